@@ -1,0 +1,52 @@
+//! Every bound of the daemon: its unit, where it comes from, and what happens at it.
+//!
+//! A limit that a connector can set has its default here and its key in the configuration.
+//! This file decides numbers only; the module that enforces one names it.
+
+use std::time::Duration;
+
+// Commands and paths.
+
+/// Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 at
+/// least; RFC 6531 and the MAIL and RCPT extensions add to it. Longer: `500 5.5.2`.
+pub const COMMAND_LINE_OCTETS: usize = 4096;
+/// Longest local part in octets. RFC 5321 section 4.5.3.1.1. Longer: an invalid address.
+pub const LOCAL_PART_OCTETS: usize = 64;
+/// Longest domain in octets. RFC 5321 section 4.5.3.1.2. Longer: an invalid address.
+pub const DOMAIN_OCTETS: usize = 255;
+/// Longest path in octets, angle brackets included. RFC 5321 section 4.5.3.1.3 asks for 256 at
+/// least; the sum of the two limits above must fit.
+pub const PATH_OCTETS: usize = 324;
+/// Longest reply line in octets, CRLF included. RFC 5321 section 4.5.3.1.5.
+pub const REPLY_LINE_OCTETS: usize = 512;
+
+// Messages. Defaults of the Exchange parameters of the same name.
+
+/// `MaxMessageSize`, in octets: 36 MB. Larger: `552 5.3.4`.
+pub const MAX_MESSAGE_SIZE: u64 = 36 * 1024 * 1024;
+/// `MaxHeaderSize`, in octets: 256 KB. Larger: `552 5.3.4`, then the connection is closed.
+pub const MAX_HEADER_SIZE: u64 = 256 * 1024;
+/// `MaxRecipientsPerMessage`. The surplus is deferred with `452 4.5.3`.
+pub const MAX_RECIPIENTS_PER_MESSAGE: u32 = 200;
+/// `MaxHopCount`, in Received fields. Real servers show 60 where the documentation says 30.
+pub const MAX_HOP_COUNT: u32 = 60;
+
+// Sessions. Defaults of the Exchange parameters of the same name.
+
+/// `ConnectionTimeout`: the whole session, however busy. Then `421 4.4.1`.
+pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// `ConnectionInactivityTimeout`: silence of the client. RFC 5321 section 4.5.3.2.7 asks for
+/// five minutes at least. Then `451 4.7.0`.
+pub const CONNECTION_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// `MaxProtocolErrors` of one session. Then `421 4.7.0`.
+pub const MAX_PROTOCOL_ERRORS: u32 = 5;
+/// `MaxInboundConnection` of one connector. Then `421 4.3.2`.
+pub const MAX_INBOUND_CONNECTION: u32 = 5000;
+/// `MaxInboundConnectionPerSource` of one connector and client address. Then `421 4.3.2`.
+pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
+
+const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
+const _: () = assert!(
+    CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),
+    "Exchange refuses an inactivity timeout that is not below the connection timeout"
+);

@@ -1,0 +1,192 @@
+//! Every reply that we send, as one table: code, enhanced code, text.
+//!
+//! Texts are Exchange's where there is evidence for them, since clients grep for `5.7.54`.
+//! No other file holds a reply's text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// An enhanced status code (RFC 3463): class, subject, detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Enhanced(pub u8, pub u16, pub u16);
+
+/// One reply: what we send, or what a next hop sent us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The three digits.
+    pub code: u16,
+    /// The enhanced status code, where the reply has one.
+    pub enhanced: Option<Enhanced>,
+    /// The text. A line break in it makes a reply of several lines.
+    pub text: Cow<'static, str>,
+}
+
+impl Reply {
+    /// A reply whose text is fixed.
+    pub const fn new(code: u16, enhanced: Option<Enhanced>, text: &'static str) -> Self {
+        Self { code, enhanced, text: Cow::Borrowed(text) }
+    }
+
+    /// The same reply with another text.
+    pub fn with_text(&self, text: impl Into<String>) -> Self {
+        Self { text: Cow::Owned(text.into()), ..*self }
+    }
+
+    /// 2yz or 3yz.
+    pub const fn is_positive(&self) -> bool {
+        self.code < 400
+    }
+
+    /// 4yz: the client should try again.
+    pub const fn is_transient(&self) -> bool {
+        self.code >= 400 && self.code < 500
+    }
+
+    /// 5yz: the client should give up.
+    pub const fn is_permanent(&self) -> bool {
+        self.code >= 500
+    }
+}
+
+impl fmt::Display for Enhanced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// The reply on one line, for logs and `explain`.
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if let Some(enhanced) = self.enhanced {
+            write!(f, " {enhanced}")?;
+        }
+        for line in self.text.lines() {
+            write!(f, " {line}")?;
+        }
+        Ok(())
+    }
+}
+
+macro_rules! replies {
+    ($($(#[$meta:meta])* $name:ident = $code:literal $(($class:literal, $subject:literal, $detail:literal))?, $text:literal;)*) => {
+        $($(#[$meta])* pub const $name: Reply = Reply::new($code, replies!(@enhanced $($class, $subject, $detail)?), $text);)*
+        /// The whole table, by name, for tests and documentation.
+        pub const TABLE: &[(&str, Reply)] = &[$((stringify!($name), $name)),*];
+    };
+    (@enhanced) => { None };
+    (@enhanced $class:literal, $subject:literal, $detail:literal) => { Some(Enhanced($class, $subject, $detail)) };
+}
+
+replies! {
+    /// The greeting; the text is the connector's banner or `<fqdn> ESMTP`.
+    GREETING = 220, "ESMTP";
+    /// STARTTLS accepted.
+    START_TLS = 220 (2, 0, 0), "SMTP server ready";
+    /// QUIT.
+    CLOSING = 221 (2, 0, 0), "Service closing transmission channel";
+    /// HELO or EHLO; the text is made of the host name, the client's address and the keywords.
+    HELLO = 250, "Hello";
+    /// MAIL accepted.
+    SENDER_OK = 250 (2, 1, 0), "Sender OK";
+    /// RCPT accepted.
+    RECIPIENT_OK = 250 (2, 1, 5), "Recipient OK";
+    /// The message is on stable storage; the text carries the queue id.
+    QUEUED = 250 (2, 6, 0), "Queued mail for delivery";
+    /// RSET.
+    RESETTING = 250 (2, 0, 0), "Resetting";
+    /// NOOP.
+    NOOP_OK = 250 (2, 0, 0), "OK";
+    /// VRFY: RFC 5321 section 3.5.3.
+    CANNOT_VERIFY = 252 (2, 1, 5), "Cannot VRFY user";
+    /// HELP.
+    HELP = 214 (2, 0, 0), "Commands: HELO EHLO STARTTLS MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    /// DATA accepted.
+    START_MAIL_INPUT = 354, "Start mail input; end with <CRLF>.<CRLF>";
+
+    /// No connector matches, or its sources are refused.
+    SERVICE_NOT_AVAILABLE = 421 (4, 3, 2), "Service not available";
+    /// `MaxInboundConnection` is reached.
+    TOO_MANY_CONNECTIONS = 421 (4, 3, 2), "The maximum number of concurrent server connections has exceeded a limit, closing transmission channel";
+    /// `MaxInboundConnectionPerSource` is reached.
+    TOO_MANY_CONNECTIONS_PER_SOURCE = 421 (4, 3, 2), "The maximum number of concurrent server connections has exceeded a per-source limit, closing transmission channel";
+    /// The daemon is shutting down.
+    SHUTTING_DOWN = 421 (4, 3, 2), "Service shutting down, closing transmission channel";
+    /// `ConnectionTimeout` is reached.
+    CONNECTION_TIMED_OUT = 421 (4, 4, 1), "Connection timed out";
+    /// `MaxProtocolErrors` is reached.
+    TOO_MANY_ERRORS = 421 (4, 7, 0), "Too many errors on this connection, closing transmission channel";
+    /// `ConnectionInactivityTimeout` is reached.
+    INACTIVITY_TIMEOUT = 451 (4, 7, 0), "Timeout waiting for client input";
+    /// `RequireTLS` and no TLS.
+    TLS_REQUIRED = 451 (5, 7, 3), "STARTTLS is required to send mail";
+    /// TLS cannot be started now.
+    TLS_NOT_AVAILABLE = 454 (4, 7, 0), "TLS not available due to temporary reason";
+    /// The message could not be brought to stable storage.
+    NOT_STORED = 451 (4, 3, 0), "Message could not be stored, try again later";
+    /// Disk, queue or memory is short.
+    INSUFFICIENT_RESOURCES = 452 (4, 3, 1), "Insufficient system resources";
+    /// `MaxRecipientsPerMessage` is reached.
+    TOO_MANY_RECIPIENTS = 452 (4, 5, 3), "Too many recipients";
+
+    /// An unknown verb.
+    UNRECOGNIZED_COMMAND = 500 (5, 3, 3), "Unrecognized command";
+    /// A command line over the limit.
+    LINE_TOO_LONG = 500 (5, 5, 2), "Command line too long";
+    /// A command line that holds a bare CR, a bare LF or a NUL, or is not UTF-8.
+    INVALID_CHARACTER = 500 (5, 5, 2), "Command line holds a forbidden character";
+    /// HELO or EHLO with a bad name.
+    INVALID_DOMAIN_NAME = 501 (5, 5, 4), "Invalid domain name";
+    /// A malformed argument.
+    INVALID_ARGUMENTS = 501 (5, 5, 4), "Invalid arguments";
+    /// MAIL with a malformed path.
+    INVALID_SENDER = 501 (5, 1, 7), "Invalid address";
+    /// RCPT with a malformed path.
+    INVALID_RECIPIENT = 501 (5, 1, 3), "Invalid address";
+    /// MAIL or RCPT before HELO or EHLO.
+    HELLO_FIRST = 503 (5, 5, 2), "Send hello first";
+    /// MAIL while a transaction is open.
+    SENDER_ALREADY_SPECIFIED = 503 (5, 5, 2), "Sender already specified";
+    /// RCPT before MAIL.
+    NEED_MAIL = 503 (5, 5, 2), "Need mail command";
+    /// DATA before RCPT.
+    NEED_RECIPIENT = 503 (5, 5, 2), "Need rcpt command";
+    /// STARTTLS inside TLS or inside a transaction.
+    BAD_SEQUENCE = 503 (5, 5, 1), "Bad sequence of commands";
+    /// A MAIL or RCPT parameter that we do not know, or a value we do not support.
+    UNSUPPORTED_PARAMETER = 555 (5, 5, 4), "Unsupported parameter";
+    /// The principal lacks ms-Exch-SMTP-Submit.
+    NOT_AUTHENTICATED = 530 (5, 7, 57), "SMTP; Client was not authenticated to send anonymous mail during MAIL FROM";
+    /// The principal lacks ms-Exch-SMTP-Accept-Any-Recipient and the domain is not accepted.
+    UNABLE_TO_RELAY = 550 (5, 7, 54), "SMTP; Unable to relay recipient in non-accepted domain";
+    /// The principal may not use this sender.
+    MAY_NOT_SEND_AS = 550 (5, 7, 60), "SMTP; Client does not have permissions to send as this sender";
+    /// The message holds a bare CR, a bare LF or a NUL.
+    BARE_LINE_ENDING = 550 (5, 6, 0), "Message holds a bare CR, a bare LF or a NUL";
+    /// A non-ASCII address without SMTPUTF8 (RFC 6531 section 3.5).
+    NEEDS_SMTPUTF8 = 553 (5, 6, 7), "Non-ASCII address without SMTPUTF8";
+    /// `MaxMessageSize` is exceeded.
+    MESSAGE_TOO_LARGE = 552 (5, 3, 4), "Message size exceeds fixed maximum message size";
+    /// `MaxHeaderSize` is exceeded.
+    HEADER_TOO_LARGE = 552 (5, 3, 4), "Header size exceeds fixed maximum size";
+    /// `MaxHopCount` is exceeded.
+    HOP_COUNT_EXCEEDED = 554 (5, 4, 14), "Hop count exceeded - possible mail loop";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_consistent() {
+        for (name, reply) in TABLE {
+            assert!((200..600).contains(&reply.code), "{name}");
+            assert!(reply.text.is_ascii() && !reply.text.contains('\n'), "{name}");
+            if let Some(Enhanced(class, ..)) = reply.enhanced {
+                let digit = u16::from(class);
+                // 451 5.7.3 is Exchange's own, observed.
+                assert!(digit == reply.code / 100 || *name == "TLS_REQUIRED", "{name}");
+            }
+        }
+    }
+}

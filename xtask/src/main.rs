@@ -1,0 +1,2 @@
+//! `cargo xtask`: the project's tools. One file per verb; this one only dispatches.
+fn main() {}
