@@ -1,0 +1,51 @@
+//! Which connector does a connection belong to? Pure, over the tables of one generation.
+//!
+//! The binding is resolved first, the exact local address before the wildcard of its family, and
+//! there is no way back: a peer that no range of the exact binding contains has no connector,
+//! even where the wildcard's would. Within the binding the longest prefix wins.
+
+use crate::address::Address;
+use crate::tables::{BindingEntry, BindingKey, RangeEntry, RangeKey};
+
+/// The tables: maps in the kernel, hash maps in tests.
+pub trait Tables {
+    /// BINDINGS.
+    fn binding(&self, key: &BindingKey) -> Option<BindingEntry>;
+    /// RANGES, by longest prefix.
+    fn range(&self, key: &RangeKey) -> Option<RangeEntry>;
+}
+
+/// What the tables say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The connector of the longest prefix.
+    Connector(RangeEntry),
+    /// Not a connection of ours.
+    NoBinding,
+    /// A connection to a binding of ours, from an address that no connector takes.
+    NoConnector,
+}
+
+/// Classifies a connection by the tables of this generation and no other.
+#[inline(always)]
+pub fn classify<T: Tables>(
+    tables: &T,
+    generation: u32,
+    local: Address,
+    port: u16,
+    remote: Address,
+) -> Class {
+    let mut key = BindingKey { generation, port: u32::from(port), address: local };
+    let mut binding = tables.binding(&key);
+    if binding.is_none() {
+        key.address = local.wildcard();
+        binding = tables.binding(&key);
+    }
+    let Some(BindingEntry { binding }) = binding else {
+        return Class::NoBinding;
+    };
+    match tables.range(&RangeKey { generation, binding, address: remote }) {
+        Some(entry) => Class::Connector(entry),
+        None => Class::NoConnector,
+    }
+}
