@@ -1,0 +1,63 @@
+//! The guard: asks relay-common about a frame and counts the answer under its reason.
+//!
+//! It fails open. A SYN that is not dropped still meets the stack, the tagger and the daemon, and
+//! none of them takes it for more than it is.
+
+use aya_ebpf::programs::XdpContext;
+use relay_common::guard::{DropReason, PassReason, Verdict, judge};
+use relay_common::packet::NotSegment;
+
+use crate::maps::{Maps, count, count_connector, state};
+use crate::reader::Frame;
+
+#[inline(always)]
+pub fn passes(context: &XdpContext) -> bool {
+    let (generation, _) = state();
+    let verdict = judge(&Frame::new(context), &Maps, generation);
+    #[cfg(feature = "log")]
+    log(context, verdict);
+    match verdict {
+        Verdict::Pass(reason) => {
+            count(|counters| match reason {
+                PassReason::NoConnector => &mut counters.guard_no_connector,
+                PassReason::NoBinding => &mut counters.guard_no_binding,
+                PassReason::NoGeneration => &mut counters.guard_no_generation,
+                PassReason::NotSegment(NotSegment::Fragment) => &mut counters.guard_fragment,
+                PassReason::NotSegment(NotSegment::NotIp) => &mut counters.guard_not_ip,
+                PassReason::NotSegment(NotSegment::NotTcp) => &mut counters.guard_not_tcp,
+                PassReason::NotSegment(NotSegment::Truncated) => &mut counters.guard_truncated,
+                PassReason::NotSyn => &mut counters.guard_not_syn,
+            });
+            true
+        }
+        Verdict::PassConnector(connector) => {
+            count_connector(connector, |counters| &mut counters.syn_seen);
+            true
+        }
+        Verdict::Drop(connector, reason) => {
+            count_connector(connector, |counters| &mut counters.syn_seen);
+            count_connector(connector, |counters| match reason {
+                DropReason::OverBudget => &mut counters.syn_over_budget,
+                DropReason::OverSourceBudget => &mut counters.syn_over_source_budget,
+                DropReason::Refused => &mut counters.syn_refused,
+            });
+            false
+        }
+    }
+}
+
+#[cfg(feature = "log")]
+fn log(context: &XdpContext, verdict: Verdict) {
+    use aya_log_ebpf::debug;
+
+    match verdict {
+        Verdict::Drop(connector, reason) => {
+            debug!(context, "guard: connector {}: drop, reason {}", connector, reason as u32)
+        }
+        Verdict::PassConnector(connector) => {
+            debug!(context, "guard: connector {}: pass", connector)
+        }
+        // One line for each frame of every flow would drown what is looked for.
+        Verdict::Pass(_) => {}
+    }
+}
