@@ -45,6 +45,14 @@ pub const MAX_INBOUND_CONNECTION: u32 = 5000;
 /// `MaxInboundConnectionPerSource` of one connector and client address. Then `421 4.3.2`.
 pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 
+// The queue.
+
+/// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
+/// size. What 200 sessions hold at most is then 50 MiB.
+pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
+/// Octets of a large message that are read at once for delivery.
+pub const MESSAGE_READ: usize = 64 * 1024;
+
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
 const _: () = assert!(
     CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),

@@ -1,0 +1,186 @@
+//! What the queue knows about one message besides its bytes.
+
+use std::time::SystemTime;
+
+use super::{BodyType, Envelope, QueueId};
+use crate::smtp::path::{ForwardPath, Host, ReversePath};
+use crate::smtp::reply::{Enhanced, Reply};
+
+/// One accepted message: its envelope and how far its delivery has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name that the 250 gave to the client.
+    pub id: QueueId,
+    /// The argument of MAIL.
+    pub sender: ReversePath,
+    /// The recipients in the order of their RCPT. Never empty.
+    pub recipients: Vec<Recipient>,
+    /// BODY of MAIL.
+    pub body: BodyType,
+    /// SMTPUTF8 of MAIL.
+    pub smtputf8: bool,
+    /// The message holds octets above 127, whatever BODY said.
+    pub eight_bit: bool,
+    /// The message in octets, without the end of data.
+    pub size: u64,
+    /// When the message was committed.
+    pub arrived: SystemTime,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub due: SystemTime,
+    /// An administrator stopped its delivery.
+    pub held: bool,
+}
+
+/// One recipient of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The argument of RCPT.
+    pub path: ForwardPath,
+    /// How far its delivery has come.
+    pub state: RecipientState,
+}
+
+/// How far the delivery to one recipient has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientState {
+    /// Still to be delivered; the answer that deferred it last, if there was one.
+    Pending(Option<Answer>),
+    /// A next hop took it.
+    Delivered(Answer),
+    /// It never will be.
+    Failed(Answer),
+}
+
+/// What one attempt came to for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The next hop took responsibility.
+    Delivered(Answer),
+    /// Try again later.
+    Deferred(Answer),
+    /// Give up.
+    Failed(Answer),
+}
+
+/// Who said what about a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The next hop, as it was configured or found; none when no hop was asked.
+    pub hop: Option<String>,
+    /// What it said, or what we found without it.
+    pub cause: Cause,
+}
+
+/// The reason of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The next hop's reply.
+    Reply(Reply),
+    /// We found it ourselves: no connection, no capability, no time left.
+    Local {
+        /// RFC 3463 code for the report.
+        status: Enhanced,
+        /// One sentence for the administrator.
+        text: String,
+    },
+}
+
+impl Entry {
+    /// A message that has just arrived, due at once.
+    pub(super) fn new(
+        id: QueueId,
+        envelope: Envelope,
+        eight_bit: bool,
+        size: u64,
+        now: SystemTime,
+    ) -> Self {
+        let pending = |path| Recipient { path, state: RecipientState::Pending(None) };
+        Self {
+            id,
+            sender: envelope.sender,
+            recipients: envelope.recipients.into_iter().map(pending).collect(),
+            body: envelope.body,
+            smtputf8: envelope.smtputf8,
+            eight_bit,
+            size,
+            arrived: now,
+            attempts: 0,
+            due: now,
+            held: false,
+        }
+    }
+
+    /// The recipients that still wait, with their place in [`Entry::recipients`].
+    pub fn pending(&self) -> impl Iterator<Item = (usize, &ForwardPath)> {
+        let waits = |recipient: &Recipient| matches!(recipient.state, RecipientState::Pending(_));
+        let all = self.recipients.iter().enumerate();
+        all.filter(move |(_, recipient)| waits(recipient))
+            .map(|(i, recipient)| (i, &recipient.path))
+    }
+
+    /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6): it was
+    /// declared so, and an address or the content really needs it.
+    pub fn needs_smtputf8(&self) -> bool {
+        let sender_is_ascii = match &self.sender {
+            ReversePath::Mailbox(mailbox) => {
+                mailbox.local_part().is_ascii() && host_is_ascii(mailbox.host())
+            }
+            ReversePath::Null => true,
+        };
+        let recipient_is_ascii = |(_, path): (usize, &ForwardPath)| match path {
+            ForwardPath::Mailbox(mailbox) => {
+                mailbox.local_part().is_ascii() && host_is_ascii(mailbox.host())
+            }
+            ForwardPath::Postmaster => true,
+        };
+        self.smtputf8
+            && (self.eight_bit || !sender_is_ascii || !self.pending().all(recipient_is_ascii))
+    }
+
+    /// Enters one outcome. Recipients that are settled already stay as they are.
+    pub(super) fn apply(&mut self, recipient: usize, outcome: Outcome) {
+        let Some(recipient) = self.recipients.get_mut(recipient) else { return };
+        if matches!(recipient.state, RecipientState::Pending(_)) {
+            recipient.state = match outcome {
+                Outcome::Delivered(answer) => RecipientState::Delivered(answer),
+                Outcome::Deferred(answer) => RecipientState::Pending(Some(answer)),
+                Outcome::Failed(answer) => RecipientState::Failed(answer),
+            };
+        }
+    }
+}
+
+fn host_is_ascii(host: &Host) -> bool {
+    match host {
+        Host::Address(_) => true,
+        Host::Domain(domain) => domain.as_str().is_ascii(),
+    }
+}
+
+impl Answer {
+    /// What we found without the help of a next hop.
+    pub fn local(hop: Option<&str>, status: Enhanced, text: impl Into<String>) -> Self {
+        Self { hop: hop.map(str::to_owned), cause: Cause::Local { status, text: text.into() } }
+    }
+
+    /// What `hop` replied.
+    pub fn reply(hop: &str, reply: Reply) -> Self {
+        Self { hop: Some(hop.to_owned()), cause: Cause::Reply(reply) }
+    }
+}
+
+/// The reply or the sentence, on one line, for logs and lists.
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.cause {
+            Cause::Reply(reply) => reply.fmt(f)?,
+            Cause::Local { status, text } => write!(f, "{status} {text}")?,
+        }
+        match &self.hop {
+            Some(hop) => write!(f, " ({hop})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The name of one accepted message: unique over restarts, sorted by arrival, easy to say aloud.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Bits below the milliseconds: about a million messages in each.
+const COUNTER_BITS: u32 = 20;
+/// Characters of an id as text: 64 bits, five to a character.
+const TEXT_LENGTH: usize = 13;
+/// Crockford's base 32: no I, L, O or U, so that an id survives being read over a telephone.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Names one message for as long as logs are kept. The 250 to the end of data carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(u64);
+
+/// Why a text is no queue id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a queue id has {TEXT_LENGTH} characters of 0-9 and A-Z without U, as in 0D5Z8K3J00001")]
+pub struct InvalidQueueId;
+
+impl QueueId {
+    /// The id that has this number.
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number behind the text.
+    pub const fn to_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; TEXT_LENGTH];
+        for (position, character) in text.iter_mut().rev().enumerate() {
+            let digit = (self.0 >> (5 * position)) & 31;
+            *character = ALPHABET[digit as usize];
+        }
+        // The alphabet is ASCII, so this is never the error case.
+        f.pad(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Upper or lower case; I and L are read as 1, O as 0, as Crockford asks.
+impl FromStr for QueueId {
+    type Err = InvalidQueueId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQueueId> {
+        if text.len() != TEXT_LENGTH {
+            return Err(InvalidQueueId);
+        }
+        let mut number: u64 = 0;
+        for character in text.bytes() {
+            let canonical = match character.to_ascii_uppercase() {
+                b'I' | b'L' => b'1',
+                b'O' => b'0',
+                other => other,
+            };
+            let digit = ALPHABET.iter().position(|&c| c == canonical).ok_or(InvalidQueueId)?;
+            // Thirteen characters carry 65 bits; the first may therefore only be 0 to F.
+            if number >> (u64::BITS - 5) != 0 {
+                return Err(InvalidQueueId);
+            }
+            number = (number << 5) | digit as u64;
+        }
+        Ok(Self(number))
+    }
+}
+
+/// Hands out ids: milliseconds above, a counter below, never less than the last one.
+#[derive(Debug)]
+pub(super) struct QueueIds {
+    last: AtomicU64,
+}
+
+impl QueueIds {
+    /// Ids above `highest`, which is the highest one that the store ever held. A clock that was
+    /// set back between two runs therefore repeats none.
+    pub(super) fn above(highest: u64) -> Self {
+        Self { last: AtomicU64::new(highest) }
+    }
+
+    /// A new id.
+    pub(super) fn next(&self, now: SystemTime) -> QueueId {
+        let milliseconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let from_clock = milliseconds << COUNTER_BITS;
+        let step = |last: u64| Some(from_clock.max(last.saturating_add(1)));
+        let last = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
+            Ok(last) | Err(last) => last,
+        };
+        QueueId(from_clock.max(last.saturating_add(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_and_back(number: u64) {
+            let id = QueueId::from_u64(number);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            prop_assert_eq!(id.to_string().to_lowercase().parse(), Ok(id));
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "\\PC{0,20}") {
+            if let Ok(id) = text.parse::<QueueId>() {
+                prop_assert_eq!(id.to_string().len(), TEXT_LENGTH);
+            }
+        }
+    }
+
+    #[test]
+    fn sixty_five_bits_are_refused() {
+        assert_eq!("FZZZZZZZZZZZZ".parse(), Ok(QueueId(u64::MAX)));
+        assert_eq!("G000000000000".parse::<QueueId>(), Err(InvalidQueueId));
+    }
+
+    #[test]
+    fn confusable_letters_are_understood() {
+        assert_eq!("oooooooooooIl".parse(), Ok(QueueId(33)));
+        assert_eq!("000000000000U".parse::<QueueId>(), Err(InvalidQueueId));
+    }
+
+    #[test]
+    fn ids_rise_even_when_the_clock_falls() {
+        let noon = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let ids = QueueIds::above(0);
+        let first = ids.next(noon);
+        let second = ids.next(noon);
+        let third = ids.next(noon - Duration::from_secs(3600));
+        assert!(first < second && second < third);
+        let after_restart = QueueIds::above(third.to_u64());
+        assert!(after_restart.next(noon - Duration::from_secs(7200)) > third);
+    }
+}

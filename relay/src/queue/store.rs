@@ -1,0 +1,172 @@
+//! The trait that an engine fulfils, and the errors it may give.
+//!
+//! It is written for an engine that several hosts share: every call that touches storage is a
+//! future, an entry is worked on only by the host that claimed it, and what an attempt changed
+//! (states, next time, the report it caused) is one atomic step. [`super::log`] is the engine
+//! of a single host.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::message_file::{MessageFile, MessageReader};
+use super::{Entry, QueueId};
+
+/// The answer to a call, when storage has given it.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Where accepted mail is kept.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The highest id that this store ever held; new ones must be above it.
+    fn highest_id(&self) -> u64;
+
+    /// A place for a message that is too large to wait in memory. Nothing refers to it until
+    /// [`Store::enqueue`].
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Io`] when the file cannot be made.
+    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError>;
+
+    /// May a message begin? Cheap; asked at MAIL so that a client need not send what cannot be
+    /// kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Refusing`].
+    fn accepts(&self) -> Result<(), StoreError>;
+
+    /// Keeps a message. Ready only after entry and bytes are on stable storage.
+    fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()>;
+
+    /// Claims at most `limit` entries that are due, not held and not claimed, oldest due first.
+    fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>>;
+
+    /// Records what an attempt came to and gives up the claim. Ready only after it is on stable
+    /// storage. On an error the claim stands, and the caller records again.
+    fn record(&self, settlement: Settlement) -> Pending<'_, ()>;
+
+    /// Gives up a claim without an attempt: due again at `due`. Nothing is written.
+    fn put_back(&self, id: QueueId, due: SystemTime);
+
+    /// Opens the bytes of a message.
+    fn read(&self, id: QueueId) -> Pending<'_, MessageReader>;
+
+    /// One entry.
+    fn find(&self, id: QueueId) -> Pending<'_, Entry>;
+
+    /// At most `limit` entries with ids above `after`, in order of arrival.
+    fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>>;
+
+    /// Changes an entry that nobody has claimed: holds it, releases it, makes it due.
+    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()>;
+
+    /// Forgets an entry that nobody has claimed, without a report.
+    fn remove(&self, id: QueueId) -> Pending<'_, ()>;
+
+    /// When the next entry that is neither held nor claimed is due.
+    fn next_due(&self) -> Option<SystemTime>;
+
+    /// Woken when an entry may have become due earlier than [`Store::next_due`] said.
+    fn became_due(&self) -> Arc<Notify>;
+
+    /// How many entries there are.
+    fn lengths(&self) -> Lengths;
+}
+
+/// The bytes of a message on their way into a store.
+#[derive(Debug)]
+pub enum Message {
+    /// All of a small message, in the pieces it came in.
+    Memory(Vec<Bytes>),
+    /// A large one, written to its own file and not yet synced.
+    File(MessageFile),
+}
+
+/// What an attempt came to, as one atomic step.
+#[derive(Debug)]
+pub struct Settlement {
+    /// The claimed entry as it is now. When no recipient is pending it leaves the queue.
+    pub entry: Entry,
+    /// The report to the sender that this attempt caused.
+    pub report: Option<(Entry, Bytes)>,
+}
+
+/// What an administrator may change about an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Stop its delivery.
+    Hold,
+    /// Let its delivery go on.
+    Release,
+    /// Try it now.
+    Retry,
+}
+
+/// How many entries a store has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lengths {
+    /// All of them.
+    pub queued: u64,
+    /// Those that an administrator holds.
+    pub held: u64,
+    /// Those being delivered now.
+    pub claimed: u64,
+}
+
+/// What a store could not do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system or the queue is full. The client may try again: `452 4.3.1`.
+    #[error("the queue is full: {0}")]
+    Full(String),
+    /// Reading or writing failed. The client may try again: `451 4.3.0`.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A sync failed before; nothing is taken until the log has been started anew.
+    #[error("the queue refuses new messages after a failed sync, until it has a new segment")]
+    Refusing,
+    /// The stored bytes are not those that were committed.
+    #[error("message {id} is damaged: {what}")]
+    Damaged {
+        /// Which message.
+        id: QueueId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is no such message.
+    #[error("no message {0} in the queue")]
+    NotFound(QueueId),
+    /// The message is being delivered at this moment.
+    #[error("message {0} is being delivered; try again when the attempt has ended")]
+    Claimed(QueueId),
+    /// The store has been closed.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Sorts an I/O error: no space, no inodes and no quota are [`StoreError::Full`].
+    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        let path = path.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => {
+                Self::Full(format!("cannot {doing} {}: {source}", path.display()))
+            }
+            _ => Self::Io { doing, path, source: Arc::new(source) },
+        }
+    }
+}
