@@ -31,6 +31,24 @@ pub const MAX_RECIPIENTS_PER_MESSAGE: u32 = 200;
 /// `MaxHopCount`, in Received fields. Real servers show 60 where the documentation says 30.
 pub const MAX_HOP_COUNT: u32 = 60;
 
+// Configuration.
+
+/// Largest configuration file in octets: room for a million ranges. Larger: not loaded.
+pub const CONFIGURATION_OCTETS: u64 = 64 * 1024 * 1024;
+/// Refusals shown for one configuration; the rest is only counted, since one slip repeated by a
+/// script would bury the others.
+pub const REFUSALS_SHOWN: usize = 50;
+/// Connector ids of one process, the reserved zero included. It sizes per-connector arrays in the
+/// kernel. Further names: the configuration is not loaded until the daemon is restarted.
+pub const CONNECTOR_IDS: u32 = 4096;
+/// Longest `name` of a connector in characters, as in Exchange.
+pub const CONNECTOR_NAME_CHARACTERS: usize = 64;
+/// Prefixes that all ranges of one generation may take, over all bindings. It sizes the kernel's
+/// trie, which holds two generations during a reload. More: not loaded.
+pub const TABLE_BLOCKS: usize = 1 << 21;
+/// Highest `rate` and `burst` of a budget, in SYNs: above what one machine's interfaces carry.
+pub const BUDGET_TOKENS: u32 = 100_000_000;
+
 // Sessions. Defaults of the Exchange parameters of the same name.
 
 /// `ConnectionTimeout`: the whole session, however busy. Then `421 4.4.1`.

@@ -1,7 +1,182 @@
 //! What a receive connector is: bindings, remote ranges, permission groups, limits.
 //!
 //! This module holds data that is already known to be sound; [`crate::config`] makes it, and
-//! [`crate::policy`] says what follows from it.
+//! [`crate::policy`] says what follows from it. The one decision made here is in [`table`]: which
+//! connector, and which of its ranges, a connection belongs to.
 
+pub mod binding;
+pub mod group;
+pub mod id;
 pub mod permission;
 pub mod principal;
+pub mod range;
+pub mod table;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::limits;
+
+pub use binding::Binding;
+pub use group::{PermissionGroup, PermissionGroups};
+pub use id::{ConnectorId, ConnectorIds, RangeId};
+pub use permission::{Permission, PermissionSet};
+pub use principal::Principal;
+pub use range::Range;
+pub use table::{Match, Table};
+
+/// A named policy: on these bindings, from these ranges, these principals have these rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connector {
+    /// `name`: unique without regard to case.
+    pub name: String,
+    /// The line of the configuration that the connector begins on.
+    pub line: u32,
+    /// `comment`: the administrator's own words.
+    pub comment: String,
+    /// `enabled`: a connector that is not takes no part in the table.
+    pub enabled: bool,
+    /// `bindings`: where it listens.
+    pub bindings: Vec<Binding>,
+    /// `remote_ip_ranges`: whom it serves. A [`RangeId`] is an index into this list.
+    pub remote_ip_ranges: Vec<Range>,
+    /// `auth_mechanism`: what it offers and what it takes for granted.
+    pub auth_mechanism: AuthMechanism,
+    /// `permission_groups`: rights by the dozen.
+    pub permission_groups: PermissionGroups,
+    /// `grants`: rights one by one, beyond those of the groups.
+    pub grants: Vec<Grant>,
+    /// `require_tls`: no mail without STARTTLS.
+    pub require_tls: bool,
+    /// `refuse`: connections are answered 421, or dropped by the guard where one is attached.
+    pub refuse: bool,
+    /// `syn_budget`: SYNs of all its sources together. `None`: not limited.
+    pub syn_budget: Option<Budget>,
+    /// `syn_budget_per_source`: SYNs of each source address. `None`: not limited.
+    pub syn_budget_per_source: Option<Budget>,
+    /// `banner`: the whole greeting after `220 `; `None` means `<fqdn> ESMTP`.
+    pub banner: Option<String>,
+    /// `fqdn`: the name in the greeting, the EHLO reply and the Received field.
+    pub fqdn: String,
+    /// What one message or session may not exceed.
+    pub limits: Limits,
+}
+
+/// `AuthMechanism`, as far as this version has it. Both false is Exchange's `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuthMechanism {
+    /// `Tls`: STARTTLS is offered when there is a certificate.
+    pub tls: bool,
+    /// `ExternalAuthoritative`: whoever connects is externally secured from the first byte.
+    pub external_authoritative: bool,
+}
+
+/// One entry of `grants`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who gets it.
+    pub principal: Principal,
+    /// What is granted.
+    pub permission: Permission,
+}
+
+/// A token bucket: refilled `rate` times a second, holding `burst` tokens at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens a second.
+    pub rate: NonZeroU32,
+    /// Tokens that a full bucket holds.
+    pub burst: NonZeroU32,
+}
+
+/// The limits of a connector, by the names of the Exchange parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of one message.
+    pub max_message_size: u64,
+    /// Octets of the header section.
+    pub max_header_size: u64,
+    /// Recipients of one message; the surplus is deferred.
+    pub max_recipients_per_message: u32,
+    /// Received fields that a message may carry.
+    pub max_hop_count: u32,
+    /// The whole session, however busy.
+    pub connection_timeout: Duration,
+    /// Silence of the client.
+    pub connection_inactivity_timeout: Duration,
+    /// Protocol errors of one session.
+    pub max_protocol_errors: u32,
+    /// Connections at one time.
+    pub max_inbound_connection: u32,
+    /// Connections at one time from one address.
+    pub max_inbound_connection_per_source: u32,
+}
+
+/// Why a principal has a permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PermissionSource {
+    /// `grants` names it.
+    Grants,
+    /// It comes with a permission group.
+    Group(PermissionGroup),
+}
+
+impl Connector {
+    /// Who a peer of this connector is before it authenticates.
+    pub const fn principal(&self) -> Principal {
+        if self.auth_mechanism.external_authoritative {
+            Principal::ExternallySecured
+        } else {
+            Principal::Anonymous
+        }
+    }
+
+    /// All that this connector gives a principal.
+    pub fn permissions(&self, principal: Principal) -> PermissionSet {
+        let of_groups = self
+            .permission_groups
+            .iter()
+            .filter(|group| group.principal() == principal)
+            .fold(PermissionSet::EMPTY, |set, group| set.union(group.permissions()));
+        self.grants
+            .iter()
+            .filter(|grant| grant.principal == principal)
+            .fold(of_groups, |set, grant| set.union(PermissionSet::of(&[grant.permission])))
+    }
+
+    /// Where a principal's permission comes from, or `None` when it does not have it.
+    pub fn source_of(
+        &self,
+        principal: Principal,
+        permission: Permission,
+    ) -> Option<PermissionSource> {
+        let group = self.permission_groups.iter().find(|group| {
+            group.principal() == principal && group.permissions().contains(permission)
+        });
+        if let Some(group) = group {
+            return Some(PermissionSource::Group(group));
+        }
+        self.grants.contains(&Grant { principal, permission }).then_some(PermissionSource::Grants)
+    }
+
+    /// The range that an id names.
+    pub fn range(&self, id: RangeId) -> Option<&Range> {
+        self.remote_ip_ranges.get(usize::try_from(id.0).ok()?)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_size: limits::MAX_MESSAGE_SIZE,
+            max_header_size: limits::MAX_HEADER_SIZE,
+            max_recipients_per_message: limits::MAX_RECIPIENTS_PER_MESSAGE,
+            max_hop_count: limits::MAX_HOP_COUNT,
+            connection_timeout: limits::CONNECTION_TIMEOUT,
+            connection_inactivity_timeout: limits::CONNECTION_INACTIVITY_TIMEOUT,
+            max_protocol_errors: limits::MAX_PROTOCOL_ERRORS,
+            max_inbound_connection: limits::MAX_INBOUND_CONNECTION,
+            max_inbound_connection_per_source: limits::MAX_INBOUND_CONNECTION_PER_SOURCE,
+        }
+    }
+}

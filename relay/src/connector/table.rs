@@ -1,0 +1,363 @@
+//! Which connector, and which of its ranges, a connection belongs to.
+//!
+//! The binding is resolved first: the exact local address before the wildcard, and what an exact
+//! binding does not take never falls back to the wildcard. On one binding the smallest range that
+//! contains the remote address wins. Ranges on one binding therefore nest or are disjoint; equal
+//! ones and partial overlaps would have no winner, and are refused here. That holds inside one
+//! connector too: the same connector would win either way, but a range is also what the log and
+//! the counters name, and a repeated or crossing entry is a slip of the pen nearly always.
+//!
+//! The rule is compiled twice, from one sweep over the sorted ranges. [`Table::classify`], the
+//! daemon's own answer, searches the sorted list of segments in which one range wins throughout;
+//! it is the rule itself. [`Table::blocks`] are the prefixes that the kernel's trie is filled
+//! with. A longest prefix finds the smallest range because an outer range's block around an
+//! address contains the inner range's; where both are equal, the smaller range gets the block.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::range::{Block, Family, number_of};
+use super::{Binding, Connector, ConnectorId, RangeId};
+use crate::limits::TABLE_BLOCKS;
+
+#[cfg(test)]
+mod tests;
+
+/// The compiled bindings and ranges of all enabled connectors.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    layout: Arc<Layout>,
+    /// By the position of the connector in the configuration.
+    ids: Box<[ConnectorId]>,
+}
+
+/// Where a connection belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Match {
+    /// No connector listens on this local address and port.
+    NoBinding,
+    /// The binding is known, and none of its ranges contains the remote address.
+    NoConnector,
+    /// The connector and the range that won.
+    Connector {
+        /// Whose rules apply.
+        connector: ConnectorId,
+        /// By which of its ranges.
+        range: RangeId,
+    },
+}
+
+/// One range of one connector, by position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RangeAt {
+    /// The connector's position.
+    pub connector: usize,
+    /// The range's index.
+    pub range: RangeId,
+}
+
+/// Why connectors do not make a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Two ranges on one binding are equal.
+    Duplicate {
+        /// Where.
+        binding: Binding,
+        /// The one that comes first in the configuration.
+        first: RangeAt,
+        /// The other.
+        second: RangeAt,
+    },
+    /// Two ranges on one binding overlap, and neither contains the other.
+    PartialOverlap {
+        /// Where.
+        binding: Binding,
+        /// The one that begins at the lower address.
+        lower: RangeAt,
+        /// The one that ends at the higher address.
+        upper: RangeAt,
+    },
+    /// The ranges take more prefixes than the kernel's trie has room for.
+    TooManyBlocks {
+        /// Where the count went over [`TABLE_BLOCKS`].
+        binding: Binding,
+    },
+}
+
+/// What is legal and has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Smaller ranges take every address of this one.
+    Shadowed {
+        /// Where.
+        binding: Binding,
+        /// The range that never wins.
+        range: RangeAt,
+    },
+    /// The range lies directly inside another one of the same connector.
+    Redundant {
+        /// Where.
+        binding: Binding,
+        /// The smaller range.
+        inner: RangeAt,
+        /// The range around it.
+        outer: RangeAt,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Layout {
+    bindings: Vec<Binding>,
+    numbers: HashMap<Binding, usize>,
+    /// By binding number.
+    claims: Vec<Claims>,
+    idle: Vec<Idle>,
+}
+
+/// The ranges on one binding, compiled both ways.
+#[derive(Debug)]
+struct Claims {
+    /// By first address. A segment ends where the next begins.
+    segments: Vec<(u128, Option<RangeAt>)>,
+    /// By address and length.
+    blocks: Vec<(Block, RangeAt)>,
+}
+
+/// A range, while one binding is compiled.
+#[derive(Clone, Copy)]
+struct Claim {
+    low: u128,
+    high: u128,
+    owner: RangeAt,
+}
+
+impl Table {
+    /// Compiles the enabled ones of these connectors. Until [`Table::with_ids`] says otherwise,
+    /// the id of a connector is its position plus one.
+    ///
+    /// # Errors
+    /// All conflicts between ranges; each pair of ranges is named once.
+    pub fn compile(connectors: &[Connector]) -> Result<Self, Vec<Conflict>> {
+        let mut layout = Layout::default();
+        let mut conflicts = Conflicts::default();
+        for connector in connectors.iter().filter(|connector| connector.enabled) {
+            for &binding in &connector.bindings {
+                layout.number(binding);
+            }
+        }
+        let mut blocks = 0;
+        for &binding in &layout.bindings {
+            let claims = claims_on(binding, connectors);
+            let segments = sweep(binding, &claims, &mut layout.idle, &mut conflicts);
+            let compiled = blocks_of(&claims, connectors, TABLE_BLOCKS - blocks);
+            let Some(compiled) = compiled else {
+                conflicts.found.push(Conflict::TooManyBlocks { binding });
+                break;
+            };
+            blocks += compiled.len();
+            layout.claims.push(Claims { segments, blocks: compiled });
+        }
+        if !conflicts.found.is_empty() {
+            return Err(conflicts.found);
+        }
+        let ids = (1_u32..).take(connectors.len()).map(ConnectorId).collect();
+        Ok(Self { layout: Arc::new(layout), ids })
+    }
+
+    /// The same table with these ids, one for each connector that was compiled.
+    pub fn with_ids(&self, ids: &[ConnectorId]) -> Self {
+        debug_assert_eq!(ids.len(), self.ids.len(), "one id for each connector");
+        Self { layout: Arc::clone(&self.layout), ids: ids.into() }
+    }
+
+    /// Every distinct binding. Its index is the binding number that the kernel's maps use.
+    pub fn bindings(&self) -> &[Binding] {
+        &self.layout.bindings
+    }
+
+    /// What a kernel trie is filled with: binding number, block, connector and range. No block
+    /// comes twice on one binding.
+    pub fn blocks(&self) -> impl Iterator<Item = (u32, Block, ConnectorId, RangeId)> {
+        (0_u32..).zip(&self.layout.claims).flat_map(move |(number, claims)| {
+            claims
+                .blocks
+                .iter()
+                .map(move |&(block, at)| (number, block, self.id(at.connector), at.range))
+        })
+    }
+
+    /// How many entries [`Table::blocks`] has; at most [`TABLE_BLOCKS`].
+    pub fn block_count(&self) -> usize {
+        self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
+    }
+
+    /// Where a connection from `remote` to `local` belongs. IPv4 counts as IPv4 also where a
+    /// dual-stack socket shows it v4-mapped.
+    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> Match {
+        let binding = Binding::of_connection(local);
+        let numbers = &self.layout.numbers;
+        let number = numbers.get(&binding).or_else(|| numbers.get(&binding.wildcard()));
+        let Some(claims) = number.and_then(|&number| self.layout.claims.get(number)) else {
+            return Match::NoBinding;
+        };
+        if Family::of(remote) != binding.family() {
+            return Match::NoConnector;
+        }
+        match claims.winner(number_of(remote.to_canonical())) {
+            Some(at) => Match::Connector { connector: self.id(at.connector), range: at.range },
+            None => Match::NoConnector,
+        }
+    }
+
+    /// The binding that decides for this local address, if there is one.
+    pub fn binding_of(&self, local: SocketAddr) -> Option<Binding> {
+        let binding = Binding::of_connection(local);
+        [binding, binding.wildcard()]
+            .into_iter()
+            .find(|candidate| self.layout.numbers.contains_key(candidate))
+    }
+
+    /// Ranges that have no effect.
+    pub fn idle(&self) -> &[Idle] {
+        &self.layout.idle
+    }
+
+    fn id(&self, position: usize) -> ConnectorId {
+        self.ids.get(position).copied().unwrap_or(ConnectorId::NONE)
+    }
+}
+
+impl Layout {
+    fn number(&mut self, binding: Binding) {
+        let next = self.bindings.len();
+        if *self.numbers.entry(binding).or_insert(next) == next {
+            self.bindings.push(binding);
+        }
+    }
+}
+
+impl Claims {
+    fn winner(&self, address: u128) -> Option<RangeAt> {
+        let following = self.segments.partition_point(|&(start, _)| start <= address);
+        self.segments.get(following.checked_sub(1)?)?.1
+    }
+}
+
+/// The conflicts found so far; a pair that meets on several bindings is reported once.
+#[derive(Default)]
+struct Conflicts {
+    found: Vec<Conflict>,
+    pairs: std::collections::HashSet<(RangeAt, RangeAt)>,
+}
+
+impl Conflicts {
+    fn add(&mut self, pair: (RangeAt, RangeAt), conflict: Conflict) {
+        if self.pairs.insert(pair) {
+            self.found.push(conflict);
+        }
+    }
+}
+
+/// The ranges of the binding's family, of all enabled connectors that have the binding, ordered
+/// so that an outer range comes before the ranges inside it.
+fn claims_on(binding: Binding, connectors: &[Connector]) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for (connector, data) in connectors.iter().enumerate() {
+        if !data.enabled || !data.bindings.contains(&binding) {
+            continue;
+        }
+        for (range, id) in data.remote_ip_ranges.iter().zip(0..) {
+            if range.family() == binding.family() {
+                let owner = RangeAt { connector, range: RangeId(id) };
+                claims.push(Claim { low: range.low(), high: range.high(), owner });
+            }
+        }
+    }
+    claims.sort_unstable_by_key(|claim| (claim.low, std::cmp::Reverse(claim.high), claim.owner));
+    claims
+}
+
+/// One pass over the sorted ranges with a stack of those that are open: the top is the smallest
+/// range that contains the current address. A range that does not fit into the top is a conflict.
+fn sweep(
+    binding: Binding,
+    claims: &[Claim],
+    idle: &mut Vec<Idle>,
+    conflicts: &mut Conflicts,
+) -> Vec<(u128, Option<RangeAt>)> {
+    let mut segments = Segments(Vec::with_capacity(2 * claims.len()));
+    let mut open: Vec<Claim> = Vec::new();
+    for &claim in claims {
+        while let Some(closed) = open.pop_if(|top| top.high < claim.low) {
+            segments.close(closed, open.last());
+        }
+        if let Some(outer) = open.last() {
+            let pair = (outer.owner, claim.owner);
+            if (outer.low, outer.high) == (claim.low, claim.high) {
+                let (first, second) = pair;
+                conflicts.add(pair, Conflict::Duplicate { binding, first, second });
+                continue;
+            }
+            if claim.high > outer.high {
+                let (lower, upper) = pair;
+                conflicts.add(pair, Conflict::PartialOverlap { binding, lower, upper });
+                continue;
+            }
+            if outer.owner.connector == claim.owner.connector {
+                let (outer, inner) = pair;
+                idle.push(Idle::Redundant { binding, inner, outer });
+            }
+        }
+        segments.begin(claim.low, Some(claim.owner));
+        open.push(claim);
+    }
+    while let Some(closed) = open.pop() {
+        segments.close(closed, open.last());
+    }
+    let winners: std::collections::HashSet<RangeAt> =
+        segments.0.iter().filter_map(|&(_, owner)| owner).collect();
+    let shadowed = claims.iter().filter(|claim| !winners.contains(&claim.owner));
+    idle.extend(shadowed.map(|claim| Idle::Shadowed { binding, range: claim.owner }));
+    segments.0
+}
+
+/// Segments in ascending order. What would be empty is overwritten by what begins in its place.
+struct Segments(Vec<(u128, Option<RangeAt>)>);
+
+impl Segments {
+    fn begin(&mut self, start: u128, owner: Option<RangeAt>) {
+        match self.0.last_mut() {
+            Some(last) if last.0 == start => last.1 = owner,
+            _ => self.0.push((start, owner)),
+        }
+    }
+
+    fn close(&mut self, closed: Claim, outer: Option<&Claim>) {
+        // After the highest address there is nothing to say.
+        if let Some(start) = closed.high.checked_add(1) {
+            self.begin(start, outer.map(|claim| claim.owner));
+        }
+    }
+}
+
+/// The blocks of all claims; equal ones belong to the smaller range. `None` over the limit.
+fn blocks_of(
+    claims: &[Claim],
+    connectors: &[Connector],
+    limit: usize,
+) -> Option<Vec<(Block, RangeAt)>> {
+    let mut blocks: Vec<(Block, u128, RangeAt)> = Vec::with_capacity(claims.len().min(limit));
+    for claim in claims {
+        let range = connectors[claim.owner.connector].range(claim.owner.range)?;
+        for block in range.blocks() {
+            if blocks.len() == limit {
+                return None;
+            }
+            blocks.push((block, claim.high - claim.low, claim.owner));
+        }
+    }
+    blocks.sort_unstable();
+    blocks.dedup_by_key(|&mut (block, ..)| block);
+    Some(blocks.into_iter().map(|(block, _, owner)| (block, owner)).collect())
+}
