@@ -14,6 +14,7 @@
 //! - [`limits`]: every bound, with its unit, source and consequence.
 
 pub mod connector;
+pub mod kernel;
 pub mod limits;
 pub mod policy;
 pub mod queue;
