@@ -76,3 +76,23 @@ const _: () = assert!(
     CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),
     "Exchange refuses an inactivity timeout that is not below the connection timeout"
 );
+
+// Generations.
+
+/// How long a replaced generation is remembered: connections may wait for `accept` with its tags
+/// on them. Longer than a client waits for a greeting (RFC 5321 section 4.5.3.2.1: five minutes)
+/// would gain nothing. An unknown generation is answered by the daemon's table.
+pub const GENERATION_RETENTION: Duration = Duration::from_secs(5 * 60);
+/// How many replaced generations are remembered, the oldest being forgotten first. A generation holds its whole table, so this bounds memory when reloads come in quick succession.
+pub const GENERATIONS_RETAINED: usize = 64;
+
+// The control socket.
+
+/// Longest request in octets. Longer: refused.
+pub const CONTROL_REQUEST_OCTETS: u64 = 64 * 1024;
+/// Longest answer that the command line reads, in octets.
+pub const CONTROL_ANSWER_OCTETS: u64 = 1024 * 1024 * 1024;
+/// How long either side waits for the other.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Control connections at one time. More wait.
+pub const CONTROL_CONNECTIONS: usize = 16;

@@ -1,0 +1,78 @@
+//! How the command line talks to the running daemon: one line of JSON each way over a Unix
+//! socket that only its owner may open.
+//!
+//! This module carries requests and answers; what they mean is for [`crate::daemon`] to say.
+
+mod client;
+mod server;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::queue::QueueId;
+
+pub use client::{ControlError, ask};
+pub use server::{Control, ControlSocket};
+
+/// What the daemon is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Request {
+    /// The messages in the queue.
+    QueueList,
+    /// One message.
+    QueueShow {
+        /// Which.
+        id: Id,
+    },
+    /// Takes a message out of the queue, without a report to anybody.
+    QueueRemove {
+        /// Which.
+        id: Id,
+    },
+    /// Tries a message now.
+    QueueRetry {
+        /// Which.
+        id: Id,
+    },
+    /// Loads the configuration again.
+    Reload,
+    /// What the instance is doing.
+    Status,
+}
+
+/// A queue id as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id(pub QueueId);
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It could not be done, and why.
+    Error(String),
+    /// It was done.
+    Ok(Value),
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        QueueId::from_str(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
