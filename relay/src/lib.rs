@@ -13,6 +13,7 @@
 //! - [`delivery`]: routes, attempts, reports.
 //! - [`limits`]: every bound, with its unit, source and consequence.
 
+pub mod config;
 pub mod connector;
 pub mod kernel;
 pub mod limits;

@@ -48,6 +48,20 @@ pub const CONNECTOR_NAME_CHARACTERS: usize = 64;
 pub const TABLE_BLOCKS: usize = 1 << 21;
 /// Highest `rate` and `burst` of a budget, in SYNs: above what one machine's interfaces carry.
 pub const BUDGET_TOKENS: u32 = 100_000_000;
+/// Longest name of a network interface in octets: IFNAMSIZ without the terminator.
+pub const INTERFACE_NAME_OCTETS: usize = 15;
+/// Longest path of a unix socket in octets: sun_path without the terminator.
+pub const SOCKET_PATH_OCTETS: usize = 107;
+
+// Delivery.
+
+/// `initial_retry_interval`: from the first failed attempt to the second. RFC 5321 section
+/// 4.5.4.1 asks for 30 minutes between attempts and grants that the first come sooner.
+pub const INITIAL_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// `maximum_retry_interval`: what the growing interval stops at.
+pub const MAXIMUM_RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// `MessageExpirationTimeout`: Exchange's 2 days. Then the sender gets a report.
+pub const MESSAGE_EXPIRATION_TIMEOUT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 // Sessions. Defaults of the Exchange parameters of the same name.
 

@@ -1,8 +1,34 @@
 //! May this principal do that? Pure functions from what is known to a decision with its reasons.
 //!
-//! The session, `explain` and the log use the same decision, so they can never differ.
+//! The session, `explain` and the log use the same decision, so they can never differ. There is
+//! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
+//! [`mail`] for the sender, [`rcpt`] for a recipient, [`message`] at the end of data. A check that
+//! passes is named in the decision as well as one that fails, with where the right comes from.
+//!
+//! Which connector a peer has is not decided here, see [`crate::connector::table`]; nor is the
+//! order of commands, see [`crate::smtp`].
 
+mod accepted_domain;
+mod connect;
+mod message;
+mod recipient;
+mod rules;
+mod sender;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::connector::{Connector, Permission, PermissionSet, PermissionSource, Principal};
 use crate::smtp::reply::Reply;
+
+pub use accepted_domain::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
+pub use connect::connect;
+pub use message::{MessageFacts, message};
+pub use recipient::rcpt;
+pub use rules::Rules;
+pub use sender::mail;
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,4 +46,61 @@ pub struct Because {
     pub rule: &'static str,
     /// What the rule found, in a sentence.
     pub found: String,
+}
+
+/// Who is at the other end of a session, and what it may do.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The connector that the connection belongs to.
+    pub connector: Arc<Connector>,
+    /// Who the peer is.
+    pub principal: Principal,
+    /// What the connector gives that principal.
+    pub permissions: PermissionSet,
+    /// Is the session encrypted?
+    pub tls: bool,
+}
+
+impl Peer {
+    /// The peer as it is when the connection begins: without TLS, without authentication.
+    pub fn new(connector: Arc<Connector>) -> Self {
+        let principal = connector.principal();
+        let permissions = connector.permissions(principal);
+        Self { connector, principal, permissions, tls: false }
+    }
+
+    /// Does the peer have this permission? The answer goes with its reason.
+    fn has(&self, permission: Permission) -> (bool, Because) {
+        let principal = self.principal;
+        let source = self.connector.source_of(principal, permission);
+        let found = match source {
+            Some(PermissionSource::Group(group)) => {
+                format!("granted to {principal} by permission group {group}")
+            }
+            Some(PermissionSource::Grants) => format!("granted to {principal} by grants"),
+            None => format!("not granted to {principal}"),
+        };
+        (self.permissions.contains(permission), Because { rule: permission.name(), found })
+    }
+}
+
+/// The reasons of a decision while it is made: each rule is noted, whatever it finds.
+#[derive(Default)]
+struct Reasons(Vec<Because>);
+
+impl Reasons {
+    fn note(&mut self, rule: &'static str, found: impl Into<String>) {
+        self.0.push(Because { rule, found: found.into() });
+    }
+
+    /// Notes whether the peer has the permission, and says so.
+    fn permits(&mut self, peer: &Peer, permission: Permission) -> bool {
+        let (has, because) = peer.has(permission);
+        self.0.push(because);
+        has
+    }
+
+    fn decide(self, reply: Reply) -> Decision {
+        Decision { reply, because: self.0 }
+    }
 }

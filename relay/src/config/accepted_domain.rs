@@ -1,0 +1,74 @@
+//! `[[accepted_domain]]`.
+
+use super::document::{Section, Value, Wrong, nearest};
+use super::value::{host_name, text, unknown_word};
+use crate::policy::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
+
+/// Reads every accepted domain.
+pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
+    let mut domains: Vec<(AcceptedDomain, u32)> = Vec::new();
+    for mut section in sections {
+        let line = section.line;
+        let pattern = section.require(
+            "name",
+            "write name = \"contoso.example\", or \"*.contoso.example\" with all subdomains",
+            pattern,
+        );
+        if let Some(pattern) = &pattern {
+            section.place = format!("accepted domain \"{pattern}\"");
+        }
+        let kind = section.take("type", kind).unwrap_or(AcceptedDomainType::Authoritative);
+        if let Some(pattern) = pattern {
+            let earlier = domains.iter().find(|(accepted, _)| accepted.pattern == pattern);
+            if let Some((_, earlier)) = earlier {
+                let problem = format!("is the name of another accepted domain (line {earlier})");
+                section.refuse(line, "name", Wrong::new(problem, "remove one of them"));
+            }
+            domains.push((AcceptedDomain { pattern, kind }, line));
+        }
+        section.finish(unsupported);
+    }
+    AcceptedDomains::new(domains.into_iter().map(|(accepted, _)| accepted).collect())
+}
+
+fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
+    let line = value.line;
+    let text = text(value)?;
+    if text == "*" {
+        return Err(Wrong::new(
+            "`*` accepts every domain, which makes every client with Submit a relay client",
+            "name your domains; to relay for some clients, grant them \
+             ms-Exch-SMTP-Accept-Any-Recipient on a connector of their own",
+        ));
+    }
+    let (name, with_subdomains) = match text.strip_prefix("*.") {
+        Some(name) => (name, true),
+        None => (text.as_str(), false),
+    };
+    if name.contains('*') {
+        return Err(Wrong::new(
+            format!("`{text}` has a star elsewhere than in front"),
+            "write the star as the first label only, as in *.contoso.example",
+        ));
+    }
+    let name = host_name(Value { value: toml::de::DeValue::String(name.into()), line })?;
+    Ok(DomainPattern::new(name, with_subdomains))
+}
+
+fn kind(value: Value<'_>) -> Result<AcceptedDomainType, Wrong> {
+    let text = text(value)?;
+    let names: Vec<_> = AcceptedDomainType::ALL.iter().map(|kind| kind.name()).collect();
+    text.parse().map_err(|()| unknown_word(&text, &names))
+}
+
+/// Keys that admins know from New-AcceptedDomain.
+fn unsupported(key: &str) -> Option<Wrong> {
+    match nearest(key, &["domain_name", "domain_type", "match_sub_domains"])? {
+        "domain_name" => Some(Wrong::new("is called name here", "write name = …")),
+        "domain_type" => Some(Wrong::new("is called type here", "write type = …")),
+        _ => Some(Wrong::new(
+            "is not a key here",
+            "write name = \"*.contoso.example\" for a domain with its subdomains",
+        )),
+    }
+}

@@ -1,0 +1,305 @@
+//! `[[connector]]`: keys, defaults, and the combinations that Exchange refuses.
+//!
+//! A connector that was refused in part is still made, with defaults in place of what was wrong:
+//! the text as a whole is refused then, and its other mistakes show in the same run.
+
+mod conflict;
+mod rights;
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::document::{Section, Value, Wrong, describe};
+use super::value::{boolean, duration, host_name, number, parsed, size, text, timespan};
+use crate::connector::binding::BindingError;
+use crate::connector::range::RangeError;
+use crate::connector::{Binding, Budget, Connector, Limits, Range};
+use crate::limits;
+
+pub(super) use conflict::refuse as refuse_conflict;
+
+/// How a connector is called in findings.
+pub(super) fn place(name: &str) -> String {
+    format!("connector \"{name}\"")
+}
+
+/// Reads every connector.
+pub(super) fn read(
+    sections: Vec<Section<'_, '_>>,
+    hostname: &str,
+    has_tls: bool,
+) -> Vec<Connector> {
+    let mut lines: HashMap<String, u32> = HashMap::new();
+    let mut connectors = Vec::with_capacity(sections.len());
+    for mut section in sections {
+        let mend = "write name = \"Default Frontend\", or what you call it";
+        let name = section.require("name", mend, name);
+        if let Some(name) = &name {
+            section.place = place(name);
+            if let Some(earlier) = lines.insert(name.to_lowercase(), section.line) {
+                let problem = format!("is the name of another connector (line {earlier})");
+                let mend = "give one of them another name";
+                section.refuse(section.line, "name", Wrong::new(problem, mend));
+            }
+        }
+        connectors.push(connector(&mut section, name.unwrap_or_default(), hostname, has_tls));
+        section.finish(elsewhere);
+    }
+    connectors
+}
+
+fn connector(
+    section: &mut Section<'_, '_>,
+    name: String,
+    hostname: &str,
+    has_tls: bool,
+) -> Connector {
+    let line = section.line;
+    let comment = section.take("comment", text).unwrap_or_default();
+    let enabled = section.take("enabled", boolean).unwrap_or(true);
+    let bindings = bindings(section);
+    let remote_ip_ranges = ranges(section);
+    let permission_groups = rights::permission_groups(section);
+    let auth_mechanism = rights::auth_mechanism(section, permission_groups, has_tls);
+    let grants = rights::grants(section);
+    let require_tls = rights::require_tls(section, auth_mechanism, has_tls);
+    let refuse = section.take("refuse", boolean).unwrap_or(false);
+    let syn_budget = budget(section, "syn_budget");
+    let syn_budget_per_source = budget(section, "syn_budget_per_source");
+    let banner = section.take("banner", banner);
+    let fqdn = section.take("fqdn", host_name).unwrap_or_else(|| hostname.to_owned());
+    let limits = message_and_session_limits(section);
+    Connector {
+        name,
+        line,
+        comment,
+        enabled,
+        bindings,
+        remote_ip_ranges,
+        auth_mechanism,
+        permission_groups,
+        grants,
+        require_tls,
+        refuse,
+        syn_budget,
+        syn_budget_per_source,
+        banner,
+        fqdn,
+        limits,
+    }
+}
+
+fn name(value: Value<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    let most = limits::CONNECTOR_NAME_CHARACTERS;
+    if name.trim().is_empty() || name.chars().count() > most {
+        return Err(Wrong::new(
+            "is empty or too long",
+            format!("write a name of 1 to {most} characters"),
+        ));
+    }
+    Ok(name)
+}
+
+fn bindings(section: &mut Section<'_, '_>) -> Vec<Binding> {
+    let line = section.line_of("bindings");
+    let bindings: Vec<Binding> = section.take_list("bindings", parsed(BindingError::mend));
+    for (index, binding) in bindings.iter().enumerate() {
+        if bindings[..index].contains(binding) {
+            let wrong = Wrong::new(format!("{binding} stands twice"), "remove one of them");
+            section.refuse(line, "bindings", wrong);
+        }
+    }
+    if bindings.is_empty() && line == section.line {
+        let mend = "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host";
+        section.refuse(line, "bindings", Wrong::new("is missing", mend));
+    }
+    bindings
+}
+
+fn ranges(section: &mut Section<'_, '_>) -> Vec<Range> {
+    let line = section.line_of("remote_ip_ranges");
+    let ranges = section.take_list("remote_ip_ranges", |value| {
+        let line = value.line;
+        let mut range: Range = parsed(RangeError::mend)(value)?;
+        range.line = line;
+        Ok(range)
+    });
+    if ranges.is_empty() && line == section.line {
+        let mend = "write remote_ip_ranges = [\"10.38.97.0/24\"]; \
+                    for everybody [\"0.0.0.0/0\", \"::/0\"]";
+        section.refuse(line, "remote_ip_ranges", Wrong::new("is missing", mend));
+    }
+    ranges
+}
+
+/// Exchange wants the code in front, so that the banner is the whole reply.
+fn banner(value: Value<'_>) -> Result<String, Wrong> {
+    let banner = text(value)?;
+    let mend = "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"";
+    // The reply line is the banner and CRLF.
+    if banner.len() + 2 > limits::REPLY_LINE_OCTETS || !banner.is_ascii() {
+        let most = limits::REPLY_LINE_OCTETS - 2;
+        let problem = format!("is longer than {most} octets, or not ASCII");
+        return Err(Wrong::new(problem, mend));
+    }
+    match banner.strip_prefix("220 ").map(str::trim) {
+        Some(greeting) if !greeting.is_empty() => Ok(greeting.to_owned()),
+        _ => Err(Wrong::new("does not begin with 220", mend)),
+    }
+}
+
+fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<Budget> {
+    if !section.has(key) {
+        // Asked for all the same, so that a misspelt key finds it.
+        section.take(key, |_| Ok(()));
+        return None;
+    }
+    let place = format!("{}: {key}", section.place);
+    let mut budget = section.take_section(key, &place);
+    let rate = budget.require("rate", "write rate = \"200/s\"", rate);
+    let burst = budget.require("burst", "write burst = 400", |value| {
+        nonzero(number(1..=limits::BUDGET_TOKENS)(value)?)
+    });
+    budget.finish(|_| None);
+    Some(Budget { rate: rate?, burst: burst? })
+}
+
+/// `"200/s"`.
+fn rate(value: Value<'_>) -> Result<NonZeroU32, Wrong> {
+    let most = limits::BUDGET_TOKENS;
+    let mend = format!("write SYNs a second, as in \"200/s\", from 1/s to {most}/s");
+    let DeValue::String(text) = &value.value else {
+        return Err(Wrong::new(format!("{} where a rate belongs", describe(&value.value)), mend));
+    };
+    text.strip_suffix("/s")
+        .and_then(|number| number.trim().parse().ok())
+        .filter(|rate: &NonZeroU32| rate.get() <= most)
+        .ok_or_else(|| Wrong::new(format!("`{text}` is not a rate"), mend))
+}
+
+fn nonzero(number: u32) -> Result<NonZeroU32, Wrong> {
+    NonZeroU32::new(number).ok_or_else(|| Wrong::new("is zero", "write 1 or more"))
+}
+
+/// The bounds are Exchange's.
+fn message_and_session_limits(section: &mut Section<'_, '_>) -> Limits {
+    let default = Limits::default();
+    let most = u64::from(i32::MAX.unsigned_abs());
+    let count = |section: &mut Section<'_, '_>, key, bounds, default| {
+        section.take(key, number::<u32>(bounds)).unwrap_or(default)
+    };
+    let any_time = || duration(Duration::from_secs(1)..=Duration::from_hours(24));
+    let all = i32::MAX.unsigned_abs();
+    let limits = Limits {
+        max_message_size: section
+            .take("max_message_size", size(65_536..=most))
+            .unwrap_or(default.max_message_size),
+        max_header_size: section
+            .take("max_header_size", size(1..=most))
+            .unwrap_or(default.max_header_size),
+        max_recipients_per_message: count(
+            section,
+            "max_recipients_per_message",
+            1..=512_000,
+            default.max_recipients_per_message,
+        ),
+        max_hop_count: count(section, "max_hop_count", 1..=500, default.max_hop_count),
+        connection_timeout: section
+            .take("connection_timeout", any_time())
+            .unwrap_or(default.connection_timeout),
+        connection_inactivity_timeout: default.connection_inactivity_timeout,
+        max_protocol_errors: count(
+            section,
+            "max_protocol_errors",
+            0..=all,
+            default.max_protocol_errors,
+        ),
+        max_inbound_connection: count(
+            section,
+            "max_inbound_connection",
+            1..=all,
+            default.max_inbound_connection,
+        ),
+        max_inbound_connection_per_source: count(
+            section,
+            "max_inbound_connection_per_source",
+            1..=10_000,
+            default.max_inbound_connection_per_source,
+        ),
+    };
+    let line = section.line_of("connection_inactivity_timeout");
+    let connection_inactivity_timeout = section
+        .take("connection_inactivity_timeout", any_time())
+        .unwrap_or(default.connection_inactivity_timeout);
+    if connection_inactivity_timeout >= limits.connection_timeout {
+        let inactivity = timespan(connection_inactivity_timeout);
+        let whole = timespan(limits.connection_timeout);
+        section.refuse(
+            line,
+            "connection_inactivity_timeout",
+            Wrong::new(
+                format!("{inactivity} is not below connection_timeout, {whole}"),
+                "lower connection_inactivity_timeout, or raise connection_timeout",
+            ),
+        );
+    }
+    Limits { connection_inactivity_timeout, ..limits }
+}
+
+/// Parameters of Set-ReceiveConnector that this version does not have. Silence would be taken for
+/// consent.
+const NOT_SUPPORTED: &[&str] = &[
+    "advertise_client_settings",
+    "auth_tarpit_interval",
+    "binary_mime_enabled",
+    "chunking_enabled",
+    "default_domain",
+    "delivery_status_notification_enabled",
+    "domain_secure_enabled",
+    "eight_bit_mime_enabled",
+    "enable_auth_gssapi",
+    "enhanced_status_codes_enabled",
+    "extended_protection_policy",
+    "long_addresses_enabled",
+    "max_acknowledgement_delay",
+    "max_inbound_connection_percentage_per_source",
+    "max_local_hop_count",
+    "max_logon_failures",
+    "message_rate_limit",
+    "message_rate_source",
+    "orar_enabled",
+    "pipelining_enabled",
+    "protocol_logging_level",
+    "reject_reserved_second_level_recipient_domains",
+    "reject_reserved_top_level_recipient_domains",
+    "reject_single_label_recipient_domains",
+    "require_ehlo_domain",
+    "service_discovery_fqdn",
+    "size_enabled",
+    "smtp_utf8_enabled",
+    "suppress_x_anonymous_tls",
+    "tarpit_interval",
+    "tls_domain_capabilities",
+    "transport_role",
+    "usage",
+];
+
+fn elsewhere(key: &str) -> Option<Wrong> {
+    match key {
+        "bare_linefeed_rejection_enabled" => Some(Wrong::new(
+            "is not a choice here: bare line feeds are always refused",
+            "remove it",
+        )),
+        "tls_certificate_name" => Some(Wrong::new(
+            "is not supported: all connectors share one certificate",
+            "remove it, and name the certificate's file in [tls]",
+        )),
+        _ => NOT_SUPPORTED.contains(&key).then(|| {
+            Wrong::new("is a parameter of Exchange that this version does not support", "remove it")
+        }),
+    }
+}

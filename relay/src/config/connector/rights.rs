@@ -1,0 +1,194 @@
+//! `auth_mechanism`, `permission_groups`, `grants`, `require_tls`: who may do what.
+//!
+//! What Exchange has and this version cannot give effect to is refused, not ignored: mechanisms
+//! that need AUTH, and groups whose principals come from them. What is only without effect in one
+//! place, such as AnonymousUsers beside ExternalAuthoritative, is legal and warned about.
+
+use super::super::document::{Section, Value, Wrong};
+use super::super::value::{boolean, text, unknown_word};
+use crate::connector::{
+    AuthMechanism, Grant, Permission, PermissionGroup, PermissionGroups, Principal,
+};
+
+enum MechanismWord {
+    None,
+    Tls,
+    ExternalAuthoritative,
+}
+
+enum GroupWord {
+    None,
+    Group(PermissionGroup),
+}
+
+/// Reads `permission_groups`. Without it nobody gets anything, as in Exchange.
+pub(super) fn permission_groups(section: &mut Section<'_, '_>) -> PermissionGroups {
+    let line = section.line_of("permission_groups");
+    let words = section.take_list("permission_groups", group_word);
+    let mut groups = PermissionGroups::default();
+    for word in &words {
+        if let GroupWord::Group(group) = word {
+            groups.insert(*group);
+        }
+    }
+    let has_none = words.iter().any(|word| matches!(word, GroupWord::None));
+    if has_none && !groups.is_empty() {
+        let wrong = Wrong::new("None stands beside other groups", "remove None, or the others");
+        section.refuse(line, "permission_groups", wrong);
+    }
+    groups
+}
+
+fn group_word(value: Value<'_>) -> Result<GroupWord, Wrong> {
+    let word = text(value)?;
+    let is = |name: &str| word.eq_ignore_ascii_case(name);
+    if is("None") {
+        return Ok(GroupWord::None);
+    }
+    if let Some(&group) = PermissionGroup::ALL.iter().find(|group| is(group.name())) {
+        return Ok(GroupWord::Group(group));
+    }
+    if is("Custom") {
+        return Err(Wrong::new(
+            "Custom only says that single rights were added",
+            "write them down: grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }",
+        ));
+    }
+    if ["ExchangeUsers", "ExchangeLegacyServers", "Partners"].into_iter().any(is) {
+        return Err(Wrong::new(
+            format!("{word} is not supported by this version: nobody can authenticate as one"),
+            "remove it",
+        ));
+    }
+    Err(unknown_word(&word, &["AnonymousUsers", "ExchangeServers", "None"]))
+}
+
+/// Reads `auth_mechanism`. Without it a connector has Tls, as in Exchange.
+pub(super) fn auth_mechanism(
+    section: &mut Section<'_, '_>,
+    groups: PermissionGroups,
+    has_tls: bool,
+) -> AuthMechanism {
+    const KEY: &str = "auth_mechanism";
+    if !section.has(KEY) {
+        // Asked for all the same, so that a misspelt key finds it.
+        section.take(KEY, |_| Ok(()));
+        return AuthMechanism { tls: true, external_authoritative: false };
+    }
+    let line = section.line_of(KEY);
+    let words = section.take_list(KEY, mechanism_word);
+    let has = |wanted: fn(&MechanismWord) -> bool| words.iter().any(wanted);
+    let mechanism = AuthMechanism {
+        tls: has(|word| matches!(word, MechanismWord::Tls)),
+        external_authoritative: has(|word| matches!(word, MechanismWord::ExternalAuthoritative)),
+    };
+    if has(|word| matches!(word, MechanismWord::None)) && mechanism != AuthMechanism::default() {
+        let wrong = Wrong::new("None stands beside other mechanisms", "remove None, or the others");
+        section.refuse(line, KEY, wrong);
+    }
+    if mechanism.external_authoritative && !groups.contains(PermissionGroup::ExchangeServers) {
+        let wrong = Wrong::new(
+            "ExternalAuthoritative needs the permission group ExchangeServers",
+            "write permission_groups = [\"ExchangeServers\"]",
+        );
+        section.refuse(line, KEY, wrong);
+    }
+    if mechanism.tls && !has_tls {
+        let wrong = Wrong::new(
+            "Tls without [tls]: STARTTLS is not offered",
+            "name certificate and key in [tls], or remove Tls",
+        );
+        section.warn(line, KEY, wrong);
+    }
+    mechanism
+}
+
+fn mechanism_word(value: Value<'_>) -> Result<MechanismWord, Wrong> {
+    let word = text(value)?;
+    let is = |name: &str| word.eq_ignore_ascii_case(name);
+    match () {
+        () if is("None") => Ok(MechanismWord::None),
+        () if is("Tls") => Ok(MechanismWord::Tls),
+        () if is("ExternalAuthoritative") => Ok(MechanismWord::ExternalAuthoritative),
+        () if ["Integrated", "BasicAuth", "BasicAuthRequireTLS", "ExchangeServer"]
+            .into_iter()
+            .any(is) =>
+        {
+            Err(Wrong::new(
+                format!("{word} is not supported by this version, which has no AUTH"),
+                "remove it",
+            ))
+        }
+        () => Err(unknown_word(&word, &["None", "Tls", "ExternalAuthoritative"])),
+    }
+}
+
+/// Reads `require_tls`.
+pub(super) fn require_tls(
+    section: &mut Section<'_, '_>,
+    mechanism: AuthMechanism,
+    has_tls: bool,
+) -> bool {
+    let line = section.line_of("require_tls");
+    let require_tls = section.take("require_tls", boolean).unwrap_or(false);
+    if require_tls && !mechanism.tls {
+        let wrong = Wrong::new(
+            "needs Tls in auth_mechanism",
+            "write auth_mechanism = [\"Tls\"], or require_tls = false",
+        );
+        section.refuse(line, "require_tls", wrong);
+    } else if require_tls && !has_tls {
+        let wrong = Wrong::new(
+            "needs a certificate: nobody could send",
+            "name certificate and key in [tls], or write require_tls = false",
+        );
+        section.refuse(line, "require_tls", wrong);
+    }
+    require_tls
+}
+
+/// Reads `grants = { anonymous = ["ms-Exch-…"] }`.
+pub(super) fn grants(section: &mut Section<'_, '_>) -> Vec<Grant> {
+    let place = format!("{}: grants", section.place);
+    let mut table = section.take_section("grants", &place);
+    let mut grants: Vec<Grant> = Vec::new();
+    for principal in [Principal::Anonymous, Principal::ExternallySecured] {
+        let line = table.line_of(principal.name());
+        for permission in table.take_list(principal.name(), permission) {
+            let grant = Grant { principal, permission };
+            if grants.contains(&grant) {
+                let wrong = Wrong::new(format!("{permission} stands twice"), "remove one of them");
+                table.refuse(line, principal.name(), wrong);
+            } else {
+                grants.push(grant);
+            }
+        }
+    }
+    table.finish(|key| {
+        key.to_lowercase().contains("anonymous").then(|| {
+            Wrong::new("is not how the principal is called here", "write anonymous = [ … ]")
+        })
+    });
+    grants
+}
+
+/// Rights of Exchange that mean nothing to a relay without AUTH and mailboxes.
+const WITHOUT_EFFECT: &[&str] = &[
+    "ms-Exch-SMTP-Accept-Exch50",
+    "ms-Exch-SMTP-Accept-XAttr",
+    "ms-Exch-SMTP-Accept-XProxyFrom",
+    "ms-Exch-SMTP-Accept-XSessionParams",
+    "ms-Exch-SMTP-Accept-XShadow",
+    "ms-Exch-SMTP-Accept-XSysProbe",
+];
+
+fn permission(value: Value<'_>) -> Result<Permission, Wrong> {
+    let name = text(value)?;
+    name.parse().map_err(|_| {
+        if WITHOUT_EFFECT.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            return Wrong::new(format!("{name} has no effect on a relay"), "remove it");
+        }
+        let known: Vec<_> = Permission::ALL.iter().map(|permission| permission.name()).collect();
+        unknown_word(&name, &known)
+    })
+}

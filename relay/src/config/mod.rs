@@ -1,0 +1,243 @@
+//! Text becomes a [`Config`], or refusals that say file, line, key, what is wrong and the mend.
+//!
+//! Keys are the Exchange parameter names in snake_case, values are spelled as Exchange spells
+//! them. Nothing is read and ignored: a key that this version does not have is an error. What is
+//! legal and unwise is a warning. Files that the configuration names are opened by those who
+//! use them, not here.
+//!
+//! [`document`] is the TOML tree with its lines, [`value`] turns one value into a type,
+//! [`sections`] and [`connector`] know the keys, [`warning`] reads the finished configuration.
+
+mod accepted_domain;
+mod connector;
+mod document;
+mod finding;
+mod sections;
+mod value;
+mod warning;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::connector::{Connector, Table};
+use crate::limits::CONFIGURATION_OCTETS;
+use crate::policy::AcceptedDomains;
+
+pub use finding::{Finding, Refusals};
+
+/// One configuration, known to be sound.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `hostname`: this host's name in greetings and headers where a connector sets none.
+    pub hostname: String,
+    /// `[classifier]`.
+    pub classifier: Classifier,
+    /// `[queue]`.
+    pub queue: Queue,
+    /// `[delivery]`.
+    pub delivery: Delivery,
+    /// `[tls]`; without it STARTTLS is not offered.
+    pub tls: Option<Tls>,
+    /// `[control]`.
+    pub control: Control,
+    /// `[log]`.
+    pub log: Log,
+    /// `[[accepted_domain]]`.
+    pub accepted_domains: AcceptedDomains,
+    /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether it is the
+    /// configuration in force.
+    pub digest: [u8; 32],
+    connectors: Vec<Connector>,
+    table: Table,
+    warnings: Vec<Finding>,
+}
+
+/// `[classifier]`: who decides which connector a connection belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classifier {
+    /// `mode`.
+    pub mode: ClassifierMode,
+    /// `interfaces`: where the guard attaches; empty for no guard.
+    pub interfaces: Vec<String>,
+    /// `pin_directory`: where programs and maps are pinned, on a bpffs.
+    pub pin_directory: PathBuf,
+    /// `cross_check`: compare each tag of the kernel with the daemon's own table.
+    pub cross_check: bool,
+}
+
+/// `classifier.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClassifierMode {
+    /// The kernel where it may, else the daemon.
+    #[default]
+    Auto,
+    /// The kernel, or the daemon does not start.
+    Kernel,
+    /// The daemon.
+    Userspace,
+}
+
+/// `[queue]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// `directory`: where accepted mail is kept.
+    pub directory: PathBuf,
+}
+
+/// `[delivery]`: where mail goes next, and how long we try. Exchange retries in steps of fixed
+/// length and we back off, so the intervals have names of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// `smart_host`: the next hop of everything.
+    pub smart_host: SmartHost,
+    /// `initial_retry_interval`: from the first failed attempt to the second attempt.
+    pub initial_retry_interval: Duration,
+    /// `maximum_retry_interval`: what the growing interval stops at.
+    pub maximum_retry_interval: Duration,
+    /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
+    pub message_expiration_timeout: Duration,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmartHost {
+    /// A domain name, or an address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// `[tls]`: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// `certificate`: the chain, leaf first.
+    pub certificate: PathBuf,
+    /// `key`: its private key.
+    pub key: PathBuf,
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `socket`: where `relay status` and `relay reload` reach the daemon.
+    pub socket: PathBuf,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// `format`.
+    pub format: LogFormat,
+    /// `level`.
+    pub level: LogLevel,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `log.level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What needs somebody.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// One line a session.
+    #[default]
+    Info,
+    /// The dialogue.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is over the limit.
+    #[error("{path}: larger than {CONFIGURATION_OCTETS} octets, which is not a configuration")]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file says what cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusals),
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(CONFIGURATION_OCTETS + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > CONFIGURATION_OCTETS {
+            return Err(LoadError::TooLarge { path: path.to_owned() });
+        }
+        Ok(Self::parse(&text, &path.display().to_string())?)
+    }
+
+    /// Reads a text; `file_name` is what refusals and warnings call it.
+    ///
+    /// # Errors
+    /// Every refusal that the text earns, in the order of its lines.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, Refusals> {
+        sections::read(text, file_name)
+    }
+
+    /// `[[connector]]`, in the order of the file, disabled ones included.
+    pub fn connectors(&self) -> &[Connector] {
+        &self.connectors
+    }
+
+    /// The compiled bindings and ranges; connectors are numbered by their position plus one.
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What is legal and unwise, in the order of lines.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// `host:port`, an IPv6 address in brackets.
+impl fmt::Display for SmartHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.parse() {
+            Ok(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
+            _ => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The tables of the daemon itself, and the reading of a whole text.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::document::{Document, Section, Value, Wrong};
+use super::value::{boolean, duration, host_name, one_of, path, smart_host, text, timespan};
+use super::{
+    Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat, LogLevel, Queue,
+    Refusals, Tls, accepted_domain, connector, digest, warning,
+};
+use crate::connector::Table;
+use crate::limits;
+
+/// See [`Config::parse`].
+pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
+    let (document, root) = Document::parse(text, file_name)?;
+    let mut root = document.root(root);
+
+    let hostname = root
+        .require("hostname", "write hostname = \"edge1.contoso.example\" at the top", host_name)
+        .unwrap_or_default();
+    let classifier = classifier(root.take_section("classifier", "[classifier]"));
+    let queue = queue(root.take_section("queue", "[queue]"));
+    let delivery = delivery(root.take_section("delivery", "[delivery]"));
+    let has_tls = root.has("tls");
+    let tls = tls(root.take_section("tls", "[tls]"), has_tls);
+    let control = control(root.take_section("control", "[control]"));
+    let log = log(root.take_section("log", "[log]"));
+    let accepted_domains = accepted_domain::read(root.take_sections("accepted_domain"));
+    let sections = root.take_sections("connector");
+    if sections.is_empty() {
+        let mend = "write [[connector]] and its keys below, or take deploy/relay.toml as a start";
+        root.refuse(root.line, "connector", Wrong::new("is missing", mend));
+    }
+    let most = limits::CONNECTOR_IDS as usize - 1;
+    if sections.len() > most {
+        let problem = format!("{} connectors are over the limit of {most}", sections.len());
+        let mend = "connectors that differ in their ranges only can be one connector";
+        root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
+    }
+    let connectors = connector::read(sections, &hostname, has_tls);
+    root.finish(|_| None);
+
+    let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
+        for conflict in conflicts {
+            connector::refuse_conflict(&document, &connectors, conflict);
+        }
+        Table::default()
+    });
+    let (Some(delivery), false) = (delivery, document.has_refusals()) else {
+        return Err(document.into_refusals());
+    };
+    warning::warn(&document, &connectors, &table, &accepted_domains);
+    Ok(Config {
+        hostname,
+        classifier,
+        queue,
+        delivery,
+        tls,
+        control,
+        log,
+        accepted_domains,
+        digest: digest(text),
+        connectors,
+        table,
+        warnings: document.into_warnings(),
+    })
+}
+
+fn classifier(mut section: Section<'_, '_>) -> Classifier {
+    let modes = one_of(&[
+        ("auto", ClassifierMode::Auto),
+        ("kernel", ClassifierMode::Kernel),
+        ("userspace", ClassifierMode::Userspace),
+    ]);
+    let mode = section.take("mode", modes).unwrap_or_default();
+    let interfaces_line = section.line_of("interfaces");
+    let interfaces = section.take_list("interfaces", interface);
+    if mode == ClassifierMode::Userspace && !interfaces.is_empty() {
+        let problem = "the guard is part of the kernel half, which `userspace` does without";
+        let mend = "remove interfaces, or write mode = \"auto\"";
+        section.refuse(interfaces_line, "interfaces", Wrong::new(problem, mend));
+    }
+    let pin_directory =
+        section.take("pin_directory", path).unwrap_or_else(|| "/sys/fs/bpf/relay".into());
+    let cross_check = section.take("cross_check", boolean).unwrap_or(false);
+    section.finish(|_| None);
+    Classifier { mode, interfaces, pin_directory, cross_check }
+}
+
+/// The kernel's rules for names of interfaces.
+fn interface(value: Value<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    let is_name = !name.is_empty()
+        && name.len() <= limits::INTERFACE_NAME_OCTETS
+        && !name.contains(['/', ' ', ':'])
+        && name != "."
+        && name != "..";
+    if is_name {
+        return Ok(name);
+    }
+    Err(Wrong::new(format!("`{name}` is not a name of an interface"), "`ip link` shows the names"))
+}
+
+fn queue(mut section: Section<'_, '_>) -> Queue {
+    let directory = section.take("directory", path).unwrap_or_else(|| "/var/lib/relay".into());
+    section.finish(|_| None);
+    Queue { directory }
+}
+
+fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
+    let smart_host = section.require(
+        "smart_host",
+        "write smart_host = \"mail.contoso.example:25\"; this version does not look up MX records",
+        smart_host,
+    );
+    let interval = || duration(Duration::from_secs(1)..=Duration::from_hours(24));
+    let initial_line = section.line_of("initial_retry_interval");
+    let initial_retry_interval = section
+        .take("initial_retry_interval", interval())
+        .unwrap_or(limits::INITIAL_RETRY_INTERVAL);
+    let maximum_retry_interval = section
+        .take("maximum_retry_interval", interval())
+        .unwrap_or(limits::MAXIMUM_RETRY_INTERVAL);
+    if initial_retry_interval > maximum_retry_interval {
+        let (initial, most) = (timespan(initial_retry_interval), timespan(maximum_retry_interval));
+        let problem = format!("{initial} is longer than maximum_retry_interval, {most}");
+        let mend = format!("write at most \"{most}\", or raise maximum_retry_interval");
+        section.refuse(initial_line, "initial_retry_interval", Wrong::new(problem, mend));
+    }
+    // Exchange allows 5 seconds to 90 days.
+    let expiration = duration(Duration::from_secs(5)..=Duration::from_hours(90 * 24));
+    let message_expiration_timeout = section
+        .take("message_expiration_timeout", expiration)
+        .unwrap_or(limits::MESSAGE_EXPIRATION_TIMEOUT);
+    section.finish(|key| {
+        let exchange = [
+            "outbound_connection_failure_retry_interval",
+            "transient_failure_retry_interval",
+            "transient_failure_retry_count",
+        ];
+        exchange.contains(&key).then(|| {
+            Wrong::new(
+                "is not supported: attempts back off instead of keeping to fixed steps",
+                "write initial_retry_interval and maximum_retry_interval",
+            )
+        })
+    });
+    Some(Delivery {
+        smart_host: smart_host?,
+        initial_retry_interval,
+        maximum_retry_interval,
+        message_expiration_timeout,
+    })
+}
+
+fn tls(mut section: Section<'_, '_>, is_there: bool) -> Option<Tls> {
+    if !is_there {
+        return None;
+    }
+    let mend = "write certificate = \"/etc/relay/chain.pem\" and key = \"/etc/relay/key.pem\"";
+    let certificate = section.require("certificate", mend, path);
+    let key = section.require("key", mend, path);
+    section.finish(|_| None);
+    Some(Tls { certificate: certificate?, key: key? })
+}
+
+fn control(mut section: Section<'_, '_>) -> Control {
+    let socket = section.take("socket", socket).unwrap_or_else(|| "/run/relay/control.sock".into());
+    section.finish(|_| None);
+    Control { socket }
+}
+
+fn socket(value: Value<'_>) -> Result<PathBuf, Wrong> {
+    let socket = path(value)?;
+    let most = limits::SOCKET_PATH_OCTETS;
+    if socket.as_os_str().len() > most {
+        let problem = "is too long for the path of a socket";
+        return Err(Wrong::new(problem, format!("write a path of at most {most} octets")));
+    }
+    Ok(socket)
+}
+
+fn log(mut section: Section<'_, '_>) -> Log {
+    let formats = one_of(&[("human", LogFormat::Human), ("json", LogFormat::Json)]);
+    let levels = one_of(&[
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ]);
+    let format = section.take("format", formats).unwrap_or_default();
+    let level = section.take("level", levels).unwrap_or_default();
+    section.finish(|_| None);
+    Log { format, level }
+}

@@ -1,0 +1,210 @@
+//! What is legal and unwise in a configuration that loads.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::connector::place;
+use super::document::{Document, Wrong};
+use crate::connector::range::{Family, number_of};
+use crate::connector::table::Idle;
+use crate::connector::{Binding, Connector, Permission, Principal, Range, Table};
+use crate::policy::AcceptedDomains;
+
+/// Notes every warning.
+pub(super) fn warn(
+    document: &Document<'_>,
+    connectors: &[Connector],
+    table: &Table,
+    accepted_domains: &AcceptedDomains,
+) {
+    for connector in connectors.iter().filter(|connector| connector.enabled) {
+        families_without_ranges(document, connector);
+        if !connector.refuse {
+            trust_in_strangers(document, connector);
+            rights_of_nobody(document, connector);
+            nothing_to_do(document, connector, accepted_domains);
+        }
+    }
+    wildcard_beside_exact(document, connectors, table);
+    for &idle in table.idle() {
+        range_without_effect(document, connectors, idle);
+    }
+}
+
+/// The open-relay guard: relay rights or full trust for addresses that strangers can have.
+fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
+    let mut public = connector.remote_ip_ranges.iter().filter(|range| !is_private(range));
+    let Some(range) = public.next() else { return };
+    let more = match public.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more public ranges)"),
+    };
+    let whom = if is_everything(range) {
+        format!("{range}{more} is the whole Internet")
+    } else {
+        format!("{range}{more} is public")
+    };
+    let problem = match connector.principal() {
+        Principal::ExternallySecured => {
+            format!("ExternalAuthoritative trusts whoever connects, and {whom}")
+        }
+        Principal::Anonymous
+            if connector
+                .permissions(Principal::Anonymous)
+                .contains(Permission::AcceptAnyRecipient) =>
+        {
+            format!("anonymous may relay to any recipient, and {whom}: an open relay")
+        }
+        Principal::Anonymous => return,
+    };
+    let mend = "narrow remote_ip_ranges to hosts of yours";
+    document.warn(
+        range.line,
+        &place(&connector.name),
+        "remote_ip_ranges",
+        Wrong::new(problem, mend),
+    );
+}
+
+/// Addresses that no stranger has: RFC 1918, loopback, link-local, unique local (RFC 4193). Not
+/// the shared space of RFC 6598, whose other side is a carrier's customers.
+const PRIVATE: &[(u128, u32)] = &[
+    ipv4_block(10, 0, 8),
+    ipv4_block(127, 0, 8),
+    ipv4_block(169, 254, 16),
+    ipv4_block(172, 16, 12),
+    ipv4_block(192, 168, 16),
+    (Ipv6Addr::LOCALHOST.to_bits(), 128),
+    (0xfc00 << 112, 7),
+    (0xfe80 << 112, 10),
+];
+
+const fn ipv4_block(first: u8, second: u8, bits: u32) -> (u128, u32) {
+    (Ipv4Addr::new(first, second, 0, 0).to_ipv6_mapped().to_bits(), 96 + bits)
+}
+
+fn is_private(range: &Range) -> bool {
+    PRIVATE.iter().any(|&(low, bits)| {
+        let high = low | u128::MAX.checked_shr(bits).unwrap_or(0);
+        low <= range.low() && range.high() <= high
+    })
+}
+
+fn is_everything(range: &Range) -> bool {
+    let low = number_of(range.family().unspecified());
+    let high = match range.family() {
+        Family::Ipv4 => number_of(Ipv4Addr::BROADCAST.into()),
+        Family::Ipv6 => u128::MAX,
+    };
+    (range.low(), range.high()) == (low, high)
+}
+
+/// Rights for a principal that this connector never has.
+fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
+    let principal = connector.principal();
+    let why = match principal {
+        Principal::Anonymous => "without ExternalAuthoritative nobody is externally secured",
+        Principal::ExternallySecured => "with ExternalAuthoritative nobody is anonymous",
+    };
+    for group in connector.permission_groups.iter() {
+        if group.principal() != principal {
+            let wrong = Wrong::new(format!("{group} has no effect: {why}"), "remove it");
+            document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
+        }
+    }
+    if connector.grants.iter().any(|grant| grant.principal != principal) {
+        let wrong = Wrong::new(
+            format!("some have no effect: {why}"),
+            format!("grant to {principal}, or remove them"),
+        );
+        document.warn(connector.line, &place(&connector.name), "grants", wrong);
+    }
+}
+
+/// Connectors that accept no message at all.
+fn nothing_to_do(
+    document: &Document<'_>,
+    connector: &Connector,
+    accepted_domains: &AcceptedDomains,
+) {
+    let permissions = connector.permissions(connector.principal());
+    if !permissions.contains(Permission::Submit) {
+        let wrong = Wrong::new(
+            format!("nobody can send: {} lacks ms-Exch-SMTP-Submit", connector.principal()),
+            "write permission_groups = [\"AnonymousUsers\"], or refuse = true if that is meant",
+        );
+        document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
+    } else if !permissions.contains(Permission::AcceptAnyRecipient) && accepted_domains.is_empty() {
+        let wrong = Wrong::new(
+            "every recipient is refused: there is no accepted domain and no right to relay",
+            "write [[accepted_domain]] with the name of a domain of yours",
+        );
+        document.warn(connector.line, &place(&connector.name), "", wrong);
+    }
+}
+
+/// A binding whose family none of the ranges has.
+fn families_without_ranges(document: &Document<'_>, connector: &Connector) {
+    for binding in &connector.bindings {
+        let family = binding.family();
+        if !connector.remote_ip_ranges.iter().any(|range| range.family() == family) {
+            let (name, everybody) = match family {
+                Family::Ipv4 => ("IPv4", "0.0.0.0/0"),
+                Family::Ipv6 => ("IPv6", "::/0"),
+            };
+            let wrong = Wrong::new(
+                format!("{binding} serves nobody: no range is {name}"),
+                format!("remove the binding, or add a range, for everybody \"{everybody}\""),
+            );
+            document.warn(connector.line, &place(&connector.name), "bindings", wrong);
+        }
+    }
+}
+
+/// An exact binding takes all connections to its address away from the wildcard.
+fn wildcard_beside_exact(document: &Document<'_>, connectors: &[Connector], table: &Table) {
+    let bindings = table.bindings();
+    for exact in bindings.iter().filter(|binding| !binding.is_wildcard()) {
+        let wildcard = exact.wildcard();
+        let (Some(exact_owner), Some(wildcard_owner)) =
+            (owner(connectors, *exact), owner(connectors, wildcard))
+        else {
+            continue;
+        };
+        let problem = format!(
+            "{exact} takes every connection to that address from {wildcard} of {}, also from \
+             addresses that only the latter serves",
+            place(&wildcard_owner.name)
+        );
+        let mend = "bind both to the same address, unless that is meant";
+        let name = place(&exact_owner.name);
+        document.warn(exact_owner.line, &name, "bindings", Wrong::new(problem, mend));
+    }
+}
+
+fn owner(connectors: &[Connector], binding: Binding) -> Option<&Connector> {
+    connectors.iter().find(|connector| connector.enabled && connector.bindings.contains(&binding))
+}
+
+fn range_without_effect(document: &Document<'_>, connectors: &[Connector], idle: Idle) {
+    let at = match idle {
+        Idle::Shadowed { range, .. } => range,
+        Idle::Redundant { inner, .. } => inner,
+    };
+    let connector = &connectors[at.connector];
+    let Some(range) = connector.range(at.range) else { return };
+    let (problem, mend) = match idle {
+        Idle::Shadowed { binding, .. } => (
+            format!("smaller ranges take every address of {range} on {binding}"),
+            "remove it, or one of the smaller ranges",
+        ),
+        Idle::Redundant { outer, .. } => {
+            let outer = connector.range(outer.range).map(ToString::to_string).unwrap_or_default();
+            (
+                format!("{range} lies inside {outer} of the same connector"),
+                "remove it, unless it is there to be counted apart",
+            )
+        }
+    };
+    let name = place(&connector.name);
+    document.warn(range.line, &name, "remote_ip_ranges", Wrong::new(problem, mend));
+}

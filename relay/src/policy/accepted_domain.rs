@@ -1,0 +1,150 @@
+//! Which domains are ours to take mail for.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// `[[accepted_domain]]`: a pattern and who owns its recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedDomain {
+    /// `name`.
+    pub pattern: DomainPattern,
+    /// `type`.
+    pub kind: AcceptedDomainType,
+}
+
+/// Who owns the recipients. For a relay that knows no mailboxes the difference is in the sender
+/// check: only authoritative domains are ours to speak for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AcceptedDomainType {
+    /// All recipients are in our organization.
+    Authoritative,
+    /// Some are, the rest is behind us.
+    InternalRelay,
+    /// None is; we relay for somebody else.
+    ExternalRelay,
+}
+
+/// `contoso.example`, or `*.contoso.example`, which includes `contoso.example` itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DomainPattern {
+    domain: String,
+    with_subdomains: bool,
+}
+
+/// The accepted domains, most specific first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcceptedDomains(Vec<AcceptedDomain>);
+
+impl AcceptedDomainType {
+    /// Every type, in Exchange's order.
+    pub const ALL: &[Self] = &[Self::Authoritative, Self::InternalRelay, Self::ExternalRelay];
+
+    /// The name, as `type` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Authoritative => "Authoritative",
+            Self::InternalRelay => "InternalRelay",
+            Self::ExternalRelay => "ExternalRelay",
+        }
+    }
+}
+
+impl DomainPattern {
+    /// The pattern of one domain in lower case, with or without everything below it.
+    pub const fn new(domain: String, with_subdomains: bool) -> Self {
+        Self { domain, with_subdomains }
+    }
+
+    /// Does the pattern cover this domain, given in lower case?
+    pub fn matches(&self, domain: &str) -> bool {
+        match domain.strip_suffix(self.domain.as_str()) {
+            Some("") => true,
+            Some(above) => self.with_subdomains && above.ends_with('.'),
+            None => false,
+        }
+    }
+}
+
+impl AcceptedDomains {
+    /// An exact name is more specific than a pattern of the same domain, and a longer pattern
+    /// more than a shorter one.
+    pub fn new(mut domains: Vec<AcceptedDomain>) -> Self {
+        domains.sort_by_key(|accepted| {
+            let DomainPattern { domain, with_subdomains } = &accepted.pattern;
+            (*with_subdomains, std::cmp::Reverse(domain.len()))
+        });
+        Self(domains)
+    }
+
+    /// The most specific accepted domain that covers this domain, given in lower case.
+    pub fn covering(&self, domain: &str) -> Option<&AcceptedDomain> {
+        self.0.iter().find(|accepted| accepted.pattern.matches(domain))
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromStr for AcceptedDomainType {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(text)).ok_or(())
+    }
+}
+
+impl fmt::Display for AcceptedDomainType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for DomainPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.with_subdomains { "*." } else { "" };
+        write!(f, "{star}{}", self.domain)
+    }
+}
+
+/// As a reason names it: `*.contoso.example (InternalRelay)`.
+impl fmt::Display for AcceptedDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.pattern, self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(name: &str, kind: AcceptedDomainType) -> AcceptedDomain {
+        let (domain, with_subdomains) = match name.strip_prefix("*.") {
+            Some(domain) => (domain, true),
+            None => (name, false),
+        };
+        AcceptedDomain { pattern: DomainPattern::new(domain.to_owned(), with_subdomains), kind }
+    }
+
+    #[test]
+    fn the_most_specific_domain_wins() {
+        let domains = AcceptedDomains::new(vec![
+            accepted("*.example", AcceptedDomainType::ExternalRelay),
+            accepted("*.contoso.example", AcceptedDomainType::InternalRelay),
+            accepted("contoso.example", AcceptedDomainType::Authoritative),
+        ]);
+        for (domain, pattern) in [
+            ("contoso.example", Some("contoso.example (Authoritative)")),
+            ("mail.contoso.example", Some("*.contoso.example (InternalRelay)")),
+            ("a.b.contoso.example", Some("*.contoso.example (InternalRelay)")),
+            ("notcontoso.example", Some("*.example (ExternalRelay)")),
+            ("example", Some("*.example (ExternalRelay)")),
+            ("contoso.example.org", None),
+            ("", None),
+        ] {
+            let found = domains.covering(domain).map(ToString::to_string);
+            assert_eq!(found.as_deref(), pattern, "{domain}");
+        }
+    }
+}

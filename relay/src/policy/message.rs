@@ -1,0 +1,61 @@
+//! End of data: may this message pass?
+
+use super::{Decision, Peer, Reasons, Rules};
+use crate::connector::Permission;
+use crate::smtp::reply::{
+    BARE_LINE_ENDING, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE, QUEUED, Reply,
+};
+
+/// What the checks need to know of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageFacts {
+    /// Octets as received, after dot-unstuffing and without the terminator.
+    pub size: u64,
+    /// Octets of the header section.
+    pub header_size: u64,
+    /// Received fields, counted before any is removed.
+    pub hops: u32,
+    /// Does it hold a bare CR, a bare LF or a NUL?
+    pub bare_line_ending: bool,
+}
+
+/// The message as a whole. A positive reply is due only once the message is on stable storage;
+/// its text is then completed with the queue id.
+pub fn message(_rules: &Rules, peer: &Peer, facts: &MessageFacts) -> Decision {
+    let mut reasons = Reasons::default();
+    let reply = decide(peer, facts, &mut reasons);
+    reasons.decide(reply)
+}
+
+fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
+    let limits = &peer.connector.limits;
+    if facts.bare_line_ending {
+        reasons.note("bare line ending", "a line ends with something other than CRLF");
+        return BARE_LINE_ENDING;
+    }
+    if is_too_large(peer, facts.size, reasons) {
+        return MESSAGE_TOO_LARGE;
+    }
+    if facts.header_size > limits.max_header_size {
+        let (header, most) = (facts.header_size, limits.max_header_size);
+        reasons.note("max_header_size", format!("{header} octets of header, {most} allowed"));
+        return HEADER_TOO_LARGE;
+    }
+    if facts.hops > limits.max_hop_count {
+        let (hops, most) = (facts.hops, limits.max_hop_count);
+        reasons.note("max_hop_count", format!("{hops} Received fields, {most} allowed"));
+        return HOP_COUNT_EXCEEDED;
+    }
+    QUEUED
+}
+
+/// `max_message_size`, for SIZE of MAIL as well as for the real size.
+pub(super) fn is_too_large(peer: &Peer, size: u64, reasons: &mut Reasons) -> bool {
+    let most = peer.connector.limits.max_message_size;
+    if size <= most {
+        reasons.note("max_message_size", format!("{size} octets, {most} allowed"));
+        return false;
+    }
+    reasons.note("max_message_size", format!("{size} octets, over the {most} allowed"));
+    !reasons.permits(peer, Permission::BypassMessageSizeLimit)
+}

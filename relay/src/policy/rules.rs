@@ -1,0 +1,63 @@
+//! One loaded configuration in the form that sessions ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::AcceptedDomains;
+use crate::config::Config;
+use crate::connector::id::TooManyConnectorNames;
+use crate::connector::{Connector, ConnectorId, ConnectorIds, Table};
+
+/// Everything that decisions depend on. A session keeps the rules that it began with.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Which loaded configuration this is. Numbered by the caller, never reused.
+    pub generation: u32,
+    /// `hostname`.
+    pub hostname: String,
+    /// `[[accepted_domain]]`.
+    pub accepted_domains: AcceptedDomains,
+    /// Which connector a connection belongs to.
+    pub table: Table,
+    /// Is there a certificate? Without one STARTTLS is not offered.
+    pub tls_available: bool,
+    /// [`Config::digest`].
+    pub digest: [u8; 32],
+    connectors: BTreeMap<ConnectorId, Arc<Connector>>,
+}
+
+impl Rules {
+    /// The rules of a configuration, numbered `generation`. Names keep the ids they have in `ids`.
+    ///
+    /// # Errors
+    /// More connector names were used since the start than there are ids; `ids` is unchanged.
+    pub fn build(
+        config: &Config,
+        ids: &mut ConnectorIds,
+        generation: u32,
+    ) -> Result<Arc<Self>, TooManyConnectorNames> {
+        let connectors = config.connectors();
+        let ids = ids.assign(connectors.iter().map(|connector| connector.name.as_str()))?;
+        let table = config.table().with_ids(&ids);
+        let connectors = ids.into_iter().zip(connectors.iter().cloned().map(Arc::new)).collect();
+        Ok(Arc::new(Self {
+            generation,
+            hostname: config.hostname.clone(),
+            accepted_domains: config.accepted_domains.clone(),
+            table,
+            tls_available: config.tls.is_some(),
+            digest: config.digest,
+            connectors,
+        }))
+    }
+
+    /// The connector that an id names in this generation.
+    pub fn connector(&self, id: ConnectorId) -> Option<&Arc<Connector>> {
+        self.connectors.get(&id)
+    }
+
+    /// Every connector with its id, in the order of ids.
+    pub fn connectors(&self) -> impl Iterator<Item = (ConnectorId, &Arc<Connector>)> {
+        self.connectors.iter().map(|(&id, connector)| (id, connector))
+    }
+}
