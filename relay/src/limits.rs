@@ -14,6 +14,8 @@ pub const COMMAND_LINE_OCTETS: usize = 4096;
 pub const LOCAL_PART_OCTETS: usize = 64;
 /// Longest domain in octets. RFC 5321 section 4.5.3.1.2. Longer: an invalid address.
 pub const DOMAIN_OCTETS: usize = 255;
+/// Longest label of a domain in octets. RFC 1035 section 2.3.4. Longer: an invalid address.
+pub const LABEL_OCTETS: usize = 63;
 /// Longest path in octets, angle brackets included. RFC 5321 section 4.5.3.1.3 asks for 256 at
 /// least; the sum of the two limits above must fit.
 pub const PATH_OCTETS: usize = 324;

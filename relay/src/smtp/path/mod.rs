@@ -1,15 +1,33 @@
 //! Domains, mailboxes and paths that exist only if they are well formed (RFC 5321 section 4.1.2).
 //!
 //! The local part is kept exactly as it was written, quotes included, so that what we send on is
-//! what we were given and nothing downstream can split it elsewhere.
+//! what we were given and nothing downstream can split it elsewhere. A percent sign or a bang in
+//! it is a character like any other; it never means a route.
+//!
+//! This module decides what is an address. Whether an address is welcome is for
+//! [`crate::policy`]; whether a non-ASCII one may be used in this transaction, for the session.
 
+mod parse;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+
+pub use self::parse::{AddressError, DomainError, LocalPartError, split_path};
 
 /// A domain name, in lower case, without a trailing dot. U-labels are kept as UTF-8; comparison
 /// goes by A-labels.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Domain(String);
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// As we write it.
+    text: Box<str>,
+    /// As DNS and every comparison see it; absent where `text` is ASCII and so is that already.
+    a_labels: Option<Box<str>>,
+}
 
 /// What stands right of the `@`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +66,12 @@ pub enum ForwardPath {
 impl Domain {
     /// The domain as text: lower case, no trailing dot.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The domain with every U-label as an A-label (`xn--…`): what DNS and comparisons use.
+    pub fn ascii(&self) -> &str {
+        self.a_labels.as_deref().unwrap_or(&self.text)
     }
 }
 
@@ -70,11 +93,62 @@ impl Mailbox {
             Host::Domain(domain) => Some(domain),
         }
     }
+
+    /// May it travel without SMTPUTF8 (RFC 6531)?
+    pub fn is_ascii(&self) -> bool {
+        self.local_part.is_ascii() && self.domain().is_none_or(|domain| domain.as_str().is_ascii())
+    }
+}
+
+impl ReversePath {
+    /// May it travel without SMTPUTF8 (RFC 6531)?
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.is_ascii(),
+            Self::Null => true,
+        }
+    }
+}
+
+impl ForwardPath {
+    /// May it travel without SMTPUTF8 (RFC 6531)?
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.is_ascii(),
+            Self::Postmaster => true,
+        }
+    }
+}
+
+impl PartialEq for Domain {
+    fn eq(&self, other: &Self) -> bool {
+        self.ascii() == other.ascii()
+    }
+}
+
+impl Eq for Domain {}
+
+impl Hash for Domain {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ascii().hash(state);
+    }
+}
+
+impl Ord for Domain {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.ascii().cmp(other.ascii())
+    }
+}
+
+impl PartialOrd for Domain {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

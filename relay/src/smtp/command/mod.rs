@@ -1,0 +1,235 @@
+//! One command line becomes a [`Command`], or an error that has one reply.
+//!
+//! This module decides what a line says: verb, path, parameters. Whether the command is legal now
+//! is for the session, and whether it is allowed, for [`crate::policy`].
+
+mod hello;
+
+#[cfg(test)]
+mod tests;
+
+use crate::queue::BodyType;
+use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_path};
+use crate::smtp::reply::{self, Reply};
+
+pub use self::hello::HelloName;
+
+/// A command of RFC 5321 section 4.1.1 or of an extension that we offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// HELO and the client's name for itself.
+    Helo(HelloName),
+    /// EHLO and the client's name for itself.
+    Ehlo(HelloName),
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// MAIL FROM and its parameters.
+    Mail(Mail),
+    /// RCPT TO. None of the extensions that we offer gives it a parameter.
+    Rcpt(ForwardPath),
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP, whatever follows it.
+    Noop,
+    /// VRFY. We never say who exists, so that the argument is not kept.
+    Vrfy,
+    /// HELP, whatever follows it.
+    Help,
+    /// QUIT.
+    Quit,
+}
+
+/// The argument of MAIL and its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The reverse-path.
+    pub sender: ReversePath,
+    /// SIZE, in octets (RFC 1870).
+    pub declared_size: Option<u64>,
+    /// BODY (RFC 6152).
+    pub body: BodyType,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+}
+
+/// Why a line is no command of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// An argument after a command that takes none, or none after one that needs it.
+    #[error("{verb} has the wrong arguments")]
+    Arguments {
+        /// The verb.
+        verb: &'static str,
+    },
+    /// HELO or EHLO with a name that is none.
+    #[error("the name after HELO or EHLO is neither a domain nor an address literal")]
+    HelloName,
+    /// A non-ASCII path without SMTPUTF8.
+    #[error("the address is not ASCII and SMTPUTF8 was not asked for")]
+    NeedsSmtpUtf8,
+    /// The line is not UTF-8.
+    #[error("the line is not UTF-8")]
+    NotUtf8,
+    /// A parameter with a malformed or repeated keyword, or a malformed value.
+    #[error("the parameter {0} is malformed or repeated")]
+    Parameter(String),
+    /// RCPT with a malformed path.
+    #[error("the recipient is invalid: {0}")]
+    Recipient(AddressError),
+    /// MAIL with a malformed path.
+    #[error("the sender is invalid: {0}")]
+    Sender(AddressError),
+    /// A parameter, or a value of one, that we do not offer.
+    #[error("the parameter {0} is not supported")]
+    UnsupportedParameter(String),
+    /// A verb that we do not know.
+    #[error("the verb is not known")]
+    Verb,
+}
+
+impl CommandError {
+    /// What the client is told.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Self::Arguments { .. } | Self::Parameter(_) => reply::INVALID_ARGUMENTS,
+            Self::HelloName => reply::INVALID_DOMAIN_NAME,
+            Self::NeedsSmtpUtf8 => reply::NEEDS_SMTPUTF8,
+            Self::NotUtf8 => reply::INVALID_CHARACTER,
+            Self::Recipient(_) => reply::INVALID_RECIPIENT,
+            Self::Sender(_) => reply::INVALID_SENDER,
+            Self::UnsupportedParameter(_) => reply::UNSUPPORTED_PARAMETER,
+            Self::Verb => reply::UNRECOGNIZED_COMMAND,
+        }
+    }
+}
+
+impl Command {
+    /// Reads one line, its CRLF taken off.
+    pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
+        let line = str::from_utf8(line).map_err(|_| CommandError::NotUtf8)?;
+        // RFC 5321 section 4.1.1: tolerate trailing white space.
+        let line = line.trim_end_matches([' ', '\t']);
+        let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let alone = |verb, command| match argument {
+            "" => Ok(command),
+            _ => Err(CommandError::Arguments { verb }),
+        };
+        match verb.to_ascii_uppercase().as_str() {
+            "HELO" => Ok(Self::Helo(HelloName::parse(argument)?)),
+            "EHLO" => Ok(Self::Ehlo(HelloName::parse(argument)?)),
+            "STARTTLS" => alone("STARTTLS", Self::StartTls),
+            "MAIL" => parse_mail(argument).map(Self::Mail),
+            "RCPT" => parse_rcpt(argument).map(Self::Rcpt),
+            "DATA" => alone("DATA", Self::Data),
+            "RSET" => alone("RSET", Self::Rset),
+            "NOOP" => Ok(Self::Noop),
+            "VRFY" if argument.is_empty() => Err(CommandError::Arguments { verb: "VRFY" }),
+            "VRFY" => Ok(Self::Vrfy),
+            "HELP" => Ok(Self::Help),
+            "QUIT" => alone("QUIT", Self::Quit),
+            _ => Err(CommandError::Verb),
+        }
+    }
+
+    /// The verb, for logs.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Helo(_) => "HELO",
+            Self::Ehlo(_) => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Mail(_) => "MAIL",
+            Self::Rcpt(_) => "RCPT",
+            Self::Data => "DATA",
+            Self::Rset => "RSET",
+            Self::Noop => "NOOP",
+            Self::Vrfy => "VRFY",
+            Self::Help => "HELP",
+            Self::Quit => "QUIT",
+        }
+    }
+}
+
+fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
+    let (path, parameters) = parse_path(argument, "FROM:", "MAIL")?;
+    let sender = ReversePath::parse(path).map_err(CommandError::Sender)?;
+    let mut declared_size = None;
+    let mut body = None;
+    let mut smtputf8 = None;
+    for parameter in parameters.split(' ').filter(|parameter| !parameter.is_empty()) {
+        let (keyword, value) = match parameter.split_once('=') {
+            Some((keyword, value)) => (keyword, Some(value)),
+            None => (parameter, None),
+        };
+        let malformed = || CommandError::Parameter(keyword.to_owned());
+        let repeated = match keyword.to_ascii_uppercase().as_str() {
+            "SIZE" => declared_size.replace(parse_size(value).ok_or_else(malformed)?).is_some(),
+            "BODY" => match value.ok_or_else(malformed)?.to_ascii_uppercase().as_str() {
+                "7BIT" => body.replace(BodyType::SevenBit).is_some(),
+                "8BITMIME" => body.replace(BodyType::EightBitMime).is_some(),
+                _ => return Err(CommandError::UnsupportedParameter(parameter.to_owned())),
+            },
+            "SMTPUTF8" if value.is_some() => return Err(malformed()),
+            "SMTPUTF8" => smtputf8.replace(()).is_some(),
+            _ => return Err(unsupported(keyword)),
+        };
+        if repeated {
+            return Err(malformed());
+        }
+    }
+    // The path as it was written, not as it was understood: IDNA has made A-labels of it.
+    if smtputf8.is_none() && !path.is_ascii() {
+        return Err(CommandError::NeedsSmtpUtf8);
+    }
+    Ok(Mail { sender, declared_size, body: body.unwrap_or_default(), smtputf8: smtputf8.is_some() })
+}
+
+fn parse_rcpt(argument: &str) -> Result<ForwardPath, CommandError> {
+    let (path, parameters) = parse_path(argument, "TO:", "RCPT")?;
+    let recipient = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
+    match parameters.split(' ').find(|parameter| !parameter.is_empty()) {
+        Some(parameter) => Err(unsupported(parameter.split('=').next().unwrap_or(parameter))),
+        None => Ok(recipient),
+    }
+}
+
+/// The path after `prefix`, brackets included, and the parameters.
+fn parse_path<'line>(
+    argument: &'line str,
+    prefix: &str,
+    verb: &'static str,
+) -> Result<(&'line str, &'line str), CommandError> {
+    let arguments = || CommandError::Arguments { verb };
+    let path = match argument.split_at_checked(prefix.len()) {
+        Some((start, path)) if start.eq_ignore_ascii_case(prefix) => path,
+        _ => return Err(arguments()),
+    };
+    // RFC 5321 section 3.3 has no space here. Printers and scanners, which are what a relay is
+    // for, often write one; it changes nothing about what follows. More than one, they do not.
+    let path = path.strip_prefix(' ').unwrap_or(path);
+    match split_path(path) {
+        Some((path, rest)) if rest.is_empty() || rest.starts_with(' ') => Ok((path, rest)),
+        // Not bracketed, or not closed, or followed by more than parameters: the path parser's
+        // error says which.
+        _ if verb == "MAIL" => Err(CommandError::Sender(AddressError::NotBracketed)),
+        _ => Err(CommandError::Recipient(AddressError::NotBracketed)),
+    }
+}
+
+/// `size-value` of RFC 1870 section 4: up to 20 digits, and what does not fit 64 bits is an
+/// error, never another number.
+fn parse_size(value: Option<&str>) -> Option<u64> {
+    let digits = value.filter(|value| value.bytes().all(|octet| octet.is_ascii_digit()))?;
+    digits.parse().ok().filter(|_| digits.len() <= 20)
+}
+
+/// An unknown keyword, unless it is not even a keyword (`esmtp-keyword`).
+fn unsupported(keyword: &str) -> CommandError {
+    let well_formed = keyword.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && keyword.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    match well_formed {
+        true => CommandError::UnsupportedParameter(keyword.to_owned()),
+        false => CommandError::Parameter(keyword.to_owned()),
+    }
+}

@@ -1,0 +1,153 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn mail(line: &str) -> Result<Mail, CommandError> {
+    match Command::parse(line.as_bytes())? {
+        Command::Mail(mail) => Ok(mail),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reply_to(line: &[u8]) -> Option<Reply> {
+    Command::parse(line).err().map(|error| error.reply())
+}
+
+#[test]
+fn verbs_are_read_in_any_case() {
+    for (line, verb) in [
+        ("HELO client.example", "HELO"),
+        ("ehlo client.example", "EHLO"),
+        ("StartTLS", "STARTTLS"),
+        ("mail from:<a@b.example>", "MAIL"),
+        ("RCPT TO:<a@b.example>", "RCPT"),
+        ("rcpt to:<postmaster>", "RCPT"),
+        ("data", "DATA"),
+        ("RSET", "RSET"),
+        ("NOOP", "NOOP"),
+        ("NOOP whatever it is", "NOOP"),
+        ("VRFY a", "VRFY"),
+        ("HELP", "HELP"),
+        ("HELP MAIL", "HELP"),
+        ("QUIT", "QUIT"),
+        ("QUIT \t ", "QUIT"),
+    ] {
+        assert_eq!(Command::parse(line.as_bytes()).unwrap().verb(), verb, "{line}");
+    }
+}
+
+#[test]
+fn mail_and_its_parameters() {
+    let sender = ReversePath::parse("<a@b.example>").unwrap();
+    let plain = Mail { sender, declared_size: None, body: BodyType::SevenBit, smtputf8: false };
+    assert_eq!(mail("MAIL FROM:<a@b.example>").as_ref(), Ok(&plain));
+    assert_eq!(mail("MAIL FROM: <a@b.example>").as_ref(), Ok(&plain), "one space is common");
+    assert_eq!(mail("MAIL FROM:<a@b.example> body=7bit").as_ref(), Ok(&plain));
+    assert_eq!(
+        mail("MAIL FROM:<a@b.example> SIZE=1000 BODY=8BITMIME SMTPUTF8"),
+        Ok(Mail {
+            declared_size: Some(1000),
+            body: BodyType::EightBitMime,
+            smtputf8: true,
+            ..plain.clone()
+        })
+    );
+    let largest = mail("MAIL FROM:<> SIZE=18446744073709551615").unwrap();
+    assert_eq!(largest.sender, ReversePath::Null);
+    assert_eq!(largest.declared_size, Some(u64::MAX));
+    assert!(mail("MAIL FROM:<a@bücher.example> SMTPUTF8").is_ok());
+    // A closing bracket and a parameter inside quotes are neither.
+    assert_eq!(mail("MAIL FROM:<\"a> SIZE=1\"@b.example>").unwrap().declared_size, None);
+}
+
+#[test]
+fn every_error_has_its_reply() {
+    let cases: &[(&[u8], Reply)] = &[
+        (b"", reply::UNRECOGNIZED_COMMAND),
+        (b" NOOP", reply::UNRECOGNIZED_COMMAND),
+        (b"NOOPS", reply::UNRECOGNIZED_COMMAND),
+        (b"AUTH LOGIN", reply::UNRECOGNIZED_COMMAND),
+        (b"BDAT 3", reply::UNRECOGNIZED_COMMAND),
+        (b"GET / HTTP/1.1", reply::UNRECOGNIZED_COMMAND),
+        (b"NO\xffOP", reply::INVALID_CHARACTER),
+        (b"HELO", reply::INVALID_DOMAIN_NAME),
+        (b"EHLO ", reply::INVALID_DOMAIN_NAME),
+        (b"EHLO two words", reply::INVALID_DOMAIN_NAME),
+        (b"EHLO (comment)", reply::INVALID_DOMAIN_NAME),
+        (b"EHLO a;b", reply::INVALID_DOMAIN_NAME),
+        (b"EHLO b\xc3\xbccher.example", reply::INVALID_DOMAIN_NAME),
+        (b"DATA now", reply::INVALID_ARGUMENTS),
+        (b"QUIT now", reply::INVALID_ARGUMENTS),
+        (b"RSET now", reply::INVALID_ARGUMENTS),
+        (b"STARTTLS now", reply::INVALID_ARGUMENTS),
+        (b"VRFY", reply::INVALID_ARGUMENTS),
+        (b"MAIL", reply::INVALID_ARGUMENTS),
+        (b"MAIL TO:<a@b.example>", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM <a@b.example>", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:", reply::INVALID_SENDER),
+        (b"MAIL FROM:a@b.example", reply::INVALID_SENDER),
+        (b"MAIL FROM:  <a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:<a@b.example", reply::INVALID_SENDER),
+        (b"MAIL FROM:<a@b.example>SIZE=1", reply::INVALID_SENDER),
+        (b"MAIL FROM:<a@b@c.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:<@relay.example:a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:<a@b.example> SIZE", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SIZE=", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SIZE=-1", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SIZE=+1", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SIZE=1k", reply::INVALID_ARGUMENTS),
+        // smtp-proto makes 999 of this one.
+        (b"MAIL FROM:<a@b.example> SIZE=99999999999999999999999", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SIZE=18446744073709551616", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SIZE=1 size=1", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> BODY=7BIT BODY=7BIT", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SMTPUTF8 SMTPUTF8", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> SMTPUTF8=yes", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> BODY", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> =1", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> BODY=BINARYMIME", reply::UNSUPPORTED_PARAMETER),
+        (b"MAIL FROM:<a@b.example> RET=HDRS", reply::UNSUPPORTED_PARAMETER),
+        (b"MAIL FROM:<a@b.example> AUTH=<>", reply::UNSUPPORTED_PARAMETER),
+        ("MAIL FROM:<é@b.example>".as_bytes(), reply::NEEDS_SMTPUTF8),
+        ("MAIL FROM:<a@bücher.example>".as_bytes(), reply::NEEDS_SMTPUTF8),
+        (b"RCPT", reply::INVALID_ARGUMENTS),
+        (b"RCPT TO:<>", reply::INVALID_RECIPIENT),
+        (b"RCPT TO:<a>", reply::INVALID_RECIPIENT),
+        (b"RCPT TO:<a@b.example> NOTIFY=NEVER", reply::UNSUPPORTED_PARAMETER),
+        (b"RCPT TO:<a@b.example> SIZE=1", reply::UNSUPPORTED_PARAMETER),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(reply_to(line).as_ref(), Some(expected), "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn hello_names_of_real_devices() {
+    for name in [
+        "client.example",
+        "WORKSTATION",
+        "HP_LaserJet.local",
+        "[192.0.2.1]",
+        "192.0.2.1",
+        "[IPv6:2001:db8::1]",
+        "printer-3.",
+        "localhost.localdomain",
+    ] {
+        assert_eq!(HelloName::parse(name).unwrap().as_str(), name);
+    }
+    assert!(HelloName::parse(&"a".repeat(256)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_line_is_read_without_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Command::parse(&line);
+    }
+
+    #[test]
+    fn almost_commands_are_read_without_panic(
+        line in r#"(?i)(mail from:|rcpt to:|ehlo |vrfy )[ <>@."\\\[\]:a-z0-9é=-]{0,40}"#,
+    ) {
+        let _ = Command::parse(line.as_bytes());
+    }
+}

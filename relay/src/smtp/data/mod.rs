@@ -1,0 +1,148 @@
+//! The octets after DATA: where the message ends, dots taken out, bare line endings found.
+//!
+//! This module decides what belongs to the message and where it ends. It ends at CRLF.CRLF and at
+//! nothing else, whatever a connector is configured to tolerate.
+
+#[cfg(test)]
+mod tests;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr3;
+
+/// What to do with an LF that no CR precedes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BareLinefeed {
+    /// Report it, so that the message is refused.
+    Reject,
+    /// Write CRLF in its place. It still ends no message.
+    Normalise,
+}
+
+/// An octet that makes a message unfit to be passed on: another server might see a line end, and
+/// so an end of data, where we see none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A CR that no LF follows.
+    #[error("bare CR at octet {0}")]
+    BareCr(u64),
+    /// An LF that no CR precedes.
+    #[error("bare LF at octet {0}")]
+    BareLf(u64),
+    /// A NUL.
+    #[error("NUL at octet {0}")]
+    Nul(u64),
+}
+
+/// What comes next in the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataEvent {
+    /// Octets of the message.
+    Content(Bytes),
+    /// The end of data. What is left of the input are commands.
+    End,
+}
+
+/// Takes the message off the front of a buffer. The result depends on the octets only, never on
+/// how they were cut into packets.
+#[derive(Debug)]
+pub struct DataReader {
+    position: Position,
+    bare_linefeed: BareLinefeed,
+    violation: Option<Violation>,
+    /// Octets taken off the input so far, to say where a violation stands.
+    taken: u64,
+}
+
+/// Where in a line the next octet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// After CRLF, or at the beginning.
+    LineStart,
+    /// Anywhere else.
+    InLine,
+    /// After a CR.
+    AfterCr,
+}
+
+impl DataReader {
+    /// A reader that stands right after the reply 354.
+    pub fn new(bare_linefeed: BareLinefeed) -> Self {
+        // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so that `.` on the first
+        // line is the end of an empty message. The first line is then like every other.
+        let position = Position::LineStart;
+        Self { position, bare_linefeed, violation: None, taken: 0 }
+    }
+
+    /// The first violation so far.
+    pub fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    /// The next part of the message. `None` when more input is needed; up to two octets may then
+    /// be left, a dot and a CR whose meaning depends on what follows.
+    pub fn next_event(&mut self, input: &mut BytesMut) -> Option<DataEvent> {
+        // Octets at the front of the input that are known to be content.
+        let mut content = 0;
+        loop {
+            if self.position == Position::LineStart {
+                match &input[content..] {
+                    [] | b"." | b".\r" => break,
+                    // The reader stays at the line start; the next call finds the dot first.
+                    [b'.', ..] if content > 0 => break,
+                    [b'.', b'\r', b'\n', ..] => {
+                        self.take(input, 3);
+                        return Some(DataEvent::End);
+                    }
+                    // RFC 5321 section 4.5.2: a dot that is not alone on its line was added.
+                    [b'.', ..] => _ = self.take(input, 1),
+                    _ => {}
+                }
+                self.position = Position::InLine;
+            }
+            if self.position == Position::AfterCr {
+                match input.get(content) {
+                    None => break,
+                    Some(b'\n') => {
+                        content += 1;
+                        self.position = Position::LineStart;
+                        continue;
+                    }
+                    Some(_) => {
+                        // The CR may have gone out with an earlier part of the message.
+                        self.report(Violation::BareCr(self.taken + content as u64 - 1));
+                        self.position = Position::InLine;
+                    }
+                }
+            }
+            let Some(found) = memchr3(b'\r', b'\n', 0, &input[content..]) else {
+                content = input.len();
+                break;
+            };
+            let at = content + found;
+            match input[at] {
+                b'\r' => self.position = Position::AfterCr,
+                b'\n' if self.bare_linefeed == BareLinefeed::Normalise => {
+                    if at > 0 {
+                        content = at;
+                        break;
+                    }
+                    self.take(input, 1);
+                    return Some(DataEvent::Content(Bytes::from_static(b"\r\n")));
+                }
+                b'\n' => self.report(Violation::BareLf(self.taken + at as u64)),
+                _ => self.report(Violation::Nul(self.taken + at as u64)),
+            }
+            content = at + 1;
+        }
+        (content > 0).then(|| DataEvent::Content(self.take(input, content).freeze()))
+    }
+
+    fn take(&mut self, input: &mut BytesMut, octets: usize) -> BytesMut {
+        self.taken += octets as u64;
+        input.split_to(octets)
+    }
+
+    fn report(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+}

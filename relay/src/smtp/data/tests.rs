@@ -1,0 +1,163 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// What came of some input.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    content: Vec<u8>,
+    violation: Option<Violation>,
+    /// What follows the end of data, if it came.
+    rest: Option<Vec<u8>>,
+}
+
+fn read(chunks: &[&[u8]], bare_linefeed: BareLinefeed) -> Outcome {
+    let mut reader = DataReader::new(bare_linefeed);
+    let mut input = BytesMut::new();
+    let mut content = Vec::new();
+    let mut ended = false;
+    for chunk in chunks {
+        input.extend_from_slice(chunk);
+        while !ended && let Some(event) = reader.next_event(&mut input) {
+            match event {
+                DataEvent::Content(octets) => content.extend_from_slice(&octets),
+                DataEvent::End => ended = true,
+            }
+        }
+        assert!(ended || input.len() <= 2, "only an undecided dot may wait");
+    }
+    let rest = ended.then(|| input.to_vec());
+    Outcome { content, violation: reader.violation(), rest }
+}
+
+fn ends(input: &[u8]) -> Option<Vec<u8>> {
+    let outcome = read(&[input], BareLinefeed::Reject);
+    outcome.rest.map(|rest| {
+        assert_eq!(rest, b"", "{}", input.escape_ascii());
+        outcome.content
+    })
+}
+
+#[test]
+fn the_end_is_crlf_dot_crlf() {
+    assert_eq!(ends(b"a\r\n.\r\n").unwrap(), b"a\r\n");
+    assert_eq!(ends(b".\r\n").unwrap(), b"", "an empty message");
+    assert_eq!(ends(b"\r\n.\r\n").unwrap(), b"\r\n");
+    assert_eq!(ends(b"..\r\n.\r\n").unwrap(), b".\r\n", "a dot on the first line");
+    assert_eq!(ends(b"..a\r\n...\r\n.b\r\n.\r\n").unwrap(), b".a\r\n..\r\nb\r\n");
+    assert_eq!(ends(b"a.\r\n.\r\n").unwrap(), b"a.\r\n");
+}
+
+/// Everything that some server somewhere takes for the end.
+#[test]
+fn nothing_else_is() {
+    for end in [
+        &b"\n.\n"[..],
+        b"\n.\r\n",
+        b"\r\n.\n",
+        b"\r.\r",
+        b"\r.\r\n",
+        b"\r\n.\r",
+        b"\r\n.\rX",
+        b"\r\n\0.\r\n",
+        b"\r\n.\0\r\n",
+        b"\r\r\n.\r\r\n",
+        b"\r\n. \r\n",
+        b"\r\n.\r\r\n",
+        b"\n\n.\r\n",
+        b"\r\n\r.\r\n",
+        b"\r\n.\n\r\n",
+    ] {
+        for bare_linefeed in [BareLinefeed::Reject, BareLinefeed::Normalise] {
+            let outcome = read(&[b"a", end, b"MAIL FROM:<x@y>\r\n"], bare_linefeed);
+            assert_eq!(outcome.rest, None, "{}", end.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn the_first_violation_is_remembered() {
+    let violation = |input: &[u8]| read(&[input], BareLinefeed::Reject).violation;
+    assert_eq!(violation(b"a\r\nb\r\n.\r\n"), None);
+    assert_eq!(violation(b"a\nb\r\n.\r\n"), Some(Violation::BareLf(1)));
+    assert_eq!(violation(b"a\rb\r\n.\r\n"), Some(Violation::BareCr(1)));
+    assert_eq!(violation(b"a\r\r\n.\r\n"), Some(Violation::BareCr(1)));
+    assert_eq!(violation(b"a\0b\rc\r\n.\r\n"), Some(Violation::Nul(1)));
+    assert_eq!(violation(b"a\r\n.\rb\r\n.\r\n"), Some(Violation::BareCr(4)));
+}
+
+#[test]
+fn a_bare_lf_can_be_normalised_and_still_ends_nothing() {
+    let outcome = read(&[b"a\n.\nb\n\r\n.\r\nQUIT\r\n"], BareLinefeed::Normalise);
+    assert_eq!(outcome.content, b"a\r\n.\r\nb\r\n\r\n");
+    assert_eq!(outcome.violation, None);
+    assert_eq!(outcome.rest.unwrap(), b"QUIT\r\n");
+    let outcome = read(&[b"a\rb\r\n.\r\n"], BareLinefeed::Normalise);
+    assert_eq!(outcome.violation, Some(Violation::BareCr(1)), "a CR is nothing to guess about");
+}
+
+/// Slices of the input, not copies, and one for each stretch between dots.
+#[test]
+fn content_comes_in_as_few_slices_as_possible() {
+    let mut input = BytesMut::from(&b"one\r\ntwo\r\n..three\r\nfour\r\n.\r\n"[..]);
+    let start = input.as_ptr();
+    let mut reader = DataReader::new(BareLinefeed::Reject);
+    let Some(DataEvent::Content(first)) = reader.next_event(&mut input) else { panic!() };
+    assert_eq!(first, "one\r\ntwo\r\n");
+    assert_eq!(first.as_ptr(), start);
+    let second = DataEvent::Content(Bytes::from_static(b".three\r\nfour\r\n"));
+    assert_eq!(reader.next_event(&mut input), Some(second));
+    assert_eq!(reader.next_event(&mut input), Some(DataEvent::End));
+}
+
+/// Where a message ends and what it is, in the plainest way there is.
+fn reference(input: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+    let input = [b"\r\n", input].concat();
+    let end = input.windows(5).position(|octets| octets == b"\r\n.\r\n");
+    let rest = end.map(|end| input[end + 5..].to_vec());
+    let mut content = Vec::new();
+    for (index, octet) in input[..end.map_or(input.len(), |end| end + 2)].iter().enumerate() {
+        if *octet != b'.' || !input[..index].ends_with(b"\r\n") {
+            content.push(*octet);
+        }
+    }
+    (content[2..].to_vec(), rest)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn chunks_do_not_matter_and_the_reference_agrees(
+        input in proptest::collection::vec(
+            prop_oneof![
+                4 => Just(&b"\r\n"[..]), 4 => Just(&b"."[..]), 2 => Just(&b"\r"[..]), 1 => Just(&b"\n"[..]),
+                1 => Just(&b"\0"[..]), 3 => Just(&b"a"[..]), 2 => Just(&b"\r\n.\r\n"[..]), 1 => Just(&b"\x80b "[..]),
+            ], 0..30),
+        cuts in proptest::collection::vec(0usize..60, 0..6),
+    ) {
+        let bytes = input.concat();
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| (*cut).min(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<_> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
+        let single: Vec<_> = bytes.chunks(1).collect();
+        for bare_linefeed in [BareLinefeed::Reject, BareLinefeed::Normalise] {
+            let whole = read(&[&bytes], bare_linefeed);
+            prop_assert_eq!(&read(&chunks, bare_linefeed), &whole);
+            prop_assert_eq!(&read(&single, bare_linefeed), &whole);
+        }
+        let whole = read(&[&bytes], BareLinefeed::Reject);
+        let (content, rest) = reference(&bytes);
+        prop_assert_eq!(&whole.rest, &rest);
+        if rest.is_some() {
+            prop_assert_eq!(&whole.content, &content);
+            let bare = content.iter().enumerate().any(|(index, octet)| match octet {
+                b'\r' => content.get(index + 1) != Some(&b'\n'),
+                b'\n' => index == 0 || content[index - 1] != b'\r',
+                octet => *octet == 0,
+            });
+            prop_assert_eq!(whole.violation.is_some(), bare);
+        }
+    }
+}

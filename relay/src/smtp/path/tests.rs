@@ -1,0 +1,168 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::PATH_OCTETS;
+
+fn mailbox(text: &str) -> Result<String, AddressError> {
+    Mailbox::parse(text).map(|mailbox| mailbox.to_string())
+}
+
+/// Accepted, and written again exactly as it came but for the case of the domain.
+#[test]
+fn mailboxes_that_exist() {
+    for text in [
+        "user@example.org",
+        "User.Name+tag@example.org",
+        "user@localhost",
+        "user@xn--bcher-kva.example",
+        "o'brien!#$%&*/=?^_`{|}~-@example.org",
+        // Neither is a route: the mail goes to example.org, whose business the local part is.
+        "user%evil.test@example.org",
+        "evil.test!user@example.org",
+        // Quotes are part of the local part. smtp-proto loses them, and the domain with them.
+        "\"a@evil.test\"@example.org",
+        "\"a b\"@example.org",
+        "\"a>b\"@example.org",
+        "\"a\\\"b\"@example.org",
+        "\"a\\\\\"@example.org",
+        "\"\"@example.org",
+        "user@[192.0.2.1]",
+        "user@[IPv6:2001:db8::1]",
+        "usér@example.org",
+        "user@bücher.example",
+        "用户@例子.测试",
+    ] {
+        assert_eq!(mailbox(text).as_deref(), Ok(text), "{text}");
+    }
+    assert_eq!(mailbox("User@EXAMPLE.Org").as_deref(), Ok("User@example.org"));
+    assert_eq!(mailbox("u@BÜCHER.example").as_deref(), Ok("u@bücher.example"));
+    assert_eq!(mailbox("u@[ipv6:2001:DB8:0::1]").as_deref(), Ok("u@[IPv6:2001:db8::1]"));
+}
+
+#[test]
+fn mailboxes_that_do_not() {
+    use AddressError as A;
+    use DomainError as D;
+    use LocalPartError as L;
+
+    let long_local_part = format!("{}@example.org", "a".repeat(65));
+    let long_label = format!("a@{}.org", "a".repeat(64));
+    let long_domain = format!("a@{}org", "abcdefg.".repeat(32));
+    let cases: &[(&str, AddressError)] = &[
+        ("", A::LocalPart(L::EmptyAtom)),
+        ("user", A::NoDomain),
+        ("@example.org", A::LocalPart(L::EmptyAtom)),
+        (".user@example.org", A::LocalPart(L::EmptyAtom)),
+        ("user.@example.org", A::LocalPart(L::EmptyAtom)),
+        ("us..er@example.org", A::LocalPart(L::EmptyAtom)),
+        ("us er@example.org", A::LocalPart(L::Character)),
+        ("us\0er@example.org", A::LocalPart(L::Character)),
+        ("us\ter@example.org", A::LocalPart(L::Character)),
+        ("us\u{85}er@example.org", A::LocalPart(L::Character)),
+        ("us(c)er@example.org", A::LocalPart(L::Character)),
+        ("us\"e\"r@example.org", A::LocalPart(L::Character)),
+        ("<user@example.org", A::LocalPart(L::Character)),
+        ("a,b@example.org", A::LocalPart(L::Character)),
+        ("\"user@example.org", A::LocalPart(L::UnclosedQuote)),
+        ("\"user\\\"@example.org", A::LocalPart(L::UnclosedQuote)),
+        ("\"us\ner\"@example.org", A::LocalPart(L::Character)),
+        ("\"us\0er\"@example.org", A::LocalPart(L::Character)),
+        ("\"us\\é\"@example.org", A::LocalPart(L::Character)),
+        ("\"us\"er@example.org", A::LocalPart(L::Character)),
+        (&long_local_part, A::LocalPart(L::TooLong)),
+        // A doubled @: nobody downstream may choose another one than we did.
+        ("a@b@c.example", A::Domain(D::Character)),
+        ("a@evil.test@example.org", A::Domain(D::Character)),
+        ("a@", A::Domain(D::EmptyLabel)),
+        ("a@example.org.", A::Domain(D::EmptyLabel)),
+        ("a@.example.org", A::Domain(D::EmptyLabel)),
+        ("a@example..org", A::Domain(D::EmptyLabel)),
+        ("a@exam_ple.org", A::Domain(D::Character)),
+        ("a@exam ple.org", A::Domain(D::Character)),
+        ("a@example.org\0", A::Domain(D::Character)),
+        ("a@example.org>", A::Domain(D::Character)),
+        ("a@-example.org", A::Domain(D::Hyphen)),
+        ("a@example-.org", A::Domain(D::Hyphen)),
+        ("a@192.0.2.1", A::Domain(D::NumericTopLabel)),
+        (&long_label, A::Domain(D::LabelTooLong)),
+        (&long_domain, A::Domain(D::TooLong)),
+        // Full-width letters and an ideographic full stop, which IDNA maps to ASCII.
+        ("a@ｅｘａｍｐｌｅ.org", A::Domain(D::NotIdna)),
+        ("a@example。org", A::Domain(D::NotIdna)),
+        ("a@exa\u{ad}mple.org", A::Domain(D::NotIdna)),
+        ("a@\u{202e}example.org", A::Domain(D::NotIdna)),
+        ("a@[192.0.2.1", A::Literal),
+        ("a@[192.0.2.256]", A::Literal),
+        ("a@[192.0.2.01]", A::Literal),
+        ("a@[2001:db8::1]", A::Literal),
+        ("a@[IPv6:fe80::1%eth0]", A::Literal),
+        ("a@[x-tag:whatever]", A::Literal),
+        ("a@[]", A::Literal),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(mailbox(text).as_ref(), Err(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn paths() {
+    assert_eq!(ReversePath::parse("<>"), Ok(ReversePath::Null));
+    assert_eq!(ForwardPath::parse("<Postmaster>"), Ok(ForwardPath::Postmaster));
+    // smtp-proto makes the same of these two as of `<>`.
+    assert_eq!(ReversePath::parse("<postmaster>"), Err(AddressError::NoDomain));
+    assert_eq!(ForwardPath::parse("<>"), Err(LocalPartError::EmptyAtom.into()));
+    assert!(ForwardPath::parse("<postmaster@example.org>").is_ok());
+
+    for route in ["<@relay.example:user@example.org>", "<@a.example,@b.example:c@d.example>"] {
+        assert_eq!(ForwardPath::parse(route), Err(AddressError::SourceRoute));
+        assert_eq!(ReversePath::parse(route), Err(AddressError::SourceRoute));
+    }
+    for bare in ["", "user@example.org", "<user@example.org", "user@example.org>"] {
+        assert_eq!(ForwardPath::parse(bare), Err(AddressError::NotBracketed), "{bare}");
+    }
+    assert!(ForwardPath::parse("<<user@example.org>>").is_err());
+    let long = format!("<\"{}\"@example.org>", "a".repeat(PATH_OCTETS));
+    assert_eq!(ForwardPath::parse(&long), Err(AddressError::TooLong));
+}
+
+#[test]
+fn a_path_ends_at_the_first_bracket_outside_quotes() {
+    assert_eq!(split_path("<a@b> SIZE=1"), Some(("<a@b>", " SIZE=1")));
+    assert_eq!(split_path("<\"a> SIZE=1\"@b>"), Some(("<\"a> SIZE=1\"@b>", "")));
+    assert_eq!(split_path("<\"a\\\">\"@b>x"), Some(("<\"a\\\">\"@b>", "x")));
+    assert_eq!(split_path("<>"), Some(("<>", "")));
+    assert_eq!(split_path("<a@b"), None);
+    assert_eq!(split_path("<\"a@b>"), None);
+    assert_eq!(split_path(" <a@b>"), None);
+    assert_eq!(split_path("a@b"), None);
+}
+
+#[test]
+fn domains_compare_by_their_a_labels() {
+    let u_label = Domain::parse("bücher.example").unwrap();
+    let a_label = Domain::parse("XN--BCHER-KVA.example").unwrap();
+    assert_eq!(u_label, a_label);
+    assert_eq!(u_label.ascii(), "xn--bcher-kva.example");
+    assert_eq!(u_label.as_str(), "bücher.example");
+    assert!(!Mailbox::parse("a@bücher.example").unwrap().is_ascii());
+    assert!(Mailbox::parse("a@xn--bcher-kva.example").unwrap().is_ascii());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_panic(text in ".*") {
+        let _ = ReversePath::parse(&text);
+        let _ = split_path(&text);
+        let _ = Domain::parse(&text);
+    }
+
+    /// What was parsed is written so that it parses to the same again, in any program's hands.
+    #[test]
+    fn what_we_write_is_what_we_read(
+        text in r#"("[ -~]{0,6}"|[a-z."\\!%]{1,8})@([a-zü-]{1,5}\.){1,3}[a-z]{2,3}"#,
+    ) {
+        if let Ok(mailbox) = Mailbox::parse(&text) {
+            prop_assert_eq!(Mailbox::parse(&mailbox.to_string()), Ok(mailbox));
+        }
+    }
+}
