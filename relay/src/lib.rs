@@ -17,6 +17,7 @@ pub mod config;
 pub mod connector;
 pub mod kernel;
 pub mod limits;
+pub mod message;
 pub mod policy;
 pub mod queue;
 pub mod smtp;

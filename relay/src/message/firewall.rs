@@ -1,0 +1,121 @@
+//! The header firewall: fields that a principal may not bring in.
+//!
+//! A field that a later server would believe is removed unless the principal has the permission
+//! to write it. Which permission guards which fields is Exchange's: docs/exchange-semantics.md
+//! section 9.
+
+use bytes::Bytes;
+
+use crate::connector::{Permission, PermissionSet};
+use crate::message::header::{Field, HeaderSection};
+
+/// What passed the firewall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// The section without the removed fields: slices of it, in order.
+    pub slices: Vec<Bytes>,
+    /// Fields that were removed.
+    pub removed: u32,
+}
+
+/// Takes out every field whose permission is not in the set. Hops must be counted before, or a
+/// loop would be hidden. A section that begins with white space loses those lines: they would
+/// continue our own trace field, which will stand before them.
+pub fn admit(section: &HeaderSection, permissions: PermissionSet) -> Admitted {
+    let mut admitted = Admitted::default();
+    // The run of admitted fields that is still open begins at `from` and ends at `to`.
+    let mut from = 0;
+    let mut to = 0;
+    for field in section.fields() {
+        let end = to + field.octets().len();
+        let is_admitted = !field.continues_nothing()
+            && guard(field).is_none_or(|permission| permissions.contains(permission));
+        if !is_admitted {
+            admitted.close(section, from, to);
+            admitted.removed += 1;
+            from = end;
+        }
+        to = end;
+    }
+    admitted.close(section, from, to);
+    admitted
+}
+
+impl Admitted {
+    fn close(&mut self, section: &HeaderSection, from: usize, to: usize) {
+        if from < to {
+            self.slices.push(section.slice(from, to));
+        }
+    }
+}
+
+/// The permission without which a field is removed. `None`: anybody may write it.
+fn guard(field: Field<'_>) -> Option<Permission> {
+    let name = field.name();
+    let begins_with = |prefix: &[u8]| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    if name.eq_ignore_ascii_case(b"Received") || begins_with(b"Resent-") {
+        Some(Permission::AcceptHeadersRouting)
+    } else if begins_with(b"X-MS-Exchange-Organization-") {
+        Some(Permission::AcceptHeadersOrganization)
+    } else if begins_with(b"X-MS-Exchange-Forest-") {
+        Some(Permission::AcceptHeadersForest)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::header::{Collected, HeaderCollector};
+
+    const SECTION: &str = "Received: from a\r\n\tby b\r\n\
+        Subject: x\r\n\
+        resent-from: a@b\r\n\
+        X-MS-Exchange-Organization-AuthAs: Internal\r\n\
+        x-ms-exchange-organization-SCL : -1\r\n \r\n -1\r\n\
+        X-MS-Exchange-Forest-RulesExecuted: y\r\n\
+        X-MS-Exchange-CrossTenant-Id: z\r\n\
+        X-Received: w\r\n\
+        To: c@d\r\n";
+
+    fn admitted(permissions: &[Permission]) -> (String, u32) {
+        let mut collector = HeaderCollector::new(10_000);
+        collector.push(SECTION.as_bytes());
+        let Collected::Complete { section, .. } = collector.finish() else { panic!() };
+        let admitted = admit(&section, PermissionSet::of(permissions));
+        (String::from_utf8(admitted.slices.concat()).unwrap(), admitted.removed)
+    }
+
+    #[test]
+    fn nobody_continues_our_trace_field() {
+        let mut collector = HeaderCollector::new(10_000);
+        collector.push(b" (connector \"Other\")\r\n\tx\r\nTo: c@d\r\n");
+        let Collected::Complete { section, .. } = collector.finish() else { panic!() };
+        let admitted = admit(&section, PermissionSet::of(Permission::ALL));
+        assert_eq!(admitted.slices.concat(), b"To: c@d\r\n");
+    }
+
+    #[test]
+    fn each_permission_guards_its_fields() {
+        use Permission::*;
+        let all = [AcceptHeadersRouting, AcceptHeadersOrganization, AcceptHeadersForest];
+        assert_eq!(admitted(&all), (SECTION.to_owned(), 0));
+        assert_eq!(
+            admitted(&[]),
+            (
+                "Subject: x\r\nX-MS-Exchange-CrossTenant-Id: z\r\nX-Received: w\r\nTo: c@d\r\n"
+                    .to_owned(),
+                5
+            )
+        );
+        let (routing, removed) = admitted(&[AcceptHeadersRouting]);
+        assert!(routing.starts_with("Received: from a\r\n\tby b\r\nSubject: x\r\nresent-from"));
+        assert!(!routing.contains("SCL") && !routing.contains(" -1") && removed == 3);
+        let (organization, removed) = admitted(&[AcceptHeadersOrganization]);
+        assert!(organization.contains("SCL : -1\r\n \r\n -1\r\n") && removed == 3);
+        assert!(admitted(&[AcceptHeadersForest]).0.contains("RulesExecuted"));
+    }
+}
