@@ -5,19 +5,26 @@
 //! - [`config`]: text becomes a [`config::Config`], or a refusal with file, line and mend.
 //! - [`connector`]: connectors, bindings, ranges, permissions, principals, and the daemon's table.
 //! - [`kernel`]: loads the kernel half, publishes generations, reads tags. The only user of aya.
+//! - [`classifier`]: the tag, or the daemon's own table; puts a generation in force.
 //! - [`server`]: listeners and permits; drives a session with bytes and a clock.
 //! - [`smtp`]: the protocol. Synchronous; owns no socket and no clock.
 //! - [`policy`]: may this principal do that? Pure; returns decisions with their reasons.
 //! - [`message`]: what we read and write in a message's headers.
 //! - [`queue`]: accepted mail, on stable storage until it is delivered or reported.
 //! - [`delivery`]: routes, attempts, reports.
+//! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
+//!   we may still do after start-up.
 //! - [`limits`]: every bound, with its unit, source and consequence.
 
+pub mod classifier;
 pub mod config;
 pub mod connector;
+pub mod control;
+pub mod counts;
 pub mod kernel;
 pub mod limits;
 pub mod message;
 pub mod policy;
+pub mod privileges;
 pub mod queue;
 pub mod smtp;

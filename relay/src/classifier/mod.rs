@@ -89,7 +89,9 @@ impl DecidedBy {
         match self {
             Self::Daemon(Why::TagDisagrees) => Some("the tag disagrees with the daemon's table"),
             Self::Daemon(Why::TagMissing) => Some("the socket has no tag"),
-            Self::Daemon(Why::TagUnknown) => Some("the tag names an unknown generation or connector"),
+            Self::Daemon(Why::TagUnknown) => {
+                Some("the tag names an unknown generation or connector")
+            }
             Self::Daemon(Why::TagUnreadable) => Some("the kernel did not give the tag"),
             Self::Daemon(Why::Userspace) => Some("the userspace classifier is in use"),
             Self::Kernel => None,
@@ -169,7 +171,9 @@ impl Classifier {
         };
         let tag = match kernel.tags.read(socket) {
             Ok(Some(tag)) => tag,
-            Ok(None) => return self.by_table(&generations.in_force, local, remote, Why::TagMissing),
+            Ok(None) => {
+                return self.by_table(&generations.in_force, local, remote, Why::TagMissing);
+            }
             Err(error) => {
                 tracing::warn!(%error, %remote, "the kernel did not give a tag");
                 return self.by_table(&generations.in_force, local, remote, Why::TagUnreadable);

@@ -42,7 +42,8 @@ pub(super) fn attach(
     guard: &mut Xdp,
     name: &str,
 ) -> Result<(GuardLink, GuardedInterface), KernelError> {
-    let failed = |source| KernelError::Guard { interface: name.to_owned(), source: Box::new(source) };
+    let failed =
+        |source| KernelError::Guard { interface: name.to_owned(), source: Box::new(source) };
     let (link, mode) = match guard.attach(name, XdpMode::Driver) {
         Ok(link) => (link, GuardMode::Native),
         // Whatever the driver's reason is, if generic mode fails too, that error is told.
@@ -50,7 +51,7 @@ pub(super) fn attach(
     };
     let link = guard.take_link(link).map_err(failed)?;
     // Kernels without XDP links would keep the guard after a kill -9, with nobody to lift it.
-    let link = FdLink::try_from(link)
-        .map_err(|_| KernelError::GuardWithoutLink(name.to_owned()))?;
+    let link =
+        FdLink::try_from(link).map_err(|_| KernelError::GuardWithoutLink(name.to_owned()))?;
     Ok((link, GuardedInterface { name: name.to_owned(), mode }))
 }

@@ -251,7 +251,9 @@ fn attach_tagger(ebpf: &mut Ebpf, cgroup: &Path) -> Result<(), KernelError> {
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let failed = |name| move |source: ProgramError| KernelError::Program { program: name, source: source.into() };
+    let failed = |name| {
+        move |source: ProgramError| KernelError::Program { program: name, source: source.into() }
+    };
     program::<SockOps>(ebpf, TAGGER)?.load().map_err(failed(TAGGER))?;
     for name in [GUARD, EMPTY] {
         program::<Xdp>(ebpf, name)?.load().map_err(failed(name))?;
@@ -275,8 +277,7 @@ fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, K
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    ebpf.program_mut(name)
-        .ok_or(KernelError::Missing(name))?
-        .try_into()
-        .map_err(|source: ProgramError| KernelError::Program { program: name, source: source.into() })
+    ebpf.program_mut(name).ok_or(KernelError::Missing(name))?.try_into().map_err(
+        |source: ProgramError| KernelError::Program { program: name, source: source.into() },
+    )
 }

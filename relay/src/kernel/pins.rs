@@ -73,7 +73,8 @@ impl Pins {
         for (name, map) in ebpf.maps().filter(|(name, _)| !name.starts_with('.')) {
             map.pin(self.directory.join(name)).map_err(|error| self.failed(name, error))?;
         }
-        for (name, program) in ebpf.programs_mut().filter(|(name, _)| [TAGGER, GUARD].contains(name))
+        for (name, program) in
+            ebpf.programs_mut().filter(|(name, _)| [TAGGER, GUARD].contains(name))
         {
             program.pin(self.directory.join(name)).map_err(|error| self.failed(name, error))?;
         }
@@ -113,15 +114,19 @@ fn ensure_bpffs(directory: &Path) -> Result<(), KernelError> {
         return Ok(());
     }
     if directory.starts_with(USUAL) && !is_bpffs(Path::new(USUAL)) {
-        mount("bpf", USUAL, c"bpf", MountFlags::empty(), None)
-            .map_err(|error| KernelError::io(format!("cannot mount bpffs at {USUAL}"))(error.into()))?;
+        mount("bpf", USUAL, c"bpf", MountFlags::empty(), None).map_err(|error| {
+            KernelError::io(format!("cannot mount bpffs at {USUAL}"))(error.into())
+        })?;
         tracing::info!("mounted bpffs at {USUAL}");
     }
     if is_bpffs(directory) {
         return Ok(());
     }
     Err(KernelError::Io {
-        what: format!("{} is not in a bpffs; choose a `pin_directory` that is", directory.display()),
+        what: format!(
+            "{} is not in a bpffs; choose a `pin_directory` that is",
+            directory.display()
+        ),
         source: io::Error::from(io::ErrorKind::InvalidInput),
     })
 }

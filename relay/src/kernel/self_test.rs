@@ -131,8 +131,7 @@ fn connect(
     tags: &TagReader,
 ) -> Result<Option<Tag>, KernelError> {
     let port = listener.local_addr().map_err(failed(shape))?.port();
-    let client =
-        TcpStream::connect_timeout(&(shape.connect)(port), WAIT).map_err(failed(shape))?;
+    let client = TcpStream::connect_timeout(&(shape.connect)(port), WAIT).map_err(failed(shape))?;
     let own = client.local_addr().map_err(failed(shape))?;
     loop {
         let (server, remote) = listener.accept().map_err(failed(shape))?;
