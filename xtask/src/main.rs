@@ -1,2 +1,55 @@
 //! `cargo xtask`: the project's tools. One file per verb; this one only dispatches.
-fn main() {}
+
+mod build_daemon;
+mod ebpf;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The project's tools.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building and testing need and this machine lacks; say what.
+    Setup,
+    /// Build the kernel half and print the path of its object.
+    Ebpf,
+    /// Build target/release/relay with the kernel half embedded.
+    Build,
+    /// Run everything: formatting, lints, tidiness, and every test.
+    Test,
+    /// Check the rules that the compiler does not.
+    Tidy,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let workspace = Workspace::find()?;
+    match arguments.verb {
+        Verb::Setup => setup::run(&workspace),
+        Verb::Ebpf => ebpf::run(&workspace),
+        Verb::Build => build_daemon::run(&workspace),
+        Verb::Test => test::run(&workspace),
+        Verb::Tidy => tidy::run(&workspace),
+    }
+}
+
+/// The verbs' names, for the check that documents name only these.
+fn verbs() -> Vec<String> {
+    use clap::CommandFactory;
+
+    Arguments::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
+}

@@ -1,0 +1,39 @@
+//! `cargo xtask build`: the one file that gets deployed, kernel half embedded.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::workspace::Workspace;
+use crate::{ebpf, process, setup};
+
+/// Names the object that relay's build script embeds. Without it the daemon has no kernel half.
+pub const KERNEL_OBJECT: &str = "RELAY_KERNEL_OBJECT";
+
+/// The verb.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let machine = setup::prepare(workspace)?;
+    let Some(compiler) = machine.kernel_compiler else {
+        anyhow::bail!(
+            "the kernel half cannot be built here; `cargo build --release -p relay` builds a \
+             daemon without it, which classifies in user space"
+        );
+    };
+    let object = ebpf::build(workspace, &compiler)?;
+    build(workspace, Some(&object))?;
+    println!("build: {}", workspace.daemon().display());
+    Ok(())
+}
+
+/// Builds the release daemon, with the kernel half if there is an object of it.
+pub fn build(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "--package", "relay"]).current_dir(workspace.root());
+    match object {
+        Some(object) => cargo.env(KERNEL_OBJECT, object),
+        None => cargo.env_remove(KERNEL_OBJECT),
+    };
+    process::run(&mut cargo)?;
+    ensure!(workspace.daemon().is_file(), "cargo left no {}", workspace.daemon().display());
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask setup`: installs what building and testing need and this machine lacks.
+//!
+//! It looks before it installs, so a second run installs nothing. It never asks. What it may not
+//! or cannot install it says, with the command to type, and goes on: the daemon builds and most
+//! tests run without the kernel half. The files below each know one kind of thing.
+
+mod clippy;
+mod debian;
+mod linker;
+mod peers;
+mod rustup;
+mod toolchain;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+pub use self::toolchain::{TARGET, Toolchain, sysroot};
+use crate::process;
+use crate::workspace::Workspace;
+
+/// What the machine offers once setup has done what it could.
+pub struct Machine {
+    /// What compiles the kernel half; absent with its reason in `missing`.
+    pub kernel_compiler: Option<KernelCompiler>,
+    /// Where Postfix's `smtp-source` and `smtp-sink` were unpacked.
+    pub postfix: Option<PathBuf>,
+    /// What is still missing: a sentence each, with the command that mends it.
+    pub missing: Vec<String>,
+}
+
+/// A compiler and a linker that together make BPF objects.
+pub struct KernelCompiler {
+    /// The compiler and its `core`.
+    pub toolchain: Toolchain,
+    /// The linker's path.
+    pub linker: PathBuf,
+    /// The linter of the same version; builds do without.
+    pub clippy: Option<PathBuf>,
+}
+
+/// The verb.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let machine = prepare(workspace)?;
+    match &machine.kernel_compiler {
+        Some(compiler) => println!(
+            "setup: the kernel half is built by {}, linked by {}",
+            compiler.toolchain,
+            compiler.linker.display()
+        ),
+        None => println!("setup: the kernel half cannot be built here"),
+    }
+    if machine.missing.is_empty() {
+        println!("setup: nothing is missing");
+    }
+    Ok(())
+}
+
+/// Installs what is missing, prints what remains missing, and says what there is.
+pub fn prepare(workspace: &Workspace) -> Result<Machine> {
+    let mut missing = Vec::new();
+    install_packages(&mut missing);
+    note(&mut missing, rustup::install_components());
+    let toolchain = note(&mut missing, toolchain::find_or_install());
+    let linker = note(&mut missing, linker::find_or_install(workspace));
+    let postfix = note(&mut missing, peers::postfix(workspace));
+    for sentence in &missing {
+        eprintln!("setup: MISSING: {sentence}");
+    }
+    let kernel_compiler = match (toolchain, linker) {
+        (Some(toolchain), Some(linker)) => {
+            let clippy = clippy::find_or_unpack(workspace, &toolchain)
+                .inspect_err(|error| eprintln!("setup: no lints for the kernel half: {error:#}"))
+                .ok();
+            Some(KernelCompiler { toolchain, linker, clippy })
+        }
+        _ => None,
+    };
+    Ok(Machine { kernel_compiler, postfix, missing })
+}
+
+/// The distribution's packages: programs, and the compiler for BPF unless one is here already.
+fn install_packages(missing: &mut Vec<String>) {
+    const PROGRAMS: [(&str, &str); 3] =
+        [("bpftool", "bpftool"), ("ip", "iproute2"), ("swaks", "swaks")];
+    let mut wanted: Vec<debian::Choice> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| process::find_program(program).is_none())
+        .map(|(_, package)| debian::Choice::one(package))
+        .collect();
+    if toolchain::find().is_none() {
+        wanted.push(debian::Choice::first_offered(&toolchain::DEBIAN_PACKAGES));
+    }
+    if !wanted.is_empty() {
+        note(missing, debian::install(&wanted));
+    }
+}
+
+/// Turns a failure into a sentence of what is missing.
+fn note<T>(missing: &mut Vec<String>, result: Result<T>) -> Option<T> {
+    result.map_err(|error| missing.push(format!("{error:#}"))).ok()
+}

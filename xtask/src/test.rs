@@ -1,0 +1,216 @@
+//! `cargo xtask test`: everything that must hold, in one command; `.ci/run` calls exactly this.
+//!
+//! Every step runs even if an earlier one failed, so that one run shows all there is to mend. The
+//! tests run last, and their own closing lines are the end of the output but for one verdict.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::build_daemon::KERNEL_OBJECT;
+use crate::setup::{self, KernelCompiler, Machine};
+use crate::workspace::Workspace;
+use crate::{ebpf, process, tidy};
+
+/// Set, it makes a missing requirement of a kernel test a failure instead of a skipped test.
+const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
+/// Names the folder where tests find Postfix's `smtp-source` and `smtp-sink`.
+const POSTFIX: &str = "RELAY_POSTFIX";
+
+/// The verb.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let mut steps = Steps::default();
+    let mut machine = None;
+    steps.run("setup", || {
+        machine = Some(setup::prepare(workspace)?);
+        Ok(())
+    });
+    let machine = machine.context("setup failed; nothing was tested")?;
+
+    steps.run("format", || format(workspace));
+    steps.run("tidy", || tidy::run(workspace));
+    let mut object = None;
+    if let Some(compiler) = &machine.kernel_compiler {
+        steps.run("kernel half", || {
+            object = Some(ebpf::build(workspace, compiler)?);
+            Ok(())
+        });
+        steps.run("clippy, kernel half", || kernel_clippy(workspace, compiler));
+    }
+    steps.run("clippy", || clippy(workspace, object.as_deref()));
+
+    let obstacles = kernel_obstacles(&machine, object.as_deref());
+    steps.print();
+    for obstacle in &obstacles {
+        println!("test: KERNEL TESTS ARE SKIPPED: {obstacle}");
+    }
+    let mut tests = tests(workspace, &machine, object, obstacles.is_empty());
+    steps.run("tests", || process::run(&mut tests));
+    steps.verdict(&obstacles)
+}
+
+fn format(workspace: &Workspace) -> Result<()> {
+    let root = workspace.root();
+    process::run(process::cargo().args(["fmt", "--all", "--check"]).current_dir(root))?;
+    let manifest = workspace.kernel_manifest();
+    process::run(process::cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))
+}
+
+fn clippy(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
+    let mut command = process::cargo();
+    command
+        .args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+        .current_dir(workspace.root());
+    process::run(with_object(&mut command, object))
+}
+
+fn kernel_clippy(workspace: &Workspace, compiler: &KernelCompiler) -> Result<()> {
+    let Some(driver) = &compiler.clippy else {
+        println!("test: the kernel half's compiler comes without clippy; its lints are not run");
+        return Ok(());
+    };
+    let mut command = ebpf::cargo(workspace, compiler, "check")?;
+    command
+        .args(["--quiet", "--release"])
+        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__");
+    process::run(&mut command)
+}
+
+fn tests(
+    workspace: &Workspace,
+    machine: &Machine,
+    object: Option<PathBuf>,
+    require_kernel: bool,
+) -> Command {
+    let mut command = process::cargo();
+    command.args(["test", "--workspace"]).current_dir(workspace.root());
+    with_object(&mut command, object.as_deref());
+    if require_kernel {
+        command.env(REQUIRE_KERNEL, "1");
+    } else {
+        command.env_remove(REQUIRE_KERNEL);
+    }
+    if let Some(postfix) = &machine.postfix {
+        command.env(POSTFIX, postfix);
+    }
+    command
+}
+
+fn with_object<'command>(
+    command: &'command mut Command,
+    object: Option<&Path>,
+) -> &'command mut Command {
+    match object {
+        Some(object) => command.env(KERNEL_OBJECT, object),
+        None => command.env_remove(KERNEL_OBJECT),
+    }
+}
+
+/// Why kernel tests cannot run here. None: then they must, and a test that skips itself fails.
+fn kernel_obstacles(machine: &Machine, object: Option<&Path>) -> Vec<String> {
+    let mut obstacles = Vec::new();
+    if !process::is_root() {
+        obstacles.push("we are not root".to_owned());
+    } else {
+        if let Err(error) = may_load_programs() {
+            obstacles.push(format!("this machine allows no BPF: {error:#}"));
+        }
+        if let Err(error) = may_make_namespaces() {
+            obstacles.push(format!("this machine allows no network namespaces: {error:#}"));
+        }
+    }
+    if object.is_none() {
+        obstacles.push("the kernel half was not built".to_owned());
+    }
+    obstacles.extend(machine.missing.iter().cloned());
+    obstacles
+}
+
+fn may_load_programs() -> Result<()> {
+    let bpftool = process::find_program("bpftool").context("bpftool is not here")?;
+    process::output(Command::new(bpftool).args(["program", "show"])).map(drop)
+}
+
+fn may_make_namespaces() -> Result<()> {
+    let ip = process::find_program("ip").context("ip is not here")?;
+    let name = format!("relay-{}-probe", std::process::id());
+    process::output(Command::new(&ip).args(["netns", "add", &name]))?;
+    process::output(Command::new(&ip).args(["netns", "delete", &name])).map(drop)
+}
+
+/// What ran, how long it took, and how it ended.
+#[derive(Default)]
+struct Steps {
+    done: Vec<Step>,
+}
+
+struct Step {
+    name: &'static str,
+    took: Duration,
+    failure: Option<String>,
+}
+
+impl Steps {
+    fn run(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) {
+        println!("\n== {name}");
+        let start = Instant::now();
+        let failure = work().err().map(|error| format!("{error:#}"));
+        if let Some(failure) = &failure {
+            eprintln!("test: {name} FAILED: {failure}");
+        }
+        self.done.push(Step { name, took: start.elapsed(), failure });
+    }
+
+    fn print(&self) {
+        println!();
+        for step in &self.done {
+            let verdict = if step.failure.is_some() { "FAILED" } else { "ok" };
+            println!("{:<20} {:>7.1} s  {verdict}", step.name, step.took.as_secs_f64());
+        }
+    }
+
+    fn verdict(&self, obstacles: &[String]) -> Result<()> {
+        let failed: Vec<&str> =
+            self.done.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
+        let took: Duration = self.done.iter().map(|step| step.took).sum();
+        let kernel = if obstacles.is_empty() {
+            "kernel tests ran".to_owned()
+        } else {
+            format!("KERNEL TESTS WERE SKIPPED: {}", obstacles.join("; "))
+        };
+        if !failed.is_empty() {
+            bail!("failed: {}", failed.join(", "));
+        }
+        println!("test: all {} steps passed in {:.0} s; {kernel}", self.done.len(), took.as_secs());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_step_does_not_stop_the_next_but_fails_the_run() {
+        let mut steps = Steps::default();
+        let mut second_ran = false;
+        steps.run("first", || bail!("broken"));
+        steps.run("second", || {
+            second_ran = true;
+            Ok(())
+        });
+        assert!(second_ran);
+        let error = steps.verdict(&[]).expect_err("the first step failed").to_string();
+        assert_eq!(error, "failed: first");
+    }
+
+    #[test]
+    fn steps_that_pass_are_a_pass() {
+        let mut steps = Steps::default();
+        steps.run("only", || Ok(()));
+        assert!(steps.verdict(&["not root".to_owned()]).is_ok());
+    }
+}

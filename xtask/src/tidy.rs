@@ -1,0 +1,70 @@
+//! `cargo xtask tidy`: the rules that the compiler does not check. Decides nothing else; each
+//! rule is one function from the tree's text to findings, and has a test that it can fail.
+
+mod documents;
+mod layers;
+mod size;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use anyhow::{Result, bail};
+
+pub use self::tree::Tree;
+use crate::workspace::Workspace;
+
+/// Something that a rule does not like.
+#[derive(Debug)]
+struct Finding {
+    file: String,
+    /// Counted from one; zero for the whole file.
+    line: usize,
+    says: String,
+    severity: Severity,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Severity {
+    Warning,
+    Error,
+}
+
+type Rule = fn(&Tree) -> Vec<Finding>;
+
+/// Every rule, in the order their findings are printed.
+const RULES: [Rule; 10] = [
+    layers::protocol_and_policy_touch_no_world,
+    layers::only_kernel_names_aya,
+    layers::relay_common_stands_alone,
+    layers::only_command_line_uses_anyhow,
+    documents::dialogues_begin_with_a_sentence,
+    documents::limits_name_unit_or_source,
+    documents::readme_is_short,
+    documents::documents_name_existing_verbs,
+    size::rust_files_are_short,
+    size::no_file_names_this_checkout,
+];
+
+/// The verb.
+pub fn run(workspace: &Workspace) -> Result<()> {
+    let tree = Tree::read(workspace.root())?;
+    let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
+    for Finding { file, line, says, severity } in &findings {
+        let severity = if *severity == Severity::Error { "error" } else { "warning" };
+        println!("{severity}: {file}:{line}: {says}");
+    }
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if errors > 0 {
+        bail!("{errors} rules are broken");
+    }
+    println!("tidy: {} files, {} rules", tree.files().count(), RULES.len());
+    Ok(())
+}
+
+fn error(file: &str, line: usize, says: impl Into<String>) -> Finding {
+    Finding { file: file.to_owned(), line, says: says.into(), severity: Severity::Error }
+}
+
+fn warning(file: &str, line: usize, says: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Warning, ..error(file, line, says) }
+}

@@ -1,0 +1,91 @@
+//! What people read: dialogues, limits, the README, commands in documents.
+
+use super::{Finding, Tree, error};
+
+const README_LINES: usize = 100;
+
+/// A dialogue says first what it shows.
+pub fn dialogues_begin_with_a_sentence(tree: &Tree) -> Vec<Finding> {
+    tree.below("", ".smtp")
+        .filter(|(_, text)| {
+            let first = text.lines().next().unwrap_or_default();
+            let sentence = first.strip_prefix('#').unwrap_or_default().trim();
+            !sentence.contains(' ')
+        })
+        .map(|(file, _)| error(file, 1, "a dialogue begins with `# ` and a sentence"))
+        .collect()
+}
+
+/// A number without a unit or a source cannot be judged.
+pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
+    const FILE: &str = "relay/src/limits.rs";
+    /// Units, things that are counted, and sources; a backquote marks an Exchange parameter.
+    const WORDS: [&str; 16] = [
+        "octet",
+        "byte",
+        "second",
+        "minute",
+        "hour",
+        "day",
+        "line",
+        "message",
+        "recipient",
+        "connection",
+        "session",
+        "attempt",
+        "entries",
+        "RFC",
+        "Exchange",
+        "`",
+    ];
+    let Some(text) = tree.file(FILE) else {
+        return vec![error(FILE, 0, "is missing")];
+    };
+    let mut comment = String::new();
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if let Some(sentence) = line.trim().strip_prefix("///") {
+            comment.push_str(sentence);
+        } else if line.starts_with("pub const") {
+            if comment.is_empty() {
+                findings.push(error(FILE, index + 1, "a limit has a comment"));
+            } else if !WORDS.iter().any(|unit| comment.contains(unit)) {
+                findings.push(error(FILE, index + 1, "a limit's comment names its unit or source"));
+            }
+            comment.clear();
+        } else if !line.trim_start().starts_with("#[") {
+            comment.clear();
+        }
+    }
+    findings
+}
+
+/// The README says what this is and where to read on.
+pub fn readme_is_short(tree: &Tree) -> Vec<Finding> {
+    let lines = tree.file("README.md").map_or(0, |text| text.lines().count());
+    if lines < README_LINES {
+        return Vec::new();
+    }
+    vec![error("README.md", lines, format!("has {lines} lines; it has less than {README_LINES}"))]
+}
+
+/// Whoever types a command from a document finds that it exists.
+pub fn documents_name_existing_verbs(tree: &Tree) -> Vec<Finding> {
+    let verbs = crate::verbs();
+    let mut findings = Vec::new();
+    for (file, text) in tree.below("", ".md") {
+        for (index, line) in text.lines().enumerate() {
+            for (start, command) in line.match_indices("cargo xtask ") {
+                let rest = &line[start + command.len()..];
+                let verb: String = rest
+                    .chars()
+                    .take_while(|character| character.is_ascii_lowercase() || *character == '-')
+                    .collect();
+                if !verb.is_empty() && !verbs.contains(&verb) {
+                    findings.push(error(file, index + 1, format!("no verb is called {verb}")));
+                }
+            }
+        }
+    }
+    findings
+}

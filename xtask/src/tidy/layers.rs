@@ -1,0 +1,84 @@
+//! Who may know what: the invariants of the architecture.
+
+use super::tree::{names, production_code};
+use super::{Finding, Tree, error};
+
+/// `smtp` and `policy` are pure: no socket, no clock, no runtime. Their driver has these.
+pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
+    const WORLD: [&str; 10] = [
+        "tokio",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "UnixStream",
+        "UnixListener",
+        "ToSocketAddrs",
+        "std::fs",
+        "Instant::now",
+        "SystemTime::now",
+    ];
+    ["relay/src/smtp/", "relay/src/policy/"]
+        .iter()
+        .flat_map(|folder| naming(tree, folder, &WORLD, |_| false))
+        .map(|(file, line, word)| {
+            error(file, line, format!("{word}: bytes, answers and the time are given to this module; it does not fetch them"))
+        })
+        .collect()
+}
+
+/// Everything that aya can do is behind the `kernel` module.
+pub fn only_kernel_names_aya(tree: &Tree) -> Vec<Finding> {
+    let kernel = |file: &str| file.starts_with("relay/src/kernel/");
+    naming(tree, "relay/src/", &["aya", "aya_log"], kernel)
+        .map(|(file, line, _)| error(file, line, "only relay/src/kernel/ names aya"))
+        .collect()
+}
+
+/// What kernel and daemon share brings nothing of its own into the kernel.
+pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
+    const MANIFEST: &str = "relay-common/Cargo.toml";
+    let Some(text) = tree.file(MANIFEST) else {
+        return vec![error(MANIFEST, 0, "is missing")];
+    };
+    let mut section = "";
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            section = line;
+        }
+        let depends = section.ends_with("dependencies]") && section != "[dev-dependencies]";
+        let is_entry = !line.is_empty() && !line.starts_with(['[', '#']);
+        let optional_aya = line.starts_with("aya ") && line.contains("optional = true");
+        if depends && is_entry && !optional_aya {
+            findings.push(error(MANIFEST, index + 1, "relay-common depends on optional aya only"));
+        }
+    }
+    findings
+}
+
+/// Elsewhere an error is a type beside the code that fails, so that a caller can tell them apart.
+pub fn only_command_line_uses_anyhow(tree: &Tree) -> Vec<Finding> {
+    let command_line =
+        |file: &str| file == "relay/src/main.rs" || file.starts_with("relay/src/cli");
+    ["relay/src/", "relay-common/src/", "relay-ebpf/src/"]
+        .iter()
+        .flat_map(|folder| naming(tree, folder, &["anyhow"], command_line))
+        .map(|(file, line, _)| error(file, line, "only main, cli and xtask use anyhow"))
+        .collect()
+}
+
+/// Where production code below `folder` names one of `words`, but for files that may.
+fn naming<'tree>(
+    tree: &'tree Tree,
+    folder: &'tree str,
+    words: &'tree [&'tree str],
+    may: impl Fn(&str) -> bool + 'tree,
+) -> impl Iterator<Item = (&'tree str, usize, &'tree str)> {
+    tree.below(folder, ".rs")
+        .filter(move |(file, _)| !may(file) && !file.ends_with("tests.rs"))
+        .flat_map(|(file, text)| production_code(text).map(move |(line, code)| (file, line, code)))
+        .flat_map(move |(file, line, code)| {
+            words.iter().filter(|word| names(code, word)).map(move |&word| (file, line, word))
+        })
+}

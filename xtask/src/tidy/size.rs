@@ -1,0 +1,35 @@
+//! How long files are, and that none of them names one person's machine.
+
+use super::{Finding, Tree, error, warning};
+
+/// Above this many lines a reader loses the thread.
+const LONG: usize = 400;
+/// Above this many lines a file decides more than one thing.
+const TOO_LONG: usize = 700;
+
+/// One file, one decision.
+pub fn rust_files_are_short(tree: &Tree) -> Vec<Finding> {
+    tree.below("", ".rs")
+        .filter_map(|(file, text)| match text.lines().count() {
+            lines if lines > TOO_LONG => {
+                Some(error(file, 0, format!("has {lines} lines; {TOO_LONG} are the most")))
+            }
+            lines if lines > LONG => {
+                Some(warning(file, 0, format!("has {lines} lines; {LONG} are enough")))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// A checkout works wherever it is.
+pub fn no_file_names_this_checkout(tree: &Tree) -> Vec<Finding> {
+    let root = tree.root();
+    tree.files()
+        .flat_map(|(file, text)| {
+            text.lines().enumerate().map(move |(index, line)| (file, index, line))
+        })
+        .filter(|(_, _, line)| line.contains(root))
+        .map(|(file, index, _)| error(file, index + 1, "names the path of this checkout"))
+        .collect()
+}

@@ -1,0 +1,113 @@
+//! Each rule can fail, and does not fail on what is right.
+
+use super::*;
+
+/// Lines that `rule` complains about, as `file:line`.
+fn complaints(rule: Rule, files: &[(&str, &str)]) -> Vec<String> {
+    rule(&Tree::of(files)).iter().map(|found| format!("{}:{}", found.file, found.line)).collect()
+}
+
+#[test]
+fn the_protocol_names_no_runtime_socket_or_clock() {
+    let rule = layers::protocol_and_policy_touch_no_world;
+    let file = "relay/src/smtp/session.rs";
+    assert_eq!(complaints(rule, &[(file, "use tokio::io;\n")]), [format!("{file}:1")]);
+    assert_eq!(complaints(rule, &[(file, "\nlet now = Instant::now();\n")]), [format!("{file}:2")]);
+    let policy = "relay/src/policy/mod.rs";
+    assert_eq!(complaints(rule, &[(policy, "use std::net::TcpStream;")]), [format!("{policy}:1")]);
+}
+
+#[test]
+fn comments_tests_and_drivers_may_name_the_runtime() {
+    let rule = layers::protocol_and_policy_touch_no_world;
+    let in_tests = "fn pure() {}\n#[cfg(test)]\nmod tests { fn now() { Instant::now(); } }\n";
+    let files = [
+        ("relay/src/smtp/session.rs", "// tokio drives this.\nuse std::net::IpAddr;\n"),
+        ("relay/src/smtp/data.rs", in_tests),
+        ("relay/src/smtp/tests.rs", "let now = Instant::now();"),
+        ("relay/src/server/driver.rs", "use tokio::net::TcpStream;"),
+    ];
+    assert!(complaints(rule, &files).is_empty());
+}
+
+#[test]
+fn aya_is_for_the_kernel_module() {
+    let rule = layers::only_kernel_names_aya;
+    let files =
+        [("relay/src/kernel/load.rs", "use aya::Ebpf;"), ("relay/src/server.rs", "use aya::Ebpf;")];
+    assert_eq!(complaints(rule, &files), ["relay/src/server.rs:1"]);
+}
+
+#[test]
+fn relay_common_has_optional_aya_and_nothing_else() {
+    let rule = layers::relay_common_stands_alone;
+    let file = "relay-common/Cargo.toml";
+    let fine = "[dependencies]\naya = { workspace = true, optional = true }\n\n[dev-dependencies]\nproptest = \"1\"\n";
+    assert!(complaints(rule, &[(file, fine)]).is_empty());
+    assert_eq!(
+        complaints(rule, &[(file, "[dependencies]\nserde = \"1\"\n")]),
+        [format!("{file}:2")]
+    );
+    assert_eq!(complaints(rule, &[(file, "[dependencies]\naya = \"1\"\n")]), [format!("{file}:2")]);
+}
+
+#[test]
+fn anyhow_is_for_the_command_line() {
+    let rule = layers::only_command_line_uses_anyhow;
+    let files = [
+        ("relay/src/main.rs", "use anyhow::Result;"),
+        ("relay/src/cli/check.rs", "use anyhow::Result;"),
+        ("relay/src/queue/store.rs", "use anyhow::Result;"),
+    ];
+    assert_eq!(complaints(rule, &files), ["relay/src/queue/store.rs:1"]);
+}
+
+#[test]
+fn a_dialogue_without_a_sentence_is_found() {
+    let rule = documents::dialogues_begin_with_a_sentence;
+    let files = [
+        ("tests/dialogues/a.smtp", "# A stranger may not relay.\nS: 220 *\n"),
+        ("tests/dialogues/b.smtp", "S: 220 *\n"),
+        ("tests/dialogues/c.smtp", "#\nS: 220 *\n"),
+        ("tests/dialogues/d.smtp", ""),
+    ];
+    let expected = ["b", "c", "d"].map(|name| format!("tests/dialogues/{name}.smtp:1"));
+    assert_eq!(complaints(rule, &files), expected);
+}
+
+#[test]
+fn a_limit_without_unit_is_found() {
+    let rule = documents::limits_name_unit_or_source;
+    let file = "relay/src/limits.rs";
+    let text = "/// Longest line in octets.\npub const A: u8 = 1;\n\npub const B: u8 = 1;\n/// Big.\npub const C: u8 = 1;\n";
+    assert_eq!(complaints(rule, &[(file, text)]), [format!("{file}:4"), format!("{file}:6")]);
+}
+
+#[test]
+fn a_long_readme_is_found() {
+    let rule = documents::readme_is_short;
+    assert!(complaints(rule, &[("README.md", &"line\n".repeat(99))]).is_empty());
+    assert_eq!(complaints(rule, &[("README.md", &"line\n".repeat(100))]), ["README.md:100"]);
+}
+
+#[test]
+fn a_verb_that_does_not_exist_is_found() {
+    let rule = documents::documents_name_existing_verbs;
+    let text = "`cargo xtask <verb>`\n`cargo xtask test`, `cargo xtask fly`\n";
+    assert_eq!(complaints(rule, &[("docs/a.md", text)]), ["docs/a.md:2"]);
+}
+
+#[test]
+fn a_long_file_warns_and_a_longer_one_fails() {
+    let tree = Tree::of(&[("a.rs", &"\n".repeat(401)), ("b.rs", &"\n".repeat(701)), ("c.rs", "")]);
+    let severities: Vec<Severity> =
+        size::rust_files_are_short(&tree).iter().map(|finding| finding.severity).collect();
+    assert_eq!(severities, [Severity::Warning, Severity::Error]);
+}
+
+#[test]
+fn this_checkout_is_named_nowhere() {
+    let rule = size::no_file_names_this_checkout;
+    let text = "fine\nsee /checkout/of/somebody/target\n";
+    assert_eq!(complaints(rule, &[("docs/a.md", text)]), ["docs/a.md:2"]);
+}

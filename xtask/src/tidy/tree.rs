@@ -1,0 +1,90 @@
+//! The checkout's text files, in memory.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Text files by their path below the root, with `/` between folders.
+pub struct Tree {
+    root: String,
+    files: Vec<(String, String)>,
+}
+
+impl Tree {
+    /// Reads every text file below `root` but what tools made: `.git` and `target` folders.
+    pub fn read(root: &Path) -> Result<Self> {
+        let mut tree = Self { root: root.display().to_string(), files: Vec::new() };
+        tree.read_folder(root, "")?;
+        tree.files.sort();
+        Ok(tree)
+    }
+
+    /// A tree that never was on disk.
+    #[cfg(test)]
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
+        Self { root: "/checkout/of/somebody".to_owned(), files: files.iter().map(own).collect() }
+    }
+
+    /// The checkout's absolute path.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Path and text of every file.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// The files below `folder` (all of them for an empty one) whose name ends in `ending`.
+    pub fn below(&self, folder: &str, ending: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.files().filter(move |(path, _)| path.starts_with(folder) && path.ends_with(ending))
+    }
+
+    /// The text of one file.
+    pub fn file(&self, wanted: &str) -> Option<&str> {
+        self.files().find(|(path, _)| *path == wanted).map(|(_, text)| text)
+    }
+
+    fn read_folder(&mut self, folder: &Path, prefix: &str) -> Result<()> {
+        let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = format!("{prefix}{name}");
+            let kind = entry.file_type()?;
+            if name == ".git" || name == "target" {
+                continue;
+            }
+            if kind.is_dir() {
+                self.read_folder(&entry.path(), &format!("{path}/"))?;
+            } else if kind.is_file()
+                && let Ok(text) = String::from_utf8(fs::read(entry.path())?)
+            {
+                self.files.push((path, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A Rust file's lines of production code, numbered from one: without line comments, and only up
+/// to its unit tests, which by our order stand last.
+pub fn production_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]")
+        .map(|line| line.find("//").map_or(line, |start| &line[..start]))
+        .enumerate()
+        .map(|(index, code)| (index + 1, code))
+}
+
+/// Whether `code` contains `word` as a whole identifier or path.
+pub fn names(code: &str, word: &str) -> bool {
+    let part_of_name = |character: char| character.is_alphanumeric() || character == '_';
+    code.match_indices(word).any(|(start, _)| {
+        let before = code[..start].chars().next_back();
+        let after = code[start + word.len()..].chars().next();
+        !before.is_some_and(part_of_name) && !after.is_some_and(part_of_name)
+    })
+}
