@@ -1,0 +1,108 @@
+//! Clients that we did not write: swaks, and Postfix's traffic generators.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::namespace::Namespace;
+
+/// Names the folder into which `cargo xtask setup` unpacked Postfix.
+pub const POSTFIX: &str = "RELAY_POSTFIX";
+
+/// One dialogue as swaks printed it.
+#[derive(Debug)]
+pub struct Transcript {
+    /// Everything it printed, in order.
+    pub text: String,
+    /// How it ended: zero if the server took the message.
+    pub status: ExitStatus,
+}
+
+impl Transcript {
+    /// The server's reply lines, without swaks's marks.
+    pub fn replies(&self) -> impl Iterator<Item = &str> {
+        const MARKS: [&str; 4] = ["<-  ", "<** ", "<~  ", "<~* "];
+        self.text.lines().filter_map(|line| MARKS.iter().find_map(|mark| line.strip_prefix(mark)))
+    }
+
+    /// The reply that swaks took for a refusal, if there was one.
+    pub fn refusal(&self) -> Option<&str> {
+        self.text
+            .lines()
+            .find_map(|line| line.strip_prefix("<** ").or_else(|| line.strip_prefix("<~* ")))
+    }
+}
+
+/// Runs swaks with `arguments`, in a namespace or where we are.
+pub fn swaks(place: Option<&Namespace>, arguments: &[&str]) -> Result<Transcript> {
+    let mut command = Command::new("swaks");
+    command.args(arguments).stdin(Stdio::null());
+    let output = match place {
+        Some(namespace) => namespace.output(&mut command)?,
+        None => command.output().context("cannot start swaks; `cargo xtask setup` installs it")?,
+    };
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok(Transcript { text, status: output.status })
+}
+
+/// `smtp-source` or `smtp-sink`, if `cargo xtask test` told us where Postfix is.
+pub fn postfix(program: &str) -> Option<Command> {
+    let root = env::var_os(POSTFIX)?;
+    let root = Path::new(&root);
+    let mut command = Command::new(root.join("usr/sbin").join(program));
+    command.env("LD_LIBRARY_PATH", root.join("usr/lib/postfix"));
+    Some(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requirements::{self, Requirement};
+    use crate::sink::{Script, Sink};
+
+    #[test]
+    fn swaks_delivers_to_the_sink_and_its_transcript_has_the_replies() {
+        let test = "swaks_delivers_to_the_sink_and_its_transcript_has_the_replies";
+        if !requirements::met(test, &[Requirement::Program("swaks")]) {
+            return;
+        }
+        let sink = Sink::on_loopback(Script::default()).unwrap();
+        let server = sink.address().to_string();
+        let transcript = swaks(None, &arguments(&server, "b@fabrikam.example")).unwrap();
+        assert!(transcript.status.success(), "{}", transcript.text);
+        assert!(transcript.replies().any(|reply| reply.starts_with("354")));
+        assert_eq!(transcript.refusal(), None);
+        assert_eq!(sink.messages()[0].recipients[0].address, "b@fabrikam.example");
+    }
+
+    #[test]
+    fn a_refusal_is_found_in_the_transcript() {
+        let test = "a_refusal_is_found_in_the_transcript";
+        if !requirements::met(test, &[Requirement::Program("swaks")]) {
+            return;
+        }
+        let script = Script::parse(["rcpt=550 5.1.1 No such user"]).unwrap();
+        let sink = Sink::on_loopback(script).unwrap();
+        let server = sink.address().to_string();
+        let transcript = swaks(None, &arguments(&server, "b@fabrikam.example")).unwrap();
+        assert!(!transcript.status.success());
+        assert_eq!(transcript.refusal(), Some("550 5.1.1 No such user"));
+        assert!(sink.messages().is_empty());
+    }
+
+    fn arguments<'text>(server: &'text str, recipient: &'text str) -> [&'text str; 8] {
+        [
+            "--server",
+            server,
+            "--helo",
+            "client.example",
+            "--from",
+            "a@contoso.example",
+            "--to",
+            recipient,
+        ]
+    }
+}

@@ -1,0 +1,272 @@
+//! The daemon under test: started with a configuration, watched, and always ended.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::namespace::Namespace;
+
+/// Names a daemon to test instead of the one of this checkout.
+pub const BINARY: &str = "RELAY_BINARY";
+
+/// How long a daemon may take from its start to its line with `ready`, self-test included.
+const START: Duration = Duration::from_secs(20);
+/// How long a daemon may take to end when it is asked to.
+const STOP: Duration = Duration::from_secs(20);
+
+/// A running daemon. Dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    configuration: PathBuf,
+    output: Arc<Lines>,
+}
+
+/// What a daemon printed so far, line by line.
+#[derive(Debug, Default)]
+struct Lines {
+    lines: Mutex<Vec<String>>,
+    changed: Condvar,
+}
+
+impl Daemon {
+    /// Writes `configuration` into `folder` and starts this checkout's daemon with it, in a
+    /// namespace or where we are. Returns when it says `ready`.
+    pub fn start(place: Option<&Namespace>, folder: &Path, configuration: &str) -> Result<Self> {
+        Self::start_program(binary()?, place, folder, configuration)
+    }
+
+    /// The same with another program.
+    pub fn start_program(
+        program: &Path,
+        place: Option<&Namespace>,
+        folder: &Path,
+        configuration: &str,
+    ) -> Result<Self> {
+        let path = folder.join("relay.toml");
+        fs::write(&path, configuration)?;
+        let mut command = Command::new(program);
+        command.args(["run", "-c"]).arg(&path);
+        let daemon = Self::spawn(&mut command, place, path)?;
+        daemon.wait_for_line("ready", START)?;
+        Ok(daemon)
+    }
+
+    fn spawn(command: &mut Command, place: Option<&Namespace>, path: PathBuf) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match place {
+            Some(namespace) => namespace.spawn(command)?,
+            None => command
+                .spawn()
+                .with_context(|| format!("cannot start {}", command.get_program().display()))?,
+        };
+        let output = Arc::new(Lines::default());
+        if let Some(stdout) = child.stdout.take() {
+            output.follow(stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.follow(stderr);
+        }
+        Ok(Self { child, configuration: path, output })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The path of its configuration.
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
+    /// What it printed so far, to both outputs.
+    pub fn output(&self) -> String {
+        self.output.lock().join("\n")
+    }
+
+    /// Waits until it prints a line that contains `needle`, and returns the first such line.
+    pub fn wait_for_line(&self, needle: &str, patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        let mut lines = self.output.lock();
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(needle)) {
+                return Ok(line.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Both outputs closed: it has ended, and nothing more will come.
+            if left.is_zero() || Arc::strong_count(&self.output) == 1 {
+                let why = if left.is_zero() { "in time" } else { "before it ended" };
+                bail!(
+                    "the daemon did not print `{needle}` {why}; it printed:\n{}",
+                    lines.join("\n")
+                );
+            }
+            let slice = left.min(Duration::from_millis(50));
+            let waited = self.output.changed.wait_timeout(lines, slice);
+            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Replaces its configuration and asks it to reload.
+    pub fn reload(&self, configuration: &str) -> Result<()> {
+        fs::write(&self.configuration, configuration)?;
+        self.signal(Signal::HUP)
+    }
+
+    /// Asks it to end and waits; fails if it does not end in time.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        let deadline = Instant::now() + STOP;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        bail!("the daemon did not end within {STOP:?}; it printed:\n{}", self.output());
+    }
+
+    /// Ends it as a power failure would: at once, with nothing put in order.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let id = id.ok_or_else(|| anyhow!("{} is no process id", self.child.id()))?;
+        // It is our child and was not waited for, so the id cannot be another process's.
+        kill_process(id, signal).context("the daemon has ended")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // An error says that it ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    /// Reads to the end of `source` in a thread, so that the daemon never waits for a reader.
+    fn follow(self: &Arc<Self>, source: impl Read + Send + 'static) {
+        let lines = Arc::clone(self);
+        thread::spawn(move || {
+            let mut source = BufReader::new(source);
+            let mut line = Vec::new();
+            while source.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                lines.lock().push(text);
+                lines.changed.notify_all();
+                line.clear();
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The daemon of this checkout, built once per process in the profile of the running test, since
+/// `cargo test` builds no other package's programs.
+pub fn binary() -> Result<&'static Path> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build() -> Result<PathBuf> {
+    if let Some(binary) = env::var_os(BINARY) {
+        return Ok(binary.into());
+    }
+    let cargo = env::var_os("CARGO").context("not run by cargo; set RELAY_BINARY")?;
+    let test = env::current_exe()?;
+    let profile = test.parent().and_then(Path::parent).context("a test has a folder")?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "relay", "--bin", "relay"]);
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    ensure!(command.status()?.success(), "the daemon does not build");
+    Ok(profile.join("relay"))
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Daemon {
+        Daemon::spawn(Command::new("sh").args(["-c", script]), None, PathBuf::new()).unwrap()
+    }
+
+    #[test]
+    fn waits_for_a_line_and_returns_it() {
+        let daemon = shell("echo starting; echo now ready >&2; exec sleep 60");
+        assert_eq!(daemon.wait_for_line("ready", PATIENCE).unwrap(), "now ready");
+        daemon.wait_for_line("starting", PATIENCE).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_ends_early_is_an_error_with_its_words() {
+        let start = Instant::now();
+        let error = shell("echo no such interface; exit 2").wait_for_line("ready", PATIENCE);
+        let error = error.expect_err("it never was ready").to_string();
+        assert!(error.contains("before it ended"), "{error}");
+        assert!(error.contains("no such interface"), "{error}");
+        assert!(start.elapsed() < PATIENCE);
+    }
+
+    #[test]
+    fn a_silent_daemon_is_an_error_in_time() {
+        let daemon = shell("exec sleep 60");
+        let error = daemon.wait_for_line("ready", Duration::from_millis(20)).expect_err("silent");
+        assert!(error.to_string().contains("in time"), "{error}");
+    }
+
+    #[test]
+    fn stop_asks_and_returns_the_status() {
+        let daemon = shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done");
+        daemon.wait_for_line("ready", PATIENCE).unwrap();
+        assert_eq!(daemon.stop().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn a_dropped_daemon_has_ended() {
+        let daemon = shell("echo ready; exec sleep 60");
+        let process = PathBuf::from(format!("/proc/{}", daemon.id()));
+        assert!(process.exists());
+        drop(daemon);
+        assert!(!process.exists());
+    }
+
+    #[test]
+    fn a_program_gets_its_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        // `echo` prints the arguments `run -c …/ready/relay.toml`: it is ready at once.
+        let folder = folder.path().join("ready");
+        fs::create_dir(&folder).unwrap();
+        let daemon = Daemon::start_program(Path::new("echo"), None, &folder, "key = 1\n").unwrap();
+        assert_eq!(daemon.output(), format!("run -c {}", daemon.configuration().display()));
+        assert_eq!(fs::read_to_string(daemon.configuration()).unwrap(), "key = 1\n");
+    }
+}

@@ -1,0 +1,139 @@
+//! How a sink fails: which stage of a session is answered how, and how many times.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Where in a session an answer can be scripted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// The greeting.
+    Connect,
+    /// HELO or EHLO.
+    Hello,
+    /// MAIL.
+    Mail,
+    /// RCPT, of one address or of any.
+    Recipient,
+    /// DATA.
+    Data,
+    /// The end of the content.
+    Content,
+}
+
+/// What the sink does instead of going on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Sends this reply; after a 421 it closes the connection.
+    Reply(String),
+    /// Closes the connection without a word.
+    Close,
+}
+
+/// Scripted answers, the first that fits wins. The default has none: all is taken.
+#[derive(Debug, Default)]
+pub struct Script {
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    stage: Stage,
+    address: Option<String>,
+    answer: Answer,
+    /// How many times it still answers.
+    left: AtomicU32,
+}
+
+impl Script {
+    /// Reads rules of the form `STAGE[:ADDRESS][*TIMES]=ANSWER`.
+    ///
+    /// `rcpt:bob@contoso.example=550 5.1.1 No such user`, `connect*2=421 4.3.2 Try later`,
+    /// `content=close`. Stages: connect, helo, mail, rcpt, data, content.
+    pub fn parse<'text>(rules: impl IntoIterator<Item = &'text str>) -> Result<Self> {
+        let rules = rules.into_iter().map(|rule| {
+            Rule::parse(rule).with_context(|| format!("`{rule}` is no rule of a sink"))
+        });
+        Ok(Self { rules: rules.collect::<Result<_>>()? })
+    }
+
+    /// The answer for this stage, if the script has one left. `address` is that of RCPT.
+    pub fn answer(&self, stage: Stage, address: Option<&str>) -> Option<Answer> {
+        self.rules
+            .iter()
+            .find(|rule| rule.fits(stage, address) && rule.take())
+            .map(|rule| rule.answer.clone())
+    }
+}
+
+impl Rule {
+    fn parse(text: &str) -> Result<Self> {
+        let (place, answer) = text.split_once('=').context("it has no `=`")?;
+        let (place, times) = match place.rsplit_once('*') {
+            Some((place, times)) => (place, times.parse().context("TIMES is a number")?),
+            None => (place, u32::MAX),
+        };
+        let (stage, address) = match place.split_once(':') {
+            Some((stage, address)) => (stage, Some(address.to_owned())),
+            None => (place, None),
+        };
+        let stage = match stage {
+            "connect" => Stage::Connect,
+            "helo" => Stage::Hello,
+            "mail" => Stage::Mail,
+            "rcpt" => Stage::Recipient,
+            "data" => Stage::Data,
+            "content" => Stage::Content,
+            _ => bail!("`{stage}` is no stage"),
+        };
+        ensure!(address.is_none() || stage == Stage::Recipient, "only rcpt has an address");
+        let answer = match answer {
+            "close" => Answer::Close,
+            reply => {
+                let code = reply.get(..3).and_then(|code| code.parse::<u16>().ok());
+                ensure!(code.is_some_and(|code| (200..600).contains(&code)), "no reply code");
+                Answer::Reply(reply.to_owned())
+            }
+        };
+        Ok(Self { stage, address, answer, left: AtomicU32::new(times) })
+    }
+
+    fn fits(&self, stage: Stage, address: Option<&str>) -> bool {
+        let address_fits = match (&self.address, address) {
+            (Some(wanted), Some(address)) => wanted.eq_ignore_ascii_case(address),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        self.stage == stage && address_fits
+    }
+
+    /// Uses one of the times up; sessions are concurrent.
+    fn take(&self) -> bool {
+        let one_less = |left: u32| if left == u32::MAX { Some(left) } else { left.checked_sub(1) };
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_fits_and_is_not_used_up_answers() {
+        let script = Script::parse(["rcpt:bob@x.example*1=450 4.2.1 Busy", "rcpt=550 No"]).unwrap();
+        let ask = |address| script.answer(Stage::Recipient, Some(address));
+        let busy = Some(Answer::Reply("450 4.2.1 Busy".to_owned()));
+        let refusal = Some(Answer::Reply("550 No".to_owned()));
+        assert_eq!(ask("Bob@x.example"), busy);
+        assert_eq!(ask("bob@x.example"), refusal);
+        assert_eq!(ask("amy@x.example"), refusal);
+        assert_eq!(script.answer(Stage::Mail, None), None);
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for text in ["", "rcpt", "quit=250 ok", "mail:a@b=250 ok", "mail*x=250 ok", "mail=hello"] {
+            assert!(Script::parse([text]).is_err(), "{text}");
+        }
+    }
+}

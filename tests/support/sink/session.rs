@@ -1,0 +1,221 @@
+//! One session of the sink.
+
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::message::{Message, Path};
+use super::script::{Answer, Script, Stage};
+
+/// Longest line in octets, CRLF included; a longer one ends the session. Twice what a relay may
+/// send, RFC 5321 section 4.5.3.1.6.
+const LINE_OCTETS: u64 = 2048;
+/// Largest content in octets; a larger one ends the session.
+const CONTENT_OCTETS: usize = 256 * 1024 * 1024;
+/// Silence of a client, after which the session ends. RFC 5321 section 4.5.3.2.7.
+const SILENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Whether the session goes on.
+#[derive(PartialEq)]
+enum Next {
+    GoOn,
+    Close,
+}
+
+pub struct Session<'script> {
+    reader: BufReader<TcpStream>,
+    writer: BufWriter<TcpStream>,
+    client: SocketAddr,
+    script: &'script Script,
+    helo: String,
+    sender: Option<Path>,
+    recipients: Vec<Path>,
+}
+
+impl<'script> Session<'script> {
+    pub fn new(stream: TcpStream, client: SocketAddr, script: &'script Script) -> io::Result<Self> {
+        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            reader: BufReader::new(stream.try_clone()?),
+            writer: BufWriter::new(stream),
+            client,
+            script,
+            helo: String::new(),
+            sender: None,
+            recipients: Vec::new(),
+        })
+    }
+
+    /// Talks until the client or the script ends it.
+    pub fn run(mut self, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<()> {
+        let mut next = self.answer(Stage::Connect, None, "220 sink.example ESMTP")?.0;
+        while next == Next::GoOn {
+            // Replies to pipelined commands leave together.
+            if self.reader.buffer().is_empty() {
+                self.writer.flush()?;
+            }
+            let mut line = Vec::new();
+            if self.read_line(&mut line)? == 0 {
+                break;
+            }
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            next = self.command(&line, keep)?;
+        }
+        self.writer.flush()
+    }
+
+    fn command(&mut self, line: &str, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
+        let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" => self.hello(argument, &EXTENSIONS.join("\r\n")),
+            "HELO" => self.hello(argument, "250 sink.example"),
+            "MAIL" => self.mail(argument),
+            "RCPT" => self.recipient(argument),
+            "DATA" => self.data(keep),
+            "RSET" => {
+                self.forget_envelope();
+                self.reply("250 2.0.0 Ok")
+            }
+            "NOOP" => self.reply("250 2.0.0 Ok"),
+            "QUIT" => {
+                self.reply("221 2.0.0 Bye")?;
+                Ok(Next::Close)
+            }
+            _ => self.reply("500 5.5.2 Unknown command"),
+        }
+    }
+
+    fn hello(&mut self, name: &str, reply: &str) -> io::Result<Next> {
+        self.forget_envelope();
+        self.helo = name.to_owned();
+        Ok(self.answer(Stage::Hello, None, reply)?.0)
+    }
+
+    fn mail(&mut self, argument: &str) -> io::Result<Next> {
+        let Some(sender) = path_after(argument, "FROM:") else {
+            return self.reply("501 5.5.4 MAIL FROM:<address>");
+        };
+        if self.sender.is_some() {
+            return self.reply("503 5.5.1 Sender already given");
+        }
+        let (next, taken) = self.answer(Stage::Mail, None, "250 2.1.0 Ok")?;
+        self.sender = taken.then_some(sender);
+        Ok(next)
+    }
+
+    fn recipient(&mut self, argument: &str) -> io::Result<Next> {
+        let Some(recipient) = path_after(argument, "TO:") else {
+            return self.reply("501 5.5.4 RCPT TO:<address>");
+        };
+        if self.sender.is_none() {
+            return self.reply("503 5.5.1 MAIL first");
+        }
+        let (next, taken) =
+            self.answer(Stage::Recipient, Some(&recipient.address), "250 2.1.5 Ok")?;
+        if taken {
+            self.recipients.push(recipient);
+        }
+        Ok(next)
+    }
+
+    fn data(&mut self, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
+        if self.recipients.is_empty() {
+            return self.reply("503 5.5.1 RCPT first");
+        }
+        let (next, taken) = self.answer(Stage::Data, None, "354 Go ahead")?;
+        if !taken {
+            return Ok(next);
+        }
+        self.writer.flush()?;
+        let content = self.read_content()?;
+        let scripted = self.script.answer(Stage::Content, None);
+        // Kept before the reply: whoever has seen the 250 finds the message.
+        if scripted.is_none()
+            && let Some(sender) = self.sender.take()
+        {
+            let recipients = std::mem::take(&mut self.recipients);
+            let (client, helo) = (self.client, self.helo.clone());
+            keep(Message { client, helo, sender, recipients, content });
+        }
+        self.forget_envelope();
+        match scripted {
+            Some(answer) => self.give(answer),
+            None => self.reply("250 2.0.0 Taken"),
+        }
+    }
+
+    /// Reads to CRLF.CRLF and to nothing else, and takes the stuffed dots away.
+    fn read_content(&mut self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let mut at_line_start = true;
+        loop {
+            let mut line = Vec::new();
+            if self.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if at_line_start && line == b".\r\n" {
+                return Ok(content);
+            }
+            let stuffed = at_line_start && line.first() == Some(&b'.');
+            content.extend_from_slice(&line[usize::from(stuffed)..]);
+            // A bare LF ends a read but no line.
+            at_line_start = line.ends_with(b"\r\n");
+            if content.len() > CONTENT_OCTETS {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+    }
+
+    fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
+        let count = (&mut self.reader).take(LINE_OCTETS).read_until(b'\n', line)?;
+        if count as u64 == LINE_OCTETS && !line.ends_with(b"\n") {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
+        }
+        Ok(count)
+    }
+
+    /// The scripted answer, or `usual`; and whether it was the usual one.
+    fn answer(
+        &mut self,
+        stage: Stage,
+        address: Option<&str>,
+        usual: &str,
+    ) -> io::Result<(Next, bool)> {
+        match self.script.answer(stage, address) {
+            Some(answer) => Ok((self.give(answer)?, false)),
+            None => Ok((self.reply(usual)?, true)),
+        }
+    }
+
+    fn give(&mut self, answer: Answer) -> io::Result<Next> {
+        match answer {
+            Answer::Reply(reply) => self.reply(&reply),
+            Answer::Close => Ok(Next::Close),
+        }
+    }
+
+    fn reply(&mut self, reply: &str) -> io::Result<Next> {
+        self.writer.write_all(reply.as_bytes())?;
+        self.writer.write_all(b"\r\n")?;
+        Ok(if reply.starts_with("421") { Next::Close } else { Next::GoOn })
+    }
+
+    fn forget_envelope(&mut self) {
+        self.sender = None;
+        self.recipients.clear();
+    }
+}
+
+const EXTENSIONS: [&str; 5] = [
+    "250-sink.example",
+    "250-PIPELINING",
+    "250-8BITMIME",
+    "250-SMTPUTF8",
+    "250 ENHANCEDSTATUSCODES",
+];
+
+fn path_after(argument: &str, keyword: &str) -> Option<Path> {
+    let head = argument.get(..keyword.len())?;
+    head.eq_ignore_ascii_case(keyword).then(|| Path::parse(&argument[keyword.len()..]))?
+}
