@@ -22,6 +22,8 @@ use crate::kernel::{KernelError, Publisher, TagReader};
 use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
 use crate::policy::Rules;
 
+pub use publication::of as publication_of;
+
 /// Where a connection belongs.
 #[derive(Clone, Debug)]
 pub struct Classification {
@@ -138,7 +140,7 @@ impl Classifier {
         counts: Arc<Counts>,
         cross_check: bool,
     ) -> Result<Self, KernelError> {
-        publisher.publish(&publication::of(&rules))?;
+        publisher.publish(&publication_of(&rules))?;
         let kernel = Kernel { tags, publisher: Mutex::new(publisher) };
         Ok(Self::new(rules, Some(kernel), counts, cross_check))
     }
@@ -227,7 +229,7 @@ impl Classifier {
         self.generations.store(Arc::new(announced));
         if let Some(kernel) = &self.kernel {
             let mut publisher = kernel.publisher.blocking_lock();
-            if let Err(error) = publisher.publish(&publication::of(&rules)) {
+            if let Err(error) = publisher.publish(&publication_of(&rules)) {
                 self.generations.store(before);
                 return Err(error);
             }

@@ -8,7 +8,7 @@ use crate::kernel::Publication;
 use crate::policy::Rules;
 
 /// The publication of these rules.
-pub(super) fn of(rules: &Rules) -> Publication {
+pub fn of(rules: &Rules) -> Publication {
     let enabled = || rules.connectors().filter(|(_, connector)| connector.enabled);
     Publication {
         generation: rules.generation,

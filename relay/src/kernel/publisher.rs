@@ -5,12 +5,14 @@
 //! its lookups in the old generation, whole. A generation that cannot be inserted whole is taken
 //! out again, and nothing changes.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData};
 use relay_common::address::Address;
+use relay_common::classify::{Class, Tables, classify};
 use relay_common::tables::{
     BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, RangeEntry, RangeKey, State,
 };
@@ -126,6 +128,13 @@ impl Publisher {
         self.state.read()
     }
 
+    /// Asks the kernel's tables what the programs ask them, by the same step. For tests and
+    /// inspection; a session asks its tag.
+    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> Class {
+        let generation = self.state.generation();
+        classify(self, generation, local.ip().into(), local.port(), remote.into())
+    }
+
     fn insert(&mut self, new: &Publication, done: &mut Entries) -> Result<(), KernelError> {
         let generation = new.generation;
         done.ranges.reserve_exact(new.blocks.len());
@@ -167,5 +176,15 @@ impl Publisher {
         for key in &entries.connectors {
             let _ = self.connectors.remove(key);
         }
+    }
+}
+
+impl Tables for Publisher {
+    fn binding(&self, key: &BindingKey) -> Option<BindingEntry> {
+        self.bindings.get(key, 0).ok()
+    }
+
+    fn range(&self, key: &RangeKey) -> Option<RangeEntry> {
+        self.ranges.get(&Key::new(RangeKey::ALL_BITS, *key), 0).ok()
     }
 }
