@@ -10,9 +10,10 @@ use relay::kernel::{KernelHalf, TestProgram};
 use relay_common::classify::Class;
 use relay_common::tables::RangeEntry;
 
+use crate::can_load;
 use crate::frames::{SYN, tcp};
 use crate::nested::{Expected, Nested};
-use crate::{can_load, load, publish};
+use crate::setup::{load, publish};
 
 /// Connectors, ranges, and addresses asked at random beside all boundaries.
 const SIZES: [(usize, usize, usize); 5] = [
@@ -88,7 +89,7 @@ fn assert_counted(
         _ => kernel.counters.reasons().unwrap().guard_no_connector,
     };
     let before = count(kernel);
-    let judged = kernel.test_run(TestProgram::Guard, &tcp(remote, local, SYN), 1).unwrap();
+    let judged = kernel.programs.test_run(TestProgram::Guard, &tcp(remote, local, SYN), 1).unwrap();
     assert!(judged.passed, "guard: {case}");
     assert_eq!(count(kernel), before + 1, "guard: {case}");
 }

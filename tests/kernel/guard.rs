@@ -8,8 +8,9 @@ use relay::connector::ConnectorId;
 use relay::kernel::{KernelHalf, TestProgram};
 use relay_common::tables::{ConnectorCounters, ReasonCounters};
 
+use crate::can_load;
 use crate::frames::{ACK, SYN, tcp, tcp_behind};
-use crate::{can_load, load, publish};
+use crate::setup::{load, publish};
 
 const FRONTEND: ConnectorId = ConnectorId(1);
 const RELAY: ConnectorId = ConnectorId(2);
@@ -55,7 +56,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn passes(kernel: &mut KernelHalf, frame: &[u8]) -> bool {
-    kernel.test_run(TestProgram::Guard, frame, 1).unwrap().passed
+    kernel.programs.test_run(TestProgram::Guard, frame, 1).unwrap().passed
 }
 
 #[test]

@@ -10,7 +10,8 @@ use relay::kernel::{GRACE, KernelError, KernelHalf, Settings};
 use relay_common::classify::Class;
 use relay_common::tables::SCHEMA;
 
-use crate::{SELF_TEST, can_load, load, pin_directory, publish, rules};
+use crate::can_load;
+use crate::setup::{SELF_TEST, load, pin_directory, publish, rules};
 
 const ONE: &str = r#"
 [[connector]]

@@ -7,53 +7,33 @@ mod agreement;
 mod frames;
 mod guard;
 mod lifecycle;
+mod live;
 mod nested;
+mod setup;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use relay::classifier::publication_of;
-use relay::config::Config;
-use relay::connector::ConnectorIds;
-use relay::kernel::{KernelHalf, Settings};
-use relay::policy::Rules;
 use relay_tests::requirements::{Requirement, met};
-
-/// The generation of a kernel half's self-test; tests publish from the next one on.
-const SELF_TEST: u32 = 1;
 
 /// May a test that loads the programs run?
 fn can_load(test: &str) -> bool {
     met(test, &[Requirement::Root, Requirement::KernelHalf])
 }
 
-/// A pin directory that no other test uses.
-fn pin_directory() -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(format!("/sys/fs/bpf/relay-test-{}-{number}", std::process::id()))
-}
-
-/// The kernel half without a guard on any interface; the guard is there for test runs.
-fn load() -> KernelHalf {
-    let settings = Settings { interfaces: Vec::new(), pin_directory: pin_directory() };
-    KernelHalf::load(&settings, SELF_TEST).unwrap()
-}
-
-/// The rules of these connectors, given as TOML.
-fn rules(connectors: &str, generation: u32) -> Arc<Rules> {
-    let text = format!(
-        "hostname = \"edge.test\"\n[queue]\ndirectory = \"/nowhere\"\n\
-         [delivery]\nsmart_host = \"127.0.0.1:26\"\n{connectors}"
-    );
-    let config = Config::parse(&text, "test.toml").unwrap_or_else(|refusals| panic!("{refusals}"));
-    Rules::build(&config, &mut ConnectorIds::default(), generation).unwrap()
-}
-
-/// Publishes these connectors as this generation.
-fn publish(kernel: &mut KernelHalf, connectors: &str, generation: u32) -> Arc<Rules> {
-    let rules = rules(connectors, generation);
-    kernel.publisher.publish(&publication_of(&rules)).unwrap();
-    rules
+/// The short form of `cargo xtask soak`.
+#[test]
+fn every_connection_is_tagged_while_generations_change() {
+    let name = "every_connection_is_tagged_while_generations_change";
+    if !can_load(name) || !met(name, &[Requirement::NetworkNamespaces]) {
+        return;
+    }
+    let plan = live::Plan {
+        connections: 20_000,
+        reload_every: Duration::from_millis(125),
+        connectors: 20,
+        ranges: 300,
+    };
+    let report = live::run(plan, fastrand::u64(..));
+    println!("{report}");
+    report.assert_faultless(plan);
 }

@@ -16,6 +16,10 @@ pub struct Nested {
     groups: Vec<Group>,
 }
 
+/// All of IPv4, all of IPv6.
+const EVERYWHERE: [(&str, &str); 2] =
+    [("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")];
+
 /// Connectors that share their bindings, and so one nest of ranges for each family.
 struct Group {
     bindings: Vec<SocketAddr>,
@@ -41,13 +45,25 @@ pub enum Expected {
 }
 
 impl Nested {
-    /// A configuration of so many connectors and about so many ranges.
+    /// A configuration of so many connectors and about so many ranges, anywhere, on bindings of
+    /// every kind.
     pub fn random(rng: &mut Rng, connectors: usize, ranges: usize) -> Self {
         let bindings = [
             vec!["0.0.0.0:25", "[::]:25"],
             vec!["192.0.2.1:25", "[2001:db8::25]:25"],
             vec!["0.0.0.0:587", "192.0.2.1:2525", "[::]:2525"],
         ];
+        Self::within(rng, &bindings, &EVERYWHERE, connectors, ranges)
+    }
+
+    /// The same on these groups of bindings, with the ranges inside these regions.
+    pub fn within(
+        rng: &mut Rng,
+        bindings: &[Vec<&str>],
+        regions: &[(&str, &str)],
+        connectors: usize,
+        ranges: usize,
+    ) -> Self {
         let mut groups: Vec<Group> = bindings
             .iter()
             .map(|bindings| Group {
@@ -60,11 +76,12 @@ impl Nested {
         let used = groups.len().min(connectors);
         groups.truncate(used);
         let mut lists = vec![Vec::new(); connectors];
-        let share = ranges / used / 2;
+        let share = ranges / used / regions.len();
         for (number, group) in groups.iter_mut().enumerate() {
             let members: Vec<usize> = (0..connectors).filter(|c| group_of(*c) == number).collect();
-            for ipv4 in [true, false] {
-                let (low, high) = if ipv4 { (0, u128::from(u32::MAX)) } else { (0, u128::MAX) };
+            for (low, high) in regions {
+                let (low, high): (IpAddr, IpAddr) = (low.parse().unwrap(), high.parse().unwrap());
+                let (ipv4, low, high) = (low.is_ipv4(), self::number(low), self::number(high));
                 let mut nest = Vec::new();
                 if rng.bool() {
                     nest.push((low, high));

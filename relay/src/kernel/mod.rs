@@ -140,7 +140,7 @@ pub struct Settings {
     pub pin_directory: PathBuf,
 }
 
-/// The loaded and attached kernel half. Dropping it detaches and unpins everything.
+/// The loaded and attached kernel half.
 pub struct KernelHalf {
     /// Publishes generations.
     pub publisher: Publisher,
@@ -158,11 +158,13 @@ pub struct KernelHalf {
     pub pins: Result<PathBuf, KernelError>,
     /// The programs' own log, in a debugging build of them.
     pub log: Option<KernelLog>,
-    programs: Programs,
+    /// What keeps the rest alive.
+    pub programs: Programs,
 }
 
-/// Keeps programs, links and pins alive.
-struct Programs {
+/// The loaded programs, their links and their pins. Dropping it detaches the programs and removes
+/// the pins; readers and publisher go on with maps that nobody fills.
+pub struct Programs {
     ebpf: Ebpf,
     _links: Vec<guard::GuardLink>,
     _pins: Option<Pins>,
@@ -222,7 +224,9 @@ impl KernelHalf {
             programs: Programs { ebpf, _links: links, _pins: pins },
         })
     }
+}
 
+impl Programs {
     /// Runs a program on a frame with the kernel's test-run facility, against the live maps.
     ///
     /// # Errors
@@ -234,7 +238,7 @@ impl KernelHalf {
         frame: &[u8],
         repeat: u32,
     ) -> Result<Judged, KernelError> {
-        test_run::run(&mut self.programs.ebpf, which, frame, repeat)
+        test_run::run(&mut self.ebpf, which, frame, repeat)
     }
 }
 

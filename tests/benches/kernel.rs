@@ -1,0 +1,167 @@
+//! `cargo xtask bench kernel`: what the guard costs for each frame and what a tag costs to read,
+//! beside an empty program and beside `getpeername` in the same run.
+//!
+//! Times are the kernel's own, from its test-run facility. A row is either the same frame over
+//! and over, with everything in the nearest cache, or frames from 4,096 sources once each, where
+//! the trie has to be fetched; the latter carries the facility's own cost of a single run, which
+//! the empty program shows.
+
+#[path = "../kernel/frames.rs"]
+mod frames;
+#[path = "../kernel/setup.rs"]
+mod setup;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use relay::connector::{Binding, ConnectorId, RangeId, range::Block};
+use relay::kernel::{GRACE, KernelHalf, Publication, TestProgram};
+
+use frames::{ACK, SYN, tcp};
+
+const SIZES: [u32; 4] = [10, 1_000, 100_000, 1_000_000];
+const SOURCES: usize = 4096;
+const REPEAT: u32 = 1_000_000;
+/// The best of so many rounds: whatever else the machine does makes a round slower, never faster.
+const ROUNDS: usize = 5;
+
+fn main() {
+    let mut kernel = setup::load();
+    let local: SocketAddr = "198.51.100.1:25".parse().expect("a constant");
+    let mut rng = Rng::with_seed(1);
+    let mut rows = Vec::new();
+    let ack = tcp(Ipv4Addr::new(192, 0, 2, 1).into(), local, ACK);
+    rows.push(row(&mut kernel, "empty program", TestProgram::Empty, &[ack.clone()]));
+    for (generation, size) in (2..).zip(SIZES) {
+        let (publication, sources) = random(&mut rng, generation, size);
+        let started = Instant::now();
+        kernel.publisher.publish(&publication).expect("the maps have room");
+        let published = started.elapsed();
+        println!("{size:>9} ranges published in {:>8.1} ms", published.as_secs_f64() * 1e3);
+        if generation == 2 {
+            rows.push(row(&mut kernel, "not a SYN", TestProgram::Guard, &[ack.clone()]));
+            let other = tcp(
+                Ipv4Addr::new(192, 0, 2, 1).into(),
+                "198.51.100.1:80".parse().expect("a constant"),
+                SYN,
+            );
+            rows.push(row(&mut kernel, "SYN to another port", TestProgram::Guard, &[other]));
+        }
+        let syns: Vec<_> = sources.iter().map(|source| tcp(*source, local, SYN)).collect();
+        let name = format!("SYN, {size} ranges");
+        rows.push(row(&mut kernel, &name, TestProgram::Guard, &syns));
+        std::thread::sleep(GRACE);
+        kernel.publisher.sweep(Instant::now());
+    }
+    let empty = rows[0].clone();
+    println!(
+        "\n{:<24}{:>12}{:>12}{:>14}{:>12}",
+        "", "same frame", "beyond empty", "4,096 sources", "beyond empty"
+    );
+    for row in &rows {
+        println!(
+            "{:<24}{:>9.1} ns{:>9.1} ns{:>11.1} ns{:>9.1} ns",
+            row.name,
+            row.same,
+            row.same - empty.same,
+            row.many,
+            row.many - empty.many
+        );
+    }
+    tag_beside_getpeername(&mut kernel);
+}
+
+#[derive(Clone)]
+struct Row {
+    name: String,
+    same: f64,
+    many: f64,
+}
+
+fn row(kernel: &mut KernelHalf, name: &str, program: TestProgram, frames: &[Vec<u8>]) -> Row {
+    let mut run = |frame: &[u8], repeat| {
+        let judged = kernel.programs.test_run(program, frame, repeat).expect("a test run");
+        assert!(judged.passed, "{name}");
+        judged.duration
+    };
+    let nanoseconds = |duration: Duration| duration.as_nanos() as f64;
+    // The facility gives whole nanoseconds for one run, as an average.
+    let same =
+        (0..ROUNDS).map(|_| nanoseconds(run(&frames[0], REPEAT))).fold(f64::INFINITY, f64::min);
+    let many = (0..ROUNDS)
+        .map(|_| {
+            let sum: Duration =
+                frames.iter().cycle().take(SOURCES).map(|frame| run(frame, 1)).sum();
+            nanoseconds(sum) / SOURCES as f64
+        })
+        .fold(f64::INFINITY, f64::min);
+    Row { name: name.to_owned(), same, many }
+}
+
+/// Ranges as a routing table has them, /12 to /28, and sources inside them.
+fn random(rng: &mut Rng, generation: u32, size: u32) -> (Publication, Vec<IpAddr>) {
+    let mut blocks = std::collections::BTreeMap::new();
+    while blocks.len() < size as usize {
+        let bits = rng.u8(12..=28);
+        let address = Ipv4Addr::from(rng.u32(..) & (u32::MAX << (32 - bits)));
+        let block = Block { address: address.to_ipv6_mapped(), bits: 96 + bits };
+        blocks.insert(block, RangeId(blocks.len() as u32));
+    }
+    let listed: Vec<_> = blocks.keys().copied().collect();
+    let sources = (0..SOURCES)
+        .map(|_| {
+            let block = listed[rng.usize(..listed.len())];
+            let host = u128::from(rng.u32(..)) & (u128::MAX >> block.bits);
+            IpAddr::from(std::net::Ipv6Addr::from(u128::from(block.address) | host)).to_canonical()
+        })
+        .collect();
+    let publication = Publication {
+        generation,
+        bindings: vec![Binding::of_connection("0.0.0.0:25".parse().expect("a constant"))],
+        blocks: blocks
+            .into_iter()
+            .map(|(block, range)| (0, block, ConnectorId(1), range))
+            .collect(),
+        connectors: 1,
+        ranges: size,
+        ..Publication::default()
+    };
+    (publication, sources)
+}
+
+fn tag_beside_getpeername(kernel: &mut KernelHalf) {
+    const READS: u32 = 200_000;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let local = listener.local_addr().expect("bound");
+    let everybody = Block { address: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), bits: 96 };
+    let publication = Publication {
+        generation: u32::MAX,
+        bindings: vec![Binding::of_connection(local)],
+        blocks: vec![(0, everybody, ConnectorId(1), RangeId(0))],
+        connectors: 1,
+        ranges: 1,
+        ..Publication::default()
+    };
+    kernel.publisher.publish(&publication).expect("the maps have room");
+    let _client = TcpStream::connect(local).expect("loopback");
+    let (socket, _) = listener.accept().expect("loopback");
+    let time = |what: &dyn Fn()| {
+        (0..ROUNDS)
+            .map(|_| {
+                let started = Instant::now();
+                (0..READS).for_each(|_| what());
+                started.elapsed().as_nanos() as f64 / f64::from(READS)
+            })
+            .fold(f64::INFINITY, f64::min)
+    };
+    let tag = time(&|| {
+        let tag = kernel.tags.read(socket.as_fd()).expect("readable");
+        assert!(std::hint::black_box(tag).is_some(), "the socket has a tag");
+    });
+    let peer = time(&|| {
+        std::hint::black_box(socket.peer_addr().expect("connected"));
+    });
+    println!("\nread a tag {tag:.0} ns, getpeername {peer:.0} ns: {:.1} times", tag / peer);
+}
