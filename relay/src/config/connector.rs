@@ -106,34 +106,29 @@ fn name(value: Value<'_>) -> Result<String, Wrong> {
 
 fn bindings(section: &mut Section<'_, '_>) -> Vec<Binding> {
     let line = section.line_of("bindings");
-    let bindings: Vec<Binding> = section.take_list("bindings", parsed(BindingError::mend));
+    let bindings: Vec<Binding> = section.require_list(
+        "bindings",
+        "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host",
+        parsed(BindingError::mend),
+    );
     for (index, binding) in bindings.iter().enumerate() {
         if bindings[..index].contains(binding) {
             let wrong = Wrong::new(format!("{binding} stands twice"), "remove one of them");
             section.refuse(line, "bindings", wrong);
         }
     }
-    if bindings.is_empty() && line == section.line {
-        let mend = "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host";
-        section.refuse(line, "bindings", Wrong::new("is missing", mend));
-    }
     bindings
 }
 
 fn ranges(section: &mut Section<'_, '_>) -> Vec<Range> {
-    let line = section.line_of("remote_ip_ranges");
-    let ranges = section.take_list("remote_ip_ranges", |value| {
+    let mend = "write remote_ip_ranges = [\"10.38.97.0/24\"]; \
+                for everybody [\"0.0.0.0/0\", \"::/0\"]";
+    section.require_list("remote_ip_ranges", mend, |value| {
         let line = value.line;
         let mut range: Range = parsed(RangeError::mend)(value)?;
         range.line = line;
         Ok(range)
-    });
-    if ranges.is_empty() && line == section.line {
-        let mend = "write remote_ip_ranges = [\"10.38.97.0/24\"]; \
-                    for everybody [\"0.0.0.0/0\", \"::/0\"]";
-        section.refuse(line, "remote_ip_ranges", Wrong::new("is missing", mend));
-    }
-    ranges
+    })
 }
 
 /// Exchange wants the code in front, so that the banner is the whole reply.

@@ -150,18 +150,9 @@ impl<'d, 't> Section<'d, 't> {
         key: &'static str,
         read: impl FnOnce(Value<'t>) -> Result<T, Wrong>,
     ) -> Option<T> {
-        self.take_with_line(key, read).map(|(value, _)| value)
-    }
-
-    /// Like [`Section::take`], with the line of the key.
-    pub(super) fn take_with_line<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(Value<'t>) -> Result<T, Wrong>,
-    ) -> Option<(T, u32)> {
         let entry = self.remove(key)?;
         match read(entry.value) {
-            Ok(value) => Some((value, entry.line)),
+            Ok(value) => Some(value),
             Err(wrong) => {
                 self.document.refuse(entry.line, &self.place, key, wrong);
                 None
@@ -210,6 +201,25 @@ impl<'d, 't> Section<'d, 't> {
             }
         }
         list
+    }
+
+    /// Takes a list that has to be there and to have elements.
+    pub(super) fn require_list<T>(
+        &mut self,
+        key: &'static str,
+        mend: &str,
+        read: impl FnMut(Value<'t>) -> Result<T, Wrong>,
+    ) -> Vec<T> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let problem = match entry.map(|entry| &entry.value.value) {
+            None => Some("is missing"),
+            Some(DeValue::Array(array)) if array.is_empty() => Some("is empty"),
+            Some(_) => None,
+        };
+        if let Some(problem) = problem {
+            self.refuse(self.line_of(key), key, Wrong::new(problem, mend));
+        }
+        self.take_list(key, read)
     }
 
     /// Takes a table of its own; absent is an empty one.

@@ -1,8 +1,30 @@
 //! Every refusal and every warning by its text, and what a sound text becomes.
 
+mod refusals;
+mod warnings;
+
 use std::path::Path;
 
 use super::*;
+use crate::connector::{Permission, Principal};
+
+/// Three lines that every text needs.
+const NEEDED: &str = r#"hostname = "edge1.contoso.example"
+delivery.smart_host = "mail.contoso.example:25"
+accepted_domain = [{ name = "contoso.example" }]
+"#;
+
+/// Lines 4 to 8 of a text that begins with [`NEEDED`].
+const CONNECTOR: &str = r#"[[connector]]
+name = "C"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["10.0.0.0/8"]
+permission_groups = ["AnonymousUsers"]
+"#;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "relay.toml").unwrap_or_else(|refusals| panic!("{refusals}"))
+}
 
 #[test]
 fn the_deployed_configurations_are_sound_and_give_no_cause_for_warnings() {
@@ -11,4 +33,148 @@ fn the_deployed_configurations_are_sound_and_give_no_cause_for_warnings() {
         let config = Config::load(&folder.join(file)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(config.warnings(), [], "{file}");
     }
+}
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let config = parse(&format!("{NEEDED}{CONNECTOR}"));
+    assert_eq!(config.classifier.mode, ClassifierMode::Auto);
+    assert_eq!(config.classifier.pin_directory, Path::new("/sys/fs/bpf/relay"));
+    assert!(config.classifier.interfaces.is_empty() && !config.classifier.cross_check);
+    assert_eq!(config.queue.directory, Path::new("/var/lib/relay"));
+    assert_eq!(config.control.socket, Path::new("/run/relay/control.sock"));
+    assert_eq!(config.log, Log { format: LogFormat::Human, level: LogLevel::Info });
+    assert_eq!(config.tls, None);
+    assert_eq!(config.delivery.message_expiration_timeout, Duration::from_hours(48));
+    let connector = &config.connectors()[0];
+    assert_eq!(connector.limits, crate::connector::Limits::default());
+    assert_eq!(connector.fqdn, "edge1.contoso.example");
+    assert!(connector.auth_mechanism.tls && connector.enabled && !connector.refuse);
+    assert_eq!((connector.line, connector.remote_ip_ranges[0].line), (4, 7));
+}
+
+#[test]
+fn every_key_arrives() {
+    let config = parse(
+        r#"
+hostname = "Edge1.Contoso.Example."
+[classifier]
+mode = "Kernel"
+interfaces = ["eth0", "eth1"]
+pin_directory = "/sys/fs/bpf/other"
+cross_check = true
+[queue]
+directory = "/q"
+[delivery]
+smart_host = "[2001:db8::25]:2525"
+initial_retry_interval = "30s"
+maximum_retry_interval = "01:00:00"
+message_expiration_timeout = "1.12:00:00"
+[tls]
+certificate = "/c"
+key = "/k"
+[control]
+socket = "/s"
+[log]
+format = "json"
+level = "debug"
+[[accepted_domain]]
+name = "*.Contoso.example"
+type = "internalrelay"
+[[connector]]
+name = "C"
+comment = "why"
+enabled = true
+bindings = ["192.0.2.1:25", "[2001:db8::1]:25"]
+remote_ip_ranges = [
+  "10.0.0.1",
+  "2001:db8::/32",
+]
+auth_mechanism = ["ExternalAuthoritative", "Tls"]
+permission_groups = ["ExchangeServers"]
+grants = { externally-secured = ["MS-Exch-Accept-Headers-Organization"] }
+require_tls = true
+refuse = false
+syn_budget = { rate = "200/s", burst = 400 }
+syn_budget_per_source = { rate = "20/s", burst = 40 }
+banner = "220 edge1 ready"
+fqdn = "relay.contoso.example"
+max_message_size = "64 KB"
+max_header_size = 1000
+max_recipients_per_message = 5
+max_hop_count = 0x10
+connection_timeout = "10s"
+connection_inactivity_timeout = "5s"
+max_protocol_errors = 1
+max_inbound_connection = 2
+max_inbound_connection_per_source = 3
+"#,
+    );
+    assert_eq!(config.hostname, "edge1.contoso.example");
+    assert_eq!(
+        config.classifier,
+        Classifier {
+            mode: ClassifierMode::Kernel,
+            interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
+            pin_directory: "/sys/fs/bpf/other".into(),
+            cross_check: true,
+        }
+    );
+    assert_eq!(
+        config.delivery,
+        Delivery {
+            smart_host: SmartHost { host: "2001:db8::25".to_owned(), port: 2525 },
+            initial_retry_interval: Duration::from_secs(30),
+            maximum_retry_interval: Duration::from_hours(1),
+            message_expiration_timeout: Duration::from_hours(36),
+        }
+    );
+    assert_eq!(config.delivery.smart_host.to_string(), "[2001:db8::25]:2525");
+    assert_eq!(config.tls, Some(Tls { certificate: "/c".into(), key: "/k".into() }));
+    assert_eq!(config.control, Control { socket: "/s".into() });
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+    let accepted = config.accepted_domains.covering("a.contoso.example").unwrap();
+    assert_eq!(accepted.to_string(), "*.contoso.example (InternalRelay)");
+    let connector = &config.connectors()[0];
+    assert_eq!(connector.comment, "why");
+    assert_eq!(connector.remote_ip_ranges[1].line, 33);
+    assert_eq!(connector.principal(), Principal::ExternallySecured);
+    assert!(
+        connector
+            .permissions(Principal::ExternallySecured)
+            .contains(Permission::AcceptHeadersOrganization)
+    );
+    assert!(connector.require_tls && !connector.refuse);
+    let budgets = [connector.syn_budget, connector.syn_budget_per_source];
+    let budgets = budgets.map(|budget| budget.map(|b| (b.rate.get(), b.burst.get())));
+    assert_eq!(budgets, [Some((200, 400)), Some((20, 40))]);
+    assert_eq!(connector.banner.as_deref(), Some("edge1 ready"));
+    assert_eq!(connector.fqdn, "relay.contoso.example");
+    assert_eq!(
+        connector.limits,
+        crate::connector::Limits {
+            max_message_size: 65_536,
+            max_header_size: 1000,
+            max_recipients_per_message: 5,
+            max_hop_count: 16,
+            connection_timeout: Duration::from_secs(10),
+            connection_inactivity_timeout: Duration::from_secs(5),
+            max_protocol_errors: 1,
+            max_inbound_connection: 2,
+            max_inbound_connection_per_source: 3,
+        }
+    );
+}
+
+#[test]
+fn the_digest_is_that_of_the_files_octets() {
+    let text = format!("{NEEDED}{CONNECTOR}");
+    assert_eq!(parse(&text).digest, <[u8; 32]>::from(Sha256::digest(&text)));
+    assert_ne!(parse(&text).digest, parse(&format!("{text}\n")).digest);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Path::new("/nonexistent/relay.toml")).unwrap_err();
+    assert!(error.to_string().starts_with("/nonexistent/relay.toml: No such file"), "{error}");
 }

@@ -1,0 +1,147 @@
+//! What is legal and unwise.
+
+use super::*;
+
+fn warnings(text: &str) -> Vec<String> {
+    parse(text).warnings().iter().map(|warning| format!("{}: {warning}", warning.line)).collect()
+}
+
+fn connector(name: &str, bindings: &str, ranges: &str, more: &str) -> String {
+    format!(
+        "[[connector]]\nname = \"{name}\"\nbindings = {bindings}\nremote_ip_ranges = {ranges}\n{more}\n"
+    )
+}
+
+const ANY_RECIPIENT: &str = "permission_groups = [\"AnonymousUsers\"]\n\
+     grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }";
+const TRUSTED: &str = "permission_groups = [\"ExchangeServers\"]\n\
+     auth_mechanism = [\"ExternalAuthoritative\"]";
+const ANONYMOUS: &str = "permission_groups = [\"AnonymousUsers\"]";
+
+#[test]
+fn every_warning_by_its_text() {
+    let v4 = "[\"0.0.0.0:25\"]";
+    for (connectors, expected) in [
+        (
+            connector("C", v4, "[\"10.0.0.0/8\", \"203.0.113.0/24\", \"8.8.8.8\"]", ANY_RECIPIENT),
+            "7: connector \"C\": remote_ip_ranges: anonymous may relay to any recipient, and \
+             203.0.113.0/24 (and 1 more public ranges) is public: an open relay\n    narrow \
+             remote_ip_ranges to hosts of yours",
+        ),
+        (
+            connector("C", "[\"[::]:25\"]", "[\"::/0\"]", ANY_RECIPIENT),
+            "7: connector \"C\": remote_ip_ranges: anonymous may relay to any recipient, and ::/0 \
+             is the whole Internet: an open relay\n    narrow remote_ip_ranges to hosts of yours",
+        ),
+        (
+            connector("C", v4, "[\"100.64.0.0/10\"]", TRUSTED),
+            "7: connector \"C\": remote_ip_ranges: ExternalAuthoritative trusts whoever connects, \
+             and 100.64.0.0/10 is public\n    narrow remote_ip_ranges to hosts of yours",
+        ),
+        (
+            connector("C", v4, "[\"0.0.0.0-255.255.255.255\"]", TRUSTED),
+            "7: connector \"C\": remote_ip_ranges: ExternalAuthoritative trusts whoever connects, \
+             and 0.0.0.0-255.255.255.255 is the whole Internet\n    narrow remote_ip_ranges to \
+             hosts of yours",
+        ),
+        (
+            connector("C", v4, "[\"10.0.0.1\"]", ""),
+            "4: connector \"C\": permission_groups: nobody can send: anonymous lacks \
+             ms-Exch-SMTP-Submit\n    write permission_groups = [\"AnonymousUsers\"], or refuse = \
+             true if that is meant",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                "permission_groups = [\"AnonymousUsers\", \"ExchangeServers\"]",
+            ),
+            "4: connector \"C\": permission_groups: ExchangeServers has no effect: without \
+             ExternalAuthoritative nobody is externally secured\n    remove it",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!("{TRUSTED}\ngrants = {{ anonymous = [\"ms-Exch-SMTP-Submit\"] }}"),
+            ),
+            "4: connector \"C\": grants: some have no effect: with ExternalAuthoritative nobody \
+             is anonymous\n    grant to externally-secured, or remove them",
+        ),
+        (
+            connector("C", "[\"0.0.0.0:25\", \"[::]:25\"]", "[\"10.0.0.1\"]", ANONYMOUS),
+            "4: connector \"C\": bindings: [::]:25 serves nobody: no range is IPv6\n    remove the \
+             binding, or add a range, for everybody \"::/0\"",
+        ),
+        (
+            connector("C", "[\"[::]:25\"]", "[\"10.0.0.1\"]", ANONYMOUS)
+                .replace("[::]", "0.0.0.0")
+                .replace("10.0.0.1", "fd00::1"),
+            "4: connector \"C\": bindings: 0.0.0.0:25 serves nobody: no range is IPv4\n    remove \
+             the binding, or add a range, for everybody \"0.0.0.0/0\"",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!("{ANONYMOUS}\nauth_mechanism = [\"Tls\"]"),
+            ),
+            "9: connector \"C\": auth_mechanism: Tls without [tls]: STARTTLS is not offered\n    \
+             name certificate and key in [tls], or remove Tls",
+        ),
+        (
+            connector("C", v4, "[\"10.0.0.0/8\", \"10.0.0.1\"]", ANONYMOUS),
+            "7: connector \"C\": remote_ip_ranges: 10.0.0.1 lies inside 10.0.0.0/8 of the same \
+             connector\n    remove it, unless it is there to be counted apart",
+        ),
+        (
+            connector("C", v4, "[\"10.0.0.0/31\"]", ANONYMOUS)
+                + &connector("D", v4, "[\"10.0.0.0\", \"10.0.0.1\"]", ANONYMOUS),
+            "7: connector \"C\": remote_ip_ranges: smaller ranges take every address of \
+             10.0.0.0/31 on 0.0.0.0:25\n    remove it, or one of the smaller ranges",
+        ),
+        (
+            connector("C", "[\"10.0.0.5:25\"]", "[\"10.0.0.0/8\"]", ANONYMOUS)
+                + &connector("D", v4, "[\"0.0.0.0/0\"]", ANONYMOUS),
+            "4: connector \"C\": bindings: 10.0.0.5:25 takes every connection to that address \
+             from 0.0.0.0:25 of connector \"D\", also from addresses that only the latter \
+             serves\n    bind both to the same address, unless that is meant",
+        ),
+    ] {
+        assert_eq!(warnings(&format!("{NEEDED}{connectors}")), [expected], "{connectors}");
+    }
+    let text = format!("{NEEDED}{CONNECTOR}").replace("[{ name = \"contoso.example\" }]", "[]");
+    assert_eq!(
+        warnings(&text),
+        ["4: connector \"C\": every recipient is refused: there is no accepted domain and no \
+          right to relay\n    write [[accepted_domain]] with the name of a domain of yours"]
+    );
+}
+
+#[test]
+fn private_addresses_are_no_cause_for_warnings() {
+    let private = [
+        "10.0.0.0/8",
+        "172.16.0.0-172.31.255.255",
+        "192.168.1.1/24",
+        "127.0.0.1",
+        "169.254.0.0/16",
+    ];
+    let ipv4 = connector("C", "[\"0.0.0.0:25\"]", &format!("{private:?}"), ANY_RECIPIENT);
+    assert_eq!(warnings(&format!("{NEEDED}{ipv4}")), [""; 0]);
+    let private = ["::1", "fd00::/8", "fe80::1"];
+    let ipv6 = connector("C", "[\"[::]:25\"]", &format!("{private:?}"), TRUSTED);
+    assert_eq!(warnings(&format!("{NEEDED}{ipv6}")), [""; 0]);
+}
+
+#[test]
+fn refused_and_disabled_connectors_trust_nobody() {
+    for key in ["refuse = true", "enabled = false"] {
+        let more = format!("{TRUSTED}\n{key}");
+        let connector = connector("C", "[\"0.0.0.0:25\"]", "[\"0.0.0.0/0\"]", &more);
+        assert_eq!(warnings(&format!("{NEEDED}{connector}")), [""; 0], "{key}");
+    }
+}
