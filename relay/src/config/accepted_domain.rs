@@ -1,7 +1,7 @@
 //! `[[accepted_domain]]`.
 
 use super::document::{Section, Value, Wrong, nearest};
-use super::value::{host_name, text, unknown_word};
+use super::value::{domain_name, text, unknown_word};
 use crate::policy::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
 
 /// Reads every accepted domain.
@@ -32,7 +32,6 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
 }
 
 fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
-    let line = value.line;
     let text = text(value)?;
     if text == "*" {
         return Err(Wrong::new(
@@ -51,8 +50,7 @@ fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
             "write the star as the first label only, as in *.contoso.example",
         ));
     }
-    let name = host_name(Value { value: toml::de::DeValue::String(name.into()), line })?;
-    Ok(DomainPattern::new(name, with_subdomains))
+    Ok(DomainPattern::new(domain_name(name)?, with_subdomains))
 }
 
 fn kind(value: Value<'_>) -> Result<AcceptedDomainType, Wrong> {

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use super::SmartHost;
 use super::document::{Value, Wrong, describe, nearest};
-use crate::limits::DOMAIN_OCTETS;
+use crate::smtp::path::Domain;
 
 /// Any text, without control characters: it ends in logs and replies.
 pub(super) fn text(value: Value<'_>) -> Result<String, Wrong> {
@@ -203,28 +203,20 @@ where
     }
 }
 
-/// A host name in lower case (RFC 1123 section 2.1).
+/// A domain name as DNS has it: lower case, A-labels, no trailing dot.
 pub(super) fn host_name(value: Value<'_>) -> Result<String, Wrong> {
-    let text = text(value)?;
-    parse_host_name(&text).ok_or_else(|| {
-        Wrong::new(
-            format!("`{text}` is not a domain name"),
-            "write labels of letters, digits and hyphens with dots between them, as in \
-             edge1.contoso.example; names in other scripts in their xn-- form",
-        )
-    })
+    domain_name(&text(value)?)
 }
 
-pub(super) fn parse_host_name(text: &str) -> Option<String> {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let name = text.strip_suffix('.').unwrap_or(text);
-    (name.len() <= DOMAIN_OCTETS && name.split('.').all(is_label)).then(|| name.to_lowercase())
+/// See [`host_name`].
+pub(super) fn domain_name(text: &str) -> Result<String, Wrong> {
+    match Domain::parse(text.strip_suffix('.').unwrap_or(text)) {
+        Ok(domain) => Ok(domain.ascii().to_owned()),
+        Err(error) => Err(Wrong::new(
+            format!("`{text}` is not a domain name: {error}"),
+            "write labels with dots between them, as in edge1.contoso.example",
+        )),
+    }
 }
 
 /// `host:port`.
@@ -244,11 +236,6 @@ pub(super) fn smart_host(value: Value<'_>) -> Result<SmartHost, Wrong> {
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port = port.parse().ok().filter(|&port| port > 0).ok_or_else(wrong)?;
-    let host = parse_host_name(host)
-        // What ends in a number is a mistyped address, not a name (RFC 1123 section 2.1).
-        .filter(|host| {
-            !host.rsplit('.').next().unwrap_or_default().bytes().all(|byte| byte.is_ascii_digit())
-        })
-        .ok_or_else(wrong)?;
+    let host = domain_name(host).map_err(|_| wrong())?;
     Ok(SmartHost { host, port })
 }

@@ -50,12 +50,12 @@ impl AcceptedDomainType {
 }
 
 impl DomainPattern {
-    /// The pattern of one domain in lower case, with or without everything below it.
+    /// The pattern of one domain in lower case and A-labels, with or without everything below it.
     pub const fn new(domain: String, with_subdomains: bool) -> Self {
         Self { domain, with_subdomains }
     }
 
-    /// Does the pattern cover this domain, given in lower case?
+    /// Does the pattern cover this domain, given in lower case and A-labels?
     pub fn matches(&self, domain: &str) -> bool {
         match domain.strip_suffix(self.domain.as_str()) {
             Some("") => true,
@@ -76,7 +76,7 @@ impl AcceptedDomains {
         Self(domains)
     }
 
-    /// The most specific accepted domain that covers this domain, given in lower case.
+    /// The most specific accepted domain that covers this domain, given in lower case and A-labels.
     pub fn covering(&self, domain: &str) -> Option<&AcceptedDomain> {
         self.0.iter().find(|accepted| accepted.pattern.matches(domain))
     }

@@ -39,7 +39,7 @@ pub fn rcpt(
 /// An accepted domain of any type needs no right; every other host, address literals included,
 /// needs Accept-Any-Recipient.
 fn may_send_to(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> bool {
-    let domain = mailbox.domain().map(Domain::as_str);
+    let domain = mailbox.domain().map(Domain::ascii);
     if let Some(accepted) = domain.and_then(|domain| rules.accepted_domains.covering(domain)) {
         reasons.note("accepted_domain", format!("the recipient is in {accepted}"));
         return true;

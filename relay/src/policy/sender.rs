@@ -55,7 +55,7 @@ fn decide(
 /// Accept-Authoritative-Domain-Sender. Accept-Any-Sender spares the other check: without it the
 /// sender has to be in an accepted domain.
 fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> bool {
-    let domain = mailbox.domain().map(Domain::as_str);
+    let domain = mailbox.domain().map(Domain::ascii);
     let accepted = domain.and_then(|domain| rules.accepted_domains.covering(domain));
     if let Some(accepted) = accepted
         && accepted.kind == AcceptedDomainType::Authoritative

@@ -1,1 +1,360 @@
+//! Decisions by the whole table of principals, permissions and commands, and one by one.
 
+use std::sync::Arc;
+
+use super::*;
+use crate::config::Config;
+use crate::connector::{ConnectorIds, Match};
+use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::reply;
+
+/// The article's three connectors, and one with whatever keys a test needs.
+fn rules(keys: &str) -> Arc<Rules> {
+    let text = format!(
+        r#"
+hostname = "edge1.contoso.example"
+delivery.smart_host = "127.0.0.1:2626"
+accepted_domain = [
+    {{ name = "contoso.example" }},
+    {{ name = "*.partner.example", type = "InternalRelay" }},
+    {{ name = "customer.example", type = "ExternalRelay" }},
+]
+[[connector]]
+name = "Default Frontend"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["0.0.0.0/0"]
+permission_groups = ["AnonymousUsers"]
+[[connector]]
+name = "SMTP Relay EXCH01"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["10.38.96.15"]
+auth_mechanism = ["ExternalAuthoritative"]
+permission_groups = ["ExchangeServers"]
+[[connector]]
+name = "Scanners"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["10.38.97.0/24"]
+permission_groups = ["AnonymousUsers"]
+grants = {{ anonymous = ["ms-Exch-SMTP-Accept-Any-Recipient"] }}
+[[connector]]
+name = "Other"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["10.0.0.1"]
+{keys}
+"#
+    );
+    let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
+    Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap()
+}
+
+fn peer(rules: &Rules, name: &str) -> Peer {
+    let connector = rules.connectors().find(|(_, connector)| connector.name == name);
+    Peer::new(Arc::clone(connector.unwrap().1))
+}
+
+fn sender(text: &str) -> ReversePath {
+    ReversePath::parse(text).unwrap()
+}
+
+fn recipient(text: &str) -> ForwardPath {
+    ForwardPath::parse(text).unwrap()
+}
+
+/// The last reason, as `rule: found`.
+fn last(decision: &Decision) -> String {
+    let because = decision.because.last().unwrap();
+    format!("{}: {}", because.rule, because.found)
+}
+
+/// For every permission alone, every principal and every command: what the right changes. One
+/// line for each case in which the reply is not the one without any right but Submit.
+#[test]
+fn each_permission_opens_exactly_its_own_door() {
+    let rules = rules("");
+    let replies = |permissions: PermissionSet, principal: Principal| {
+        let mut peer = peer(&rules, "Default Frontend");
+        peer.principal = principal;
+        peer.permissions = permissions;
+        let large = peer.connector.limits.max_message_size + 1;
+        let mail = |path: &str, size| super::mail(&rules, &peer, &sender(path), size).reply.code;
+        let rcpt = |path: &str| super::rcpt(&rules, &peer, &recipient(path), 0).reply.code;
+        let facts = MessageFacts { size: large, ..MessageFacts::default() };
+        [
+            ("MAIL ours", mail("<a@contoso.example>", None)),
+            ("MAIL relayed", mail("<a@customer.example>", None)),
+            ("MAIL stranger", mail("<a@stranger.example>", None)),
+            ("MAIL null", mail("<>", None)),
+            ("MAIL large", mail("<>", Some(large))),
+            ("RCPT ours", rcpt("<b@contoso.example>")),
+            ("RCPT stranger", rcpt("<b@stranger.example>")),
+            ("end of data, large", message(&rules, &peer, &facts).reply.code),
+        ]
+    };
+    for principal in [Principal::Anonymous, Principal::ExternallySecured] {
+        let submit = PermissionSet::of(&[Permission::Submit]);
+        assert_eq!(
+            replies(PermissionSet::EMPTY, principal).map(|(_, code)| code),
+            [530, 530, 530, 530, 530, 250, 550, 552]
+        );
+        let with_submit = replies(submit, principal);
+        assert_eq!(with_submit.map(|(_, code)| code), [550, 250, 550, 250, 552, 250, 550, 552]);
+        for &permission in Permission::ALL {
+            let both = submit.union(PermissionSet::of(&[permission]));
+            let opened: Vec<&str> = with_submit
+                .iter()
+                .zip(replies(both, principal))
+                .filter(|(without, with)| without.1 != with.1)
+                .map(|(&(command, _), _)| command)
+                .collect();
+            let expected: &[&str] = match permission {
+                Permission::AcceptAnyRecipient => &["RCPT stranger"],
+                Permission::AcceptAnySender => &["MAIL stranger"],
+                Permission::AcceptAuthoritativeDomainSender => &["MAIL ours"],
+                Permission::BypassMessageSizeLimit => &["MAIL large", "end of data, large"],
+                Permission::Submit
+                | Permission::AcceptAuthenticationFlag
+                | Permission::BypassAntiSpam
+                | Permission::AcceptHeadersRouting
+                | Permission::AcceptHeadersOrganization
+                | Permission::AcceptHeadersForest => &[],
+            };
+            assert_eq!(opened, expected, "{principal} with {permission}");
+        }
+    }
+}
+
+/// The permission sets of the documentation, by connector.
+#[test]
+fn each_connector_gives_exactly_its_permissions() {
+    let rules = rules("");
+    let names = |connector: &str| {
+        let peer = peer(&rules, connector);
+        let names: Vec<_> = peer.permissions.iter().map(Permission::name).collect();
+        (peer.principal, names)
+    };
+    let anonymous = [
+        "ms-Exch-SMTP-Submit",
+        "ms-Exch-SMTP-Accept-Any-Sender",
+        "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
+        "ms-Exch-Accept-Headers-Routing",
+    ];
+    assert_eq!(names("Default Frontend"), (Principal::Anonymous, anonymous.to_vec()));
+    let mut relay = anonymous.to_vec();
+    relay.insert(1, "ms-Exch-SMTP-Accept-Any-Recipient");
+    assert_eq!(names("Scanners"), (Principal::Anonymous, relay));
+    let trusted = [
+        "ms-Exch-SMTP-Submit",
+        "ms-Exch-SMTP-Accept-Any-Recipient",
+        "ms-Exch-SMTP-Accept-Any-Sender",
+        "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
+        "ms-Exch-SMTP-Accept-Authentication-Flag",
+        "ms-Exch-Bypass-Anti-Spam",
+        "ms-Exch-Bypass-Message-Size-Limit",
+        "ms-Exch-Accept-Headers-Routing",
+    ];
+    assert_eq!(names("SMTP Relay EXCH01"), (Principal::ExternallySecured, trusted.to_vec()));
+    assert_eq!(names("Other"), (Principal::Anonymous, vec![]));
+}
+
+/// The article: who may send to whom.
+#[test]
+fn the_scenario() {
+    let rules = rules("");
+    for (connector, host, code, because) in [
+        (
+            "Default Frontend",
+            "contoso.example",
+            250,
+            "accepted_domain: the recipient is in contoso.example (Authoritative)",
+        ),
+        (
+            "Default Frontend",
+            "deep.partner.example",
+            250,
+            "accepted_domain: the recipient is in *.partner.example (InternalRelay)",
+        ),
+        (
+            "Default Frontend",
+            "stranger.example",
+            550,
+            "ms-Exch-SMTP-Accept-Any-Recipient: not granted to anonymous",
+        ),
+        (
+            "Scanners",
+            "stranger.example",
+            250,
+            "ms-Exch-SMTP-Accept-Any-Recipient: granted to anonymous by grants",
+        ),
+        (
+            "SMTP Relay EXCH01",
+            "stranger.example",
+            250,
+            "ms-Exch-SMTP-Accept-Any-Recipient: granted to externally-secured by permission \
+             group ExchangeServers",
+        ),
+        (
+            "Default Frontend",
+            "[192.0.2.1]",
+            550,
+            "ms-Exch-SMTP-Accept-Any-Recipient: not granted to anonymous",
+        ),
+    ] {
+        let path = recipient(&format!("<b@{host}>"));
+        let decision = rcpt(&rules, &peer(&rules, connector), &path, 0);
+        assert_eq!(decision.reply.code, code, "{connector} to {host}");
+        assert_eq!(last(&decision), because, "{connector} to {host}");
+    }
+    let stranger =
+        rcpt(&rules, &peer(&rules, "Default Frontend"), &recipient("<b@stranger.example>"), 0);
+    assert_eq!(
+        stranger.reply.to_string(),
+        "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain"
+    );
+    assert_eq!(stranger.because[0].found, "`stranger.example` is not accepted");
+}
+
+#[test]
+fn postmaster_is_always_accepted() {
+    let rules = rules("");
+    let decision = rcpt(&rules, &peer(&rules, "Other"), &recipient("<Postmaster>"), 0);
+    assert_eq!(decision.reply, reply::RECIPIENT_OK);
+    assert_eq!(last(&decision), "postmaster: always accepted");
+}
+
+#[test]
+fn the_surplus_of_recipients_is_deferred_unless_it_is_refused_for_good() {
+    let rules = rules("permission_groups = [\"AnonymousUsers\"]\nmax_recipients_per_message = 2");
+    let peer = peer(&rules, "Other");
+    let decide = |path: &str, so_far| rcpt(&rules, &peer, &recipient(path), so_far);
+    assert_eq!(decide("<b@contoso.example>", 1).reply, reply::RECIPIENT_OK);
+    let surplus = decide("<b@contoso.example>", 2);
+    assert_eq!(surplus.reply, reply::TOO_MANY_RECIPIENTS);
+    assert_eq!(last(&surplus), "max_recipients_per_message: 2 are accepted already");
+    assert_eq!(decide("<b@stranger.example>", 2).reply, reply::UNABLE_TO_RELAY);
+}
+
+#[test]
+fn the_greeting() {
+    let plain = rules("banner = \"220 hello there\"");
+    let greet = |rules: &Rules, name: Option<&str>| {
+        let connector = name.map(|name| peer(rules, name).connector);
+        connect(rules, connector.as_deref())
+    };
+    let usual = greet(&plain, Some("Scanners"));
+    assert_eq!(usual.reply.to_string(), "220 edge1.contoso.example ESMTP");
+    assert_eq!(last(&usual), "connector: the connection belongs to `Scanners`");
+    let own = greet(&plain, Some("Other"));
+    assert_eq!(own.reply.to_string(), "220 hello there");
+    assert_eq!(last(&own), "banner: set by the connector");
+    let nobody = greet(&plain, None);
+    assert_eq!(nobody.reply, reply::SERVICE_NOT_AVAILABLE);
+    assert_eq!(last(&nobody), "connector: no connector serves this address on this binding");
+    let refused = greet(&rules("refuse = true"), Some("Other"));
+    assert_eq!(refused.reply, reply::SERVICE_NOT_AVAILABLE);
+    assert_eq!(last(&refused), "refuse: the connector refuses its sources");
+}
+
+#[test]
+fn mail_asks_for_tls_before_anything_else() {
+    let text = r#"
+hostname = "edge1"
+delivery.smart_host = "127.0.0.1:2626"
+tls = { certificate = "c", key = "k" }
+connector = [{ name = "C", bindings = ["0.0.0.0:25"], remote_ip_ranges = ["10.0.0.1"], require_tls = true, permission_groups = ["AnonymousUsers"] }]
+"#;
+    let config = Config::parse(text, "relay.toml").unwrap();
+    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let mut peer = peer(&rules, "C");
+    assert!(rules.tls_available);
+    let plain = mail(&rules, &peer, &ReversePath::Null, None);
+    assert_eq!(plain.reply, reply::TLS_REQUIRED);
+    assert_eq!(last(&plain), "require_tls: the session is not encrypted");
+    peer.tls = true;
+    assert_eq!(mail(&rules, &peer, &ReversePath::Null, None).reply, reply::SENDER_OK);
+}
+
+#[test]
+fn a_declared_size_is_held_against_the_limit() {
+    let rules = rules("permission_groups = [\"AnonymousUsers\"]\nmax_message_size = 65536");
+    let decide = |size| mail(&rules, &peer(&rules, "Other"), &ReversePath::Null, Some(size));
+    assert_eq!(decide(65_536).reply, reply::SENDER_OK);
+    let large = decide(65_537);
+    assert_eq!(large.reply, reply::MESSAGE_TOO_LARGE);
+    assert_eq!(large.because[2].found, "65537 octets, over the 65536 allowed");
+    assert_eq!(last(&large), "ms-Exch-Bypass-Message-Size-Limit: not granted to anonymous");
+    let trusted = peer(&rules, "SMTP Relay EXCH01");
+    let decision = mail(&rules, &trusted, &ReversePath::Null, Some(u64::MAX));
+    assert_eq!(decision.reply, reply::SENDER_OK);
+}
+
+#[test]
+fn the_message_as_a_whole() {
+    let rules = rules(
+        "permission_groups = [\"AnonymousUsers\"]\nmax_message_size = 65536\n\
+         max_header_size = 100\nmax_hop_count = 3",
+    );
+    let fine = MessageFacts { size: 65_536, header_size: 100, hops: 3, bare_line_ending: false };
+    let decide = |facts| message(&rules, &peer(&rules, "Other"), &facts);
+    assert_eq!(decide(fine).reply, reply::QUEUED);
+    for (facts, expected, because) in [
+        (
+            MessageFacts { bare_line_ending: true, ..fine },
+            reply::BARE_LINE_ENDING,
+            "bare line ending: a line ends with something other than CRLF",
+        ),
+        (
+            MessageFacts { size: 65_537, ..fine },
+            reply::MESSAGE_TOO_LARGE,
+            "ms-Exch-Bypass-Message-Size-Limit: not granted to anonymous",
+        ),
+        (
+            MessageFacts { header_size: 101, ..fine },
+            reply::HEADER_TOO_LARGE,
+            "max_header_size: 101 octets of header, 100 allowed",
+        ),
+        (
+            MessageFacts { hops: 4, ..fine },
+            reply::HOP_COUNT_EXCEEDED,
+            "max_hop_count: 4 Received fields, 3 allowed",
+        ),
+    ] {
+        let decision = decide(facts);
+        assert_eq!(decision.reply, expected);
+        assert_eq!(last(&decision), because);
+    }
+}
+
+#[test]
+fn a_reload_keeps_the_ids_of_names() {
+    let parse = |names: &[&str]| {
+        let connectors: String = names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| {
+                format!(
+                    "[[connector]]\nname = \"{name}\"\nbindings = [\"0.0.0.0:25\"]\n\
+                     remote_ip_ranges = [\"10.0.0.{number}\"]\n"
+                )
+            })
+            .collect();
+        let head = "hostname = \"edge1\"\ndelivery.smart_host = \"127.0.0.1:2626\"\n";
+        Config::parse(&format!("{head}{connectors}"), "relay.toml").unwrap()
+    };
+    let mut ids = ConnectorIds::default();
+    let before = Rules::build(&parse(&["a", "b"]), &mut ids, 1).unwrap();
+    let after = Rules::build(&parse(&["c", "b"]), &mut ids, 2).unwrap();
+    let of = |rules: &Rules, remote: &str| {
+        let found = rules.table.classify("10.9.9.9:25".parse().unwrap(), remote.parse().unwrap());
+        match found {
+            Match::Connector { connector, .. } => {
+                (connector.0, rules.connector(connector).unwrap().name.clone())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(of(&before, "10.0.0.0"), (1, "a".to_owned()));
+    assert_eq!(of(&before, "10.0.0.1"), (2, "b".to_owned()));
+    assert_eq!(of(&after, "10.0.0.0"), (3, "c".to_owned()));
+    assert_eq!(of(&after, "10.0.0.1"), (2, "b".to_owned()));
+    assert_eq!((before.generation, after.generation), (1, 2));
+}

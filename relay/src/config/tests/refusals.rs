@@ -204,9 +204,8 @@ fn accepted_domains() {
         ),
         (
             "{ name = \"-a.example\" }",
-            "[[accepted_domain]]: name: `-a.example` is not a domain name\n    write labels of \
-             letters, digits and hyphens with dots between them, as in edge1.contoso.example; \
-             names in other scripts in their xn-- form",
+            "[[accepted_domain]]: name: `-a.example` is not a domain name: a label begins or ends with a \
+             hyphen\n    write labels with dots between them, as in edge1.contoso.example",
         ),
         (
             "{ name = \"a.example\", type = \"Authorative\" }",
