@@ -1,8 +1,10 @@
-//! What a connection is greeted with.
+//! What a connection is greeted with, and whether it may be encrypted.
 
-use super::{Decision, Reasons, Rules};
+use super::{Decision, Peer, Reasons, Rules};
 use crate::connector::Connector;
-use crate::smtp::reply::{GREETING, SERVICE_NOT_AVAILABLE};
+use crate::smtp::reply::{
+    BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
+};
 
 /// The greeting of a connection: 220, or 421 and the end when nobody serves it.
 pub fn connect(_rules: &Rules, connector: Option<&Connector>) -> Decision {
@@ -24,4 +26,23 @@ pub fn connect(_rules: &Rules, connector: Option<&Connector>) -> Decision {
         None => format!("{} {}", connector.fqdn, GREETING.text),
     };
     reasons.decide(GREETING.with_text(text))
+}
+
+/// STARTTLS: offered once, where the connector has Tls and the host a certificate.
+pub fn start_tls(rules: &Rules, peer: &Peer) -> Decision {
+    let mut reasons = Reasons::default();
+    if peer.tls {
+        reasons.note("tls", "the session is encrypted already");
+        return reasons.decide(BAD_SEQUENCE);
+    }
+    if !peer.connector.auth_mechanism.tls {
+        reasons.note("auth_mechanism", "the connector does not have Tls");
+        return reasons.decide(UNRECOGNIZED_COMMAND);
+    }
+    if !rules.tls_available {
+        reasons.note("tls", "there is no certificate");
+        return reasons.decide(UNRECOGNIZED_COMMAND);
+    }
+    reasons.note("auth_mechanism", "the connector has Tls");
+    reasons.decide(START_TLS)
 }

@@ -4,12 +4,14 @@
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
 //! [`mail`] for the sender, [`rcpt`] for a recipient, [`message`] at the end of data. A check that
 //! passes is named in the decision as well as one that fails, with where the right comes from.
+//! [`explain`] walks through all of them for a session that does not take place.
 //!
 //! Which connector a peer has is not decided here, see [`crate::connector::table`]; nor is the
 //! order of commands, see [`crate::smtp`].
 
 mod accepted_domain;
 mod connect;
+mod explanation;
 mod message;
 mod recipient;
 mod rules;
@@ -24,7 +26,8 @@ use crate::connector::{Connector, Permission, PermissionSet, PermissionSource, P
 use crate::smtp::reply::Reply;
 
 pub use accepted_domain::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
-pub use connect::connect;
+pub use connect::{connect, start_tls};
+pub use explanation::{Explanation, Question, Step, explain};
 pub use message::{MessageFacts, message};
 pub use recipient::rcpt;
 pub use rules::Rules;

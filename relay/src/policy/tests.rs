@@ -76,17 +76,17 @@ fn each_permission_opens_exactly_its_own_door() {
         peer.principal = principal;
         peer.permissions = permissions;
         let large = peer.connector.limits.max_message_size + 1;
-        let mail = |path: &str, size| super::mail(&rules, &peer, &sender(path), size).reply.code;
-        let rcpt = |path: &str| super::rcpt(&rules, &peer, &recipient(path), 0).reply.code;
+        let sent = |path: &str, size| mail(&rules, &peer, &sender(path), size).reply.code;
+        let to = |path: &str| rcpt(&rules, &peer, &recipient(path), 0).reply.code;
         let facts = MessageFacts { size: large, ..MessageFacts::default() };
         [
-            ("MAIL ours", mail("<a@contoso.example>", None)),
-            ("MAIL relayed", mail("<a@customer.example>", None)),
-            ("MAIL stranger", mail("<a@stranger.example>", None)),
-            ("MAIL null", mail("<>", None)),
-            ("MAIL large", mail("<>", Some(large))),
-            ("RCPT ours", rcpt("<b@contoso.example>")),
-            ("RCPT stranger", rcpt("<b@stranger.example>")),
+            ("MAIL ours", sent("<a@contoso.example>", None)),
+            ("MAIL relayed", sent("<a@customer.example>", None)),
+            ("MAIL stranger", sent("<a@stranger.example>", None)),
+            ("MAIL null", sent("<>", None)),
+            ("MAIL large", sent("<>", Some(large))),
+            ("RCPT ours", to("<b@contoso.example>")),
+            ("RCPT stranger", to("<b@stranger.example>")),
             ("end of data, large", message(&rules, &peer, &facts).reply.code),
         ]
     };
@@ -266,11 +266,27 @@ connector = [{ name = "C", bindings = ["0.0.0.0:25"], remote_ip_ranges = ["10.0.
     let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
     let mut peer = peer(&rules, "C");
     assert!(rules.tls_available);
+    let offered = start_tls(&rules, &peer);
+    assert_eq!(offered.reply, reply::START_TLS);
+    assert_eq!(last(&offered), "auth_mechanism: the connector has Tls");
     let plain = mail(&rules, &peer, &ReversePath::Null, None);
     assert_eq!(plain.reply, reply::TLS_REQUIRED);
     assert_eq!(last(&plain), "require_tls: the session is not encrypted");
     peer.tls = true;
+    assert_eq!(last(&start_tls(&rules, &peer)), "tls: the session is encrypted already");
     assert_eq!(mail(&rules, &peer, &ReversePath::Null, None).reply, reply::SENDER_OK);
+}
+
+#[test]
+fn starttls_needs_a_certificate_and_the_mechanism() {
+    let with_mechanism = rules("");
+    let decision = start_tls(&with_mechanism, &peer(&with_mechanism, "Other"));
+    assert_eq!(decision.reply, reply::UNRECOGNIZED_COMMAND);
+    assert_eq!(last(&decision), "tls: there is no certificate");
+    let without = rules("auth_mechanism = [\"None\"]");
+    let decision = start_tls(&without, &peer(&without, "Other"));
+    assert_eq!(decision.reply, reply::UNRECOGNIZED_COMMAND);
+    assert_eq!(last(&decision), "auth_mechanism: the connector does not have Tls");
 }
 
 #[test]

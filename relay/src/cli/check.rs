@@ -1,0 +1,85 @@
+//! `relay check`: would the daemon take this configuration, and would that be wise?
+
+use clap::Args;
+use relay::config::{Config, Finding, LoadError};
+use serde_json::{Value, json};
+
+use super::{Common, Console, Outcome, print_refusals};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A sound configuration is a yes, whatever the warnings.
+pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let file = arguments.common.config.display().to_string();
+    match Config::load(&arguments.common.config) {
+        Ok(config) if arguments.common.json => {
+            let warnings: Vec<_> = config.warnings().iter().map(finding).collect();
+            console.json(&json!({
+                "file": file,
+                "sound": true,
+                "errors": [],
+                "warnings": warnings,
+                "digest": hexadecimal(&config.digest),
+            }))?;
+            Ok(Outcome::Yes)
+        }
+        Ok(config) => {
+            for warning in config.warnings() {
+                writeln!(console.err, "{file}:{}: warning: {warning}", warning.line)?;
+            }
+            let ranges: usize =
+                config.connectors().iter().map(|data| data.remote_ip_ranges.len()).sum();
+            writeln!(
+                console.out,
+                "{file}: sound, with {}, {}, {} and {}",
+                counted(config.connectors().len(), "connector"),
+                counted(config.table().bindings().len(), "binding"),
+                counted(ranges, "range"),
+                counted(config.warnings().len(), "warning"),
+            )?;
+            Ok(Outcome::Yes)
+        }
+        Err(LoadError::Refused(refusals)) => {
+            if arguments.common.json {
+                let errors: Vec<_> = refusals.list.iter().map(finding).collect();
+                console.json(&json!({
+                    "file": file,
+                    "sound": false,
+                    "errors": errors,
+                    "warnings": [],
+                    "digest": null,
+                }))?;
+            } else {
+                print_refusals(&refusals, console)?;
+            }
+            Ok(Outcome::Unusable)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn finding(finding: &Finding) -> Value {
+    json!({
+        "line": finding.line,
+        "place": finding.place,
+        "key": finding.key,
+        "problem": finding.problem,
+        "mend": finding.mend,
+    })
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        0 => format!("no {noun}s"),
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,124 @@
+//! `relay connectors`: which connector takes whom.
+
+use clap::Args;
+use relay::config::Config;
+use relay::connector::{Binding, Connector, Permission, Range};
+use serde_json::{Value, json};
+
+use super::{Common, Console, Outcome};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// One range on one binding.
+struct Row<'c> {
+    binding: Binding,
+    range: &'c Range,
+    connector: &'c Connector,
+}
+
+pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
+    let rows = in_order_of_precedence(&config);
+    if arguments.common.json {
+        let rows: Vec<_> = rows.iter().map(as_json).collect();
+        console.json(&json!({ "connectors": rows }))?;
+    } else {
+        print_table(&rows, console)?;
+        for connector in config.connectors() {
+            print_rights(connector, console)?;
+        }
+    }
+    Ok(Outcome::Yes)
+}
+
+/// The order in which a connection is decided: exact bindings before wildcards, small ranges
+/// before large ones. The first row that fits a connection is its own, provided that a connection
+/// to an exact binding's address stops at that binding.
+fn in_order_of_precedence(config: &Config) -> Vec<Row<'_>> {
+    let mut rows: Vec<_> = config
+        .connectors()
+        .iter()
+        .filter(|connector| connector.enabled)
+        .flat_map(|connector| {
+            connector.bindings.iter().flat_map(move |&binding| {
+                connector
+                    .remote_ip_ranges
+                    .iter()
+                    .filter(move |range| range.family() == binding.family())
+                    .map(move |range| Row { binding, range, connector })
+            })
+        })
+        .collect();
+    rows.sort_by_key(|Row { binding, range, .. }| {
+        (binding.is_wildcard(), *binding, range.high() - range.low(), range.low())
+    });
+    rows
+}
+
+fn as_json(row: &Row<'_>) -> Value {
+    let principal = row.connector.principal();
+    let permissions: Vec<_> =
+        row.connector.permissions(principal).iter().map(Permission::name).collect();
+    json!({
+        "binding": row.binding.to_string(),
+        "range": row.range.text(),
+        "connector": row.connector.name,
+        "principal": principal.name(),
+        "permissions": permissions,
+        "refuse": row.connector.refuse,
+    })
+}
+
+fn print_table(rows: &[Row<'_>], console: &mut Console<'_>) -> anyhow::Result<()> {
+    let heading = ["BINDING", "RANGE", "CONNECTOR", "PRINCIPAL"].map(str::to_owned);
+    let lines: Vec<[String; 4]> = std::iter::once(heading)
+        .chain(rows.iter().map(|row| {
+            let principal = if row.connector.refuse {
+                "(refused)".to_owned()
+            } else {
+                row.connector.principal().to_string()
+            };
+            let range = row.range.text().to_owned();
+            [row.binding.to_string(), range, row.connector.name.clone(), principal]
+        }))
+        .collect();
+    let width = |column: usize| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths = [width(0), width(1), width(2)];
+    for [binding, range, connector, principal] in &lines {
+        writeln!(
+            console.out,
+            "{binding:0$}  {range:1$}  {connector:2$}  {principal}",
+            widths[0], widths[1], widths[2],
+        )?;
+    }
+    Ok(())
+}
+
+fn print_rights(connector: &Connector, console: &mut Console<'_>) -> anyhow::Result<()> {
+    let principal = connector.principal();
+    let name = &connector.name;
+    writeln!(console.out)?;
+    if !connector.enabled {
+        writeln!(console.out, "{name}: disabled")?;
+        return Ok(());
+    }
+    if connector.refuse {
+        writeln!(console.out, "{name}: refuses every connection")?;
+        return Ok(());
+    }
+    writeln!(console.out, "{name}: {principal} has")?;
+    let mut permissions = connector.permissions(principal).iter().peekable();
+    if permissions.peek().is_none() {
+        writeln!(console.out, "  no permission")?;
+    }
+    for permission in permissions {
+        writeln!(console.out, "  {permission}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The command table. Nouns read, verbs change.
+//!
+//! Each command is one file, which prints and decides nothing. Results go to standard output,
+//! findings and errors to standard error.
+
+mod check;
+mod connectors;
+mod explain;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use relay::config::{Config, LoadError, Refusals};
+
+/// An SMTP relay with receive connectors, classified in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "relay", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read a configuration as the daemon would, and say what is wrong or unwise in it.
+    Check(check::Arguments),
+    /// Show which connector takes whom, in the order in which it is decided.
+    Connectors(connectors::Arguments),
+    /// Show what would become of a message, and why.
+    Explain(explain::Arguments),
+}
+
+/// Which configuration, and for whom to print: what all commands that read one share.
+#[derive(Args, Debug)]
+struct Common {
+    /// The configuration file.
+    #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
+    config: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It was done, or the answer is yes.
+    Yes,
+    /// The answer is no.
+    No,
+    /// The command line or the configuration is at fault.
+    Unusable,
+}
+
+/// Where a command prints.
+struct Console<'w> {
+    out: &'w mut dyn Write,
+    err: &'w mut dyn Write,
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut err = BufWriter::new(io::stderr().lock());
+    let outcome = run(arguments.command, &mut Console { out: &mut out, err: &mut err });
+    let outcome = outcome.and_then(|outcome| {
+        out.flush()?;
+        Ok(outcome)
+    });
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where standard error is gone there is nobody left to tell.
+            let _ = writeln!(err, "relay: {error:#}");
+            Outcome::Unusable.into()
+        }
+    }
+}
+
+fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Check(arguments) => check::run(&arguments, console),
+        Command::Connectors(arguments) => connectors::run(&arguments, console),
+        Command::Explain(arguments) => explain::run(arguments, console),
+    }
+}
+
+impl Common {
+    /// The configuration, or `None` once its refusals are printed.
+    fn load(&self, console: &mut Console<'_>) -> anyhow::Result<Option<Config>> {
+        match Config::load(&self.config) {
+            Ok(config) => Ok(Some(config)),
+            Err(LoadError::Refused(refusals)) => {
+                print_refusals(&refusals, console)?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Console<'_> {
+    /// Prints one JSON value on lines of its own.
+    fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        writeln!(self.out, "{value:#}")
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Yes => 0,
+            Outcome::No => 1,
+            Outcome::Unusable => 2,
+        })
+    }
+}
+
+fn print_refusals(refusals: &Refusals, console: &mut Console<'_>) -> io::Result<()> {
+    writeln!(console.err, "{refusals}")
+}
+
+/// `relay connectors | head` ends like this.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,211 @@
+//! The commands as an administrator sees them.
+
+use std::path::Path;
+
+use super::*;
+
+/// Runs a command line in this process. `FILE` stands for the deployed configuration.
+fn relay(line: &str) -> (Outcome, String, String) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/relay.toml");
+    run_with(line, &file)
+}
+
+fn run_with(line: &str, file: &Path) -> (Outcome, String, String) {
+    let file = file.to_str().unwrap();
+    let words = line.split_whitespace().map(|word| if word == "FILE" { file } else { word });
+    let arguments = Arguments::try_parse_from(words).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console { out: &mut out, err: &mut err };
+    let outcome = run(arguments.command, &mut console).unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(file, "relay.toml");
+    (outcome, text(out), text(err))
+}
+
+fn file_with(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn check_says_that_all_is_well() {
+    let (outcome, out, err) = relay("relay check -c FILE");
+    assert_eq!(
+        (outcome, out.as_str(), err.as_str()),
+        (
+            Outcome::Yes,
+            "relay.toml: sound, with 3 connectors, 2 bindings, 5 ranges and no warnings\n",
+            ""
+        )
+    );
+    let (_, json, _) = relay("relay check -c FILE --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["sound"], true);
+    assert_eq!(json["digest"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn check_says_what_is_wrong_and_what_is_unwise() {
+    let file = file_with("hostname = \"edge1\"\ndelivery.smart_host = \"m:25\"\nqueues = 1\n");
+    let (outcome, out, err) = run_with("relay check -c FILE", file.path());
+    assert_eq!((outcome, out.as_str()), (Outcome::Unusable, ""));
+    assert_eq!(
+        err,
+        "relay.toml:1: connector: is missing\n    write [[connector]] and its keys below, or take \
+         deploy/relay.toml as a start\n\
+         relay.toml:3: queues: is not a key of this table\n    did you mean `queue`?\n"
+    );
+    let (outcome, json, _) = run_with("relay check -c FILE --json", file.path());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(outcome, Outcome::Unusable);
+    assert_eq!(json["errors"][1]["line"], 3);
+    assert_eq!(json["errors"][1]["mend"], "did you mean `queue`?");
+
+    let file = file_with(
+        "hostname = \"edge1\"\ndelivery.smart_host = \"m:25\"\n[[connector]]\nname = \"C\"\n\
+         bindings = [\"0.0.0.0:25\"]\nremote_ip_ranges = [\"10.0.0.1\"]\n",
+    );
+    let (outcome, out, err) = run_with("relay check -c FILE", file.path());
+    assert_eq!(outcome, Outcome::Yes);
+    assert!(out.ends_with("1 connector, 1 binding, 1 range and 1 warning\n"), "{out}");
+    assert!(err.starts_with("relay.toml:3: warning: connector \"C\": permission_groups: "));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_with_its_name() {
+    let arguments = Arguments::try_parse_from(["relay", "check", "-c", "/nonexistent"]).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let error = run(arguments.command, &mut Console { out: &mut out, err: &mut err }).unwrap_err();
+    assert!(error.to_string().starts_with("/nonexistent: No such file"), "{error}");
+}
+
+#[test]
+fn connectors_are_listed_as_they_are_decided() {
+    let (outcome, out, _) = relay("relay connectors -c FILE");
+    assert_eq!(outcome, Outcome::Yes);
+    let table: Vec<_> = out.lines().take(6).collect();
+    assert_eq!(
+        table,
+        [
+            "BINDING     RANGE                    CONNECTOR          PRINCIPAL",
+            "0.0.0.0:25  10.38.96.15              SMTP Relay EXCH01  externally-secured",
+            "0.0.0.0:25  10.38.98.10-10.38.98.40  Scanners           anonymous",
+            "0.0.0.0:25  10.38.97.0/24            Scanners           anonymous",
+            "0.0.0.0:25  0.0.0.0-255.255.255.255  Default Frontend   anonymous",
+            "[::]:25     ::/0                     Default Frontend   anonymous",
+        ]
+    );
+    assert!(out.contains("\nScanners: anonymous has\n  ms-Exch-SMTP-Submit\n"), "{out}");
+    let (_, json, _) = relay("relay connectors -c FILE --json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["connectors"][0]["connector"], "SMTP Relay EXCH01");
+    assert_eq!(json["connectors"][4]["range"], "::/0");
+    assert_eq!(json["connectors"][3]["permissions"][0], "ms-Exch-SMTP-Submit");
+}
+
+#[test]
+fn explain_tells_the_whole_story_of_a_refusal() {
+    let (outcome, out, err) = relay(
+        "relay explain -c FILE --from 192.0.2.7 --to-binding 198.51.100.1:25 \
+         --mail-from a@b.example --rcpt-to u@contoso.example --rcpt-to c@d.example \
+         --helo client.example --size 1000",
+    );
+    assert_eq!((outcome, err.as_str()), (Outcome::No, ""));
+    let expected = "\
+192.0.2.7 connects to 198.51.100.1:25
+  binding    0.0.0.0:25
+  connector  Default Frontend (line 37)
+  range      0.0.0.0-255.255.255.255 (line 40)
+  principal  anonymous
+  may        ms-Exch-SMTP-Submit
+             ms-Exch-SMTP-Accept-Any-Sender
+             ms-Exch-SMTP-Accept-Authoritative-Domain-Sender
+             ms-Exch-Accept-Headers-Routing
+
+S: 220 edge1.contoso.example ESMTP
+     connector: the connection belongs to `Default Frontend`
+C: EHLO client.example
+S: 250 edge1.contoso.example Hello [192.0.2.7]
+     EHLO: what a client calls itself gives it no right
+C: MAIL FROM:<a@b.example> SIZE=1000
+S: 250 2.1.0 Sender OK
+     ms-Exch-SMTP-Submit: granted to anonymous by permission group AnonymousUsers
+     ms-Exch-SMTP-Accept-Any-Sender: granted to anonymous by permission group AnonymousUsers
+     max_message_size: 1000 octets, 37748736 allowed
+C: RCPT TO:<u@contoso.example>
+S: 250 2.1.5 Recipient OK
+     accepted_domain: the recipient is in contoso.example (Authoritative)
+C: RCPT TO:<c@d.example>
+S: 550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain
+     accepted_domain: `d.example` is not accepted
+     ms-Exch-SMTP-Accept-Any-Recipient: not granted to anonymous
+C: (end of data)
+S: 250 2.6.0 Queued mail for delivery
+     max_message_size: 1000 octets, 37748736 allowed
+
+Refused: not every recipient would get the message.
+";
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn explain_in_json_has_the_documented_shape() {
+    let (outcome, out, _) = relay(
+        "relay explain -c FILE --from 10.38.97.9 --to-binding 0.0.0.0:25 --mail-from <> \
+         --rcpt-to c@d.example --json",
+    );
+    assert_eq!(outcome, Outcome::Yes);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["accepted", "connector", "permissions", "principal", "range", "replies"]);
+    assert_eq!(json["connector"], "Scanners");
+    assert_eq!(json["range"], "10.38.97.0/24");
+    assert_eq!(json["principal"], "anonymous");
+    assert_eq!(json["accepted"], true);
+    let rcpt = &json["replies"][2];
+    assert_eq!(rcpt["command"], "RCPT TO:<c@d.example>");
+    assert_eq!((&rcpt["code"], &rcpt["enhanced"]), (&250.into(), &"2.1.5".into()));
+    assert_eq!(rcpt["text"], "Recipient OK");
+    assert_eq!(rcpt["because"][1]["rule"], "ms-Exch-SMTP-Accept-Any-Recipient");
+    assert_eq!(rcpt["because"][1]["found"], "granted to anonymous by grants");
+}
+
+#[test]
+fn explain_stops_where_a_session_would() {
+    let line = "relay explain -c FILE --from 192.0.2.7 --mail-from a@b.example \
+                --rcpt-to u@contoso.example";
+    let (outcome, out, _) = relay(&format!("{line} --to-binding 198.51.100.1:26"));
+    assert_eq!(outcome, Outcome::No);
+    assert!(out.contains("binding    none\n  connector  none\n\nS: 421 4.3.2 "), "{out}");
+    assert!(!out.contains("MAIL"), "{out}");
+    let (outcome, out, _) = relay(&format!("{line} --to-binding 198.51.100.1:25 --tls"));
+    assert_eq!(outcome, Outcome::No);
+    assert!(out.contains("C: STARTTLS\nS: 500 5.3.3 "), "{out}");
+    assert!(out.contains("tls: there is no certificate\n"), "{out}");
+    let huge = "relay explain -c FILE --to-binding 0.0.0.0:25 --mail-from a@b.example \
+                --rcpt-to c@d.example --size 99999999999";
+    assert_eq!(relay(&format!("{huge} --from 10.38.97.9")).0, Outcome::No);
+    assert_eq!(relay(&format!("{huge} --from 10.38.96.15")).0, Outcome::Yes);
+}
+
+#[test]
+fn a_question_that_makes_no_sense_is_a_usage_error() {
+    let explain = "relay explain --from 10.0.0.1 --to-binding 0.0.0.0:25 --rcpt-to c@d.example";
+    for (more, expected) in [
+        ("", "--mail-from"),
+        (" --mail-from a@", "the domain is invalid"),
+        (" --mail-from a@b.example --helo (me)", "--helo"),
+        (" --mail-from a@b.example --size big", "--size"),
+    ] {
+        let line = format!("{explain}{more}");
+        let error = Arguments::try_parse_from(line.split_whitespace()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
+fn the_command_table_is_consistent() {
+    use clap::CommandFactory;
+    Arguments::command().debug_assert();
+}

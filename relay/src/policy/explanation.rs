@@ -1,0 +1,127 @@
+//! What would become of one message: the decisions of a session that does not take place.
+//!
+//! The table and the decisions are the live session's own. What a session refuses before it asks
+//! for a decision, such as commands out of order, has no place in an explanation.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::{Decision, MessageFacts, Peer, Rules, connect, mail, message, rcpt, start_tls};
+use crate::connector::{Binding, Connector, Match, PermissionSet, Principal, RangeId};
+use crate::smtp::command::HelloName;
+use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::reply::HELLO;
+
+/// A session as somebody imagines it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Where the client connects from.
+    pub remote: IpAddr,
+    /// The local address and port that it connects to.
+    pub local: SocketAddr,
+    /// What it calls itself.
+    pub helo: Option<HelloName>,
+    /// Does it start TLS?
+    pub tls: bool,
+    /// MAIL FROM.
+    pub sender: ReversePath,
+    /// RCPT TO, in order.
+    pub recipients: Vec<ForwardPath>,
+    /// Octets of the message, declared at MAIL and found at the end of data.
+    pub size: Option<u64>,
+}
+
+/// The answer.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The binding that takes the connection.
+    pub binding: Option<Binding>,
+    /// The connector and the range that the connection belongs to.
+    pub connector: Option<(Arc<Connector>, RangeId)>,
+    /// Who the client is.
+    pub principal: Option<Principal>,
+    /// What it may do.
+    pub permissions: PermissionSet,
+    /// The dialogue, up to the command after which nothing more can come of it.
+    pub steps: Vec<Step>,
+    /// Would every recipient be accepted, and the message after that?
+    pub accepted: bool,
+}
+
+/// One command and what is decided.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The command as the client sends it; empty for the greeting.
+    pub command: String,
+    /// The reply and its reasons.
+    pub decision: Decision,
+}
+
+/// Answers a question by the rules.
+pub fn explain(rules: &Rules, question: &Question) -> Explanation {
+    let connector = match rules.table.classify(question.local, question.remote) {
+        Match::Connector { connector, range } => {
+            rules.connector(connector).map(|connector| (Arc::clone(connector), range))
+        }
+        Match::NoBinding | Match::NoConnector => None,
+    };
+    let peer = connector.as_ref().map(|(connector, _)| Peer::new(Arc::clone(connector)));
+    let mut steps = Vec::new();
+    let accepted = walk(rules, question, peer.clone(), &mut steps);
+    Explanation {
+        binding: rules.table.binding_of(question.local),
+        connector,
+        principal: peer.as_ref().map(|peer| peer.principal),
+        permissions: peer.map_or(PermissionSet::EMPTY, |peer| peer.permissions),
+        steps,
+        accepted,
+    }
+}
+
+/// Goes through the dialogue; true when it leads to an accepted message.
+fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<Step>) -> bool {
+    let mut take = |command: String, decision: Decision| {
+        let is_positive = decision.reply.is_positive();
+        steps.push(Step { command, decision });
+        is_positive
+    };
+    let greeting = connect(rules, peer.as_ref().map(|peer| &*peer.connector));
+    let (true, Some(mut peer)) = (take(String::new(), greeting), peer) else { return false };
+    if let Some(name) = &question.helo {
+        take(format!("EHLO {}", name.as_str()), hello(&peer, question.remote));
+    }
+    if question.tls {
+        if !take("STARTTLS".to_owned(), start_tls(rules, &peer)) {
+            return false;
+        }
+        peer.tls = true;
+    }
+    let size = question.size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
+    let command = format!("MAIL FROM:<{}>{size}", question.sender);
+    if !take(command, mail(rules, &peer, &question.sender, question.size)) {
+        return false;
+    }
+    let mut accepted = 0;
+    for recipient in &question.recipients {
+        let decision = rcpt(rules, &peer, recipient, accepted);
+        if take(format!("RCPT TO:<{recipient}>"), decision) {
+            accepted += 1;
+        }
+    }
+    if accepted == 0 {
+        return false;
+    }
+    let message_passes = question.size.is_none_or(|size| {
+        let facts = MessageFacts { size, ..MessageFacts::default() };
+        take("(end of data)".to_owned(), message(rules, &peer, &facts))
+    });
+    message_passes && accepted == question.recipients.len()
+}
+
+/// The name is noted in the Received field, and that is all.
+fn hello(peer: &Peer, remote: IpAddr) -> Decision {
+    let mut reasons = super::Reasons::default();
+    reasons.note("EHLO", "what a client calls itself gives it no right");
+    let text = format!("{} Hello [{}]", peer.connector.fqdn, remote.to_canonical());
+    reasons.decide(HELLO.with_text(text))
+}
