@@ -65,6 +65,26 @@ pub const MAXIMUM_RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// `MessageExpirationTimeout`: Exchange's 2 days. Then the sender gets a report.
 pub const MESSAGE_EXPIRATION_TIMEOUT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
+// Sessions. Our own bounds.
+
+/// Octets received but not yet understood that a session keeps. Above it the driver does not read;
+/// it must hold the longest command line.
+pub const INPUT_OCTETS: usize = 64 * 1024;
+/// Octets of replies that gather before they are sent, so that a client which pipelines many
+/// commands and reads no reply makes us keep no more than this.
+pub const OUTPUT_OCTETS: usize = 16 * 1024;
+/// Octets of a message between two questions to the policy whether it has become too large; what
+/// is written of a message that will be refused is at most this much over the limit.
+pub const MESSAGE_CHECK_OCTETS: u64 = 1024 * 1024;
+/// Octets of a message without a line end that count as a sign of life, as RFC 5321 section
+/// 4.5.3.1.6 limits a text line. Fewer do not postpone the inactivity timeout.
+pub const TEXT_LINE_OCTETS: u64 = 1000;
+/// How long a client waits for us to begin or to store a message. RFC 5321 section 4.5.3.2.4 lets
+/// the client give up after two minutes at DATA. Then `451 4.3.0` and the end.
+pub const QUEUE_WAIT: Duration = Duration::from_secs(100);
+/// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
+pub const LOGGED_VERDICTS: usize = 8;
+
 // Sessions. Defaults of the Exchange parameters of the same name.
 
 /// `ConnectionTimeout`: the whole session, however busy. Then `421 4.4.1`.
@@ -72,6 +92,10 @@ pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// `ConnectionInactivityTimeout`: silence of the client. RFC 5321 section 4.5.3.2.7 asks for
 /// five minutes at least. Then `451 4.7.0`.
 pub const CONNECTION_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// `TarpitInterval`: how long a refusal is kept back from a client that did not authenticate.
+pub const TARPIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest `TarpitInterval`, as in Exchange. It must leave a client time to read the reply.
+pub const LONGEST_TARPIT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// `MaxProtocolErrors` of one session. Then `421 4.7.0`.
 pub const MAX_PROTOCOL_ERRORS: u32 = 5;
 /// `MaxInboundConnection` of one connector. Then `421 4.3.2`.
@@ -87,6 +111,7 @@ pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
 
+const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
 const _: () = assert!(
     CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),

@@ -225,6 +225,9 @@ fn message_and_session_limits(section: &mut Section<'_, '_>) -> Limits {
             1..=10_000,
             default.max_inbound_connection_per_source,
         ),
+        tarpit_interval: section
+            .take("tarpit_interval", duration(Duration::ZERO..=limits::LONGEST_TARPIT_INTERVAL))
+            .unwrap_or(default.tarpit_interval),
     };
     let line = section.line_of("connection_inactivity_timeout");
     let connection_inactivity_timeout = section
@@ -277,7 +280,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "size_enabled",
     "smtp_utf8_enabled",
     "suppress_x_anonymous_tls",
-    "tarpit_interval",
     "tls_domain_capabilities",
     "transport_role",
     "usage",

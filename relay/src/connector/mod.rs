@@ -110,6 +110,8 @@ pub struct Limits {
     pub max_inbound_connection: u32,
     /// Connections at one time from one address.
     pub max_inbound_connection_per_source: u32,
+    /// How long a refusal is kept back from who did not authenticate. Zero: not at all.
+    pub tarpit_interval: Duration,
 }
 
 /// Why a principal has a permission.
@@ -177,6 +179,7 @@ impl Default for Limits {
             max_protocol_errors: limits::MAX_PROTOCOL_ERRORS,
             max_inbound_connection: limits::MAX_INBOUND_CONNECTION,
             max_inbound_connection_per_source: limits::MAX_INBOUND_CONNECTION_PER_SOURCE,
+            tarpit_interval: limits::TARPIT_INTERVAL,
         }
     }
 }

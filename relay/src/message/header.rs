@@ -72,7 +72,7 @@ impl HeaderCollector {
     }
 
     /// The message has ended without an empty line.
-    pub fn finish(mut self) -> Collected {
+    pub fn finish(&mut self) -> Collected {
         self.complete(Bytes::new())
     }
 

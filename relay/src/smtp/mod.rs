@@ -8,4 +8,5 @@ pub mod data;
 pub mod line;
 pub mod path;
 pub mod reply;
+pub mod session;
 pub mod tls;

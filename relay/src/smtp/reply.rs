@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::limits::REPLY_LINE_OCTETS;
+
 /// An enhanced status code (RFC 3463): class, subject, detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Enhanced(pub u8, pub u16, pub u16);
@@ -30,6 +32,30 @@ impl Reply {
     /// The same reply with another text.
     pub fn with_text(&self, text: impl Into<String>) -> Self {
         Self { text: Cow::Owned(text.into()), ..*self }
+    }
+
+    /// Appends the reply as it goes on the wire: a line for each line of the text, the enhanced
+    /// code on each (RFC 2034 section 4). A line is cut at [`REPLY_LINE_OCTETS`], and a character
+    /// that is not printable ASCII becomes a question mark: no text, wherever it came from, can
+    /// make a line of its own.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let enhanced = self.enhanced.map(|enhanced| format!("{enhanced} ")).unwrap_or_default();
+        let mut lines = self.text.lines().peekable();
+        let mut line = lines.next().unwrap_or_default();
+        loop {
+            let separator = if lines.peek().is_some() { '-' } else { ' ' };
+            let start = out.len();
+            out.extend(format!("{}{separator}{enhanced}", self.code).bytes());
+            let room = (start + REPLY_LINE_OCTETS - 2).saturating_sub(out.len());
+            let printable =
+                |character| if matches!(character, ' '..='~') { character } else { '?' };
+            out.extend(line.chars().take(room).map(|character| printable(character) as u8));
+            out.extend(b"\r\n");
+            match lines.next() {
+                Some(next) => line = next,
+                None => return,
+            }
+        }
     }
 
     /// 2yz or 3yz.
@@ -176,6 +202,22 @@ replies! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn encoded(reply: &Reply) -> String {
+        let mut out = Vec::new();
+        reply.encode(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_text_makes_only_the_lines_it_has() {
+        assert_eq!(encoded(&NOOP_OK), "250 2.0.0 OK\r\n");
+        assert_eq!(encoded(&HELLO.with_text("a\nSIZE\nHELP")), "250-a\r\n250-SIZE\r\n250 HELP\r\n");
+        assert_eq!(encoded(&HELLO.with_text("")), "250 \r\n");
+        assert_eq!(encoded(&NOOP_OK.with_text("a\rb\0é")), "250 2.0.0 a?b??\r\n");
+        let long = encoded(&NOOP_OK.with_text("a".repeat(1000)));
+        assert_eq!((long.len(), long.lines().count()), (REPLY_LINE_OCTETS, 1));
+    }
 
     #[test]
     fn table_is_consistent() {

@@ -73,8 +73,13 @@ pub enum CommandError {
     #[error("the line is not UTF-8")]
     NotUtf8,
     /// A parameter with a malformed or repeated keyword, or a malformed value.
-    #[error("the parameter {0} is malformed or repeated")]
-    Parameter(String),
+    #[error("the parameter {keyword} is malformed or repeated")]
+    Parameter {
+        /// The verb.
+        verb: &'static str,
+        /// The parameter's keyword.
+        keyword: String,
+    },
     /// RCPT with a malformed path.
     #[error("the recipient is invalid: {0}")]
     Recipient(AddressError),
@@ -82,24 +87,41 @@ pub enum CommandError {
     #[error("the sender is invalid: {0}")]
     Sender(AddressError),
     /// A parameter, or a value of one, that we do not offer.
-    #[error("the parameter {0} is not supported")]
-    UnsupportedParameter(String),
+    #[error("the parameter {parameter} is not supported")]
+    UnsupportedParameter {
+        /// The verb.
+        verb: &'static str,
+        /// The keyword, with its value where that is what we do not support.
+        parameter: String,
+    },
     /// A verb that we do not know.
     #[error("the verb is not known")]
     Verb,
 }
 
 impl CommandError {
+    /// The verb that the line begins with, for logs; `?` where that is not known.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Arguments { verb } => verb,
+            Self::HelloName => "EHLO",
+            Self::NotUtf8 | Self::Verb => "?",
+            Self::NeedsSmtpUtf8 | Self::Sender(_) => "MAIL",
+            Self::Recipient(_) => "RCPT",
+            Self::Parameter { verb, .. } | Self::UnsupportedParameter { verb, .. } => verb,
+        }
+    }
+
     /// What the client is told.
     pub fn reply(&self) -> Reply {
         match self {
-            Self::Arguments { .. } | Self::Parameter(_) => reply::INVALID_ARGUMENTS,
+            Self::Arguments { .. } | Self::Parameter { .. } => reply::INVALID_ARGUMENTS,
             Self::HelloName => reply::INVALID_DOMAIN_NAME,
             Self::NeedsSmtpUtf8 => reply::NEEDS_SMTPUTF8,
             Self::NotUtf8 => reply::INVALID_CHARACTER,
             Self::Recipient(_) => reply::INVALID_RECIPIENT,
             Self::Sender(_) => reply::INVALID_SENDER,
-            Self::UnsupportedParameter(_) => reply::UNSUPPORTED_PARAMETER,
+            Self::UnsupportedParameter { .. } => reply::UNSUPPORTED_PARAMETER,
             Self::Verb => reply::UNRECOGNIZED_COMMAND,
         }
     }
@@ -162,24 +184,25 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             Some((keyword, value)) => (keyword, Some(value)),
             None => (parameter, None),
         };
-        let malformed = || CommandError::Parameter(keyword.to_owned());
+        let malformed = || CommandError::Parameter { verb: "MAIL", keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => declared_size.replace(parse_size(value).ok_or_else(malformed)?).is_some(),
             "BODY" => match value.ok_or_else(malformed)?.to_ascii_uppercase().as_str() {
                 "7BIT" => body.replace(BodyType::SevenBit).is_some(),
                 "8BITMIME" => body.replace(BodyType::EightBitMime).is_some(),
-                _ => return Err(CommandError::UnsupportedParameter(parameter.to_owned())),
+                _ => return Err(unsupported("MAIL", parameter)),
             },
             "SMTPUTF8" if value.is_some() => return Err(malformed()),
             "SMTPUTF8" => smtputf8.replace(()).is_some(),
-            _ => return Err(unsupported(keyword)),
+            _ if !is_keyword(keyword) => return Err(malformed()),
+            _ => return Err(unsupported("MAIL", keyword)),
         };
         if repeated {
             return Err(malformed());
         }
     }
-    // The path as it was written, not as it was understood: IDNA has made A-labels of it.
-    if smtputf8.is_none() && !path.is_ascii() {
+    // RFC 6531 section 3.4: an address that needs SMTPUTF8 is not used without it.
+    if smtputf8.is_none() && !sender.is_ascii() {
         return Err(CommandError::NeedsSmtpUtf8);
     }
     Ok(Mail { sender, declared_size, body: body.unwrap_or_default(), smtputf8: smtputf8.is_some() })
@@ -188,9 +211,10 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
 fn parse_rcpt(argument: &str) -> Result<ForwardPath, CommandError> {
     let (path, parameters) = parse_path(argument, "TO:", "RCPT")?;
     let recipient = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
-    match parameters.split(' ').find(|parameter| !parameter.is_empty()) {
-        Some(parameter) => Err(unsupported(parameter.split('=').next().unwrap_or(parameter))),
+    match parameters.split([' ', '=']).find(|keyword| !keyword.is_empty()) {
         None => Ok(recipient),
+        Some(keyword) if is_keyword(keyword) => Err(unsupported("RCPT", keyword)),
+        Some(keyword) => Err(CommandError::Parameter { verb: "RCPT", keyword: keyword.to_owned() }),
     }
 }
 
@@ -224,12 +248,12 @@ fn parse_size(value: Option<&str>) -> Option<u64> {
     digits.parse().ok().filter(|_| digits.len() <= 20)
 }
 
-/// An unknown keyword, unless it is not even a keyword (`esmtp-keyword`).
-fn unsupported(keyword: &str) -> CommandError {
-    let well_formed = keyword.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && keyword.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
-    match well_formed {
-        true => CommandError::UnsupportedParameter(keyword.to_owned()),
-        false => CommandError::Parameter(keyword.to_owned()),
-    }
+fn unsupported(verb: &'static str, parameter: &str) -> CommandError {
+    CommandError::UnsupportedParameter { verb, parameter: parameter.to_owned() }
+}
+
+/// `esmtp-keyword` of RFC 5321 section 4.1.2.
+fn is_keyword(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
 }

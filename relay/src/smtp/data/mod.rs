@@ -1,22 +1,13 @@
 //! The octets after DATA: where the message ends, dots taken out, bare line endings found.
 //!
 //! This module decides what belongs to the message and where it ends. It ends at CRLF.CRLF and at
-//! nothing else, whatever a connector is configured to tolerate.
+//! nothing else, and there is no setting that would make it end elsewhere.
 
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr3;
-
-/// What to do with an LF that no CR precedes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BareLinefeed {
-    /// Report it, so that the message is refused.
-    Reject,
-    /// Write CRLF in its place. It still ends no message.
-    Normalise,
-}
 
 /// An octet that makes a message unfit to be passed on: another server might see a line end, and
 /// so an end of data, where we see none.
@@ -47,7 +38,6 @@ pub enum DataEvent {
 #[derive(Debug)]
 pub struct DataReader {
     position: Position,
-    bare_linefeed: BareLinefeed,
     violation: Option<Violation>,
     /// Octets taken off the input so far, to say where a violation stands.
     taken: u64,
@@ -64,13 +54,19 @@ enum Position {
     AfterCr,
 }
 
+impl Default for DataReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl DataReader {
     /// A reader that stands right after the reply 354.
-    pub fn new(bare_linefeed: BareLinefeed) -> Self {
+    pub fn new() -> Self {
         // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so that `.` on the first
         // line is the end of an empty message. The first line is then like every other.
         let position = Position::LineStart;
-        Self { position, bare_linefeed, violation: None, taken: 0 }
+        Self { position, violation: None, taken: 0 }
     }
 
     /// The first violation so far.
@@ -121,14 +117,6 @@ impl DataReader {
             let at = content + found;
             match input[at] {
                 b'\r' => self.position = Position::AfterCr,
-                b'\n' if self.bare_linefeed == BareLinefeed::Normalise => {
-                    if at > 0 {
-                        content = at;
-                        break;
-                    }
-                    self.take(input, 1);
-                    return Some(DataEvent::Content(Bytes::from_static(b"\r\n")));
-                }
                 b'\n' => self.report(Violation::BareLf(self.taken + at as u64)),
                 _ => self.report(Violation::Nul(self.taken + at as u64)),
             }

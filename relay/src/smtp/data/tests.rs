@@ -11,8 +11,8 @@ struct Outcome {
     rest: Option<Vec<u8>>,
 }
 
-fn read(chunks: &[&[u8]], bare_linefeed: BareLinefeed) -> Outcome {
-    let mut reader = DataReader::new(bare_linefeed);
+fn read(chunks: &[&[u8]]) -> Outcome {
+    let mut reader = DataReader::new();
     let mut input = BytesMut::new();
     let mut content = Vec::new();
     let mut ended = false;
@@ -31,7 +31,7 @@ fn read(chunks: &[&[u8]], bare_linefeed: BareLinefeed) -> Outcome {
 }
 
 fn ends(input: &[u8]) -> Option<Vec<u8>> {
-    let outcome = read(&[input], BareLinefeed::Reject);
+    let outcome = read(&[input]);
     outcome.rest.map(|rest| {
         assert_eq!(rest, b"", "{}", input.escape_ascii());
         outcome.content
@@ -68,16 +68,14 @@ fn nothing_else_is() {
         b"\r\n\r.\r\n",
         b"\r\n.\n\r\n",
     ] {
-        for bare_linefeed in [BareLinefeed::Reject, BareLinefeed::Normalise] {
-            let outcome = read(&[b"a", end, b"MAIL FROM:<x@y>\r\n"], bare_linefeed);
-            assert_eq!(outcome.rest, None, "{}", end.escape_ascii());
-        }
+        let outcome = read(&[b"a", end, b"MAIL FROM:<x@y>\r\n"]);
+        assert_eq!(outcome.rest, None, "{}", end.escape_ascii());
     }
 }
 
 #[test]
 fn the_first_violation_is_remembered() {
-    let violation = |input: &[u8]| read(&[input], BareLinefeed::Reject).violation;
+    let violation = |input: &[u8]| read(&[input]).violation;
     assert_eq!(violation(b"a\r\nb\r\n.\r\n"), None);
     assert_eq!(violation(b"a\nb\r\n.\r\n"), Some(Violation::BareLf(1)));
     assert_eq!(violation(b"a\rb\r\n.\r\n"), Some(Violation::BareCr(1)));
@@ -86,22 +84,12 @@ fn the_first_violation_is_remembered() {
     assert_eq!(violation(b"a\r\n.\rb\r\n.\r\n"), Some(Violation::BareCr(4)));
 }
 
-#[test]
-fn a_bare_lf_can_be_normalised_and_still_ends_nothing() {
-    let outcome = read(&[b"a\n.\nb\n\r\n.\r\nQUIT\r\n"], BareLinefeed::Normalise);
-    assert_eq!(outcome.content, b"a\r\n.\r\nb\r\n\r\n");
-    assert_eq!(outcome.violation, None);
-    assert_eq!(outcome.rest.unwrap(), b"QUIT\r\n");
-    let outcome = read(&[b"a\rb\r\n.\r\n"], BareLinefeed::Normalise);
-    assert_eq!(outcome.violation, Some(Violation::BareCr(1)), "a CR is nothing to guess about");
-}
-
 /// Slices of the input, not copies, and one for each stretch between dots.
 #[test]
 fn content_comes_in_as_few_slices_as_possible() {
     let mut input = BytesMut::from(&b"one\r\ntwo\r\n..three\r\nfour\r\n.\r\n"[..]);
     let start = input.as_ptr();
-    let mut reader = DataReader::new(BareLinefeed::Reject);
+    let mut reader = DataReader::new();
     let Some(DataEvent::Content(first)) = reader.next_event(&mut input) else { panic!() };
     assert_eq!(first, "one\r\ntwo\r\n");
     assert_eq!(first.as_ptr(), start);
@@ -142,12 +130,9 @@ proptest! {
         cuts.sort_unstable();
         let chunks: Vec<_> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
         let single: Vec<_> = bytes.chunks(1).collect();
-        for bare_linefeed in [BareLinefeed::Reject, BareLinefeed::Normalise] {
-            let whole = read(&[&bytes], bare_linefeed);
-            prop_assert_eq!(&read(&chunks, bare_linefeed), &whole);
-            prop_assert_eq!(&read(&single, bare_linefeed), &whole);
-        }
-        let whole = read(&[&bytes], BareLinefeed::Reject);
+        let whole = read(&[&bytes]);
+        prop_assert_eq!(&read(&chunks), &whole);
+        prop_assert_eq!(&read(&single), &whole);
         let (content, rest) = reference(&bytes);
         prop_assert_eq!(&whole.rest, &rest);
         if rest.is_some() {

@@ -1,0 +1,446 @@
+//! The receiving side of one connection: bytes and `now` in, actions out.
+//!
+//! Methods come in three families. `handle_*` says what happened outside. [`Session::poll_action`]
+//! says what the driver must do now; it is to be called until it returns `None` after every
+//! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
+//!
+//! The session decides what is read when and in which order things happen. Which command is legal
+//! in which state is decided in [`state`], what becomes of a message in [`reception`], how long a
+//! client may take in [`timers`]; whether something is allowed, by [`crate::policy`].
+
+mod output;
+mod reception;
+mod state;
+mod summary;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::connector::Principal;
+use crate::limits::INPUT_OCTETS;
+use crate::policy::{self, Peer, Rules};
+use crate::queue::{BeginError, Envelope, StoreError};
+use crate::smtp::command::Command;
+use crate::smtp::line::LineReader;
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::tls::TlsInfo;
+
+pub use self::output::{Action, MessageBegun};
+pub use self::summary::{Ending, Summary, Verdict};
+
+use self::output::Output;
+use self::reception::{Progress, store_decision, store_reply};
+use self::state::{Effect, State};
+use self::timers::{Expired, Timers};
+
+/// The receiving side of one connection.
+#[derive(Debug)]
+pub struct Session {
+    context: Context,
+    state: State,
+    input: BytesMut,
+    lines: LineReader,
+    output: Output,
+    held: Option<Held>,
+    timers: Timers,
+    now: Instant,
+    shutting_down: bool,
+}
+
+/// What holds in every state.
+#[derive(Debug)]
+struct Context {
+    rules: Arc<Rules>,
+    peer: Peer,
+    local: IpAddr,
+    remote: IpAddr,
+    tls: Option<TlsInfo>,
+    summary: Summary,
+}
+
+/// A reply that the tarpit keeps back. Nothing more is read before it is released.
+#[derive(Debug)]
+struct Held {
+    reply: Reply,
+    until: Instant,
+}
+
+impl Session {
+    /// A session that has just been accepted. The first action greets the client, or refuses it.
+    pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
+        let greeting = policy::connect(&rules, Some(&peer.connector));
+        let timers = Timers::new(now, &peer.connector.limits);
+        let summary = Summary::default();
+        let mut session = Self {
+            context: Context { rules, peer, local, remote, tls: None, summary },
+            state: State::connected(),
+            input: BytesMut::new(),
+            lines: LineReader::default(),
+            output: Output::default(),
+            held: None,
+            timers,
+            now,
+            shutting_down: false,
+        };
+        session.output.reply(&greeting.reply);
+        if !greeting.reply.is_positive() {
+            session.context.summary.refuse("CONNECT", greeting);
+            session.close(Ending::Refused);
+        }
+        session
+    }
+
+    /// The client sent these octets. To be called only while [`Session::wants_bytes`].
+    pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
+        self.now = now;
+        match self.state {
+            State::Closed => {}
+            // Plain text where a TLS handshake was due: somebody put it there.
+            State::StartingTls => self.close(Ending::PlaintextAfterStartTls),
+            _ => {
+                if matches!(self.state, State::Receiving(_)) {
+                    self.timers.message_octets(now, octets);
+                }
+                self.input.extend_from_slice(octets);
+            }
+        }
+    }
+
+    /// The handshake that [`Action::StartTls`] asked for is done.
+    pub fn handle_tls(&mut self, now: Instant, tls: TlsInfo) {
+        self.now = now;
+        if !matches!(self.state, State::StartingTls) {
+            return;
+        }
+        // RFC 3207 section 4.2: whatever the client said before is forgotten.
+        self.state = State::connected();
+        self.timers.active(now);
+        self.context.peer.tls = true;
+        self.context.summary.tls = Some(tls.clone());
+        self.context.tls = Some(tls);
+    }
+
+    /// What came of [`Action::BeginMessage`].
+    pub fn handle_message_begun(&mut self, now: Instant, begun: Result<MessageBegun, BeginError>) {
+        self.now = now;
+        let State::WaitingForQueue(waiting) = self.state.take() else { return };
+        self.timers.active(now);
+        match begun {
+            Ok(begun) => {
+                self.output.reply(&reply::START_MAIL_INPUT);
+                self.state = State::Receiving(waiting.begun(&self.context, begun));
+            }
+            Err(error) => {
+                let reply = match error {
+                    BeginError::NoRecipient => reply::NOT_STORED,
+                    BeginError::Store(_) => reply::INSUFFICIENT_RESOURCES,
+                };
+                self.context.summary.refuse("DATA", store_decision(&reply, &error));
+                self.state = waiting.end();
+                self.refuse(reply);
+                self.finish_if_shutting_down();
+            }
+        }
+    }
+
+    /// A [`Action::Write`] failed. The rest of the message is read and thrown away.
+    pub fn handle_write_failed(&mut self, error: &StoreError) {
+        if let State::Receiving(reception) = &mut self.state {
+            let decision = store_decision(&store_reply(error), error);
+            reception.discard(decision, &mut |action| self.output.push(action));
+        }
+    }
+
+    /// What came of [`Action::CommitMessage`]. `Ok` says that the message is on stable storage.
+    pub fn handle_stored(&mut self, now: Instant, stored: Result<(), StoreError>) {
+        self.now = now;
+        let State::WaitingForStore(waiting) = self.state.take() else { return };
+        self.timers.active(now);
+        match stored {
+            Ok(()) => {
+                let text = format!("{} {}", waiting.id, reply::QUEUED.text);
+                self.context.summary.accept(waiting.id);
+                self.output.reply(&reply::QUEUED.with_text(text));
+                self.state = waiting.end();
+            }
+            Err(error) => {
+                let reply = store_reply(&error);
+                self.context.summary.refuse_message(store_decision(&reply, &error));
+                self.state = waiting.end();
+                self.refuse(reply);
+            }
+        }
+        self.finish_if_shutting_down();
+    }
+
+    /// The clock has reached [`Session::deadline`]; earlier is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        if let Some(held) = self.held.take_if(|held| held.until <= now) {
+            self.output.reply(&held.reply);
+            self.timers.active(now);
+        }
+        let Some(expired) = self.timers.expired(now, self.waits_for_queue()) else { return };
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        self.abandon();
+        let (reply, ending) = match expired {
+            Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
+            Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
+            Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
+        };
+        // In the middle of a handshake nobody could read it.
+        if !matches!(self.state, State::StartingTls) {
+            self.output.reply(&reply);
+        }
+        self.close(ending);
+    }
+
+    /// The daemon is stopping. A session between messages is told and closed; one with a message
+    /// on its way is closed after the reply to it.
+    pub fn handle_shutdown(&mut self) {
+        self.shutting_down = true;
+        self.finish_if_shutting_down();
+    }
+
+    /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
+    /// kept.
+    pub fn handle_disconnect(&mut self) {
+        self.abandon();
+        self.close(Ending::Disconnected);
+    }
+
+    /// What the driver must do now.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        loop {
+            if let Some(action) = self.output.next_action() {
+                return Some(action);
+            }
+            if self.output.is_full() || !self.step() {
+                return self.output.take_replies();
+            }
+        }
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn deadline(&self) -> Instant {
+        let deadline = self.timers.deadline(self.waits_for_queue());
+        match &self.held {
+            Some(held) => held.until.min(deadline),
+            None => deadline,
+        }
+    }
+
+    /// May the driver read from the client? Not while enough waits to be understood, so that a
+    /// client which sends faster than the disk writes has to wait as well.
+    pub fn wants_bytes(&self) -> bool {
+        self.input.len() < INPUT_OCTETS && !matches!(self.state, State::Closed)
+    }
+
+    /// Nothing happens any more.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.context.peer
+    }
+
+    /// What happened so far, for the log.
+    pub fn summary(&self) -> &Summary {
+        &self.context.summary
+    }
+
+    /// Goes on by one command or one part of a message. `false`: not before something happens.
+    fn step(&mut self) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
+        match &mut self.state {
+            State::Closed
+            | State::StartingTls
+            | State::WaitingForQueue(_)
+            | State::WaitingForStore(_) => false,
+            State::Receiving(reception) => {
+                let act = &mut |action| self.output.push(action);
+                match reception.read(&self.context, &mut self.input, act) {
+                    Progress::MoreToCome => true,
+                    Progress::NeedsInput => false,
+                    Progress::Ended => {
+                        self.end_of_data();
+                        true
+                    }
+                }
+            }
+            State::Connected(_) | State::Ready(_) | State::Mail(_) | State::Recipients(_) => {
+                let Some(line) = self.lines.next_line(&mut self.input) else { return false };
+                // Only a whole line is a sign of life; a client that drips is silent.
+                self.timers.active(self.now);
+                match line {
+                    Ok(line) => self.command(&line),
+                    Err(error) => self.fault("?", error.reply(), &error),
+                }
+                true
+            }
+        }
+    }
+
+    fn command(&mut self, line: &[u8]) {
+        let command = match Command::parse(line) {
+            Ok(command) => command,
+            Err(error) => return self.fault(error.verb(), error.reply(), &error),
+        };
+        let verb = command.verb();
+        let (state, effect) = self.state.take().apply(command, &self.context);
+        self.state = state;
+        match effect {
+            Effect::BeginMessage(envelope) => self.begin_message(envelope),
+            Effect::Close(reply) => {
+                self.output.reply(&reply);
+                self.close(Ending::Quit);
+            }
+            Effect::Decided(decision) if decision.reply.is_positive() => {
+                self.output.reply(&decision.reply);
+            }
+            Effect::Decided(decision) => {
+                let reply = decision.reply.clone();
+                self.context.summary.refuse(verb, decision);
+                self.refuse(reply);
+            }
+            Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
+            Effect::Hello(reply) => {
+                self.context.summary.hello = self.state.hello_name();
+                self.output.reply(&reply);
+            }
+            Effect::Reply(reply) => self.answer(reply),
+            Effect::StartTls(reply) => {
+                self.output.reply(&reply);
+                // What came with STARTTLS in the same packets is not from the client that will
+                // speak TLS. To understand it as if it were is CVE-2011-0411; to throw it away
+                // would keep a session that somebody has tampered with.
+                if self.input.is_empty() {
+                    self.output.push(Action::StartTls);
+                } else {
+                    self.close(Ending::PlaintextAfterStartTls);
+                }
+            }
+        }
+    }
+
+    fn begin_message(&mut self, envelope: Envelope) {
+        self.timers.ask_queue(self.now);
+        self.output.push(Action::BeginMessage(envelope));
+    }
+
+    fn end_of_data(&mut self) {
+        let State::Receiving(reception) = self.state.take() else { return };
+        self.timers.active(self.now);
+        let act = &mut |action| self.output.push(action);
+        let (waiting, decision) = reception.conclude(&self.context, act);
+        if decision.reply.is_positive() {
+            self.state = State::WaitingForStore(waiting);
+            self.timers.ask_queue(self.now);
+            self.output.push(Action::CommitMessage);
+            return;
+        }
+        self.state = waiting.end();
+        let reply = decision.reply.clone();
+        self.context.summary.refuse_message(decision);
+        // Exchange closes after this one: what sends such headers once sends them again.
+        let closes = reply == reply::HEADER_TOO_LARGE;
+        self.refuse(reply);
+        if closes {
+            self.close(Ending::HeaderTooLarge);
+        }
+        self.finish_if_shutting_down();
+    }
+
+    /// A protocol error: counted, and one too many ends the session.
+    fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn std::fmt::Display) {
+        let most = self.context.peer.connector.limits.max_protocol_errors;
+        self.context.summary.fault(verb, &reply, found);
+        if self.context.summary.protocol_errors > most {
+            self.output.reply(&reply::TOO_MANY_ERRORS);
+            self.close(Ending::TooManyErrors);
+        } else {
+            self.refuse(reply);
+        }
+    }
+
+    fn answer(&mut self, reply: Reply) {
+        if reply.is_positive() {
+            self.output.reply(&reply);
+        } else {
+            self.refuse(reply);
+        }
+    }
+
+    /// Sends an error, late if the connector has a tarpit: who tries many recipients, or many
+    /// guesses, shall not be fast. Only those who did not authenticate wait.
+    fn refuse(&mut self, reply: Reply) {
+        let interval = match self.context.peer.principal {
+            Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
+            Principal::ExternallySecured => Duration::ZERO,
+        };
+        if interval.is_zero() {
+            self.output.reply(&reply);
+        } else {
+            self.held = Some(Held { reply, until: self.now + interval });
+        }
+    }
+
+    fn finish_if_shutting_down(&mut self) {
+        let is_idle = !matches!(
+            self.state,
+            State::Closed
+                | State::Receiving(_)
+                | State::WaitingForQueue(_)
+                | State::WaitingForStore(_)
+        );
+        if self.shutting_down && is_idle {
+            if !matches!(self.state, State::StartingTls) {
+                self.output.reply(&reply::SHUTTING_DOWN);
+            }
+            self.close(Ending::ShutDown);
+        }
+    }
+
+    fn waits_for_queue(&self) -> bool {
+        matches!(self.state, State::WaitingForQueue(_) | State::WaitingForStore(_))
+    }
+
+    /// Lets go of a message that is open. One that is being committed may still be kept: then the
+    /// client, which has not seen our 250, sends it again.
+    fn abandon(&mut self) {
+        let is_open = match &self.state {
+            State::Receiving(reception) => reception.is_open(),
+            State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
+            _ => false,
+        };
+        if is_open {
+            self.output.push(Action::AbandonMessage);
+        }
+    }
+
+    fn close(&mut self, ending: Ending) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        if let Some(held) = self.held.take() {
+            self.output.reply(&held.reply);
+        }
+        self.state = State::Closed;
+        self.input.clear();
+        self.context.summary.ending = Some(ending);
+        self.output.push(Action::Close);
+    }
+}

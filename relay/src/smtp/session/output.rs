@@ -1,0 +1,74 @@
+//! What the driver must do, in order, with replies gathered as RFC 2920 section 3.2 wants them.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::limits::OUTPUT_OCTETS;
+use crate::queue::{Envelope, QueueId};
+use crate::smtp::reply::Reply;
+
+/// What the driver must do.
+#[derive(Debug)]
+pub enum Action {
+    /// Let go of the message that was begun: nothing of it may be kept.
+    AbandonMessage,
+    /// Begin a message, then [`super::Session::handle_message_begun`].
+    BeginMessage(Envelope),
+    /// Close the connection. The last action of every session.
+    Close,
+    /// Bring the message to stable storage, then [`super::Session::handle_stored`].
+    CommitMessage,
+    /// Send these octets to the client.
+    Send(Bytes),
+    /// Begin TLS, without reading anything more in plain text, then [`super::Session::handle_tls`].
+    StartTls,
+    /// Append these octets to the message; if that fails, [`super::Session::handle_write_failed`].
+    Write(Bytes),
+}
+
+/// A message that was begun.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageBegun {
+    /// Its name in the queue.
+    pub id: QueueId,
+    /// When, for the Received field. The session owns no clock.
+    pub at: SystemTime,
+}
+
+/// Replies that gather until something else must happen first, and the actions in order.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    actions: VecDeque<Action>,
+    replies: Vec<u8>,
+}
+
+impl Output {
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        reply.encode(&mut self.replies);
+    }
+
+    /// Replies first: the client must have them before anything else happens.
+    pub(super) fn push(&mut self, action: Action) {
+        let replies = self.take_replies();
+        self.actions.extend(replies);
+        self.actions.push_back(action);
+    }
+
+    /// The next action, unless only replies are there: more may gather.
+    pub(super) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The replies that have gathered.
+    pub(super) fn take_replies(&mut self) -> Option<Action> {
+        let replies = std::mem::take(&mut self.replies);
+        (!replies.is_empty()).then(|| Action::Send(Bytes::from(replies)))
+    }
+
+    /// Must the replies be sent before more may gather?
+    pub(super) fn is_full(&self) -> bool {
+        self.replies.len() >= OUTPUT_OCTETS
+    }
+}

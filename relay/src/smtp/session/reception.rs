@@ -1,0 +1,219 @@
+//! A message on its way in, from 354 to the end of data.
+//!
+//! The header section is gathered, judged and written after our own Received field; the body goes
+//! through as it comes. A message that is refused is read to its end first: to answer earlier
+//! would leave the rest of it to be taken for commands.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::message::firewall;
+use crate::message::header::{Collected, HeaderCollector};
+use crate::message::received::{self, Protocol};
+use crate::policy::{self, Because, Decision, MessageFacts};
+use crate::queue::{QueueId, StoreError};
+use crate::smtp::data::{DataEvent, DataReader};
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::session::state::{Hello, HelloKind, WaitingForStore};
+use crate::smtp::session::{Action, Context, MessageBegun};
+
+/// A message on its way in.
+#[derive(Debug)]
+pub(super) struct Reception {
+    hello: Hello,
+    id: QueueId,
+    reader: DataReader,
+    stage: Stage,
+    facts: MessageFacts,
+    /// Our Received field, until it is written.
+    trace: Bytes,
+    /// The size at which the policy is asked again.
+    next_check: u64,
+}
+
+/// What happens to the octets that come.
+#[derive(Debug)]
+enum Stage {
+    /// They are gathered; nothing has been written.
+    Header(HeaderCollector),
+    /// They are written.
+    Body,
+    /// They are counted and let go; the message is abandoned.
+    Discarded {
+        /// Why, unless the whole message gives a reason that comes before it.
+        because: Decision,
+    },
+}
+
+/// How far [`Reception::read`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Ended,
+    MoreToCome,
+    NeedsInput,
+}
+
+impl Reception {
+    pub(super) fn new(
+        context: &Context,
+        hello: Hello,
+        smtputf8: bool,
+        begun: MessageBegun,
+    ) -> Self {
+        let connector = &context.peer.connector;
+        let protocol = match (smtputf8, hello.kind, context.tls.is_some()) {
+            (true, _, true) => Protocol::Utf8Smtps,
+            (true, _, false) => Protocol::Utf8Smtp,
+            (false, HelloKind::Ehlo, true) => Protocol::Esmtps,
+            (false, HelloKind::Ehlo, false) => Protocol::Esmtp,
+            (false, HelloKind::Helo, _) => Protocol::Smtp,
+        };
+        let trace = received::Received {
+            hello: &hello.name,
+            client: context.remote,
+            by: &connector.fqdn,
+            local: context.local,
+            protocol,
+            id: begun.id,
+            connector: &connector.name,
+            principal: context.peer.principal,
+            tls: context.tls.as_ref(),
+            at: begun.at,
+        }
+        .to_field();
+        Self {
+            hello,
+            id: begun.id,
+            reader: DataReader::new(),
+            stage: Stage::Header(HeaderCollector::new(connector.limits.max_header_size)),
+            facts: MessageFacts::default(),
+            trace,
+            next_check: MESSAGE_CHECK_OCTETS,
+        }
+    }
+
+    /// Takes the next part of the message off the input.
+    pub(super) fn read(
+        &mut self,
+        context: &Context,
+        input: &mut BytesMut,
+        act: &mut impl FnMut(Action),
+    ) -> Progress {
+        match self.reader.next_event(input) {
+            None => Progress::NeedsInput,
+            Some(DataEvent::Content(content)) => {
+                self.content(context, content, act);
+                Progress::MoreToCome
+            }
+            Some(DataEvent::End) => Progress::Ended,
+        }
+    }
+
+    /// The end of data has come: what the client is told, and whether the message is still to be
+    /// committed. After a refusal nothing of it is open any more.
+    pub(super) fn conclude(
+        mut self,
+        context: &Context,
+        act: &mut impl FnMut(Action),
+    ) -> (WaitingForStore, Decision) {
+        if let Stage::Header(collector) = &mut self.stage {
+            let collected = collector.finish();
+            self.header(context, collected, act);
+        }
+        let decision = policy::message(&context.rules, &context.peer, &self.facts);
+        if !decision.reply.is_positive() {
+            self.discard(decision.clone(), act);
+        }
+        let decision = match self.stage {
+            Stage::Discarded { because } if decision.reply.is_positive() => because,
+            _ => decision,
+        };
+        (WaitingForStore { hello: self.hello, id: self.id }, decision)
+    }
+
+    /// Nothing more of this message is wanted. The queue lets go of it, if it has not yet.
+    pub(super) fn discard(&mut self, because: Decision, act: &mut impl FnMut(Action)) {
+        if self.is_open() {
+            self.stage = Stage::Discarded { because };
+            act(Action::AbandonMessage);
+        }
+    }
+
+    /// Does the queue still hold this message open?
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Header(_) | Stage::Body)
+    }
+
+    fn content(&mut self, context: &Context, content: Bytes, act: &mut impl FnMut(Action)) {
+        self.facts.size += content.len() as u64;
+        let found_violation = !self.facts.bare_line_ending && self.reader.violation().is_some();
+        self.facts.bare_line_ending |= found_violation;
+        match &mut self.stage {
+            Stage::Header(collector) => {
+                let collected = collector.push(&content);
+                self.header(context, collected, act);
+            }
+            Stage::Body => {
+                if found_violation || self.facts.size >= self.next_check {
+                    self.next_check = self.facts.size + MESSAGE_CHECK_OCTETS;
+                    self.check(context, act);
+                }
+                if matches!(self.stage, Stage::Body) {
+                    act(Action::Write(content));
+                }
+            }
+            Stage::Discarded { .. } => {}
+        }
+    }
+
+    /// The header section has ended, perhaps: judges it and writes what may pass.
+    fn header(&mut self, context: &Context, collected: Collected, act: &mut impl FnMut(Action)) {
+        let (section, body) = match collected {
+            Collected::Incomplete => return,
+            Collected::TooLarge { size } => {
+                self.facts.header_size = size;
+                let found = format!("{size} octets or more of header");
+                let because = vec![Because { rule: "max_header_size", found }];
+                let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
+                return self.discard(decision, act);
+            }
+            Collected::Complete { section, body } => (section, body),
+        };
+        self.facts.header_size = section.size();
+        // Before the firewall removes them, or a loop would be hidden.
+        self.facts.hops = section.hops();
+        self.stage = Stage::Body;
+        self.check(context, act);
+        if !matches!(self.stage, Stage::Body) {
+            return;
+        }
+        let admitted = firewall::admit(&section, context.peer.permissions);
+        let trace = std::mem::take(&mut self.trace);
+        let parts = std::iter::once(trace).chain(admitted.slices).chain([body]);
+        for part in parts.filter(|part| !part.is_empty()) {
+            act(Action::Write(part));
+        }
+    }
+
+    /// Asks the policy about what is known so far; what it refuses now it refuses at the end.
+    fn check(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
+        let decision = policy::message(&context.rules, &context.peer, &self.facts);
+        if !decision.reply.is_positive() {
+            self.discard(decision, act);
+        }
+    }
+}
+
+/// In every case the client may try again.
+pub(super) fn store_reply(error: &StoreError) -> Reply {
+    match error {
+        StoreError::Full(_) => reply::INSUFFICIENT_RESOURCES,
+        _ => reply::NOT_STORED,
+    }
+}
+
+/// The client learns a reply; what storage said goes to the log.
+pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
+    let because = vec![Because { rule: "queue", found: error.to_string() }];
+    Decision { reply: reply.clone(), because }
+}

@@ -1,0 +1,314 @@
+//! Which command is legal in which state, and what it does there.
+//!
+//! Each state owns what exists in it: an envelope cannot be looked at before MAIL, nor used twice,
+//! since a command consumes the state. Refusals come before changes. The whole table, every
+//! command in every state, is in tests/transitions.snap.
+
+use crate::connector::Permission;
+use crate::policy::{self, Decision};
+use crate::queue::{Envelope, QueueId};
+use crate::smtp::command::{Command, HelloName, Mail};
+use crate::smtp::path::ForwardPath;
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::session::reception::Reception;
+use crate::smtp::session::{Context, MessageBegun};
+
+/// Where the dialogue stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing more will happen.
+    Closed,
+    /// Before HELO or EHLO.
+    Connected(Connected),
+    /// After MAIL, before the first accepted RCPT.
+    Mail(MailGiven),
+    /// Between messages.
+    Ready(Ready),
+    /// After 354.
+    Receiving(Reception),
+    /// At least one recipient is accepted.
+    Recipients(Recipients),
+    /// After 220 to STARTTLS, before the handshake is done.
+    StartingTls,
+    /// After DATA, before 354.
+    WaitingForQueue(WaitingForQueue),
+    /// After the end of data, before its reply.
+    WaitingForStore(WaitingForStore),
+}
+
+/// Nothing is known of the client but its address.
+#[derive(Debug)]
+pub(super) struct Connected;
+
+/// How the client introduced itself.
+#[derive(Clone, Debug)]
+pub(super) struct Hello {
+    pub(super) name: HelloName,
+    pub(super) kind: HelloKind,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HelloKind {
+    Ehlo,
+    Helo,
+}
+
+#[derive(Debug)]
+pub(super) struct Ready {
+    hello: Hello,
+    /// A MAIL was refused. The RCPT and DATA that a pipelining client sent after it are answered
+    /// like any others, but they are no errors of its own.
+    sender_refused: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct MailGiven {
+    hello: Hello,
+    mail: Mail,
+    /// The same for DATA after a RCPT that was refused.
+    recipient_refused: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Recipients {
+    hello: Hello,
+    mail: Mail,
+    recipients: Vec<ForwardPath>,
+}
+
+/// The envelope is with the queue.
+#[derive(Debug)]
+pub(super) struct WaitingForQueue {
+    hello: Hello,
+    smtputf8: bool,
+}
+
+/// The message is with the queue.
+#[derive(Debug)]
+pub(super) struct WaitingForStore {
+    pub(super) hello: Hello,
+    pub(super) id: QueueId,
+}
+
+/// What a command does besides changing the state.
+#[derive(Debug)]
+pub(super) enum Effect {
+    BeginMessage(Envelope),
+    Close(Reply),
+    /// Policy was asked.
+    Decided(Decision),
+    /// The command is not legal here; counted as a protocol error.
+    Fault(Reply),
+    /// The client has introduced itself.
+    Hello(Reply),
+    Reply(Reply),
+    StartTls(Reply),
+}
+
+impl State {
+    /// The state at the beginning, and again after a TLS handshake.
+    pub(super) fn connected() -> Self {
+        Self::Connected(Connected)
+    }
+
+    /// Moves the state out. What is left behind lasts only until the next one is put there.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Closed)
+    }
+
+    /// What a command does in this state.
+    pub(super) fn apply(self, command: Command, context: &Context) -> (Self, Effect) {
+        match command {
+            Command::Helo(name) => self.hello(name, HelloKind::Helo, context),
+            Command::Ehlo(name) => self.hello(name, HelloKind::Ehlo, context),
+            Command::StartTls => self.start_tls(context),
+            Command::Mail(mail) => self.mail(mail, context),
+            Command::Rcpt(recipient) => self.rcpt(recipient, context),
+            Command::Data => self.data(),
+            Command::Rset => (self.reset(), Effect::Reply(reply::RESETTING)),
+            Command::Noop => (self, Effect::Reply(reply::NOOP_OK)),
+            Command::Vrfy => (self, Effect::Reply(reply::CANNOT_VERIFY)),
+            Command::Help => (self, Effect::Reply(reply::HELP)),
+            Command::Quit => (self, Effect::Close(reply::CLOSING)),
+        }
+    }
+
+    /// The client's name for itself, while one is known.
+    pub(super) fn hello_name(&self) -> Option<String> {
+        let hello = match self {
+            Self::Ready(state) => &state.hello,
+            Self::Mail(state) => &state.hello,
+            Self::Recipients(state) => &state.hello,
+            Self::WaitingForQueue(state) => &state.hello,
+            Self::WaitingForStore(state) => &state.hello,
+            Self::Closed | Self::Connected(_) | Self::Receiving(_) | Self::StartingTls => {
+                return None;
+            }
+        };
+        Some(hello.name.as_str().to_owned())
+    }
+
+    /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
+    fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
+        let reply = match kind {
+            HelloKind::Ehlo => ehlo_reply(context),
+            HelloKind::Helo => reply::HELLO.with_text(hello_line(context)),
+        };
+        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(reply))
+    }
+
+    fn start_tls(self, context: &Context) -> (Self, Effect) {
+        match self {
+            Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
+            _ if context.tls.is_some() => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            _ if !offers_start_tls(context) => (self, Effect::Fault(reply::UNRECOGNIZED_COMMAND)),
+            Self::Ready(_) => (Self::StartingTls, Effect::StartTls(reply::START_TLS)),
+            _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+        }
+    }
+
+    fn mail(self, mail: Mail, context: &Context) -> (Self, Effect) {
+        match self {
+            Self::Ready(Ready { hello, .. }) => {
+                let (rules, peer) = (&context.rules, &context.peer);
+                let decision = policy::mail(rules, peer, &mail.sender, mail.declared_size);
+                let state = if decision.reply.is_positive() {
+                    Self::Mail(MailGiven { hello, mail, recipient_refused: false })
+                } else {
+                    Self::Ready(Ready { hello, sender_refused: true })
+                };
+                (state, Effect::Decided(decision))
+            }
+            Self::Mail(_) | Self::Recipients(_) => {
+                (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
+            }
+            _ => (self, Effect::Fault(reply::HELLO_FIRST)),
+        }
+    }
+
+    fn rcpt(self, recipient: ForwardPath, context: &Context) -> (Self, Effect) {
+        let (hello, mail, mut recipients, recipient_refused) = match self {
+            Self::Mail(MailGiven { hello, mail, recipient_refused }) => {
+                (hello, mail, Vec::new(), recipient_refused)
+            }
+            Self::Recipients(Recipients { hello, mail, recipients }) => {
+                (hello, mail, recipients, false)
+            }
+            Self::Ready(ready) => {
+                let effect = ready.without_sender();
+                return (Self::Ready(ready), effect);
+            }
+            _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
+        };
+        // RFC 6531 section 3.4: without SMTPUTF8 at MAIL the message may not need it.
+        let effect = if recipient.is_ascii() || mail.smtputf8 {
+            let (rules, peer) = (&context.rules, &context.peer);
+            Effect::Decided(policy::rcpt(rules, peer, &recipient, recipients.len()))
+        } else {
+            Effect::Fault(reply::NEEDS_SMTPUTF8)
+        };
+        let is_accepted =
+            matches!(&effect, Effect::Decided(decision) if decision.reply.is_positive());
+        if is_accepted {
+            recipients.push(recipient);
+        }
+        let state = if recipients.is_empty() {
+            let recipient_refused = recipient_refused || !is_accepted;
+            Self::Mail(MailGiven { hello, mail, recipient_refused })
+        } else {
+            Self::Recipients(Recipients { hello, mail, recipients })
+        };
+        (state, effect)
+    }
+
+    fn data(self) -> (Self, Effect) {
+        match self {
+            Self::Recipients(Recipients { hello, mail, recipients }) => {
+                let Mail { sender, body, smtputf8, .. } = mail;
+                let envelope = Envelope { sender, recipients, body, smtputf8 };
+                let waiting = WaitingForQueue { hello, smtputf8 };
+                (Self::WaitingForQueue(waiting), Effect::BeginMessage(envelope))
+            }
+            Self::Mail(MailGiven { recipient_refused: true, .. }) => {
+                (self, Effect::Reply(reply::NEED_RECIPIENT))
+            }
+            Self::Mail(_) => (self, Effect::Fault(reply::NEED_RECIPIENT)),
+            Self::Ready(ready) => {
+                let effect = ready.without_sender();
+                (Self::Ready(ready), effect)
+            }
+            _ => (self, Effect::Fault(reply::HELLO_FIRST)),
+        }
+    }
+
+    fn reset(self) -> Self {
+        match self {
+            Self::Mail(MailGiven { hello, .. })
+            | Self::Ready(Ready { hello, .. })
+            | Self::Recipients(Recipients { hello, .. }) => Self::Ready(Ready::new(hello)),
+            _ => self,
+        }
+    }
+}
+
+impl Ready {
+    fn new(hello: Hello) -> Self {
+        Self { hello, sender_refused: false }
+    }
+
+    /// RCPT or DATA without MAIL.
+    fn without_sender(&self) -> Effect {
+        match self.sender_refused {
+            true => Effect::Reply(reply::NEED_MAIL),
+            false => Effect::Fault(reply::NEED_MAIL),
+        }
+    }
+}
+
+impl WaitingForQueue {
+    /// The queue has begun the message.
+    pub(super) fn begun(self, context: &Context, begun: MessageBegun) -> Reception {
+        Reception::new(context, self.hello, self.smtputf8, begun)
+    }
+
+    /// The queue has refused the message.
+    pub(super) fn end(self) -> State {
+        State::Ready(Ready::new(self.hello))
+    }
+}
+
+impl WaitingForStore {
+    /// The message has its reply.
+    pub(super) fn end(self) -> State {
+        State::Ready(Ready::new(self.hello))
+    }
+}
+
+fn hello_line(context: &Context) -> String {
+    format!("{} Hello [{}]", context.peer.connector.fqdn, context.remote.to_canonical())
+}
+
+/// RFC 5321 section 4.1.1.1: a keyword to a line, after the greeting.
+fn ehlo_reply(context: &Context) -> Reply {
+    let peer = &context.peer;
+    let mut text = hello_line(context);
+    // RFC 1870 section 4: without a number there is no fixed maximum to tell.
+    if peer.permissions.contains(Permission::BypassMessageSizeLimit) {
+        text.push_str("\nSIZE");
+    } else {
+        text.push_str(&format!("\nSIZE {}", peer.connector.limits.max_message_size));
+    }
+    text.push_str("\nPIPELINING\nENHANCEDSTATUSCODES");
+    if offers_start_tls(context) {
+        text.push_str("\nSTARTTLS");
+    }
+    text.push_str("\n8BITMIME\nSMTPUTF8");
+    reply::HELLO.with_text(text)
+}
+
+fn offers_start_tls(context: &Context) -> bool {
+    context.peer.connector.auth_mechanism.tls
+        && context.rules.tls_available
+        && context.tls.is_none()
+}

@@ -1,0 +1,125 @@
+//! What a session came to, for the one line that the log has of it.
+
+use std::fmt::{self, Display};
+
+use crate::limits::LOGGED_VERDICTS;
+use crate::policy::{Because, Decision};
+use crate::queue::QueueId;
+use crate::smtp::reply::Reply;
+use crate::smtp::tls::TlsInfo;
+
+/// What a session came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The client's last name for itself.
+    pub hello: Option<String>,
+    /// The encryption, once it has begun.
+    pub tls: Option<TlsInfo>,
+    /// Messages that got a 250.
+    pub messages_accepted: u32,
+    /// Messages that were refused at the end of data, by us or by storage.
+    pub messages_refused: u32,
+    /// Errors that count against `max_protocol_errors`.
+    pub protocol_errors: u32,
+    /// The names of the first accepted messages, [`LOGGED_VERDICTS`] at most.
+    pub queue_ids: Vec<QueueId>,
+    /// The first refusals, [`LOGGED_VERDICTS`] at most.
+    pub verdicts: Vec<Verdict>,
+    /// Refusals, protocol errors included.
+    pub refusals: u32,
+    /// How it ended; `None` while it lasts.
+    pub ending: Option<Ending>,
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The verb, `CONNECT`, or `.` for the end of data.
+    pub command: &'static str,
+    /// What the client was told and why.
+    pub decision: Decision,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// `connection_timeout`.
+    ConnectionTimeout,
+    /// The client went without QUIT.
+    Disconnected,
+    /// A header section over `max_header_size`.
+    HeaderTooLarge,
+    /// `connection_inactivity_timeout`.
+    InactivityTimeout,
+    /// Something came in plain text between STARTTLS and the handshake.
+    PlaintextAfterStartTls,
+    /// The queue did not answer in time.
+    QueueTimeout,
+    /// QUIT.
+    Quit,
+    /// The greeting was a refusal.
+    Refused,
+    /// The daemon is stopping.
+    ShutDown,
+    /// More errors than `max_protocol_errors`.
+    TooManyErrors,
+}
+
+impl Summary {
+    pub(super) fn accept(&mut self, id: QueueId) {
+        self.messages_accepted += 1;
+        if self.queue_ids.len() < LOGGED_VERDICTS {
+            self.queue_ids.push(id);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, command: &'static str, decision: Decision) {
+        self.refusals += 1;
+        if self.verdicts.len() < LOGGED_VERDICTS {
+            self.verdicts.push(Verdict { command, decision });
+        }
+    }
+
+    pub(super) fn refuse_message(&mut self, decision: Decision) {
+        self.messages_refused += 1;
+        self.refuse(".", decision);
+    }
+
+    pub(super) fn fault(&mut self, command: &'static str, reply: &Reply, found: &dyn Display) {
+        self.protocol_errors += 1;
+        let because = vec![Because { rule: "protocol", found: found.to_string() }];
+        self.refuse(command, Decision { reply: reply.clone(), because });
+    }
+}
+
+/// As in `RCPT 550 5.7.54 (ms-Exch-SMTP-Accept-Any-Recipient: not granted to anonymous)`.
+impl Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reply { code, enhanced, .. } = &self.decision.reply;
+        write!(f, "{} {code}", self.command)?;
+        if let Some(enhanced) = enhanced {
+            write!(f, " {enhanced}")?;
+        }
+        if let Some(Because { rule, found }) = self.decision.because.last() {
+            write!(f, " ({rule}: {})", found.escape_debug())?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectionTimeout => "connection timeout",
+            Self::Disconnected => "disconnected",
+            Self::HeaderTooLarge => "header too large",
+            Self::InactivityTimeout => "inactivity timeout",
+            Self::PlaintextAfterStartTls => "plain text after STARTTLS",
+            Self::QueueTimeout => "queue timeout",
+            Self::Quit => "QUIT",
+            Self::Refused => "refused",
+            Self::ShutDown => "shut down",
+            Self::TooManyErrors => "too many errors",
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! Plays a dialogue against a session, with a queue in memory and a clock of its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use relay::config::Config;
+use relay::connector::ConnectorIds;
+use relay::limits::INPUT_OCTETS;
+use relay::policy::{Peer, Rules};
+use relay::queue::{Envelope, QueueId, StoreError};
+use relay::smtp::session::{Action, MessageBegun, Session};
+use relay::smtp::tls::TlsInfo;
+
+use crate::script::{CLOSED, Event, Profile, QueueBehaviour, Settings, Turn};
+
+/// How the client's octets are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    Lines,
+    Octets,
+    OneWrite,
+}
+
+pub struct Player {
+    session: Session,
+    now: Instant,
+    sent: Vec<u8>,
+    awaits_handshake: bool,
+    closed: bool,
+    queue: Queue,
+}
+
+/// A queue in memory.
+struct Queue {
+    behaviour: QueueBehaviour,
+    begun: u64,
+    open: Option<(Envelope, Vec<u8>)>,
+    kept: Vec<(Envelope, Vec<u8>)>,
+}
+
+impl Player {
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let text = configuration(settings);
+        let config =
+            Config::parse(&text, "relay.toml").map_err(|refusals| format!("{refusals}\n{text}"))?;
+        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
+            .map_err(|error| error.to_string())?;
+        let (_, connector) = rules.connectors().next().ok_or("no connector")?;
+        let peer = Peer::new(Arc::clone(connector));
+        let now = Instant::now();
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let session = Session::new(now, Arc::clone(&rules), peer, local, local);
+        let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
+        let (awaits_handshake, closed) = (false, false);
+        Ok(Self { session, now, sent: Vec::new(), awaits_handshake, closed, queue })
+    }
+
+    /// What the server said in one turn.
+    pub fn play(&mut self, turn: &Turn, pace: Pace) -> Result<Vec<String>, String> {
+        let was_closed = self.closed;
+        if let Some(event) = turn.event {
+            self.event(event)?;
+        }
+        self.perform();
+        let client = turn.client.concat();
+        let pieces: Vec<&[u8]> = match pace {
+            Pace::Lines => turn.client.iter().map(Vec::as_slice).collect(),
+            Pace::Octets => client.chunks(1).collect(),
+            Pace::OneWrite => vec![&client],
+        };
+        for piece in pieces {
+            // More than a session takes at a time comes from no driver.
+            for piece in piece.chunks(INPUT_OCTETS) {
+                assert!(self.session.wants_bytes() || self.closed);
+                self.session.handle_bytes(self.now, piece);
+                self.perform();
+            }
+        }
+        let sent =
+            String::from_utf8(std::mem::take(&mut self.sent)).map_err(|error| error.to_string())?;
+        let mut said: Vec<_> = sent.split_terminator("\r\n").map(str::to_owned).collect();
+        if self.closed && !was_closed {
+            said.push(CLOSED.to_owned());
+        }
+        Ok(said)
+    }
+
+    /// What the queue kept, as `Q:` lines.
+    pub fn queued_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (envelope, message) in &self.queue.kept {
+            let recipients: Vec<_> =
+                envelope.recipients.iter().map(|recipient| format!("<{recipient}>")).collect();
+            lines.push(format!("from <{}> to {}", envelope.sender, recipients.join(", ")));
+            let message = String::from_utf8_lossy(message);
+            lines.extend(message.split_terminator("\r\n").map(|line| format!("| {line}")));
+        }
+        lines
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::ClientDisconnects => self.session.handle_disconnect(),
+            Event::DaemonStops => self.session.handle_shutdown(),
+            Event::Pass(time) => self.pass(time),
+            Event::TlsHandshake => {
+                if !std::mem::take(&mut self.awaits_handshake) {
+                    return Err("the server is not ready for a handshake".to_owned());
+                }
+                let version = "TLS1.3".to_owned();
+                let cipher = "TLS_AES_256_GCM_SHA384".to_owned();
+                self.session.handle_tls(self.now, TlsInfo { version, cipher });
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.session.deadline() <= end && !self.closed {
+            self.now = self.session.deadline();
+            self.session.handle_timeout(self.now);
+            self.perform();
+        }
+        self.now = end;
+    }
+
+    fn perform(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            assert!(!self.closed, "{action:?} after Close");
+            match action {
+                Action::AbandonMessage => self.queue.open = None,
+                Action::BeginMessage(envelope) => self.begin(envelope),
+                Action::Close => self.closed = true,
+                Action::CommitMessage => self.commit(),
+                Action::Send(octets) => self.sent.extend_from_slice(&octets),
+                Action::StartTls => self.awaits_handshake = true,
+                Action::Write(octets) => {
+                    let (_, message) = self.queue.open.as_mut().expect("a message is open");
+                    message.extend_from_slice(&octets);
+                    if self.queue.behaviour == QueueBehaviour::Breaking {
+                        self.session.handle_write_failed(&full());
+                    }
+                }
+            }
+        }
+        assert!(!self.closed || self.queue.open.is_none(), "a message is left open");
+    }
+
+    fn begin(&mut self, envelope: Envelope) {
+        assert!(self.queue.open.is_none(), "a message is open already");
+        let begun = match self.queue.behaviour {
+            QueueBehaviour::Silent => return,
+            QueueBehaviour::Full => Err(full().into()),
+            _ => {
+                self.queue.begun += 1;
+                self.queue.open = Some((envelope, Vec::new()));
+                let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+                Ok(MessageBegun { id: QueueId::from_u64(self.queue.begun), at })
+            }
+        };
+        self.session.handle_message_begun(self.now, begun);
+    }
+
+    fn commit(&mut self) {
+        let message = self.queue.open.take().expect("a message is open");
+        let stored = match self.queue.behaviour {
+            QueueBehaviour::Failing => Err(full()),
+            _ => {
+                self.queue.kept.push(message);
+                Ok(())
+            }
+        };
+        self.session.handle_stored(self.now, stored);
+    }
+}
+
+fn configuration(settings: &Settings) -> String {
+    let rights = match settings.profile {
+        Profile::Frontend => "permission_groups = [\"AnonymousUsers\"]",
+        Profile::Relay => {
+            "permission_groups = [\"AnonymousUsers\"]\n\
+             grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }"
+        }
+        Profile::Trusted => "permission_groups = [\"ExchangeServers\"]",
+    };
+    let auth_mechanism = match (settings.profile, settings.tls_available) {
+        (Profile::Trusted, false) => "[\"ExternalAuthoritative\"]",
+        (Profile::Trusted, true) => "[\"ExternalAuthoritative\", \"Tls\"]",
+        (_, false) => "[]",
+        (_, true) => "[\"Tls\"]",
+    };
+    let tls = if settings.tls_available {
+        "[tls]\ncertificate = \"/relay.pem\"\nkey = \"/relay.key\"\n"
+    } else {
+        ""
+    };
+    // A dialogue that is about the tarpit sets one; the others need not wait.
+    let tarpit = if settings.connector.contains("tarpit_interval") {
+        ""
+    } else {
+        "tarpit_interval = \"0s\""
+    };
+    format!(
+        "hostname = \"relay.example\"\n\
+         [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
+         {tls}\
+         [[accepted_domain]]\nname = \"accepted.example\"\n\
+         [[connector]]\nname = \"Dialogue\"\n\
+         bindings = [\"127.0.0.1:25\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
+         auth_mechanism = {auth_mechanism}\n{rights}\n{tarpit}\n{}",
+        settings.connector
+    )
+}
+
+fn full() -> StoreError {
+    StoreError::Full("the dialogue says so".to_owned())
+}

@@ -1,0 +1,278 @@
+//! The dialogue files.
+//!
+//! ```text
+//! # RCPT before MAIL is refused.                 the behaviour
+//! profile: relay                                 frontend, relay, or trusted; frontend if absent
+//! connector: max_hop_count = 2                   a line of the connector's configuration
+//! tls: available                                 a certificate is configured
+//! queue: full                                    how the queue behaves: full, failing,
+//!                                                breaking (in the middle of a message), silent
+//!
+//! S: 220 *                                       the server says; `*` is any text
+//! C: EHLO client.example                         the client says, with CRLF
+//! C- QUIT                                        the same without CRLF
+//! C: {0123456789\r\n*100}                        one hundred times; \r \n \0 \\ \xFF are octets
+//! S: <closed>                                    the server closes the connection
+//! E: TLS handshake                               what happens besides:
+//! E: 5m pass                                     ms, s or m
+//! E: client disconnects
+//! E: daemon stops
+//! Q: from <a@b.example> to <c@d.example>         what reached the queue in the end; nothing,
+//! Q: | Subject: x                                if no such line is there
+//! Q: ...                                         any number of lines, of the server as well
+//! ```
+
+use std::time::Duration;
+
+/// A dialogue file.
+#[derive(Debug, Default)]
+pub struct Script {
+    pub settings: Settings,
+    pub turns: Vec<Turn>,
+    /// The `Q:` lines.
+    pub queued: Vec<String>,
+}
+
+/// What is different from the ordinary.
+#[derive(Debug, Default)]
+pub struct Settings {
+    pub profile: Profile,
+    /// Lines of the connector's configuration.
+    pub connector: String,
+    pub tls_available: bool,
+    pub queue: QueueBehaviour,
+}
+
+/// What the connector is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Profile {
+    #[default]
+    Frontend,
+    Relay,
+    Trusted,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueBehaviour {
+    /// Begins every message and refuses its octets.
+    Breaking,
+    /// Stores nothing.
+    Failing,
+    /// Begins no message.
+    Full,
+    /// Never answers.
+    Silent,
+    #[default]
+    Working,
+}
+
+/// One side's words and what the server answers.
+#[derive(Clone, Debug, Default)]
+pub struct Turn {
+    /// Where it stands in the file.
+    pub line: usize,
+    pub event: Option<Event>,
+    pub client: Vec<Vec<u8>>,
+    pub expected: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    ClientDisconnects,
+    DaemonStops,
+    Pass(Duration),
+    TlsHandshake,
+}
+
+/// How the server's end of the connection is written.
+pub const CLOSED: &str = "<closed>";
+
+/// What the reply that carries a queue id begins with.
+const QUEUED: &str = "250 2.6.0 ";
+
+/// What our Received field begins with in a `Q:` line.
+const TRACE: &str = "| Received: from client.example ([127.0.0.1])";
+
+impl Script {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with("# ") {
+            return Err("the first line says the behaviour, as a comment".to_owned());
+        }
+        let mut script = Self::default();
+        let mut turn = Turn { line: 1, ..Turn::default() };
+        for (index, line) in text.lines().enumerate() {
+            let number = index + 1;
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = || format!("line {number}: `{line}` is not understood");
+            let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+            if matches!(key, "C:" | "C-" | "E:") && (key == "E:" || !turn.expected.is_empty()) {
+                let next = Turn { line: number, ..Turn::default() };
+                script.turns.push(std::mem::replace(&mut turn, next));
+            }
+            match key {
+                "C:" => turn.client.push([unescape(value)?, b"\r\n".to_vec()].concat()),
+                "C-" => turn.client.push(unescape(value)?),
+                "S:" => turn.expected.push(value.to_owned()),
+                "E:" => turn.event = Some(event(value).ok_or_else(wrong)?),
+                "Q:" => script.queued.push(value.to_owned()),
+                "connector:" => {
+                    script.settings.connector.push_str(value);
+                    script.settings.connector.push('\n');
+                }
+                "tls:" if value == "available" => script.settings.tls_available = true,
+                "profile:" => {
+                    script.settings.profile = match value {
+                        "frontend" => Profile::Frontend,
+                        "relay" => Profile::Relay,
+                        "trusted" => Profile::Trusted,
+                        _ => return Err(wrong()),
+                    }
+                }
+                "queue:" => {
+                    script.settings.queue = match value {
+                        "breaking" => QueueBehaviour::Breaking,
+                        "failing" => QueueBehaviour::Failing,
+                        "full" => QueueBehaviour::Full,
+                        "silent" => QueueBehaviour::Silent,
+                        _ => return Err(wrong()),
+                    }
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        script.turns.push(turn);
+        Ok(script)
+    }
+
+    /// The turns with nothing between them but the server's words made one: the client does not
+    /// wait for any answer.
+    pub fn merged_turns(&self) -> Vec<Turn> {
+        let mut merged: Vec<Turn> = Vec::new();
+        for turn in &self.turns {
+            match merged.last_mut() {
+                Some(last) if turn.event.is_none() => {
+                    last.client.extend_from_slice(&turn.client);
+                    last.expected.extend_from_slice(&turn.expected);
+                }
+                _ => merged.push(turn.clone()),
+            }
+        }
+        merged
+    }
+}
+
+/// The file with other server and queue lines. A line with a wildcard stays where it matches.
+pub fn update(text: &str, turns: &[Vec<String>], queued: &[String]) -> String {
+    let script = Script::parse(text).unwrap_or_default();
+    let mut starts = script.turns.iter().map(|turn| turn.line).skip(1).peekable();
+    let mut out = String::new();
+    let mut turn = 0;
+    let flush = |out: &mut String, turn: usize| {
+        let expected = script.turns.get(turn).map(|turn| &turn.expected[..]).unwrap_or_default();
+        let said = turns.get(turn).map(Vec::as_slice).unwrap_or_default();
+        if crate::matching::lines(expected, said).is_ok() {
+            expected.iter().for_each(|line| out.push_str(&format!("S: {line}\n")));
+            return;
+        }
+        for (index, said) in said.iter().enumerate() {
+            let kept = expected.get(index).filter(|kept| crate::matching::line(kept, said));
+            match (kept, said.strip_prefix(QUEUED)) {
+                (Some(kept), _) => out.push_str(&format!("S: {kept}\n")),
+                (None, Some(_)) => out.push_str(&format!("S: {QUEUED}*\n")),
+                (None, None) => out.push_str(&format!("S: {said}\n")),
+            }
+        }
+    };
+    for (index, line) in text.lines().enumerate() {
+        if starts.next_if_eq(&(index + 1)).is_some() {
+            flush(&mut out, turn);
+            turn += 1;
+        }
+        if !line.starts_with("S: ") && !line.starts_with("Q: ") {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    flush(&mut out, turn);
+    if crate::matching::lines(&script.queued, queued).is_ok() {
+        for line in &script.queued {
+            out.push_str(&format!("Q: {line}\n"));
+        }
+        return out;
+    }
+    // Our trace field differs from run to run and has its own dialogue.
+    let mut in_trace = false;
+    for line in queued {
+        let begins = line.starts_with(TRACE);
+        in_trace = begins || in_trace && line.starts_with("| \t");
+        match in_trace {
+            true if begins => out.push_str("Q: ...\n"),
+            true => {}
+            false => out.push_str(&format!("Q: {line}\n")),
+        }
+    }
+    out
+}
+
+fn event(text: &str) -> Option<Event> {
+    match text {
+        "TLS handshake" => Some(Event::TlsHandshake),
+        "client disconnects" => Some(Event::ClientDisconnects),
+        "daemon stops" => Some(Event::DaemonStops),
+        _ => {
+            let time = text.strip_suffix(" pass")?;
+            let (number, unit) = time.split_at(time.find(|c: char| !c.is_ascii_digit())?);
+            let number: u64 = number.parse().ok()?;
+            Some(Event::Pass(match unit {
+                "ms" => Duration::from_millis(number),
+                "s" => Duration::from_secs(number),
+                "m" => Duration::from_mins(number),
+                _ => return None,
+            }))
+        }
+    }
+}
+
+/// Repetitions first, then octets.
+fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (inner, after) = after.split_once('}').ok_or("a { without }")?;
+        let (unit, times) = inner.rsplit_once('*').ok_or("{ } without *")?;
+        let times = times.parse().map_err(|_| format!("`{times}` is no number"))?;
+        expanded.push_str(before);
+        expanded.push_str(&unit.repeat(times));
+        rest = after;
+    }
+    expanded.push_str(rest);
+
+    let mut octets = Vec::new();
+    let mut rest = expanded.as_bytes();
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = after;
+        if octet != b'\\' {
+            octets.push(octet);
+            continue;
+        }
+        let (&escape, after) = rest.split_first().ok_or("a \\ at the end")?;
+        rest = after;
+        octets.push(match escape {
+            b'r' => b'\r',
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'0' => 0,
+            b'\\' => b'\\',
+            b'x' => {
+                let (digits, after) = rest.split_at_checked(2).ok_or("\\x needs two digits")?;
+                rest = after;
+                let digits = String::from_utf8_lossy(digits).into_owned();
+                u8::from_str_radix(&digits, 16).map_err(|_| "\\x needs hexadecimal digits")?
+            }
+            other => return Err(format!("\\{} is not known", char::from(other))),
+        });
+    }
+    Ok(octets)
+}
