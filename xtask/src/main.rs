@@ -8,6 +8,8 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -35,10 +37,20 @@ enum Verb {
     Tidy,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    // Not returned from main: a backtrace of ours says nothing about a test that fails.
+    match dispatch(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> Result<()> {
     let workspace = Workspace::find()?;
-    match arguments.verb {
+    match verb {
         Verb::Setup => setup::run(&workspace),
         Verb::Ebpf => ebpf::run(&workspace),
         Verb::Build => build_daemon::run(&workspace),

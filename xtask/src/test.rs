@@ -44,7 +44,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let obstacles = kernel_obstacles(&machine, object.as_deref());
     steps.print();
     for obstacle in &obstacles {
-        println!("test: KERNEL TESTS ARE SKIPPED: {obstacle}");
+        println!("test: NOT ALL KERNEL TESTS CAN RUN: {obstacle}");
     }
     let mut tests = tests(workspace, &machine, object, obstacles.is_empty());
     steps.run("tests", || process::run(&mut tests));
@@ -131,7 +131,7 @@ fn kernel_obstacles(machine: &Machine, object: Option<&Path>) -> Vec<String> {
 
 fn may_load_programs() -> Result<()> {
     let bpftool = process::find_program("bpftool").context("bpftool is not here")?;
-    process::output(Command::new(bpftool).args(["program", "show"])).map(drop)
+    process::output(Command::new(bpftool).args(["prog", "show"])).map(drop)
 }
 
 fn may_make_namespaces() -> Result<()> {
@@ -179,7 +179,7 @@ impl Steps {
         let kernel = if obstacles.is_empty() {
             "kernel tests ran".to_owned()
         } else {
-            format!("KERNEL TESTS WERE SKIPPED: {}", obstacles.join("; "))
+            format!("KERNEL TESTS WERE SKIPPED, see SKIPPED above: {}", obstacles.join("; "))
         };
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
