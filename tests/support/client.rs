@@ -27,6 +27,13 @@ impl Transcript {
         self.text.lines().filter_map(|line| MARKS.iter().find_map(|mark| line.strip_prefix(mark)))
     }
 
+    /// What became of the message: the refusal, or the reply to the content. `None` if there was
+    /// no dialogue at all.
+    pub fn verdict(&self) -> Option<&str> {
+        let last = || self.replies().filter(|reply| !reply.starts_with("221")).last();
+        self.refusal().or_else(last)
+    }
+
     /// The reply that swaks took for a refusal, if there was one.
     pub fn refusal(&self) -> Option<&str> {
         self.text
@@ -75,6 +82,7 @@ mod tests {
         assert!(transcript.status.success(), "{}", transcript.text);
         assert!(transcript.replies().any(|reply| reply.starts_with("354")));
         assert_eq!(transcript.refusal(), None);
+        assert_eq!(transcript.verdict(), Some("250 2.0.0 Taken"));
         assert_eq!(sink.messages()[0].recipients[0].address, "b@fabrikam.example");
     }
 
@@ -90,6 +98,7 @@ mod tests {
         let transcript = swaks(None, &arguments(&server, "b@fabrikam.example")).unwrap();
         assert!(!transcript.status.success());
         assert_eq!(transcript.refusal(), Some("550 5.1.1 No such user"));
+        assert_eq!(transcript.verdict(), transcript.refusal());
         assert!(sink.messages().is_empty());
     }
 

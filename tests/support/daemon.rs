@@ -94,22 +94,35 @@ impl Daemon {
         self.output.lock().join("\n")
     }
 
+    /// How many lines it printed so far: where [`Self::wait_for`] may begin.
+    pub fn line_count(&self) -> usize {
+        self.output.lock().len()
+    }
+
     /// Waits until it prints a line that contains `needle`, and returns the first such line.
     pub fn wait_for_line(&self, needle: &str, patience: Duration) -> Result<String> {
+        self.wait_for(0, patience, |line| line.contains(needle).then(|| line.to_owned()))
+            .with_context(|| format!("waited for `{needle}`"))
+    }
+
+    /// Waits until `wanted` makes something of a line, the first `after` lines left out.
+    pub fn wait_for<T>(
+        &self,
+        after: usize,
+        patience: Duration,
+        wanted: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
         let deadline = Instant::now() + patience;
         let mut lines = self.output.lock();
         loop {
-            if let Some(line) = lines.iter().find(|line| line.contains(needle)) {
-                return Ok(line.clone());
+            if let Some(found) = lines.iter().skip(after).find_map(|line| wanted(line)) {
+                return Ok(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // Both outputs closed: it has ended, and nothing more will come.
             if left.is_zero() || Arc::strong_count(&self.output) == 1 {
                 let why = if left.is_zero() { "in time" } else { "before it ended" };
-                bail!(
-                    "the daemon did not print `{needle}` {why}; it printed:\n{}",
-                    lines.join("\n")
-                );
+                bail!("the daemon did not print it {why}; it printed:\n{}", lines.join("\n"));
             }
             let slice = left.min(Duration::from_millis(50));
             let waited = self.output.changed.wait_timeout(lines, slice);
@@ -230,7 +243,7 @@ mod tests {
     fn a_daemon_that_ends_early_is_an_error_with_its_words() {
         let start = Instant::now();
         let error = shell("echo no such interface; exit 2").wait_for_line("ready", PATIENCE);
-        let error = error.expect_err("it never was ready").to_string();
+        let error = format!("{:#}", error.expect_err("it never was ready"));
         assert!(error.contains("before it ended"), "{error}");
         assert!(error.contains("no such interface"), "{error}");
         assert!(start.elapsed() < PATIENCE);
@@ -240,7 +253,7 @@ mod tests {
     fn a_silent_daemon_is_an_error_in_time() {
         let daemon = shell("exec sleep 60");
         let error = daemon.wait_for_line("ready", Duration::from_millis(20)).expect_err("silent");
-        assert!(error.to_string().contains("in time"), "{error}");
+        assert!(format!("{error:#}").contains("in time"), "{error:#}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `cargo xtask`: the project's tools. One file per verb; this one only dispatches.
 
 mod build_daemon;
+mod demo;
 mod ebpf;
 mod process;
+mod run;
 mod setup;
 mod test;
 mod tidy;
@@ -31,6 +33,10 @@ enum Verb {
     Ebpf,
     /// Build target/release/relay with the kernel half embedded.
     Build,
+    /// Run the daemon in the foreground, with a sink as its next hop.
+    Run,
+    /// Play the article's scenario in network namespaces and judge it; needs root.
+    Demo,
     /// Run everything: formatting, lints, tidiness, and every test.
     Test,
     /// Check the rules that the compiler does not.
@@ -54,6 +60,8 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Setup => setup::run(&workspace),
         Verb::Ebpf => ebpf::run(&workspace),
         Verb::Build => build_daemon::run(&workspace),
+        Verb::Run => run::run(&workspace),
+        Verb::Demo => demo::run(&workspace),
         Verb::Test => test::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),
     }
