@@ -110,6 +110,41 @@ pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
+/// Messages in the queue; the index takes about 200 octets of memory for each. More: `452 4.3.1`.
+pub const QUEUED_MESSAGES: u64 = 5_000_000;
+/// Octets that the queue's file system must have free for a message to begin. Less: `452 4.3.1`.
+pub const QUEUE_MIN_FREE_OCTETS: u64 = 128 * 1024 * 1024;
+/// Octets of one segment of the queue's log. Read whole at start-up.
+pub const LOG_SEGMENT_OCTETS: u64 = 64 * 1024 * 1024;
+/// Segments' worth of log that may be waste before the oldest segment is cleaned.
+pub const LOG_SLACK_SEGMENTS: u64 = 4;
+/// Segments before the oldest is cleaned, however small they are: each is an open file.
+pub const LOG_SEGMENTS: u64 = 100;
+/// Octets that are moved out of the oldest segment in one step, between two commits.
+pub const LOG_CLEANING_OCTETS: usize = 1024 * 1024;
+/// How long the committer waits for commits between two steps of cleaning.
+pub const LOG_CLEANING_PAUSE: Duration = Duration::from_millis(1);
+/// After a failed write or sync: how often a new segment is tried.
+pub const LOG_RETRY: Duration = Duration::from_secs(1);
+/// Octets after which no more commits join a batch.
+pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
+/// Commits that wait for the committer; more wait before it.
+pub const COMMITS_WAITING: usize = 4096;
+/// How long a message waits after its first attempt. RFC 5321 section 4.5.4.1 asks for 30 minutes
+/// in general and allows more at first; Exchange begins with one.
+pub const RETRY_FIRST: Duration = Duration::from_secs(60);
+/// The longest wait between two attempts.
+pub const RETRY_LONGEST: Duration = Duration::from_secs(30 * 60);
+/// `MessageExpirationTimeout`: how long after its arrival a message is given up and reported.
+/// RFC 5321 section 4.5.4.1 speaks of four to five days; Exchange's default is two.
+pub const MESSAGE_LIFETIME: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+/// Octets of a message that a report returns whole; of a larger one it returns the headers.
+pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
+/// Octets that a report quotes of a next hop's reply; with the field's name it stays below the
+/// 998 of RFC 5322 section 2.1.1.
+pub const REPORT_LINE_OCTETS: usize = 900;
+/// Damaged records that are reported and set aside at start-up.
+pub const DAMAGES_REPORTED: usize = 1000;
 
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{BodyType, Envelope, QueueId};
-use crate::smtp::path::{ForwardPath, Host, ReversePath};
+use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::{Enhanced, Reply};
 
 /// One accepted message: its envelope and how far its delivery has come.
@@ -123,20 +123,8 @@ impl Entry {
     /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6): it was
     /// declared so, and an address or the content really needs it.
     pub fn needs_smtputf8(&self) -> bool {
-        let sender_is_ascii = match &self.sender {
-            ReversePath::Mailbox(mailbox) => {
-                mailbox.local_part().is_ascii() && host_is_ascii(mailbox.host())
-            }
-            ReversePath::Null => true,
-        };
-        let recipient_is_ascii = |(_, path): (usize, &ForwardPath)| match path {
-            ForwardPath::Mailbox(mailbox) => {
-                mailbox.local_part().is_ascii() && host_is_ascii(mailbox.host())
-            }
-            ForwardPath::Postmaster => true,
-        };
-        self.smtputf8
-            && (self.eight_bit || !sender_is_ascii || !self.pending().all(recipient_is_ascii))
+        let recipients_are_ascii = || self.pending().all(|(_, path)| path.is_ascii());
+        self.smtputf8 && (self.eight_bit || !self.sender.is_ascii() || !recipients_are_ascii())
     }
 
     /// Enters one outcome. Recipients that are settled already stay as they are.
@@ -150,12 +138,24 @@ impl Entry {
             };
         }
     }
-}
 
-fn host_is_ascii(host: &Host) -> bool {
-    match host {
-        Host::Address(_) => true,
-        Host::Domain(domain) => domain.as_str().is_ascii(),
+    /// Gives up every recipient that still waits, for want of time.
+    pub(super) fn expire(&mut self) {
+        for recipient in &mut self.recipients {
+            if let RecipientState::Pending(last) = &recipient.state {
+                let last = last.as_ref().map_or_else(String::new, |last| format!(": {last}"));
+                let text = format!("delivery time expired{last}");
+                // X.4.7 of RFC 3463; a failure is reported with class 5.
+                let answer = Answer::local(None, Enhanced(5, 4, 7), text);
+                recipient.state = RecipientState::Failed(answer);
+            }
+        }
+    }
+
+    /// Was the recipient at this place given up?
+    pub(super) fn has_failed(&self, place: usize) -> bool {
+        let recipient = self.recipients.get(place);
+        recipient.is_some_and(|recipient| matches!(recipient.state, RecipientState::Failed(_)))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,10 +27,9 @@ pub struct MessageFile {
 }
 
 impl MessageFile {
-    /// Makes the file for `id` in `directory`.
-    pub(super) fn create(directory: &Path, id: QueueId) -> Result<Self, StoreError> {
-        let path = directory.join(id.to_string());
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+    /// Makes the file.
+    pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StoreError::io("create", &path, error))?;
         let checksum = crc32fast::Hasher::new();
         Ok(Self { path, file: Arc::new(file), size: 0, checksum, kept: false })

@@ -8,21 +8,34 @@
 mod entry;
 mod id;
 mod incoming;
+pub mod log;
 mod message_file;
+mod record;
+mod report;
+pub mod schedule;
 pub mod store;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use tracing::warn;
 
 pub use self::entry::{Answer, Cause, Entry, Outcome, Recipient, RecipientState};
 pub use self::id::{InvalidQueueId, QueueId};
 pub use self::incoming::Incoming;
+pub use self::log::{Damage, LogSettings, OpenError, Recovery};
 pub use self::message_file::{MessageFile, MessageReader};
 pub use self::store::StoreError;
 
 use self::id::QueueIds;
-use self::store::Store;
-use crate::smtp::path::{ForwardPath, ReversePath};
+use self::log::Log;
+use self::report::{Original, Report};
+use self::schedule::{Next, Schedule};
+use self::store::{Lengths, Settlement, Store};
+use crate::limits;
+use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// How a message body is written on the wire (RFC 6152).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -47,11 +60,46 @@ pub struct Envelope {
     pub smtputf8: bool,
 }
 
+/// What a queue needs to know besides its engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name that reports come from.
+    pub hostname: Domain,
+    /// When messages are tried again and given up.
+    pub schedule: Schedule,
+}
+
 /// The queue, as the server and the delivery see it. Clones are the same queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
     store: Arc<dyn Store>,
-    ids: Arc<QueueIds>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ids: QueueIds,
+    settings: Settings,
+    delivered: AtomicU64,
+    deferred: AtomicU64,
+    failed: AtomicU64,
+    reports: AtomicU64,
+}
+
+/// What the queue has done since the daemon began. Recipients are counted, not messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Recipients that a next hop took.
+    pub delivered: u64,
+    /// Attempts that left a recipient for later.
+    pub deferred: u64,
+    /// Recipients that were given up.
+    pub failed: u64,
+    /// Reports that were sent to senders.
+    pub reports: u64,
+    /// What is in the queue now.
+    #[serde(flatten)]
+    pub lengths: Lengths,
 }
 
 /// Why a message could not be begun.
@@ -66,10 +114,26 @@ pub enum BeginError {
 }
 
 impl Queue {
+    /// Opens the queue of a single host: the log in `log.directory`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
+    pub fn open(log: &LogSettings, settings: Settings) -> Result<(Self, Recovery), OpenError> {
+        let (log, recovery) = Log::open(log)?;
+        Ok((Self::with_store(Arc::new(log), settings), recovery))
+    }
+
     /// A queue upon any engine.
-    pub fn with_store(store: Arc<dyn Store>) -> Self {
-        let ids = Arc::new(QueueIds::above(store.highest_id()));
-        Self { store, ids }
+    pub fn with_store(store: Arc<dyn Store>, settings: Settings) -> Self {
+        let shared = Shared {
+            ids: QueueIds::above(store.highest_id()),
+            settings,
+            delivered: AtomicU64::new(0),
+            deferred: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            reports: AtomicU64::new(0),
+        };
+        Self { store, shared: Arc::new(shared) }
     }
 
     /// Begins a message. Nothing is kept before [`Incoming::commit`].
@@ -81,7 +145,110 @@ impl Queue {
             return Err(BeginError::NoRecipient);
         }
         self.store.accepts()?;
-        let id = self.ids.next(SystemTime::now());
+        let id = self.shared.ids.next(SystemTime::now());
         Ok(Incoming::new(Arc::clone(&self.store), id, envelope))
+    }
+
+    /// The engine: claims, reads, lists and changes entries.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// What the queue has done and holds.
+    pub fn counters(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            delivered: read(&self.shared.delivered),
+            deferred: read(&self.shared.deferred),
+            failed: read(&self.shared.failed),
+            reports: read(&self.shared.reports),
+            lengths: self.store.lengths(),
+        }
+    }
+
+    /// Records what an attempt at a claimed entry came to, one outcome for each recipient that
+    /// was tried, and what follows from it: the next time, or the end, and a report to the
+    /// sender when recipients were given up. Returns the entry as it is then.
+    ///
+    /// While the disk refuses this is tried again and again, since a message that was delivered
+    /// must not be delivered again.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], or [`StoreError::NotFound`] for an entry that nobody claimed.
+    pub async fn record(
+        &self,
+        mut entry: Entry,
+        outcomes: Vec<(usize, Outcome)>,
+        now: SystemTime,
+    ) -> Result<Entry, StoreError> {
+        let was_pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
+        entry.attempts = entry.attempts.saturating_add(1);
+        for (place, outcome) in outcomes {
+            entry.apply(place, outcome);
+        }
+        let schedule = self.shared.settings.schedule;
+        match schedule.next(entry.id, entry.arrived, entry.attempts, now) {
+            Next::At(due) => entry.due = due,
+            Next::Expired => entry.expire(),
+        }
+        let failed: Vec<_> =
+            was_pending.iter().copied().filter(|&place| entry.has_failed(place)).collect();
+        let report = self.report(&entry, &failed, now).await;
+        let reported = u64::from(report.is_some());
+        let settlement = Settlement { entry: entry.clone(), report };
+        while let Err(error) = self.store.record(settlement.clone()).await {
+            if matches!(error, StoreError::Closed | StoreError::NotFound(_)) {
+                return Err(error);
+            }
+            warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
+            tokio::time::sleep(limits::LOG_RETRY).await;
+        }
+        let pending = entry.pending().count();
+        let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);
+        add(&self.shared.delivered, was_pending.len() - pending - failed.len());
+        add(&self.shared.deferred, pending);
+        add(&self.shared.failed, failed.len());
+        self.shared.reports.fetch_add(reported, Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    /// The report for recipients that were given up, unless nobody may be told.
+    async fn report(
+        &self,
+        entry: &Entry,
+        failed: &[usize],
+        now: SystemTime,
+    ) -> Option<(Entry, Bytes)> {
+        if failed.is_empty() || entry.sender == ReversePath::Null {
+            return None;
+        }
+        let original = self.original(entry).await.unwrap_or_else(|error| {
+            warn!(id = %entry.id, %error, "a report cannot return its message");
+            Original::Lost
+        });
+        let id = self.shared.ids.next(now);
+        let hostname = &self.shared.settings.hostname;
+        let report = Report { id, hostname, entry, failed, original, now };
+        let envelope = report.envelope()?;
+        let message = report.compose();
+        let eight_bit = !message.is_ascii();
+        Some((Entry::new(id, envelope, eight_bit, message.len() as u64, now), message))
+    }
+
+    async fn original(&self, entry: &Entry) -> Result<Original, StoreError> {
+        let mut reader = self.store.read(entry.id).await?;
+        let whole = entry.size <= limits::REPORT_ORIGINAL_OCTETS;
+        let mut beginning = BytesMut::new();
+        while (whole || (beginning.len() as u64) < limits::MAX_HEADER_SIZE)
+            && let Some(piece) = reader.next().await?
+        {
+            beginning.extend_from_slice(&piece);
+        }
+        let beginning = beginning.freeze();
+        Ok(if whole {
+            Original::Whole(beginning)
+        } else {
+            Original::Headers(report::header_section(&beginning))
+        })
     }
 }

@@ -88,7 +88,7 @@ pub enum Message {
 }
 
 /// What an attempt came to, as one atomic step.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settlement {
     /// The claimed entry as it is now. When no recipient is pending it leaves the queue.
     pub entry: Entry,

@@ -1,0 +1,210 @@
+//! An entry as it is written to the log: JSON that a person can read and a later version extend.
+//!
+//! Paths are stored as text and parsed again, so a damaged record cannot bring an ill-formed
+//! address into the daemon.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, BodyType, Cause, Entry, QueueId, Recipient, RecipientState};
+use crate::smtp::path::{AddressError, ForwardPath, ReversePath};
+use crate::smtp::reply::{Enhanced, Reply};
+
+/// Where a message's bytes are, as far as the record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredBody {
+    /// Behind the entry in the log, in the record that brought the message.
+    InLog,
+    /// In the message's own file.
+    InFile {
+        /// CRC-32 of the file.
+        checksum: u32,
+    },
+}
+
+/// Why a record is no entry.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("not the JSON of an entry: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{path} is not a path: {error}")]
+    Path { path: String, error: AddressError },
+    #[error("it has no recipient")]
+    NoRecipient,
+}
+
+/// The JSON of an entry.
+pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
+    let stored = StoredEntry {
+        sender: entry.sender.to_string(),
+        recipients: entry.recipients.iter().map(StoredRecipient::from).collect(),
+        eight_bit_mime: entry.body == BodyType::EightBitMime,
+        smtputf8: entry.smtputf8,
+        eight_bit: entry.eight_bit,
+        size: entry.size,
+        arrived: to_milliseconds(entry.arrived),
+        attempts: entry.attempts,
+        due: to_milliseconds(entry.due),
+        held: entry.held,
+        file_checksum: match body {
+            StoredBody::InLog => None,
+            StoredBody::InFile { checksum } => Some(checksum),
+        },
+    };
+    // Only a map with keys that are no strings, or a failing Serialize, makes this an error;
+    // the types below have neither. An empty record would be set aside at the next start.
+    serde_json::to_vec(&stored).unwrap_or_default()
+}
+
+/// Reads the JSON of an entry.
+pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), RecordError> {
+    let stored: StoredEntry = serde_json::from_slice(json)?;
+    let sender = format!("<{}>", stored.sender);
+    let sender = ReversePath::parse(&sender)
+        .map_err(|error| RecordError::Path { path: sender.clone(), error })?;
+    let recipients: Result<Vec<_>, _> =
+        stored.recipients.into_iter().map(Recipient::try_from).collect();
+    let recipients = recipients?;
+    if recipients.is_empty() {
+        return Err(RecordError::NoRecipient);
+    }
+    let entry = Entry {
+        id,
+        sender,
+        recipients,
+        body: if stored.eight_bit_mime { BodyType::EightBitMime } else { BodyType::SevenBit },
+        smtputf8: stored.smtputf8,
+        eight_bit: stored.eight_bit,
+        size: stored.size,
+        arrived: from_milliseconds(stored.arrived),
+        attempts: stored.attempts,
+        due: from_milliseconds(stored.due),
+        held: stored.held,
+    };
+    let body = match stored.file_checksum {
+        Some(checksum) => StoredBody::InFile { checksum },
+        None => StoredBody::InLog,
+    };
+    Ok((entry, body))
+}
+
+fn to_milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn from_milliseconds(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredEntry {
+    /// Without brackets; empty for the null path.
+    sender: String,
+    recipients: Vec<StoredRecipient>,
+    eight_bit_mime: bool,
+    smtputf8: bool,
+    eight_bit: bool,
+    size: u64,
+    /// Milliseconds since 1970, like `due`.
+    arrived: u64,
+    attempts: u32,
+    due: u64,
+    held: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_checksum: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRecipient {
+    path: String,
+    state: StoredState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<StoredAnswer>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredState {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAnswer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hop: Option<String>,
+    /// The reply's code; none when no next hop replied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    enhanced: Option<(u8, u16, u16)>,
+    text: String,
+}
+
+impl From<&Recipient> for StoredRecipient {
+    fn from(recipient: &Recipient) -> Self {
+        let (state, answer) = match &recipient.state {
+            RecipientState::Pending(answer) => (StoredState::Pending, answer.as_ref()),
+            RecipientState::Delivered(answer) => (StoredState::Delivered, Some(answer)),
+            RecipientState::Failed(answer) => (StoredState::Failed, Some(answer)),
+        };
+        Self { path: recipient.path.to_string(), state, answer: answer.map(StoredAnswer::from) }
+    }
+}
+
+impl TryFrom<StoredRecipient> for Recipient {
+    type Error = RecordError;
+
+    fn try_from(stored: StoredRecipient) -> Result<Self, RecordError> {
+        let path = format!("<{}>", stored.path);
+        let path = ForwardPath::parse(&path)
+            .map_err(|error| RecordError::Path { path: path.clone(), error })?;
+        let answer = stored.answer.map(Answer::from);
+        let lost = || Answer::local(None, Enhanced(0, 0, 0), "the answer was not recorded");
+        let state = match stored.state {
+            StoredState::Pending => RecipientState::Pending(answer),
+            StoredState::Delivered => RecipientState::Delivered(answer.unwrap_or_else(lost)),
+            StoredState::Failed => RecipientState::Failed(answer.unwrap_or_else(lost)),
+        };
+        Ok(Self { path, state })
+    }
+}
+
+impl From<&Answer> for StoredAnswer {
+    fn from(answer: &Answer) -> Self {
+        let hop = answer.hop.clone();
+        match &answer.cause {
+            Cause::Reply(reply) => Self {
+                hop,
+                code: Some(reply.code),
+                enhanced: reply
+                    .enhanced
+                    .map(|Enhanced(class, subject, detail)| (class, subject, detail)),
+                text: reply.text.clone().into_owned(),
+            },
+            Cause::Local { status: Enhanced(class, subject, detail), text } => Self {
+                hop,
+                code: None,
+                enhanced: Some((*class, *subject, *detail)),
+                text: text.clone(),
+            },
+        }
+    }
+}
+
+impl From<StoredAnswer> for Answer {
+    fn from(stored: StoredAnswer) -> Self {
+        let enhanced =
+            stored.enhanced.map(|(class, subject, detail)| Enhanced(class, subject, detail));
+        let cause = match stored.code {
+            Some(code) => Cause::Reply(Reply { code, enhanced, text: Cow::Owned(stored.text) }),
+            None => {
+                Cause::Local { status: enhanced.unwrap_or(Enhanced(4, 0, 0)), text: stored.text }
+            }
+        };
+        Self { hop: stored.hop, cause }
+    }
+}
