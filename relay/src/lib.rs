@@ -21,6 +21,7 @@ pub mod config;
 pub mod connector;
 pub mod control;
 pub mod counts;
+pub mod delivery;
 pub mod kernel;
 pub mod limits;
 pub mod message;

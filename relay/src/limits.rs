@@ -147,6 +147,57 @@ pub const REPORT_LINE_OCTETS: usize = 900;
 pub const DAMAGES_REPORTED: usize = 1000;
 
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
+// Next hops.
+
+/// Connections to one next hop at a time.
+pub const DELIVERY_CONCURRENCY: usize = 20;
+/// Messages that are claimed for each connection: the one under way and the one to follow.
+pub const CLAIMS_PER_CONNECTION: usize = 2;
+/// Recipients of one transaction; every server must take 100 (RFC 5321 section 4.5.3.1.8). More
+/// go in further transactions.
+pub const RECIPIENTS_PER_TRANSACTION: usize = 100;
+/// Addresses of a next hop that are tried in one attempt.
+pub const ADDRESSES_PER_HOP: usize = 8;
+/// For a connection to be made to one address.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a next hop's name to be looked up.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection is kept when no mail waits for it.
+pub const CONNECTION_IDLE: Duration = Duration::from_secs(2);
+/// How long a next hop that cannot be reached is left alone at first; doubled with each failure.
+pub const HOP_PAUSE_FIRST: Duration = Duration::from_secs(5);
+/// The longest time that a next hop is left alone.
+pub const HOP_PAUSE_LONGEST: Duration = Duration::from_secs(5 * 60);
+/// How long attempts under way may go on when the daemon ends. One that is cut off after its
+/// end of data is a duplicate later.
+pub const DELIVERY_DRAIN: Duration = Duration::from_secs(30);
+/// Octets that are read from a next hop at once.
+pub const CLIENT_READ_OCTETS: usize = 4096;
+/// Octets of a next hop's reply line, CRLF included: four times what RFC 5321 section 4.5.3.1.5
+/// allows, since real servers exceed it. Longer: the attempt is deferred.
+pub const CLIENT_REPLY_LINE_OCTETS: usize = 2048;
+/// Lines of one reply. More: the attempt is deferred.
+pub const CLIENT_REPLY_LINES: usize = 100;
+/// Octets of the text of one reply. More: the attempt is deferred.
+pub const CLIENT_REPLY_OCTETS: usize = 32 * 1024;
+/// Octets of a reply that are kept with each recipient. The rest is cut off.
+pub const ANSWER_OCTETS: usize = 1024;
+/// For the greeting and the reply to EHLO. RFC 5321 section 4.5.3.2.1: 5 minutes.
+pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// For the reply to MAIL. RFC 5321 section 4.5.3.2.2: 5 minutes.
+pub const CLIENT_MAIL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// For the reply to RCPT. RFC 5321 section 4.5.3.2.3: 5 minutes.
+pub const CLIENT_RECIPIENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// For the 354. RFC 5321 section 4.5.3.2.4: 2 minutes.
+pub const CLIENT_DATA_INITIATION_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+/// For a piece of the message to be taken. RFC 5321 section 4.5.3.2.5: 3 minutes.
+pub const CLIENT_DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(3 * 60);
+/// For the reply to the end of data. RFC 5321 section 4.5.3.2.6: 10 minutes; a shorter one
+/// makes duplicates.
+pub const CLIENT_DATA_TERMINATION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// For the reply to QUIT. No message depends on it.
+pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
 const _: () = assert!(
     CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),

@@ -5,6 +5,7 @@
 //! get to the disk for the engine behind [`store::Store`], so that one shared by several hosts
 //! can take the place of the log of this one.
 
+pub mod admin;
 mod entry;
 mod id;
 mod incoming;
@@ -210,6 +211,12 @@ impl Queue {
         add(&self.shared.failed, failed.len());
         self.shared.reports.fetch_add(reported, Ordering::Relaxed);
         Ok(entry)
+    }
+
+    /// Has a message been in the queue for longer than it may?
+    pub fn has_expired(&self, entry: &Entry, now: SystemTime) -> bool {
+        let schedule = self.shared.settings.schedule;
+        schedule.next(entry.id, entry.arrived, entry.attempts, now) == Next::Expired
     }
 
     /// The report for recipients that were given up, unless nobody may be told.

@@ -1,0 +1,211 @@
+//! Drives one [`Session`] over one TCP connection: bytes, clock and the message.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
+
+use super::Settings;
+use crate::limits;
+use crate::queue::{Cause, MessageReader, Outcome};
+use crate::smtp::client::{Event, Session, Transaction};
+use crate::smtp::reply::Enhanced;
+
+/// A connection whose next hop has been greeted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    session: Session,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// The next hop still owes a reply.
+    Busy,
+    Ready,
+    Closed(Option<Cause>),
+}
+
+impl Connection {
+    /// Connects to the first address that answers and says EHLO.
+    ///
+    /// # Errors
+    /// What kept the next hop from being used; its messages are deferred.
+    pub(super) async fn open(
+        hop: &str,
+        addresses: &[SocketAddr],
+        settings: &Settings,
+    ) -> Result<Self, Cause> {
+        let mut failures = Vec::new();
+        for address in addresses {
+            let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
+            let error = match connected {
+                Ok(Ok(stream)) => {
+                    // Commands are small and each waits for its reply.
+                    let _ = stream.set_nodelay(true);
+                    let now = Instant::now();
+                    let session = Session::new(hop, &settings.hello_name, settings.timeouts, now);
+                    let mut connection = Self { stream, session, state: State::Busy };
+                    return match connection.ready().await {
+                        true => Ok(connection),
+                        false => Err(connection.cause()),
+                    };
+                }
+                Ok(Err(error)) => error,
+                Err(_) => io::ErrorKind::TimedOut.into(),
+            };
+            failures.push(format!("{address}: {error}"));
+        }
+        // X.4.1 of RFC 3463: no answer from host.
+        let text = format!("cannot connect: {}", failures.join("; "));
+        Err(Cause::Local { status: Enhanced(4, 4, 1), text })
+    }
+
+    /// Waits until a transaction may begin. False when the connection is of no more use.
+    pub(super) async fn ready(&mut self) -> bool {
+        if self.state == State::Ready {
+            self.notice_close();
+        }
+        while self.state == State::Busy {
+            self.event().await;
+        }
+        self.state == State::Ready
+    }
+
+    /// Sends one message; one outcome for each recipient. Only when [`Connection::ready`].
+    /// Recipients without an outcome, if the session should ever name none, stay pending.
+    pub(super) async fn deliver(
+        &mut self,
+        transaction: Transaction,
+        mut message: MessageReader,
+    ) -> Vec<Outcome> {
+        self.state = State::Busy;
+        self.session.begin(transaction, Instant::now());
+        loop {
+            match self.event().await {
+                Event::SendMessage => self.send(&mut message).await,
+                // Nothing is left to wait for once the session is closed.
+                Event::Done(outcomes) => return outcomes,
+                Event::Ready => {}
+                Event::Closed(_) => return Vec::new(),
+            }
+        }
+    }
+
+    /// Says QUIT and waits a little for the answer.
+    pub(super) async fn quit(mut self) {
+        if self.ready().await {
+            self.state = State::Busy;
+            self.session.quit(Instant::now());
+            while self.state == State::Busy {
+                self.event().await;
+            }
+        }
+    }
+
+    /// Why the connection has closed.
+    pub(super) fn cause(self) -> Cause {
+        match self.state {
+            State::Closed(Some(cause)) => cause,
+            _ => Cause::Local {
+                status: Enhanced(4, 4, 2),
+                text: "the connection was closed".to_owned(),
+            },
+        }
+    }
+
+    async fn send(&mut self, message: &mut MessageReader) {
+        loop {
+            match message.next().await {
+                Ok(Some(piece)) => {
+                    for part in piece.chunks(limits::MESSAGE_READ) {
+                        self.session.send_message(part, Instant::now());
+                        self.flush().await;
+                    }
+                }
+                Ok(None) => return self.session.end_message(Instant::now()),
+                Err(error) => return self.session.abort_message(&error.to_string()),
+            }
+            if self.session.has_event() {
+                // The next hop has refused the rest.
+                return;
+            }
+        }
+    }
+
+    /// The session's next event, after whatever input and output it takes.
+    async fn event(&mut self) -> Event {
+        loop {
+            self.flush().await;
+            if let Some(event) = self.session.poll_event() {
+                match &event {
+                    Event::Ready => self.state = State::Ready,
+                    Event::Closed(cause) => self.state = State::Closed(cause.clone()),
+                    Event::SendMessage | Event::Done(_) => {}
+                }
+                return event;
+            }
+            self.step(&mut &b""[..]).await;
+        }
+    }
+
+    /// Writes what the session wants to say, and reads meanwhile: a next hop that stops reading
+    /// may be telling us why.
+    async fn flush(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            let mut rest = &output[..];
+            while !rest.is_empty() && !self.session.is_closed() {
+                self.step(&mut rest).await;
+            }
+        }
+    }
+
+    /// Reads or writes something, or lets the deadline pass.
+    async fn step(&mut self, output: &mut &[u8]) {
+        let Self { stream, session, .. } = self;
+        let deadline = session.deadline().map(TokioInstant::from_std);
+        let (mut reader, mut writer) = stream.split();
+        let mut input = [0; limits::CLIENT_READ_OCTETS];
+        tokio::select! {
+            biased;
+            read = reader.read(&mut input) => match read {
+                Ok(0) => session.handle_closed("the next hop closed it"),
+                Ok(length) => session.handle_bytes(&input[..length], Instant::now()),
+                Err(error) => session.handle_closed(&error.to_string()),
+            },
+            written = writer.write(output), if !output.is_empty() => match written {
+                Ok(length) => *output = &output[length..],
+                Err(error) => session.handle_closed(&error.to_string()),
+            },
+            () = until(deadline) => session.handle_timeout(Instant::now()),
+        }
+    }
+
+    /// A next hop may have closed a connection that nothing was sent on for a while.
+    fn notice_close(&mut self) {
+        let mut input = [0; limits::CLIENT_READ_OCTETS];
+        match self.stream.try_read(&mut input) {
+            Ok(0) => self.session.handle_closed("the next hop closed it"),
+            Ok(length) => {
+                self.session.handle_bytes(&input[..length], Instant::now());
+                // Part of a reply would leave us waiting for the rest without a deadline.
+                self.session.handle_closed("the next hop spoke out of turn");
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => self.session.handle_closed(&error.to_string()),
+        }
+        // The session is closed now, and says so as its next event.
+        self.state = State::Busy;
+    }
+}
+
+async fn until(deadline: Option<TokioInstant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,181 @@
+//! What an administrator may see of the queue and do to it: `relay queue list | show ID | hold |
+//! release | retry | remove`, as functions on the running daemon's [`Queue`].
+//!
+//! The rows are what goes over the control socket and what `--json` prints.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::store::Change;
+use super::{Answer, BodyType, Cause, Entry, Queue, QueueId, RecipientState, StoreError};
+
+/// One line of `relay queue list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The queue id.
+    pub id: String,
+    /// The sender; empty for the null sender.
+    pub sender: String,
+    /// The recipients that still wait.
+    pub pending: Vec<String>,
+    /// Octets of the message.
+    pub size: u64,
+    /// When it was accepted, in seconds since 1970.
+    pub arrived: u64,
+    /// When it is tried next, in seconds since 1970.
+    pub due: u64,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// An administrator holds it.
+    pub held: bool,
+    /// What deferred it last.
+    pub because: Option<String>,
+}
+
+/// What `relay queue show ID` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// The same as in the list.
+    #[serde(flatten)]
+    pub row: Row,
+    /// BODY=8BITMIME was given.
+    pub eight_bit_mime: bool,
+    /// SMTPUTF8 was given.
+    pub smtputf8: bool,
+    /// Every recipient, those that are settled too.
+    pub recipients: Vec<RecipientRow>,
+}
+
+/// One recipient of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientRow {
+    /// The address.
+    pub address: String,
+    /// How far its delivery has come.
+    pub state: RecipientStatus,
+    /// The next hop that answered last.
+    pub hop: Option<String>,
+    /// The code of its reply; none when there was no reply.
+    pub code: Option<u16>,
+    /// Its reply, or what we found without one.
+    pub because: Option<String>,
+}
+
+/// How far the delivery to one recipient has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecipientStatus {
+    /// Still to be delivered.
+    Pending,
+    /// A next hop took it.
+    Delivered,
+    /// Given up and reported.
+    Failed,
+}
+
+/// At most `limit` messages that arrived after `after`, oldest first. Ask again with the last id
+/// for more.
+///
+/// # Errors
+/// [`StoreError::Closed`].
+pub async fn list(
+    queue: &Queue,
+    after: Option<QueueId>,
+    limit: usize,
+) -> Result<Vec<Row>, StoreError> {
+    let entries = queue.store().list(after, limit).await?;
+    Ok(entries.iter().map(Row::from).collect())
+}
+
+/// All about one message.
+///
+/// # Errors
+/// [`StoreError::NotFound`], [`StoreError::Damaged`].
+pub async fn show(queue: &Queue, id: QueueId) -> Result<Detail, StoreError> {
+    queue.store().find(id).await.map(|entry| Detail::from(&entry))
+}
+
+/// Stops the delivery of a message.
+///
+/// # Errors
+/// [`StoreError::NotFound`]; [`StoreError::Claimed`] while an attempt is under way.
+pub async fn hold(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+    queue.store().change(id, Change::Hold).await
+}
+
+/// Lets the delivery of a message go on.
+///
+/// # Errors
+/// As for [`hold`].
+pub async fn release(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+    queue.store().change(id, Change::Release).await
+}
+
+/// Tries a message now.
+///
+/// # Errors
+/// As for [`hold`].
+pub async fn retry(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+    queue.store().change(id, Change::Retry).await
+}
+
+/// Forgets a message without a report.
+///
+/// # Errors
+/// As for [`hold`].
+pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+    queue.store().remove(id).await
+}
+
+impl From<&Entry> for Row {
+    fn from(entry: &Entry) -> Self {
+        let last = entry.recipients.iter().rev().find_map(|recipient| match &recipient.state {
+            RecipientState::Pending(answer) => answer.as_ref(),
+            RecipientState::Delivered(_) | RecipientState::Failed(_) => None,
+        });
+        Self {
+            id: entry.id.to_string(),
+            sender: entry.sender.to_string(),
+            pending: entry.pending().map(|(_, path)| path.to_string()).collect(),
+            size: entry.size,
+            arrived: seconds(entry.arrived),
+            due: seconds(entry.due),
+            attempts: entry.attempts,
+            held: entry.held,
+            because: last.map(Answer::to_string),
+        }
+    }
+}
+
+impl From<&Entry> for Detail {
+    fn from(entry: &Entry) -> Self {
+        let recipients = entry.recipients.iter().map(|recipient| {
+            let (state, answer) = match &recipient.state {
+                RecipientState::Pending(answer) => (RecipientStatus::Pending, answer.as_ref()),
+                RecipientState::Delivered(answer) => (RecipientStatus::Delivered, Some(answer)),
+                RecipientState::Failed(answer) => (RecipientStatus::Failed, Some(answer)),
+            };
+            RecipientRow {
+                address: recipient.path.to_string(),
+                state,
+                hop: answer.and_then(|answer| answer.hop.clone()),
+                code: answer.and_then(|answer| match &answer.cause {
+                    Cause::Reply(reply) => Some(reply.code),
+                    Cause::Local { .. } => None,
+                }),
+                because: answer.map(Answer::to_string),
+            }
+        });
+        Self {
+            row: Row::from(entry),
+            eight_bit_mime: entry.body == BodyType::EightBitMime,
+            smtputf8: entry.smtputf8,
+            recipients: recipients.collect(),
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

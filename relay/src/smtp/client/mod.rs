@@ -1,0 +1,463 @@
+//! The sending side of a session: bytes and `now` come in, bytes and events go out.
+//!
+//! It decides what to say next to a next hop and what its replies mean for each recipient. It
+//! leaves sockets, name lookup and the reading of the message to [`crate::delivery`].
+//!
+//! The driver's part: write what [`Session::poll_output`] gives, hand in what arrives, call
+//! [`Session::handle_timeout`] at [`Session::deadline`], and act on [`Session::poll_event`].
+
+mod capabilities;
+mod dot;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+pub use self::capabilities::{Capabilities, SizeLimit};
+pub use self::dot::{DotStuffer, UnsafeMessage};
+pub use self::reply::{ReplyError, ReplyParser};
+pub use self::transaction::Transaction;
+
+use self::transaction::{Command, Progress};
+use crate::limits;
+use crate::queue::{Cause, Outcome};
+use crate::smtp::reply::{Enhanced, Reply};
+
+/// How long we wait for a next hop at each step (RFC 5321 section 4.5.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the greeting, and for the reply to EHLO or HELO.
+    pub greeting: Duration,
+    /// For the replies to MAIL and RSET.
+    pub mail: Duration,
+    /// For the reply to RCPT.
+    pub recipient: Duration,
+    /// For the 354.
+    pub data_initiation: Duration,
+    /// For a piece of the message to be taken.
+    pub data_block: Duration,
+    /// For the reply to the end of data.
+    pub data_termination: Duration,
+    /// For the reply to QUIT, which nothing depends on.
+    pub quit: Duration,
+}
+
+/// What the driver must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A transaction may begin, or QUIT.
+    Ready,
+    /// The message is wanted: [`Session::send_message`] until [`Session::end_message`].
+    SendMessage,
+    /// The transaction has ended, with one outcome for each of its recipients.
+    Done(Vec<Outcome>),
+    /// The connection is of no more use. The cause, unless we ended it ourselves.
+    Closed(Option<Cause>),
+}
+
+/// One connection to a next hop.
+#[derive(Debug)]
+pub struct Session {
+    /// The next hop's name for logs and reports.
+    hop: String,
+    /// What we call ourselves in EHLO.
+    hello_name: String,
+    timeouts: Timeouts,
+    state: State,
+    capabilities: Capabilities,
+    parser: ReplyParser,
+    output: Vec<u8>,
+    events: VecDeque<Event>,
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Hello {
+        /// EHLO was refused and HELO is tried.
+        helo: bool,
+    },
+    Ready,
+    /// MAIL, RCPT and DATA are under way.
+    Envelope(Progress),
+    Message(Progress, DotStuffer),
+    EndOfData(Progress),
+    Resetting,
+    Quitting,
+    Closed,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            greeting: limits::CLIENT_GREETING_TIMEOUT,
+            mail: limits::CLIENT_MAIL_TIMEOUT,
+            recipient: limits::CLIENT_RECIPIENT_TIMEOUT,
+            data_initiation: limits::CLIENT_DATA_INITIATION_TIMEOUT,
+            data_block: limits::CLIENT_DATA_BLOCK_TIMEOUT,
+            data_termination: limits::CLIENT_DATA_TERMINATION_TIMEOUT,
+            quit: limits::CLIENT_QUIT_TIMEOUT,
+        }
+    }
+}
+
+impl Session {
+    /// A connection has just been made; the next hop speaks first.
+    pub fn new(hop: &str, hello_name: &str, timeouts: Timeouts, now: Instant) -> Self {
+        Self {
+            hop: hop.to_owned(),
+            hello_name: hello_name.to_owned(),
+            timeouts,
+            state: State::Greeting,
+            capabilities: Capabilities::default(),
+            parser: ReplyParser::default(),
+            output: Vec::new(),
+            events: VecDeque::new(),
+            deadline: Some(now + timeouts.greeting),
+        }
+    }
+
+    /// Bytes to write, if there are any.
+    pub fn poll_output(&mut self) -> Option<Bytes> {
+        let output = mem::take(&mut self.output);
+        if output.is_empty() { None } else { Some(output.into()) }
+    }
+
+    /// What the driver must know next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Is there something that the driver must know?
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Nothing more will be said or heard.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// When [`Session::handle_timeout`] must be called. Part of a reply does not put it off.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What the next hop offers.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
+    /// take is refused here, for good, without a word to it.
+    pub fn begin(&mut self, transaction: Transaction, now: Instant) {
+        if !matches!(self.state, State::Ready) {
+            let cause = local(Enhanced(4, 3, 0), "a transaction was begun out of turn");
+            let outcomes = Progress::new(transaction).abandon(&self.hop, cause);
+            self.events.push_back(Event::Done(outcomes));
+            return;
+        }
+        if let Some(cause) = transaction.lacks(&self.capabilities) {
+            let outcomes = Progress::new(transaction).give_up(&self.hop, cause);
+            self.events.extend([Event::Done(outcomes), Event::Ready]);
+            return;
+        }
+        let mut progress = Progress::new(transaction);
+        progress.write(&self.capabilities, &mut self.output);
+        self.set_deadline(now, progress.awaited());
+        self.state = State::Envelope(progress);
+    }
+
+    /// Sends a piece of the message; only after [`Event::SendMessage`]. A message with a bare CR,
+    /// a bare LF or a NUL is given up for good: the connection closes without an end of data.
+    pub fn send_message(&mut self, piece: &[u8], now: Instant) {
+        if let State::Message(_, stuffer) = &mut self.state {
+            self.deadline = Some(now + self.timeouts.data_block);
+            let before = self.output.len();
+            if let Err(error) = stuffer.stuff(piece, &mut self.output) {
+                self.output.truncate(before);
+                self.refuse_message(error);
+            }
+        }
+    }
+
+    /// Ends the message; only after [`Event::SendMessage`].
+    pub fn end_message(&mut self, now: Instant) {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Message(progress, stuffer) => {
+                let before = self.output.len();
+                let finished = stuffer.finish(&mut self.output);
+                self.deadline = Some(now + self.timeouts.data_termination);
+                self.state = State::EndOfData(progress);
+                if let Err(error) = finished {
+                    self.output.truncate(before);
+                    self.refuse_message(error);
+                }
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// The rest of the message cannot be had. The connection closes without an end of data, so
+    /// that nothing of it counts, and the message is deferred.
+    pub fn abort_message(&mut self, text: &str) {
+        self.fail(local(Enhanced(4, 3, 0), text));
+    }
+
+    /// Ends the connection politely; only after [`Event::Ready`].
+    pub fn quit(&mut self, now: Instant) {
+        if matches!(self.state, State::Ready) {
+            self.output.extend_from_slice(b"QUIT\r\n");
+            self.deadline = Some(now + self.timeouts.quit);
+            self.state = State::Quitting;
+        }
+    }
+
+    /// Takes bytes from the next hop.
+    pub fn handle_bytes(&mut self, mut bytes: &[u8], now: Instant) {
+        while !bytes.is_empty() && !matches!(self.state, State::Closed) {
+            match self.parser.parse(&mut bytes) {
+                Ok(Some(reply)) => self.handle_reply(reply, now),
+                Ok(None) => return,
+                Err(error) => {
+                    // X.5.0 of RFC 3463: what was said is no SMTP.
+                    let text = format!("the next hop's reply cannot be understood: {error}");
+                    self.fail(local(Enhanced(4, 5, 0), text));
+                }
+            }
+        }
+    }
+
+    /// The next hop has closed the connection, or it has broken.
+    pub fn handle_closed(&mut self, why: &str) {
+        let text = format!("the connection was lost {}: {why}", self.stage());
+        self.fail(local(Enhanced(4, 4, 2), text));
+    }
+
+    /// Gives up once the deadline has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            let text = format!("the next hop did not answer in time {}", self.stage());
+            self.fail(local(Enhanced(4, 4, 2), text));
+        }
+    }
+
+    fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
+        let state = mem::replace(&mut self.state, State::Closed);
+        // RFC 5321 section 3.8: 421 may come at any stage and says that the channel closes.
+        if reply.code == 421 && !matches!(state, State::Quitting) {
+            shorten(&mut reply);
+            self.state = state;
+            return self.fail(Cause::Reply(reply));
+        }
+        match state {
+            State::Greeting => self.handle_greeting(reply, now),
+            State::Hello { helo } => self.handle_hello(reply, helo, now),
+            State::Envelope(progress) => {
+                shorten(&mut reply);
+                self.handle_envelope(progress, reply, now);
+            }
+            State::Message(progress, _) => {
+                shorten(&mut reply);
+                self.state = State::Envelope(progress);
+                self.fail_with_reply(reply, "before the end of data");
+            }
+            State::EndOfData(progress) if reply.code / 100 == 3 => {
+                self.state = State::EndOfData(progress);
+                let text = format!("the next hop replied {reply} to the end of data");
+                self.fail(local(Enhanced(4, 5, 0), text));
+            }
+            State::EndOfData(progress) => {
+                shorten(&mut reply);
+                let outcomes = progress.finish(&self.hop, reply);
+                self.events.push_back(Event::Done(outcomes));
+                self.become_ready();
+            }
+            State::Resetting if reply.code / 100 == 2 => self.become_ready(),
+            State::Quitting => self.close(None),
+            State::Ready | State::Resetting => {
+                shorten(&mut reply);
+                self.fail(Cause::Reply(reply));
+            }
+            State::Closed => {}
+        }
+    }
+
+    fn handle_greeting(&mut self, mut reply: Reply, now: Instant) {
+        if reply.code == 220 {
+            self.hello("EHLO", false, now);
+        } else {
+            shorten(&mut reply);
+            self.close(Some(Cause::Reply(reply)));
+        }
+    }
+
+    fn handle_hello(&mut self, mut reply: Reply, helo: bool, now: Instant) {
+        match (reply.code, helo) {
+            (250, false) => {
+                // STARTTLS, once we speak it, begins here: what was buffered in plaintext is
+                // refused, and a new session says EHLO again.
+                self.capabilities = Capabilities::parse(&reply.text);
+                self.become_ready();
+            }
+            (250, true) => self.become_ready(),
+            // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
+            (500..=599, false) => self.hello("HELO", true, now),
+            _ => {
+                shorten(&mut reply);
+                self.close(Some(Cause::Reply(reply)));
+            }
+        }
+    }
+
+    fn hello(&mut self, verb: &str, helo: bool, now: Instant) {
+        self.output.extend_from_slice(format!("{verb} {}\r\n", self.hello_name).as_bytes());
+        self.deadline = Some(now + self.timeouts.greeting);
+        self.state = State::Hello { helo };
+    }
+
+    fn handle_envelope(&mut self, mut progress: Progress, reply: Reply, now: Instant) {
+        let step = progress.handle_reply(&self.hop, reply);
+        match step {
+            transaction::Step::Wait => {
+                progress.write(&self.capabilities, &mut self.output);
+                self.set_deadline(now, progress.awaited());
+                self.state = State::Envelope(progress);
+            }
+            transaction::Step::SendMessage => {
+                self.deadline = Some(now + self.timeouts.data_block);
+                self.state = State::Message(progress, DotStuffer::new());
+                self.events.push_back(Event::SendMessage);
+            }
+            transaction::Step::SendNothing => {
+                // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
+                // accepted all the same; the end of data alone gets out of it.
+                self.output.extend_from_slice(b".\r\n");
+                self.deadline = Some(now + self.timeouts.data_termination);
+                self.state = State::EndOfData(progress);
+            }
+            transaction::Step::Reset => {
+                self.output.extend_from_slice(b"RSET\r\n");
+                self.deadline = Some(now + self.timeouts.mail);
+                self.state = State::Resetting;
+                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+            }
+            transaction::Step::Nonsense(reply) => {
+                self.state = State::Envelope(progress);
+                self.fail_with_reply(reply, "where no such code is allowed");
+            }
+        }
+    }
+
+    fn become_ready(&mut self) {
+        // Nobody waits for a reply now; the driver decides how long an idle connection is kept.
+        self.deadline = None;
+        self.state = State::Ready;
+        self.events.push_back(Event::Ready);
+    }
+
+    /// A reply that came out of turn. Refusals are taken at their word, anything else is not
+    /// believed.
+    fn fail_with_reply(&mut self, reply: Reply, when: &str) {
+        if reply.is_positive() {
+            let text = format!("the next hop replied {reply} {when}");
+            self.fail(local(Enhanced(4, 5, 0), text));
+        } else {
+            let cause = Cause::Reply(reply.clone());
+            match mem::replace(&mut self.state, State::Closed) {
+                State::Envelope(progress) => {
+                    let outcomes = progress.finish(&self.hop, reply);
+                    self.events.push_back(Event::Done(outcomes));
+                }
+                other => self.state = other,
+            }
+            self.close(Some(cause));
+        }
+    }
+
+    /// Defers what is unsettled and closes.
+    fn fail(&mut self, cause: Cause) {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Envelope(progress)
+            | State::Message(progress, _)
+            | State::EndOfData(progress) => {
+                let outcomes = progress.abandon(&self.hop, cause.clone());
+                self.events.push_back(Event::Done(outcomes));
+                self.close(Some(cause));
+            }
+            State::Quitting => self.close(None),
+            State::Closed => {}
+            State::Greeting | State::Hello { .. } | State::Ready | State::Resetting => {
+                self.close(Some(cause));
+            }
+        }
+    }
+
+    /// Gives the message up for good and closes.
+    fn refuse_message(&mut self, error: UnsafeMessage) {
+        // X.6.0 of RFC 3463: something about the content.
+        let cause = local(Enhanced(5, 6, 0), format!("{error} and is not sent"));
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Message(progress, _) | State::EndOfData(progress) => {
+                let outcomes = progress.give_up(&self.hop, cause);
+                self.events.push_back(Event::Done(outcomes));
+            }
+            _ => {}
+        }
+        self.close(None);
+    }
+
+    fn close(&mut self, cause: Option<Cause>) {
+        self.state = State::Closed;
+        self.deadline = None;
+        // Ready, if it was announced, no longer holds.
+        self.events.retain(|event| *event != Event::Ready);
+        self.events.push_back(Event::Closed(cause));
+    }
+
+    fn set_deadline(&mut self, now: Instant, awaited: Option<Command>) {
+        let wait = match awaited {
+            Some(Command::Recipient(_)) => self.timeouts.recipient,
+            Some(Command::Data) => self.timeouts.data_initiation,
+            Some(Command::Mail) | None => self.timeouts.mail,
+        };
+        self.deadline = Some(now + wait);
+    }
+
+    /// Where the session stands, for the sentence that a report quotes.
+    fn stage(&self) -> &'static str {
+        match &self.state {
+            State::Greeting => "before the greeting",
+            State::Hello { .. } => "after EHLO or HELO",
+            State::Ready => "between two messages",
+            State::Envelope(progress) => match progress.awaited() {
+                Some(Command::Recipient(_)) => "after RCPT",
+                Some(Command::Data) => "after DATA",
+                Some(Command::Mail) | None => "after MAIL",
+            },
+            State::Message(..) => "within the message",
+            State::EndOfData(_) => "after the end of data",
+            State::Resetting => "after RSET",
+            State::Quitting | State::Closed => "after QUIT",
+        }
+    }
+}
+
+fn local(status: Enhanced, text: impl Into<String>) -> Cause {
+    Cause::Local { status, text: text.into() }
+}
+
+/// A reply is kept for every recipient that it refused; what is kept of it has a limit.
+fn shorten(reply: &mut Reply) {
+    if reply.text.len() > limits::ANSWER_OCTETS {
+        let end = reply.text.floor_char_boundary(limits::ANSWER_OCTETS);
+        reply.text.to_mut().truncate(end);
+    }
+}

@@ -1,0 +1,215 @@
+//! One message to one next hop: what is sent, what is awaited, and what each recipient got.
+
+use std::collections::VecDeque;
+
+use super::{Capabilities, SizeLimit};
+use crate::queue::{Answer, Cause, Outcome};
+use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::reply::{Enhanced, Reply};
+
+/// The envelope of a message and what it needs from the next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// The argument of MAIL.
+    pub sender: ReversePath,
+    /// The arguments of RCPT.
+    pub recipients: Vec<ForwardPath>,
+    /// The message in octets.
+    pub size: u64,
+    /// The message holds octets above 127.
+    pub eight_bit: bool,
+    /// The message or an address in the envelope needs SMTPUTF8.
+    pub smtputf8: bool,
+}
+
+/// A command of a transaction, by which its reply is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Mail,
+    Recipient(usize),
+    Data,
+}
+
+/// What a reply leads to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// More replies are awaited, or more commands are to be written.
+    Wait,
+    /// The message is wanted.
+    SendMessage,
+    /// The message is wanted though nobody would get it.
+    SendNothing,
+    /// Nothing is left to do but to clear the next hop's buffers.
+    Reset,
+    /// A reply whose code has no meaning here.
+    Nonsense(Reply),
+}
+
+/// How far a transaction has come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    transaction: Transaction,
+    unsent: VecDeque<Command>,
+    /// Sent and not replied to, in order.
+    awaited: VecDeque<Command>,
+    /// One for each recipient that is settled.
+    outcomes: Vec<Option<Outcome>>,
+}
+
+impl Transaction {
+    /// What the next hop would have to offer and does not.
+    pub(super) fn lacks(&self, capabilities: &Capabilities) -> Option<Cause> {
+        let cause = |status, text: String| Some(Cause::Local { status, text });
+        if self.smtputf8 && !capabilities.smtputf8 {
+            // RFC 6531 section 3.5.
+            let text = "the message needs SMTPUTF8, which the next hop does not offer";
+            return cause(Enhanced(5, 6, 7), text.to_owned());
+        }
+        if self.eight_bit && !capabilities.eight_bit_mime {
+            // RFC 6152 section 3: convert or return. A signature would not survive conversion.
+            let text = "the message needs 8BITMIME, which the next hop does not offer";
+            return cause(Enhanced(5, 6, 3), text.to_owned());
+        }
+        match capabilities.size {
+            Some(SizeLimit::Octets(most)) if self.size > most => {
+                let text = format!(
+                    "the message has {} octets, and the next hop takes {most} at most",
+                    self.size
+                );
+                cause(Enhanced(5, 3, 4), text)
+            }
+            _ => None,
+        }
+    }
+
+    fn mail(&self, capabilities: &Capabilities) -> String {
+        let mut line = format!("MAIL FROM:<{}>", self.sender);
+        if capabilities.size.is_some() {
+            line.push_str(&format!(" SIZE={}", self.size));
+        }
+        if self.eight_bit {
+            line.push_str(" BODY=8BITMIME");
+        }
+        if self.smtputf8 {
+            line.push_str(" SMTPUTF8");
+        }
+        line
+    }
+}
+
+impl Progress {
+    pub(super) fn new(transaction: Transaction) -> Self {
+        let recipients = transaction.recipients.len();
+        let mut unsent = VecDeque::from([Command::Mail]);
+        unsent.extend((0..recipients).map(Command::Recipient));
+        unsent.push_back(Command::Data);
+        Self { transaction, unsent, awaited: VecDeque::new(), outcomes: vec![None; recipients] }
+    }
+
+    /// The command whose reply comes next.
+    pub(super) fn awaited(&self) -> Option<Command> {
+        self.awaited.front().copied()
+    }
+
+    /// Writes what may be written: everything with PIPELINING, else one command at a time.
+    pub(super) fn write(&mut self, capabilities: &Capabilities, output: &mut Vec<u8>) {
+        while capabilities.pipelining || self.awaited.is_empty() {
+            let Some(command) = self.unsent.pop_front() else { return };
+            let line = match command {
+                Command::Mail => self.transaction.mail(capabilities),
+                Command::Recipient(place) => {
+                    format!("RCPT TO:<{}>", self.transaction.recipients[place])
+                }
+                Command::Data => "DATA".to_owned(),
+            };
+            output.extend_from_slice(line.as_bytes());
+            output.extend_from_slice(b"\r\n");
+            self.awaited.push_back(command);
+        }
+    }
+
+    /// Takes the reply to the command that comes next.
+    pub(super) fn handle_reply(&mut self, hop: &str, reply: Reply) -> Step {
+        let Some(command) = self.awaited.pop_front() else { return Step::Nonsense(reply) };
+        match (command, reply.code / 100) {
+            (Command::Mail | Command::Recipient(_), 2) => {}
+            (Command::Mail, 4 | 5) => self.settle_all(hop, &reply),
+            (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply),
+            (Command::Data, _) if reply.code == 354 => {
+                return if self.has_accepted() { Step::SendMessage } else { Step::SendNothing };
+            }
+            (Command::Data, 4 | 5) => {
+                self.settle_all(hop, &reply);
+                return Step::Reset;
+            }
+            _ => {
+                // The recipients count as unsettled; nobody knows what the next hop meant.
+                self.awaited.push_front(command);
+                return Step::Nonsense(reply);
+            }
+        }
+        // What is not on its way yet and would lead to nothing is not sent.
+        let next_is_data = self.unsent.front() == Some(&Command::Data);
+        if !self.has_accepted() && (command == Command::Mail || next_is_data) {
+            self.unsent.clear();
+        }
+        if self.unsent.is_empty() && self.awaited.is_empty() { Step::Reset } else { Step::Wait }
+    }
+
+    /// The reply to the end of data, for every recipient that was accepted.
+    pub(super) fn finish(mut self, hop: &str, reply: Reply) -> Vec<Outcome> {
+        self.settle_all(hop, &reply);
+        self.outcomes(hop)
+    }
+
+    /// Defers every recipient that is unsettled.
+    pub(super) fn abandon(mut self, hop: &str, cause: Cause) -> Vec<Outcome> {
+        let answer = Answer { hop: Some(hop.to_owned()), cause };
+        self.settle_rest(&Outcome::Deferred(answer));
+        self.outcomes(hop)
+    }
+
+    /// Gives up every recipient that is unsettled.
+    pub(super) fn give_up(mut self, hop: &str, cause: Cause) -> Vec<Outcome> {
+        let answer = Answer { hop: Some(hop.to_owned()), cause };
+        self.settle_rest(&Outcome::Failed(answer));
+        self.outcomes(hop)
+    }
+
+    /// One outcome for each recipient.
+    pub(super) fn outcomes(self, hop: &str) -> Vec<Outcome> {
+        let unsettled = || {
+            let text = "the transaction ended without a reply for this recipient";
+            Outcome::Deferred(Answer::local(Some(hop), Enhanced(4, 5, 0), text))
+        };
+        self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsettled)).collect()
+    }
+
+    /// Is there a recipient that nothing has been said against?
+    fn has_accepted(&self) -> bool {
+        self.outcomes.iter().any(Option::is_none)
+    }
+
+    fn settle(&mut self, place: usize, hop: &str, reply: &Reply) {
+        if let Some(outcome @ None) = self.outcomes.get_mut(place) {
+            let answer = Answer::reply(hop, reply.clone());
+            *outcome = Some(match reply.code / 100 {
+                2 => Outcome::Delivered(answer),
+                5 => Outcome::Failed(answer),
+                _ => Outcome::Deferred(answer),
+            });
+        }
+    }
+
+    fn settle_all(&mut self, hop: &str, reply: &Reply) {
+        for place in 0..self.outcomes.len() {
+            self.settle(place, hop, reply);
+        }
+    }
+
+    fn settle_rest(&mut self, outcome: &Outcome) {
+        for place in self.outcomes.iter_mut().filter(|place| place.is_none()) {
+            *place = Some(outcome.clone());
+        }
+    }
+}
