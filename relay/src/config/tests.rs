@@ -108,6 +108,7 @@ connection_inactivity_timeout = "5s"
 max_protocol_errors = 1
 max_inbound_connection = 2
 max_inbound_connection_per_source = 3
+tarpit_interval = "4s"
 "#,
     );
     assert_eq!(config.hostname, "edge1.contoso.example");
@@ -162,6 +163,7 @@ max_inbound_connection_per_source = 3
             max_protocol_errors: 1,
             max_inbound_connection: 2,
             max_inbound_connection_per_source: 3,
+            tarpit_interval: Duration::from_secs(4),
         }
     );
 }

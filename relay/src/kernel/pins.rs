@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::pin::PinError;
-use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::fs::{FlockOperation, FsWord, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 
 use super::{GUARD, KernelError, TAGGER};
 
 /// statfs(2): the type of bpffs.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: FsWord = 0xcafe_4a11;
 
 /// Tries to lock a directory that another instance removes at the same moment.
 const CLAIM_TRIES: u32 = 8;
@@ -136,5 +136,5 @@ fn is_bpffs(path: &Path) -> bool {
     path.ancestors()
         .find(|ancestor| ancestor.exists())
         .and_then(|ancestor| statfs(ancestor).ok())
-        .is_some_and(|file_system| file_system.f_type as i64 == BPF_FS_MAGIC)
+        .is_some_and(|file_system| file_system.f_type == BPF_FS_MAGIC)
 }

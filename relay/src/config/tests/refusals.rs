@@ -237,8 +237,8 @@ fn a_connectors_keys() {
     for (keys, problem, mend) in [
         ("enable = true", "enable: is not a key of this table", "did you mean `enabled`?"),
         (
-            "tarpit_interval = \"5s\"",
-            "tarpit_interval: is a parameter of Exchange that this version does not support",
+            "auth_tarpit_interval = \"5s\"",
+            "auth_tarpit_interval: is a parameter of Exchange that this version does not support",
             "remove it",
         ),
         (

@@ -11,9 +11,9 @@ use relay_common::classify::Class;
 use relay_common::tables::RangeEntry;
 
 use crate::can_load;
-use crate::frames::{SYN, tcp};
-use crate::nested::{Expected, Nested};
-use crate::setup::{load, publish};
+use relay_kernel_tests::frames::{SYN, tcp};
+use relay_kernel_tests::nested::{Expected, Nested};
+use relay_kernel_tests::setup::{load, publish};
 
 /// Connectors, ranges, and addresses asked at random beside all boundaries.
 const SIZES: [(usize, usize, usize); 5] = [

@@ -1,14 +1,9 @@
 //! `cargo xtask soak`: the long form of the live test. 200,000 connections while generations
 //! change eight times a second; exits with an error unless every one carried the right tag.
 
-#[path = "../kernel/live.rs"]
-mod live;
-#[path = "../kernel/nested.rs"]
-mod nested;
-#[path = "../kernel/setup.rs"]
-mod setup;
-
 use std::time::Duration;
+
+use relay_kernel_tests::live;
 
 fn main() {
     let plan = live::Plan {

@@ -39,8 +39,16 @@ struct Range {
 /// What the rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    Connector { number: usize, range: u32 },
+    /// This connector's range.
+    Connector {
+        /// The connector's number.
+        number: usize,
+        /// The range's place in the connector's list.
+        range: u32,
+    },
+    /// Nobody listens there.
     NoBinding,
+    /// Somebody listens there, and no range contains the address.
     NoConnector,
 }
 
@@ -230,7 +238,7 @@ fn write_range(rng: &mut Rng, ipv4: bool, low: u128, high: u128) -> String {
     if size == 1 && rng.bool() {
         return first.to_string();
     }
-    if size.is_power_of_two() && low % size == 0 {
+    if size.is_power_of_two() && low.is_multiple_of(size) {
         let bits = if ipv4 { 32 } else { 128 } - size.trailing_zeros();
         // Host bits may be set, as in Exchange's own examples.
         return format!("{}/{bits}", address(ipv4, rng.u128(low..=high)));

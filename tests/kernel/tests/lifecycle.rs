@@ -11,7 +11,7 @@ use relay_common::classify::Class;
 use relay_common::tables::SCHEMA;
 
 use crate::can_load;
-use crate::setup::{SELF_TEST, load, pin_directory, publish, rules};
+use relay_kernel_tests::setup::{SELF_TEST, load, pin_directory, publish, rules};
 
 const ONE: &str = r#"
 [[connector]]

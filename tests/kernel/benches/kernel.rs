@@ -6,11 +6,6 @@
 //! the trie has to be fetched; the latter carries the facility's own cost of a single run, which
 //! the empty program shows.
 
-#[path = "../kernel/frames.rs"]
-mod frames;
-#[path = "../kernel/setup.rs"]
-mod setup;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -19,7 +14,8 @@ use fastrand::Rng;
 use relay::connector::{Binding, ConnectorId, RangeId, range::Block};
 use relay::kernel::{GRACE, KernelHalf, Publication, TestProgram};
 
-use frames::{ACK, SYN, tcp};
+use relay_kernel_tests::frames::{ACK, SYN, tcp};
+use relay_kernel_tests::setup;
 
 const SIZES: [u32; 4] = [10, 1_000, 100_000, 1_000_000];
 const SOURCES: usize = 4096;

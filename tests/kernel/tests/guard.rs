@@ -9,8 +9,8 @@ use relay::kernel::{KernelHalf, TestProgram};
 use relay_common::tables::{ConnectorCounters, ReasonCounters};
 
 use crate::can_load;
-use crate::frames::{ACK, SYN, tcp, tcp_behind};
-use crate::setup::{load, publish};
+use relay_kernel_tests::frames::{ACK, SYN, tcp, tcp_behind};
+use relay_kernel_tests::setup::{load, publish};
 
 const FRONTEND: ConnectorId = ConnectorId(1);
 const RELAY: ConnectorId = ConnectorId(2);
@@ -113,7 +113,8 @@ fn what_is_not_judged_passes_under_its_reason() {
         frame[offset..offset + value.len()].copy_from_slice(value);
         frame
     };
-    let frames: [(&str, Vec<u8>, fn(&ReasonCounters) -> u64); 7] = [
+    type Counter = fn(&ReasonCounters) -> u64;
+    let frames: [(&str, Vec<u8>, Counter); 7] = [
         ("ARP", with(12, &[0x08, 0x06]), |c| c.guard_not_ip),
         ("UDP", with(23, &[17]), |c| c.guard_not_tcp),
         ("a fragment", with(20, &[0x20, 0x01]), |c| c.guard_fragment),

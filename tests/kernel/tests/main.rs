@@ -3,16 +3,15 @@
 //! These tests need root and a daemon library with the kernel half embedded; `cargo xtask test`
 //! provides both. Elsewhere each says that it was skipped, and why.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure must end the test")]
+
 mod agreement;
-mod frames;
 mod guard;
 mod lifecycle;
-mod live;
-mod nested;
-mod setup;
 
 use std::time::Duration;
 
+use relay_kernel_tests::live;
 use relay_tests::requirements::{Requirement, met};
 
 /// May a test that loads the programs run?

@@ -44,16 +44,27 @@ pub struct Plan {
 /// What happened.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Connections that were accepted.
     pub connections: u64,
+    /// Of these over IPv6.
     pub ipv6: u64,
+    /// Of these over IPv4 on an IPv6 socket.
     pub dual_stack: u64,
+    /// Of these by SYN cookie, as the kernel counted.
     pub cookies: u64,
+    /// Generations that were published.
     pub generations: u64,
+    /// Generations for each second of the run.
     pub reloads_per_second: f64,
+    /// Accepted sockets without a tag.
     pub tags_missing: u64,
+    /// Tags that are not what the plain rule says for their generation.
     pub tags_wrong: u64,
+    /// Connections that did not come about.
     pub refused: u64,
+    /// Connections that no connector takes, and whose tag said so.
     pub without_connector: u64,
+    /// How long it took.
     pub took: Duration,
 }
 
@@ -70,11 +81,14 @@ const REGIONS: [(&str, &str); 4] = [
     ("fd99::", "fd99::ff"),
 ];
 
+/// A generation as the plain rule and as the daemon has it.
+type Known = (Arc<Nested>, Arc<Rules>);
+
 /// What acceptors, clients and the reloader share.
 struct Shared {
     tags: TagReader,
     /// The plain rule of every generation there was.
-    generations: RwLock<HashMap<u32, (Arc<Nested>, Arc<Rules>)>>,
+    generations: RwLock<HashMap<u32, Known>>,
     remaining: AtomicU64,
     failures: AtomicU64,
     missing: AtomicU64,
@@ -149,7 +163,7 @@ pub fn run(plan: Plan, seed: u64) -> Report {
         })
         .unwrap();
     let started = Instant::now();
-    let report = thread::scope(|scope| {
+    thread::scope(|scope| {
         for listener in &listeners {
             let shared = &shared;
             scope.spawn(move || accept(listener, shared));
@@ -201,8 +215,7 @@ pub fn run(plan: Plan, seed: u64) -> Report {
             without_connector: read(&shared.without_connector),
             took,
         }
-    });
-    report
+    })
 }
 
 fn listen(address: &str, port: u16, dual_stack: bool) -> TcpListener {

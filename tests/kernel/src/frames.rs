@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// TCP flags.
+/// TCP flag of the first segment of a connection.
 pub const SYN: u8 = 0x02;
+/// TCP flag of every other segment.
 pub const ACK: u8 = 0x10;
 
 /// An Ethernet frame with a TCP segment from this address to that one.
