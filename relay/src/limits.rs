@@ -37,14 +37,17 @@ pub const MAX_HOP_COUNT: u32 = 60;
 
 /// Largest configuration file in octets: room for a million ranges. Larger: not loaded.
 pub const CONFIGURATION_OCTETS: u64 = 64 * 1024 * 1024;
-/// Refusals shown for one configuration; the rest is only counted, since one slip repeated by a
-/// script would bury the others.
-pub const REFUSALS_SHOWN: usize = 50;
+/// Refusals or warnings shown for one configuration; the rest is only counted, since one slip
+/// repeated by a script would bury the others.
+pub const FINDINGS_SHOWN: usize = 50;
 /// Connector ids of one process, the reserved zero included. It sizes per-connector arrays in the
 /// kernel. Further names: the configuration is not loaded until the daemon is restarted.
 pub const CONNECTOR_IDS: u32 = 4096;
 /// Longest `name` of a connector in characters, as in Exchange.
 pub const CONNECTOR_NAME_CHARACTERS: usize = 64;
+/// Distinct bindings of one generation: a listening socket each, and an entry of a kernel map that
+/// holds several generations during reloads. More: not loaded.
+pub const BINDINGS: usize = 1024;
 /// Prefixes that all ranges of one generation may take, over all bindings. It sizes the kernel's
 /// trie, which holds two generations during a reload. More: not loaded.
 pub const TABLE_BLOCKS: usize = 1 << 21;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use relay::config::{Config, Finding, LoadError};
+use relay::limits::FINDINGS_SHOWN;
 use serde_json::{Value, json};
 
 use super::{Common, Console, Outcome, print_refusals};
@@ -28,8 +29,12 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
             Ok(Outcome::Yes)
         }
         Ok(config) => {
-            for warning in config.warnings() {
+            for warning in config.warnings().iter().take(FINDINGS_SHOWN) {
                 writeln!(console.err, "{file}:{}: warning: {warning}", warning.line)?;
+            }
+            let more = config.warnings().len().saturating_sub(FINDINGS_SHOWN);
+            if more > 0 {
+                writeln!(console.err, "{file}: {more} more warnings are not shown")?;
             }
             let ranges: usize =
                 config.connectors().iter().map(|data| data.remote_ip_ranges.len()).sum();

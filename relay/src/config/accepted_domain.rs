@@ -1,14 +1,16 @@
 //! `[[accepted_domain]]`.
 
+use std::collections::HashMap;
+
 use super::document::{Section, Value, Wrong, nearest};
 use super::value::{domain_name, text, unknown_word};
 use crate::policy::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
 
 /// Reads every accepted domain.
 pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
-    let mut domains: Vec<(AcceptedDomain, u32)> = Vec::new();
+    let mut lines: HashMap<DomainPattern, u32> = HashMap::new();
+    let mut domains = AcceptedDomains::default();
     for mut section in sections {
-        let line = section.line;
         let pattern = section.require(
             "name",
             "write name = \"contoso.example\", or \"*.contoso.example\" with all subdomains",
@@ -16,19 +18,19 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
         );
         if let Some(pattern) = &pattern {
             section.place = format!("accepted domain \"{pattern}\"");
+            if let Some(earlier) = lines.insert(pattern.clone(), section.line) {
+                let problem = format!("is the name of another accepted domain (line {earlier})");
+                section.refuse(section.line, "name", Wrong::new(problem, "remove one of them"));
+            }
         }
+        // Authoritative is what New-AcceptedDomain makes without a type.
         let kind = section.take("type", kind).unwrap_or(AcceptedDomainType::Authoritative);
         if let Some(pattern) = pattern {
-            let earlier = domains.iter().find(|(accepted, _)| accepted.pattern == pattern);
-            if let Some((_, earlier)) = earlier {
-                let problem = format!("is the name of another accepted domain (line {earlier})");
-                section.refuse(line, "name", Wrong::new(problem, "remove one of them"));
-            }
-            domains.push((AcceptedDomain { pattern, kind }, line));
+            domains.insert(AcceptedDomain { pattern, kind });
         }
         section.finish(unsupported);
     }
-    AcceptedDomains::new(domains.into_iter().map(|(accepted, _)| accepted).collect())
+    domains
 }
 
 fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {

@@ -148,13 +148,12 @@ fn banner(value: Value<'_>) -> Result<String, Wrong> {
 }
 
 fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<Budget> {
-    if !section.has(key) {
-        // Asked for all the same, so that a misspelt key finds it.
-        section.take(key, |_| Ok(()));
-        return None;
-    }
+    let is_there = section.has(key);
     let place = format!("{}: {key}", section.place);
     let mut budget = section.take_section(key, &place);
+    if !is_there {
+        return None;
+    }
     let rate = budget.require("rate", "write rate = \"200/s\"", rate);
     let burst = budget.require("burst", "write burst = 400", |value| {
         nonzero(number(1..=limits::BUDGET_TOKENS)(value)?)

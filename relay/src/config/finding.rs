@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::REFUSALS_SHOWN;
+use crate::limits::FINDINGS_SHOWN;
 
 /// One thing about a configuration: a refusal, which keeps it from being loaded, or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +43,13 @@ impl fmt::Display for Finding {
 
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, refusal) in self.list.iter().take(REFUSALS_SHOWN).enumerate() {
+        for (index, refusal) in self.list.iter().take(FINDINGS_SHOWN).enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
             write!(f, "{}:{}: {refusal}", self.file, refusal.line)?;
         }
-        match self.list.len().saturating_sub(REFUSALS_SHOWN) {
+        match self.list.len().saturating_sub(FINDINGS_SHOWN) {
             0 => Ok(()),
             more => write!(f, "\n{}: {more} more errors are not shown", self.file),
         }

@@ -51,7 +51,9 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let (Some(delivery), false) = (delivery, document.has_refusals()) else {
         return Err(document.into_refusals());
     };
-    warning::warn(&document, &connectors, &table, &accepted_domains);
+    let has_guard =
+        classifier.mode != ClassifierMode::Userspace && !classifier.interfaces.is_empty();
+    warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
     Ok(Config {
         hostname,
         classifier,
@@ -75,13 +77,16 @@ fn classifier(mut section: Section<'_, '_>) -> Classifier {
         ("userspace", ClassifierMode::Userspace),
     ]);
     let mode = section.take("mode", modes).unwrap_or_default();
-    let interfaces_line = section.line_of("interfaces");
-    let interfaces = section.take_list("interfaces", interface);
-    if mode == ClassifierMode::Userspace && !interfaces.is_empty() {
-        let problem = "the guard is part of the kernel half, which `userspace` does without";
-        let mend = "remove interfaces, or write mode = \"auto\"";
-        section.refuse(interfaces_line, "interfaces", Wrong::new(problem, mend));
+    if mode == ClassifierMode::Userspace {
+        for key in ["interfaces", "pin_directory", "cross_check"] {
+            if section.has(key) {
+                let problem = "has no effect: mode is userspace, without the kernel half";
+                let mend = "remove it, or write mode = \"auto\"";
+                section.warn(section.line_of(key), key, Wrong::new(problem, mend));
+            }
+        }
     }
+    let interfaces = section.take_list("interfaces", interface);
     let pin_directory =
         section.take("pin_directory", path).unwrap_or_else(|| "/sys/fs/bpf/relay".into());
     let cross_check = section.take("cross_check", boolean).unwrap_or(false);

@@ -15,9 +15,13 @@ pub(super) fn warn(
     connectors: &[Connector],
     table: &Table,
     accepted_domains: &AcceptedDomains,
+    has_guard: bool,
 ) {
     for connector in connectors.iter().filter(|connector| connector.enabled) {
         families_without_ranges(document, connector);
+        if !has_guard {
+            budgets_without_guard(document, connector);
+        }
         if !connector.refuse {
             trust_in_strangers(document, connector);
             rights_of_nobody(document, connector);
@@ -156,6 +160,22 @@ fn families_without_ranges(document: &Document<'_>, connector: &Connector) {
                 format!("remove the binding, or add a range, for everybody \"{everybody}\""),
             );
             document.warn(connector.line, &place(&connector.name), "bindings", wrong);
+        }
+    }
+}
+
+/// SYNs are counted by the guard and by nobody else.
+fn budgets_without_guard(document: &Document<'_>, connector: &Connector) {
+    for (key, budget) in [
+        ("syn_budget", connector.syn_budget),
+        ("syn_budget_per_source", connector.syn_budget_per_source),
+    ] {
+        if budget.is_some() {
+            let wrong = Wrong::new(
+                "has no effect: no guard counts SYNs",
+                "name interfaces in [classifier], with mode auto or kernel",
+            );
+            document.warn(connector.line, &place(&connector.name), key, wrong);
         }
     }
 }

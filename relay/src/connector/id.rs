@@ -53,7 +53,8 @@ impl ConnectorIds {
     }
 
     fn id_of(&mut self, name: &str) -> ConnectorId {
-        let next = ConnectorId(u32::try_from(self.by_name.len() + 1).unwrap_or(CONNECTOR_IDS));
+        // Never more than CONNECTOR_IDS names, as `assign` has checked.
+        let next = ConnectorId(self.by_name.len() as u32 + 1);
         *self.by_name.entry(name.to_owned()).or_insert(next)
     }
 }

@@ -13,13 +13,13 @@
 //! with. A longest prefix finds the smallest range because an outer range's block around an
 //! address contains the inner range's; where both are equal, the smaller range gets the block.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::range::{Block, Family, number_of};
 use super::{Binding, Connector, ConnectorId, RangeId};
-use crate::limits::TABLE_BLOCKS;
+use crate::limits::{BINDINGS, TABLE_BLOCKS};
 
 #[cfg(test)]
 mod tests;
@@ -77,6 +77,11 @@ pub enum Conflict {
         lower: RangeAt,
         /// The one that ends at the higher address.
         upper: RangeAt,
+    },
+    /// There are more distinct bindings than [`BINDINGS`].
+    TooManyBindings {
+        /// How many.
+        count: usize,
     },
     /// The ranges take more prefixes than the kernel's trie has room for.
     TooManyBlocks {
@@ -137,7 +142,7 @@ impl Table {
     /// the id of a connector is its position plus one.
     ///
     /// # Errors
-    /// All conflicts between ranges; each pair of ranges is named once.
+    /// All conflicts between ranges, each pair of ranges named once; or a limit is exceeded.
     pub fn compile(connectors: &[Connector]) -> Result<Self, Vec<Conflict>> {
         let mut layout = Layout::default();
         let mut conflicts = Conflicts::default();
@@ -145,6 +150,10 @@ impl Table {
             for &binding in &connector.bindings {
                 layout.number(binding);
             }
+        }
+        let count = layout.bindings.len();
+        if count > BINDINGS {
+            return Err(vec![Conflict::TooManyBindings { count }]);
         }
         let mut blocks = 0;
         for &binding in &layout.bindings {
@@ -248,7 +257,7 @@ impl Claims {
 #[derive(Default)]
 struct Conflicts {
     found: Vec<Conflict>,
-    pairs: std::collections::HashSet<(RangeAt, RangeAt)>,
+    pairs: HashSet<(RangeAt, RangeAt)>,
 }
 
 impl Conflicts {
@@ -315,8 +324,7 @@ fn sweep(
     while let Some(closed) = open.pop() {
         segments.close(closed, open.last());
     }
-    let winners: std::collections::HashSet<RangeAt> =
-        segments.0.iter().filter_map(|&(_, owner)| owner).collect();
+    let winners: HashSet<RangeAt> = segments.0.iter().filter_map(|&(_, owner)| owner).collect();
     let shadowed = claims.iter().filter(|claim| !winners.contains(&claim.owner));
     idle.extend(shadowed.map(|claim| Idle::Shadowed { binding, range: claim.owner }));
     segments.0

@@ -1,5 +1,6 @@
 //! Which domains are ours to take mail for.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,9 +32,12 @@ pub struct DomainPattern {
     with_subdomains: bool,
 }
 
-/// The accepted domains, most specific first.
+/// The accepted domains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AcceptedDomains(Vec<AcceptedDomain>);
+pub struct AcceptedDomains {
+    exact: HashMap<String, AcceptedDomain>,
+    with_subdomains: HashMap<String, AcceptedDomain>,
+}
 
 impl AcceptedDomainType {
     /// Every type, in Exchange's order.
@@ -54,36 +58,30 @@ impl DomainPattern {
     pub const fn new(domain: String, with_subdomains: bool) -> Self {
         Self { domain, with_subdomains }
     }
-
-    /// Does the pattern cover this domain, given in lower case and A-labels?
-    pub fn matches(&self, domain: &str) -> bool {
-        match domain.strip_suffix(self.domain.as_str()) {
-            Some("") => true,
-            Some(above) => self.with_subdomains && above.ends_with('.'),
-            None => false,
-        }
-    }
 }
 
 impl AcceptedDomains {
-    /// An exact name is more specific than a pattern of the same domain, and a longer pattern
-    /// more than a shorter one.
-    pub fn new(mut domains: Vec<AcceptedDomain>) -> Self {
-        domains.sort_by_key(|accepted| {
-            let DomainPattern { domain, with_subdomains } = &accepted.pattern;
-            (*with_subdomains, std::cmp::Reverse(domain.len()))
-        });
-        Self(domains)
+    /// Adds a domain; what had the same pattern is replaced.
+    pub fn insert(&mut self, accepted: AcceptedDomain) {
+        let DomainPattern { domain, with_subdomains } = &accepted.pattern;
+        let map = if *with_subdomains { &mut self.with_subdomains } else { &mut self.exact };
+        map.insert(domain.clone(), accepted);
     }
 
-    /// The most specific accepted domain that covers this domain, given in lower case and A-labels.
+    /// The most specific accepted domain that covers this domain, given in lower case and
+    /// A-labels: its exact name before patterns, and a longer pattern before a shorter one.
     pub fn covering(&self, domain: &str) -> Option<&AcceptedDomain> {
-        self.0.iter().find(|accepted| accepted.pattern.matches(domain))
+        let parents = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
+        self.exact.get(domain).or_else(|| {
+            std::iter::once(domain)
+                .chain(parents)
+                .find_map(|parent| self.with_subdomains.get(parent))
+        })
     }
 
     /// Is there none?
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.exact.is_empty() && self.with_subdomains.is_empty()
     }
 }
 
@@ -129,11 +127,10 @@ mod tests {
 
     #[test]
     fn the_most_specific_domain_wins() {
-        let domains = AcceptedDomains::new(vec![
-            accepted("*.example", AcceptedDomainType::ExternalRelay),
-            accepted("*.contoso.example", AcceptedDomainType::InternalRelay),
-            accepted("contoso.example", AcceptedDomainType::Authoritative),
-        ]);
+        let mut domains = AcceptedDomains::default();
+        domains.insert(accepted("*.example", AcceptedDomainType::ExternalRelay));
+        domains.insert(accepted("*.contoso.example", AcceptedDomainType::InternalRelay));
+        domains.insert(accepted("contoso.example", AcceptedDomainType::Authoritative));
         for (domain, pattern) in [
             ("contoso.example", Some("contoso.example (Authoritative)")),
             ("mail.contoso.example", Some("*.contoso.example (InternalRelay)")),

@@ -6,7 +6,7 @@ use super::super::document::{Document, Wrong};
 use super::place;
 use crate::connector::table::{Conflict, RangeAt};
 use crate::connector::{Connector, Range};
-use crate::limits::TABLE_BLOCKS;
+use crate::limits::{BINDINGS, TABLE_BLOCKS};
 
 /// A range and whose it is.
 struct Named<'c> {
@@ -21,6 +21,12 @@ pub(in crate::config) fn refuse(
     conflict: Conflict,
 ) {
     let (pair, binding) = match conflict {
+        Conflict::TooManyBindings { count } => {
+            let problem = format!("{count} distinct bindings are over the limit of {BINDINGS}");
+            let mend = "bind to `0.0.0.0` and `[::]` instead of each address";
+            document.refuse(1, "", "bindings", Wrong::new(problem, mend));
+            return;
+        }
         Conflict::TooManyBlocks { binding } => {
             let problem = format!(
                 "the ranges take more than {TABLE_BLOCKS} prefixes, counted up to {binding}"

@@ -70,13 +70,12 @@ pub(super) fn auth_mechanism(
     has_tls: bool,
 ) -> AuthMechanism {
     const KEY: &str = "auth_mechanism";
-    if !section.has(KEY) {
-        // Asked for all the same, so that a misspelt key finds it.
-        section.take(KEY, |_| Ok(()));
-        return AuthMechanism { tls: true, external_authoritative: false };
-    }
+    let is_there = section.has(KEY);
     let line = section.line_of(KEY);
     let words = section.take_list(KEY, mechanism_word);
+    if !is_there {
+        return AuthMechanism { tls: true, external_authoritative: false };
+    }
     let has = |wanted: fn(&MechanismWord) -> bool| words.iter().any(wanted);
     let mechanism = AuthMechanism {
         tls: has(|word| matches!(word, MechanismWord::Tls)),
@@ -106,21 +105,22 @@ pub(super) fn auth_mechanism(
 fn mechanism_word(value: Value<'_>) -> Result<MechanismWord, Wrong> {
     let word = text(value)?;
     let is = |name: &str| word.eq_ignore_ascii_case(name);
-    match () {
-        () if is("None") => Ok(MechanismWord::None),
-        () if is("Tls") => Ok(MechanismWord::Tls),
-        () if is("ExternalAuthoritative") => Ok(MechanismWord::ExternalAuthoritative),
-        () if ["Integrated", "BasicAuth", "BasicAuthRequireTLS", "ExchangeServer"]
-            .into_iter()
-            .any(is) =>
-        {
-            Err(Wrong::new(
-                format!("{word} is not supported by this version, which has no AUTH"),
-                "remove it",
-            ))
-        }
-        () => Err(unknown_word(&word, &["None", "Tls", "ExternalAuthoritative"])),
+    if is("None") {
+        return Ok(MechanismWord::None);
     }
+    if is("Tls") {
+        return Ok(MechanismWord::Tls);
+    }
+    if is("ExternalAuthoritative") {
+        return Ok(MechanismWord::ExternalAuthoritative);
+    }
+    if ["Integrated", "BasicAuth", "BasicAuthRequireTLS", "ExchangeServer"].into_iter().any(is) {
+        return Err(Wrong::new(
+            format!("{word} is not supported by this version, which has no AUTH"),
+            "remove it",
+        ));
+    }
+    Err(unknown_word(&word, &["None", "Tls", "ExternalAuthoritative"]))
 }
 
 /// Reads `require_tls`.

@@ -110,6 +110,21 @@ fn every_warning_by_its_text() {
              from 0.0.0.0:25 of connector \"D\", also from addresses that only the latter \
              serves\n    bind both to the same address, unless that is meant",
         ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!("{ANONYMOUS}\nsyn_budget = {{ rate = \"1/s\", burst = 1 }}"),
+            ),
+            "4: connector \"C\": syn_budget: has no effect: no guard counts SYNs\n    name \
+             interfaces in [classifier], with mode auto or kernel",
+        ),
+        (
+            format!("classifier = {{ mode = \"userspace\", cross_check = true }}\n{CONNECTOR}"),
+            "4: [classifier]: cross_check: has no effect: mode is userspace, without the kernel \
+             half\n    remove it, or write mode = \"auto\"",
+        ),
     ] {
         assert_eq!(warnings(&format!("{NEEDED}{connectors}")), [expected], "{connectors}");
     }

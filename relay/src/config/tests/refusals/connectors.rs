@@ -1,0 +1,259 @@
+//! What is refused of a connector.
+
+use super::*;
+
+#[test]
+fn a_connectors_keys() {
+    for (keys, problem, mend) in [
+        ("enable = true", "enable: is not a key of this table", "did you mean `enabled`?"),
+        (
+            "message_rate_limit = 600",
+            "message_rate_limit: is a parameter of Exchange that this version does not support",
+            "remove it",
+        ),
+        (
+            "bare_linefeed_rejection_enabled = true",
+            "bare_linefeed_rejection_enabled: is not a choice here: bare line feeds are always \
+             refused",
+            "remove it",
+        ),
+        (
+            "tls_certificate_name = \"x\"",
+            "tls_certificate_name: is not supported: all connectors share one certificate",
+            "remove it, and name the certificate's file in [tls]",
+        ),
+        (
+            "banner = \"edge1 ready\"",
+            "banner: does not begin with 220",
+            "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"",
+        ),
+        (
+            "banner = \"220 édge1\"",
+            "banner: is longer than 510 octets, or not ASCII",
+            "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"",
+        ),
+        (
+            "syn_budget = { rate = \"200\", burst = 400 }",
+            "syn_budget: rate: `200` is not a rate",
+            "write SYNs a second, as in \"200/s\", from 1/s to 100000000/s",
+        ),
+        (
+            "syn_budget = { rate = 200, burst = 400 }",
+            "syn_budget: rate: a number where a rate belongs",
+            "write SYNs a second, as in \"200/s\", from 1/s to 100000000/s",
+        ),
+        (
+            "syn_budget_per_source = { rate = \"200/s\" }",
+            "syn_budget_per_source: burst: is missing",
+            "write burst = 400",
+        ),
+        (
+            "syn_budget = { rate = \"200/s\", burst = 0 }",
+            "syn_budget: burst: 0 is out of bounds",
+            "write a number from 1 to 100000000",
+        ),
+        (
+            "max_message_size = \"36 XB\"",
+            "max_message_size: `36 XB` is not a size",
+            "write octets as a number, or a text such as \"64 KB\" or \"36 MB\"",
+        ),
+        (
+            "max_message_size = \"1 KB\"",
+            "max_message_size: `1 KB` is out of bounds",
+            "write a size from 65536 to 2147483647 octets",
+        ),
+        (
+            "max_message_size = 99999999999999999999",
+            "max_message_size: 99999999999999999999 is out of bounds",
+            "write a number from 65536 to 2147483647",
+        ),
+        (
+            "tarpit_interval = \"11m\"",
+            "tarpit_interval: `11m` is out of bounds",
+            "write a time from 00:00:00 to 00:10:00",
+        ),
+        (
+            "max_hop_count = \"60\"",
+            "max_hop_count: a text where a number belongs",
+            "write a number from 1 to 500",
+        ),
+        (
+            "connection_inactivity_timeout = \"10m\"",
+            "connection_inactivity_timeout: 00:10:00 is not below connection_timeout, 00:10:00",
+            "lower connection_inactivity_timeout, or raise connection_timeout",
+        ),
+    ] {
+        check_connector(keys, 9, problem, mend);
+    }
+}
+
+#[test]
+fn bindings_and_ranges() {
+    for (key, with, problem, mend) in [
+        (
+            "bindings",
+            "bindings = [\"0.0.0.0:25\", \"0.0.0.0:25\"]",
+            "bindings: 0.0.0.0:25 stands twice",
+            "remove one of them",
+        ),
+        (
+            "bindings",
+            "bindings = [\"0.0.0.0\"]",
+            "bindings: `0.0.0.0` is not an address and a port",
+            "write address and port, as in `0.0.0.0:25`, `192.0.2.1:25` or `[::]:25`",
+        ),
+        (
+            "remote_ip_ranges",
+            "remote_ip_ranges = [\"0.0.0.0\"]",
+            "remote_ip_ranges: `0.0.0.0` is a single address that no client can have",
+            "for every address write `0.0.0.0/0`",
+        ),
+        (
+            "remote_ip_ranges",
+            "remote_ip_ranges = [\"10.0.0.0/8\", \"10.0.0.0-10.255.255.255\"]",
+            "remote_ip_ranges: 10.0.0.0-10.255.255.255 is the same range as 10.0.0.0/8 (line 8)",
+            "remove one of them",
+        ),
+        (
+            "remote_ip_ranges",
+            "remote_ip_ranges = [\"10.0.0.1-10.0.0.5\", \"10.0.0.4-10.0.0.9\"]",
+            "remote_ip_ranges: 10.0.0.4-10.0.0.9 overlaps 10.0.0.1-10.0.0.5 (line 8), and neither \
+             contains the other",
+            "write 10.0.0.1-10.0.0.9 in place of the two",
+        ),
+    ] {
+        check_replaced(key, with, 8, problem, mend);
+    }
+}
+
+#[test]
+fn ranges_of_two_connectors() {
+    let second = |range: &str| {
+        let second = CONNECTOR.replace("\"C\"", "\"D\"").replace("10.0.0.0/8", range);
+        format!("{NEEDED}{CONNECTOR}{second}")
+    };
+    check(
+        &second("10.0.0.0-10.255.255.255"),
+        "12: connector \"D\": remote_ip_ranges: 10.0.0.0-10.255.255.255 on 0.0.0.0:25 is also a \
+         range of connector \"C\", line 7\n    give the range to one of the two connectors",
+    );
+    check(
+        &second("9.0.0.0-10.0.0.9"),
+        "12: connector \"D\": remote_ip_ranges: 9.0.0.0-10.0.0.9 on 0.0.0.0:25 overlaps \
+         10.0.0.0/8 (connector \"C\", line 7), and neither contains the other\n    take \
+         10.0.0.0-10.0.0.9 out of one of them, or let one contain the other",
+    );
+    check(
+        &second("10.0.0.1").replace("\"D\"", "\"c\""),
+        "9: connector \"c\": name: is the name of another connector (line 4)\n    give one of \
+         them another name",
+    );
+}
+
+#[test]
+fn rights() {
+    let trusted = "auth_mechanism = [\"ExternalAuthoritative\"]";
+    for (keys, problem, mend) in [
+        (
+            trusted,
+            "auth_mechanism: ExternalAuthoritative needs the permission group ExchangeServers",
+            "write permission_groups = [\"ExchangeServers\"]",
+        ),
+        (
+            "auth_mechanism = [\"None\", \"Tls\"]",
+            "auth_mechanism: None stands beside other mechanisms",
+            "remove None, or the others",
+        ),
+        (
+            "auth_mechanism = [\"BasicAuthRequireTls\"]",
+            "auth_mechanism: BasicAuthRequireTls is not supported by this version, which has no \
+             AUTH",
+            "remove it",
+        ),
+        (
+            "auth_mechanism = [\"ExternalAuthorative\"]",
+            "auth_mechanism: `ExternalAuthorative` is not known",
+            "did you mean `ExternalAuthoritative`?",
+        ),
+        (
+            "auth_mechanism = []\nrequire_tls = true",
+            "require_tls: needs Tls in auth_mechanism",
+            "write auth_mechanism = [\"Tls\"], or require_tls = false",
+        ),
+        (
+            "\nrequire_tls = true",
+            "require_tls: needs a certificate: nobody could send",
+            "name certificate and key in [tls], or write require_tls = false",
+        ),
+        (
+            "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipent\"] }",
+            "grants: anonymous: `ms-Exch-SMTP-Accept-Any-Recipent` is not known",
+            "did you mean `ms-Exch-SMTP-Accept-Any-Recipient`?",
+        ),
+        (
+            "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Exch50\"] }",
+            "grants: anonymous: ms-Exch-SMTP-Accept-Exch50 has no effect on a relay",
+            "remove it",
+        ),
+        (
+            "grants = { anonymous = [\"ms-Exch-SMTP-Submit\", \"MS-Exch-SMTP-Submit\"] }",
+            "grants: anonymous: ms-Exch-SMTP-Submit stands twice",
+            "remove one of them",
+        ),
+        (
+            "grants = { \"NT AUTHORITY\\\\ANONYMOUS LOGON\" = [] }",
+            "grants: NT AUTHORITY\\ANONYMOUS LOGON: is not how the principal is called here",
+            "write anonymous = [ … ]",
+        ),
+        (
+            "grants = { externally_secured = [] }",
+            "grants: externally_secured: is not a key of this table",
+            "did you mean `externally-secured`?",
+        ),
+    ] {
+        let line = 8 + u32::try_from(keys.lines().count()).unwrap();
+        check_connector(keys, line, problem, mend);
+    }
+    for (groups, problem, mend) in [
+        (
+            "[\"AnonymousUsers\", \"None\"]",
+            "permission_groups: None stands beside other groups",
+            "remove None, or the others",
+        ),
+        (
+            "[\"Partners\"]",
+            "permission_groups: Partners is not supported by this version: nobody can \
+             authenticate as one",
+            "remove it",
+        ),
+        (
+            "[\"Custom\"]",
+            "permission_groups: Custom only says that single rights were added",
+            "write them down: grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }",
+        ),
+        (
+            "[\"AnonymousUser\"]",
+            "permission_groups: `AnonymousUser` is not known",
+            "did you mean `AnonymousUsers`?",
+        ),
+    ] {
+        check_replaced(
+            "permission_groups",
+            &format!("permission_groups = {groups}"),
+            8,
+            problem,
+            mend,
+        );
+    }
+}
+
+#[test]
+fn more_bindings_than_sockets_to_listen_on() {
+    let bindings: Vec<_> = (1..=1025).map(|port| format!("0.0.0.0:{port}")).collect();
+    let text = CONNECTOR.replace("[\"0.0.0.0:25\"]", &format!("{bindings:?}"));
+    check(
+        &format!("{NEEDED}{text}"),
+        "1: bindings: 1025 distinct bindings are over the limit of 1024\n    bind to `0.0.0.0` \
+         and `[::]` instead of each address",
+    );
+}
