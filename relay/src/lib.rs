@@ -28,4 +28,5 @@ pub mod message;
 pub mod policy;
 pub mod privileges;
 pub mod queue;
+pub mod server;
 pub mod smtp;

@@ -68,6 +68,25 @@ pub const MAXIMUM_RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// `MessageExpirationTimeout`: Exchange's 2 days. Then the sender gets a report.
 pub const MESSAGE_EXPIRATION_TIMEOUT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
+// Connections. Our own bounds.
+
+/// Sessions at one time, all connectors together; each takes a file descriptor. Further
+/// connections wait in the system's queue.
+pub const SESSIONS: usize = 20_000;
+/// Connections that the system queues for each listening socket.
+pub const LISTEN_BACKLOG: i32 = 1024;
+/// The first pause after a failed accept. It doubles up to [`LONGEST_ACCEPT_PAUSE`].
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause after a failed accept.
+pub const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Octets that one read takes from a connection.
+pub const READ_OCTETS: usize = 16 * 1024;
+/// How long a client may take to end its side after we have ended ours.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long the daemon waits for messages on their way when it is told to stop. Below the 90
+/// seconds after which systemd kills.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
 // Sessions. Our own bounds.
 
 /// Octets received but not yet understood that a session keeps. Above it the driver does not read;
@@ -201,6 +220,7 @@ pub const CLIENT_DATA_TERMINATION_TIMEOUT: Duration = Duration::from_secs(10 * 6
 /// For the reply to QUIT. No message depends on it.
 pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
 const _: () = assert!(
     CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),

@@ -1,12 +1,16 @@
-//! Runs every dialogue file below this directory against the session: line by line, octet by
-//! octet, and with everything in one write. All three must give what the file says.
+//! Runs every dialogue file below this directory four ways: against the session line by line,
+//! octet by octet and with everything in one write, and against the server over a socket. All
+//! four must give what the file says.
 //!
 //! A file is one behaviour. Its first line is a comment that says which; [`script`] describes the
 //! rest. `UPDATE_EXPECT=1` rewrites what the server said and what reached the queue.
 
 mod matching;
+mod memory_queue;
 mod player;
+mod profile;
 mod script;
+mod socket;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -68,6 +72,9 @@ fn run(file: &Path) -> Result<(), Failed> {
         }
         matching::lines(&script.queued, &player.queued_lines())
             .map_err(|problem| format!("{pace:?}, what reached the queue: {problem}"))?;
+    }
+    if socket::can_play(&script) {
+        socket::play(&script)?
     }
     Ok(())
 }

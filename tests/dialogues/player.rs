@@ -1,6 +1,7 @@
 //! Plays a dialogue against a session, with a queue in memory and a clock of its own.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -12,7 +13,8 @@ use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, MessageBegun, Session};
 use relay::smtp::tls::TlsInfo;
 
-use crate::script::{CLOSED, Event, Profile, QueueBehaviour, Settings, Turn};
+use crate::profile;
+use crate::script::{CLOSED, Event, QueueBehaviour, Settings, Turn};
 
 /// How the client's octets are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ struct Queue {
 
 impl Player {
     pub fn new(settings: &Settings) -> Result<Self, String> {
-        let text = configuration(settings);
+        let text = profile::configuration(settings, "127.0.0.1:25", Path::new("/"));
         let config =
             Config::parse(&text, "relay.toml").map_err(|refusals| format!("{refusals}\n{text}"))?;
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
@@ -88,15 +90,11 @@ impl Player {
 
     /// What the queue kept, as `Q:` lines.
     pub fn queued_lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (envelope, message) in &self.queue.kept {
-            let recipients: Vec<_> =
-                envelope.recipients.iter().map(|recipient| format!("<{recipient}>")).collect();
-            lines.push(format!("from <{}> to {}", envelope.sender, recipients.join(", ")));
-            let message = String::from_utf8_lossy(message);
-            lines.extend(message.split_terminator("\r\n").map(|line| format!("| {line}")));
-        }
-        lines
+        let kept = self.queue.kept.iter().map(|(envelope, message)| {
+            let recipients = envelope.recipients.iter().map(ToString::to_string).collect();
+            (envelope.sender.to_string(), recipients, message.clone())
+        });
+        profile::queued_lines(kept.collect())
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
@@ -174,44 +172,6 @@ impl Player {
         };
         self.session.handle_stored(self.now, stored);
     }
-}
-
-fn configuration(settings: &Settings) -> String {
-    let rights = match settings.profile {
-        Profile::Frontend => "permission_groups = [\"AnonymousUsers\"]",
-        Profile::Relay => {
-            "permission_groups = [\"AnonymousUsers\"]\n\
-             grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }"
-        }
-        Profile::Trusted => "permission_groups = [\"ExchangeServers\"]",
-    };
-    let auth_mechanism = match (settings.profile, settings.tls_available) {
-        (Profile::Trusted, false) => "[\"ExternalAuthoritative\"]",
-        (Profile::Trusted, true) => "[\"ExternalAuthoritative\", \"Tls\"]",
-        (_, false) => "[]",
-        (_, true) => "[\"Tls\"]",
-    };
-    let tls = if settings.tls_available {
-        "[tls]\ncertificate = \"/relay.pem\"\nkey = \"/relay.key\"\n"
-    } else {
-        ""
-    };
-    // A dialogue that is about the tarpit sets one; the others need not wait.
-    let tarpit = if settings.connector.contains("tarpit_interval") {
-        ""
-    } else {
-        "tarpit_interval = \"0s\""
-    };
-    format!(
-        "hostname = \"relay.example\"\n\
-         [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
-         {tls}\
-         [[accepted_domain]]\nname = \"accepted.example\"\n\
-         [[connector]]\nname = \"Dialogue\"\n\
-         bindings = [\"127.0.0.1:25\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
-         auth_mechanism = {auth_mechanism}\n{rights}\n{tarpit}\n{}",
-        settings.connector
-    )
 }
 
 fn full() -> StoreError {

@@ -91,7 +91,7 @@ impl Session {
         };
         session.output.reply(&greeting.reply);
         if !greeting.reply.is_positive() {
-            session.context.summary.refuse("CONNECT", greeting);
+            session.context.summary.note("CONNECT", greeting);
             session.close(Ending::Refused);
         }
         session
@@ -248,6 +248,11 @@ impl Session {
     /// Nothing happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Was the session told that the daemon is stopping?
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
     }
 
     /// Who is at the other end.

@@ -19,6 +19,8 @@ pub struct Summary {
     pub messages_accepted: u32,
     /// Messages that were refused at the end of data, by us or by storage.
     pub messages_refused: u32,
+    /// MAIL, RCPT and ends of data that policy or storage refused.
+    pub commands_refused: u32,
     /// Errors that count against `max_protocol_errors`.
     pub protocol_errors: u32,
     /// The names of the first accepted messages, [`LOGGED_VERDICTS`] at most.
@@ -74,6 +76,11 @@ impl Summary {
     }
 
     pub(super) fn refuse(&mut self, command: &'static str, decision: Decision) {
+        self.commands_refused += 1;
+        self.note(command, decision);
+    }
+
+    pub(super) fn note(&mut self, command: &'static str, decision: Decision) {
         self.refusals += 1;
         if self.verdicts.len() < LOGGED_VERDICTS {
             self.verdicts.push(Verdict { command, decision });
@@ -88,7 +95,7 @@ impl Summary {
     pub(super) fn fault(&mut self, command: &'static str, reply: &Reply, found: &dyn Display) {
         self.protocol_errors += 1;
         let because = vec![Because { rule: "protocol", found: found.to_string() }];
-        self.refuse(command, Decision { reply: reply.clone(), because });
+        self.note(command, Decision { reply: reply.clone(), because });
     }
 }
 

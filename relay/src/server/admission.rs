@@ -1,0 +1,120 @@
+//! How many connections a connector has, in all and from each address.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::connector::{ConnectorId, Limits};
+use crate::smtp::reply::{self, Reply};
+
+/// Counts the connections of every connector. Only connectors and addresses that have one take
+/// memory.
+#[derive(Debug, Default)]
+pub(super) struct Admission(Mutex<HashMap<ConnectorId, Occupancy>>);
+
+#[derive(Debug, Default)]
+struct Occupancy {
+    connections: u32,
+    sources: HashMap<IpAddr, u32>,
+}
+
+/// One connection that was admitted. Dropped, it makes room for another.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    connector: ConnectorId,
+    source: IpAddr,
+}
+
+/// Why a connection is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("max_inbound_connection is reached")]
+    Connector,
+    #[error("max_inbound_connection_per_source is reached")]
+    Source,
+}
+
+impl Refusal {
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Self::Connector => reply::TOO_MANY_CONNECTIONS,
+            Self::Source => reply::TOO_MANY_CONNECTIONS_PER_SOURCE,
+        }
+    }
+}
+
+impl Admission {
+    /// Counts one more connection, unless a limit is reached.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        connector: ConnectorId,
+        limits: &Limits,
+        source: IpAddr,
+    ) -> Result<Place, Refusal> {
+        let mut connectors = self.lock();
+        let occupancy = connectors.entry(connector).or_default();
+        let of_source = occupancy.sources.get(&source).copied().unwrap_or(0);
+        if of_source >= limits.max_inbound_connection_per_source {
+            return Err(Refusal::Source);
+        }
+        if occupancy.connections >= limits.max_inbound_connection {
+            return Err(Refusal::Connector);
+        }
+        occupancy.connections += 1;
+        occupancy.sources.insert(source, of_source + 1);
+        Ok(Place { admission: Arc::clone(self), connector, source })
+    }
+
+    /// Numbers are right after every statement, so that a panic elsewhere leaves no harm.
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectorId, Occupancy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut connectors = self.admission.lock();
+        let Entry::Occupied(mut connector) = connectors.entry(self.connector) else { return };
+        let occupancy = connector.get_mut();
+        occupancy.connections = occupancy.connections.saturating_sub(1);
+        if let Entry::Occupied(mut source) = occupancy.sources.entry(self.source) {
+            *source.get_mut() = source.get().saturating_sub(1);
+            if *source.get() == 0 {
+                source.remove();
+            }
+        }
+        if occupancy.connections == 0 {
+            connector.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_taken_and_given_back() {
+        let admission = Arc::new(Admission::default());
+        let limits = Limits {
+            max_inbound_connection: 3,
+            max_inbound_connection_per_source: 2,
+            ..Limits::default()
+        };
+        let admit = |id, last: u8| {
+            admission.admit(ConnectorId(id), &limits, IpAddr::from([192, 0, 2, last]))
+        };
+        let first = admit(1, 1).unwrap();
+        let second = admit(1, 1).unwrap();
+        assert_eq!(admit(1, 1).unwrap_err(), Refusal::Source);
+        let third = admit(1, 2).unwrap();
+        assert_eq!(admit(1, 3).unwrap_err(), Refusal::Connector);
+        let other = admit(2, 1).unwrap();
+        drop(second);
+        let again = admit(1, 1).unwrap();
+        drop((first, third, other, again));
+        assert!(admission.lock().is_empty(), "what is gone takes no memory");
+    }
+}

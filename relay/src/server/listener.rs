@@ -1,0 +1,134 @@
+//! Where we listen, and how connections are accepted, admitted, or turned away.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use crate::connector::{Binding, ConnectorId};
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE};
+use crate::policy;
+use crate::server::record::Record;
+use crate::server::{Shared, driver};
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Session;
+
+/// A binding that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ListenError {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The addresses to listen on. A wildcard covers every other binding of its family and port: the
+/// system would not let both be bound, and a connection tells its own address.
+pub(super) fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
+    let covered =
+        |binding: &Binding| !binding.is_wildcard() && bindings.contains(&binding.wildcard());
+    bindings.iter().filter(|binding| !covered(binding)).map(|binding| binding.address()).collect()
+}
+
+/// Begins to listen.
+pub(super) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ListenError> {
+    let socket = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            // A binding has one family; 0.0.0.0 is a binding of its own.
+            socket.set_only_v6(true)?;
+        }
+        // Not to wait for old connections when the daemon is started anew.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(LISTEN_BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    match socket() {
+        Ok(listener) => Ok((address, listener)),
+        Err(source) => Err(ListenError { address, source }),
+    }
+}
+
+/// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
+/// the system's queue and cost us nothing.
+pub(super) async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut pause = ACCEPT_PAUSE;
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&shared.sessions).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                pause = ACCEPT_PAUSE;
+                welcome(stream, remote, &shared, &stop, permit);
+            }
+            // That connection is gone; the next one may be well.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Usually no file descriptor is left. Sessions that end give some back.
+                tracing::warn!(%error, ?pause, "cannot accept");
+                drop(permit);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
+            }
+        }
+    }
+}
+
+/// Finds the connector of a new connection and begins its session, or turns it away.
+fn welcome(
+    stream: TcpStream,
+    remote: SocketAddr,
+    shared: &Arc<Shared>,
+    stop: &watch::Receiver<bool>,
+    permit: OwnedSemaphorePermit,
+) {
+    // It fails when the peer has gone already.
+    let Ok(local) = stream.local_addr() else { return };
+    let classification = shared.classifier.classify(stream.as_fd(), local, remote);
+    let Some(chosen) = &classification.connector else {
+        let decision = policy::connect(&classification.rules, None);
+        tracing::debug!(%remote, %local, reply = %decision.reply, "no connector");
+        return turn_away(&stream, &decision.reply, ConnectorId::NONE, shared);
+    };
+    let limits = &chosen.connector.limits;
+    let place = match shared.admission.admit(chosen.id, limits, remote.ip().to_canonical()) {
+        Ok(place) => place,
+        Err(refusal) => {
+            let (connector, reply) = (&chosen.connector.name, refusal.reply());
+            tracing::debug!(%remote, connector, %refusal, "connection refused");
+            return turn_away(&stream, &reply, chosen.id, shared);
+        }
+    };
+    // A reply is written whole; to wait for more would only make the client wait.
+    let _ = stream.set_nodelay(true);
+    let peer = policy::Peer::new(Arc::clone(&chosen.connector));
+    let rules = Arc::clone(&classification.rules);
+    let session = Session::new(Instant::now(), rules, peer, local.ip(), remote.ip());
+    let record = Record::new(classification, local, remote, Arc::clone(&shared.counts));
+    let drive = driver::drive(session, stream, Arc::clone(shared), stop.clone(), record);
+    tokio::spawn(async move {
+        drive.await;
+        drop((place, permit));
+    });
+}
+
+/// One reply and the end. The send buffer of a new connection takes a line at once; a client for
+/// whom it does not gets none.
+fn turn_away(stream: &TcpStream, reply: &Reply, id: ConnectorId, shared: &Shared) {
+    shared.counts.connection_refused(id);
+    let mut octets = Vec::new();
+    reply.encode(&mut octets);
+    let _ = stream.try_write(&octets);
+}

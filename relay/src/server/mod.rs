@@ -1,0 +1,127 @@
+//! Listens, admits, and drives a session with bytes and a clock.
+//!
+//! This module decides how many connections there are and when they end with the daemon. Which
+//! connector a connection belongs to is for [`crate::classifier`], what is said on it for
+//! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
+//!
+//! [`listener`] accepts, [`admission`] counts, [`driver`] performs what a session asks for on a
+//! [`transport`], [`tls`] reads the certificate, [`record`] writes the log line.
+
+mod admission;
+mod driver;
+mod listener;
+mod record;
+pub mod tls;
+mod transport;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::classifier::Classifier;
+use crate::counts::Counts;
+use crate::limits::SESSIONS;
+use crate::policy::Rules;
+use crate::queue::Queue;
+
+use self::admission::Admission;
+
+pub use self::listener::ListenError;
+
+/// The receiving half of the daemon.
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Mutex<HashMap<SocketAddr, JoinHandle<()>>>,
+    /// Told to every session when the daemon stops.
+    stop: watch::Sender<bool>,
+}
+
+/// What every connection needs.
+struct Shared {
+    classifier: Arc<Classifier>,
+    queue: Queue,
+    counts: Arc<Counts>,
+    tls: ArcSwapOption<tokio_rustls::rustls::ServerConfig>,
+    admission: Arc<Admission>,
+    /// A permit for each session that may exist at once.
+    sessions: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server that does not listen yet.
+    pub fn new(classifier: Arc<Classifier>, queue: Queue, counts: Arc<Counts>) -> Self {
+        let shared = Shared {
+            classifier,
+            queue,
+            counts,
+            tls: ArcSwapOption::empty(),
+            admission: Arc::default(),
+            sessions: Arc::new(Semaphore::new(SESSIONS)),
+        };
+        let (stop, _) = watch::channel(false);
+        Self { shared: Arc::new(shared), listeners: Mutex::default(), stop }
+    }
+
+    /// The certificate of handshakes from now on; `None` where STARTTLS is not offered.
+    pub fn set_tls(&self, tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>) {
+        self.shared.tls.store(tls);
+    }
+
+    /// Listens where these rules want it, and nowhere else. Sessions go on. To be called within
+    /// the runtime that shall carry the sessions.
+    ///
+    /// # Errors
+    /// An address cannot be listened on. Then nothing has changed.
+    pub fn listen(&self, rules: &Rules) -> Result<(), ListenError> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = listener::addresses(rules.table.bindings());
+        let new: Vec<_> =
+            wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
+        let sockets = new.into_iter().map(listener::bind).collect::<Result<Vec<_>, _>>()?;
+        listeners.retain(|address, accepting| {
+            let stays = wanted.contains(address);
+            if !stays {
+                accepting.abort();
+                tracing::info!(%address, "no longer listening");
+            }
+            stays
+        });
+        for (address, socket) in sockets {
+            let accept = listener::accept(socket, Arc::clone(&self.shared), self.stop.subscribe());
+            listeners.insert(address, tokio::spawn(accept));
+            tracing::info!(%address, "listening");
+        }
+        Ok(())
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        SESSIONS - self.shared.sessions.available_permits()
+    }
+
+    /// Stops listening, tells every session, and waits until they have ended, `limit` at most.
+    /// Sessions that have not ended by then lose their connection with the runtime; nothing of
+    /// their unfinished messages is kept.
+    pub async fn drain(&self, limit: Duration) {
+        let listeners =
+            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        listeners.values().for_each(JoinHandle::abort);
+        self.stop.send_replace(true);
+        let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
+        if tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_err() {
+            tracing::warn!(sessions = self.sessions(), "sessions did not end in time");
+        }
+    }
+}
+
+impl Shared {
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.tls.load_full().map(TlsAcceptor::from)
+    }
+}

@@ -1,0 +1,97 @@
+//! The log line of a session, and its part of the counts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::classifier::Classification;
+use crate::connector::ConnectorId;
+use crate::counts::Counts;
+use crate::policy::Peer;
+use crate::smtp::session::{Ending, Summary};
+
+/// What is known of a connection beside what its session knows.
+pub(super) struct Record {
+    classification: Classification,
+    local: SocketAddr,
+    remote: SocketAddr,
+    counts: Arc<Counts>,
+    since: Instant,
+    counted: Counted,
+}
+
+/// What of a summary has been counted.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    messages_accepted: u32,
+    messages_refused: u32,
+    commands_refused: u32,
+}
+
+impl Record {
+    pub(super) fn new(
+        classification: Classification,
+        local: SocketAddr,
+        remote: SocketAddr,
+        counts: Arc<Counts>,
+    ) -> Self {
+        let (since, counted) = (Instant::now(), Counted::default());
+        Self { classification, local, remote, counts, since, counted }
+    }
+
+    /// Counts what happened since the last time, so that `status` is never behind a session.
+    pub(super) fn count(&mut self, summary: &Summary) {
+        let id = self.connector_id();
+        let now = Counted {
+            messages_accepted: summary.messages_accepted,
+            messages_refused: summary.messages_refused,
+            commands_refused: summary.commands_refused,
+        };
+        let before = std::mem::replace(&mut self.counted, now);
+        for _ in before.messages_accepted..now.messages_accepted {
+            self.counts.message_accepted(id);
+        }
+        for _ in before.messages_refused..now.messages_refused {
+            self.counts.message_refused(id);
+        }
+        for _ in before.commands_refused..now.commands_refused {
+            self.counts.command_refused(id);
+        }
+    }
+
+    /// The one line that the log has of a session.
+    pub(super) fn write(&self, peer: &Peer, summary: &Summary) {
+        if summary.ending == Some(Ending::Refused) {
+            self.counts.connection_refused(self.connector_id());
+        }
+        let chosen = self.classification.connector.as_ref();
+        let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);
+        let list = |items: Vec<String>| (!items.is_empty()).then(|| items.join("; "));
+        let queue_ids = summary.queue_ids.iter().map(ToString::to_string).collect();
+        let verdicts = summary.verdicts.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            remote = %self.remote,
+            local = %self.local,
+            connector = peer.connector.name,
+            range,
+            generation = self.classification.rules.generation,
+            decided_by = self.classification.decided_by.name(),
+            why = self.classification.decided_by.why(),
+            principal = peer.principal.name(),
+            hello = summary.hello,
+            tls = summary.tls.as_ref().map(tracing::field::display),
+            accepted = summary.messages_accepted,
+            refused = summary.messages_refused,
+            queue_ids = list(queue_ids),
+            refusals = summary.refusals,
+            verdicts = list(verdicts),
+            ending = summary.ending.map(tracing::field::display),
+            seconds = self.since.elapsed().as_secs_f64(),
+            "session"
+        );
+    }
+
+    fn connector_id(&self) -> ConnectorId {
+        self.classification.connector.as_ref().map_or(ConnectorId::NONE, |chosen| chosen.id)
+    }
+}

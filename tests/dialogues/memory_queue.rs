@@ -1,0 +1,119 @@
+//! A queue engine that keeps messages in memory and fails as it is told. It only takes: nothing
+//! asks it for what it has but the test.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use relay::queue::store::{Change, Lengths, Message, Pending, Settlement, Store};
+use relay::queue::{Entry, MessageFile, MessageReader, QueueId, StoreError};
+use tokio::sync::Notify;
+
+/// What the engine does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Stores nothing.
+    Failing,
+    /// Lets no message begin.
+    Full,
+    #[default]
+    Working,
+}
+
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    behaviour: Behaviour,
+    kept: Mutex<Vec<(Entry, Vec<u8>)>>,
+}
+
+impl MemoryStore {
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self { behaviour, kept: Mutex::default() }
+    }
+
+    pub fn kept(&self) -> Vec<(Entry, Vec<u8>)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Entry, Vec<u8>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::Full("the test says so".to_owned())
+}
+
+fn not_here<'a, T: Send + 'a>() -> Pending<'a, T> {
+    Box::pin(async { Err(StoreError::Closed) })
+}
+
+impl Store for MemoryStore {
+    fn highest_id(&self) -> u64 {
+        0
+    }
+
+    fn create_file(&self, _: QueueId) -> Result<MessageFile, StoreError> {
+        Err(full())
+    }
+
+    fn accepts(&self) -> Result<(), StoreError> {
+        match self.behaviour {
+            Behaviour::Full => Err(full()),
+            Behaviour::Failing | Behaviour::Working => Ok(()),
+        }
+    }
+
+    fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
+        Box::pin(async move {
+            match (self.behaviour, message) {
+                (Behaviour::Working, Message::Memory(pieces)) => {
+                    self.lock().push((entry, pieces.concat()));
+                    Ok(())
+                }
+                _ => Err(full()),
+            }
+        })
+    }
+
+    fn claim_due(&self, _: SystemTime, _: usize) -> Pending<'_, Vec<Entry>> {
+        not_here()
+    }
+
+    fn record(&self, _: Settlement) -> Pending<'_, ()> {
+        not_here()
+    }
+
+    fn put_back(&self, _: QueueId, _: SystemTime) {}
+
+    fn read(&self, _: QueueId) -> Pending<'_, MessageReader> {
+        not_here()
+    }
+
+    fn find(&self, _: QueueId) -> Pending<'_, Entry> {
+        not_here()
+    }
+
+    fn list(&self, _: Option<QueueId>, _: usize) -> Pending<'_, Vec<Entry>> {
+        not_here()
+    }
+
+    fn change(&self, _: QueueId, _: Change) -> Pending<'_, ()> {
+        not_here()
+    }
+
+    fn remove(&self, _: QueueId) -> Pending<'_, ()> {
+        not_here()
+    }
+
+    fn next_due(&self) -> Option<SystemTime> {
+        None
+    }
+
+    fn became_due(&self) -> Arc<Notify> {
+        Arc::default()
+    }
+
+    fn lengths(&self) -> Lengths {
+        Lengths::default()
+    }
+}

@@ -1,0 +1,272 @@
+//! Plays a dialogue against the server, over a socket of the loopback interface.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use relay::classifier::Classifier;
+use relay::config::Config;
+use relay::connector::ConnectorIds;
+use relay::counts::Counts;
+use relay::policy::Rules;
+use relay::queue::schedule::Schedule;
+use relay::queue::{self, Queue};
+use relay::server::{Server, tls};
+use relay::smtp::path::Domain;
+use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::memory_queue::{Behaviour, MemoryStore};
+use crate::script::{CLOSED, Event, QueueBehaviour, Script, Settings};
+use crate::{matching, profile};
+
+/// Far more than a reply on the loopback interface takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time does not pass for a test, and storage neither breaks in the middle nor stays silent.
+pub fn can_play(script: &Script) -> bool {
+    let passes_time = script.turns.iter().any(|turn| matches!(turn.event, Some(Event::Pass(_))));
+    let storage = script.settings.queue;
+    !passes_time && !matches!(storage, QueueBehaviour::Breaking | QueueBehaviour::Silent)
+}
+
+pub fn play(script: &Script) -> Result<(), String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let host = Host::start(&script.settings, directory.path())?;
+    let mut client = Client::connect(host.address).map_err(|error| error.to_string())?;
+    for turn in &script.turns {
+        let place = |problem| format!("socket, line {}: {problem}", turn.line);
+        let mut said = match turn.event {
+            Some(Event::ClientDisconnects) => {
+                client.disconnect();
+                host.wait_until_idle()?;
+                vec![CLOSED.to_owned()]
+            }
+            Some(Event::DaemonStops) => {
+                host.stop();
+                Vec::new()
+            }
+            Some(Event::TlsHandshake) => {
+                client = client.start_tls(host.certificate.clone()).map_err(place)?;
+                Vec::new()
+            }
+            Some(Event::Pass(_)) | None => Vec::new(),
+        };
+        // A server that has closed takes nothing more; what it said shows whether it should have.
+        let _ = client.write_all(&turn.client.concat());
+        while let Err(difference) = matching::lines(&turn.expected, &said) {
+            let line =
+                client.read_line().map_err(|problem| place(format!("{problem}; {difference}")))?;
+            said.push(line);
+        }
+    }
+    let rest = client.finish();
+    if !rest.is_empty() {
+        return Err(format!("socket, the server said more: {}", rest.escape_ascii()));
+    }
+    host.wait_until_idle()?;
+    matching::lines(&script.queued, &host.queued_lines())
+        .map_err(|problem| format!("socket, what reached the queue: {problem}"))
+}
+
+/// A server with a queue in memory.
+struct Host {
+    runtime: Runtime,
+    server: Arc<Server>,
+    store: Arc<MemoryStore>,
+    address: SocketAddr,
+    certificate: Option<CertificateDer<'static>>,
+}
+
+impl Host {
+    fn start(settings: &Settings, directory: &Path) -> Result<Self, String> {
+        let address = free_address();
+        let certificate =
+            settings.tls_available.then(|| make_certificate(directory)).transpose()?;
+        let text = profile::configuration(settings, &address.to_string(), directory);
+        let config = Config::parse(&text, "relay.toml").map_err(|refusals| refusals.to_string())?;
+        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
+            .map_err(|error| error.to_string())?;
+        let counts: Arc<Counts> = Arc::default();
+        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
+        let store = Arc::new(MemoryStore::new(match settings.queue {
+            QueueBehaviour::Failing => Behaviour::Failing,
+            QueueBehaviour::Full => Behaviour::Full,
+            _ => Behaviour::Working,
+        }));
+        let hostname = Domain::parse(&config.hostname).map_err(|error| error.to_string())?;
+        let settings = queue::Settings { hostname, schedule: Schedule::default() };
+        let queue = Queue::with_store(Arc::clone(&store) as _, settings);
+        let server = Arc::new(Server::new(classifier, queue, counts));
+        if let Some(tls) = &config.tls {
+            server.set_tls(Some(tls::load(tls).map_err(|error| error.to_string())?));
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        let _in_runtime = runtime.enter();
+        server.listen(&rules).map_err(|error| error.to_string())?;
+        drop(_in_runtime);
+        Ok(Self { runtime, server, store, address, certificate })
+    }
+
+    fn stop(&self) {
+        let server = Arc::clone(&self.server);
+        self.runtime.spawn(async move { server.drain(PATIENCE).await });
+    }
+
+    fn wait_until_idle(&self) -> Result<(), String> {
+        let start = Instant::now();
+        // The accept loop holds a permit for the next connection.
+        while self.server.sessions() > 1 {
+            if start.elapsed() > PATIENCE {
+                return Err("a session does not end".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn queued_lines(&self) -> Vec<String> {
+        let kept = self.store.kept().into_iter().map(|(entry, message)| {
+            let recipients = entry.recipients.iter().map(|to| to.path.to_string()).collect();
+            (entry.sender.to_string(), recipients, message)
+        });
+        profile::queued_lines(kept.collect())
+    }
+}
+
+/// The other end.
+struct Client {
+    stream: Stream,
+    read: Vec<u8>,
+    closed: bool,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: Stream::Plain(stream), read: Vec::new(), closed: false })
+    }
+
+    fn start_tls(self, certificate: Option<CertificateDer<'static>>) -> Result<Self, String> {
+        let Stream::Plain(stream) = self.stream else { return Err("TLS twice".to_owned()) };
+        let mut roots = RootCertStore::empty();
+        let certificate = certificate.ok_or("no certificate")?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("relay.example").map_err(|error| error.to_string())?;
+        let connection =
+            ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+        let stream = Stream::Tls(Box::new(StreamOwned::new(connection, stream)));
+        Ok(Self { stream, read: Vec::new(), closed: false })
+    }
+
+    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(octets),
+            Stream::Tls(stream) => {
+                stream.write_all(octets)?;
+                stream.flush()
+            }
+        }
+    }
+
+    /// The next line, or once the end.
+    fn read_line(&mut self) -> Result<String, String> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|octets| octets == b"\r\n") {
+                let line = self.read.drain(..end + 2).take(end).collect();
+                return String::from_utf8(line).map_err(|error| error.to_string());
+            }
+            if self.closed {
+                return Err("the connection is closed".to_owned());
+            }
+            let mut octets = [0; 4096];
+            match self.read_some(&mut octets) {
+                Ok(0) => {
+                    self.closed = true;
+                    return Ok(CLOSED.to_owned());
+                }
+                Ok(read) => self.read.extend_from_slice(&octets[..read]),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn read_some(&mut self, octets: &mut [u8]) -> io::Result<usize> {
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(octets),
+            Stream::Tls(stream) => stream.read(octets),
+        };
+        match read {
+            // The server is gone all the same.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
+            read => read,
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        let _ = self.socket().shutdown(Shutdown::Both);
+        self.closed = true;
+    }
+
+    /// Says nothing more, and listens to the end.
+    fn finish(mut self) -> Vec<u8> {
+        let _ = self.socket().shutdown(Shutdown::Write);
+        let mut octets = [0; 4096];
+        while !self.closed {
+            match self.read_some(&mut octets) {
+                Ok(read) if read > 0 => self.read.extend_from_slice(&octets[..read]),
+                _ => self.closed = true,
+            }
+        }
+        self.read
+    }
+}
+
+/// An address of its own for each dialogue, so that they can run side by side; a port of its own
+/// for each process.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let port = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    SocketAddr::from(([127, 1, high, low], port))
+}
+
+fn make_certificate(directory: &Path) -> Result<CertificateDer<'static>, String> {
+    let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()])
+        .map_err(|error| error.to_string())?;
+    let write = |name: &str, text: String| {
+        fs::write(directory.join(name), text).map_err(|error| error.to_string())
+    };
+    write("relay.pem", made.cert.pem())?;
+    write("relay.key", made.signing_key.serialize_pem())?;
+    Ok(made.cert.der().clone())
+}
