@@ -106,6 +106,7 @@ max_hop_count = 0x10
 connection_timeout = "10s"
 connection_inactivity_timeout = "5s"
 max_protocol_errors = 1
+tarpit_interval = "1s"
 max_inbound_connection = 2
 max_inbound_connection_per_source = 3
 tarpit_interval = "4s"
@@ -161,6 +162,7 @@ tarpit_interval = "4s"
             connection_timeout: Duration::from_secs(10),
             connection_inactivity_timeout: Duration::from_secs(5),
             max_protocol_errors: 1,
+            tarpit_interval: Duration::from_secs(1),
             max_inbound_connection: 2,
             max_inbound_connection_per_source: 3,
             tarpit_interval: Duration::from_secs(4),
