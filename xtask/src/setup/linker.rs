@@ -22,7 +22,7 @@ pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     if let Some(linker) = [Some(own.clone()), on_path].into_iter().flatten().find(|it| fits(it)) {
         return Ok(linker);
     }
-    println!("setup: building bpf-linker {VERSION}, which takes a minute or two");
+    println!("setup: building bpf-linker {VERSION}, which takes some minutes");
     let mut install = process::outside_cargo("cargo");
     install.args(["install", "bpf-linker", "--version", VERSION, "--locked", "--root"]);
     process::run(install.arg(workspace.tools()))
