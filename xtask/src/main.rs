@@ -1,11 +1,13 @@
 //! `cargo xtask`: the project's tools. One file per verb; this one only dispatches.
 
+mod bench;
 mod build_daemon;
 mod demo;
 mod ebpf;
 mod process;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -37,6 +39,10 @@ enum Verb {
     Run,
     /// Play the article's scenario in network namespaces and judge it; needs root.
     Demo,
+    /// Measure: what the kernel half costs.
+    Bench(bench::Arguments),
+    /// Hold the kernel's tags against brute force for 200,000 connections under reloads.
+    Soak,
     /// Run everything: formatting, lints, tidiness, and every test.
     Test,
     /// Check the rules that the compiler does not.
@@ -62,6 +68,8 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Build => build_daemon::run(&workspace),
         Verb::Run => run::run(&workspace),
         Verb::Demo => demo::run(&workspace),
+        Verb::Bench(arguments) => bench::run(&workspace, arguments),
+        Verb::Soak => soak::run(&workspace),
         Verb::Test => test::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),
     }

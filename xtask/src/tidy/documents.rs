@@ -16,17 +16,12 @@ pub fn dialogues_begin_with_a_sentence(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// A number without a unit or a source cannot be judged.
+/// A number without a unit or a source cannot be judged. The unit is the type; or the comment
+/// begins with what is counted, in the plural; or it uses a word of the constant's name.
 pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
     const FILE: &str = "relay/src/limits.rs";
-    /// Units, things that are counted, and sources, in small letters; a backquote marks an
-    /// Exchange parameter.
-    #[rustfmt::skip]
-    const WORDS: [&str; 22] = [
-        "octet", "byte", "character", "second", "minute", "hour", "day", "line", "message",
-        "recipient", "connection", "connector", "session", "attempt", "entries", "refusal",
-        "prefix", "generation", "syn", "rfc ", "exchange", "`",
-    ];
+    /// In small letters; a backquote marks an Exchange parameter.
+    const SOURCES: [&str; 3] = ["rfc ", "exchange", "`"];
     let Some(text) = tree.file(FILE) else {
         return vec![error(FILE, 0, "is missing")];
     };
@@ -34,14 +29,18 @@ pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
         if let Some(sentence) = line.trim().strip_prefix("///") {
-            comment.push_str(sentence);
-        } else if line.starts_with("pub const") {
+            comment.push_str(&sentence.to_lowercase());
+        } else if let Some(constant) = line.strip_prefix("pub const ") {
+            let name = constant.split(':').next().unwrap_or_default().to_lowercase();
+            let mut words = name.split('_').map(|word| word.trim_end_matches('s'));
+            let first = comment.split_whitespace().next().unwrap_or_default();
+            let has_unit = constant.contains(": Duration")
+                || first.trim_end_matches([',', '\'']).ends_with('s')
+                || words.any(|word| word.len() >= 3 && comment.contains(word))
+                || SOURCES.iter().any(|source| comment.contains(source));
             if comment.is_empty() {
                 findings.push(error(FILE, index + 1, "a limit has a comment"));
-            // A duration's type is its unit.
-            } else if !line.contains(": Duration")
-                && !WORDS.iter().any(|word| comment.to_lowercase().contains(word))
-            {
+            } else if !has_unit {
                 findings.push(error(FILE, index + 1, "a limit's comment names its unit or source"));
             }
             comment.clear();

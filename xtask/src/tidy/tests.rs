@@ -79,7 +79,10 @@ fn a_dialogue_without_a_sentence_is_found() {
 fn a_limit_without_unit_is_found() {
     let rule = documents::limits_name_unit_or_source;
     let file = "relay/src/limits.rs";
-    let text = "/// Longest line in octets.\npub const A: u8 = 1;\n\npub const B: u8 = 1;\n/// Big.\npub const C: u8 = 1;\n";
+    let text = "/// Longest line in octets.\npub const LINE_OCTETS: u8 = 1;\n\n\
+                pub const BARE: u8 = 1;\n\
+                /// Big.\npub const VAGUE: u8 = 1;\n\
+                /// Connections at one time.\npub const MANY: u8 = 1;\n";
     assert_eq!(complaints(rule, &[(file, text)]), [format!("{file}:4"), format!("{file}:6")]);
 }
 

@@ -1,0 +1,42 @@
+//! `cargo xtask bench`: measurements that need the kernel half, and so root.
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use crate::build_daemon::KERNEL_OBJECT;
+use crate::workspace::Workspace;
+use crate::{ebpf, process, setup};
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[arg(value_enum)]
+    subject: Subject,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Subject {
+    /// Nanoseconds per packet in the guard, and per tag read in the daemon.
+    Kernel,
+}
+
+/// The verb.
+pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
+    match arguments.subject {
+        Subject::Kernel => run_target(workspace, "kernel"),
+    }
+}
+
+/// Runs one `[[bench]]` target of relay-tests with the kernel half built in.
+pub fn run_target(workspace: &Workspace, target: &str) -> Result<()> {
+    ensure!(process::is_root(), "this loads programs into the kernel: be root");
+    let machine = setup::prepare(workspace)?;
+    let compiler = machine.kernel_compiler.context("the kernel half cannot be built here")?;
+    let object = ebpf::build(workspace, &compiler)?;
+    let mut cargo = process::cargo();
+    cargo
+        .args(["bench", "--package", "relay-tests", "--bench", target])
+        .env(KERNEL_OBJECT, object)
+        .current_dir(workspace.root());
+    process::run(&mut cargo)
+}
