@@ -22,11 +22,11 @@ impl SessionLine {
         let line: Value = serde_json::from_str(line).ok()?;
         let fields = line.get("fields")?;
         let text = |name| fields.get(name).and_then(Value::as_str);
-        if text("message") != Some("session ended") {
+        if text("message") != Some("session") {
             return None;
         }
         Some(Self {
-            client: text("client")?.parse::<SocketAddr>().ok()?.ip().to_canonical(),
+            client: text("remote")?.parse::<SocketAddr>().ok()?.ip().to_canonical(),
             connector: text("connector")?.to_owned(),
             decided_by: text("decided_by")?.to_owned(),
         })
@@ -174,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_end_of_a_session_is_a_session_line() {
-        let line = r#"{"fields":{"message":"session ended","client":"[::ffff:10.38.96.15]:4000",
+    fn only_a_line_about_a_session_is_a_session_line() {
+        let line = r#"{"fields":{"message":"session","remote":"[::ffff:10.38.96.15]:4000",
             "connector":"Scanners","decided_by":"kernel"}}"#;
         let session = SessionLine::parse(line).unwrap();
         assert!(session.is_from("10.38.96.15") && !session.is_from("10.38.96.1"));
