@@ -138,6 +138,9 @@ pub const QUEUED_MESSAGES: u64 = 5_000_000;
 pub const QUEUE_MIN_FREE_OCTETS: u64 = 128 * 1024 * 1024;
 /// Octets of one segment of the queue's log. Read whole at start-up.
 pub const LOG_SEGMENT_OCTETS: u64 = 64 * 1024 * 1024;
+/// The part of a segment, as a divisor, that new mail may not fill: with a full disk there must
+/// be room to record that a message has gone, or it would stay full.
+pub const LOG_RESERVE: u64 = 8;
 /// Segments' worth of log that may be waste before the oldest segment is cleaned.
 pub const LOG_SLACK_SEGMENTS: u64 = 4;
 /// Segments before the oldest is cleaned, however small they are: each is an open file.

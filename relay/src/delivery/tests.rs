@@ -1,1 +1,382 @@
+//! The driver against scripted next hops on loopback.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::*;
+use crate::queue::schedule::Schedule;
+use crate::queue::{BodyType, Counters, Envelope, LogSettings, QueueId};
+use crate::smtp::path::{Domain, ForwardPath, ReversePath};
+
+/// How one connection to the scripted next hop goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Accepts the connection and says nothing.
+    Silent,
+    /// Says this in place of the reply to a verb (or the greeting, the end of data), and closes.
+    Says(&'static str, &'static str),
+    /// Says this in place of the reply to a verb, and goes on.
+    Replies(&'static str, &'static str),
+    /// Resets the connection once it has said 354.
+    ResetsInData,
+}
+
+/// A next hop that keeps what it takes.
+#[derive(Clone, Debug, Default)]
+struct Sink {
+    state: Arc<Mutex<SinkState>>,
+}
+
+#[derive(Debug, Default)]
+struct SinkState {
+    /// One for each connection; then none.
+    faults: VecDeque<Fault>,
+    connections: usize,
+    /// Recipients and message, dots still doubled as they came.
+    taken: Vec<(Vec<String>, Vec<u8>)>,
+}
+
+impl Sink {
+    async fn start(faults: impl IntoIterator<Item = Fault>) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sink = Self::default();
+        sink.state.lock().unwrap().faults.extend(faults);
+        sink.clone().serve(listener);
+        (sink, address)
+    }
+
+    fn serve(self, listener: TcpListener) {
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let fault = {
+                    let mut state = self.state.lock().unwrap();
+                    state.connections += 1;
+                    state.faults.pop_front().unwrap_or(Fault::None)
+                };
+                let sink = self.clone();
+                tokio::spawn(async move {
+                    // The client closing early is what half of these tests are about.
+                    let _ = sink.session(stream, fault).await;
+                });
+            }
+        });
+    }
+
+    async fn session(self, stream: TcpStream, fault: Fault) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        if fault == Fault::Silent {
+            let mut nothing = Vec::new();
+            stream.read_to_end(&mut nothing).await?;
+            return Ok(());
+        }
+        let mut recipients = Vec::new();
+        let mut verb = "greeting".to_owned();
+        loop {
+            let usual = match verb.as_str() {
+                "greeting" => "220 sink\r\n",
+                "EHLO" => "250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n",
+                "DATA" if recipients.is_empty() => "503 no recipients\r\n",
+                "DATA" => "354 go\r\n",
+                "QUIT" => "221 bye\r\n",
+                _ => "250 ok\r\n",
+            };
+            let reply = match fault {
+                Fault::Says(at, text) if at == verb => {
+                    stream.write_all(text.as_bytes()).await?;
+                    return Ok(());
+                }
+                Fault::Replies(at, text) if at == verb => text,
+                _ => usual,
+            };
+            stream.write_all(reply.as_bytes()).await?;
+            if verb == "DATA" && fault == Fault::ResetsInData {
+                // Unread input makes the kernel send a reset.
+                return Ok(());
+            }
+            if verb == "DATA" && reply.starts_with("354") {
+                let message = read_message(&mut stream).await?;
+                verb = "end".to_owned();
+                if let Fault::Says("end", text) = fault {
+                    stream.write_all(text.as_bytes()).await?;
+                    return Ok(());
+                }
+                let taken = (std::mem::take(&mut recipients), message);
+                self.state.lock().unwrap().taken.push(taken);
+                continue;
+            }
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            verb = line.split([' ', '\r']).next().unwrap_or_default().to_owned();
+            if let Some(path) = line.trim_end().strip_prefix("RCPT TO:") {
+                match fault {
+                    Fault::Replies("MAIL" | "RCPT", _) => {}
+                    Fault::Replies(part, _) if path.contains(part) => verb = part.to_owned(),
+                    _ => recipients.push(path.to_owned()),
+                }
+            }
+        }
+    }
+
+    fn taken(&self) -> Vec<(Vec<String>, Vec<u8>)> {
+        self.state.lock().unwrap().taken.clone()
+    }
+
+    fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
+    }
+}
+
+/// The message without the end of data, its doubled dots undone line by line.
+async fn read_message(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        if stream.read_until(b'\n', &mut line).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if line == b".\r\n" {
+            return Ok(message);
+        }
+        message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+    }
+}
+
+/// A queue, its delivery, and the way to end it.
+struct Daemon {
+    queue: Queue,
+    stop: watch::Sender<bool>,
+    delivery: JoinHandle<()>,
+    _directory: TempDir,
+}
+
+impl Daemon {
+    fn start(address: SocketAddr) -> Self {
+        Self::start_with(address, |_| {})
+    }
+
+    fn start_with(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut log = LogSettings::new(directory.path());
+        log.min_free_octets = 0;
+        let second = Duration::from_secs(1);
+        let hostname = Domain::parse("edge1.contoso.example").unwrap();
+        // Deferred mail comes back soon, so that a test can see it arrive.
+        let schedule = Schedule { first: second / 10, longest: second / 5, lifetime: 60 * second };
+        let settings = crate::queue::Settings { hostname, schedule };
+        let (queue, _) = Queue::open(&log, settings).unwrap();
+        let mut settings = Settings::new(address.to_string().parse().unwrap(), "edge1");
+        settings.pause_first = second / 10;
+        settings.pause_longest = second / 2;
+        let timeouts = &mut settings.timeouts;
+        for timeout in [
+            &mut timeouts.greeting,
+            &mut timeouts.mail,
+            &mut timeouts.recipient,
+            &mut timeouts.data_initiation,
+            &mut timeouts.data_block,
+            &mut timeouts.data_termination,
+            &mut timeouts.quit,
+        ] {
+            *timeout = second / 2;
+        }
+        change(&mut settings);
+        let (stop, stopped) = watch::channel(false);
+        let delivery = tokio::spawn(run(queue.clone(), settings, stopped));
+        Self { queue, stop, delivery, _directory: directory }
+    }
+
+    async fn accept(&self, recipients: &[&str], message: &[u8]) -> QueueId {
+        let envelope = Envelope {
+            sender: ReversePath::parse("<sender@contoso.example>").unwrap(),
+            recipients: recipients.iter().map(|r| ForwardPath::parse(r).unwrap()).collect(),
+            body: BodyType::EightBitMime,
+            smtputf8: false,
+        };
+        let mut incoming = self.queue.begin(envelope).unwrap();
+        for piece in message.chunks(10_000) {
+            incoming.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let id = incoming.id();
+        incoming.commit().await.unwrap();
+        id
+    }
+
+    /// Waits until every message has been delivered or reported, and ends the delivery, so that
+    /// the last attempt is counted too.
+    async fn finish(self) -> Counters {
+        let begin = Instant::now();
+        while self.queue.counters().lengths.queued > 0 {
+            let counters = self.queue.counters();
+            assert!(begin.elapsed() < Duration::from_secs(20), "not empty: {counters:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        let queue = self.queue.clone();
+        self.stop().await;
+        queue.counters()
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.delivery.await.unwrap();
+    }
+}
+
+const ONE: &str = "<one@fabrikam.example>";
+
+#[tokio::test]
+async fn bytes_arrive_as_they_were_accepted() {
+    let (sink, address) = Sink::start([]).await;
+    let daemon = Daemon::start(address);
+    let large = "..\r\n.\r\nline \u{e9}\r\n".repeat(100_000);
+    let messages = ["Subject: x\r\n\r\n.\r\n..\r\nend\r\n", "", "\r\n", &large];
+    for message in messages {
+        daemon.accept(&[ONE], message.as_bytes()).await;
+    }
+    let counters = daemon.finish().await;
+    assert_eq!((counters.delivered, counters.deferred, counters.failed), (4, 0, 0));
+    let mut taken: Vec<_> = sink.taken().into_iter().map(|(_, message)| message).collect();
+    let mut expected: Vec<_> = messages.map(|message| message.as_bytes().to_vec()).into();
+    taken.sort();
+    expected.sort();
+    assert!(taken == expected, "the sink has other bytes");
+}
+
+#[tokio::test]
+async fn a_connection_takes_message_after_message() {
+    let (sink, address) = Sink::start([]).await;
+    let daemon = Daemon::start_with(address, |settings| settings.concurrency = 2);
+    for number in 0..50 {
+        daemon.accept(&[ONE], format!("message {number}\r\n").as_bytes()).await;
+    }
+    daemon.finish().await;
+    assert_eq!(sink.taken().len(), 50);
+    assert!(sink.connections() <= 2, "{} connections", sink.connections());
+}
+
+#[tokio::test]
+async fn many_recipients_go_in_few_transactions() {
+    let (sink, address) = Sink::start([]).await;
+    let daemon = Daemon::start(address);
+    let recipients: Vec<_> = (0..250).map(|n| format!("<r{n}@fabrikam.example>")).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    daemon.accept(&recipients, b"x\r\n").await;
+    assert_eq!(daemon.finish().await.delivered, 250);
+    let taken = sink.taken();
+    let counts: Vec<_> = taken.iter().map(|(recipients, _)| recipients.len()).collect();
+    assert_eq!(counts, [100, 100, 50]);
+    assert_eq!(
+        taken.into_iter().flat_map(|(recipients, _)| recipients).collect::<Vec<_>>(),
+        recipients
+    );
+}
+
+#[tokio::test]
+async fn every_passing_fault_is_survived() {
+    let faults = [
+        Fault::Silent,
+        Fault::Says("greeting", "554 go away\r\n"),
+        Fault::Says("greeting", "421 later\r\n"),
+        Fault::Says("greeting", "nonsense\r\n"),
+        Fault::Says("EHLO", "421 later\r\n"),
+        Fault::Says("EHLO", ""),
+        Fault::Says("MAIL", "421 later\r\n"),
+        Fault::Says("RCPT", "421 later\r\n"),
+        Fault::Says("RCPT", "250 half a rep"),
+        Fault::Says("DATA", "421 later\r\n"),
+        Fault::Says("DATA", "\0\0\0\0\r\n"),
+        Fault::Says("end", "421 later\r\n"),
+        Fault::Says("end", ""),
+        Fault::Replies("MAIL", "451 later\r\n"),
+        Fault::Replies("RCPT", "450 later\r\n"),
+        Fault::Replies("DATA", "451 later\r\n"),
+        Fault::Replies("end", "451 later\r\n"),
+        Fault::ResetsInData,
+    ];
+    for fault in faults {
+        let (sink, address) = Sink::start([fault]).await;
+        let daemon = Daemon::start(address);
+        // Large enough that a reset comes while it is being sent.
+        let message = "0123456789abcde\n".replace('\n', "\r\n").repeat(40_000);
+        daemon.accept(&[ONE], message.as_bytes()).await;
+        let counters = daemon.finish().await;
+        assert_eq!((counters.delivered, counters.failed, counters.reports), (1, 0, 0), "{fault:?}");
+        assert!(counters.deferred >= 1, "{fault:?} was not noticed");
+        let whole = sink.taken().iter().all(|(_, taken)| taken == message.as_bytes());
+        assert!(whole && !sink.taken().is_empty(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn refused_recipients_fail_alone_and_are_reported() {
+    let (sink, address) = Sink::start([Fault::Replies("two", "550 5.1.1 no\r\n")]).await;
+    let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
+    daemon.accept(&[ONE, "<two@fabrikam.example>"], b"x\r\n").await;
+    let counters = daemon.finish().await;
+    assert_eq!((counters.delivered, counters.failed, counters.reports), (2, 1, 1));
+    let taken = sink.taken();
+    assert_eq!(taken[0], (vec![ONE.to_owned()], b"x\r\n".to_vec()));
+    assert_eq!(taken[1].0, ["<sender@contoso.example>"]);
+    let report = String::from_utf8(taken[1].1.clone()).unwrap();
+    assert!(report.contains("Final-Recipient: rfc822; two@fabrikam.example\r\n"));
+}
+
+#[tokio::test]
+async fn a_message_with_a_bare_line_feed_is_never_sent() {
+    let (sink, address) = Sink::start([]).await;
+    let daemon = Daemon::start(address);
+    daemon.accept(&[ONE], b"x\n.\nMAIL FROM:<evil@example>\r\n").await;
+    let counters = daemon.finish().await;
+    assert_eq!((counters.delivered, counters.failed, counters.reports), (1, 1, 1));
+    // The sender is told, without the message.
+    let taken = sink.taken();
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].0, ["<sender@contoso.example>"]);
+    assert!(memchr::memmem::find(&taken[0].1, b"evil@example").is_none());
+}
+
+#[tokio::test]
+async fn a_dead_next_hop_is_left_alone_and_then_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let daemon = Daemon::start(address);
+    for _ in 0..100 {
+        daemon.accept(&[ONE], b"x\r\n").await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    let counters = daemon.queue.counters();
+    // Pauses of 0.1, 0.2, 0.4 and 0.5 seconds, one attempt in each, and the first in parallel.
+    let most = 8 + limits::DELIVERY_CONCURRENCY as u64;
+    assert!((2..=most).contains(&counters.deferred), "{} attempts", counters.deferred);
+    let sink = Sink::default();
+    sink.clone().serve(TcpListener::bind(address).await.unwrap());
+    assert_eq!(daemon.finish().await.delivered, 100);
+    assert_eq!(sink.taken().len(), 100);
+}
+
+#[tokio::test]
+async fn a_stop_lets_an_attempt_end_and_keeps_the_rest() {
+    let (sink, address) = Sink::start([]).await;
+    let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
+    for _ in 0..30 {
+        daemon.accept(&[ONE], b"x\r\n").await;
+    }
+    let queue = daemon.queue.clone();
+    daemon.stop().await;
+    let counters = queue.counters();
+    assert_eq!(counters.lengths.claimed, 0);
+    assert_eq!(counters.delivered + counters.lengths.queued, 30);
+    assert_eq!(sink.taken().len() as u64, counters.delivered);
+}

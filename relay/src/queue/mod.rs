@@ -15,6 +15,8 @@ mod record;
 mod report;
 pub mod schedule;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +38,7 @@ use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
+use crate::smtp::client::DotStuffer;
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// How a message body is written on the wire (RFC 6152).
@@ -252,6 +255,10 @@ impl Queue {
             beginning.extend_from_slice(&piece);
         }
         let beginning = beginning.freeze();
+        // What may not leave must not leave inside a report either.
+        if DotStuffer::new().stuff(&beginning, &mut Vec::new()).is_err() {
+            return Ok(Original::Lost);
+        }
         Ok(if whole {
             Original::Whole(beginning)
         } else {

@@ -38,7 +38,7 @@ pub(super) enum Original {
     Whole(Bytes),
     /// The header section of a large one.
     Headers(Bytes),
-    /// Nothing: it cannot be read any more.
+    /// Nothing: it cannot be read any more, or may not be sent.
     Lost,
 }
 

@@ -80,7 +80,8 @@ impl Committer {
             retry_at: Instant::now(),
             moving: Vec::new(),
         };
-        committer.renew();
+        // Without space for a segment the start goes on; the refusal has been set.
+        let _ = committer.renew();
         committer
     }
 
@@ -88,14 +89,18 @@ impl Committer {
     pub(super) fn run(mut self) {
         loop {
             let more = self.clean();
-            let first = match (self.active.is_some(), more) {
-                (true, false) => self.requests.recv().map_err(RecvTimeoutError::from),
-                (true, true) => self.requests.recv_timeout(limits::LOG_CLEANING_PAUSE),
-                (false, _) => self.requests.recv_timeout(limits::LOG_RETRY),
+            let refuses = self.active.is_none() || self.shared.refusal().is_some();
+            let first = match (refuses, more) {
+                (false, false) => self.requests.recv().map_err(RecvTimeoutError::from),
+                (false, true) => self.requests.recv_timeout(limits::LOG_CLEANING_PAUSE),
+                (true, _) => self.requests.recv_timeout(limits::LOG_RETRY),
             };
             match first {
                 Ok(first) => self.commit(first),
-                Err(RecvTimeoutError::Timeout) if self.active.is_none() => self.renew(),
+                Err(RecvTimeoutError::Timeout) if refuses => {
+                    // A failure has set the refusal, which is all that matters here.
+                    let _ = self.renew();
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -107,16 +112,23 @@ impl Committer {
 
     /// Commits one request and everything that waits behind it.
     fn commit(&mut self, first: Request) {
+        let mut octets = first.octets();
         let mut batch = vec![first];
-        let mut octets = batch[0].octets();
         while octets < limits::COMMIT_OCTETS
             && let Ok(request) = self.requests.try_recv()
         {
             octets += request.octets();
             batch.push(request);
         }
-        if self.active.is_none() && Instant::now() >= self.retry_at {
-            self.renew();
+        if let Err(error) = self.make_room(octets) {
+            // Without room for new mail there is still some for what makes room.
+            let is_new = |request: &mut Request| request.is_new_mail() || self.active.is_none();
+            for request in batch.extract_if(.., is_new) {
+                let _ = request.done.send(Err(error.clone()));
+            }
+        }
+        if batch.is_empty() {
+            return;
         }
         let frames: Vec<_> =
             batch.iter().flat_map(|request| request.steps.iter().map(Step::frame)).collect();
@@ -138,15 +150,24 @@ impl Committer {
         }
     }
 
+    /// Sees to it that the active segment has room for so much new mail.
+    fn make_room(&mut self, octets: usize) -> Result<(), StoreError> {
+        match &self.active {
+            Some(active) => {
+                let room = self.segment_octets - self.segment_octets / limits::LOG_RESERVE;
+                let fits = active.end + octets as u64 <= room;
+                // A batch that is larger than a segment gets one that grows beyond its size.
+                if fits || active.is_empty() { Ok(()) } else { self.renew() }
+            }
+            None if Instant::now() >= self.retry_at => self.renew(),
+            None => Err(self.shared.refusal().unwrap_or(StoreError::Refusing)),
+        }
+    }
+
     /// Writes and syncs frames. After an error the segment is given up.
     fn append(&mut self, frames: &[&Frame]) -> Result<Vec<Place>, StoreError> {
-        let octets: usize = frames.iter().map(|frame| frame.length()).sum();
-        let full = |active: &ActiveSegment| active.end + octets as u64 > self.segment_octets;
-        if self.active.as_ref().is_some_and(full) {
-            // If there is no space for a new segment, the old one may still have some.
-            self.renew();
-        }
         let Some(active) = &mut self.active else { return Err(StoreError::Refusing) };
+        let octets = frames.iter().map(|frame| frame.length()).sum();
         let mut buffer = Vec::with_capacity(octets);
         let mut places = Vec::with_capacity(frames.len());
         for frame in frames {
@@ -159,7 +180,7 @@ impl Committer {
         }
         if let Err(error) = active.append(&buffer) {
             error!(%error, "the queue's log failed; refusing mail until it has a new segment");
-            self.shared.refusing.store(true, Ordering::Release);
+            self.shared.set_refusal(Some(StoreError::Refusing));
             self.retry_at = Instant::now() + limits::LOG_RETRY;
             if let Some(active) = self.active.take() {
                 self.seal(active);
@@ -202,37 +223,29 @@ impl Committer {
         }
     }
 
-    /// Puts a new segment at the end of the log; on failure the present one stays.
-    fn renew(&mut self) {
+    /// Puts a new segment at the end of the log. On failure the present one stays, and new mail
+    /// is refused.
+    fn renew(&mut self) -> Result<(), StoreError> {
         let directory = self.shared.log_directory();
         let highest = self.shared.highest_id.load(Ordering::Acquire);
         let number = self.next_number;
-        let made = ActiveSegment::create(
-            &directory,
-            number,
-            highest,
-            self.segment_octets,
-            self.open_medium,
-        );
-        match made {
-            Ok(active) => {
-                self.next_number += 1;
-                self.shared.index().add_segment(Arc::clone(&active.segment));
-                if let Some(old) = self.active.replace(active) {
-                    self.seal(old);
-                }
-                if self.shared.refusing.swap(false, Ordering::AcqRel) {
-                    info!(segment = number, "the queue's log has a new segment; taking mail again");
-                }
+        let octets = self.segment_octets;
+        let made = ActiveSegment::create(&directory, number, highest, octets, self.open_medium);
+        let active = made.inspect_err(|error| {
+            self.retry_at = Instant::now() + limits::LOG_RETRY;
+            if self.shared.set_refusal(Some(error.clone())).is_none() {
+                error!(%error, "the queue's log cannot grow; refusing new mail until it can");
             }
-            Err(error) => {
-                warn!(%error, "cannot begin a new segment of the queue's log");
-                if self.active.is_none() {
-                    self.shared.refusing.store(true, Ordering::Release);
-                    self.retry_at = Instant::now() + limits::LOG_RETRY;
-                }
-            }
+        })?;
+        self.next_number += 1;
+        self.shared.index().add_segment(Arc::clone(&active.segment));
+        if let Some(old) = self.active.replace(active) {
+            self.seal(old);
         }
+        if self.shared.set_refusal(None).is_some() {
+            info!(segment = number, "the queue's log has a new segment; taking mail again");
+        }
+        Ok(())
     }
 
     fn seal(&self, active: ActiveSegment) {
@@ -296,6 +309,11 @@ impl Committer {
                 }
             }
         }
+        if frames.is_empty() {
+            return !self.moving.is_empty();
+        }
+        // Without room for a new segment, the reserve of the present one makes some.
+        let _ = self.make_room(octets);
         let Ok(places) = self.append(&frames.iter().collect::<Vec<_>>()) else { return false };
         let mut index = self.shared.index();
         for (frame, place) in frames.iter().zip(places) {
@@ -327,6 +345,11 @@ impl Committer {
 }
 
 impl Request {
+    /// Does it bring mail that can still be refused?
+    fn is_new_mail(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::Put { .. }))
+    }
+
     fn octets(&self) -> usize {
         self.steps.iter().map(|step| step.frame().length()).sum()
     }

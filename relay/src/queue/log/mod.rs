@@ -19,7 +19,7 @@ mod tests;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -75,7 +75,8 @@ struct Shared {
     directory: PathBuf,
     min_free_octets: u64,
     index: Mutex<Index>,
-    refusing: AtomicBool,
+    /// Why new mail is refused, while it is.
+    refusal: Mutex<Option<StoreError>>,
     highest_id: AtomicU64,
     became_due: Arc<Notify>,
 }
@@ -111,7 +112,7 @@ impl Log {
             directory: settings.directory.clone(),
             min_free_octets: settings.min_free_octets,
             index: Mutex::new(index),
-            refusing: AtomicBool::new(false),
+            refusal: Mutex::new(None),
             highest_id: AtomicU64::new(recovery.highest_id),
             became_due: Arc::new(Notify::new()),
         });
@@ -174,7 +175,8 @@ impl Log {
     }
 
     fn update(&self, entry: &Entry) -> Result<Step, StoreError> {
-        let body = match self.shared.index().find(entry.id)?.body {
+        let body = self.shared.index().find(entry.id)?.body;
+        let body = match body {
             Body::InLog(_) => StoredBody::InLog,
             Body::InFile { checksum, .. } => StoredBody::InFile { checksum },
         };
@@ -205,8 +207,8 @@ impl Store for Log {
     }
 
     fn accepts(&self) -> Result<(), StoreError> {
-        if self.shared.refusing.load(Ordering::Acquire) {
-            return Err(StoreError::Refusing);
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
         }
         let queued = self.shared.index().lengths().queued;
         if queued >= limits::QUEUED_MESSAGES {
@@ -345,6 +347,18 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refusal(&self) -> Option<StoreError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets why new mail is refused, and gives what it was.
+    fn set_refusal(&self, refusal: Option<StoreError>) -> Option<StoreError> {
+        std::mem::replace(
+            &mut *self.refusal.lock().unwrap_or_else(PoisonError::into_inner),
+            refusal,
+        )
+    }
+
     fn log_directory(&self) -> PathBuf {
         recovery::log_directory(&self.directory)
     }
@@ -383,7 +397,9 @@ impl Shared {
     }
 
     fn read_message(&self, id: QueueId) -> Result<MessageReader, StoreError> {
-        match self.index().find(id)?.body {
+        // Not within the match, which would hold the lock that reading the record takes.
+        let body = self.index().find(id)?.body;
+        match body {
             Body::InFile { size, checksum } => {
                 MessageReader::file(id, self.message_path(id), size, checksum)
             }

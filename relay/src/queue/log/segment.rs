@@ -123,13 +123,18 @@ impl ActiveSegment {
         Ok(Self { segment: Arc::new(segment), medium, end: HEADER as u64 })
     }
 
+    /// Does it hold no record?
+    pub(super) fn is_empty(&self) -> bool {
+        self.end == HEADER as u64
+    }
+
     /// Writes `bytes`, which are whole frames, and returns when they are on stable storage.
     /// After an error the segment must not be appended to again.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let error = |doing| move |path: &Path, error| StoreError::io(doing, path, error);
         let path = &self.segment.path;
-        self.medium.write_at(bytes, self.end).map_err(|e| error("write")(path, e))?;
-        self.medium.sync().map_err(|e| error("sync")(path, e))?;
+        let written = self.medium.write_at(bytes, self.end);
+        written.map_err(|error| StoreError::io("write", path, error))?;
+        self.medium.sync().map_err(|error| StoreError::io("sync", path, error))?;
         self.end += bytes.len() as u64;
         Ok(())
     }
