@@ -13,6 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use relay::queue::schedule::Schedule;
+use relay::queue::{BodyType, Envelope, LogSettings, Queue, Recovery, Settings};
+use relay::smtp::path::{Domain, ForwardPath, ReversePath};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 /// Octets of a message.
 const MESSAGE: usize = 4096;
@@ -39,9 +44,10 @@ fn main() -> Result<()> {
     // Cargo passes --bench; the first argument without a dash is the directory.
     let parent = env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let parent = parent.map_or_else(env::temp_dir, PathBuf::from);
-    let candidates: [(&str, Open, Option<Count>); 4] = [
+    let candidates: [(&str, Open, Option<Count>); 5] = [
         ("append + fdatasync", RawLog::open, None),
         ("append, preallocated", RawLog::open_preallocated, None),
+        ("relay's log", RelayLog::open, Some(RelayLog::count)),
         ("fjall 3.1", Fjall::open, Some(Fjall::count)),
         ("redb 4.6", Redb::open, Some(Redb::count)),
     ];
@@ -187,6 +193,52 @@ impl Engine for RawLog {
         }
         self.file.write_all(&buffer)?;
         Ok(self.file.sync_data()?)
+    }
+}
+
+/// The queue itself: each message of a group is a commit of its own, all at the same time.
+struct RelayLog {
+    runtime: Runtime,
+    queue: Queue,
+}
+
+impl RelayLog {
+    fn new(directory: &Path) -> Result<(Self, Recovery)> {
+        let hostname = Domain::parse("bench.example")?;
+        let settings = Settings { hostname, schedule: Schedule::default() };
+        let (queue, recovery) = Queue::open(&LogSettings::new(directory), settings)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok((Self { runtime, queue }, recovery))
+    }
+
+    fn open(directory: &Path) -> Result<Box<dyn Engine>> {
+        Ok(Box::new(Self::new(directory)?.0))
+    }
+
+    fn count(directory: &Path) -> Result<usize> {
+        Ok(Self::new(directory)?.1.messages as usize)
+    }
+}
+
+impl Engine for RelayLog {
+    fn commit(&mut self, group: &[(u64, Vec<u8>)]) -> Result<()> {
+        self.runtime.block_on(async {
+            let mut commits = JoinSet::new();
+            for (_, message) in group {
+                let mut incoming = self.queue.begin(Envelope {
+                    sender: ReversePath::parse("<sender@bench.example>")?,
+                    recipients: vec![ForwardPath::parse("<recipient@bench.example>")?],
+                    body: BodyType::SevenBit,
+                    smtputf8: false,
+                })?;
+                incoming.write(message.clone().into()).await?;
+                commits.spawn(incoming.commit());
+            }
+            while let Some(committed) = commits.join_next().await {
+                committed??;
+            }
+            Ok(())
+        })
     }
 }
 

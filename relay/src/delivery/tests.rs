@@ -306,7 +306,8 @@ async fn every_passing_fault_is_survived() {
     ];
     for fault in faults {
         let (sink, address) = Sink::start([fault]).await;
-        let daemon = Daemon::start(address);
+        // The next attempt needs a connection of its own to find the fault gone.
+        let daemon = Daemon::start_with(address, |settings| settings.idle = Duration::ZERO);
         // Large enough that a reset comes while it is being sent.
         let message = "0123456789abcde\n".replace('\n', "\r\n").repeat(40_000);
         daemon.accept(&[ONE], message.as_bytes()).await;

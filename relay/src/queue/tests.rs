@@ -122,7 +122,7 @@ fn killed_at_any_moment_nothing_confirmed_is_lost() {
         let output = BufReader::new(daemon.stdout.take().unwrap());
         let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).collect());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        std::thread::sleep(Duration::from_millis(100 + u64::from(now.subsec_nanos() / 1000) % 300));
+        std::thread::sleep(Duration::from_millis(100 + u64::from(now.subsec_micros()) % 300));
         daemon.kill().unwrap();
         daemon.wait().unwrap();
         let lines: Vec<String> = reader.join().unwrap();
