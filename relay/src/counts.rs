@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::classifier::{Classification, DecidedBy, Why};
 use crate::connector::ConnectorId;
@@ -16,7 +16,7 @@ macro_rules! counts {
         struct Counters { $($field: AtomicU64,)* }
 
         /// What was counted for one connector, or where no connector was.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct ConnectorCounts { $($(#[doc = $doc])+ pub $field: u64,)* }
 
         impl Counters {

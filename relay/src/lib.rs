@@ -14,6 +14,7 @@
 //! - [`delivery`]: routes, attempts, reports.
 //! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
 //!   we may still do after start-up.
+//! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
 //! - [`limits`]: every bound, with its unit, source and consequence.
 
 pub mod classifier;
@@ -21,6 +22,7 @@ pub mod config;
 pub mod connector;
 pub mod control;
 pub mod counts;
+pub mod daemon;
 pub mod delivery;
 pub mod kernel;
 pub mod limits;

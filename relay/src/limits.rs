@@ -249,3 +249,13 @@ pub const CONTROL_ANSWER_OCTETS: u64 = 1024 * 1024 * 1024;
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Control connections at one time. More wait.
 pub const CONTROL_CONNECTIONS: usize = 16;
+
+// The daemon.
+
+/// How long sessions may go on after a signal to stop. Longer than a client waits for the reply
+/// to its data would gain nothing; it sends again.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often entries of replaced generations are looked for.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries that one answer of `relay queue list` holds.
+pub const QUEUE_LIST_ENTRIES: usize = 10_000;

@@ -6,6 +6,10 @@
 mod check;
 mod connectors;
 mod explain;
+mod queue;
+mod reload;
+mod run;
+mod status;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,14 @@ enum Command {
     Connectors(connectors::Arguments),
     /// Show what would become of a message, and why.
     Explain(explain::Arguments),
+    /// Look after the messages that wait.
+    Queue(queue::Arguments),
+    /// Have the running daemon take its configuration anew: whole, or not at all.
+    Reload(reload::Arguments),
+    /// Run the daemon in the foreground.
+    Run(run::Arguments),
+    /// Show what the running daemon is doing.
+    Status(status::Arguments),
 }
 
 /// Which configuration, and for whom to print: what all commands that read one share.
@@ -66,8 +78,9 @@ struct Console<'w> {
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut err = BufWriter::new(io::stderr().lock());
+    let mut out = BufWriter::new(io::stdout());
+    // Not locked: `relay run` logs to it from every thread.
+    let mut err = io::stderr();
     let outcome = run(arguments.command, &mut Console { out: &mut out, err: &mut err });
     let outcome = outcome.and_then(|outcome| {
         out.flush()?;
@@ -89,6 +102,10 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Check(arguments) => check::run(&arguments, console),
         Command::Connectors(arguments) => connectors::run(&arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
+        Command::Queue(arguments) => queue::run(arguments, console),
+        Command::Reload(arguments) => reload::run(&arguments, console),
+        Command::Run(arguments) => run::run(&arguments, console),
+        Command::Status(arguments) => status::run(&arguments, console),
     }
 }
 

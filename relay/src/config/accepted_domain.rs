@@ -52,7 +52,7 @@ fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
             "write the star as the first label only, as in *.contoso.example",
         ));
     }
-    Ok(DomainPattern::new(domain_name(name)?, with_subdomains))
+    Ok(DomainPattern::new(domain_name(name)?.ascii().to_owned(), with_subdomains))
 }
 
 fn kind(value: Value<'_>) -> Result<AcceptedDomainType, Wrong> {

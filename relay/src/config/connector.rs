@@ -70,7 +70,8 @@ fn connector(
     let syn_budget = budget(section, "syn_budget");
     let syn_budget_per_source = budget(section, "syn_budget_per_source");
     let banner = section.take("banner", banner);
-    let fqdn = section.take("fqdn", host_name).unwrap_or_else(|| hostname.to_owned());
+    let fqdn = section.take("fqdn", host_name);
+    let fqdn = fqdn.map_or_else(|| hostname.to_owned(), |fqdn| fqdn.ascii().to_owned());
     let limits = message_and_session_limits(section);
     Connector {
         name,

@@ -19,17 +19,17 @@ mod warning;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io::Read;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::connector::{Connector, Table};
+use crate::delivery::SmartHost;
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
+use crate::smtp::path::Domain;
 
 pub use finding::{Finding, Refusals};
 
@@ -37,7 +37,7 @@ pub use finding::{Finding, Refusals};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `hostname`: this host's name in greetings and headers where a connector sets none.
-    pub hostname: String,
+    pub hostname: Domain,
     /// `[classifier]`.
     pub classifier: Classifier,
     /// `[queue]`.
@@ -104,15 +104,6 @@ pub struct Delivery {
     pub maximum_retry_interval: Duration,
     /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
     pub message_expiration_timeout: Duration,
-}
-
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SmartHost {
-    /// A domain name, or an address without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
 }
 
 /// `[tls]`: PEM files.
@@ -230,14 +221,4 @@ impl Config {
 
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
-}
-
-/// `host:port`, an IPv6 address in brackets.
-impl fmt::Display for SmartHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.parse() {
-            Ok(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
-            _ => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
 }

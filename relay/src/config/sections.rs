@@ -11,15 +11,18 @@ use super::{
 };
 use crate::connector::Table;
 use crate::limits;
+use crate::smtp::path::Domain;
 
 /// See [`Config::parse`].
 pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let (document, root) = Document::parse(text, file_name)?;
     let mut root = document.root(root);
 
-    let hostname = root
-        .require("hostname", "write hostname = \"edge1.contoso.example\" at the top", host_name)
-        .unwrap_or_default();
+    let hostname = root.require(
+        "hostname",
+        "write hostname = \"edge1.contoso.example\" at the top",
+        host_name,
+    );
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
     let delivery = delivery(root.take_section("delivery", "[delivery]"));
@@ -39,7 +42,8 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         let mend = "connectors that differ in their ranges only can be one connector";
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
-    let connectors = connector::read(sections, &hostname, has_tls);
+    let connectors =
+        connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), has_tls);
     root.finish(|_| None);
 
     let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
@@ -48,7 +52,8 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         }
         Table::default()
     });
-    let (Some(delivery), false) = (delivery, document.has_refusals()) else {
+    let (Some(hostname), Some(delivery), false) = (hostname, delivery, document.has_refusals())
+    else {
         return Err(document.into_refusals());
     };
     let has_guard =

@@ -109,10 +109,9 @@ max_protocol_errors = 1
 tarpit_interval = "1s"
 max_inbound_connection = 2
 max_inbound_connection_per_source = 3
-tarpit_interval = "4s"
 "#,
     );
-    assert_eq!(config.hostname, "edge1.contoso.example");
+    assert_eq!(config.hostname.as_str(), "edge1.contoso.example");
     assert_eq!(
         config.classifier,
         Classifier {
@@ -125,7 +124,7 @@ tarpit_interval = "4s"
     assert_eq!(
         config.delivery,
         Delivery {
-            smart_host: SmartHost { host: "2001:db8::25".to_owned(), port: 2525 },
+            smart_host: "[2001:db8::25]:2525".parse().unwrap(),
             initial_retry_interval: Duration::from_secs(30),
             maximum_retry_interval: Duration::from_hours(1),
             message_expiration_timeout: Duration::from_hours(36),
@@ -165,7 +164,6 @@ tarpit_interval = "4s"
             tarpit_interval: Duration::from_secs(1),
             max_inbound_connection: 2,
             max_inbound_connection_per_source: 3,
-            tarpit_interval: Duration::from_secs(4),
         }
     );
 }

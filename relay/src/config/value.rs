@@ -1,7 +1,6 @@
 //! One value becomes one type, or says what would have been right.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,8 +8,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::SmartHost;
 use super::document::{Value, Wrong, describe, nearest};
+use crate::delivery::SmartHost;
 use crate::smtp::path::Domain;
 
 /// Any text, without control characters: it ends in logs and replies.
@@ -204,38 +203,27 @@ where
 }
 
 /// A domain name as DNS has it: lower case, A-labels, no trailing dot.
-pub(super) fn host_name(value: Value<'_>) -> Result<String, Wrong> {
+pub(super) fn host_name(value: Value<'_>) -> Result<Domain, Wrong> {
     domain_name(&text(value)?)
 }
 
 /// See [`host_name`].
-pub(super) fn domain_name(text: &str) -> Result<String, Wrong> {
-    match Domain::parse(text.strip_suffix('.').unwrap_or(text)) {
-        Ok(domain) => Ok(domain.ascii().to_owned()),
-        Err(error) => Err(Wrong::new(
+pub(super) fn domain_name(text: &str) -> Result<Domain, Wrong> {
+    Domain::parse(text.strip_suffix('.').unwrap_or(text)).map_err(|error| {
+        Wrong::new(
             format!("`{text}` is not a domain name: {error}"),
             "write labels with dots between them, as in edge1.contoso.example",
-        )),
-    }
+        )
+    })
 }
 
 /// `host:port`.
 pub(super) fn smart_host(value: Value<'_>) -> Result<SmartHost, Wrong> {
     let text = text(value)?;
-    let wrong = || {
+    text.parse().map_err(|_| {
         Wrong::new(
             format!("`{text}` is not a host and a port"),
             "write host:port, as in `mail.contoso.example:25`, `10.0.0.1:25` or `[2001:db8::1]:25`",
         )
-    };
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        if address.port() == 0 {
-            return Err(wrong());
-        }
-        return Ok(SmartHost { host: address.ip().to_string(), port: address.port() });
-    }
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().ok().filter(|&port| port > 0).ok_or_else(wrong)?;
-    let host = domain_name(host).map_err(|_| wrong())?;
-    Ok(SmartHost { host, port })
+    })
 }

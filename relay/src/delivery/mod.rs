@@ -19,8 +19,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
+pub use self::route::{InvalidSmartHost, SmartHost};
+
 use self::hop::{Hop, Job};
-use self::route::{SmartHost, route};
+use self::route::route;
 use crate::limits;
 use crate::queue::Queue;
 use crate::smtp::client::Timeouts;

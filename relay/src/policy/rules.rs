@@ -42,7 +42,7 @@ impl Rules {
         let connectors = ids.into_iter().zip(connectors.iter().cloned().map(Arc::new)).collect();
         Ok(Arc::new(Self {
             generation,
-            hostname: config.hostname.clone(),
+            hostname: config.hostname.ascii().to_owned(),
             accepted_domains: config.accepted_domains.clone(),
             table,
             tls_available: config.tls.is_some(),

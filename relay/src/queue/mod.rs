@@ -91,7 +91,7 @@ struct Shared {
 }
 
 /// What the queue has done since the daemon began. Recipients are counted, not messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
     /// Recipients that a next hop took.
     pub delivered: u64,

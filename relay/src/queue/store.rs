@@ -108,7 +108,7 @@ pub enum Change {
 }
 
 /// How many entries a store has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lengths {
     /// All of them.
     pub queued: u64,

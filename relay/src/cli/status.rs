@@ -1,0 +1,124 @@
+//! `relay status`: what the running daemon is doing.
+
+use std::io;
+
+use clap::Args;
+use relay::control::{self, Request};
+use relay::daemon::status::{ClassifierStatus, ConnectorStatus, Status};
+
+use super::{Common, Console, Outcome};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
+    let answer = control::ask(&config.control.socket, &Request::Status)?;
+    if arguments.common.json {
+        console.json(&answer)?;
+    } else {
+        print(&serde_json::from_value(answer)?, console)?;
+    }
+    Ok(Outcome::Yes)
+}
+
+fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    let configuration = &status.configuration;
+    writeln!(
+        console.out,
+        "relay {}, process {}, up {} s, {} sessions",
+        status.version, status.pid, status.uptime_seconds, status.sessions
+    )?;
+    writeln!(
+        console.out,
+        "configuration  {}, generation {}, digest {}…",
+        configuration.file.display(),
+        configuration.generation,
+        configuration.digest.chars().take(16).collect::<String>()
+    )?;
+    writeln!(console.out, "bindings       {}", configuration.bindings.join(", "))?;
+    print_classifier(&status.classifier, console)?;
+    let queue = &status.queue;
+    writeln!(
+        console.out,
+        "queue          {} waiting, {} held, {} under way; recipients: {} delivered, {} deferred, {} failed; {} reports",
+        queue.lengths.queued,
+        queue.lengths.held,
+        queue.lengths.claimed,
+        queue.delivered,
+        queue.deferred,
+        queue.failed,
+        queue.reports
+    )?;
+    for connector in &status.connectors {
+        print_connector(connector, console)?;
+    }
+    let none = &status.no_connector;
+    writeln!(
+        console.out,
+        "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}",
+        none.by_kernel, none.by_daemon, none.tags_missing, none.tags_disagreeing
+    )
+}
+
+fn print_classifier(classifier: &ClassifierStatus, console: &mut Console<'_>) -> io::Result<()> {
+    write!(console.out, "classifier     {}", classifier.decided_by)?;
+    if let Some(why) = &classifier.why {
+        write!(console.out, ": {why}")?;
+    }
+    if let Some(self_test) = &classifier.self_test {
+        write!(console.out, ": {self_test}")?;
+    }
+    writeln!(console.out)?;
+    if let Some(cgroup) = &classifier.cgroup {
+        writeln!(console.out, "  tagger       on {}", cgroup.display())?;
+        let guard: Vec<_> =
+            classifier.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
+        let guard = if guard.is_empty() { "on no interface".to_owned() } else { guard.join(", ") };
+        writeln!(console.out, "  guard        {guard}")?;
+    }
+    if let Some(pins) = &classifier.pins {
+        writeln!(console.out, "  pins         {}", pins.display())?;
+    }
+    if let Some(why) = &classifier.not_pinned {
+        writeln!(console.out, "  not pinned   {why}")?;
+    }
+    for (reason, count) in classifier.reasons.iter().filter(|(_, count)| **count > 0) {
+        writeln!(console.out, "  {reason:<28}{count:>12}")?;
+    }
+    Ok(())
+}
+
+fn print_connector(connector: &ConnectorStatus, console: &mut Console<'_>) -> io::Result<()> {
+    writeln!(console.out, "\nconnector {} (id {})", connector.name, connector.id)?;
+    let kernel = |name: &str| connector.kernel.get(name).copied().unwrap_or_default();
+    if !connector.kernel.is_empty() {
+        writeln!(
+            console.out,
+            "  SYNs         {} seen; dropped: {} refused, {} over the budget, {} over a source's budget",
+            kernel("syn_seen"),
+            kernel("syn_refused"),
+            kernel("syn_over_budget"),
+            kernel("syn_over_source_budget")
+        )?;
+    }
+    let daemon = &connector.daemon;
+    writeln!(
+        console.out,
+        "  connections  {} tagged; {} taken by tag, {} by the daemon's table ({} without tag, {} disagreeing); {} refused",
+        kernel("tagged"),
+        daemon.by_kernel,
+        daemon.by_daemon,
+        daemon.tags_missing,
+        daemon.tags_disagreeing,
+        daemon.connections_refused
+    )?;
+    writeln!(
+        console.out,
+        "  messages     {} accepted, {} refused; {} commands refused",
+        daemon.messages_accepted, daemon.messages_refused, daemon.commands_refused
+    )
+}

@@ -1,0 +1,137 @@
+//! Kernel or daemon: which classifier is in use, by `classifier.mode`.
+//!
+//! `auto` takes the kernel where it may, and where it may not says in one line why.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::classifier::Classifier;
+use crate::config::{self, ClassifierMode};
+use crate::counts::Counts;
+use crate::kernel::{
+    CounterReader, GuardedInterface, KernelError, KernelHalf, KernelLog, Programs, Settings,
+};
+use crate::policy::Rules;
+
+/// The classifier, and what `status` tells about it.
+pub(super) struct Chosen {
+    pub(super) classifier: Classifier,
+    pub(super) in_use: InUse,
+    pub(super) attached: Attached,
+}
+
+/// Who classifies.
+pub(super) enum InUse {
+    /// The kernel.
+    Kernel(Box<Kernel>),
+    /// The daemon, and why.
+    Userspace(String),
+}
+
+/// The kernel half in use.
+pub(super) struct Kernel {
+    pub(super) counters: CounterReader,
+    pub(super) interfaces: Vec<GuardedInterface>,
+    pub(super) self_test: String,
+    pub(super) cgroup: PathBuf,
+    pub(super) pins: Result<PathBuf, String>,
+}
+
+/// What must live as long as the daemon.
+#[derive(Default)]
+pub(super) struct Attached {
+    pub(super) programs: Option<Programs>,
+    pub(super) log: Option<KernelLog>,
+}
+
+impl InUse {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Kernel(_) => "kernel",
+            Self::Userspace(_) => "daemon",
+        }
+    }
+}
+
+/// Loads the kernel half if the mode wants it, and puts the rules in force.
+///
+/// # Errors
+///
+/// The mode is `kernel` and the kernel half is not to be had.
+pub(super) fn choose(
+    settings: &config::Classifier,
+    self_test: u32,
+    rules: Arc<Rules>,
+    counts: &Arc<Counts>,
+) -> Result<Chosen, KernelError> {
+    if settings.mode == ClassifierMode::Userspace {
+        return Ok(userspace(rules, counts, "classifier.mode is \"userspace\"".to_owned()));
+    }
+    let kernel = Settings {
+        interfaces: settings.interfaces.clone(),
+        pin_directory: settings.pin_directory.clone(),
+    };
+    let loaded = KernelHalf::load(&kernel, self_test)
+        .and_then(|half| with_kernel(half, Arc::clone(&rules), counts, settings.cross_check));
+    match loaded {
+        Ok(chosen) => Ok(chosen),
+        // Two instances with one pin directory are a mistake of whoever configured them, and
+        // a silent change of classifier would hide it.
+        Err(error @ KernelError::PinDirectoryInUse(_)) => Err(error),
+        Err(error) if settings.mode == ClassifierMode::Auto => {
+            warn!(%error, "the kernel half is not in use; the daemon's own table decides");
+            Ok(userspace(rules, counts, error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn userspace(rules: Arc<Rules>, counts: &Arc<Counts>, why: String) -> Chosen {
+    Chosen {
+        classifier: Classifier::userspace(rules, Arc::clone(counts)),
+        in_use: InUse::Userspace(why),
+        attached: Attached::default(),
+    }
+}
+
+fn with_kernel(
+    half: KernelHalf,
+    rules: Arc<Rules>,
+    counts: &Arc<Counts>,
+    cross_check: bool,
+) -> Result<Chosen, KernelError> {
+    let KernelHalf {
+        publisher,
+        tags,
+        counters,
+        interfaces,
+        self_test,
+        cgroup,
+        pins,
+        log,
+        programs,
+    } = half;
+    info!(cgroup = %cgroup.display(), "{self_test}");
+    match &pins {
+        Ok(directory) => info!(directory = %directory.display(), "programs and maps are pinned"),
+        Err(error) => warn!(%error, "programs and maps are not pinned; bpftool finds them by name"),
+    }
+    for GuardedInterface { name, mode } in &interfaces {
+        info!(interface = name, %mode, "the guard is attached");
+    }
+    let classifier = Classifier::kernel(rules, tags, publisher, Arc::clone(counts), cross_check)?;
+    let kernel = Kernel {
+        counters,
+        interfaces,
+        self_test: self_test.to_string(),
+        cgroup,
+        pins: pins.map_err(|error| error.to_string()),
+    };
+    Ok(Chosen {
+        classifier,
+        in_use: InUse::Kernel(Box::new(kernel)),
+        attached: Attached { programs: Some(programs), log },
+    })
+}

@@ -1,0 +1,248 @@
+//! The running daemon: starts the parts in order, answers requests and signals, and stops.
+//!
+//! What happens before the runtime is here in one function, since it needs privileges that are
+//! given up at its end: load the kernel half, open the queue, bind the control socket. How a new
+//! configuration is taken is in [`reload`], what is told about the instance in [`status`].
+
+mod kernel_half;
+mod log;
+pub mod queue;
+pub mod reload;
+pub mod status;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::classifier::Classifier;
+use crate::config::{Config, LoadError};
+use crate::connector::ConnectorIds;
+use crate::connector::id::TooManyConnectorNames;
+use crate::control::{Answer, Control, ControlSocket, Request};
+use crate::counts::Counts;
+use crate::delivery;
+use crate::kernel::{KernelError, KernelLog, LOG_INTERVAL};
+use crate::limits::{DRAIN_TIMEOUT, SWEEP_INTERVAL};
+use crate::policy::Rules;
+use crate::privileges::{self, PrivilegeError};
+use crate::queue::{OpenError, Queue};
+use crate::server::tls::TlsError;
+use crate::server::{ListenError, Server, tls};
+
+use kernel_half::{Chosen, InUse};
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The control socket.
+    #[error("cannot listen on the control socket {path}: {source}")]
+    Control {
+        /// `control.socket`.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `classifier.mode` is `kernel`, and the kernel half is not to be had.
+    #[error("classifier.mode is \"kernel\": {0}")]
+    Kernel(#[from] KernelError),
+    /// A binding.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Too many connectors.
+    #[error(transparent)]
+    Names(#[from] TooManyConnectorNames),
+    /// The capabilities.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    /// The queue.
+    #[error(transparent)]
+    Queue(#[from] OpenError),
+    /// The runtime or its signals.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The running instance, as requests and signals see it.
+pub struct Daemon {
+    file: PathBuf,
+    started: Instant,
+    classifier: Arc<Classifier>,
+    counts: Arc<Counts>,
+    kernel: InUse,
+    capabilities: Vec<String>,
+    queue: Queue,
+    server: Server,
+    /// Held by one reload at a time.
+    configured: Mutex<Configured>,
+}
+
+/// What a reload changes.
+struct Configured {
+    config: Config,
+    ids: ConnectorIds,
+    generation: u32,
+    delivery: Delivery,
+}
+
+/// The task that delivers.
+struct Delivery {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Runs the daemon with the configuration in this file until a signal ends it.
+///
+/// # Errors
+///
+/// What keeps it from starting, as [`StartError`] lists it.
+pub fn run(file: &Path) -> Result<(), StartError> {
+    let config = Config::load(file)?;
+    log::start(config.log);
+    for warning in config.warnings() {
+        warn!(file = %file.display(), "{warning}");
+    }
+    let mut ids = ConnectorIds::default();
+    let (self_test, generation) = (1, 2);
+    let rules = Rules::build(&config, &mut ids, generation)?;
+    let tls = config.tls.as_ref().map(tls::load).transpose()?;
+    let counts = Arc::new(Counts::default());
+    let Chosen { classifier, in_use, attached } =
+        kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
+    let queue = queue::open(&config)?;
+    let path = &config.control.socket;
+    let control = ControlSocket::bind(path)
+        .map_err(|source| StartError::Control { path: path.clone(), source })?;
+    let capabilities: Vec<String> =
+        privileges::give_up()?.into_iter().map(|capability| capability.to_string()).collect();
+    info!(kept = ?capabilities, "gave up the capabilities that are not needed any more");
+
+    let runtime = Runtime::new().map_err(StartError::Runtime)?;
+    let result = runtime.block_on(async {
+        let classifier = Arc::new(classifier);
+        let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
+        server.set_tls(tls);
+        server.listen(&rules)?;
+        let delivery = Delivery::start(queue.clone(), reload::delivery_settings(&config));
+        let daemon = Arc::new(Daemon {
+            file: file.to_owned(),
+            started: Instant::now(),
+            classifier,
+            counts,
+            kernel: in_use,
+            capabilities,
+            queue,
+            server,
+            configured: Mutex::new(Configured { config, ids, generation, delivery }),
+        });
+        serve(daemon, control, attached.log).await
+    });
+    // The programs stay attached until the last session has ended.
+    drop(attached.programs);
+    result
+}
+
+/// Answers until a signal says to stop, then drains.
+async fn serve(
+    daemon: Arc<Daemon>,
+    control: ControlSocket,
+    kernel_log: Option<KernelLog>,
+) -> Result<(), StartError> {
+    let on = |kind| signal(kind).map_err(StartError::Runtime);
+    let mut hang_up = on(SignalKind::hangup())?;
+    let mut terminate = on(SignalKind::terminate())?;
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let control = tokio::spawn(control.serve(Arc::clone(&daemon)));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&daemon.classifier)));
+    let forwarder = kernel_log.map(|log| tokio::spawn(forward(log)));
+    info!(version = env!("CARGO_PKG_VERSION"), decided_by = daemon.kernel.name(), "ready");
+    let signal = loop {
+        tokio::select! {
+            _ = hang_up.recv() => {
+                // Its outcome is logged; nobody waits for it here.
+                let _ = Arc::clone(&daemon).reload().await;
+            }
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+        }
+    };
+    info!(signal, sessions = daemon.server.sessions(), "stopping");
+    for task in [control, sweeper].into_iter().map(|task| task.abort_handle()) {
+        task.abort();
+    }
+    if let Some(forwarder) = forwarder {
+        forwarder.abort();
+    }
+    daemon.server.drain(DRAIN_TIMEOUT).await;
+    daemon.configured.lock().await.delivery.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Removes what replaced generations left in the kernel.
+async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let classifier = Arc::clone(&classifier);
+        // Removing a hundred thousand entries takes a while.
+        if let Err(error) = tokio::task::spawn_blocking(move || classifier.sweep()).await {
+            error!(%error, "the sweep of old generations failed");
+        }
+    }
+}
+
+/// Hands the kernel programs' own log to ours, in a debugging build of them.
+async fn forward(mut log: KernelLog) {
+    let mut ticks = tokio::time::interval(LOG_INTERVAL);
+    loop {
+        ticks.tick().await;
+        log.forward();
+    }
+}
+
+impl Delivery {
+    fn start(queue: Queue, settings: delivery::Settings) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        Self { stop, task: tokio::spawn(delivery::run(queue, settings, stopped)) }
+    }
+
+    /// Lets attempts that are under way end.
+    async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        if let Err(error) = (&mut self.task).await {
+            error!(%error, "delivery did not stop as it should");
+        }
+    }
+}
+
+impl Control for Daemon {
+    async fn answer(self: Arc<Self>, request: Request) -> Answer {
+        let answer = match request {
+            Request::Reload => self.reload().await.map(as_value).map_err(|e| e.to_string()),
+            Request::Status => self.status().await.map(as_value).map_err(|e| e.to_string()),
+            request => queue::answer(&self.queue, request).await.map_err(|e| e.to_string()),
+        };
+        match answer {
+            Ok(value) => Answer::Ok(value),
+            Err(error) => Answer::Error(error),
+        }
+    }
+}
+
+/// The types that are answered hold strings, numbers and maps with string keys, which JSON has.
+fn as_value(value: impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or(serde_json::Value::Null)
+}

@@ -1,0 +1,190 @@
+//! How a new configuration is taken: whole, or not at all.
+//!
+//! Everything that can fail is done before anything changes: the file is read and checked, the
+//! certificate loaded, new addresses bound. Then the generation is put in force. Sessions keep
+//! the rules that they began with.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
+
+use super::{Configured, Daemon, Delivery};
+use crate::config::{Config, LoadError};
+use crate::connector::id::TooManyConnectorNames;
+use crate::delivery;
+use crate::kernel::KernelError;
+use crate::policy::Rules;
+use crate::server::ListenError;
+use crate::server::tls::{self, TlsError};
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The generation in force.
+    pub generation: u32,
+    /// SHA-256 of the configuration.
+    pub digest: String,
+    /// Connectors, enabled or not.
+    pub connectors: usize,
+    /// Ranges of all of them.
+    pub ranges: usize,
+    /// Reading and checking, in milliseconds.
+    pub checked_ms: f64,
+    /// Putting the generation in force, in milliseconds.
+    pub published_ms: f64,
+    /// What is legal and unwise.
+    pub warnings: Vec<String>,
+}
+
+/// Why nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The maps did not take it.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A new binding.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Too many connector names since the start.
+    #[error(transparent)]
+    Names(#[from] TooManyConnectorNames),
+    /// A key that is read at start-up only.
+    #[error("{key} cannot change while the daemon runs; restart it, or put the old value back")]
+    NeedsRestart {
+        /// The key.
+        key: &'static str,
+    },
+    /// A task of ours failed.
+    #[error("the reload was interrupted: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Daemon {
+    /// Takes the configuration that is in the file now, and says in the log what came of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReloadError`] lists them; nothing has changed.
+    pub async fn reload(self: Arc<Self>) -> Result<Reloaded, ReloadError> {
+        let file = self.file.clone();
+        // A task of its own, so that a client that goes away does not leave half of it undone.
+        let result = match tokio::spawn(async move { self.take().await }).await {
+            Ok(result) => result,
+            Err(error) => Err(error.into()),
+        };
+        match &result {
+            Ok(reloaded) => {
+                for warning in &reloaded.warnings {
+                    warn!(file = %file.display(), "{warning}");
+                }
+                info!(
+                    generation = reloaded.generation,
+                    connectors = reloaded.connectors,
+                    ranges = reloaded.ranges,
+                    checked_ms = reloaded.checked_ms,
+                    published_ms = reloaded.published_ms,
+                    "reloaded"
+                );
+            }
+            Err(error) => {
+                error!(file = %file.display(), "the configuration in force stays: {error}");
+            }
+        }
+        result
+    }
+
+    async fn take(&self) -> Result<Reloaded, ReloadError> {
+        let mut configured = self.configured.lock().await;
+        let started = Instant::now();
+        let config = load(&self.file).await?;
+        if let Some(key) = fixed_key(&configured.config, &config) {
+            return Err(ReloadError::NeedsRestart { key });
+        }
+        let tls = config.tls.as_ref().map(tls::load).transpose()?;
+        let generation = configured.generation + 1;
+        let mut ids = configured.ids.clone();
+        let rules = Rules::build(&config, &mut ids, generation)?;
+        let checked_ms = milliseconds(started);
+        // Until the flip the daemon's table of the old generation answers on a new address.
+        self.server.listen(&rules)?;
+        let started = Instant::now();
+        let classifier = Arc::clone(&self.classifier);
+        let published = {
+            let rules = Arc::clone(&rules);
+            tokio::task::spawn_blocking(move || classifier.publish(rules)).await?
+        };
+        if let Err(error) = published {
+            // The addresses of the generation that stays.
+            self.server.listen(&self.classifier.rules())?;
+            return Err(error.into());
+        }
+        let published_ms = milliseconds(started);
+        self.server.set_tls(tls);
+        let reloaded = Reloaded {
+            generation,
+            digest: hexadecimal(&config.digest),
+            connectors: config.connectors().len(),
+            ranges: config.connectors().iter().map(|c| c.remote_ip_ranges.len()).sum(),
+            checked_ms,
+            published_ms,
+            warnings: config.warnings().iter().map(ToString::to_string).collect(),
+        };
+        let Configured { config: before, delivery, .. } = &mut *configured;
+        if (&before.delivery, &before.hostname) != (&config.delivery, &config.hostname) {
+            // A changed route holds for mail that is queued already.
+            delivery.stop().await;
+            *delivery = Delivery::start(self.queue.clone(), delivery_settings(&config));
+        }
+        configured.config = config;
+        configured.ids = ids;
+        configured.generation = generation;
+        Ok(reloaded)
+    }
+}
+
+async fn load(file: &Path) -> Result<Config, ReloadError> {
+    let file = file.to_owned();
+    // Checking a hundred thousand ranges takes a while.
+    Ok(tokio::task::spawn_blocking(move || Config::load(&file)).await??)
+}
+
+/// The first key that differs and is read at start-up only.
+fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
+    [
+        ("classifier", before.classifier != after.classifier),
+        ("queue", before.queue != after.queue),
+        ("control.socket", before.control != after.control),
+        ("log", before.log != after.log),
+    ]
+    .into_iter()
+    .find_map(|(key, differs)| differs.then_some(key))
+}
+
+/// How mail is delivered by this configuration.
+pub(super) fn delivery_settings(config: &Config) -> delivery::Settings {
+    delivery::Settings::new(config.delivery.smart_host.clone(), config.hostname.ascii())
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Two digits for each octet.
+pub(super) fn hexadecimal(octets: &[u8]) -> String {
+    use std::fmt::Write;
+
+    octets.iter().fold(String::new(), |mut text, octet| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}

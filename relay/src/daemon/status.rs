@@ -1,0 +1,163 @@
+//! What is told about the running instance.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Daemon;
+use super::kernel_half::InUse;
+use super::reload::hexadecimal;
+use crate::connector::ConnectorId;
+use crate::counts::ConnectorCounts;
+use crate::kernel::KernelError;
+use crate::queue;
+
+/// The answer to `relay status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it was ready.
+    pub uptime_seconds: u64,
+    /// Capabilities that it kept.
+    pub capabilities: Vec<String>,
+    /// The configuration in force.
+    pub configuration: ConfigurationStatus,
+    /// Who classifies.
+    pub classifier: ClassifierStatus,
+    /// Sessions at this moment.
+    pub sessions: usize,
+    /// Every connector.
+    pub connectors: Vec<ConnectorStatus>,
+    /// Connections that no connector took.
+    pub no_connector: ConnectorCounts,
+    /// The queue and its deliveries.
+    pub queue: queue::Counters,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// Its generation.
+    pub generation: u32,
+    /// SHA-256 of the file.
+    pub digest: String,
+    /// Where we listen.
+    pub bindings: Vec<String>,
+}
+
+/// Who classifies, and what the kernel half says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClassifierStatus {
+    /// `kernel` or `daemon`.
+    pub decided_by: String,
+    /// Why not the kernel.
+    pub why: Option<String>,
+    /// The control group that the tagger is attached to.
+    pub cgroup: Option<PathBuf>,
+    /// Where programs and maps are pinned.
+    pub pins: Option<PathBuf>,
+    /// Why they are not.
+    pub not_pinned: Option<String>,
+    /// What the self-test saw at the start.
+    pub self_test: Option<String>,
+    /// Interfaces with a guard, and its mode.
+    pub interfaces: BTreeMap<String, String>,
+    /// What the programs counted that no connector owns.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// One connector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectorStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id in the kernel's maps.
+    pub id: u32,
+    /// What the programs counted; empty without the kernel half.
+    pub kernel: BTreeMap<String, u64>,
+    /// What the daemon counted.
+    pub daemon: ConnectorCounts,
+}
+
+impl Daemon {
+    /// What is to be told.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to read its counters.
+    pub async fn status(&self) -> Result<Status, KernelError> {
+        let rules = self.classifier.rules();
+        let mut connectors = Vec::new();
+        for (id, connector) in rules.connectors() {
+            connectors.push(ConnectorStatus {
+                name: connector.name.clone(),
+                id: id.0,
+                kernel: match &self.kernel {
+                    InUse::Kernel(kernel) => owned(kernel.counters.connector(id)?.named()),
+                    InUse::Userspace(_) => BTreeMap::new(),
+                },
+                daemon: self.counts.read(id),
+            });
+        }
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            capabilities: self.capabilities.clone(),
+            configuration: ConfigurationStatus {
+                file: self.file.clone(),
+                generation: rules.generation,
+                digest: hexadecimal(&rules.digest),
+                bindings: rules.table.bindings().iter().map(ToString::to_string).collect(),
+            },
+            classifier: self.classifier_status()?,
+            sessions: self.server.sessions(),
+            connectors,
+            no_connector: self.counts.read(ConnectorId::NONE),
+            queue: self.queue.counters(),
+        })
+    }
+
+    fn classifier_status(&self) -> Result<ClassifierStatus, KernelError> {
+        let decided_by = self.kernel.name().to_owned();
+        let kernel = match &self.kernel {
+            InUse::Kernel(kernel) => kernel,
+            InUse::Userspace(why) => {
+                return Ok(ClassifierStatus {
+                    decided_by,
+                    why: Some(why.clone()),
+                    cgroup: None,
+                    pins: None,
+                    not_pinned: None,
+                    self_test: None,
+                    interfaces: BTreeMap::new(),
+                    reasons: BTreeMap::new(),
+                });
+            }
+        };
+        Ok(ClassifierStatus {
+            decided_by,
+            why: None,
+            cgroup: Some(kernel.cgroup.clone()),
+            pins: kernel.pins.as_ref().ok().cloned(),
+            not_pinned: kernel.pins.as_ref().err().cloned(),
+            self_test: Some(kernel.self_test.clone()),
+            interfaces: kernel
+                .interfaces
+                .iter()
+                .map(|interface| (interface.name.clone(), interface.mode.to_string()))
+                .collect(),
+            reasons: owned(kernel.counters.reasons()?.named()),
+        })
+    }
+}
+
+fn owned(counters: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    counters.map(|(name, value)| (name.to_owned(), value)).collect()
+}
