@@ -67,6 +67,11 @@ impl Admission {
         Ok(Place { admission: Arc::clone(self), connector, source })
     }
 
+    /// The connections of all connectors.
+    pub(super) fn connections(&self) -> u64 {
+        self.lock().values().map(|occupancy| u64::from(occupancy.connections)).sum()
+    }
+
     /// Numbers are right after every statement, so that a panic elsewhere leaves no harm.
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectorId, Occupancy>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

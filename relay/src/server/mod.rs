@@ -14,6 +14,9 @@ mod record;
 pub mod tls;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,8 +104,8 @@ impl Server {
     }
 
     /// How many sessions there are.
-    pub fn sessions(&self) -> usize {
-        SESSIONS - self.shared.sessions.available_permits()
+    pub fn sessions(&self) -> u64 {
+        self.shared.admission.connections()
     }
 
     /// Stops listening, tells every session, and waits until they have ended, `limit` at most.

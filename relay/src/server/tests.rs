@@ -1,0 +1,265 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::config::{self, Config};
+use crate::connector::{ConnectorId, ConnectorIds};
+use crate::queue::schedule::Schedule;
+use crate::queue::{LogSettings, Settings};
+use crate::smtp::path::Domain;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Host {
+    server: Arc<Server>,
+    queue: Queue,
+    counts: Arc<Counts>,
+    ids: ConnectorIds,
+    address: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Host {
+    fn start(connector: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log =
+            LogSettings { min_free_octets: 0, ..LogSettings::new(directory.path().join("queue")) };
+        let hostname = Domain::parse("relay.example").unwrap();
+        let settings = Settings { hostname, schedule: Schedule::default() };
+        let (queue, _) = Queue::open(&log, settings).unwrap();
+        let counts: Arc<Counts> = Arc::default();
+        let mut ids = ConnectorIds::default();
+        let address = address_of_its_own();
+        let rules = rules(&mut ids, 1, address, connector);
+        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
+        let server = Arc::new(Server::new(classifier, queue.clone(), Arc::clone(&counts)));
+        server.listen(&rules).unwrap();
+        Self { server, queue, counts, ids, address, _directory: directory }
+    }
+
+    async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    async fn wait_until_idle(&self) {
+        let idle = async {
+            while self.server.sessions() > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, idle).await.expect("every session ends");
+    }
+}
+
+fn rules(
+    ids: &mut ConnectorIds,
+    generation: u32,
+    address: SocketAddr,
+    connector: &str,
+) -> Arc<Rules> {
+    let text = format!(
+        "hostname = \"relay.example\"\n\
+         [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
+         [[accepted_domain]]\nname = \"accepted.example\"\n\
+         [[connector]]\nname = \"Test\"\nbindings = [\"{address}\"]\n\
+         permission_groups = [\"AnonymousUsers\"]\ntarpit_interval = \"0s\"\n{connector}"
+    );
+    let config = Config::parse(&text, "relay.toml").unwrap_or_else(|refusals| panic!("{refusals}"));
+    Rules::build(&config, ids, generation).unwrap()
+}
+
+const EVERYBODY: &str = "remote_ip_ranges = [\"127.0.0.0/8\"]\n";
+
+/// Tests run side by side, in several processes; each takes an address of 127.2.0.0/16.
+fn address_of_its_own() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let port = 30_000 + u16::from(high);
+    let ip = Ipv4Addr::new(127, 2, low, NEXT.fetch_add(1, Ordering::Relaxed));
+    SocketAddr::new(IpAddr::V4(ip), port)
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    async fn connect(address: SocketAddr) -> Self {
+        Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// The last line of the next reply; empty at the end of the connection.
+    async fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("a reply").unwrap();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    async fn say(&mut self, line: &str) -> String {
+        self.send(&format!("{line}\r\n")).await;
+        self.reply().await
+    }
+
+    /// Up to 354.
+    async fn begin_message(&mut self) {
+        assert!(self.reply().await.starts_with("220 "));
+        for line in ["EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<c@accepted.example>", "DATA"] {
+            let reply = self.say(line).await;
+            assert!(reply.starts_with("250") || reply.starts_with("354"), "{line}: {reply}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_in_the_queue_at_its_250() {
+    let host = Host::start(EVERYBODY);
+    let mut client = host.connect().await;
+    client.begin_message().await;
+    let reply = client.say("Subject: x\r\n\r\nhello\r\n.").await;
+    let id = reply.strip_prefix("250 2.6.0 ").and_then(|rest| rest.split(' ').next()).unwrap();
+    let entry = host.queue.store().find(id.parse().unwrap()).await.unwrap();
+    assert_eq!(entry.recipients[0].path.to_string(), "c@accepted.example");
+    assert!(client.say("QUIT").await.starts_with("221 "));
+    assert_eq!(client.reply().await, "");
+    host.wait_until_idle().await;
+    assert_eq!(host.counts.read(ConnectorId(1)).messages_accepted, 1);
+}
+
+#[tokio::test]
+async fn a_source_over_its_limit_is_turned_away() {
+    let host = Host::start(&format!("{EVERYBODY}max_inbound_connection_per_source = 2\n"));
+    let mut first = host.connect().await;
+    let mut second = host.connect().await;
+    assert!(first.reply().await.starts_with("220 "));
+    assert!(second.reply().await.starts_with("220 "));
+    let mut third = host.connect().await;
+    assert!(third.reply().await.starts_with("421 4.3.2 "), "the third is one too many");
+    assert_eq!(third.reply().await, "");
+    drop(first);
+    drop(second);
+    host.wait_until_idle().await;
+    assert!(host.connect().await.reply().await.starts_with("220 "));
+    assert_eq!(host.counts.read(ConnectorId(1)).connections_refused, 1);
+}
+
+#[tokio::test]
+async fn whom_no_connector_takes_is_turned_away() {
+    let host = Host::start("remote_ip_ranges = [\"192.0.2.1\"]\n");
+    let mut client = host.connect().await;
+    assert_eq!(client.reply().await, "421 4.3.2 Service not available");
+    assert_eq!(client.reply().await, "");
+    assert_eq!(host.counts.read(ConnectorId::NONE).connections_refused, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_does_not_stay() {
+    let host = Host::start(&format!("{EVERYBODY}connection_inactivity_timeout = \"1s\"\n"));
+    let mut client = host.connect().await;
+    assert!(client.reply().await.starts_with("220 "));
+    // Megabytes of replies, which fill every buffer on the way.
+    let flood = "HELP\r\n".repeat(200_000);
+    let sending = client.0.get_mut().write_all(flood.as_bytes());
+    let _ = timeout(PATIENCE, sending).await.expect("the server ends the connection");
+    host.wait_until_idle().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_in_the_middle_leaves_nothing() {
+    let host = Host::start(EVERYBODY);
+    let mut client = host.connect().await;
+    client.begin_message().await;
+    client.send("Subject: x\r\n\r\nhalf a mess").await;
+    drop(client);
+    host.wait_until_idle().await;
+    assert_eq!(host.queue.store().lengths().queued, 0);
+}
+
+#[tokio::test]
+async fn a_stopping_server_finishes_the_message_on_its_way() {
+    let host = Host::start(EVERYBODY);
+    let mut idle = host.connect().await;
+    let mut busy = host.connect().await;
+    assert!(idle.reply().await.starts_with("220 "));
+    busy.begin_message().await;
+    let server = Arc::clone(&host.server);
+    let draining = tokio::spawn(async move { server.drain(PATIENCE).await });
+    assert!(idle.reply().await.starts_with("421 4.3.2 "));
+    assert!(TcpStream::connect(host.address).await.is_err(), "nobody listens any more");
+    assert!(!draining.is_finished());
+    assert!(busy.say(".").await.starts_with("250 2.6.0 "));
+    assert!(busy.reply().await.starts_with("421 4.3.2 "));
+    drop((idle, busy));
+    timeout(PATIENCE, draining).await.expect("it ends").unwrap();
+    assert_eq!(host.queue.store().lengths().queued, 1);
+}
+
+#[tokio::test]
+async fn a_stopping_server_waits_no_longer_than_it_is_told() {
+    let host = Host::start(EVERYBODY);
+    let mut client = host.connect().await;
+    client.begin_message().await;
+    timeout(PATIENCE, host.server.drain(Duration::from_millis(50))).await.expect("it gives up");
+    assert_eq!(host.server.sessions(), 1);
+}
+
+#[tokio::test]
+async fn it_listens_where_the_rules_in_force_say() {
+    let mut host = Host::start(EVERYBODY);
+    let mut session = host.connect().await;
+    assert!(session.reply().await.starts_with("220 "));
+    let elsewhere = address_of_its_own();
+    let rules_elsewhere = rules(&mut host.ids, 2, elsewhere, EVERYBODY);
+    host.server.listen(&rules_elsewhere).unwrap();
+    sleep(Duration::from_millis(10)).await;
+    assert!(TcpStream::connect(host.address).await.is_err());
+    assert!(TcpStream::connect(elsewhere).await.is_ok());
+    assert_eq!(session.say("NOOP").await, "250 2.0.0 OK", "sessions go on");
+
+    // Not an address of this host.
+    let nowhere = "192.0.2.1:25".parse().unwrap();
+    let error = host.server.listen(&rules(&mut host.ids, 3, nowhere, EVERYBODY)).unwrap_err();
+    assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:25: "), "{error}");
+    assert!(TcpStream::connect(elsewhere).await.is_ok(), "nothing has changed");
+}
+
+#[test]
+fn a_wildcard_covers_the_other_bindings_of_its_port() {
+    let addresses = |bindings: &[&str]| -> Vec<_> {
+        let bindings: Vec<_> = bindings.iter().map(|text| text.parse().unwrap()).collect();
+        listener::addresses(&bindings).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        addresses(&["0.0.0.0:25", "10.0.0.1:25", "10.0.0.1:587", "[::]:25", "[::1]:25"]),
+        ["0.0.0.0:25", "10.0.0.1:587", "[::]:25"]
+    );
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let empty = file("empty.pem", "");
+    let missing = directory.path().join("missing.pem");
+    let error = |certificate: &Path, key: &Path| {
+        let (certificate, key) = (certificate.to_owned(), key.to_owned());
+        tls::load(&config::Tls { certificate, key }).unwrap_err().to_string()
+    };
+    assert!(error(&missing, &empty).starts_with("tls.certificate: cannot read "));
+    assert!(error(&empty, &empty).contains("holds no certificate"));
+}
