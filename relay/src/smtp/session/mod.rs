@@ -5,12 +5,13 @@
 //! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
 //!
 //! The session decides what is read when and in which order things happen. Which command is legal
-//! in which state is decided in [`state`], what becomes of a message in [`reception`], how long a
-//! client may take in [`timers`]; whether something is allowed, by [`crate::policy`].
+//! in which state is decided in [`state`], what becomes of a message in [`reception`] and [`storage`],
+//! how long a client may take in [`timers`]; whether something is allowed, by [`crate::policy`].
 
 mod output;
 mod reception;
 mod state;
+mod storage;
 mod summary;
 mod timers;
 
@@ -26,7 +27,7 @@ use bytes::BytesMut;
 use crate::connector::Principal;
 use crate::limits::INPUT_OCTETS;
 use crate::policy::{self, Peer, Rules};
-use crate::queue::{BeginError, Envelope, StoreError};
+use crate::queue::Envelope;
 use crate::smtp::command::Command;
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{self, Reply};
@@ -36,7 +37,7 @@ pub use self::output::{Action, MessageBegun};
 pub use self::summary::{Ending, Summary, Verdict};
 
 use self::output::Output;
-use self::reception::{Progress, store_decision, store_reply};
+use self::reception::Progress;
 use self::state::{Effect, State};
 use self::timers::{Expired, Timers};
 
@@ -127,59 +128,6 @@ impl Session {
         self.context.tls = Some(tls);
     }
 
-    /// What came of [`Action::BeginMessage`].
-    pub fn handle_message_begun(&mut self, now: Instant, begun: Result<MessageBegun, BeginError>) {
-        self.now = now;
-        let State::WaitingForQueue(waiting) = self.state.take() else { return };
-        self.timers.active(now);
-        match begun {
-            Ok(begun) => {
-                self.output.reply(&reply::START_MAIL_INPUT);
-                self.state = State::Receiving(waiting.begun(&self.context, begun));
-            }
-            Err(error) => {
-                let reply = match error {
-                    BeginError::NoRecipient => reply::NOT_STORED,
-                    BeginError::Store(_) => reply::INSUFFICIENT_RESOURCES,
-                };
-                self.context.summary.refuse("DATA", store_decision(&reply, &error));
-                self.state = waiting.end();
-                self.refuse(reply);
-                self.finish_if_shutting_down();
-            }
-        }
-    }
-
-    /// A [`Action::Write`] failed. The rest of the message is read and thrown away.
-    pub fn handle_write_failed(&mut self, error: &StoreError) {
-        if let State::Receiving(reception) = &mut self.state {
-            let decision = store_decision(&store_reply(error), error);
-            reception.discard(decision, &mut |action| self.output.push(action));
-        }
-    }
-
-    /// What came of [`Action::CommitMessage`]. `Ok` says that the message is on stable storage.
-    pub fn handle_stored(&mut self, now: Instant, stored: Result<(), StoreError>) {
-        self.now = now;
-        let State::WaitingForStore(waiting) = self.state.take() else { return };
-        self.timers.active(now);
-        match stored {
-            Ok(()) => {
-                let text = format!("{} {}", waiting.id, reply::QUEUED.text);
-                self.context.summary.accept(waiting.id);
-                self.output.reply(&reply::QUEUED.with_text(text));
-                self.state = waiting.end();
-            }
-            Err(error) => {
-                let reply = store_reply(&error);
-                self.context.summary.refuse_message(store_decision(&reply, &error));
-                self.state = waiting.end();
-                self.refuse(reply);
-            }
-        }
-        self.finish_if_shutting_down();
-    }
-
     /// The clock has reached [`Session::deadline`]; earlier is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
@@ -197,11 +145,7 @@ impl Session {
             Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
             Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
         };
-        // In the middle of a handshake nobody could read it.
-        if !matches!(self.state, State::StartingTls) {
-            self.output.reply(&reply);
-        }
-        self.close(ending);
+        self.close_with(&reply, ending);
     }
 
     /// The daemon is stopping. A session between messages is told and closed; one with a message
@@ -310,8 +254,7 @@ impl Session {
         match effect {
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
-                self.output.reply(&reply);
-                self.close(Ending::Quit);
+                self.close_with(&reply, Ending::Quit);
             }
             Effect::Decided(decision) if decision.reply.is_positive() => {
                 self.output.reply(&decision.reply);
@@ -374,8 +317,7 @@ impl Session {
         let most = self.context.peer.connector.limits.max_protocol_errors;
         self.context.summary.fault(verb, &reply, found);
         if self.context.summary.protocol_errors > most {
-            self.output.reply(&reply::TOO_MANY_ERRORS);
-            self.close(Ending::TooManyErrors);
+            self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
         } else {
             self.refuse(reply);
         }
@@ -412,10 +354,7 @@ impl Session {
                 | State::WaitingForStore(_)
         );
         if self.shutting_down && is_idle {
-            if !matches!(self.state, State::StartingTls) {
-                self.output.reply(&reply::SHUTTING_DOWN);
-            }
-            self.close(Ending::ShutDown);
+            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
         }
     }
 
@@ -436,16 +375,30 @@ impl Session {
         }
     }
 
+    /// Ends the session with a last reply, after one that the tarpit still holds.
+    fn close_with(&mut self, reply: &Reply, ending: Ending) {
+        self.release();
+        // In the middle of a handshake nobody could read it.
+        if !matches!(self.state, State::StartingTls) {
+            self.output.reply(reply);
+        }
+        self.close(ending);
+    }
+
     fn close(&mut self, ending: Ending) {
         if matches!(self.state, State::Closed) {
             return;
         }
-        if let Some(held) = self.held.take() {
-            self.output.reply(&held.reply);
-        }
+        self.release();
         self.state = State::Closed;
         self.input.clear();
         self.context.summary.ending = Some(ending);
         self.output.push(Action::Close);
+    }
+
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.output.reply(&held.reply);
+        }
     }
 }

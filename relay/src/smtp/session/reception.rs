@@ -11,9 +11,9 @@ use crate::message::firewall;
 use crate::message::header::{Collected, HeaderCollector};
 use crate::message::received::{self, Protocol};
 use crate::policy::{self, Because, Decision, MessageFacts};
-use crate::queue::{QueueId, StoreError};
+use crate::queue::QueueId;
 use crate::smtp::data::{DataEvent, DataReader};
-use crate::smtp::reply::{self, Reply};
+use crate::smtp::reply;
 use crate::smtp::session::state::{Hello, HelloKind, WaitingForStore};
 use crate::smtp::session::{Action, Context, MessageBegun};
 
@@ -202,18 +202,4 @@ impl Reception {
             self.discard(decision, act);
         }
     }
-}
-
-/// In every case the client may try again.
-pub(super) fn store_reply(error: &StoreError) -> Reply {
-    match error {
-        StoreError::Full(_) => reply::INSUFFICIENT_RESOURCES,
-        _ => reply::NOT_STORED,
-    }
-}
-
-/// The client learns a reply; what storage said goes to the log.
-pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
-    let because = vec![Because { rule: "queue", found: error.to_string() }];
-    Decision { reply: reply.clone(), because }
 }
