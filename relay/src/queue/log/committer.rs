@@ -303,9 +303,16 @@ impl Committer {
                     frames.push(frame);
                 }
                 Ok(None) => {}
-                Err(error) => {
-                    error!(%id, %error, "a queued message is damaged and leaves the queue");
+                Err(StoreError::Damaged { what, .. }) => {
+                    let kept = self.shared.set_aside(id);
+                    error!(%id, what, kept, "a queued message is damaged and leaves the queue");
                     self.shared.index().remove(id);
+                }
+                Err(error) => {
+                    // It may be readable later; until then the segment stays.
+                    warn!(%id, %error, "cannot move a queued message");
+                    self.moving.clear();
+                    return false;
                 }
             }
         }

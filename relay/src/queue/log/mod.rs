@@ -390,6 +390,18 @@ impl Shared {
         Ok(Stored { entry, message })
     }
 
+    /// Copies the damaged record of a message to where an administrator may look at it.
+    fn set_aside(&self, id: QueueId) -> bool {
+        let place = self.index().find(id).map(|item| (item.entry, item.message_place()));
+        let Ok((entry, message)) = place else { return false };
+        [("entry", entry), ("message", message)].into_iter().all(|(part, place)| {
+            let segment = self.index().segment(place.segment);
+            let bytes = segment.and_then(|segment| segment.read(place).ok());
+            let path = recovery::damaged_directory(&self.directory).join(format!("{id}.{part}"));
+            bytes.is_some_and(|bytes| std::fs::write(path, bytes).is_ok())
+        })
+    }
+
     fn read_entry(&self, id: QueueId) -> Result<Entry, StoreError> {
         let stored = self.read_frame(id, |item| item.entry)?;
         let damaged = |error: RecordError| StoreError::Damaged { id, what: error.to_string() };

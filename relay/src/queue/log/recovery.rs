@@ -88,7 +88,7 @@ pub(super) fn messages_directory(directory: &Path) -> PathBuf {
     directory.join("messages")
 }
 
-fn damaged_directory(directory: &Path) -> PathBuf {
+pub(super) fn damaged_directory(directory: &Path) -> PathBuf {
     directory.join("damaged")
 }
 
@@ -166,6 +166,7 @@ impl Replay<'_> {
         self.recovery.highest_id = self.recovery.highest_id.max(highest_id);
         self.index.add_segment(Arc::clone(&segment));
         let mut end = HEADER as u64;
+        let mut may_cut = true;
         for scanned in segment.scan(&bytes) {
             match scanned {
                 Scanned::Frame { offset, found } => {
@@ -180,14 +181,17 @@ impl Replay<'_> {
                     let (path, octets) = (segment.path.display(), bytes.len());
                     info!(%path, offset, octets, "an unfinished write ends the queue's log");
                 }
-                Scanned::Bad { offset, bytes, error, .. } => {
-                    self.damage(&segment.path, offset, error.id(), error.to_string(), bytes);
+                Scanned::Bad { offset, bytes, error, last } => {
+                    let what = error.to_string();
+                    let kept = self.damage(&segment.path, offset, error.id(), what, bytes);
+                    may_cut &= kept || !last;
                 }
             }
         }
         self.index.set_segment_length(number, end);
-        // The rest was reserved, or is set aside.
-        if bytes.len() as u64 > end
+        // The rest was reserved and never written, or unconfirmed, or is set aside.
+        if may_cut
+            && bytes.len() as u64 > end
             && let Err(error) = segment.cut(end)
         {
             warn!(path = %segment.path.display(), %error, "cannot cut a segment");
@@ -262,6 +266,7 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Reports bytes that are no record. True when they could be set aside.
     fn damage(
         &mut self,
         path: &Path,
@@ -269,13 +274,14 @@ impl Replay<'_> {
         id: Option<QueueId>,
         what: String,
         bytes: &[u8],
-    ) {
+    ) -> bool {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let target = damaged_directory(self.directory).join(format!("{name}-{offset}.record"));
         let kept = self.recovery.damages.len() < limits::DAMAGES_REPORTED
             && fs::write(&target, bytes).is_ok();
         let place = format!("{} at {offset}", path.display());
         self.report(Damage { place, id, what, set_aside: kept.then_some(target) });
+        kept
     }
 
     fn report(&mut self, damage: Damage) {
