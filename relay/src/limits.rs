@@ -252,9 +252,6 @@ pub const CONTROL_CONNECTIONS: usize = 16;
 
 // The daemon.
 
-/// How long sessions may go on after a signal to stop. Longer than a client waits for the reply
-/// to its data would gain nothing; it sends again.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often entries of replaced generations are looked for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries that one answer of `relay queue list` holds.

@@ -16,7 +16,6 @@ use relay::policy::Rules;
 use relay::queue::schedule::Schedule;
 use relay::queue::{self, Queue};
 use relay::server::{Server, tls};
-use relay::smtp::path::Domain;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -100,7 +99,7 @@ impl Host {
             QueueBehaviour::Full => Behaviour::Full,
             _ => Behaviour::Working,
         }));
-        let hostname = Domain::parse(&config.hostname).map_err(|error| error.to_string())?;
+        let hostname = config.hostname.clone();
         let settings = queue::Settings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts));

@@ -4,9 +4,11 @@ use std::io;
 
 use clap::{Args, Subcommand};
 use relay::control::{self, ControlError, Id, Request};
-use relay::daemon::queue::Row;
 use relay::queue::QueueId;
+use relay::queue::admin::{Detail, RecipientStatus, Row};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Common, Console, Outcome};
 
@@ -18,40 +20,40 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Stop the delivery of a message until it is released.
+    Hold(One),
     /// List the messages in the queue.
     List {
         #[command(flatten)]
         common: Common,
     },
     /// Show one message with every recipient.
-    Show {
-        /// The queue id, as the 250 gave it.
-        id: QueueId,
-        #[command(flatten)]
-        common: Common,
-    },
+    Show(One),
+    /// Let the delivery of a held message go on.
+    Release(One),
     /// Try a message now.
-    Retry {
-        /// The queue id, as the 250 gave it.
-        id: QueueId,
-        #[command(flatten)]
-        common: Common,
-    },
+    Retry(One),
     /// Take a message out of the queue. Nobody gets a report.
-    Remove {
-        /// The queue id, as the 250 gave it.
-        id: QueueId,
-        #[command(flatten)]
-        common: Common,
-    },
+    Remove(One),
+}
+
+/// One message.
+#[derive(Args, Debug)]
+struct One {
+    /// The queue id, as the 250 gave it.
+    id: QueueId,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let (request, common) = match arguments.verb {
         Verb::List { common } => (Request::QueueList, common),
-        Verb::Show { id, common } => (Request::QueueShow { id: Id(id) }, common),
-        Verb::Retry { id, common } => (Request::QueueRetry { id: Id(id) }, common),
-        Verb::Remove { id, common } => (Request::QueueRemove { id: Id(id) }, common),
+        Verb::Hold(One { id, common }) => (Request::QueueHold { id: Id(id) }, common),
+        Verb::Release(One { id, common }) => (Request::QueueRelease { id: Id(id) }, common),
+        Verb::Remove(One { id, common }) => (Request::QueueRemove { id: Id(id) }, common),
+        Verb::Retry(One { id, common }) => (Request::QueueRetry { id: Id(id) }, common),
+        Verb::Show(One { id, common }) => (Request::QueueShow { id: Id(id) }, common),
     };
     let Some(config) = common.load(console)? else { return Ok(Outcome::Unusable) };
     let answer = match control::ask(&config.control.socket, &request) {
@@ -80,7 +82,7 @@ fn print(request: Request, answer: Value, console: &mut Console<'_>) -> anyhow::
             writeln!(console.out, "{} messages", rows.len())?;
         }
         Request::QueueRemove { .. } => {
-            let row: Row = serde_json::from_value(answer)?;
+            let Detail { row, .. } = serde_json::from_value(answer)?;
             writeln!(console.out, "removed {}", row.id)?;
         }
         _ => print_whole(&serde_json::from_value(answer)?, console)?,
@@ -89,26 +91,42 @@ fn print(request: Request, answer: Value, console: &mut Console<'_>) -> anyhow::
 }
 
 fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
-    let held = if row.held { " held" } else { "" };
-    let addresses: Vec<_> =
-        row.recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+    let held = if row.held { ", held" } else { "" };
     writeln!(
         console.out,
-        "{}  {}  <{}> to {}  {} attempts, next {}{held}",
+        "{}  {}  {} octets  <{}> to {}",
         row.id,
-        row.arrived,
+        moment(row.arrived),
+        row.size,
         row.sender,
-        addresses.join(", "),
-        row.attempts,
-        row.due
-    )
+        row.pending.join(", ")
+    )?;
+    writeln!(console.out, "  {} attempts, next {}{held}", row.attempts, moment(row.due))?;
+    match &row.because {
+        Some(because) => writeln!(console.out, "  {because}"),
+        None => Ok(()),
+    }
 }
 
-fn print_whole(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
-    print_line(row, console)?;
-    for recipient in &row.recipients {
-        let answer = recipient.answer.as_deref().unwrap_or("not tried yet");
-        writeln!(console.out, "  {} {}: {answer}", recipient.address, recipient.state)?;
+fn print_whole(detail: &Detail, console: &mut Console<'_>) -> io::Result<()> {
+    print_line(&detail.row, console)?;
+    for recipient in &detail.recipients {
+        let state = match recipient.state {
+            RecipientStatus::Pending => "pending",
+            RecipientStatus::Delivered => "delivered",
+            RecipientStatus::Failed => "failed",
+        };
+        let because = recipient.because.as_deref().unwrap_or("not tried yet");
+        writeln!(console.out, "  {}: {state}: {because}", recipient.address)?;
     }
     Ok(())
+}
+
+/// RFC 3339. A time without that form lies beyond the year 9999.
+fn moment(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
 }

@@ -21,8 +21,18 @@ pub use server::{Control, ControlSocket};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Request {
+    /// Stops the delivery of a message.
+    QueueHold {
+        /// Which.
+        id: Id,
+    },
     /// The messages in the queue.
     QueueList,
+    /// Lets the delivery of a held message go on.
+    QueueRelease {
+        /// Which.
+        id: Id,
+    },
     /// One message.
     QueueShow {
         /// Which.

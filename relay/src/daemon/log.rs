@@ -2,7 +2,7 @@
 //!
 //! `RELAY_LOG` overrides `log.level` with tracing's own filter syntax, for debugging one module.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -20,7 +20,10 @@ pub(super) fn start(log: Log) {
     };
     let filter = EnvFilter::try_from_env("RELAY_LOG")
         .unwrap_or_else(|_| EnvFilter::default().add_directive(level.into()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     // The only error is that logging has been started before.
     let _ = match log.format {
         LogFormat::Human => builder.with_target(false).try_init(),

@@ -6,7 +6,7 @@
 
 mod kernel_half;
 mod log;
-pub mod queue;
+mod queue;
 pub mod reload;
 pub mod status;
 
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
@@ -29,7 +30,7 @@ use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::delivery;
 use crate::kernel::{KernelError, KernelLog, LOG_INTERVAL};
-use crate::limits::{DRAIN_TIMEOUT, SWEEP_INTERVAL};
+use crate::limits::{DRAIN, SESSIONS, SWEEP_INTERVAL};
 use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
 use crate::queue::{OpenError, Queue};
@@ -52,8 +53,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// `classifier.mode` is `kernel`, and the kernel half is not to be had.
-    #[error("classifier.mode is \"kernel\": {0}")]
+    /// `classifier.mode` is `kernel` and the kernel half is not to be had, or another instance has
+    /// its place.
+    #[error("the kernel half cannot be used: {0}")]
     Kernel(#[from] KernelError),
     /// A binding.
     #[error(transparent)]
@@ -114,6 +116,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     for warning in config.warnings() {
         warn!(file = %file.display(), "{warning}");
     }
+    raise_descriptor_limit();
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
     let rules = Rules::build(&config, &mut ids, generation)?;
@@ -154,6 +157,20 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     result
 }
 
+/// A session takes a descriptor, and the soft limit of many systems is 1024 for the sake of old
+/// programs. The administrator's limit is the hard one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "cannot raise the limit of open descriptors");
+    }
+    let sessions = SESSIONS as u64;
+    if let Some(maximum) = limit.maximum.filter(|&maximum| maximum < sessions) {
+        warn!(maximum, sessions, "fewer descriptors than sessions; raise LimitNOFILE");
+    }
+}
+
 /// Answers until a signal says to stop, then drains.
 async fn serve(
     daemon: Arc<Daemon>,
@@ -185,7 +202,7 @@ async fn serve(
     if let Some(forwarder) = forwarder {
         forwarder.abort();
     }
-    daemon.server.drain(DRAIN_TIMEOUT).await;
+    daemon.server.drain(DRAIN).await;
     daemon.configured.lock().await.delivery.stop().await;
     info!("stopped");
     Ok(())

@@ -29,7 +29,7 @@ pub struct Status {
     /// Who classifies.
     pub classifier: ClassifierStatus,
     /// Sessions at this moment.
-    pub sessions: usize,
+    pub sessions: u64,
     /// Every connector.
     pub connectors: Vec<ConnectorStatus>,
     /// Connections that no connector took.

@@ -29,7 +29,7 @@ fn main() {
     let mut rng = Rng::with_seed(1);
     let mut rows = Vec::new();
     let ack = tcp(Ipv4Addr::new(192, 0, 2, 1).into(), local, ACK);
-    rows.push(row(&mut kernel, "empty program", TestProgram::Empty, &[ack.clone()]));
+    rows.push(row(&mut kernel, "empty program", TestProgram::Empty, std::slice::from_ref(&ack)));
     for (generation, size) in (2..).zip(SIZES) {
         let (publication, sources) = random(&mut rng, generation, size);
         let started = Instant::now();
@@ -37,7 +37,12 @@ fn main() {
         let published = started.elapsed();
         println!("{size:>9} ranges published in {:>8.1} ms", published.as_secs_f64() * 1e3);
         if generation == 2 {
-            rows.push(row(&mut kernel, "not a SYN", TestProgram::Guard, &[ack.clone()]));
+            rows.push(row(
+                &mut kernel,
+                "not a SYN",
+                TestProgram::Guard,
+                std::slice::from_ref(&ack),
+            ));
             let other = tcp(
                 Ipv4Addr::new(192, 0, 2, 1).into(),
                 "198.51.100.1:80".parse().expect("a constant"),
