@@ -8,13 +8,16 @@ use core::net::{IpAddr, Ipv6Addr};
 /// An address of either family, in network byte order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address(pub [u8; 16]);
+pub struct Address {
+    /// The octets. The name is what a dump of a map prints.
+    pub octets: [u8; 16],
+}
 
 const _: () = assert!(size_of::<Address>() == 16 && align_of::<Address>() == 1);
 
 impl Address {
     /// `::`, which as a binding's address means every local IPv6 address.
-    pub const ANY_IPV6: Self = Self([0; 16]);
+    pub const ANY_IPV6: Self = Self { octets: [0; 16] };
     /// `0.0.0.0`, which as a binding's address means every local IPv4 address.
     pub const ANY_IPV4: Self = Self::from_ipv4([0; 4]);
 
@@ -22,7 +25,7 @@ impl Address {
     #[inline(always)]
     pub const fn from_ipv4(octets: [u8; 4]) -> Self {
         let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
     }
 
     /// Was this written by [`Address::from_ipv4`], or by an IPv6 socket for an IPv4 peer?
@@ -46,18 +49,18 @@ impl Address {
         if self.is_ipv4() {
             return *self;
         }
-        let mut octets = self.0;
+        let mut octets = self.octets;
         let mut index = 8;
         while index < 16 {
             octets[index] = 0;
             index += 1;
         }
-        Self(octets)
+        Self { octets }
     }
 
     #[inline(always)]
     fn halves(&self) -> (u64, u64) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.octets;
         (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
     }
 }
@@ -66,7 +69,7 @@ impl From<IpAddr> for Address {
     fn from(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::from_ipv4(address.octets()),
-            IpAddr::V6(address) => Self(address.octets()),
+            IpAddr::V6(address) => Self { octets: address.octets() },
         }
     }
 }
@@ -74,7 +77,7 @@ impl From<IpAddr> for Address {
 /// An IPv4-mapped address becomes the IPv4 address that it is.
 impl From<Address> for IpAddr {
     fn from(address: Address) -> Self {
-        Self::V6(Ipv6Addr::from(address.0)).to_canonical()
+        Self::V6(Ipv6Addr::from(address.octets)).to_canonical()
     }
 }
 

@@ -129,8 +129,8 @@ fn ipv6<R: Reader + ?Sized>(frame: &R, offset: usize) -> Result<Segment, NotSegm
     if version >> 4 != 6 {
         return Err(NotSegment::NotIp);
     }
-    let remote = Address(frame.read(offset + 8).ok_or(NotSegment::Truncated)?);
-    let local = Address(frame.read(offset + 24).ok_or(NotSegment::Truncated)?);
+    let remote = Address { octets: frame.read(offset + 8).ok_or(NotSegment::Truncated)? };
+    let local = Address { octets: frame.read(offset + 24).ok_or(NotSegment::Truncated)? };
     let mut offset = offset + IPV6_OCTETS;
     let mut headers = 0;
     while next != PROTOCOL_TCP && headers < EXTENSION_HEADERS {

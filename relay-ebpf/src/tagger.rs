@@ -84,14 +84,14 @@ fn addresses(context: &SockOpsContext) -> Option<(Address, Address)> {
 #[inline(always)]
 unsafe fn words(words: *const [u32; 4]) -> Address {
     let words = words.cast::<u32>();
-    let mut address = [0; 16];
+    let mut octets = [0; 16];
     // SAFETY: the caller's promise.
     let read = |index| unsafe { ptr::read_volatile(words.add(index)) }.to_ne_bytes();
-    address[0..4].copy_from_slice(&read(0));
-    address[4..8].copy_from_slice(&read(1));
-    address[8..12].copy_from_slice(&read(2));
-    address[12..16].copy_from_slice(&read(3));
-    Address(address)
+    octets[0..4].copy_from_slice(&read(0));
+    octets[4..8].copy_from_slice(&read(1));
+    octets[8..12].copy_from_slice(&read(2));
+    octets[12..16].copy_from_slice(&read(3));
+    Address { octets }
 }
 
 #[inline(always)]

@@ -48,13 +48,13 @@ impl Tables for Fake {
         self.bindings.get(key).copied()
     }
     fn range(&self, key: &RangeKey) -> Option<RangeEntry> {
-        let address = u128::from_be_bytes(key.address.0);
+        let address = u128::from_be_bytes(key.address.octets);
         self.ranges
             .iter()
             .filter(|(block, bits, _)| {
                 let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
                 (block.generation, block.binding) == (key.generation, key.binding)
-                    && u128::from_be_bytes(block.address.0) == address & mask
+                    && u128::from_be_bytes(block.address.octets) == address & mask
             })
             .max_by_key(|(_, bits, _)| *bits)
             .map(|(_, _, entry)| *entry)

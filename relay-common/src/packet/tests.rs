@@ -93,8 +93,8 @@ impl Frame {
                 let mut header = [0; IPV6_OCTETS];
                 header[0] = 0x60;
                 header[6] = extensions.first().map_or(PROTOCOL_TCP, |first| first.number());
-                header[8..24].copy_from_slice(&address("2001:db8::7").0);
-                header[24..40].copy_from_slice(&address("2001:db8::1").0);
+                header[8..24].copy_from_slice(&address("2001:db8::7").octets);
+                header[24..40].copy_from_slice(&address("2001:db8::1").octets);
                 frame.extend(header);
                 for (index, extension) in extensions.iter().enumerate() {
                     let next = extensions.get(index + 1).map_or(PROTOCOL_TCP, |e| e.number());
@@ -231,8 +231,8 @@ proptest! {
         let mut frame = Frame::v6(&[]).octets();
         frame[octet] = value;
         if let Ok(segment) = segment(&frame[..]) {
-            prop_assert_eq!(&segment.remote.0[..], &frame[22..38]);
-            prop_assert_eq!(&segment.local.0[..], &frame[38..54]);
+            prop_assert_eq!(&segment.remote.octets[..], &frame[22..38]);
+            prop_assert_eq!(&segment.local.octets[..], &frame[38..54]);
         }
     }
 }

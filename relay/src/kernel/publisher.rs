@@ -139,7 +139,7 @@ impl Publisher {
         let generation = new.generation;
         done.ranges.reserve_exact(new.blocks.len());
         for &(binding, block, connector, range) in &new.blocks {
-            let address = Address(block.address.octets());
+            let address = Address { octets: block.address.octets() };
             let bits = RangeKey::FIXED_BITS + u32::from(block.bits);
             let key = Key::new(bits, RangeKey { generation, binding, address });
             let entry = RangeEntry { connector: connector.0, range: range.0 };
