@@ -20,8 +20,7 @@ impl SessionLine {
     /// Reads a line of the JSON log; `None` if it is about something else.
     pub fn parse(line: &str) -> Option<Self> {
         let line: Value = serde_json::from_str(line).ok()?;
-        let fields = line.get("fields")?;
-        let text = |name| fields.get(name).and_then(Value::as_str);
+        let text = |name| line.get(name).and_then(Value::as_str);
         if text("message") != Some("session") {
             return None;
         }
@@ -175,11 +174,11 @@ mod tests {
 
     #[test]
     fn only_a_line_about_a_session_is_a_session_line() {
-        let line = r#"{"fields":{"message":"session","remote":"[::ffff:10.38.96.15]:4000",
-            "connector":"Scanners","decided_by":"kernel"}}"#;
+        let line = r#"{"message":"session","remote":"[::ffff:10.38.96.15]:4000",
+            "connector":"Scanners","decided_by":"kernel"}"#;
         let session = SessionLine::parse(line).unwrap();
         assert!(session.is_from("10.38.96.15") && !session.is_from("10.38.96.1"));
-        assert_eq!(SessionLine::parse(r#"{"fields":{"message":"ready"}}"#), None);
+        assert_eq!(SessionLine::parse(r#"{"message":"ready"}"#), None);
         assert_eq!(SessionLine::parse("ready"), None);
     }
 }
