@@ -22,8 +22,11 @@ pub const BINARY: &str = "RELAY_BINARY";
 const START: Duration = Duration::from_secs(20);
 /// How long a daemon may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(20);
+/// How long it may take where nobody looks at how it ends.
+const DROP: Duration = Duration::from_secs(3);
 
-/// A running daemon. Dropping it kills it.
+/// A running daemon. Dropping it ends it: asked first, so that it takes its pins out of bpffs, and
+/// killed if it does not listen.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -139,14 +142,7 @@ impl Daemon {
     /// Asks it to end and waits; fails if it does not end in time.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        let deadline = Instant::now() + STOP;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        bail!("the daemon did not end within {STOP:?}; it printed:\n{}", self.output());
+        self.wait(STOP)
     }
 
     /// Ends it as a power failure would: at once, with nothing put in order.
@@ -154,6 +150,17 @@ impl Daemon {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        bail!("the daemon did not end within {patience:?}; it printed:\n{}", self.output());
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -166,9 +173,16 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // An error says that it ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // It has been waited for if it was stopped or killed: then its id is nobody's, or another's.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        let ended = self.signal(Signal::TERM).and_then(|()| self.wait(DROP));
+        if ended.is_err() {
+            // An error says that it ended by itself after all.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -270,6 +284,19 @@ mod tests {
         assert!(process.exists());
         drop(daemon);
         assert!(!process.exists());
+    }
+
+    #[test]
+    fn a_dropped_daemon_is_asked_before_it_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("asked");
+        let script = "trap 'echo yes >\"$0\"; exit' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&trace);
+        let daemon = Daemon::spawn(&mut command, None, PathBuf::new()).unwrap();
+        daemon.wait_for_line("ready", PATIENCE).unwrap();
+        drop(daemon);
+        assert_eq!(fs::read_to_string(&trace).unwrap(), "yes\n");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use relay_tests::client::swaks;
 use relay_tests::daemon::Daemon;
 use relay_tests::sink::{Script, Sink};
+use serde_json::Value;
 
 use self::evidence::{Row, SessionLine};
 use self::network::{NEXT_HOP, Network};
@@ -51,13 +52,13 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         rows.push(play(number, scene, &network, &daemon, &sink)?);
     }
 
-    heading("the table that the kernel decides by: bpftool map dump name RANGES");
     let table = dump_ranges(&pins)?;
     println!("{table}");
     heading("what the daemon counted: relay status");
     let mut status = Command::new(workspace.daemon());
     status.args(["status", "--json", "-c"]).arg(daemon.configuration());
-    println!("{}", process::output(&mut status)?);
+    let status = process::output(&mut status)?;
+    println!("{status}");
     heading("what became of it");
     evidence::print_table(&rows);
     ensure!(daemon.stop()?.success(), "the daemon did not end well");
@@ -68,6 +69,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let expected = SCENES.iter().filter(|scene| scene.arrives).count();
     let mut faults: Vec<&str> =
         rows.iter().flat_map(|row| &row.faults).map(String::as_str).collect();
+    faults.extend(evidence::faults_of_counters(&serde_json::from_str(&status)?));
     if arrived != expected {
         faults.push("the sink has messages that nobody should have delivered");
     }
@@ -120,17 +122,24 @@ fn play(
     }
     let wanted = format!("Subject: {subject}\r\n");
     let message = sink.messages().into_iter().find(|message| message.text().contains(&wanted));
+    if let Some(message) = &message {
+        println!("\nwhat arrived at the next hop:\n{message}");
+    }
     Ok(Row::judge(scene, &transcript, session, message))
 }
 
-/// The table by name, as an administrator would ask for it; by path if another instance of relay
-/// on this machine has a map of the same name.
+/// The table by name, as an administrator would ask for it; by its path where other instances of
+/// relay on this machine have a map of that name too.
 fn dump_ranges(pins: &str) -> Result<String> {
     let bpftool = process::find_program("bpftool").context("bpftool is not here")?;
-    let by_path = format!("{pins}/RANGES");
-    let named = process::output(Command::new(&bpftool).args(["map", "dump", "name", "RANGES"]));
-    let pinned = process::output(Command::new(&bpftool).args(["map", "dump", "pinned", &by_path]))?;
-    Ok(named.unwrap_or(pinned))
+    let bpftool = |arguments: &[&str]| process::output(Command::new(&bpftool).args(arguments));
+    let maps = bpftool(&["--json", "map", "show"])?;
+    let maps: Vec<Value> = serde_json::from_str(&maps).context("bpftool printed no JSON")?;
+    let namesakes = maps.iter().filter(|map| map["name"] == "RANGES").count();
+    let path = format!("{pins}/RANGES");
+    let which = if namesakes == 1 { ["name", "RANGES"] } else { ["pinned", path.as_str()] };
+    heading(&format!("the table that the kernel decides by: bpftool map dump {}", which.join(" ")));
+    bpftool(&[&["map", "dump"], which.as_slice()].concat())
 }
 
 fn configuration(folder: &Path, pins: &str) -> String {

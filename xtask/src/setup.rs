@@ -12,6 +12,7 @@ mod rustup;
 mod toolchain;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -83,17 +84,23 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
 fn install_packages(missing: &mut Vec<String>) {
     const PROGRAMS: [(&str, &str); 3] =
         [("bpftool", "bpftool"), ("ip", "iproute2"), ("swaks", "swaks")];
-    let mut wanted: Vec<debian::Choice> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| process::find_program(program).is_none())
-        .map(|(_, package)| debian::Choice::one(package))
-        .collect();
+    // Without these swaks speaks neither IPv6 nor TLS; its package only recommends them.
+    const PERL_MODULES: [(&str, &str); 2] =
+        [("IO::Socket::INET6", "libio-socket-inet6-perl"), ("Net::SSLeay", "libnet-ssleay-perl")];
+    let programs = PROGRAMS.iter().filter(|(name, _)| process::find_program(name).is_none());
+    let modules = PERL_MODULES.iter().filter(|(name, _)| !has_perl_module(name));
+    let mut wanted: Vec<debian::Choice> =
+        programs.chain(modules).map(|(_, package)| debian::Choice::one(package)).collect();
     if toolchain::find().is_none() {
         wanted.push(debian::Choice::first_offered(&toolchain::DEBIAN_PACKAGES));
     }
     if !wanted.is_empty() {
         note(missing, debian::install(&wanted));
     }
+}
+
+fn has_perl_module(module: &str) -> bool {
+    process::output(Command::new("perl").args([&format!("-M{module}"), "-e", "1"])).is_ok()
 }
 
 /// Turns a failure into a sentence of what is missing.

@@ -6,7 +6,7 @@ use relay_tests::client::Transcript;
 use relay_tests::sink::Message;
 use serde_json::Value;
 
-use super::scenes::Scene;
+use super::scenes::{SCENES, Scene};
 
 /// The daemon's log line about one session.
 #[derive(Debug, PartialEq)]
@@ -83,10 +83,36 @@ impl Row {
             let right =
                 message.recipients.len() == 1 && message.recipients[0].address == scene.recipient;
             check(right, format!("the recipients are {:?}", message.recipients));
+            let names_connector = message.text().contains(scene.connector);
+            check(names_connector, "no Received field names the connector".to_owned());
         }
         let cells = [scene.source, connector, decided_by, reply, &arrived].map(str::to_owned);
         Self { cells, faults }
     }
+}
+
+/// What the counters of `relay status --json` say against the play: the guard must have refused
+/// the connections that never became sessions, and no tag may have been missing or wrong.
+pub fn faults_of_counters(status: &Value) -> Vec<&'static str> {
+    let connectors = status["connectors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let count = |connector: &Value, side: &str, counter: &str| connector[side][counter].as_u64();
+    let mut faults = Vec::new();
+    for scene in SCENES.iter().filter(|scene| !scene.connects) {
+        let connector = connectors.iter().find(|connector| connector["name"] == scene.connector);
+        let refused = connector.and_then(|connector| count(connector, "kernel", "syn_refused"));
+        if refused.is_none_or(|refused| refused == 0) {
+            faults.push("the guard counted no refused SYN");
+        }
+    }
+    if connectors.is_empty() {
+        faults.push("there are no counters of connectors");
+    }
+    for counter in ["tags_missing", "tags_disagreeing"] {
+        if connectors.iter().any(|connector| count(connector, "daemon", counter) != Some(0)) {
+            faults.push("a tag was missing or wrong");
+        }
+    }
+    faults
 }
 
 /// Prints the rows below a heading, each column as wide as its widest cell.
@@ -112,7 +138,6 @@ mod tests {
     use relay_tests::sink::Path;
 
     use super::*;
-    use crate::demo::scenes::SCENES;
 
     fn transcript(text: &str) -> Transcript {
         Transcript { text: text.to_owned(), status: ExitStatus::from_raw(0) }
@@ -129,7 +154,7 @@ mod tests {
             helo: "edge1.contoso.example".to_owned(),
             sender: Path::parse("<device@contoso.example>").unwrap(),
             recipients: vec![Path::parse(&format!("<{recipient}>")).unwrap()],
-            content: b"Subject: x\r\n".to_vec(),
+            content: b"Received: from x (SMTP Relay EXCH01)\r\nSubject: x\r\n".to_vec(),
         })
     }
 
@@ -170,6 +195,21 @@ mod tests {
         );
         let greeted = transcript("<-  220 edge1.contoso.example");
         assert_eq!(Row::judge(scene, &greeted, None, None).faults.len(), 1);
+    }
+
+    #[test]
+    fn counters_can_contradict_the_play() {
+        let status = |refused: u64, missing: u64| {
+            serde_json::json!({ "connectors": [{
+                "name": "Refused",
+                "kernel": { "syn_refused": refused },
+                "daemon": { "tags_missing": missing, "tags_disagreeing": 0 },
+            }] })
+        };
+        assert!(faults_of_counters(&status(1, 0)).is_empty());
+        assert_eq!(faults_of_counters(&status(0, 0)).len(), 1);
+        assert_eq!(faults_of_counters(&status(1, 1)).len(), 1);
+        assert_eq!(faults_of_counters(&Value::Null).len(), 2);
     }
 
     #[test]
