@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use clap::Args;
 
 use crate::workspace::Workspace;
 use crate::{ebpf, process, setup};
@@ -10,8 +11,16 @@ use crate::{ebpf, process, setup};
 /// Names the object that relay's build script embeds. Without it the daemon has no kernel half.
 pub const KERNEL_OBJECT: &str = "RELAY_KERNEL_OBJECT";
 
+#[derive(Args)]
+pub struct Arguments {
+    /// Have the kernel programs log each verdict and each tag, for debugging them. A flood drowns
+    /// the log: never in operation.
+    #[arg(long)]
+    kernel_log: bool,
+}
+
 /// The verb.
-pub fn run(workspace: &Workspace) -> Result<()> {
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let machine = setup::prepare(workspace)?;
     let Some(compiler) = machine.kernel_compiler else {
         anyhow::bail!(
@@ -19,7 +28,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
              daemon without it, which classifies in user space"
         );
     };
-    let object = ebpf::build(workspace, &compiler)?;
+    let object = if arguments.kernel_log {
+        ebpf::build_with_log(workspace, &compiler)?
+    } else {
+        ebpf::build(workspace, &compiler)?
+    };
     build(workspace, Some(&object))?;
     println!("build: {}", workspace.daemon().display());
     Ok(())

@@ -25,7 +25,18 @@ pub fn run(workspace: &Workspace) -> Result<()> {
 
 /// Builds the object and returns its absolute path.
 pub fn build(workspace: &Workspace, compiler: &KernelCompiler) -> Result<PathBuf> {
-    process::run(cargo(workspace, compiler, "build")?.arg("--release"))?;
+    compile(workspace, cargo(workspace, compiler, "build")?)
+}
+
+/// Builds the object whose programs log each verdict and each tag, for debugging them.
+pub fn build_with_log(workspace: &Workspace, compiler: &KernelCompiler) -> Result<PathBuf> {
+    let mut command = cargo(workspace, compiler, "build")?;
+    command.args(["--features", "log"]);
+    compile(workspace, command)
+}
+
+fn compile(workspace: &Workspace, mut cargo: Command) -> Result<PathBuf> {
+    process::run(cargo.arg("--release"))?;
     let object = target(workspace).join(TARGET).join("release/relay-ebpf");
     ensure!(object.is_file(), "the build left no object at {}", object.display());
     Ok(object)

@@ -34,7 +34,7 @@ enum Verb {
     /// Build the kernel half and print the path of its object.
     Ebpf,
     /// Build target/release/relay with the kernel half embedded.
-    Build,
+    Build(build_daemon::Arguments),
     /// Run the daemon in the foreground, with a sink as its next hop.
     Run,
     /// Play the article's scenario in network namespaces and judge it; needs root.
@@ -65,7 +65,7 @@ fn dispatch(verb: Verb) -> Result<()> {
     match verb {
         Verb::Setup => setup::run(&workspace),
         Verb::Ebpf => ebpf::run(&workspace),
-        Verb::Build => build_daemon::run(&workspace),
+        Verb::Build(arguments) => build_daemon::run(&workspace, &arguments),
         Verb::Run => run::run(&workspace),
         Verb::Demo => demo::run(&workspace),
         Verb::Bench(arguments) => bench::run(&workspace, arguments),
