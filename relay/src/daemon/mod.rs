@@ -1,7 +1,7 @@
 //! The running daemon: starts the parts in order, answers requests and signals, and stops.
 //!
-//! What happens before the runtime is here in one function, since it needs privileges that are
-//! given up at its end: load the kernel half, open the queue, bind the control socket. How a new
+//! What happens before the runtime is here in one function: the kernel half is loaded, the
+//! privileges that this took are given up, the queue opened, the control socket bound. How a new
 //! configuration is taken is in [`reload`], what is told about the instance in [`status`].
 
 mod kernel_half;
@@ -124,13 +124,15 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let counts = Arc::new(Counts::default());
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
+    let capabilities: Vec<String> =
+        privileges::give_up()?.into_iter().map(|capability| capability.to_string()).collect();
+    info!(kept = ?capabilities, "gave up the capabilities that are not needed any more");
+    // Not before: the queue has a thread of its own, which would keep them all. What cannot be
+    // opened without them could not be written to later either.
     let queue = queue::open(&config)?;
     let path = &config.control.socket;
     let control = ControlSocket::bind(path)
         .map_err(|source| StartError::Control { path: path.clone(), source })?;
-    let capabilities: Vec<String> =
-        privileges::give_up()?.into_iter().map(|capability| capability.to_string()).collect();
-    info!(kept = ?capabilities, "gave up the capabilities that are not needed any more");
 
     let runtime = Runtime::new().map_err(StartError::Runtime)?;
     let result = runtime.block_on(async {
