@@ -15,8 +15,9 @@
 //! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
 //!   we may still do after start-up.
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
-//! - [`limits`]: every bound, with its unit, source and consequence.
+//! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
 
+pub mod causes;
 pub mod classifier;
 pub mod config;
 pub mod connector;

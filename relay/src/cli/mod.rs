@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
 
 /// An SMTP relay with receive connectors, classified in the kernel.
@@ -91,7 +92,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Where standard error is gone there is nobody left to tell.
-            let _ = writeln!(err, "relay: {}", in_full(&error));
+            let _ = writeln!(err, "relay: {}", in_full(error.as_ref()));
             Outcome::Unusable.into()
         }
     }
@@ -138,20 +139,6 @@ impl From<Outcome> for ExitCode {
             Outcome::Unusable => 2,
         })
     }
-}
-
-/// The error and its causes. Most of ours quote their cause; it is not said twice.
-fn in_full(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |mut text, cause| {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause);
-        }
-        text
-    })
 }
 
 fn print_refusals(refusals: &Refusals, console: &mut Console<'_>) -> io::Result<()> {

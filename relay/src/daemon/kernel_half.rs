@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{self, ClassifierMode};
 use crate::counts::Counts;
@@ -81,8 +82,9 @@ pub(super) fn choose(
         // a silent change of classifier would hide it.
         Err(error @ KernelError::PinDirectoryInUse(_)) => Err(error),
         Err(error) if settings.mode == ClassifierMode::Auto => {
-            warn!(%error, "the kernel half is not in use; the daemon's own table decides");
-            Ok(userspace(rules, counts, error.to_string()))
+            let error = in_full(&error);
+            warn!(error, "the kernel half is not in use; the daemon's own table decides");
+            Ok(userspace(rules, counts, error))
         }
         Err(error) => Err(error),
     }

@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
 use crate::connector::ConnectorIds;
@@ -250,9 +251,9 @@ impl Delivery {
 impl Control for Daemon {
     async fn answer(self: Arc<Self>, request: Request) -> Answer {
         let answer = match request {
-            Request::Reload => self.reload().await.map(as_value).map_err(|e| e.to_string()),
-            Request::Status => self.status().await.map(as_value).map_err(|e| e.to_string()),
-            request => queue::answer(&self.queue, request).await.map_err(|e| e.to_string()),
+            Request::Reload => self.reload().await.map(as_value).map_err(|e| in_full(&e)),
+            Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
+            request => queue::answer(&self.queue, request).await.map_err(|e| in_full(&e)),
         };
         match answer {
             Ok(value) => Answer::Ok(value),

@@ -27,6 +27,7 @@ use aya::maps::{Map, MapError};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{ProgramError, SockOps, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use caps::{CapSet, Capability};
 
 pub use counters::CounterReader;
 pub use guard::{GuardMode, GuardedInterface};
@@ -101,6 +102,11 @@ pub enum KernelError {
     /// The binary was built without the kernel half.
     #[error("this binary was built without the kernel half; build it with `cargo xtask build`")]
     NotBuiltIn,
+    /// We may not load programs.
+    #[error(
+        "loading programs takes {0}, which this process does not have; start the daemon as root, or as deploy/relay.service does"
+    )]
+    NotPermitted(Capability),
     /// Another process has our pin directory.
     #[error(
         "{0} belongs to another running instance; set `pin_directory` in [classifier] to a directory of this one's own"
@@ -182,6 +188,9 @@ impl KernelHalf {
         if !is_built_in() {
             return Err(KernelError::NotBuiltIn);
         }
+        if let Some(capability) = missing_capability() {
+            return Err(KernelError::NotPermitted(capability));
+        }
         // Before anything is loaded: a second instance must not get as far as the first one's
         // pins, and is told so.
         let pins = match Pins::claim(&settings.pin_directory) {
@@ -240,6 +249,15 @@ impl Programs {
     ) -> Result<Judged, KernelError> {
         test_run::run(&mut self.ebpf, which, frame, repeat)
     }
+}
+
+/// The capability for want of which the kernel would refuse the programs: its own words are
+/// "operation not permitted" about whatever came first. One that cannot be read is not missed.
+fn missing_capability() -> Option<Capability> {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
+    [Capability::CAP_BPF, Capability::CAP_NET_ADMIN]
+        .into_iter()
+        .find(|&capability| !has(capability) && !has(Capability::CAP_SYS_ADMIN))
 }
 
 /// Attached at the root, so that listeners of every control group are covered: those that another
