@@ -10,18 +10,23 @@ use crate::limits::QUEUE_LIST_ENTRIES;
 use crate::queue::schedule::Schedule;
 use crate::queue::{LogSettings, Queue, Settings, StoreError, admin};
 
-/// Opens the queue of this configuration, and says in the log what was found.
-pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
+/// What a queue needs to know of this configuration.
+pub(super) fn settings(config: &Config) -> Settings {
     let delivery = &config.delivery;
-    let settings = Settings {
+    Settings {
         hostname: config.hostname.clone(),
         schedule: Schedule {
             first: delivery.initial_retry_interval,
             longest: delivery.maximum_retry_interval,
             lifetime: delivery.message_expiration_timeout,
         },
-    };
-    let (queue, recovery) = Queue::open(&LogSettings::new(&config.queue.directory), settings)?;
+    }
+}
+
+/// Opens the queue of this configuration, and says in the log what was found.
+pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
+    let (queue, recovery) =
+        Queue::open(&LogSettings::new(&config.queue.directory), settings(config))?;
     for damage in &recovery.damages {
         warn!(
             place = damage.place,

@@ -11,7 +11,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::{Configured, Daemon, Delivery};
+use super::{Configured, Daemon, Delivery, queue};
+use crate::causes::in_full;
 use crate::config::{Config, LoadError};
 use crate::connector::id::TooManyConnectorNames;
 use crate::delivery;
@@ -96,7 +97,7 @@ impl Daemon {
                 );
             }
             Err(error) => {
-                error!(file = %file.display(), "the configuration in force stays: {error}");
+                error!(file = %file.display(), "the configuration in force stays: {}", in_full(error));
             }
         }
         result
@@ -140,8 +141,9 @@ impl Daemon {
         };
         let Configured { config: before, delivery, .. } = &mut *configured;
         if (&before.delivery, &before.hostname) != (&config.delivery, &config.hostname) {
-            // A changed route holds for mail that is queued already.
+            // A changed route or schedule holds for mail that is queued already.
             delivery.stop().await;
+            self.queue.set_settings(queue::settings(&config));
             *delivery = Delivery::start(self.queue.clone(), delivery_settings(&config));
         }
         configured.config = config;

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use tracing::warn;
 
@@ -83,7 +84,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Shared {
     ids: QueueIds,
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     delivered: AtomicU64,
     deferred: AtomicU64,
     failed: AtomicU64,
@@ -131,7 +132,7 @@ impl Queue {
     pub fn with_store(store: Arc<dyn Store>, settings: Settings) -> Self {
         let shared = Shared {
             ids: QueueIds::above(store.highest_id()),
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             delivered: AtomicU64::new(0),
             deferred: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -151,6 +152,11 @@ impl Queue {
         self.store.accepts()?;
         let id = self.shared.ids.next(SystemTime::now());
         Ok(Incoming::new(Arc::clone(&self.store), id, envelope))
+    }
+
+    /// Other settings from now on: for the next attempt of every message, and for reports.
+    pub fn set_settings(&self, settings: Settings) {
+        self.shared.settings.store(Arc::new(settings));
     }
 
     /// The engine: claims, reads, lists and changes entries.
@@ -190,7 +196,7 @@ impl Queue {
         for (place, outcome) in outcomes {
             entry.apply(place, outcome);
         }
-        let schedule = self.shared.settings.schedule;
+        let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts, now) {
             Next::At(due) => entry.due = due,
             Next::Expired => entry.expire(),
@@ -218,7 +224,7 @@ impl Queue {
 
     /// Has a message been in the queue for longer than it may?
     pub fn has_expired(&self, entry: &Entry, now: SystemTime) -> bool {
-        let schedule = self.shared.settings.schedule;
+        let schedule = self.shared.settings.load().schedule;
         schedule.next(entry.id, entry.arrived, entry.attempts, now) == Next::Expired
     }
 
@@ -237,7 +243,8 @@ impl Queue {
             Original::Lost
         });
         let id = self.shared.ids.next(now);
-        let hostname = &self.shared.settings.hostname;
+        let settings = self.shared.settings.load();
+        let hostname = &settings.hostname;
         let report = Report { id, hostname, entry, failed, original, now };
         let envelope = report.envelope()?;
         let message = report.compose();
