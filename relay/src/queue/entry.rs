@@ -157,6 +157,14 @@ impl Entry {
         let recipient = self.recipients.get(place);
         recipient.is_some_and(|recipient| matches!(recipient.state, RecipientState::Failed(_)))
     }
+
+    /// Was the recipient at this place given up since the next hop lacks 8BITMIME or SMTPUTF8?
+    /// What needs either would fail there again.
+    pub(super) fn failed_for_its_octets(&self, place: usize) -> bool {
+        let state = self.recipients.get(place).map(|recipient| &recipient.state);
+        let Some(RecipientState::Failed(answer)) = state else { return false };
+        matches!(answer.cause, Cause::Local { status: Enhanced(5, 6, 3 | 7), .. })
+    }
 }
 
 impl Answer {

@@ -242,10 +242,12 @@ impl Queue {
             warn!(id = %entry.id, %error, "a report cannot return its message");
             Original::Lost
         });
+        let seven_bit = failed.iter().any(|&place| entry.failed_for_its_octets(place));
+        let original = if seven_bit { original.in_seven_bits() } else { original };
         let id = self.shared.ids.next(now);
         let settings = self.shared.settings.load();
         let hostname = &settings.hostname;
-        let report = Report { id, hostname, entry, failed, original, now };
+        let report = Report { id, hostname, entry, failed, original, seven_bit, now };
         let envelope = report.envelope()?;
         let message = report.compose();
         let eight_bit = !message.is_ascii();

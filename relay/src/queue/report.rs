@@ -28,6 +28,8 @@ pub(super) struct Report<'a> {
     pub(super) failed: &'a [usize],
     /// What is returned of it.
     pub(super) original: Original,
+    /// The next hop takes ASCII only: recipients' addresses are encoded.
+    pub(super) seven_bit: bool,
     pub(super) now: SystemTime,
 }
 
@@ -40,6 +42,19 @@ pub(super) enum Original {
     Headers(Bytes),
     /// Nothing: it cannot be read any more, or may not be sent.
     Lost,
+}
+
+impl Original {
+    /// What of it a next hop without 8BITMIME takes: the header section, if that is ASCII.
+    pub(super) fn in_seven_bits(self) -> Self {
+        match self {
+            Self::Whole(bytes) if !bytes.is_ascii() => {
+                Self::Headers(header_section(&bytes)).in_seven_bits()
+            }
+            Self::Headers(bytes) if !bytes.is_ascii() => Self::Lost,
+            seven_bit => seven_bit,
+        }
+    }
 }
 
 impl Report<'_> {
@@ -98,7 +113,7 @@ impl Report<'_> {
         writeln!(text, "This is the mail system at {hostname}.\n")?;
         writeln!(text, "Your message, queued here as {}, could not be delivered to:\n", entry.id)?;
         for recipient in self.recipients() {
-            writeln!(text, "  <{}>", recipient.path)?;
+            writeln!(text, "  <{}>", self.address(recipient))?;
             if let RecipientState::Failed(answer) = &recipient.state {
                 writeln!(text, "    {}", quoted(&answer.to_string()))?;
             }
@@ -112,7 +127,7 @@ impl Report<'_> {
         writeln!(text, "Arrival-Date: {arrived}")?;
         for recipient in self.recipients() {
             let kind = if recipient.path.is_ascii() { "rfc822" } else { "utf-8" };
-            writeln!(text, "\nFinal-Recipient: {kind}; {}", recipient.path)?;
+            writeln!(text, "\nFinal-Recipient: {kind}; {}", self.address(recipient))?;
             writeln!(text, "Action: failed")?;
             if let RecipientState::Failed(answer) = &recipient.state {
                 write_answer(text, answer)?;
@@ -139,13 +154,20 @@ impl Report<'_> {
         self.failed.iter().filter_map(|&place| self.entry.recipients.get(place))
     }
 
+    /// A recipient as the report may write it.
+    fn address(&self, recipient: &Recipient) -> String {
+        let address = recipient.path.to_string();
+        if self.seven_bit && !address.is_ascii() { xtext(&address) } else { address }
+    }
+
     /// The id is ours and new, so no message that we return can hold the boundary.
     fn boundary(&self) -> String {
         format!("=_report_{}", self.id)
     }
 
     fn addresses_are_ascii(&self) -> bool {
-        self.entry.sender.is_ascii() && self.recipients().all(|recipient| recipient.path.is_ascii())
+        let all = || self.recipients().all(|recipient| recipient.path.is_ascii());
+        self.entry.sender.is_ascii() && (self.seven_bit || all())
     }
 
     fn is_ascii(&self) -> bool {
@@ -185,6 +207,19 @@ fn write_answer(text: &mut String, answer: &Answer) -> std::fmt::Result {
             writeln!(text, "Diagnostic-Code: x-relay; {}", quoted(reason))
         }
     }
+}
+
+/// `utf-8-addr-xtext` of RFC 6533 section 3: an address beyond ASCII in ASCII.
+fn xtext(address: &str) -> String {
+    address.chars().fold(String::new(), |mut text, c| {
+        if c.is_ascii_graphic() && !matches!(c, '+' | '=' | '\\') {
+            text.push(c);
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\x{{{:02X}}}", u32::from(c));
+        }
+        text
+    })
 }
 
 /// Somebody else's text on one line of ours: printable ASCII, and short enough for a header
