@@ -16,6 +16,8 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Subject {
+    /// Sessions of the relay connector while forged SYNs arrive, with and without the guard.
+    Flood,
     /// Nanoseconds per packet in the guard, and per tag read in the daemon.
     Kernel,
 }
@@ -23,6 +25,7 @@ enum Subject {
 /// The verb.
 pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     match arguments.subject {
+        Subject::Flood => run_target(workspace, "flood"),
         Subject::Kernel => run_target(workspace, "kernel"),
     }
 }

@@ -26,6 +26,7 @@ use relay_tests::namespace::{Namespace, link};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::nested::{Expected, Nested};
+use crate::netstat::tcp_counters;
 use crate::setup::{SELF_TEST, config, load_in, pin_directory};
 
 /// What a run is asked to do.
@@ -191,7 +192,7 @@ pub fn run(plan: Plan, seed: u64) -> Report {
         }
         let took = started.elapsed();
         clients.into_iter().for_each(|client| client.join().unwrap());
-        let cookies = edge.enter(cookies_received).unwrap();
+        let [cookies] = edge.enter(|| tcp_counters(["SyncookiesRecv"])).unwrap();
         shared.done.store(true, Ordering::Release);
         // Each acceptor is waiting for one more connection.
         edge.enter(|| {
@@ -326,19 +327,6 @@ fn once(from: IpAddr, to: SocketAddr) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::other("bytes came from nowhere")),
     }
-}
-
-/// SYN cookies that came back, of the namespace that this thread is in.
-fn cookies_received() -> u64 {
-    let table = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    let mut lines = table.lines().filter(|line| line.starts_with("TcpExt:"));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    names
-        .split(' ')
-        .zip(values.split(' '))
-        .find(|(name, _)| *name == "SyncookiesRecv")
-        .and_then(|(_, value)| value.parse().ok())
-        .unwrap()
 }
 
 impl Report {

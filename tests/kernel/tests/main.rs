@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure must end the test")]
 
 mod agreement;
+mod flood;
 mod guard;
 mod lifecycle;
 

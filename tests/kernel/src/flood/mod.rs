@@ -1,0 +1,133 @@
+//! A SYN flood against the real daemon, and what it does to the relay connector's sessions.
+//!
+//! Three namespaces: the edge host with the daemon and its next hop, the relay client, and the
+//! attacker, each on a cable of its own to the edge. [`world`] builds them, [`forger`] sends
+//! forged SYNs, [`client`] makes sessions and times them; this file runs one row and gathers what
+//! everybody counted. A row has its own namespaces and its own daemon, so every counter begins at
+//! zero.
+
+pub mod client;
+mod forger;
+mod world;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use relay::daemon::status::{ConnectorStatus, Status};
+
+use self::client::Sessions;
+pub use self::forger::Flood;
+pub use self::world::Cpus;
+use self::world::World;
+
+/// How long a client waits for anything, and so how much longer than its window a row may take.
+/// Time for several lost SYNs: the client sends the first of them again after a second each.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the flood is on before sessions are measured: the edge's queues are full by then.
+const LEAD: Duration = Duration::from_millis(300);
+/// The connector that the flood's sources belong to.
+pub const FRONTEND: &str = "Default Frontend";
+/// The connector that the client belongs to.
+pub const RELAY: &str = "SMTP Relay";
+/// The connector that the flood's sources belong to where they are refused.
+pub const REFUSED: &str = "Refused";
+
+/// How large a row is.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long sessions are begun and counted.
+    pub window: Duration,
+    /// SYNs that the attacker tries to send each second.
+    pub syns_per_second: u32,
+    /// Clients that make one session after the other, beside each other.
+    pub clients: usize,
+}
+
+/// What stands between the flood and the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing: the guard is on no interface.
+    Absent,
+    /// The guard, with a budget on the Default Frontend.
+    Budget,
+    /// The guard, with the flood's sources in a connector that refuses.
+    Refuse,
+}
+
+/// The conditions of a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions {
+    /// Is there a flood?
+    pub flood: bool,
+    /// What stands against it?
+    pub guard: Guard,
+    /// `net.ipv4.tcp_syncookies`.
+    pub syncookies: bool,
+}
+
+/// What a row showed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the attacker sent.
+    pub flood: Flood,
+    /// What the clients saw.
+    pub sessions: Sessions,
+    /// What the daemon and the guard say, after the row.
+    pub status: Status,
+    /// SYNs that the kernel dropped at the listener, for whatever reason (`ListenDrops`).
+    pub listen_drops: u64,
+    /// `SyncookiesSent`.
+    pub cookies_sent: u64,
+    /// Messages that reached the next hop.
+    pub arrived: usize,
+    /// Busy part of the edge's CPU during the window, where it has one of its own.
+    pub edge_busy: Option<f64>,
+}
+
+/// Runs one row. Needs root.
+pub fn run(plan: Plan, conditions: Conditions) -> Outcome {
+    let world = World::build(conditions);
+    let cpus = world.cpus();
+    let done = AtomicBool::new(false);
+    let (flood, sessions, edge_busy) = scope(|scope| {
+        let flood = conditions.flood.then(|| {
+            let limit = LEAD + plan.window + PATIENCE;
+            let (world, done) = (&world, &done);
+            scope.spawn(move || world.attack(plan.syns_per_second, limit, done))
+        });
+        sleep(LEAD);
+        let before = cpus.map(|cpus| cpus.edge_ticks());
+        let sessions = world.sessions(plan.window, plan.clients);
+        let busy = cpus.zip(before).map(|(cpus, before)| cpus.edge_ticks().busy_since(before));
+        done.store(true, Ordering::Relaxed);
+        (flood.map(|flood| flood.join().unwrap()).unwrap_or_default(), sessions, busy)
+    });
+    let arrived = world.wait_for_messages(sessions.messages, PATIENCE);
+    let [listen_drops, cookies_sent] = world.kernel_counters(["ListenDrops", "SyncookiesSent"]);
+    let status = world.settled_status(Instant::now() + PATIENCE);
+    Outcome { flood, sessions, status, listen_drops, cookies_sent, arrived, edge_busy }
+}
+
+impl Outcome {
+    /// What was counted for this connector.
+    ///
+    /// # Panics
+    ///
+    /// If the row has no such connector.
+    pub fn connector(&self, name: &str) -> &ConnectorStatus {
+        self.status.connectors.iter().find(|connector| connector.name == name).unwrap()
+    }
+
+    /// SYNs that the guard dropped, of all connectors and for all reasons.
+    pub fn dropped(&self) -> u64 {
+        let reasons = ["syn_refused", "syn_over_budget", "syn_over_source_budget"];
+        let connectors = self.status.connectors.iter();
+        connectors.flat_map(|connector| reasons.map(|reason| kernel(connector, reason))).sum()
+    }
+}
+
+/// What the programs counted for a connector; zero without the kernel half.
+pub fn kernel(connector: &ConnectorStatus, counter: &str) -> u64 {
+    connector.kernel.get(counter).copied().unwrap_or_default()
+}
