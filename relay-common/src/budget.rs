@@ -50,6 +50,10 @@ impl Budget {
 
     /// Takes a token; false when there is none. `now` is in nanoseconds of a clock that does not
     /// go back.
+    ///
+    /// A bucket outlives its budget: after a reload the word may lie further ahead than an empty
+    /// bucket of this budget does. It then counts as empty, and is made so, or a small new bucket
+    /// would go on paying for a large old one.
     #[inline(always)]
     pub fn take<B: Bucket>(&self, bucket: &B, now: u64) -> bool {
         if self.is_unlimited() {
@@ -57,13 +61,18 @@ impl Budget {
         }
         let mut tries = 0;
         while tries < TRIES {
-            let full_at = bucket.load();
+            let found = bucket.load();
+            let empty = now.wrapping_add(self.depth);
+            let full_at = if found > empty { empty } else { found };
             let start = if full_at > now { full_at } else { now };
             let next = start.wrapping_add(self.interval);
             if next.wrapping_sub(now) > self.depth {
+                if full_at != found {
+                    bucket.replace(found, full_at);
+                }
                 return false;
             }
-            if bucket.replace(full_at, next) {
+            if bucket.replace(found, next) {
                 return true;
             }
             tries += 1;
@@ -118,6 +127,17 @@ mod tests {
         assert!(budget.take(&bucket, now + SECOND / 10));
         assert!(!budget.take(&bucket, now + SECOND / 10));
         assert_eq!((0..100).filter(|_| budget.take(&bucket, now + 60 * SECOND)).count(), 5);
+    }
+
+    #[test]
+    fn a_smaller_bucket_does_not_pay_for_a_larger_one() {
+        let (before, after) = (Budget::per_second(1, 1000), Budget::per_second(1000, 10));
+        let bucket = AtomicU64::new(0);
+        let now = 7 * SECOND;
+        assert_eq!((0..2000).filter(|_| before.take(&bucket, now)).count(), 1000);
+        assert!(!after.take(&bucket, now), "an empty bucket stays empty");
+        assert!(after.take(&bucket, now + SECOND / 1000), "and fills at the new rate");
+        assert_eq!((0..100).filter(|_| after.take(&bucket, now + SECOND)).count(), 10);
     }
 
     #[test]

@@ -155,14 +155,6 @@ pub const LOG_RETRY: Duration = Duration::from_secs(1);
 pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 /// Commits that wait for the committer; more wait before it.
 pub const COMMITS_WAITING: usize = 4096;
-/// How long a message waits after its first attempt. RFC 5321 section 4.5.4.1 asks for 30 minutes
-/// in general and allows more at first; Exchange begins with one.
-pub const RETRY_FIRST: Duration = Duration::from_secs(60);
-/// The longest wait between two attempts.
-pub const RETRY_LONGEST: Duration = Duration::from_secs(30 * 60);
-/// `MessageExpirationTimeout`: how long after its arrival a message is given up and reported.
-/// RFC 5321 section 4.5.4.1 speaks of four to five days; Exchange's default is two.
-pub const MESSAGE_LIFETIME: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 /// Octets of a message that a report returns whole; of a larger one it returns the headers.
 pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
 /// Octets that a report quotes of a next hop's reply; with the field's name it stays below the
@@ -171,7 +163,6 @@ pub const REPORT_LINE_OCTETS: usize = 900;
 /// Damaged records that are reported and set aside at start-up.
 pub const DAMAGES_REPORTED: usize = 1000;
 
-const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 // Next hops.
 
 /// Connections to one next hop at a time.
@@ -256,3 +247,25 @@ pub const CONTROL_CONNECTIONS: usize = 16;
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries that one answer of `relay queue list` holds.
 pub const QUEUE_LIST_ENTRIES: usize = 10_000;
+
+// The kernel half.
+
+/// How long the kernel keeps the entries of a replaced generation. A program runs for microseconds
+/// with preemption off; this is beyond any of them, and short enough that reloads many times a
+/// second do not fill the maps.
+pub const GENERATION_GRACE: Duration = Duration::from_millis(250);
+/// How long the self-test waits for its own connection. Loopback answers at once, or something
+/// holds it up that will hold up mail too.
+pub const SELF_TEST_WAIT: Duration = Duration::from_secs(5);
+/// Connections that may wait on the self-test's listeners, in case strangers find them.
+pub const SELF_TEST_BACKLOG: i32 = 64;
+/// Tries to lock a pin directory that another instance removes at the same moment.
+pub const PIN_CLAIM_TRIES: u32 = 8;
+/// How often the records of the programs' own log are fetched. Their buffer holds 128 KiB; what
+/// does not fit is lost, and a person who debugs sees the next ones.
+pub const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+// The maps hold two whole generations and a few more that are being removed.
+const _: () = assert!(CONNECTOR_IDS <= relay_common::tables::CONNECTORS_MAX);
+const _: () = assert!(2 * TABLE_BLOCKS <= relay_common::tables::BLOCKS_MAX as usize);
+const _: () = assert!(8 * BINDINGS <= relay_common::tables::BINDINGS_MAX as usize);

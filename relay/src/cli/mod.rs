@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
+use relay::control::{self, ControlError, Request};
+use serde_json::Value;
 
 /// An SMTP relay with receive connectors, classified in the kernel.
 #[derive(Debug, Parser)]
@@ -124,9 +126,34 @@ impl Common {
     }
 }
 
+/// What the running daemon said, unless that was printed already.
+enum Asked {
+    Answer(Value),
+    Printed(Outcome),
+}
+
+impl Common {
+    /// Asks the daemon that runs with this configuration. A configuration that does not load and
+    /// a refusal by the daemon are printed here.
+    fn ask(&self, request: &Request, console: &mut Console<'_>) -> anyhow::Result<Asked> {
+        // The file tells where the daemon listens.
+        let Some(config) = self.load(console)? else {
+            return Ok(Asked::Printed(Outcome::Unusable));
+        };
+        match control::ask(&config.control.socket, request) {
+            Ok(answer) => Ok(Asked::Answer(answer)),
+            Err(ControlError::Refused(why)) => {
+                writeln!(console.err, "{why}")?;
+                Ok(Asked::Printed(Outcome::No))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 impl Console<'_> {
     /// Prints one JSON value on lines of its own.
-    fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+    fn json(&mut self, value: &Value) -> io::Result<()> {
         writeln!(self.out, "{value:#}")
     }
 }

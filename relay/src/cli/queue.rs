@@ -3,14 +3,13 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use relay::control::{self, ControlError, Id, Request};
+use relay::control::{Id, Request};
 use relay::queue::QueueId;
 use relay::queue::admin::{Detail, RecipientStatus, Row};
-use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Common, Console, Outcome};
+use super::{Asked, Common, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -47,47 +46,51 @@ struct One {
 }
 
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let (request, common) = match arguments.verb {
-        Verb::List { common } => (Request::QueueList, common),
-        Verb::Hold(One { id, common }) => (Request::QueueHold { id: Id(id) }, common),
-        Verb::Release(One { id, common }) => (Request::QueueRelease { id: Id(id) }, common),
-        Verb::Remove(One { id, common }) => (Request::QueueRemove { id: Id(id) }, common),
-        Verb::Retry(One { id, common }) => (Request::QueueRetry { id: Id(id) }, common),
-        Verb::Show(One { id, common }) => (Request::QueueShow { id: Id(id) }, common),
+    let (request, One { id, common }) = match arguments.verb {
+        Verb::List { common } => return list(&common, console),
+        Verb::Hold(one) => (Request::QueueHold { id: Id(one.id) }, one),
+        Verb::Release(one) => (Request::QueueRelease { id: Id(one.id) }, one),
+        Verb::Remove(one) => (Request::QueueRemove { id: Id(one.id) }, one),
+        Verb::Retry(one) => (Request::QueueRetry { id: Id(one.id) }, one),
+        Verb::Show(one) => (Request::QueueShow { id: Id(one.id) }, one),
     };
-    let Some(config) = common.load(console)? else { return Ok(Outcome::Unusable) };
-    let answer = match control::ask(&config.control.socket, &request) {
-        Ok(answer) => answer,
-        Err(ControlError::Refused(why)) => {
-            writeln!(console.err, "{why}")?;
-            return Ok(Outcome::No);
-        }
-        Err(error) => return Err(error.into()),
+    let answer = match common.ask(&request, console)? {
+        Asked::Answer(answer) => answer,
+        Asked::Printed(outcome) => return Ok(outcome),
     };
     if common.json {
         console.json(&answer)?;
+    } else if let Request::QueueRemove { .. } = request {
+        writeln!(console.out, "removed {id}")?;
     } else {
-        print(request, answer, console)?;
+        print_whole(&serde_json::from_value(answer)?, console)?;
     }
     Ok(Outcome::Yes)
 }
 
-fn print(request: Request, answer: Value, console: &mut Console<'_>) -> anyhow::Result<()> {
-    match request {
-        Request::QueueList => {
-            let rows: Vec<Row> = serde_json::from_value(answer)?;
-            for row in &rows {
-                print_line(row, console)?;
-            }
-            writeln!(console.out, "{} messages", rows.len())?;
+/// Asks for one part after the other, so that a long queue is listed whole.
+fn list(common: &Common, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let mut rows: Vec<Row> = Vec::new();
+    loop {
+        let after = rows.last().map(|row| row.id.parse()).transpose()?.map(Id);
+        let part: Vec<Row> = match common.ask(&Request::QueueList { after }, console)? {
+            Asked::Answer(answer) => serde_json::from_value(answer)?,
+            Asked::Printed(outcome) => return Ok(outcome),
+        };
+        if part.is_empty() {
+            break;
         }
-        Request::QueueRemove { .. } => {
-            let Detail { row, .. } = serde_json::from_value(answer)?;
-            writeln!(console.out, "removed {}", row.id)?;
+        if !common.json {
+            part.iter().try_for_each(|row| print_line(row, console))?;
         }
-        _ => print_whole(&serde_json::from_value(answer)?, console)?,
+        rows.extend(part);
     }
-    Ok(())
+    if common.json {
+        console.json(&serde_json::to_value(&rows)?)?;
+    } else {
+        writeln!(console.out, "{} messages", rows.len())?;
+    }
+    Ok(Outcome::Yes)
 }
 
 fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {

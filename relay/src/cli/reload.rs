@@ -1,10 +1,10 @@
 //! `relay reload`: has the running daemon load its configuration again.
 
 use clap::Args;
-use relay::control::{self, ControlError, Request};
+use relay::control::Request;
 use relay::daemon::reload::Reloaded;
 
-use super::{Common, Console, Outcome};
+use super::{Asked, Common, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -13,16 +13,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    // The file tells where the daemon listens; whether it loads is for the daemon to say.
-    let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
-    let answer = match control::ask(&config.control.socket, &Request::Reload) {
-        Ok(answer) => answer,
-        Err(ControlError::Refused(why)) => {
-            writeln!(console.err, "{why}")?;
+    let answer = match arguments.common.ask(&Request::Reload, console)? {
+        Asked::Answer(answer) => answer,
+        Asked::Printed(outcome) => {
             writeln!(console.err, "nothing has changed; the configuration in force stays")?;
-            return Ok(Outcome::No);
+            return Ok(outcome);
         }
-        Err(error) => return Err(error.into()),
     };
     if arguments.common.json {
         console.json(&answer)?;

@@ -3,10 +3,10 @@
 use std::io;
 
 use clap::Args;
-use relay::control::{self, Request};
+use relay::control::Request;
 use relay::daemon::status::{ClassifierStatus, ConnectorStatus, Status};
 
-use super::{Common, Console, Outcome};
+use super::{Asked, Common, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -15,8 +15,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
-    let answer = control::ask(&config.control.socket, &Request::Status)?;
+    let answer = match arguments.common.ask(&Request::Status, console)? {
+        Asked::Answer(answer) => answer,
+        Asked::Printed(outcome) => return Ok(outcome),
+    };
     if arguments.common.json {
         console.json(&answer)?;
     } else {

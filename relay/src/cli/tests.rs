@@ -39,7 +39,7 @@ fn check_says_that_all_is_well() {
         )
     );
     let (_, json, _) = relay("relay check -c FILE --json");
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["sound"], true);
     assert_eq!(json["digest"].as_str().unwrap().len(), 64);
 }
@@ -56,7 +56,7 @@ fn check_says_what_is_wrong_and_what_is_unwise() {
          relay.toml:3: queues: is not a key of this table\n    did you mean `queue`?\n"
     );
     let (outcome, json, _) = run_with("relay check -c FILE --json", file.path());
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(outcome, Outcome::Unusable);
     assert_eq!(json["errors"][1]["line"], 3);
     assert_eq!(json["errors"][1]["mend"], "did you mean `queue`?");
@@ -97,7 +97,7 @@ fn connectors_are_listed_as_they_are_decided() {
     );
     assert!(out.contains("\nScanners: anonymous has\n  ms-Exch-SMTP-Submit\n"), "{out}");
     let (_, json, _) = relay("relay connectors -c FILE --json");
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["connectors"][0]["connector"], "SMTP Relay EXCH01");
     assert_eq!(json["connectors"][4]["range"], "::/0");
     assert_eq!(json["connectors"][3]["permissions"][0], "ms-Exch-SMTP-Submit");
@@ -155,7 +155,7 @@ fn explain_in_json_has_the_documented_shape() {
          --rcpt-to c@d.example --json",
     );
     assert_eq!(outcome, Outcome::Yes);
-    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let json: Value = serde_json::from_str(&out).unwrap();
     let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["accepted", "connector", "permissions", "principal", "range", "replies"]);
     assert_eq!(json["connector"], "Scanners");

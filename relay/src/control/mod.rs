@@ -26,8 +26,11 @@ pub enum Request {
         /// Which.
         id: Id,
     },
-    /// The messages in the queue.
-    QueueList,
+    /// Messages in the queue, oldest first: at most [`crate::limits::QUEUE_LIST_ENTRIES`].
+    QueueList {
+        /// Those that arrived after this one. `None`: from the oldest.
+        after: Option<Id>,
+    },
     /// Lets the delivery of a held message go on.
     QueueRelease {
         /// Which.

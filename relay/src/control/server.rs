@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -14,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::{Answer, Request};
-use crate::limits::{CONTROL_CONNECTIONS, CONTROL_REQUEST_OCTETS, CONTROL_TIMEOUT};
+use crate::limits::{ACCEPT_PAUSE, CONTROL_CONNECTIONS, CONTROL_REQUEST_OCTETS, CONTROL_TIMEOUT};
 
 /// Who answers requests.
 pub trait Control: Send + Sync + 'static {
@@ -44,9 +43,16 @@ impl ControlSocket {
                 "another daemon answers there; give this one its own `socket` in [control]",
             ));
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "something that is no socket is there; remove it, or choose another path",
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -78,7 +84,7 @@ impl ControlSocket {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the control socket cannot accept");
-                    sleep(Duration::from_secs(1)).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -129,7 +135,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/control.sock");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, "left by a dead daemon").unwrap();
+        fs::write(&path, "not ours").unwrap();
+        assert!(ControlSocket::bind(&path).is_err(), "what is no socket is left alone");
+        fs::remove_file(&path).unwrap();
+        // What a dead daemon leaves: a socket that nobody listens on.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let socket = ControlSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let server = tokio::spawn(socket.serve(Arc::new(Echo)));

@@ -30,8 +30,8 @@ use crate::connector::id::TooManyConnectorNames;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::delivery;
-use crate::kernel::{KernelError, KernelLog, LOG_INTERVAL};
-use crate::limits::{DRAIN, SESSIONS, SWEEP_INTERVAL};
+use crate::kernel::{KernelError, KernelLog};
+use crate::limits::{DRAIN, KERNEL_LOG_INTERVAL, SESSIONS, SWEEP_INTERVAL};
 use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
 use crate::queue::{OpenError, Queue};
@@ -191,8 +191,8 @@ async fn serve(
     let signal = loop {
         tokio::select! {
             _ = hang_up.recv() => {
-                // Its outcome is logged; nobody waits for it here.
-                let _ = Arc::clone(&daemon).reload().await;
+                // Its outcome is logged, and a signal to stop must not wait for it.
+                tokio::spawn(Arc::clone(&daemon).reload());
             }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
@@ -226,7 +226,7 @@ async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
 
 /// Hands the kernel programs' own log to ours, in a debugging build of them.
 async fn forward(mut log: KernelLog) {
-    let mut ticks = tokio::time::interval(LOG_INTERVAL);
+    let mut ticks = tokio::time::interval(KERNEL_LOG_INTERVAL);
     loop {
         ticks.tick().await;
         log.forward();

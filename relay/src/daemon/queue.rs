@@ -43,7 +43,10 @@ pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
 /// Carries out a request that is about the queue.
 pub(super) async fn answer(queue: &Queue, request: Request) -> Result<Value, StoreError> {
     match request {
-        Request::QueueList => Ok(as_value(admin::list(queue, None, QUEUE_LIST_ENTRIES).await?)),
+        Request::QueueList { after } => {
+            let after = after.map(|id| id.0);
+            Ok(as_value(admin::list(queue, after, QUEUE_LIST_ENTRIES).await?))
+        }
         Request::QueueShow { id } => Ok(as_value(admin::show(queue, id.0).await?)),
         Request::QueueHold { id } => {
             admin::hold(queue, id.0).await?;

@@ -15,12 +15,10 @@ use rustix::fs::{FlockOperation, FsWord, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 
 use super::{GUARD, KernelError, TAGGER};
+use crate::limits::PIN_CLAIM_TRIES;
 
 /// statfs(2): the type of bpffs.
 const BPF_FS_MAGIC: FsWord = 0xcafe_4a11;
-
-/// Tries to lock a directory that another instance removes at the same moment.
-const CLAIM_TRIES: u32 = 8;
 
 /// The claimed directory. Dropping it removes the pins and the directory.
 pub(super) struct Pins {
@@ -32,7 +30,7 @@ impl Pins {
     /// Claims the directory: mounts bpffs where it is not, locks, and removes stale pins.
     pub(super) fn claim(directory: &Path) -> Result<Self, KernelError> {
         ensure_bpffs(directory)?;
-        for _ in 0..CLAIM_TRIES {
+        for _ in 0..PIN_CLAIM_TRIES {
             fs::create_dir_all(directory)
                 .map_err(KernelError::io(format!("cannot create {}", directory.display())))?;
             let lock = File::open(directory)

@@ -6,7 +6,7 @@
 //! out again, and nothing changes.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -21,11 +21,7 @@ use super::state::{StateWord, namespace_cookie};
 use super::{KernelError, take, take_as};
 use crate::connector::range::Block;
 use crate::connector::{Binding, ConnectorId, RangeId};
-
-/// How long the entries of a replaced generation stay. A program runs for microseconds with
-/// preemption off; this is beyond any of them, and short enough that reloads many times a second
-/// do not fill the maps.
-pub const GRACE: Duration = Duration::from_millis(250);
+use crate::limits::GENERATION_GRACE;
 
 /// One generation, as the kernel needs it.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +74,7 @@ impl Publisher {
         })
     }
 
-    /// Puts this generation in force. The one before it stays readable for [`GRACE`].
+    /// Puts this generation in force. The one before it stays readable for [`GENERATION_GRACE`].
     ///
     /// # Errors
     ///
@@ -106,12 +102,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// Removes the entries of generations that were replaced [`GRACE`] ago. To be called now and
+    /// Removes the entries of generations that were replaced [`GENERATION_GRACE`] ago. To be called now and
     /// then; [`Publisher::publish`] does.
     pub fn sweep(&mut self, now: Instant) {
         let (over, waiting) = std::mem::take(&mut self.retired)
             .into_iter()
-            .partition(|(since, _)| now.saturating_duration_since(*since) >= GRACE);
+            .partition(|(since, _)| now.saturating_duration_since(*since) >= GENERATION_GRACE);
         self.retired = waiting;
         for (_, entries) in over {
             self.remove(&entries);
@@ -165,7 +161,9 @@ impl Publisher {
         Ok(())
     }
 
-    /// An entry that is not there any more is no reason to stop: the others must go too.
+    /// Bindings go first: without its binding a generation is not found at all, so a program that
+    /// is still in it sees all of its ranges or none. An entry that is not there any more is no
+    /// reason to stop, the others must go too.
     fn remove(&mut self, entries: &Entries) {
         for key in &entries.bindings {
             let _ = self.bindings.remove(key);

@@ -8,7 +8,6 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use relay_common::tables::Tag;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,12 +15,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{KernelError, Publication, Publisher, TagReader};
 use crate::connector::range::Block;
 use crate::connector::{Binding, ConnectorId, RangeId};
+use crate::limits::{SELF_TEST_BACKLOG, SELF_TEST_WAIT};
 
 /// A connector that no configuration has, beyond the counters.
 const CONNECTOR: ConnectorId = ConnectorId(u32::MAX);
-
-/// Loopback answers at once, or something holds it up that will hold up mail too.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// What the self-test saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +118,7 @@ fn listen(shape: &Shape) -> io::Result<TcpListener> {
         socket.set_only_v6(!shape.dual_stack)?;
     }
     socket.bind(&shape.listen.into())?;
-    socket.listen(1)?;
+    socket.listen(SELF_TEST_BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -131,8 +128,11 @@ fn connect(
     tags: &TagReader,
 ) -> Result<Option<Tag>, KernelError> {
     let port = listener.local_addr().map_err(failed(shape))?.port();
-    let client = TcpStream::connect_timeout(&(shape.connect)(port), WAIT).map_err(failed(shape))?;
+    let client = TcpStream::connect_timeout(&(shape.connect)(port), SELF_TEST_WAIT)
+        .map_err(failed(shape))?;
     let own = client.local_addr().map_err(failed(shape))?;
+    // The handshake is over, so our connection is in the queue; `accept` waits for nothing.
+    listener.set_nonblocking(true).map_err(failed(shape))?;
     loop {
         let (server, remote) = listener.accept().map_err(failed(shape))?;
         // Anybody on the host may connect to the port; only our own connection counts.

@@ -32,9 +32,9 @@ pub enum Next {
 impl Default for Schedule {
     fn default() -> Self {
         Self {
-            first: limits::RETRY_FIRST,
-            longest: limits::RETRY_LONGEST,
-            lifetime: limits::MESSAGE_LIFETIME,
+            first: limits::INITIAL_RETRY_INTERVAL,
+            longest: limits::MAXIMUM_RETRY_INTERVAL,
+            lifetime: limits::MESSAGE_EXPIRATION_TIMEOUT,
         }
     }
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use relay::connector::{Binding, ConnectorId, RangeId, range::Block};
-use relay::kernel::{GRACE, KernelHalf, Publication, TestProgram};
+use relay::kernel::{KernelHalf, Publication, TestProgram};
+use relay::limits::GENERATION_GRACE;
 
 use relay_kernel_tests::frames::{ACK, SYN, tcp};
 use relay_kernel_tests::setup;
@@ -53,7 +54,7 @@ fn main() {
         let syns: Vec<_> = sources.iter().map(|source| tcp(*source, local, SYN)).collect();
         let name = format!("SYN, {size} ranges");
         rows.push(row(&mut kernel, &name, TestProgram::Guard, &syns));
-        std::thread::sleep(GRACE);
+        std::thread::sleep(GENERATION_GRACE);
         kernel.publisher.sweep(Instant::now());
     }
     let empty = rows[0].clone();

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use relay::kernel::{GRACE, KernelError, KernelHalf, Settings};
+use relay::kernel::{KernelError, KernelHalf, Settings};
+use relay::limits::GENERATION_GRACE;
 use relay_common::classify::Class;
 use relay_common::tables::SCHEMA;
 
@@ -77,7 +78,7 @@ fn a_generation_replaces_the_one_before_it() {
     };
     // 10.0.0.0-10.0.0.9 is two blocks; the old generation stays for those who still read it.
     assert_eq!((entries(2), entries(3)), (2, 3));
-    sleep(GRACE);
+    sleep(GENERATION_GRACE);
     kernel.publisher.sweep(Instant::now());
     assert_eq!((entries(1), entries(2), entries(3)), (0, 0, 3));
     assert!(!kernel.publisher.needs_sweep());
@@ -213,7 +214,7 @@ fn a_hundred_thousand_ranges_are_published_whole() {
     assert_eq!(at(&kernel, "10.0.0.1"), Class::NoConnector);
     let started = Instant::now();
     publish(&mut kernel, ONE, 3);
-    sleep(GRACE + Duration::from_millis(1));
+    sleep(GENERATION_GRACE + Duration::from_millis(1));
     kernel.publisher.sweep(Instant::now());
     println!(
         "replaced, and the old generation removed after its grace, in {:?}",
