@@ -1,14 +1,16 @@
 //! Where we listen, and how connections are accepted, admitted, or turned away.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinHandle;
 
 use crate::connector::{Binding, ConnectorId};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE};
@@ -36,8 +38,55 @@ pub(super) fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
     bindings.iter().filter(|binding| !covered(binding)).map(|binding| binding.address()).collect()
 }
 
-/// Begins to listen.
-pub(super) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ListenError> {
+/// Do a wildcard and an address meet here? Both cannot be bound by usual means.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+        && one.port() == other.port()
+        && (one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// A socket that listens, and the task that accepts on it.
+pub(super) struct Listening {
+    socket: Arc<TcpListener>,
+    accepting: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Begins to accept.
+    pub(super) fn begin(
+        socket: TcpListener,
+        shared: Arc<Shared>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let socket = Arc::new(socket);
+        let accepting = tokio::spawn(accept(Arc::clone(&socket), shared, stop));
+        Self { socket, accepting }
+    }
+
+    /// Stops listening at once. The task lets go of its socket a moment later, which would be in
+    /// the way of whoever binds the address next.
+    pub(super) fn end(self) {
+        self.accepting.abort();
+        // It fails when the socket is not listening any more.
+        let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Both);
+    }
+}
+
+/// Begins to listen on `address`. Listeners that overlap it are about to end, and until then both
+/// are bound, so that there is no moment without one.
+pub(super) fn bind(
+    address: SocketAddr,
+    before: &HashMap<SocketAddr, Listening>,
+) -> Result<(SocketAddr, TcpListener), ListenError> {
+    let overlapping = || {
+        before
+            .iter()
+            .filter(|(other, _)| overlap(address, **other))
+            .map(|(_, listening)| SockRef::from(&*listening.socket))
+    };
+    // Linux binds both where both say so, for one user only. It is taken back below: a second
+    // instance shall be told that the port is taken.
+    let share = |share| overlapping().try_for_each(|socket| socket.set_reuse_port(share));
     let socket = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
@@ -47,11 +96,15 @@ pub(super) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Lis
         // Not to wait for old connections when the daemon is started anew.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        share(true)?;
+        socket.set_reuse_port(overlapping().next().is_some())?;
         socket.bind(&address.into())?;
         socket.listen(LISTEN_BACKLOG)?;
+        socket.set_reuse_port(false)?;
         TcpListener::from_std(socket.into())
     };
-    match socket() {
+    let bound = socket();
+    match share(false).and(bound) {
         Ok(listener) => Ok((address, listener)),
         Err(source) => Err(ListenError { address, source }),
     }
@@ -59,11 +112,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Lis
 
 /// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
 /// the system's queue and cost us nothing.
-pub(super) async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    stop: watch::Receiver<bool>,
-) {
+async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
     let mut pause = ACCEPT_PAUSE;
     loop {
         // The semaphore is never closed.
@@ -73,6 +122,8 @@ pub(super) async fn accept(
                 pause = ACCEPT_PAUSE;
                 welcome(stream, remote, &shared, &stop, permit);
             }
+            // `Listening::end` was faster than its abort.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             // That connection is gone; the next one may be well.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {

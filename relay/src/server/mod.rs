@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::classifier::Classifier;
@@ -34,13 +33,14 @@ use crate::policy::Rules;
 use crate::queue::Queue;
 
 use self::admission::Admission;
+use self::listener::Listening;
 
 pub use self::listener::ListenError;
 
 /// The receiving half of the daemon.
 pub struct Server {
     shared: Arc<Shared>,
-    listeners: Mutex<HashMap<SocketAddr, JoinHandle<()>>>,
+    listeners: Mutex<HashMap<SocketAddr, Listening>>,
     /// Told to every session when the daemon stops.
     stop: watch::Sender<bool>,
 }
@@ -86,18 +86,18 @@ impl Server {
         let wanted = listener::addresses(rules.table.bindings());
         let new: Vec<_> =
             wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
-        let sockets = new.into_iter().map(listener::bind).collect::<Result<Vec<_>, _>>()?;
-        listeners.retain(|address, accepting| {
-            let stays = wanted.contains(address);
-            if !stays {
-                accepting.abort();
-                tracing::info!(%address, "no longer listening");
-            }
-            stays
-        });
+        let sockets = new
+            .into_iter()
+            .map(|address| listener::bind(address, &listeners))
+            .collect::<Result<Vec<_>, _>>()?;
+        for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
+            listening.end();
+            tracing::info!(%address, "no longer listening");
+        }
         for (address, socket) in sockets {
-            let accept = listener::accept(socket, Arc::clone(&self.shared), self.stop.subscribe());
-            listeners.insert(address, tokio::spawn(accept));
+            let listening =
+                Listening::begin(socket, Arc::clone(&self.shared), self.stop.subscribe());
+            listeners.insert(address, listening);
             tracing::info!(%address, "listening");
         }
         Ok(())
@@ -114,7 +114,7 @@ impl Server {
     pub async fn drain(&self, limit: Duration) {
         let listeners =
             std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        listeners.values().for_each(JoinHandle::abort);
+        listeners.into_values().for_each(Listening::end);
         self.stop.send_replace(true);
         let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
         if tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_err() {
