@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure must end the test")]
 
+mod activation;
 mod agreement;
 mod flood;
 mod guard;
