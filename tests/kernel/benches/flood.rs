@@ -136,6 +136,6 @@ fn print_sessions(outcomes: &Rows) {
     }
     println!(
         "ratio: to the first row of the round. 220, all: ms from connect to the greeting, and to the \
-         end. CPU:\nbusy part of the edge host's."
+         end. CPU:\nbusy part of the edge host's, with whatever else the machine runs on it."
     );
 }

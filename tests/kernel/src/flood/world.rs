@@ -286,7 +286,8 @@ fn steer(namespace: &Namespace, interface: &str, cpu: usize) {
 }
 
 /// Has this CPU run the guard, and what comes after it, for an interface that has one. A virtual
-/// cable with a guard is polled, which would otherwise happen on the sender's CPU.
+/// cable with a guard is polled, which would otherwise happen on the sender's CPU. The poller
+/// goes before other processes, as the interrupt does that takes its place without a guard.
 fn poll_on(namespace: &Namespace, interface: &str, cpu: usize) {
     write(namespace, interface, "threaded", "1");
     let prefix = format!("napi/{interface}-");
@@ -297,10 +298,21 @@ fn poll_on(namespace: &Namespace, interface: &str, cpu: usize) {
         let name = fs::read_to_string(entry.path().join("comm"));
         if name.is_ok_and(|name| name.starts_with(&prefix)) {
             sched_setaffinity(Some(id), &only(cpu)).unwrap();
+            run_before_processes(id);
             pinned += 1;
         }
     }
     assert!(pinned > 0, "no thread polls {interface}");
+}
+
+/// Lets a thread run as soon as it wants to, whatever process it interrupts.
+fn run_before_processes(thread: Pid) {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter lives until the call returns, which changes nothing of ours.
+    let result = unsafe {
+        libc::sched_setscheduler(thread.as_raw_nonzero().get(), libc::SCHED_FIFO, &raw const lowest)
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Writes an attribute of an interface. `ip netns exec`, since /sys shows the interfaces of the
