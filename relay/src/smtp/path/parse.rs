@@ -83,6 +83,11 @@ impl Domain {
             return Err(DomainError::TooLong);
         }
         let text = text.to_lowercase().into_boxed_str();
+        // Lower case may be longer: `Ⱥ` has two octets, `ⱥ` three. What is kept must be a domain to
+        // the next reader of it as well.
+        if text.len() > DOMAIN_OCTETS {
+            return Err(DomainError::TooLong);
+        }
         if text.is_ascii() {
             check_labels(&text)?;
             return Ok(Self { text, a_labels: None });
