@@ -55,7 +55,7 @@ fn guard(field: Field<'_>) -> Option<Permission> {
     let begins_with = |prefix: &[u8]| {
         name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
-    if name.eq_ignore_ascii_case(b"Received") || begins_with(b"Resent-") {
+    if field.is_received() || begins_with(b"Resent-") {
         Some(Permission::AcceptHeadersRouting)
     } else if begins_with(b"X-MS-Exchange-Organization-") {
         Some(Permission::AcceptHeadersOrganization)

@@ -1,7 +1,6 @@
 //! The header section: where it ends, its fields, and how many hosts a message has passed.
 
 use bytes::{Bytes, BytesMut};
-use mail_parser::{HeaderName, MessageParser};
 use memchr::memmem;
 
 /// Everything before the first empty line, or the whole message where there is none.
@@ -91,13 +90,11 @@ impl HeaderSection {
         self.0.len() as u64
     }
 
-    /// Received fields: the hosts that the message has passed (RFC 5321 section 6.3).
+    /// Received fields: the hosts that the message has passed (RFC 5321 section 6.3). They are
+    /// counted as the firewall sees them: a reader that ended the section at a line of white space
+    /// would let a loop hide behind one.
     pub fn hops(&self) -> u32 {
-        // A parser with no field to read would read them all.
-        let parser = MessageParser::new().default_header_ignore().header_raw(HeaderName::Received);
-        let Some(message) = parser.parse_headers(&self.0) else { return 0 };
-        let received =
-            message.headers().iter().filter(|header| header.name == HeaderName::Received);
+        let received = self.fields().filter(|field| field.is_received());
         u32::try_from(received.count()).unwrap_or(u32::MAX)
     }
 
@@ -138,6 +135,11 @@ impl<'section> Field<'section> {
         self.0
     }
 
+    /// Is it a trace field of RFC 5321 section 4.4?
+    pub fn is_received(self) -> bool {
+        self.name().eq_ignore_ascii_case(b"Received")
+    }
+
     /// The name, without the white space that some programs still read around it (the obsolete
     /// syntax of RFC 5322 section 4.5). Empty where the line is no field.
     pub fn name(self) -> &'section [u8] {
@@ -148,6 +150,7 @@ impl<'section> Field<'section> {
 
 #[cfg(test)]
 mod tests {
+    use mail_parser::{HeaderName, MessageParser};
     use proptest::prelude::*;
 
     use super::*;
@@ -209,6 +212,9 @@ mod tests {
         assert_eq!(hops("Received: a\r\n\tb\r\nRECEIVED: c\r\nreceived : d\r\n"), 3);
         assert_eq!(hops("X-Received: a\r\nSubject: Received: b\r\n Received: c\r\n"), 0);
         assert_eq!(hops("no field\r\nReceived: a\r\n"), 1);
+        // A line of white space continues the field before it; it does not end the section.
+        assert_eq!(hops("Subject: x\r\n \r\nReceived: a\r\n\t\r\nReceived: b\r\n"), 2);
+        assert_eq!(hops("Received\r\n : a\r\nReceived:\r\n"), 2);
         assert_eq!(hops(&"Received: a\r\n".repeat(5000)), 5000);
     }
 
@@ -242,7 +248,7 @@ mod tests {
             }
         }
 
-        /// mail-parser's count and the firewall's names agree on every section made of fields.
+        /// A second opinion: mail-parser sees the same fields in every section made of them.
         #[test]
         fn both_readings_see_the_same_received_fields(
             fields in proptest::collection::vec(
@@ -250,10 +256,15 @@ mod tests {
                 0..9),
         ) {
             let section = section(&fields.concat());
-            let named = section
-                .fields()
-                .filter(|field| field.name().eq_ignore_ascii_case(b"received"));
-            prop_assert_eq!(section.hops() as usize, named.count());
+            // A parser with no field to read would read them all.
+            let parser =
+                MessageParser::new().default_header_ignore().header_raw(HeaderName::Received);
+            let message = parser.parse_headers(&section.0);
+            let seen = message.map_or(0, |message| {
+                let headers = message.headers().iter();
+                headers.filter(|header| header.name == HeaderName::Received).count()
+            });
+            prop_assert_eq!(section.hops() as usize, seen);
         }
 
         #[test]
