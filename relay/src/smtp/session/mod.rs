@@ -39,7 +39,7 @@ pub use self::summary::{Ending, Summary, Verdict};
 use self::output::Output;
 use self::reception::Progress;
 use self::state::{Effect, State};
-use self::timers::{Expired, Timers};
+use self::timers::{Awaited, Expired, Timers};
 
 /// The receiving side of one connection.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Session {
             self.output.reply(&held.reply);
             self.timers.active(now);
         }
-        let Some(expired) = self.timers.expired(now, self.waits_for_queue()) else { return };
+        let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
         if matches!(self.state, State::Closed) {
             return;
         }
@@ -176,7 +176,7 @@ impl Session {
 
     /// When [`Session::handle_timeout`] is due.
     pub fn deadline(&self) -> Instant {
-        let deadline = self.timers.deadline(self.waits_for_queue());
+        let deadline = self.timers.deadline(self.awaited());
         match &self.held {
             Some(held) => held.until.min(deadline),
             None => deadline,
@@ -358,8 +358,12 @@ impl Session {
         }
     }
 
-    fn waits_for_queue(&self) -> bool {
-        matches!(self.state, State::WaitingForQueue(_) | State::WaitingForStore(_))
+    fn awaited(&self) -> Awaited {
+        match self.state {
+            State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
+            _ if self.held.is_some() => Awaited::Tarpit,
+            _ => Awaited::Client,
+        }
     }
 
     /// Lets go of a message that is open. One that is being committed may still be kept: then the

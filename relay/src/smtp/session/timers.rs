@@ -20,6 +20,15 @@ pub(super) struct Timers {
     octets: u64,
 }
 
+/// Who has to do something before the session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Client,
+    Queue,
+    /// A reply is held back: until the client has it, the client cannot be late.
+    Tarpit,
+}
+
 /// A deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
@@ -61,23 +70,24 @@ impl Timers {
         self.queue = now + QUEUE_WAIT;
     }
 
-    /// While the queue has something to answer, the client cannot be late.
-    pub(super) fn deadline(&self, waits_for_queue: bool) -> Instant {
-        match waits_for_queue {
-            true => self.queue,
-            false => self.connection.min(self.inactivity),
+    /// Only a client that is awaited can be late.
+    pub(super) fn deadline(&self, awaited: Awaited) -> Instant {
+        match awaited {
+            Awaited::Client => self.connection.min(self.inactivity),
+            Awaited::Queue => self.queue,
+            Awaited::Tarpit => self.connection,
         }
     }
 
-    pub(super) fn expired(&self, now: Instant, waits_for_queue: bool) -> Option<Expired> {
-        if now < self.deadline(waits_for_queue) {
-            None
-        } else if waits_for_queue {
-            Some(Expired::Queue)
-        } else if self.connection <= now {
-            Some(Expired::Connection)
-        } else {
-            Some(Expired::Inactivity)
+    pub(super) fn expired(&self, now: Instant, awaited: Awaited) -> Option<Expired> {
+        if now < self.deadline(awaited) {
+            return None;
         }
+        Some(match awaited {
+            Awaited::Queue => Expired::Queue,
+            Awaited::Tarpit => Expired::Connection,
+            Awaited::Client if self.connection <= now => Expired::Connection,
+            Awaited::Client => Expired::Inactivity,
+        })
     }
 }
