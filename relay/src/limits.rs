@@ -122,7 +122,8 @@ pub const LONGEST_TARPIT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 pub const MAX_PROTOCOL_ERRORS: u32 = 5;
 /// `MaxInboundConnection` of one connector. Then `421 4.3.2`.
 pub const MAX_INBOUND_CONNECTION: u32 = 5000;
-/// `MaxInboundConnectionPerSource` of one connector and client address. Then `421 4.3.2`.
+/// `MaxInboundConnectionPerSource` of one connector and source: an IPv4 address, or the /64 of an
+/// IPv6 address. Then `421 4.3.2`.
 pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 
 // The queue.

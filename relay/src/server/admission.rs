@@ -1,14 +1,19 @@
-//! How many connections a connector has, in all and from each address.
+//! How many connections a connector has, in all and from each source.
+//!
+//! A source is what the guard's budgets count as one: an IPv4 address, or the /64 of an IPv6
+//! address, since one host has all of it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use relay_common::address::Address;
+
 use crate::connector::{ConnectorId, Limits};
 use crate::smtp::reply::{self, Reply};
 
-/// Counts the connections of every connector. Only connectors and addresses that have one take
+/// Counts the connections of every connector. Only connectors and sources that have one take
 /// memory.
 #[derive(Debug, Default)]
 pub(super) struct Admission(Mutex<HashMap<ConnectorId, Occupancy>>);
@@ -16,7 +21,7 @@ pub(super) struct Admission(Mutex<HashMap<ConnectorId, Occupancy>>);
 #[derive(Debug, Default)]
 struct Occupancy {
     connections: u32,
-    sources: HashMap<IpAddr, u32>,
+    sources: HashMap<Address, u32>,
 }
 
 /// One connection that was admitted. Dropped, it makes room for another.
@@ -24,7 +29,7 @@ struct Occupancy {
 pub(super) struct Place {
     admission: Arc<Admission>,
     connector: ConnectorId,
-    source: IpAddr,
+    source: Address,
 }
 
 /// Why a connection is not admitted.
@@ -51,8 +56,9 @@ impl Admission {
         self: &Arc<Self>,
         connector: ConnectorId,
         limits: &Limits,
-        source: IpAddr,
+        remote: IpAddr,
     ) -> Result<Place, Refusal> {
+        let source = Address::from(remote).source();
         let mut connectors = self.lock();
         let occupancy = connectors.entry(connector).or_default();
         let of_source = occupancy.sources.get(&source).copied().unwrap_or(0);
@@ -99,6 +105,22 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_source_is_its_64() {
+        let admission = Arc::new(Admission::default());
+        let limits = Limits { max_inbound_connection_per_source: 1, ..Limits::default() };
+        let admit = |remote: &str| {
+            admission.admit(ConnectorId(1), &limits, remote.parse::<IpAddr>().unwrap())
+        };
+        let _held = admit("2001:db8:0:7::1").unwrap();
+        assert_eq!(admit("2001:db8:0:7:ffff::2").unwrap_err(), Refusal::Source);
+        let _other = admit("2001:db8:0:8::1").unwrap();
+        // IPv4 addresses share the first 64 bits of their IPv6 form and are each their own source.
+        let _first = admit("192.0.2.1").unwrap();
+        let _second = admit("192.0.2.2").unwrap();
+        assert_eq!(admit("::ffff:192.0.2.1").unwrap_err(), Refusal::Source);
+    }
 
     #[test]
     fn a_place_is_taken_and_given_back() {

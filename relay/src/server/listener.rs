@@ -154,7 +154,7 @@ fn welcome(
         return turn_away(&stream, &decision.reply, ConnectorId::NONE, shared);
     };
     let limits = &chosen.connector.limits;
-    let place = match shared.admission.admit(chosen.id, limits, remote.ip().to_canonical()) {
+    let place = match shared.admission.admit(chosen.id, limits, remote.ip()) {
         Ok(place) => place,
         Err(refusal) => {
             let (connector, reply) = (&chosen.connector.name, refusal.reply());
