@@ -7,7 +7,7 @@ use crate::smtp::reply::{
 };
 
 /// The greeting of a connection: 220, or 421 and the end when nobody serves it.
-pub fn connect(_rules: &Rules, connector: Option<&Connector>) -> Decision {
+pub fn connect(connector: Option<&Connector>) -> Decision {
     let mut reasons = Reasons::default();
     let Some(connector) = connector else {
         reasons.note("connector", "no connector serves this address on this binding");

@@ -85,7 +85,7 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
         steps.push(Step { command, decision });
         is_positive
     };
-    let greeting = connect(rules, peer.as_ref().map(|peer| &*peer.connector));
+    let greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
     let (true, Some(mut peer)) = (take(String::new(), greeting), peer) else { return false };
     if let Some(name) = &question.helo {
         take(format!("EHLO {}", name.as_str()), hello(&peer, question.remote));
@@ -113,7 +113,7 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
     }
     let message_passes = question.size.is_none_or(|size| {
         let facts = MessageFacts { size, ..MessageFacts::default() };
-        take("(end of data)".to_owned(), message(rules, &peer, &facts))
+        take("(end of data)".to_owned(), message(&peer, &facts))
     });
     message_passes && accepted == question.recipients.len()
 }

@@ -1,6 +1,6 @@
 //! End of data: may this message pass?
 
-use super::{Decision, Peer, Reasons, Rules};
+use super::{Decision, Peer, Reasons};
 use crate::connector::Permission;
 use crate::smtp::reply::{
     BARE_LINE_ENDING, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE, QUEUED, Reply,
@@ -21,7 +21,7 @@ pub struct MessageFacts {
 
 /// The message as a whole. A positive reply is due only once the message is on stable storage;
 /// its text is then completed with the queue id.
-pub fn message(_rules: &Rules, peer: &Peer, facts: &MessageFacts) -> Decision {
+pub fn message(peer: &Peer, facts: &MessageFacts) -> Decision {
     let mut reasons = Reasons::default();
     let reply = decide(peer, facts, &mut reasons);
     reasons.decide(reply)

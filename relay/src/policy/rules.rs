@@ -13,8 +13,6 @@ use crate::connector::{Connector, ConnectorId, ConnectorIds, Table};
 pub struct Rules {
     /// Which loaded configuration this is. Numbered by the caller, never reused.
     pub generation: u32,
-    /// `hostname`.
-    pub hostname: String,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
     /// Which connector a connection belongs to.
@@ -42,7 +40,6 @@ impl Rules {
         let connectors = ids.into_iter().zip(connectors.iter().cloned().map(Arc::new)).collect();
         Ok(Arc::new(Self {
             generation,
-            hostname: config.hostname.ascii().to_owned(),
             accepted_domains: config.accepted_domains.clone(),
             table,
             tls_available: config.tls.is_some(),

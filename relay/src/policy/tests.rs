@@ -87,7 +87,7 @@ fn each_permission_opens_exactly_its_own_door() {
             ("MAIL large", sent("<>", Some(large))),
             ("RCPT ours", to("<b@contoso.example>")),
             ("RCPT stranger", to("<b@stranger.example>")),
-            ("end of data, large", message(&rules, &peer, &facts).reply.code),
+            ("end of data, large", message(&peer, &facts).reply.code),
         ]
     };
     for principal in [Principal::Anonymous, Principal::ExternallySecured] {
@@ -238,7 +238,7 @@ fn the_greeting() {
     let plain = rules("banner = \"220 hello there\"");
     let greet = |rules: &Rules, name: Option<&str>| {
         let connector = name.map(|name| peer(rules, name).connector);
-        connect(rules, connector.as_deref())
+        connect(connector.as_deref())
     };
     let usual = greet(&plain, Some("Scanners"));
     assert_eq!(usual.reply.to_string(), "220 edge1.contoso.example ESMTP");
@@ -310,7 +310,7 @@ fn the_message_as_a_whole() {
          max_header_size = 100\nmax_hop_count = 3",
     );
     let fine = MessageFacts { size: 65_536, header_size: 100, hops: 3, bare_line_ending: false };
-    let decide = |facts| message(&rules, &peer(&rules, "Other"), &facts);
+    let decide = |facts| message(&peer(&rules, "Other"), &facts);
     assert_eq!(decide(fine).reply, reply::QUEUED);
     for (facts, expected, because) in [
         (

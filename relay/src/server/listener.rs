@@ -149,7 +149,7 @@ fn welcome(
     let Ok(local) = stream.local_addr() else { return };
     let classification = shared.classifier.classify(stream.as_fd(), local, remote);
     let Some(chosen) = &classification.connector else {
-        let decision = policy::connect(&classification.rules, None);
+        let decision = policy::connect(None);
         tracing::debug!(%remote, %local, reply = %decision.reply, "no connector");
         return turn_away(&stream, &decision.reply, ConnectorId::NONE, shared);
     };

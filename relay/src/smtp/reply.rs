@@ -62,16 +62,6 @@ impl Reply {
     pub const fn is_positive(&self) -> bool {
         self.code < 400
     }
-
-    /// 4yz: the client should try again.
-    pub const fn is_transient(&self) -> bool {
-        self.code >= 400 && self.code < 500
-    }
-
-    /// 5yz: the client should give up.
-    pub const fn is_permanent(&self) -> bool {
-        self.code >= 500
-    }
 }
 
 impl fmt::Display for Enhanced {

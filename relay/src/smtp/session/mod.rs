@@ -76,7 +76,7 @@ struct Held {
 impl Session {
     /// A session that has just been accepted. The first action greets the client, or refuses it.
     pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
-        let greeting = policy::connect(&rules, Some(&peer.connector));
+        let greeting = policy::connect(Some(&peer.connector));
         let timers = Timers::new(now, &peer.connector.limits);
         let summary = Summary::default();
         let mut session = Self {

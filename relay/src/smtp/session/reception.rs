@@ -120,7 +120,7 @@ impl Reception {
             let collected = collector.finish();
             self.header(context, collected, act);
         }
-        let decision = policy::message(&context.rules, &context.peer, &self.facts);
+        let decision = policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision.clone(), act);
         }
@@ -197,7 +197,7 @@ impl Reception {
 
     /// Asks the policy about what is known so far; what it refuses now it refuses at the end.
     fn check(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
-        let decision = policy::message(&context.rules, &context.peer, &self.facts);
+        let decision = policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision, act);
         }
