@@ -185,9 +185,13 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(2);
 pub const HOP_PAUSE_FIRST: Duration = Duration::from_secs(5);
 /// The longest time that a next hop is left alone.
 pub const HOP_PAUSE_LONGEST: Duration = Duration::from_secs(5 * 60);
-/// How long attempts under way may go on when the daemon ends. One that is cut off after its
-/// end of data is a duplicate later.
+/// How long attempts under way may go on when the daemon ends or the route changes. Then those
+/// that have not sent their end of data are cut off and deferred.
 pub const DELIVERY_DRAIN: Duration = Duration::from_secs(30);
+/// How long the end of the daemon waits for delivery in all: for the drain, and then for replies
+/// to an end of data and for the disk. An attempt that is still under way then is a duplicate
+/// later.
+pub const DELIVERY_STOP: Duration = Duration::from_secs(40);
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
 /// Octets of a next hop's reply line, CRLF included: four times what RFC 5321 section 4.5.3.1.5
@@ -270,3 +274,15 @@ pub const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);
 const _: () = assert!(CONNECTOR_IDS <= relay_common::tables::CONNECTORS_MAX);
 const _: () = assert!(2 * TABLE_BLOCKS <= relay_common::tables::BLOCKS_MAX as usize);
 const _: () = assert!(8 * BINDINGS <= relay_common::tables::BINDINGS_MAX as usize);
+/// How long a stop takes at most, from the signal on: sessions, a reload under way and delivery.
+/// What has not ended by then is cut off; the queue bears it as it bears a crash.
+pub const STOP: Duration = Duration::from_secs(75);
+/// How long a stop waits after [`STOP`] for threads that are blocked, on a disk for example.
+pub const BLOCKED_STOP: Duration = Duration::from_secs(5);
+
+const _: () = assert!(DELIVERY_DRAIN.as_secs() < DELIVERY_STOP.as_secs());
+const _: () = assert!(DRAIN.as_secs() + DELIVERY_STOP.as_secs() <= STOP.as_secs());
+const _: () = assert!(
+    STOP.as_secs() + BLOCKED_STOP.as_secs() < 90,
+    "systemd kills what has not stopped after 90 seconds"
+);

@@ -2,8 +2,10 @@
 //!
 //! What happens before the runtime is here in one function: the kernel half is loaded, the
 //! privileges that this took are given up, the queue opened, the control socket bound. How a new
-//! configuration is taken is in [`reload`], what is told about the instance in [`status`].
+//! configuration is taken is in [`reload`], what is told about the instance in [`status`],
+//! and the tasks that deliver in [`delivery`].
 
+mod delivery;
 mod kernel_half;
 mod log;
 mod queue;
@@ -18,8 +20,8 @@ use std::time::Instant;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::causes::in_full;
@@ -29,15 +31,17 @@ use crate::connector::ConnectorIds;
 use crate::connector::id::TooManyConnectorNames;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
-use crate::delivery;
 use crate::kernel::{KernelError, KernelLog};
-use crate::limits::{DRAIN, KERNEL_LOG_INTERVAL, SESSIONS, SWEEP_INTERVAL};
+use crate::limits::{
+    BLOCKED_STOP, DELIVERY_STOP, DRAIN, KERNEL_LOG_INTERVAL, SESSIONS, STOP, SWEEP_INTERVAL,
+};
 use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
 use crate::queue::{OpenError, Queue};
 use crate::server::tls::TlsError;
 use crate::server::{ListenError, Server, tls};
 
+use delivery::Delivery;
 use kernel_half::{Chosen, InUse};
 
 /// Why the daemon does not run.
@@ -100,12 +104,6 @@ struct Configured {
     delivery: Delivery,
 }
 
-/// The task that delivers.
-struct Delivery {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
 /// Runs the daemon with the configuration in this file until a signal ends it.
 ///
 /// # Errors
@@ -155,6 +153,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         });
         serve(daemon, control, attached.log).await
     });
+    runtime.shutdown_timeout(BLOCKED_STOP);
     // The programs stay attached until the last session has ended.
     drop(attached.programs);
     result
@@ -205,9 +204,15 @@ async fn serve(
     if let Some(forwarder) = forwarder {
         forwarder.abort();
     }
-    daemon.server.drain(DRAIN).await;
-    daemon.configured.lock().await.delivery.stop().await;
-    info!("stopped");
+    let drained = timeout(STOP, async {
+        daemon.server.drain(DRAIN).await;
+        // A reload may hold it for a while.
+        daemon.configured.lock().await.delivery.stop(DELIVERY_STOP).await;
+    });
+    match drained.await {
+        Ok(()) => info!("stopped"),
+        Err(_) => warn!(seconds = STOP.as_secs(), "stopped without waiting any longer"),
+    }
     Ok(())
 }
 
@@ -230,21 +235,6 @@ async fn forward(mut log: KernelLog) {
     loop {
         ticks.tick().await;
         log.forward();
-    }
-}
-
-impl Delivery {
-    fn start(queue: Queue, settings: delivery::Settings) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(delivery::run(queue, settings, stopped)) }
-    }
-
-    /// Lets attempts that are under way end.
-    async fn stop(&mut self) {
-        self.stop.send_replace(true);
-        if let Err(error) = (&mut self.task).await {
-            error!(%error, "delivery did not stop as it should");
-        }
     }
 }
 

@@ -11,11 +11,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::{Configured, Daemon, Delivery, queue};
+use super::{Configured, Daemon, queue};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError};
 use crate::connector::id::TooManyConnectorNames;
-use crate::delivery;
+use crate::delivery::Settings;
 use crate::kernel::KernelError;
 use crate::policy::Rules;
 use crate::server::ListenError;
@@ -142,9 +142,8 @@ impl Daemon {
         let Configured { config: before, delivery, .. } = &mut *configured;
         if (&before.delivery, &before.hostname) != (&config.delivery, &config.hostname) {
             // A changed route or schedule holds for mail that is queued already.
-            delivery.stop().await;
             self.queue.set_settings(queue::settings(&config));
-            *delivery = Delivery::start(self.queue.clone(), delivery_settings(&config));
+            delivery.replace(delivery_settings(&config));
         }
         configured.config = config;
         configured.ids = ids;
@@ -172,8 +171,8 @@ fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
 }
 
 /// How mail is delivered by this configuration.
-pub(super) fn delivery_settings(config: &Config) -> delivery::Settings {
-    delivery::Settings::new(config.delivery.smart_host.clone(), config.hostname.ascii())
+pub(super) fn delivery_settings(config: &Config) -> Settings {
+    Settings::new(config.delivery.smart_host.clone(), config.hostname.ascii())
 }
 
 fn milliseconds(since: Instant) -> f64 {

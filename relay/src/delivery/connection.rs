@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 
 use super::Settings;
@@ -20,6 +21,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     session: Session,
     state: State,
+    /// Becomes true when an attempt under way is to end.
+    cut: watch::Receiver<bool>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +42,7 @@ impl Connection {
         hop: &str,
         addresses: &[SocketAddr],
         settings: &Settings,
+        cut: &watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
         let mut failures = Vec::new();
         for address in addresses {
@@ -49,7 +53,8 @@ impl Connection {
                     let _ = stream.set_nodelay(true);
                     let now = Instant::now();
                     let session = Session::new(hop, &settings.hello_name, settings.timeouts, now);
-                    let mut connection = Self { stream, session, state: State::Busy };
+                    let (state, cut) = (State::Busy, cut.clone());
+                    let mut connection = Self { stream, session, state, cut };
                     return match connection.ready().await {
                         true => Ok(connection),
                         false => Err(connection.cause()),
@@ -164,9 +169,10 @@ impl Connection {
         }
     }
 
-    /// Reads or writes something, or lets the deadline pass.
+    /// Reads or writes something, or lets the deadline pass, or the attempt be cut off.
     async fn step(&mut self, output: &mut &[u8]) {
-        let Self { stream, session, .. } = self;
+        let Self { stream, session, cut, .. } = self;
+        let may_be_cut_off = !session.awaits_end_of_data();
         let deadline = session.deadline().map(TokioInstant::from_std);
         let (mut reader, mut writer) = stream.split();
         let mut input = [0; limits::CLIENT_READ_OCTETS];
@@ -182,6 +188,7 @@ impl Connection {
                 Err(error) => session.handle_closed(&error.to_string()),
             },
             () = until(deadline) => session.handle_timeout(Instant::now()),
+            () = cut_off(cut), if may_be_cut_off => session.cut_off(),
         }
     }
 
@@ -207,5 +214,12 @@ async fn until(deadline: Option<TokioInstant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until attempts under way are to end. Never, once nobody is left to say so.
+pub(super) async fn cut_off(cut: &mut watch::Receiver<bool>) {
+    if cut.wait_for(|&cut| cut).await.is_err() {
+        std::future::pending().await
     }
 }

@@ -8,25 +8,19 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::Settings;
-use super::connection::Connection;
+use super::connection::{Connection, cut_off};
+use super::job::Job;
 use super::route::SmartHost;
 use crate::limits;
-use crate::queue::{Answer, Cause, Entry, Outcome, Queue, StoreError};
+use crate::queue::{Answer, Cause, Entry, Outcome, Queue};
 use crate::smtp::client::Transaction;
 use crate::smtp::reply::Enhanced;
-
-/// A message that has been claimed, and the permit that bounds how many are.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) entry: Entry,
-    pub(super) _permit: OwnedSemaphorePermit,
-}
 
 /// A next hop and its workers.
 #[derive(Debug)]
@@ -37,6 +31,8 @@ pub(super) struct Hop {
     settings: Settings,
     state: Mutex<State>,
     arrived: Notify,
+    /// Becomes true when attempts under way are to end.
+    cut: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -56,25 +52,28 @@ struct State {
 impl Hop {
     pub(super) fn new(host: SmartHost, queue: Queue, settings: Settings) -> Arc<Self> {
         let name = host.to_string();
-        let (state, arrived) = (Mutex::default(), Notify::new());
-        Arc::new(Self { name, host, queue, settings, state, arrived })
+        let (state, arrived, cut) = (Mutex::default(), Notify::new(), watch::Sender::new(false));
+        Arc::new(Self { name, host, queue, settings, state, arrived, cut })
     }
 
-    /// How long the next hop is still to be left alone.
-    pub(super) fn pause(&self) -> Option<Duration> {
-        let until = self.state().paused_until?;
-        let pause = until.saturating_duration_since(Instant::now());
-        Some(pause).filter(|pause| !pause.is_zero())
-    }
-
-    /// Hands a message to a worker.
+    /// Hands a message to a worker, or puts it back until the next hop is tried again. Never
+    /// waits: what has to be written, a worker writes.
     pub(super) fn push(self: &Arc<Self>, job: Job) {
+        let now = SystemTime::now();
+        if let Some(pause) = self.pause()
+            && !self.queue.has_expired(&job.entry, now)
+        {
+            return job.put_back(now + pause);
+        }
         let mut state = self.state();
         state.waiting.push_back(job);
         self.staff(&mut state);
     }
 
-    /// Puts back what waits and lets attempts under way end, for a bounded time.
+    /// Puts back what waits and lets attempts under way end. Those that take longer than
+    /// [`Settings::drain`] are cut off, except after the end of data: then the next hop may have
+    /// the message already, and only its reply keeps it from being sent again. These end with
+    /// the time-out for that reply.
     pub(super) async fn close(&self) {
         let (waiting, mut workers) = {
             let mut state = self.state();
@@ -82,15 +81,23 @@ impl Hop {
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.workers))
         };
         for job in waiting {
-            self.queue.store().put_back(job.entry.id, job.entry.due);
+            let due = job.entry.due;
+            job.put_back(due);
         }
         self.arrived.notify_waiters();
-        let drained =
-            timeout(limits::DELIVERY_DRAIN, async { while workers.join_next().await.is_some() {} });
-        if drained.await.is_err() {
-            warn!(hop = self.name, attempts = workers.len(), "attempts are cut off");
-            workers.shutdown().await;
+        if timeout(self.settings.drain, all_end(&mut workers)).await.is_err() {
+            let attempts = workers.len();
+            warn!(hop = self.name, attempts, "attempts that are not at their end are cut off");
+            self.cut.send_replace(true);
+            all_end(&mut workers).await;
         }
+    }
+
+    /// How long the next hop is still to be left alone.
+    fn pause(&self) -> Option<Duration> {
+        let until = self.state().paused_until?;
+        let pause = until.saturating_duration_since(Instant::now());
+        Some(pause).filter(|pause| !pause.is_zero())
     }
 
     /// A poisoned lock is as good as any: no invariant spans two of the fields.
@@ -119,8 +126,8 @@ impl Hop {
         let mut connection = None;
         while let Some(job) = self.next_job(connection.is_some()).await {
             match self.pause() {
-                Some(pause) => self.postpone(job.entry, pause).await,
-                None => self.attempt(&mut connection, job.entry).await,
+                Some(pause) => self.postpone(job, pause).await,
+                None => self.attempt(&mut connection, job).await,
             }
         }
         if let Some(connection) = connection {
@@ -152,14 +159,14 @@ impl Hop {
         }
     }
 
-    async fn attempt(self: &Arc<Self>, connection: &mut Option<Connection>, entry: Entry) {
-        let places: Vec<_> = entry.pending().map(|(place, _)| place).collect();
+    async fn attempt(self: &Arc<Self>, connection: &mut Option<Connection>, job: Job) {
+        let places: Vec<_> = job.entry.pending().map(|(place, _)| place).collect();
         let mut outcomes = Vec::with_capacity(places.len());
         for places in places.chunks(limits::RECIPIENTS_PER_TRANSACTION) {
-            let of_these = self.transaction(connection, &entry, places).await;
+            let of_these = self.transaction(connection, &job.entry, places).await;
             outcomes.extend(places.iter().copied().zip(of_these));
         }
-        self.record(entry, outcomes).await;
+        self.record(job, outcomes).await;
     }
 
     /// One transaction for some of the recipients; one outcome for each.
@@ -205,7 +212,15 @@ impl Hop {
         {
             return Ok(connection.insert(open));
         }
-        let open = self.open().await.inspect_err(|cause| self.failed(cause))?;
+        let mut cut = self.cut.subscribe();
+        let opened = tokio::select! {
+            opened = self.open() => opened,
+            () = cut_off(&mut cut) => {
+                let text = "the attempt was cut off before there was a connection";
+                return Err(Cause::Local { status: Enhanced(4, 3, 2), text: text.to_owned() });
+            }
+        };
+        let open = opened.inspect_err(|cause| self.failed(cause))?;
         self.succeeded();
         Ok(connection.insert(open))
     }
@@ -216,7 +231,7 @@ impl Hop {
             status: Enhanced(4, 4, 3),
             text: error.to_string(),
         })?;
-        Connection::open(&self.name, &addresses, &self.settings).await
+        Connection::open(&self.name, &addresses, &self.settings, &self.cut.subscribe()).await
     }
 
     fn succeeded(self: &Arc<Self>) {
@@ -245,27 +260,28 @@ impl Hop {
     }
 
     /// Puts a message back until the next hop is tried again, unless its time is over.
-    pub(super) async fn postpone(&self, entry: Entry, pause: Duration) {
+    async fn postpone(&self, job: Job, pause: Duration) {
         let now = SystemTime::now();
-        if self.queue.has_expired(&entry, now) {
+        if self.queue.has_expired(&job.entry, now) {
             let text = "the next hop could not be reached lately and is left alone for now";
             let answer = Answer::local(Some(&self.name), Enhanced(4, 4, 1), text);
             let outcome = Outcome::Deferred(answer);
-            let outcomes = entry.pending().map(|(place, _)| (place, outcome.clone())).collect();
-            self.record(entry, outcomes).await;
+            let pending = job.entry.pending();
+            let outcomes = pending.map(|(place, _)| (place, outcome.clone())).collect();
+            self.record(job, outcomes).await;
         } else {
-            self.queue.store().put_back(entry.id, now + pause);
+            job.put_back(now + pause);
         }
     }
 
-    async fn record(&self, entry: Entry, outcomes: Vec<(usize, Outcome)>) {
-        let id = entry.id;
-        log_attempt(&self.name, &entry, &outcomes);
-        match self.queue.record(entry, outcomes, SystemTime::now()).await {
-            Ok(_) | Err(StoreError::Closed) => {}
-            Err(error) => error!(%id, %error, "cannot record an attempt"),
-        }
+    async fn record(&self, job: Job, outcomes: Vec<(usize, Outcome)>) {
+        log_attempt(&self.name, &job.entry, &outcomes);
+        job.record(outcomes).await;
     }
+}
+
+async fn all_end(workers: &mut JoinSet<()>) {
+    while workers.join_next().await.is_some() {}
 }
 
 /// One line for each attempt.

@@ -7,21 +7,24 @@
 
 mod connection;
 mod hop;
+mod job;
 pub mod route;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{error, warn};
+use tracing::error;
 
 pub use self::route::{InvalidSmartHost, SmartHost};
 
-use self::hop::{Hop, Job};
+use self::hop::Hop;
+use self::job::Job;
 use self::route::route;
 use crate::limits;
 use crate::queue::Queue;
@@ -46,6 +49,8 @@ pub struct Settings {
     pub pause_first: Duration,
     /// How long a next hop is left alone at most.
     pub pause_longest: Duration,
+    /// How long attempts under way may go on once delivery is to end.
+    pub drain: Duration,
 }
 
 impl Settings {
@@ -60,12 +65,15 @@ impl Settings {
             idle: limits::CONNECTION_IDLE,
             pause_first: limits::HOP_PAUSE_FIRST,
             pause_longest: limits::HOP_PAUSE_LONGEST,
+            drain: limits::DELIVERY_DRAIN,
         }
     }
 }
 
-/// Delivers until `shutdown` becomes true or its sender is gone; then lets attempts under way end
-/// within [`limits::DELIVERY_DRAIN`] and puts the rest back.
+/// Delivers until `shutdown` becomes true or its sender is gone; then puts back what waits and lets
+/// attempts under way end. After [`Settings::drain`] it cuts off those that have not sent their
+/// end of data; the others may take as long as the next hop may for its reply, and a disk that
+/// refuses what they came to as long as it likes. Whoever cannot wait drops this future.
 pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
     let most = settings.concurrency.max(1) * limits::CLAIMS_PER_CONNECTION;
     let mut dispatcher = Dispatcher {
@@ -85,9 +93,11 @@ pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver
         // Not within the select: a claim that is dropped half-way would stay claimed.
         dispatcher.dispatch().await;
     }
+    let mut closing = JoinSet::new();
     for hop in dispatcher.hops.into_values() {
-        hop.close().await;
+        closing.spawn(async move { hop.close().await });
     }
+    closing.join_all().await;
 }
 
 struct Dispatcher {
@@ -124,6 +134,11 @@ impl Dispatcher {
     /// Claims what is due and hands it to the next hops.
     async fn dispatch(&mut self) {
         let limit = self.permits.available_permits().min(self.most);
+        let permits = u32::try_from(limit).unwrap_or(u32::MAX);
+        // Only this task takes permits, so those that are there stay there.
+        let Ok(mut permits) = Arc::clone(&self.permits).try_acquire_many_owned(permits) else {
+            return;
+        };
         let entries = match self.queue.store().claim_due(SystemTime::now(), limit).await {
             Ok(entries) => entries,
             Err(error) => {
@@ -131,20 +146,14 @@ impl Dispatcher {
                 return sleep(limits::LOG_RETRY).await;
             }
         };
-        for entry in entries {
-            let host = route(&entry, &self.settings.smart_host);
+        let job = |entry| Job::new(self.queue.clone(), entry, permits.split(1));
+        let jobs: Vec<_> = entries.into_iter().map(job).collect();
+        for job in jobs {
+            let host = route(&job.entry, &self.settings.smart_host);
             let hop = self.hops.entry(host.clone()).or_insert_with(|| {
                 Hop::new(host.clone(), self.queue.clone(), self.settings.clone())
             });
-            match (hop.pause(), Arc::clone(&self.permits).try_acquire_owned()) {
-                (Some(pause), _) => hop.postpone(entry, pause).await,
-                (None, Ok(permit)) => hop.push(Job { entry, _permit: permit }),
-                (None, Err(_)) => {
-                    // Only this task takes permits, and it claimed no more than there were.
-                    warn!(id = %entry.id, "a message was claimed without a permit");
-                    self.queue.store().put_back(entry.id, entry.due);
-                }
-            }
+            hop.push(job);
         }
     }
 }

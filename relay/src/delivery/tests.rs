@@ -1,5 +1,7 @@
 //! The driver against scripted next hops on loopback.
 
+mod endings;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +20,7 @@ use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// How one connection to the scripted next hop goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     None,
     /// Accepts the connection and says nothing.
     Silent,
@@ -28,11 +30,13 @@ enum Fault {
     Replies(&'static str, &'static str),
     /// Resets the connection once it has said 354.
     ResetsInData,
+    /// Replies to the end of data only after this time.
+    IsSlow(Duration),
 }
 
 /// A next hop that keeps what it takes.
 #[derive(Clone, Debug, Default)]
-struct Sink {
+pub(crate) struct Sink {
     state: Arc<Mutex<SinkState>>,
 }
 
@@ -46,7 +50,7 @@ struct SinkState {
 }
 
 impl Sink {
-    async fn start(faults: impl IntoIterator<Item = Fault>) -> (Self, SocketAddr) {
+    pub(crate) async fn start(faults: impl IntoIterator<Item = Fault>) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sink = Self::default();
@@ -110,6 +114,9 @@ impl Sink {
                     stream.write_all(text.as_bytes()).await?;
                     return Ok(());
                 }
+                if let Fault::IsSlow(time) = fault {
+                    sleep(time).await;
+                }
                 let taken = (std::mem::take(&mut recipients), message);
                 self.state.lock().unwrap().taken.push(taken);
                 continue;
@@ -129,7 +136,7 @@ impl Sink {
         }
     }
 
-    fn taken(&self) -> Vec<(Vec<String>, Vec<u8>)> {
+    pub(crate) fn taken(&self) -> Vec<(Vec<String>, Vec<u8>)> {
         self.state.lock().unwrap().taken.clone()
     }
 
@@ -153,6 +160,62 @@ async fn read_message(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<
     }
 }
 
+/// A queue in which deferred mail comes back soon, so that a test can see it arrive.
+pub(crate) fn open_queue(directory: &TempDir, lifetime: Duration) -> Queue {
+    let mut log = LogSettings::new(directory.path());
+    log.min_free_octets = 0;
+    let second = Duration::from_secs(1);
+    let hostname = Domain::parse("edge1.contoso.example").unwrap();
+    let schedule = Schedule { first: second / 10, longest: second / 5, lifetime };
+    let settings = crate::queue::Settings { hostname, schedule };
+    let (queue, _) = Queue::open(&log, settings).unwrap();
+    queue
+}
+
+/// Delivery that waits for half a second where the real one waits for minutes.
+pub(crate) fn impatient(address: SocketAddr) -> Settings {
+    let second = Duration::from_secs(1);
+    let mut settings = Settings::new(address.to_string().parse().unwrap(), "edge1");
+    settings.pause_first = second / 10;
+    settings.pause_longest = second / 2;
+    settings.timeouts = every_step(second / 2);
+    settings
+}
+
+fn every_step(timeout: Duration) -> Timeouts {
+    Timeouts {
+        greeting: timeout,
+        mail: timeout,
+        recipient: timeout,
+        data_initiation: timeout,
+        data_block: timeout,
+        data_termination: timeout,
+        quit: timeout,
+    }
+}
+
+/// Delivery that waits for a minute at each step, and hardly at all once it is to end.
+pub(crate) fn patient(address: SocketAddr) -> Settings {
+    let timeouts = every_step(Duration::from_secs(60));
+    Settings { timeouts, drain: Duration::from_millis(100), ..impatient(address) }
+}
+
+pub(crate) async fn accept(queue: &Queue, recipients: &[&str], message: &[u8]) -> QueueId {
+    let envelope = Envelope {
+        sender: ReversePath::parse("<sender@contoso.example>").unwrap(),
+        recipients: recipients.iter().map(|r| ForwardPath::parse(r).unwrap()).collect(),
+        body: BodyType::EightBitMime,
+        smtputf8: false,
+    };
+    let mut incoming = queue.begin(envelope).unwrap();
+    for piece in message.chunks(10_000) {
+        incoming.write(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    let id = incoming.id();
+    incoming.commit().await.unwrap();
+    id
+}
+
 /// A queue, its delivery, and the way to end it.
 struct Daemon {
     queue: Queue,
@@ -168,29 +231,8 @@ impl Daemon {
 
     fn start_with(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> Self {
         let directory = TempDir::new().unwrap();
-        let mut log = LogSettings::new(directory.path());
-        log.min_free_octets = 0;
-        let second = Duration::from_secs(1);
-        let hostname = Domain::parse("edge1.contoso.example").unwrap();
-        // Deferred mail comes back soon, so that a test can see it arrive.
-        let schedule = Schedule { first: second / 10, longest: second / 5, lifetime: 60 * second };
-        let settings = crate::queue::Settings { hostname, schedule };
-        let (queue, _) = Queue::open(&log, settings).unwrap();
-        let mut settings = Settings::new(address.to_string().parse().unwrap(), "edge1");
-        settings.pause_first = second / 10;
-        settings.pause_longest = second / 2;
-        let timeouts = &mut settings.timeouts;
-        for timeout in [
-            &mut timeouts.greeting,
-            &mut timeouts.mail,
-            &mut timeouts.recipient,
-            &mut timeouts.data_initiation,
-            &mut timeouts.data_block,
-            &mut timeouts.data_termination,
-            &mut timeouts.quit,
-        ] {
-            *timeout = second / 2;
-        }
+        let queue = open_queue(&directory, Duration::from_secs(60));
+        let mut settings = impatient(address);
         change(&mut settings);
         let (stop, stopped) = watch::channel(false);
         let delivery = tokio::spawn(run(queue.clone(), settings, stopped));
@@ -198,19 +240,7 @@ impl Daemon {
     }
 
     async fn accept(&self, recipients: &[&str], message: &[u8]) -> QueueId {
-        let envelope = Envelope {
-            sender: ReversePath::parse("<sender@contoso.example>").unwrap(),
-            recipients: recipients.iter().map(|r| ForwardPath::parse(r).unwrap()).collect(),
-            body: BodyType::EightBitMime,
-            smtputf8: false,
-        };
-        let mut incoming = self.queue.begin(envelope).unwrap();
-        for piece in message.chunks(10_000) {
-            incoming.write(Bytes::copy_from_slice(piece)).await.unwrap();
-        }
-        let id = incoming.id();
-        incoming.commit().await.unwrap();
-        id
+        accept(&self.queue, recipients, message).await
     }
 
     /// Waits until every message has been delivered or reported, and ends the delivery, so that

@@ -211,6 +211,19 @@ impl Session {
         self.fail(local(Enhanced(4, 3, 0), text));
     }
 
+    /// The attempt ends for a reason of ours. The connection closes, and what is unsettled is
+    /// deferred. After the end of data, see [`Session::awaits_end_of_data`], that is a duplicate.
+    pub fn cut_off(&mut self) {
+        // X.3.2 of RFC 3463: what is said by a system that shuts down.
+        self.fail(local(Enhanced(4, 3, 2), format!("the attempt was cut off {}", self.stage())));
+    }
+
+    /// The whole message has been sent, and the reply to it is awaited. The next hop may have
+    /// taken it.
+    pub fn awaits_end_of_data(&self) -> bool {
+        matches!(self.state, State::EndOfData(_))
+    }
+
     /// Ends the connection politely; only after [`Event::Ready`].
     pub fn quit(&mut self, now: Instant) {
         if matches!(self.state, State::Ready) {

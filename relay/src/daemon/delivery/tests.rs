@@ -1,0 +1,138 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::delivery::tests::{Fault, Sink, accept, open_queue, patient};
+use crate::limits;
+use crate::queue::schedule::Schedule;
+use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store};
+use crate::queue::{Entry, MessageFile, MessageReader, QueueId, StoreError};
+use crate::smtp::path::Domain;
+
+const ONE: &str = "<one@fabrikam.example>";
+
+/// A store whose disk refuses to keep what attempts came to.
+#[derive(Debug)]
+struct Refusing {
+    queue: Queue,
+    refused: Notify,
+}
+
+impl Store for Refusing {
+    fn record(&self, _: Settlement) -> Pending<'_, ()> {
+        self.refused.notify_one();
+        let source = Arc::new(io::ErrorKind::ReadOnlyFilesystem.into());
+        Box::pin(async { Err(StoreError::Io { doing: "write to", path: "queue".into(), source }) })
+    }
+
+    fn highest_id(&self) -> u64 {
+        self.queue.store().highest_id()
+    }
+
+    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError> {
+        self.queue.store().create_file(id)
+    }
+
+    fn accepts(&self) -> Result<(), StoreError> {
+        self.queue.store().accepts()
+    }
+
+    fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
+        self.queue.store().enqueue(entry, message)
+    }
+
+    fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
+        self.queue.store().claim_due(now, limit)
+    }
+
+    fn put_back(&self, id: QueueId, due: SystemTime) {
+        self.queue.store().put_back(id, due);
+    }
+
+    fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
+        self.queue.store().read(id)
+    }
+
+    fn find(&self, id: QueueId) -> Pending<'_, Entry> {
+        self.queue.store().find(id)
+    }
+
+    fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>> {
+        self.queue.store().list(after, limit)
+    }
+
+    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
+        self.queue.store().change(id, change)
+    }
+
+    fn remove(&self, id: QueueId) -> Pending<'_, ()> {
+        self.queue.store().remove(id)
+    }
+
+    fn next_due(&self) -> Option<SystemTime> {
+        self.queue.store().next_due()
+    }
+
+    fn became_due(&self) -> Arc<Notify> {
+        self.queue.store().became_due()
+    }
+
+    fn lengths(&self) -> Lengths {
+        self.queue.store().lengths()
+    }
+}
+
+/// Nobody listens there.
+fn dead_end() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_disk_that_refuses() {
+    let directory = TempDir::new().unwrap();
+    let queue = open_queue(&directory, Duration::from_secs(60));
+    let store = Arc::new(Refusing { queue, refused: Notify::new() });
+    let hostname = Domain::parse("edge1.contoso.example").unwrap();
+    // Every attempt is the last one.
+    let schedule = Schedule { lifetime: Duration::ZERO, ..Schedule::default() };
+    let settings = crate::queue::Settings { hostname, schedule };
+    let queue = Queue::with_store(Arc::<Refusing>::clone(&store), settings);
+    for _ in 0..3 {
+        accept(&queue, &[ONE], b"x\r\n").await;
+    }
+    let mut delivery = Delivery::start(queue, patient(dead_end()));
+    store.refused.notified().await;
+    let limit = Duration::from_secs(1);
+    timeout(10 * limit, delivery.stop(limit)).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_new_route_takes_over_what_the_old_one_had() {
+    let directory = TempDir::new().unwrap();
+    let queue = open_queue(&directory, Duration::from_secs(60));
+    let silent = [Fault::Silent; 20];
+    let (_silent, silent_address) = Sink::start(silent).await;
+    let mut delivery = Delivery::start(queue.clone(), patient(silent_address));
+    for _ in 0..50 {
+        accept(&queue, &[ONE], b"x\r\n").await;
+    }
+    while queue.counters().lengths.claimed < 40 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let (sink, address) = Sink::start([]).await;
+    let begin = Instant::now();
+    delivery.replace(patient(address));
+    assert!(begin.elapsed() < Duration::from_millis(100), "a reload waits for attempts");
+    while queue.counters().lengths.queued > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", queue.counters());
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(sink.taken().len(), 50);
+    delivery.stop(limits::DELIVERY_STOP).await;
+}

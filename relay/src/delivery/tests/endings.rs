@@ -1,0 +1,54 @@
+//! How delivery ends, and what becomes of the attempts under way.
+
+use std::time::SystemTime;
+
+use super::*;
+
+/// Waits until the sink has been connected to.
+async fn connected(sink: &Sink) {
+    while sink.connections() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_dropped_goes_back() {
+    let directory = TempDir::new().unwrap();
+    let queue = open_queue(&directory, Duration::from_secs(60));
+    accept(&queue, &[ONE], b"x\r\n").await;
+    let mut claimed = queue.store().claim_due(SystemTime::now(), 1).await.unwrap();
+    let job = Job::new(queue.clone(), claimed.remove(0), None);
+    assert_eq!(queue.counters().lengths.claimed, 1);
+    drop(job);
+    assert_eq!(queue.counters().lengths.claimed, 0);
+    let due = queue.store().next_due().unwrap();
+    assert!(due > SystemTime::now(), "a worker that panics would be tried without a pause");
+}
+
+#[tokio::test]
+async fn an_attempt_before_the_end_of_data_is_cut_off_and_tried_again() {
+    let (sink, address) = Sink::start([Fault::Silent]).await;
+    let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
+    daemon.accept(&[ONE], b"x\r\n").await;
+    connected(&sink).await;
+    let queue = daemon.queue.clone();
+    tokio::time::timeout(Duration::from_secs(10), daemon.stop()).await.unwrap();
+    let counters = queue.counters();
+    assert_eq!((counters.lengths.queued, counters.lengths.claimed), (1, 0));
+}
+
+#[tokio::test]
+async fn an_attempt_after_the_end_of_data_is_waited_for() {
+    let time = Duration::from_millis(700);
+    let (sink, address) = Sink::start([Fault::IsSlow(time)]).await;
+    let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
+    daemon.accept(&[ONE], b"x\r\n").await;
+    connected(&sink).await;
+    // The whole session takes no time on the loopback.
+    sleep(Duration::from_millis(200)).await;
+    let queue = daemon.queue.clone();
+    daemon.stop().await;
+    let counters = queue.counters();
+    assert_eq!((counters.delivered, counters.lengths.queued), (1, 0));
+    assert_eq!(sink.taken().len(), 1);
+}
