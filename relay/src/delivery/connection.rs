@@ -11,7 +11,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 
 use super::Settings;
 use crate::limits;
-use crate::queue::{Cause, MessageReader, Outcome};
+use crate::queue::{Answer, Cause, MessageReader, Outcome};
 use crate::smtp::client::{Event, Session, Transaction};
 use crate::smtp::reply::Enhanced;
 
@@ -34,7 +34,8 @@ enum State {
 }
 
 impl Connection {
-    /// Connects to the first address that answers and says EHLO.
+    /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
+    /// 5.1: the others are tried in order, whatever is wrong with the first).
     ///
     /// # Errors
     /// What kept the next hop from being used; its messages are deferred.
@@ -44,30 +45,37 @@ impl Connection {
         settings: &Settings,
         cut: &watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
-        let mut failures = Vec::new();
-        for address in addresses {
-            let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
-            let error = match connected {
-                Ok(Ok(stream)) => {
-                    // Commands are small and each waits for its reply.
-                    let _ = stream.set_nodelay(true);
-                    let now = Instant::now();
-                    let session = Session::new(hop, &settings.hello_name, settings.timeouts, now);
-                    let (state, cut) = (State::Busy, cut.clone());
-                    let mut connection = Self { stream, session, state, cut };
-                    return match connection.ready().await {
-                        true => Ok(connection),
-                        false => Err(connection.cause()),
-                    };
-                }
-                Ok(Err(error)) => error,
-                Err(_) => io::ErrorKind::TimedOut.into(),
-            };
-            failures.push(format!("{address}: {error}"));
+        let mut causes = Vec::new();
+        for &address in addresses {
+            match Self::open_one(hop, address, settings, cut).await {
+                Ok(connection) => return Ok(connection),
+                Err(cause) => causes.push((address, cause)),
+            }
         }
-        // X.4.1 of RFC 3463: no answer from host.
-        let text = format!("cannot connect: {}", failures.join("; "));
-        Err(Cause::Local { status: Enhanced(4, 4, 1), text })
+        Err(one_cause(causes))
+    }
+
+    async fn open_one(
+        hop: &str,
+        address: SocketAddr,
+        settings: &Settings,
+        cut: &watch::Receiver<bool>,
+    ) -> Result<Self, Cause> {
+        let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
+        let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|error| Cause::Local {
+            // X.4.1 of RFC 3463: no answer from host.
+            status: Enhanced(4, 4, 1),
+            text: format!("cannot connect to {address}: {error}"),
+        })?;
+        // Commands are small and each waits for its reply.
+        let _ = stream.set_nodelay(true);
+        let session = Session::new(hop, &settings.hello_name, settings.timeouts, Instant::now());
+        let mut connection = Self { stream, session, state: State::Busy, cut: cut.clone() };
+        match connection.ready().await {
+            true => Ok(connection),
+            false => Err(connection.cause()),
+        }
     }
 
     /// Waits until a transaction may begin. False when the connection is of no more use.
@@ -222,4 +230,19 @@ pub(super) async fn cut_off(cut: &mut watch::Receiver<bool>) {
     if cut.wait_for(|&cut| cut).await.is_err() {
         std::future::pending().await
     }
+}
+
+/// What is told when no address could be used. A lone one speaks for itself.
+fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
+    if causes.len() == 1
+        && let Some((_, cause)) = causes.pop()
+    {
+        return cause;
+    }
+    let sentence = |(address, cause)| format!("{address}: {}", Answer { hop: None, cause });
+    let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
+    let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
+    // Kept for every recipient of every message that waits for the next hop.
+    text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
+    Cause::Local { status: Enhanced(4, 4, 1), text }
 }

@@ -1,5 +1,6 @@
 //! The driver against scripted next hops on loopback.
 
+mod addresses;
 mod endings;
 
 use std::collections::VecDeque;
