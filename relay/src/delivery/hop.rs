@@ -19,7 +19,7 @@ use super::job::Job;
 use super::route::SmartHost;
 use crate::limits;
 use crate::queue::{Answer, Cause, Entry, Outcome, Queue};
-use crate::smtp::client::Transaction;
+use crate::smtp::client::{Transaction, says_too_many_recipients};
 use crate::smtp::reply::Enhanced;
 
 /// A next hop and its workers.
@@ -160,11 +160,22 @@ impl Hop {
     }
 
     async fn attempt(self: &Arc<Self>, connection: &mut Option<Connection>, job: Job) {
-        let places: Vec<_> = job.entry.pending().map(|(place, _)| place).collect();
-        let mut outcomes = Vec::with_capacity(places.len());
-        for places in places.chunks(limits::RECIPIENTS_PER_TRANSACTION) {
-            let of_these = self.transaction(connection, &job.entry, places).await;
-            outcomes.extend(places.iter().copied().zip(of_these));
+        let mut waiting: VecDeque<_> = job.entry.pending().map(|(place, _)| place).collect();
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        while !waiting.is_empty() {
+            let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
+            let places: Vec<_> = waiting.drain(..most).collect();
+            let of_these = self.transaction(connection, &job.entry, &places).await;
+            // Each transaction that others are put off to delivers to one at least, so there are
+            // no more of them than recipients.
+            let has_delivered = of_these.iter().any(|o| matches!(o, Outcome::Delivered(_)));
+            for (place, outcome) in places.into_iter().zip(of_these) {
+                if has_delivered && is_for_another_transaction(&outcome) {
+                    waiting.push_back(place);
+                } else {
+                    outcomes.push((place, outcome));
+                }
+            }
         }
         self.record(job, outcomes).await;
     }
@@ -277,6 +288,16 @@ impl Hop {
     async fn record(&self, job: Job, outcomes: Vec<(usize, Outcome)>) {
         log_attempt(&self.name, &job.entry, &outcomes);
         job.record(outcomes).await;
+    }
+}
+
+/// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
+fn is_for_another_transaction(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => {
+            says_too_many_recipients(reply)
+        }
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod endings;
+mod too_many_recipients;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ pub(crate) enum Fault {
     Replies(&'static str, &'static str),
     /// Resets the connection once it has said 354.
     ResetsInData,
+    /// Takes so many recipients in a transaction, and says this to the others.
+    TakesFew(usize, &'static str),
     /// Replies to the end of data only after this time.
     IsSlow(Duration),
 }
@@ -101,6 +104,7 @@ impl Sink {
                     return Ok(());
                 }
                 Fault::Replies(at, text) if at == verb => text,
+                Fault::TakesFew(_, text) if verb == "surplus" => text,
                 _ => usual,
             };
             stream.write_all(reply.as_bytes()).await?;
@@ -130,6 +134,9 @@ impl Sink {
             if let Some(path) = line.trim_end().strip_prefix("RCPT TO:") {
                 match fault {
                     Fault::Replies("MAIL" | "RCPT", _) => {}
+                    Fault::TakesFew(most, _) if recipients.len() == most => {
+                        verb = "surplus".to_owned();
+                    }
                     Fault::Replies(part, _) if path.contains(part) => verb = part.to_owned(),
                     _ => recipients.push(path.to_owned()),
                 }

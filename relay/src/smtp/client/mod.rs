@@ -22,7 +22,7 @@ use bytes::Bytes;
 pub use self::capabilities::{Capabilities, SizeLimit};
 pub use self::dot::{DotStuffer, UnsafeMessage};
 pub use self::reply::{ReplyError, ReplyParser};
-pub use self::transaction::Transaction;
+pub use self::transaction::{Transaction, says_too_many_recipients};
 
 use self::transaction::{Command, Progress};
 use crate::limits;

@@ -162,6 +162,33 @@ fn each_recipient_gets_its_own_reply() {
 }
 
 #[test]
+fn too_many_recipients_are_no_failure() {
+    for (reply, letters) in [
+        ("552 enough\r\n", "+~-"),
+        ("552 5.5.3 enough\r\n", "+~-"),
+        ("452 4.5.3 enough\r\n", "+~-"),
+        // Another reason, and it is for good.
+        ("552 5.2.2 mailbox full\r\n", "+--"),
+    ] {
+        let mut hop = Hop::begun(FULL, 3);
+        hop.say("250 ok\r\n250 ok\r\n");
+        hop.say(reply);
+        hop.say("550 no\r\n354 go\r\n");
+        assert_eq!(hop.event(), Event::SendMessage);
+        hop.send("x\r\n");
+        hop.say("250 taken\r\n");
+        assert_eq!(hop.letters(), letters, "{reply}");
+    }
+    // One recipient is never too many.
+    let mut hop = Hop::begun(FULL, 2);
+    hop.say("250 ok\r\n552 full\r\n250 ok\r\n354 go\r\n");
+    assert_eq!(hop.event(), Event::SendMessage);
+    hop.send("x\r\n");
+    hop.say("250 taken\r\n");
+    assert_eq!(hop.letters(), "-+");
+}
+
+#[test]
 fn nobody_is_accepted() {
     // Pipelined: DATA is on its way; a refusal of it changes nothing.
     let mut hop = Hop::begun(FULL, 2);

@@ -54,6 +54,8 @@ pub(super) struct Progress {
     awaited: VecDeque<Command>,
     /// One for each recipient that is settled.
     outcomes: Vec<Option<Outcome>>,
+    /// A recipient got a positive reply.
+    accepted_one: bool,
 }
 
 impl Transaction {
@@ -103,7 +105,8 @@ impl Progress {
         let mut unsent = VecDeque::from([Command::Mail]);
         unsent.extend((0..recipients).map(Command::Recipient));
         unsent.push_back(Command::Data);
-        Self { transaction, unsent, awaited: VecDeque::new(), outcomes: vec![None; recipients] }
+        let (awaited, outcomes) = (VecDeque::new(), vec![None; recipients]);
+        Self { transaction, unsent, awaited, outcomes, accepted_one: false }
     }
 
     /// The command whose reply comes next.
@@ -132,7 +135,14 @@ impl Progress {
     pub(super) fn handle_reply(&mut self, hop: &str, reply: Reply) -> Step {
         let Some(command) = self.awaited.pop_front() else { return Step::Nonsense(reply) };
         match (command, reply.code / 100) {
-            (Command::Mail | Command::Recipient(_), 2) => {}
+            (Command::Mail, 2) => {}
+            (Command::Recipient(_), 2) => self.accepted_one = true,
+            (Command::Recipient(place), 4 | 5)
+                if self.accepted_one && says_too_many_recipients(&reply) =>
+            {
+                let answer = Answer::reply(hop, reply);
+                self.settle_as(place, Outcome::Deferred(answer));
+            }
             (Command::Mail, 4 | 5) => self.settle_all(hop, &reply),
             (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply),
             (Command::Data, _) if reply.code == 354 => {
@@ -191,13 +201,19 @@ impl Progress {
     }
 
     fn settle(&mut self, place: usize, hop: &str, reply: &Reply) {
-        if let Some(outcome @ None) = self.outcomes.get_mut(place) {
-            let answer = Answer::reply(hop, reply.clone());
-            *outcome = Some(match reply.code / 100 {
-                2 => Outcome::Delivered(answer),
-                5 => Outcome::Failed(answer),
-                _ => Outcome::Deferred(answer),
-            });
+        let answer = Answer::reply(hop, reply.clone());
+        let outcome = match reply.code / 100 {
+            2 => Outcome::Delivered(answer),
+            5 => Outcome::Failed(answer),
+            _ => Outcome::Deferred(answer),
+        };
+        self.settle_as(place, outcome);
+    }
+
+    /// Recipients that are settled already stay as they are.
+    fn settle_as(&mut self, place: usize, outcome: Outcome) {
+        if let Some(unsettled @ None) = self.outcomes.get_mut(place) {
+            *unsettled = Some(outcome);
         }
     }
 
@@ -212,4 +228,14 @@ impl Progress {
             *place = Some(outcome.clone());
         }
     }
+}
+
+/// Does the reply to a RCPT, after others were accepted, mean only that the transaction has enough
+/// of them? RFC 5321 section 4.5.3.1.10: 452, or 552 from older servers, which is to be treated as
+/// if it were 452. An enhanced code that names another reason is believed.
+pub fn says_too_many_recipients(reply: &Reply) -> bool {
+    // X.5.3 of RFC 3463: too many recipients.
+    let named =
+        reply.enhanced.is_none_or(|Enhanced(_, subject, detail)| (subject, detail) == (5, 3));
+    matches!(reply.code, 452 | 552) && named
 }
