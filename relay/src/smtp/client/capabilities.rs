@@ -11,8 +11,6 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// SIZE (RFC 1870).
     pub size: Option<SizeLimit>,
-    /// STARTTLS (RFC 3207).
-    pub starttls: bool,
 }
 
 /// What SIZE promises.
@@ -37,7 +35,6 @@ impl Capabilities {
                 "PIPELINING" => capabilities.pipelining = true,
                 "8BITMIME" => capabilities.eight_bit_mime = true,
                 "SMTPUTF8" => capabilities.smtputf8 = true,
-                "STARTTLS" => capabilities.starttls = true,
                 "SIZE" => {
                     let octets = words.next().and_then(|word| word.parse().ok());
                     // RFC 1870 section 4: zero means that no maximum is in force.
@@ -65,7 +62,6 @@ mod tests {
             eight_bit_mime: true,
             smtputf8: true,
             size: Some(SizeLimit::Octets(1000)),
-            starttls: false,
         };
         assert_eq!(Capabilities::parse(text), expected);
     }

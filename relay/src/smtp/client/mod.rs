@@ -315,8 +315,6 @@ impl Session {
     fn handle_hello(&mut self, mut reply: Reply, helo: bool, now: Instant) {
         match (reply.code, helo) {
             (250, false) => {
-                // STARTTLS, once we speak it, begins here: what was buffered in plaintext is
-                // refused, and a new session says EHLO again.
                 self.capabilities = Capabilities::parse(&reply.text);
                 self.become_ready();
             }

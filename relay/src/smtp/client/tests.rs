@@ -162,6 +162,12 @@ fn each_recipient_gets_its_own_reply() {
 }
 
 #[test]
+fn an_offer_of_starttls_is_not_taken() {
+    let mut hop = Hop::begun("250-hop\r\n250 STARTTLS\r\n", 1);
+    assert_eq!(hop.heard(), "MAIL FROM:<s@contoso.example>\r\n");
+}
+
+#[test]
 fn too_many_recipients_are_no_failure() {
     for (reply, letters) in [
         ("552 enough\r\n", "+~-"),
