@@ -95,6 +95,9 @@ pub const INPUT_OCTETS: usize = 64 * 1024;
 /// Octets of replies that gather before they are sent, so that a client which pipelines many
 /// commands and reads no reply makes us keep no more than this.
 pub const OUTPUT_OCTETS: usize = 16 * 1024;
+/// Parts of a message with fewer octets than this are gathered before they are written, up to twice
+/// as many: each part costs the queue some forty octets beside its own.
+pub const SMALL_WRITE_OCTETS: usize = 8 * 1024;
 /// Octets of a message between two questions to the policy whether it has become too large; what
 /// is written of a message that will be refused is at most this much over the limit.
 pub const MESSAGE_CHECK_OCTETS: u64 = 1024 * 1024;

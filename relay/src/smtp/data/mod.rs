@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr3;
 
@@ -74,55 +76,69 @@ impl DataReader {
         self.violation
     }
 
-    /// The next part of the message. `None` when more input is needed; up to two octets may then
-    /// be left, a dot and a CR whose meaning depends on what follows.
+    /// The next part of the message: all that the input holds of it. `None` when more input is
+    /// needed; up to two octets may then be left, a dot and a CR whose meaning depends on what
+    /// follows.
+    ///
+    /// Content is a slice of the input. Only where a dot was taken out is what follows it moved, so
+    /// that a message made of dots comes in as few parts as any other.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Option<DataEvent> {
-        // Octets at the front of the input that are known to be content.
-        let mut content = 0;
+        // The input before `read` is understood. The content of it is its first `kept` octets and
+        // what stands from `run` to `read`.
+        let mut read = 0;
+        let mut kept = 0;
+        let mut run = 0;
         loop {
             if self.position == Position::LineStart {
-                match &input[content..] {
+                match &input[read..] {
                     [] | b"." | b".\r" => break,
-                    // The reader stays at the line start; the next call finds the dot first.
-                    [b'.', ..] if content > 0 => break,
+                    // The reader stays at the line start; the next call finds the end first.
+                    [b'.', b'\r', b'\n', ..] if read > 0 => break,
                     [b'.', b'\r', b'\n', ..] => {
                         self.take(input, 3);
                         return Some(DataEvent::End);
                     }
                     // RFC 5321 section 4.5.2: a dot that is not alone on its line was added.
-                    [b'.', ..] => _ = self.take(input, 1),
+                    [b'.', ..] => {
+                        kept = close_up(input, kept, run..read);
+                        read += 1;
+                        run = read;
+                    }
                     _ => {}
                 }
                 self.position = Position::InLine;
             }
             if self.position == Position::AfterCr {
-                match input.get(content) {
+                match input.get(read) {
                     None => break,
                     Some(b'\n') => {
-                        content += 1;
+                        read += 1;
                         self.position = Position::LineStart;
                         continue;
                     }
                     Some(_) => {
                         // The CR may have gone out with an earlier part of the message.
-                        self.report(Violation::BareCr(self.taken + content as u64 - 1));
+                        self.report(Violation::BareCr(self.taken + read as u64 - 1));
                         self.position = Position::InLine;
                     }
                 }
             }
-            let Some(found) = memchr3(b'\r', b'\n', 0, &input[content..]) else {
-                content = input.len();
+            let Some(found) = memchr3(b'\r', b'\n', 0, &input[read..]) else {
+                read = input.len();
                 break;
             };
-            let at = content + found;
+            let at = read + found;
             match input[at] {
                 b'\r' => self.position = Position::AfterCr,
                 b'\n' => self.report(Violation::BareLf(self.taken + at as u64)),
                 _ => self.report(Violation::Nul(self.taken + at as u64)),
             }
-            content = at + 1;
+            read = at + 1;
         }
-        (content > 0).then(|| DataEvent::Content(self.take(input, content).freeze()))
+        let kept = close_up(input, kept, run..read);
+        let mut content = self.take(input, read);
+        content.truncate(kept);
+        (kept > 0).then(|| DataEvent::Content(content.freeze()))
     }
 
     fn take(&mut self, input: &mut BytesMut, octets: usize) -> BytesMut {
@@ -133,4 +149,13 @@ impl DataReader {
     fn report(&mut self, violation: Violation) {
         self.violation.get_or_insert(violation);
     }
+}
+
+/// Moves a run of content to the end of the `kept` octets before it; says how many these are now.
+fn close_up(input: &mut [u8], kept: usize, run: Range<usize>) -> usize {
+    let octets = run.len();
+    if kept != run.start {
+        input.copy_within(run, kept);
+    }
+    kept + octets
 }

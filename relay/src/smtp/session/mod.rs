@@ -6,7 +6,7 @@
 //!
 //! The session decides what is read when and in which order things happen. Which command is legal
 //! in which state is decided in [`state`], what becomes of a message in [`reception`] and [`storage`],
-//! how long a client may take in [`timers`]; whether something is allowed, by [`crate::policy`].
+//! in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether something is allowed, by [`crate::policy`].
 
 mod output;
 mod reception;
@@ -14,6 +14,7 @@ mod state;
 mod storage;
 mod summary;
 mod timers;
+mod writer;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use crate::queue::QueueId;
 use crate::smtp::data::{DataEvent, DataReader};
 use crate::smtp::reply;
 use crate::smtp::session::state::{Hello, HelloKind, WaitingForStore};
+use crate::smtp::session::writer::MessageWriter;
 use crate::smtp::session::{Action, Context, MessageBegun};
 
 /// A message on its way in.
@@ -25,6 +26,9 @@ pub(super) struct Reception {
     reader: DataReader,
     stage: Stage,
     facts: MessageFacts,
+    writer: MessageWriter,
+    /// The end of data has come, and all of the message is with the queue.
+    ended: bool,
     /// Our Received field, until it is written.
     trace: Bytes,
     /// The size at which the policy is asked again.
@@ -87,6 +91,8 @@ impl Reception {
             reader: DataReader::new(),
             stage: Stage::Header(HeaderCollector::new(connector.limits.max_header_size)),
             facts: MessageFacts::default(),
+            writer: MessageWriter::default(),
+            ended: false,
             trace,
             next_check: MESSAGE_CHECK_OCTETS,
         }
@@ -99,27 +105,29 @@ impl Reception {
         input: &mut BytesMut,
         act: &mut impl FnMut(Action),
     ) -> Progress {
+        if self.ended {
+            return Progress::Ended;
+        }
         match self.reader.next_event(input) {
             None => Progress::NeedsInput,
             Some(DataEvent::Content(content)) => {
                 self.content(context, content, act);
                 Progress::MoreToCome
             }
-            Some(DataEvent::End) => Progress::Ended,
+            Some(DataEvent::End) => {
+                self.end(context, act);
+                Progress::MoreToCome
+            }
         }
     }
 
-    /// The end of data has come: what the client is told, and whether the message is still to be
+    /// After [`Progress::Ended`]: what the client is told, and whether the message is still to be
     /// committed. After a refusal nothing of it is open any more.
     pub(super) fn conclude(
         mut self,
         context: &Context,
         act: &mut impl FnMut(Action),
     ) -> (WaitingForStore, Decision) {
-        if let Stage::Header(collector) = &mut self.stage {
-            let collected = collector.finish();
-            self.header(context, collected, act);
-        }
         let decision = policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision.clone(), act);
@@ -144,6 +152,18 @@ impl Reception {
         matches!(self.stage, Stage::Header(_) | Stage::Body)
     }
 
+    /// Writes what is left. The queue may fail at it; only after that is there anything to conclude.
+    fn end(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
+        if let Stage::Header(collector) = &mut self.stage {
+            let collected = collector.finish();
+            self.header(context, collected, act);
+        }
+        if self.is_open() {
+            self.writer.flush(act);
+        }
+        self.ended = true;
+    }
+
     fn content(&mut self, context: &Context, content: Bytes, act: &mut impl FnMut(Action)) {
         self.facts.size += content.len() as u64;
         let found_violation = !self.facts.bare_line_ending && self.reader.violation().is_some();
@@ -159,7 +179,7 @@ impl Reception {
                     self.check(context, act);
                 }
                 if matches!(self.stage, Stage::Body) {
-                    act(Action::Write(content));
+                    self.writer.write(content, act);
                 }
             }
             Stage::Discarded { .. } => {}
@@ -191,7 +211,7 @@ impl Reception {
         let trace = std::mem::take(&mut self.trace);
         let parts = std::iter::once(trace).chain(admitted.slices).chain([body]);
         for part in parts.filter(|part| !part.is_empty()) {
-            act(Action::Write(part));
+            self.writer.write(part, act);
         }
     }
 

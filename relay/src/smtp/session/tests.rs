@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Config;
 use crate::connector::ConnectorIds;
-use crate::limits::{OUTPUT_OCTETS, REPLY_LINE_OCTETS};
+use crate::limits::{OUTPUT_OCTETS, REPLY_LINE_OCTETS, SMALL_WRITE_OCTETS};
 use crate::queue::QueueId;
 
 const CONFIGURATION: &str = r#"
@@ -187,6 +187,39 @@ fn input_is_bounded_while_the_queue_is_asked() {
         octets += 1000;
     }
     assert!(octets < INPUT_OCTETS + 1000);
+}
+
+/// However small the packets and the lines are, the queue gets few parts.
+#[test]
+fn small_pieces_of_a_message_are_gathered() {
+    let mut session = session();
+    let now = session.now;
+    let mut parts = Vec::new();
+    let mut perform = |session: &mut Session| {
+        while let Some(action) = session.poll_action() {
+            match action {
+                Action::BeginMessage(_) => {
+                    let begun = MessageBegun { id: QueueId::from_u64(1), at: UNIX_EPOCH };
+                    session.handle_message_begun(now, Ok(begun));
+                }
+                Action::Write(octets) => parts.push(octets.len()),
+                _ => {}
+            }
+        }
+    };
+    session.handle_bytes(
+        now,
+        b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@accepted.example>\r\nDATA\r\n\r\n",
+    );
+    perform(&mut session);
+    for _ in 0..10_000 {
+        session.handle_bytes(now, b"..\r\n");
+        perform(&mut session);
+    }
+    session.handle_bytes(now, b".\r\n");
+    perform(&mut session);
+    assert!(parts.iter().sum::<usize>() > 30_000);
+    assert!(parts.len() <= 30_000 / SMALL_WRITE_OCTETS + 1, "{parts:?}");
 }
 
 /// Replies are sent in between, however many commands came at once.
