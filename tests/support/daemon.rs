@@ -4,8 +4,10 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,9 +57,19 @@ impl Daemon {
         folder: &Path,
         configuration: &str,
     ) -> Result<Self> {
+        Self::start_command(Command::new(program), place, folder, configuration)
+    }
+
+    /// The same with a command, to which `run -c` and the configuration are added: for a daemon
+    /// that shall run as somebody else.
+    pub fn start_command(
+        mut command: Command,
+        place: Option<&Namespace>,
+        folder: &Path,
+        configuration: &str,
+    ) -> Result<Self> {
         let path = folder.join("relay.toml");
         fs::write(&path, configuration)?;
-        let mut command = Command::new(program);
         command.args(["run", "-c"]).arg(&path);
         let daemon = Self::spawn(&mut command, place, path)?;
         daemon.wait_for_line("ready", START)?;
@@ -140,9 +152,14 @@ impl Daemon {
     }
 
     /// Asks it to end and waits; fails if it does not end in time.
-    pub fn stop(mut self) -> Result<ExitStatus> {
+    pub fn stop(self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        self.wait(STOP)
+        self.wait()
+    }
+
+    /// Waits for it to end; fails if it does not end in time.
+    pub fn wait(mut self) -> Result<ExitStatus> {
+        self.wait_at_most(STOP)
     }
 
     /// Ends it as a power failure would: at once, with nothing put in order.
@@ -152,7 +169,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+    fn wait_at_most(&mut self, patience: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
@@ -163,7 +180,8 @@ impl Daemon {
         bail!("the daemon did not end within {patience:?}; it printed:\n{}", self.output());
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or_else(|| anyhow!("{} is no process id", self.child.id()))?;
         // It is our child and was not waited for, so the id cannot be another process's.
@@ -177,7 +195,7 @@ impl Drop for Daemon {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        let ended = self.signal(Signal::TERM).and_then(|()| self.wait(DROP));
+        let ended = self.signal(Signal::TERM).and_then(|()| self.wait_at_most(DROP));
         if ended.is_err() {
             // An error says that it ended by itself after all.
             let _ = self.child.kill();
@@ -231,9 +249,21 @@ fn build() -> Result<PathBuf> {
     Ok(profile.join("relay"))
 }
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// A port that was free a moment ago, and that no client will be given for its end of a
+/// connection: those are above. No port is given out twice in one process.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: Range<u32> = 10_000..32_000;
+    // Test programs that run at the same time begin at different places.
+    let first = process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + number % (PORTS.end - PORTS.start))?;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {} to {} is free", PORTS.start, PORTS.end);
 }
 
 #[cfg(test)]

@@ -66,13 +66,19 @@ pub fn met(test: &str, requirements: &[Requirement]) -> bool {
     match judge(missing.copied(), required) {
         Verdict::Run => true,
         Verdict::Skip(reason) => {
-            // Not `eprintln!`: the harness hides what a passing test prints with it. A skip that
-            // cannot be written is not worth a failure.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}");
+            say_skipped(test, &reason);
             false
         }
         Verdict::Fail(reason) => panic!("{test} must run here and cannot: {reason}"),
     }
+}
+
+/// Says aloud that a test returns without having run, for the want of something that no machine
+/// has to have.
+pub fn say_skipped(test: &str, reason: &dyn fmt::Display) {
+    // Not `eprintln!`: the harness hides what a passing test prints with it. A skip that cannot
+    // be written is not worth a failure.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}");
 }
 
 #[derive(Debug, PartialEq)]

@@ -1,0 +1,172 @@
+//! The command line beside a running daemon: every verb, its JSON, and its exit code.
+
+use serde_json::Value;
+
+use crate::edge::{ARTICLE, Edge, Mode, Ran};
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn exits(ran: Ran, code: i32) -> Ran {
+    assert_eq!(ran.code, code, "{ran:?}");
+    ran
+}
+
+#[test]
+fn what_needs_no_daemon_works_without_one() {
+    let edge = Edge::new(Mode::Userspace);
+    std::fs::write(edge.folder().join("relay.toml"), edge.configuration(ARTICLE)).unwrap();
+    let check = exits(edge.relay(&["check", "--json"]), 0).json();
+    assert_eq!(keys(&check), ["digest", "errors", "file", "sound", "warnings"]);
+    assert_eq!(check["sound"], true);
+
+    let rows = exits(edge.relay(&["connectors", "--json"]), 0).json();
+    let row = &rows["connectors"][0];
+    let columns = ["binding", "connector", "permissions", "principal", "range", "refuse"];
+    assert_eq!(keys(row), columns);
+
+    let binding = edge.address().to_string();
+    let question = |from: &'static str| {
+        let to = ["--to-binding", &binding, "--mail-from", "a@b.example"];
+        let all = [&["explain", "--json", "--from", from, "--rcpt-to", "c@d.example"], &to[..]];
+        edge.relay(&all.concat())
+    };
+    let yes = exits(question("127.0.0.3"), 0).json();
+    let fields = ["accepted", "connector", "permissions", "principal", "range", "replies"];
+    assert_eq!(keys(&yes), fields);
+    assert_eq!(keys(&yes["replies"][0]), ["because", "code", "command", "enhanced", "text"]);
+    let no = exits(question("127.0.0.1"), 1).json();
+    assert_eq!((&no["accepted"], &no["connector"]), (&false.into(), &"Default Frontend".into()));
+
+    let nobody_there = format!("no daemon answers on {}", edge.folder().display());
+    for verb in [&["status"][..], &["reload"], &["queue", "list"]] {
+        let ran = exits(edge.relay(verb), 2);
+        assert!(ran.err.contains(&nobody_there) && ran.out.is_empty(), "{ran:?}");
+    }
+    exits(edge.relay(&["dance"]), 2);
+}
+
+#[test]
+fn what_explain_says_is_what_a_session_gets() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start();
+    let binding = edge.address().to_string();
+    for from in ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+        let ran = edge.relay(&[
+            "explain",
+            "--json",
+            "--from",
+            from,
+            "--to-binding",
+            &binding,
+            "--helo",
+            "client.example",
+            "--mail-from",
+            "a@b.example",
+            "--rcpt-to",
+            "c@d.example",
+            "--rcpt-to",
+            "c@contoso.example",
+        ]);
+        let explained = ran.json();
+        let replies = explained["replies"].as_array().unwrap();
+        let mut client = edge.connect(from);
+        assert_eq!(client.greeting, written(&replies[0]), "{from}");
+        for reply in &replies[1..] {
+            let command = reply["command"].as_str().unwrap();
+            // The keywords of EHLO and the end of data are not explained word by word.
+            if command.starts_with("MAIL") || command.starts_with("RCPT") {
+                assert_eq!(client.say(command), written(reply), "{from}");
+            } else if command.starts_with("EHLO") {
+                client.say(command);
+            }
+        }
+        assert_eq!(explained["accepted"] == true, ran.code == 0);
+    }
+}
+
+fn written(reply: &Value) -> String {
+    let text = reply["text"].as_str().unwrap();
+    match reply["enhanced"].as_str() {
+        Some(enhanced) => format!("{} {enhanced} {text}", reply["code"]),
+        None => format!("{} {text}", reply["code"]),
+    }
+}
+
+#[test]
+fn status_has_its_fields_in_json_and_its_names_in_text() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start();
+    let status = edge.status();
+    let fields = [
+        "capabilities",
+        "classifier",
+        "configuration",
+        "connectors",
+        "no_connector",
+        "pid",
+        "queue",
+        "sessions",
+        "uptime_seconds",
+        "version",
+    ];
+    assert_eq!(keys(&status), fields);
+    assert_eq!(keys(&status["configuration"]), ["bindings", "digest", "file", "generation"]);
+    assert_eq!(status["pid"], daemon.id());
+    let check = edge.relay(&["check", "--json"]).json();
+    assert_eq!(status["configuration"]["digest"], check["digest"]);
+
+    let waiting = edge.connect("127.0.0.1");
+    assert_eq!(edge.status()["sessions"], 1);
+    waiting.quit();
+    edge.wait_until(|status| status["sessions"] == 0);
+    let text = exits(edge.relay(&["status"]), 0).out;
+    for name in ["Default Frontend", "SMTP Relay EXCH01", "Scanners", "Refused"] {
+        assert!(text.contains(&format!("connector {name} (id ")), "{text}");
+    }
+
+    let reloaded = exits(edge.relay(&["reload", "--json"]), 0).json();
+    let fields =
+        ["checked_ms", "connectors", "digest", "generation", "published_ms", "ranges", "warnings"];
+    assert_eq!(keys(&reloaded), fields);
+    assert_eq!((&reloaded["connectors"], &reloaded["ranges"]), (&4.into(), &5.into()));
+}
+
+#[test]
+fn a_message_is_held_released_and_removed() {
+    let edge = Edge::answered(&["rcpt=451 4.3.0 Not now"]);
+    let _daemon = edge.start_with(
+        &edge.configuration(ARTICLE).replace("retry_interval = \"1s\"", "retry_interval = \"1h\""),
+    );
+    let id = edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+    edge.wait_until(|status| status["queue"]["deferred"] == 1);
+
+    let list = exits(edge.relay(&["queue", "list", "--json"]), 0).json();
+    let fields =
+        ["arrived", "attempts", "because", "due", "held", "id", "pending", "sender", "size"];
+    assert_eq!(keys(&list[0]), fields);
+    assert_eq!((&list[0]["id"], &list[0]["attempts"]), (&id.as_str().into(), &1.into()));
+    assert!(list[0]["because"].as_str().unwrap().contains("451 4.3.0 Not now"), "{list}");
+    let show = |verb: &str| exits(edge.relay(&["queue", verb, &id, "--json"]), 0).json();
+    let shown = show("show");
+    let recipient = &shown["recipients"][0];
+    assert_eq!((&recipient["state"], &recipient["code"]), (&"pending".into(), &451.into()));
+
+    assert_eq!(show("hold")["held"], true);
+    assert_eq!(edge.status()["queue"]["held"], 1);
+    assert_eq!(show("release")["held"], false);
+    show("retry");
+    edge.wait_until(|status| status["queue"]["deferred"] == 2);
+    let ran = exits(edge.relay(&["queue", "remove", &id]), 0);
+    assert_eq!(ran.out, format!("removed {id}\n"));
+    assert_eq!(exits(edge.relay(&["queue", "list", "--json"]), 0).json(), serde_json::json!([]));
+    for verb in ["show", "hold", "release", "retry", "remove"] {
+        let ran = exits(edge.relay(&["queue", verb, &id]), 1);
+        assert!(ran.err.contains(&id), "{ran:?}");
+    }
+    exits(edge.relay(&["queue", "show", "no id"]), 2);
+    assert!(edge.sink.messages().is_empty());
+    // Nobody gets a report about what an administrator removed.
+    assert_eq!(edge.status()["queue"]["reports"], 0);
+}

@@ -1,0 +1,142 @@
+//! What becomes of each recipient, and who is told.
+
+use relay_tests::sink::Message;
+
+use crate::PATIENCE;
+use crate::edge::{ARTICLE, Edge, Mode};
+
+const CONTENT: &str = "Subject: a test\r\nMessage-ID: <one@contoso.example>\r\n\r\nhello\r\n";
+
+fn recipients(message: &Message) -> Vec<&str> {
+    message.recipients.iter().map(|recipient| recipient.address.as_str()).collect()
+}
+
+/// The reports that the next hop got: from nobody, to this sender.
+fn assert_is_report(message: &Message, to: &str, status: &str) {
+    assert_eq!((message.sender.address.as_str(), recipients(message)), ("", vec![to]));
+    let text = message.text();
+    for part in [
+        "Content-Type: multipart/report; report-type=delivery-status;",
+        "Reporting-MTA: dns; edge.test\r\n",
+        "Action: failed\r\n",
+        &format!("Status: {status}\r\n"),
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn each_recipient_has_its_own_result() {
+    let edge = Edge::answered(&[
+        "rcpt:gone@fabrikam.example=550 5.1.1 No such user",
+        "rcpt:busy@fabrikam.example*1=450 4.2.1 Mailbox busy",
+    ]);
+    let _daemon = edge.start();
+    let all = ["amy@fabrikam.example", "gone@fabrikam.example", "busy@fabrikam.example"];
+    edge.submit("sender@contoso.example", &all, CONTENT);
+    let messages = edge.sink.wait_for(3, PATIENCE).unwrap();
+
+    let first = &messages[0];
+    assert_eq!(recipients(first), ["amy@fabrikam.example"]);
+    let report = messages.iter().find(|message| message.sender.address.is_empty()).unwrap();
+    assert_is_report(report, "sender@contoso.example", "5.1.1");
+    let text = report.text();
+    assert!(text.contains("Final-Recipient: rfc822; gone@fabrikam.example\r\n"), "{text}");
+    assert!(text.contains("Diagnostic-Code: smtp; 550 5.1.1 No such user\r\n"), "{text}");
+    assert!(text.contains(CONTENT), "{text}");
+    assert!(!text.contains("busy@") && !text.contains("amy@"), "{text}");
+    let retried = messages[1..].iter().find(|message| !message.sender.address.is_empty()).unwrap();
+    assert_eq!(recipients(retried), ["busy@fabrikam.example"]);
+    assert_eq!(retried.content, first.content, "the same bytes, Received field included");
+
+    edge.wait_until(|status| {
+        let queue = &status["queue"];
+        (&queue["queued"], &queue["claimed"]) == (&0.into(), &0.into())
+    });
+    let queue = &edge.status()["queue"];
+    // The report is a recipient that was delivered to, too.
+    for (count, expected) in [("delivered", 3), ("deferred", 1), ("failed", 1), ("reports", 1)] {
+        assert_eq!(queue[count], expected, "{count} of {queue}");
+    }
+    assert_eq!(edge.sink.messages().len(), 3);
+}
+
+#[test]
+fn a_refused_message_is_reported_once_for_all_its_recipients() {
+    let edge = Edge::answered(&["content*1=554 5.6.0 I do not like it"]);
+    let _daemon = edge.start();
+    let all = ["amy@fabrikam.example", "bob@fabrikam.example"];
+    edge.submit("sender@contoso.example", &all, CONTENT);
+    let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+    assert_is_report(&report, "sender@contoso.example", "5.6.0");
+    for recipient in all {
+        assert!(report.text().contains(&format!("Final-Recipient: rfc822; {recipient}\r\n")));
+    }
+    edge.wait_until(|status| status["queue"]["failed"] == 2 && status["queue"]["queued"] == 0);
+}
+
+#[test]
+fn nobody_is_told_about_a_message_from_nobody() {
+    let edge = Edge::answered(&["rcpt:gone@fabrikam.example=550 5.1.1 No such user"]);
+    let _daemon = edge.start();
+    edge.submit("", &["gone@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["failed"] == 1 && status["queue"]["queued"] == 0);
+    edge.submit("", &["amy@fabrikam.example"], CONTENT);
+    let messages = edge.sink.wait_for(1, PATIENCE).unwrap();
+    assert_eq!(recipients(&messages[0]), ["amy@fabrikam.example"]);
+    assert_eq!(edge.status()["queue"]["reports"], 0);
+}
+
+#[test]
+fn a_message_that_expires_is_reported() {
+    let edge = Edge::answered(&["rcpt:busy@fabrikam.example=450 4.2.1 Mailbox busy"]);
+    let configuration = edge.configuration(ARTICLE).replace(
+        "initial_retry_interval",
+        "message_expiration_timeout = \"5s\"\ninitial_retry_interval",
+    );
+    let _daemon = edge.start_with(&configuration);
+    edge.submit("sender@contoso.example", &["busy@fabrikam.example"], CONTENT);
+    let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+    assert_is_report(&report, "sender@contoso.example", "5.4.7");
+    assert!(report.text().contains("450 4.2.1 Mailbox busy"), "{}", report.text());
+}
+
+const EIGHT_BIT: &str = "Subject: a test\r\n\r\nGr\u{fc}\u{df}e\r\n";
+
+#[test]
+fn eight_bits_and_utf8_addresses_go_where_they_are_taken() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start();
+    let sender = "sender@contoso.example";
+    edge.submit(&format!("{sender} BODY=8BITMIME"), &["amy@fabrikam.example"], EIGHT_BIT);
+    edge.submit(&format!("{sender} SMTPUTF8"), &["\u{e4}my@fabrikam.example"], CONTENT);
+    let messages = edge.sink.wait_for(2, PATIENCE).unwrap();
+    let of = |recipient: &str| {
+        messages.iter().find(|message| recipients(message) == [recipient]).unwrap()
+    };
+    let eight_bit = of("amy@fabrikam.example");
+    assert_eq!(eight_bit.sender.parameters, "BODY=8BITMIME");
+    assert!(eight_bit.text().ends_with(EIGHT_BIT));
+    assert_eq!(of("\u{e4}my@fabrikam.example").sender.parameters, "SMTPUTF8");
+}
+
+#[test]
+fn where_they_are_not_taken_the_sender_gets_a_report_that_is() {
+    let edge = Edge::answered(&["helo=250 sink.example"]);
+    let _daemon = edge.start();
+    let sender = "sender@contoso.example";
+    edge.submit(&format!("{sender} BODY=8BITMIME"), &["amy@fabrikam.example"], EIGHT_BIT);
+    let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+    assert_is_report(&report, sender, "5.6.3");
+    assert!(report.content.is_ascii() && report.sender.parameters.is_empty());
+    assert!(report.text().contains("text/rfc822-headers"), "{}", report.text());
+    assert!(report.text().contains("Subject: a test\r\n"), "{}", report.text());
+
+    edge.submit(&format!("{sender} SMTPUTF8"), &["\u{e4}my@fabrikam.example"], CONTENT);
+    let report = edge.sink.wait_for(2, PATIENCE).unwrap().remove(1);
+    assert_is_report(&report, sender, "5.6.7");
+    assert!(report.content.is_ascii() && report.sender.parameters.is_empty());
+    let recipient = "Final-Recipient: utf-8; \\x{E4}my@fabrikam.example\r\n";
+    assert!(report.text().contains(recipient), "{}", report.text());
+    edge.wait_until(|status| status["queue"]["queued"] == 0);
+}

@@ -1,0 +1,37 @@
+//! The real daemon between real peers: each test is one scenario of its own.
+//!
+//! [`edge`] is what a scenario runs on: a folder, a port, a next hop, the daemon's configuration
+//! and its command line. [`dialogue`] is a client that says what a test wants said, byte by byte.
+//! The other modules are the scenarios, by what an administrator relies on.
+//!
+//! Tests of the kernel half need root; the others run everywhere, with the userspace classifier.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure must end the test")]
+
+mod capabilities;
+mod clients;
+mod command_line;
+mod connectors;
+mod delivery;
+mod dialogue;
+mod durability;
+mod edge;
+mod inspection;
+mod neighbours;
+mod reload;
+mod shutdown;
+mod starttls;
+mod without_root;
+
+use std::time::Duration;
+
+use relay_tests::requirements::{Requirement, met};
+
+/// How long a test waits for what must come. Above the 5 seconds for which a next hop that
+/// cannot be reached is left alone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// May a test that runs the daemon with its kernel half run here?
+fn has_kernel(test: &str) -> bool {
+    met(test, &[Requirement::Root, Requirement::KernelHalf])
+}

@@ -1,0 +1,113 @@
+//! Encryption as clients see it: offered, required, named, and renewed.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use relay_tests::client::swaks;
+use relay_tests::requirements::{Requirement, met};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use crate::PATIENCE;
+use crate::edge::{Edge, Mode, SCANNER, session_line};
+
+const CONNECTORS: &str = r#"
+[[connector]]
+name = "Encrypted only"
+bindings = ["127.0.0.1:PORT"]
+remote_ip_ranges = ["127.0.0.0/8"]
+auth_mechanism = ["Tls"]
+permission_groups = ["AnonymousUsers"]
+grants = { anonymous = ["ms-Exch-SMTP-Accept-Any-Recipient"] }
+require_tls = true
+tarpit_interval = "0s"
+"#;
+
+#[test]
+fn what_swaks_sends_encrypted_arrives_and_says_so() {
+    if !met("what_swaks_sends_encrypted_arrives_and_says_so", &[Requirement::Program("swaks")]) {
+        return;
+    }
+    let edge = Edge::new(Mode::Userspace);
+    write_certificate(edge.folder());
+    let daemon = edge.start_with(&with_tls(&edge));
+    let server = edge.address().to_string();
+    let base = ["--server", &server, "--helo", "client.example", "--local-interface", SCANNER];
+    let mail = ["--from", "a@contoso.example", "--to", "b@fabrikam.example"];
+
+    let plain = swaks(None, &[&base[..], &mail[..]].concat()).unwrap();
+    assert_eq!(plain.refusal(), Some("451 5.7.3 STARTTLS is required to send mail"));
+    assert!(edge.sink.messages().is_empty());
+
+    let before = daemon.line_count();
+    let encrypted = swaks(None, &[&base[..], &mail[..], &["--tls"]].concat()).unwrap();
+    assert!(encrypted.status.success(), "{}", encrypted.text);
+    let message = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0).text();
+    assert!(message.contains("\r\n\twith ESMTPS id "), "{message}");
+    let received = "(connector \"Encrypted only\", anonymous;\r\n\t TLS1.3 TLS_";
+    assert!(message.contains(received), "{message}");
+    let line = session_line(&daemon, before, SCANNER);
+    assert!(line["tls"].as_str().unwrap().starts_with("TLS1.3 TLS_"), "{line}");
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_after_a_reload() {
+    let edge = Edge::new(Mode::Userspace);
+    let first = write_certificate(edge.folder());
+    let _daemon = edge.start_with(&with_tls(&edge));
+    assert!(is_shown(&edge, &first));
+    let second = write_certificate(edge.folder());
+    assert!(is_shown(&edge, &first) && !is_shown(&edge, &second), "nobody has reloaded yet");
+    assert_eq!(edge.relay(&["reload"]).code, 0);
+    assert!(is_shown(&edge, &second) && !is_shown(&edge, &first));
+
+    // A pair that does not fit is no reason to be without one.
+    fs::write(edge.folder().join("key.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem())
+        .unwrap();
+    let refused = edge.relay(&["reload"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("chain.pem") && refused.err.contains("key.pem"), "{refused:?}");
+    assert!(is_shown(&edge, &second));
+}
+
+fn with_tls(edge: &Edge) -> String {
+    let folder = edge.folder().display();
+    let tls = format!(
+        "[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n{CONNECTORS}"
+    );
+    edge.configuration(&tls)
+}
+
+/// Writes a new certificate with its key, and returns it.
+fn write_certificate(folder: &Path) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(["edge.test".to_owned()]).unwrap();
+    fs::write(folder.join("chain.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    made.cert.der().clone()
+}
+
+/// Does a client that trusts only this certificate come to terms with the daemon?
+fn is_shown(edge: &Edge, certificate: &CertificateDer<'static>) -> bool {
+    let mut client = edge.connect(SCANNER);
+    client.hello();
+    assert!(client.say("STARTTLS").starts_with("220 "));
+    let mut stream: TcpStream = client.into_stream();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("edge.test").unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    while connection.is_handshaking() {
+        if connection.complete_io(&mut stream).is_err() {
+            return false;
+        }
+    }
+    true
+}
