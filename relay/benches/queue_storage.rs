@@ -1,9 +1,9 @@
 //! Which engine keeps the queue? `cargo bench -p relay --bench queue_storage [DIRECTORY]`
 //!
-//! Two tables. The first is the rate of durable messages of 4 KiB, each with a small envelope
-//! record, committed in groups of 1, 8 and 32, as a ratio to a bare append and fdatasync in the
-//! same round. The second is what is left of 1,000 committed messages after one byte in the middle
-//! of the engine's newest data has been flipped. docs/queue-storage.md keeps a run of it.
+//! The rate of durable messages of 4 KiB, each with a small envelope record, committed in groups,
+//! and its ratio to a bare append and fdatasync in the same round. The last column is what is left
+//! of 1,000 messages after one byte of the file that holds most of them has been inverted, at a
+//! number of places. docs/queue-storage.md keeps a run of it.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -12,19 +12,18 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use bytes::Bytes;
 use relay::queue::schedule::Schedule;
-use relay::queue::{BodyType, Envelope, LogSettings, Queue, Recovery, Settings};
+use relay::queue::{BodyType, Envelope, Queue, Settings, StoreSettings};
 use relay::smtp::path::{Domain, ForwardPath, ReversePath};
-use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 /// Octets of a message.
 const MESSAGE: usize = 4096;
 /// Octets of an envelope record.
 const ENVELOPE: usize = 300;
 /// Messages committed by one sync.
-const GROUPS: [usize; 3] = [1, 8, 32];
+const GROUPS: [usize; 4] = [1, 8, 32, 128];
 /// How long one cell is measured; the engines take turns, so that a noisy disk meets them all.
 const SLICE: Duration = Duration::from_millis(400);
 /// Turns of each cell. The median is printed.
@@ -32,31 +31,32 @@ const TURNS: usize = 5;
 /// Messages in the table of damages.
 const KEPT: usize = 1000;
 
-/// One candidate: commits groups durably and counts what it finds after it was opened again.
+/// Places of the inverted byte, spread evenly.
+const PLACES: u64 = 24;
+
+/// One candidate: commits groups durably.
 trait Engine {
     fn commit(&mut self, group: &[(u64, Vec<u8>)]) -> Result<()>;
 }
 
 type Open = fn(&Path) -> Result<Box<dyn Engine>>;
+/// Counts the messages that are served with the right bytes after a new start.
 type Count = fn(&Path) -> Result<usize>;
 
 fn main() -> Result<()> {
     // Cargo passes --bench; the first argument without a dash is the directory.
     let parent = env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let parent = parent.map_or_else(env::temp_dir, PathBuf::from);
-    let candidates: [(&str, Open, Option<Count>); 5] = [
+    let candidates: [(&str, Open, Option<Count>); 8] = [
         ("append + fdatasync", RawLog::open, None),
-        ("append, preallocated", RawLog::open_preallocated, None),
-        ("relay's log", RelayLog::open, Some(RelayLog::count)),
+        ("the same, preallocated", RawLog::open_preallocated, None),
+        ("the queue (SQLite)", TheQueue::open, Some(TheQueue::count)),
+        ("SQLite, 4 KiB pages", Sqlite::open::<4096>, None),
+        ("SQLite, 8 KiB pages", Sqlite::open::<8192>, None),
+        ("SQLite, 16 KiB pages", Sqlite::open::<16384>, None),
         ("fjall 3.1", Fjall::open, Some(Fjall::count)),
         ("redb 4.6", Redb::open, Some(Redb::count)),
     ];
-    println!("4 KiB messages, durable before they count; files in {}", parent.display());
-    print!("{:<22}", "engine");
-    for group in GROUPS {
-        print!(" {:>22}", format!("groups of {group}"));
-    }
-    println!();
     let mut rates = vec![[0.0; GROUPS.len()]; candidates.len()];
     for (column, group) in GROUPS.into_iter().enumerate() {
         let mut turns = vec![Vec::new(); candidates.len()];
@@ -70,17 +70,18 @@ fn main() -> Result<()> {
             rates[row][column] = samples[TURNS / 2];
         }
     }
-    for (row, (name, ..)) in candidates.iter().enumerate() {
-        print!("{name:<22}");
+    print!("| messages/s (ratio to the first) |");
+    GROUPS.iter().for_each(|group| print!(" groups of {group} |"));
+    println!(" opens after one flipped byte |");
+    println!("|---|{}---|", "---|".repeat(GROUPS.len()));
+    for (row, (name, _, count)) in candidates.iter().enumerate() {
+        print!("| {name} |");
         for (rate, raw) in rates[row].iter().zip(rates[0]) {
-            print!(" {:>22}", format!("{rate:.0}/s ({:.2})", rate / raw));
+            print!(" {rate:.0} ({:.2}) |", rate / raw);
         }
-        println!();
-    }
-    println!("\n{KEPT} messages committed, then one byte flipped");
-    for (name, open, count) in candidates {
-        if let Some(count) = count {
-            println!("{name:<22} {}", damage(open, count, &parent)?);
+        match count {
+            Some(count) => println!(" {} |", damage(candidates[row].1, *count, &parent)?),
+            None => println!(" |"),
         }
     }
     Ok(())
@@ -99,23 +100,31 @@ fn rate(open: Open, parent: &Path, group: usize) -> Result<f64> {
     Ok(next as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// What an engine says after a byte in the middle of its largest used region was flipped.
+/// What becomes of an engine when one byte of its largest file is inverted, at several places.
 fn damage(open: Open, count: Count, parent: &Path) -> Result<String> {
     let directory = tempfile::tempdir_in(parent)?;
     let mut engine = open(directory.path())?;
-    for number in 0..KEPT {
-        engine.commit(&messages(number as u64, 1))?;
+    for number in 0..KEPT as u64 / 8 {
+        engine.commit(&messages(number * 8, 8))?;
     }
-    // As after a crash: the engine has no chance to put its files in order.
-    std::mem::forget(engine);
-    let copy = tempfile::tempdir_in(parent)?;
-    copy_tree(directory.path(), copy.path())?;
-    flip(copy.path())?;
-    let outcome = std::panic::catch_unwind(|| count(copy.path()));
-    Ok(match outcome {
-        Ok(Ok(kept)) => format!("opens; {kept} messages are left"),
-        Ok(Err(error)) => format!("does not open: {error:#}"),
-        Err(_) => "panics".to_owned(),
+    // As after a crash: the engine gets no chance to put its files in order.
+    let crashed = tempfile::tempdir_in(parent)?;
+    copy_tree(directory.path(), crashed.path())?;
+    drop(engine);
+    let (mut opened, mut fewest) = (0, KEPT);
+    for place in 0..PLACES {
+        let copy = tempfile::tempdir_in(parent)?;
+        copy_tree(crashed.path(), copy.path())?;
+        flip(copy.path(), place)?;
+        let outcome = std::panic::catch_unwind(|| count(copy.path()));
+        if let Ok(Ok(kept)) = outcome {
+            opened += 1;
+            fewest = fewest.min(kept);
+        }
+    }
+    Ok(match opened {
+        0 => format!("never in {PLACES}"),
+        _ => format!("{opened} of {PLACES}; then {fewest} of {KEPT} messages or more are left"),
     })
 }
 
@@ -140,29 +149,30 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Flips a byte of the text of message 500, in every file that holds it.
-fn flip(directory: &Path) -> Result<()> {
-    let needle = b"00000500 the quick";
-    let mut pending = vec![directory.to_owned()];
-    let mut flipped = 0;
-    while let Some(path) = pending.pop() {
+/// Inverts a byte of the largest file, where most of the messages are.
+fn flip(directory: &Path, place: u64) -> Result<()> {
+    let mut waiting = vec![directory.to_owned()];
+    let mut largest = (0, PathBuf::new());
+    while let Some(path) = waiting.pop() {
         if path.is_dir() {
             for entry in fs::read_dir(&path)? {
-                pending.push(entry?.path());
+                waiting.push(entry?.path());
             }
             continue;
         }
+        // A file may be longer than what was written to it.
         let bytes = fs::read(&path)?;
-        if let Some(at) = memchr::memmem::find(&bytes, needle) {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.write_all_at(b"#", at as u64 + 10)?;
-            flipped += 1;
+        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        if used > largest.0 {
+            largest = (used, path);
         }
     }
-    if flipped == 0 {
-        bail!("message 500 is in no file");
-    }
-    Ok(())
+    let (used, path) = largest;
+    let offset = (used as u64 - 1) * (2 * place + 1) / (2 * PLACES);
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset)?;
+    Ok(file.write_all_at(&[!byte[0]], offset)?)
 }
 
 /// What the disk can do: everything of a group in one write, then one fdatasync.
@@ -196,49 +206,98 @@ impl Engine for RawLog {
     }
 }
 
-/// The queue itself: each message of a group is a commit of its own, all at the same time.
-struct RelayLog {
-    runtime: Runtime,
+/// The daemon's own queue, through its own committer.
+struct TheQueue {
     queue: Queue,
+    runtime: tokio::runtime::Runtime,
 }
 
-impl RelayLog {
-    fn new(directory: &Path) -> Result<(Self, Recovery)> {
-        let hostname = Domain::parse("bench.example")?;
-        let settings = Settings { hostname, schedule: Schedule::default() };
-        let (queue, recovery) = Queue::open(&LogSettings::new(directory), settings)?;
+impl TheQueue {
+    fn new(directory: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok((Self { runtime, queue }, recovery))
+        let hostname = Domain::parse("edge1.contoso.example").context("the host's name")?;
+        let settings = Settings { hostname, schedule: Schedule::default() };
+        let store = StoreSettings { min_free_octets: 0, ..StoreSettings::new(directory) };
+        let (queue, _) = Queue::open(&store, settings)?;
+        Ok(Self { queue, runtime })
     }
 
     fn open(directory: &Path) -> Result<Box<dyn Engine>> {
-        Ok(Box::new(Self::new(directory)?.0))
+        Ok(Box::new(Self::new(directory)?))
     }
 
     fn count(directory: &Path) -> Result<usize> {
-        Ok(Self::new(directory)?.1.messages as usize)
+        let Self { queue, runtime } = Self::new(directory)?;
+        runtime.block_on(async {
+            let mut whole = 0;
+            for entry in queue.store().list(None, usize::MAX).await? {
+                let Ok(mut reader) = queue.store().read(entry.id).await else { continue };
+                let bytes = reader.next().await?.unwrap_or_default();
+                let number = str::from_utf8(&bytes[..8])?.parse()?;
+                whole += usize::from(messages(number, 1)[0].1 == bytes);
+            }
+            Ok(whole)
+        })
     }
 }
 
-impl Engine for RelayLog {
+impl Engine for TheQueue {
     fn commit(&mut self, group: &[(u64, Vec<u8>)]) -> Result<()> {
+        let sender = ReversePath::parse("<sender@contoso.example>")?;
+        let recipient = ForwardPath::parse("<recipient@fabrikam.example>")?;
         self.runtime.block_on(async {
-            let mut commits = JoinSet::new();
+            let mut commits = tokio::task::JoinSet::new();
             for (_, message) in group {
                 let mut incoming = self.queue.begin(Envelope {
-                    sender: ReversePath::parse("<sender@bench.example>")?,
-                    recipients: vec![ForwardPath::parse("<recipient@bench.example>")?],
+                    sender: sender.clone(),
+                    recipients: vec![recipient.clone()],
                     body: BodyType::SevenBit,
                     smtputf8: false,
                 })?;
-                incoming.write(message.clone().into()).await?;
-                commits.spawn(incoming.commit());
+                let message = Bytes::copy_from_slice(message);
+                commits.spawn(async move {
+                    incoming.write(message).await?;
+                    incoming.commit().await
+                });
             }
-            while let Some(committed) = commits.join_next().await {
-                committed??;
+            while let Some(commit) = commits.join_next().await {
+                commit??;
             }
             Ok(())
         })
+    }
+}
+
+/// SQLite with the queue's settings and nothing around it, to choose its pages.
+struct Sqlite {
+    connection: rusqlite::Connection,
+}
+
+impl Sqlite {
+    fn open<const PAGE: u32>(directory: &Path) -> Result<Box<dyn Engine>> {
+        let connection = rusqlite::Connection::open(directory.join("queue.db"))?;
+        connection.execute_batch(&format!(
+            "PRAGMA page_size = {PAGE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA wal_autocheckpoint = {};
+             CREATE TABLE entry (id INTEGER PRIMARY KEY, record BLOB);
+             CREATE TABLE body (id INTEGER PRIMARY KEY, message BLOB);",
+            (32 << 20) / PAGE
+        ))?;
+        Ok(Box::new(Self { connection }))
+    }
+}
+
+impl Engine for Sqlite {
+    fn commit(&mut self, group: &[(u64, Vec<u8>)]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        for (number, message) in group {
+            let id = i64::try_from(*number)?;
+            let entry = rusqlite::params![id, vec![b'e'; ENVELOPE]];
+            transaction.prepare_cached("INSERT INTO entry VALUES (?1, ?2)")?.execute(entry)?;
+            let body = rusqlite::params![id, message];
+            transaction.prepare_cached("INSERT INTO body VALUES (?1, ?2)")?.execute(body)?;
+        }
+        Ok(transaction.commit()?)
     }
 }
 
@@ -261,7 +320,13 @@ impl Fjall {
     }
 
     fn count(directory: &Path) -> Result<usize> {
-        Ok(Self::new(directory)?.messages.len()?)
+        let mut whole = 0;
+        for row in Self::new(directory)?.messages.iter() {
+            let (number, message) = row.into_inner()?;
+            let number = u64::from_be_bytes(number.as_ref().try_into()?);
+            whole += usize::from(messages(number, 1)[0].1 == *message);
+        }
+        Ok(whole)
     }
 }
 

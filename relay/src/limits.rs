@@ -140,20 +140,36 @@ pub const MESSAGE_READ: usize = 64 * 1024;
 pub const QUEUED_MESSAGES: u64 = 5_000_000;
 /// Octets that the queue's file system must have free for a message to begin. Less: `452 4.3.1`.
 pub const QUEUE_MIN_FREE_OCTETS: u64 = 128 * 1024 * 1024;
-/// Octets of one segment of the queue's log. Read whole at start-up.
-pub const LOG_SEGMENT_OCTETS: u64 = 64 * 1024 * 1024;
-/// The part of a segment, as a divisor, that new mail may not fill: with a full disk there must
-/// be room to record that a message has gone, or it would stay full.
-pub const LOG_RESERVE: u64 = 8;
-/// Segments' worth of log that may be waste before the oldest segment is cleaned.
-pub const LOG_SLACK_SEGMENTS: u64 = 4;
-/// Segments before the oldest is cleaned, however small they are: each is an open file.
-pub const LOG_SEGMENTS: u64 = 100;
-/// Octets that are moved out of the oldest segment in one step, between two commits.
-pub const LOG_CLEANING_OCTETS: usize = 1024 * 1024;
-/// How long the committer waits for commits between two steps of cleaning.
-pub const LOG_CLEANING_PAUSE: Duration = Duration::from_millis(1);
-/// After a failed write or sync: how often a new segment is tried.
+/// Octets of a page of the queue's database, measured in docs/queue-storage.md.
+pub const DATABASE_PAGE_OCTETS: usize = 4096;
+/// Kibibytes of pages that the committer keeps in memory: the inner pages of a million messages.
+pub const DATABASE_CACHE_KIBIBYTES: i64 = 16 * 1024;
+/// Octets of the database's log above which it is moved into the database. SQLite's own default
+/// is 4 MB; more of it saves writes of messages that are delivered before they are moved. It is
+/// read whole at start-up.
+pub const DATABASE_LOG_OCTETS: u64 = 32 * 1024 * 1024;
+/// Octets that new mail leaves free on the disk besides what its commit and the checkpoint after
+/// it take, so that there is room to record that a message has gone.
+pub const DATABASE_SPARE_OCTETS: u64 = 512 * 1024;
+/// Octets up to which a database's structure is checked at start-up, at about a GB in a second.
+/// A larger one is checked as it is read.
+pub const DATABASE_CHECKED_OCTETS: u64 = 256 * 1024 * 1024;
+/// Octets of a row that are believed when a damaged database is read: a message in memory, or an
+/// entry with thousands of recipients.
+pub const DATABASE_ROW_OCTETS: usize = 16 * 1024 * 1024;
+/// Idle connections for reads: about as many as deliveries that begin at the same moment.
+pub const DATABASE_READERS: usize = 16;
+/// How long SQLite waits for a lock. Only this process has the database; it waits for its own
+/// readers, each for less than a millisecond.
+pub const DATABASE_BUSY: Duration = Duration::from_secs(10);
+/// How long the committer waits for commits before it moves the log into the database.
+pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
+/// Rows of a damaged database that are saved in one transaction.
+pub const SALVAGED_ROWS: usize = 1000;
+/// Ids that are reserved at once, in the unit of a queue id: those of one minute. After a restart
+/// ids begin above them, so a clock that was set back repeats none.
+pub const QUEUE_IDS_RESERVED: u64 = 60_000 << 20;
+/// After a failed write or sync: how often the queue is tried again.
 pub const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Octets after which no more commits join a batch.
 pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::control::Request;
 use crate::limits::QUEUE_LIST_ENTRIES;
 use crate::queue::schedule::Schedule;
-use crate::queue::{LogSettings, Queue, Settings, StoreError, admin};
+use crate::queue::{Queue, Settings, StoreError, StoreSettings, admin};
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {
@@ -26,7 +26,7 @@ pub(super) fn settings(config: &Config) -> Settings {
 /// Opens the queue of this configuration, and says in the log what was found.
 pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
     let (queue, recovery) =
-        Queue::open(&LogSettings::new(&config.queue.directory), settings(config))?;
+        Queue::open(&StoreSettings::new(&config.queue.directory), settings(config))?;
     for damage in &recovery.damages {
         warn!(
             place = damage.place,

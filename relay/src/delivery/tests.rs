@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::queue::schedule::Schedule;
-use crate::queue::{BodyType, Counters, Envelope, LogSettings, QueueId};
+use crate::queue::{BodyType, Counters, Envelope, QueueId, StoreSettings};
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// How one connection to the scripted next hop goes wrong.
@@ -170,7 +170,7 @@ async fn read_message(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<
 
 /// A queue in which deferred mail comes back soon, so that a test can see it arrive.
 pub(crate) fn open_queue(directory: &TempDir, lifetime: Duration) -> Queue {
-    let mut log = LogSettings::new(directory.path());
+    let mut log = StoreSettings::new(directory.path());
     log.min_free_octets = 0;
     let second = Duration::from_secs(1);
     let hostname = Domain::parse("edge1.contoso.example").unwrap();

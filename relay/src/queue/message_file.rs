@@ -1,7 +1,7 @@
-//! The bytes of one message outside the log: a large one has its own file.
+//! The bytes of one message outside the database: a large one has its own file.
 //!
-//! The file is made in its final place and unlinked again unless a record names it, so an
-//! abandoned message leaves nothing, and a crash leaves only files that no record names.
+//! The file is made in its final place and unlinked again unless an entry names it, so an
+//! abandoned message leaves nothing, and a crash leaves only files that no entry names.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -73,7 +73,7 @@ impl MessageFile {
         self.blocking("sync", sync).await
     }
 
-    /// A record names the file now; it stays.
+    /// An entry names the file now; it stays.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }

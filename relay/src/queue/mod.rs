@@ -3,17 +3,17 @@
 //! This module decides what a message's state is and what follows from an attempt. When it is
 //! tried again is for [`schedule`] to say, where it goes for [`crate::delivery`], and how bytes
 //! get to the disk for the engine behind [`store::Store`], so that one shared by several hosts
-//! can take the place of the log of this one.
+//! can take the place of the database of this one.
 
 pub mod admin;
 mod entry;
 mod id;
 mod incoming;
-pub mod log;
 mod message_file;
 mod record;
 mod report;
 pub mod schedule;
+pub mod sqlite;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -29,14 +29,14 @@ use tracing::warn;
 pub use self::entry::{Answer, Cause, Entry, Outcome, Recipient, RecipientState};
 pub use self::id::{InvalidQueueId, QueueId};
 pub use self::incoming::Incoming;
-pub use self::log::{Damage, LogSettings, OpenError, Recovery};
 pub use self::message_file::{MessageFile, MessageReader};
+pub use self::sqlite::{Damage, OpenError, Recovery, StoreSettings};
 pub use self::store::StoreError;
 
 use self::id::QueueIds;
-use self::log::Log;
 use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
+use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
 use crate::smtp::client::DotStuffer;
@@ -119,13 +119,13 @@ pub enum BeginError {
 }
 
 impl Queue {
-    /// Opens the queue of a single host: the log in `log.directory`.
+    /// Opens the queue of a single host: the database in `store.directory`.
     ///
     /// # Errors
     /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
-    pub fn open(log: &LogSettings, settings: Settings) -> Result<(Self, Recovery), OpenError> {
-        let (log, recovery) = Log::open(log)?;
-        Ok((Self::with_store(Arc::new(log), settings), recovery))
+    pub fn open(store: &StoreSettings, settings: Settings) -> Result<(Self, Recovery), OpenError> {
+        let (store, recovery) = SqliteStore::open(store)?;
+        Ok((Self::with_store(Arc::new(store), settings), recovery))
     }
 
     /// A queue upon any engine.

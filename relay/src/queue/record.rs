@@ -1,4 +1,4 @@
-//! An entry as it is written to the log: JSON that a person can read and a later version extend.
+//! An entry as it is stored: JSON that a person can read and a later version extend.
 //!
 //! Paths are stored as text and parsed again, so a damaged record cannot bring an ill-formed
 //! address into the daemon.
@@ -15,8 +15,8 @@ use crate::smtp::reply::{Enhanced, Reply};
 /// Where a message's bytes are, as far as the record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoredBody {
-    /// Behind the entry in the log, in the record that brought the message.
-    InLog,
+    /// In the database, in a row of its own.
+    InDatabase,
     /// In the message's own file.
     InFile {
         /// CRC-32 of the file.
@@ -49,7 +49,7 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         due: to_milliseconds(entry.due),
         held: entry.held,
         file_checksum: match body {
-            StoredBody::InLog => None,
+            StoredBody::InDatabase => None,
             StoredBody::InFile { checksum } => Some(checksum),
         },
     };
@@ -85,9 +85,14 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
     };
     let body = match stored.file_checksum {
         Some(checksum) => StoredBody::InFile { checksum },
-        None => StoredBody::InLog,
+        None => StoredBody::InDatabase,
     };
     Ok((entry, body))
+}
+
+/// Can the record be of a message in a file? Cheap, and true for a few that are not.
+pub(super) fn may_be_in_file(json: &[u8]) -> bool {
+    memchr::memmem::find(json, b"\"file_checksum\"").is_some()
 }
 
 fn to_milliseconds(time: SystemTime) -> u64 {

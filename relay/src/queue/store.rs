@@ -2,7 +2,7 @@
 //!
 //! It is written for an engine that several hosts share: every call that touches storage is a
 //! future, an entry is worked on only by the host that claimed it, and what an attempt changed
-//! (states, next time, the report it caused) is one atomic step. [`super::log`] is the engine
+//! (states, next time, the report it caused) is one atomic step. [`super::sqlite`] is the engine
 //! of a single host.
 
 use std::future::Future;
@@ -134,8 +134,8 @@ pub enum StoreError {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// A sync failed before; nothing is taken until the log has been started anew.
-    #[error("the queue refuses new messages after a failed sync, until it has a new segment")]
+    /// A sync failed before; nothing is taken or read until the database is open again.
+    #[error("the queue's database is closed after an error, until it could be opened anew")]
     Refusing,
     /// The stored bytes are not those that were committed.
     #[error("message {id} is damaged: {what}")]

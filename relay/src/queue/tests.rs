@@ -36,11 +36,9 @@ pub(super) fn queue_on(store: Arc<dyn Store>) -> Queue {
 }
 
 fn open(directory: &Path) -> (Queue, Recovery) {
-    let mut settings = LogSettings::new(directory);
-    settings.segment_octets = 256 * 1024;
-    settings.min_free_octets = 0;
-    let (log, recovery) = Log::open(&settings).unwrap();
-    (queue_on(Arc::new(log)), recovery)
+    let settings = StoreSettings { min_free_octets: 0, ..StoreSettings::new(directory) };
+    let (store, recovery) = SqliteStore::open(&settings).unwrap();
+    (queue_on(Arc::new(store)), recovery)
 }
 
 async fn try_commit(

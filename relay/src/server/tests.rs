@@ -10,7 +10,7 @@ use super::*;
 use crate::config::{self, Config};
 use crate::connector::{ConnectorId, ConnectorIds};
 use crate::queue::schedule::Schedule;
-use crate::queue::{LogSettings, Settings};
+use crate::queue::{Settings, StoreSettings};
 use crate::smtp::path::Domain;
 
 /// Far more than anything here takes.
@@ -28,11 +28,13 @@ struct Host {
 impl Host {
     fn start(connector: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let log =
-            LogSettings { min_free_octets: 0, ..LogSettings::new(directory.path().join("queue")) };
+        let store = StoreSettings {
+            min_free_octets: 0,
+            ..StoreSettings::new(directory.path().join("queue"))
+        };
         let hostname = Domain::parse("relay.example").unwrap();
         let settings = Settings { hostname, schedule: Schedule::default() };
-        let (queue, _) = Queue::open(&log, settings).unwrap();
+        let (queue, _) = Queue::open(&store, settings).unwrap();
         let counts: Arc<Counts> = Arc::default();
         let mut ids = ConnectorIds::default();
         let address = address_of_its_own();

@@ -1,0 +1,125 @@
+//! What is where in the queue's directory, and the lock that keeps it to one process.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::queue::QueueId;
+
+/// Why a queue directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon has it.
+    #[error(
+        "the queue directory {} is in use by process {process}; stop it, or give this daemon a \
+         directory of its own", directory.display()
+    )]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// The process id that the lock file names.
+        process: String,
+    },
+    /// The system refused.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// SQLite refused, and not because of damage.
+    #[error("cannot open the queue's database {}: {source}", path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), source }
+    }
+}
+
+/// A queue directory that this process has locked.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directories that are missing and locks the queue for this process.
+    pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
+        let parts = [messages(path), damaged(path)];
+        for part in &parts {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(part);
+            made.map_err(|source| OpenError::io("make the directory", part, source))?;
+        }
+        let lock_path = path.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut lock =
+            options.open(&lock_path).map_err(|source| OpenError::io("open", &lock_path, source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let process = fs::read_to_string(&lock_path).unwrap_or_default().trim().to_owned();
+                return Err(OpenError::InUse { directory: path.to_owned(), process });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(OpenError::io("lock", &lock_path, source));
+            }
+        }
+        // The number only serves the message above; a full disk must not keep the queue closed.
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let synced = File::open(path).and_then(|directory| directory.sync_all());
+        synced.map_err(|source| OpenError::io("sync", path, source))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join("queue.db")
+    }
+
+    /// Where the rows of a damaged database are gathered.
+    pub(super) fn salvaged(&self) -> PathBuf {
+        self.path.join("salvaged.db")
+    }
+
+    /// A file that asks the next start to save the rows of the database into a new one.
+    pub(super) fn salvage_mark(&self) -> PathBuf {
+        self.path.join("salvage-at-next-start")
+    }
+
+    pub(super) fn messages(&self) -> PathBuf {
+        messages(&self.path)
+    }
+
+    pub(super) fn message(&self, id: QueueId) -> PathBuf {
+        self.messages().join(id.to_string())
+    }
+
+    /// Where something damaged is kept for an administrator.
+    pub(super) fn damaged(&self, name: &str) -> PathBuf {
+        damaged(&self.path).join(name)
+    }
+}
+
+fn messages(directory: &Path) -> PathBuf {
+    directory.join("messages")
+}
+
+fn damaged(directory: &Path) -> PathBuf {
+    directory.join("damaged")
+}

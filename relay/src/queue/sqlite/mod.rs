@@ -1,0 +1,371 @@
+//! The engine of a single host: an SQLite database, large messages in files beside it, and an
+//! index in memory.
+//!
+//! - [`directory`]: what is where, and the lock.
+//! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
+//! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
+//!   [`writer`]: its connection.
+//! - [`readers`]: connections for reads beside it; [`reading`]: what they find.
+//! - [`index`]: which messages there are and when they are due.
+//! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
+//!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
+//!   for the moment when it takes the place of the old one.
+//!
+//! docs/queue-storage.md says why it is SQLite, and what was measured.
+
+mod committer;
+mod database;
+mod directory;
+mod exchange;
+mod index;
+mod readers;
+mod reading;
+mod recovery;
+mod salvage;
+mod saving;
+mod wal;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tracing::error;
+
+pub use self::directory::OpenError;
+pub use self::recovery::{Damage, Recovery};
+
+use self::committer::{Committer, NewBody, Request, Step};
+use self::database::{BodyRow, EntryRow};
+use self::directory::Directory;
+use self::index::Index;
+use self::readers::Readers;
+use self::recovery::{Occasion, Opened};
+use super::message_file::{MessageFile, MessageReader};
+use super::record::{self, StoredBody};
+use super::store::{Change, Lengths, Message, Pending, Settlement, Store};
+use super::{Entry, QueueId, StoreError};
+use crate::limits;
+
+/// Where the queue is and how much of the disk it leaves.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The queue's directory; made if it is missing, and locked.
+    pub directory: PathBuf,
+    /// Octets that the file system must have free for a message to begin.
+    pub min_free_octets: u64,
+}
+
+/// The database of a queue directory. Dropped, it has committed everything that was asked of it.
+#[derive(Debug)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    requests: Option<Sender<Request>>,
+    waiting: Arc<Semaphore>,
+    committer: Option<JoinHandle<()>>,
+}
+
+/// What the committer and the callers share.
+#[derive(Debug)]
+struct Shared {
+    directory: Directory,
+    /// The layer between SQLite and the files; none for its own. Tests put errors there.
+    vfs: Option<&'static str>,
+    min_free_octets: u64,
+    index: Mutex<Index>,
+    readers: Readers,
+    /// Why new mail is refused, while it is.
+    refusal: Mutex<Option<StoreError>>,
+    highest_id: AtomicU64,
+    became_due: Arc<Notify>,
+}
+
+impl StoreSettings {
+    /// The defaults of [`limits`] for a directory.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), min_free_octets: limits::QUEUE_MIN_FREE_OCTETS }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the queue directory and reads what the last run left. What is damaged is set aside
+    /// and named in the [`Recovery`]; it does not keep the rest from being served.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
+    pub fn open(settings: &StoreSettings) -> Result<(Self, Recovery), OpenError> {
+        Self::open_on(settings, None)
+    }
+
+    fn open_on(
+        settings: &StoreSettings,
+        vfs: Option<&'static str>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let directory = Directory::lock(&settings.directory)?;
+        let opened = recovery::open(&directory, vfs, Occasion::Start)?;
+        let Opened { connection, frames, index, reserved, recovery } = opened;
+        let highest = index.highest().max(reserved).map_or(0, QueueId::to_u64);
+        let shared = Arc::new(Shared {
+            readers: Readers::new(directory.database(), vfs),
+            directory,
+            vfs,
+            min_free_octets: settings.min_free_octets,
+            index: Mutex::new(index),
+            refusal: Mutex::new(None),
+            highest_id: AtomicU64::new(highest),
+            became_due: Arc::new(Notify::new()),
+        });
+        let (requests, receiver) = mpsc::channel();
+        let committer = Committer::new(Arc::clone(&shared), receiver, connection, frames, reserved);
+        let committer = std::thread::Builder::new()
+            .name("queue-committer".to_owned())
+            .spawn(move || committer.run())
+            .map_err(|source| OpenError::io("start a thread for", &settings.directory, source))?;
+        let store = Self {
+            shared,
+            requests: Some(requests),
+            waiting: Arc::new(Semaphore::new(limits::COMMITS_WAITING)),
+            committer: Some(committer),
+        };
+        Ok((store, recovery))
+    }
+
+    /// Hands steps to the committer and waits until they are on stable storage.
+    async fn commit(&self, steps: Vec<Step>, is_new_mail: bool) -> Result<(), StoreError> {
+        let permit = Arc::clone(&self.waiting).acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::Closed)?;
+        let (done, answer) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
+        let request = Request { steps, is_new_mail, done, _permit: permit };
+        requests.send(request).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Works on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        spawn_blocking(move || work(&shared)).await.map_err(|_| StoreError::Closed)
+    }
+
+    /// Reads entries. Those that cannot be read are named in the log of the daemon and left out.
+    async fn read_entries(&self, ids: Vec<QueueId>) -> Result<Vec<Entry>, StoreError> {
+        let read = |shared: &Shared| {
+            let entries = ids.into_iter().filter_map(|id| match shared.read_entry(id) {
+                Ok(entry) => Some(entry),
+                // It left the queue a moment ago.
+                Err(StoreError::NotFound(_)) => None,
+                Err(error @ StoreError::Damaged { .. }) => {
+                    shared.give_up(id, &error);
+                    None
+                }
+                // The database is closed for a moment, or the disk is ill; the entry is not.
+                Err(error) => {
+                    shared.postpone(id, &error);
+                    None
+                }
+            });
+            entries.collect()
+        };
+        self.blocking(read).await
+    }
+
+    fn update(&self, entry: &Entry) -> Result<Step, StoreError> {
+        let body = self.shared.index().find(entry.id)?.body;
+        Ok(Step::Update { entry: row(entry, body), due: entry.due })
+    }
+
+    fn put(&self, entry: &Entry, body: NewBody) -> Step {
+        self.shared.highest_id.fetch_max(entry.id.to_u64(), Ordering::AcqRel);
+        Step::Put { entry: row(entry, body.stored()), due: entry.due, body }
+    }
+}
+
+/// The entry as a row.
+fn row(entry: &Entry, body: StoredBody) -> EntryRow {
+    let due = entry.due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    EntryRow {
+        id: entry.id,
+        due: i64::try_from(due).unwrap_or(i64::MAX),
+        held: entry.held,
+        record: record::encode(entry, body),
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(committer) = self.committer.take()
+            && committer.join().is_err()
+        {
+            error!("the queue's committer panicked");
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn highest_id(&self) -> u64 {
+        self.shared.highest_id.load(Ordering::Acquire)
+    }
+
+    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError> {
+        MessageFile::create(self.shared.directory.message(id))
+    }
+
+    fn accepts(&self) -> Result<(), StoreError> {
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
+        }
+        let queued = self.shared.index().lengths().queued;
+        if queued >= limits::QUEUED_MESSAGES {
+            return Err(StoreError::Full(format!("it holds {queued} messages")));
+        }
+        let free = self.shared.free_octets()?;
+        if free < self.shared.min_free_octets {
+            let directory = self.shared.directory.path().display();
+            return Err(StoreError::Full(format!("{directory} has {free} octets free")));
+        }
+        Ok(())
+    }
+
+    fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let body = match message {
+                Message::Memory(pieces) => {
+                    NewBody::Row(BodyRow { id: entry.id, message: joined(pieces) })
+                }
+                Message::File(file) => {
+                    file.sync().await?;
+                    NewBody::File(file)
+                }
+            };
+            self.commit(vec![self.put(&entry, body)], true).await
+        })
+    }
+
+    fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
+        Box::pin(async move {
+            let claimed = self.shared.index().claim_due(now, limit);
+            if claimed.is_empty() { Ok(Vec::new()) } else { self.read_entries(claimed).await }
+        })
+    }
+
+    fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let Settlement { entry, report } = settlement;
+            let mut steps = Vec::with_capacity(2);
+            steps.push(if entry.pending().next().is_some() {
+                self.update(&entry)?
+            } else {
+                Step::Remove { id: entry.id }
+            });
+            if let Some((entry, message)) = report {
+                let body = NewBody::Row(BodyRow { id: entry.id, message });
+                steps.push(self.put(&entry, body));
+            }
+            self.commit(steps, false).await
+        })
+    }
+
+    fn put_back(&self, id: QueueId, due: SystemTime) {
+        self.shared.index().put_back(id, due);
+        self.shared.became_due.notify_one();
+    }
+
+    fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
+        Box::pin(async move { self.blocking(move |shared| shared.read_message(id)).await? })
+    }
+
+    fn find(&self, id: QueueId) -> Pending<'_, Entry> {
+        Box::pin(async move { self.blocking(move |shared| shared.read_entry(id)).await? })
+    }
+
+    fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>> {
+        Box::pin(async move {
+            let ids = self.shared.index().list(after, limit);
+            self.read_entries(ids).await
+        })
+    }
+
+    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let item = self.shared.index().claim(id)?;
+            let changed = async {
+                let mut entry = self.find(id).await?;
+                match change {
+                    Change::Hold => entry.held = true,
+                    Change::Release => entry.held = false,
+                    Change::Retry => entry.due = SystemTime::now(),
+                }
+                self.commit(vec![self.update(&entry)?], false).await
+            };
+            changed.await.inspect_err(|_| self.put_back(id, item.due))
+        })
+    }
+
+    fn remove(&self, id: QueueId) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let item = self.shared.index().claim(id)?;
+            let removed = self.commit(vec![Step::Remove { id }], false).await;
+            removed.inspect_err(|_| self.put_back(id, item.due))
+        })
+    }
+
+    fn next_due(&self) -> Option<SystemTime> {
+        self.shared.index().next_due()
+    }
+
+    fn became_due(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.became_due)
+    }
+
+    fn lengths(&self) -> Lengths {
+        self.shared.index().lengths()
+    }
+}
+
+impl Shared {
+    /// The index holds no invariant over a panic that the database could not restore, so a
+    /// poisoned lock is as good as any.
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusal(&self) -> Option<StoreError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_refusal(&self, refusal: Option<StoreError>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
+    /// Octets that the file system has free.
+    fn free_octets(&self) -> Result<u64, StoreError> {
+        let directory = self.directory.path();
+        let system = rustix::fs::statvfs(directory)
+            .map_err(|error| StoreError::io("examine", directory, error.into()))?;
+        // Some file systems count no inodes and say 0 of 0.
+        if system.f_files > 0 && system.f_favail == 0 {
+            return Err(StoreError::Full(format!("{} has no inode free", directory.display())));
+        }
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
+    }
+}
+
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }
+}

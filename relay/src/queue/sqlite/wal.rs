@@ -1,0 +1,306 @@
+//! SQLite's write-ahead log between two openings: what of it is believed.
+//!
+//! SQLite reads its log up to the first frame that does not fit its checksum and forgets the rest
+//! without a word. That is right for a torn tail, and wrong for a byte that was flipped long after
+//! the transactions behind it were confirmed. So before SQLite sees the log it is judged here,
+//! frame by frame, and written anew:
+//!
+//! - What follows the last transaction that was synced for certain is cut off.
+//! - A damaged frame in front of that point stays in the chain, so that the damage costs its page
+//!   and not everything behind it. The checksums of rows tell what the page cost.
+//! - Everything that stays is written and synced again. After a failed sync the page cache may
+//!   hold frames as clean that the disk does not have; nothing is believed on its word.
+//!
+//! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>. It has not changed
+//! since 2010 and is promised not to.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Octets of the log's header, and of a frame's.
+const HEADER: usize = 32;
+const FRAME_HEADER: usize = 24;
+/// What a log begins with; the lowest bit says how checksums read their words.
+const MAGIC: u32 = 0x377f_0682;
+const VERSION: u32 = 3_007_000;
+
+type Checksum = (u32, u32);
+
+/// What was found in a log, and what became of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Judgement {
+    /// Frames that were kept.
+    pub(super) frames: usize,
+    /// Frames behind them that were cut off.
+    pub(super) cut: usize,
+    /// The last transaction has its end, but not all in front of it: it was either interrupted
+    /// by a power cut or damaged afterwards.
+    pub(super) last_is_doubtful: bool,
+    /// Pages whose newest contents are damaged.
+    pub(super) damaged_pages: Vec<u32>,
+    /// The header had to be made anew.
+    pub(super) header_damaged: bool,
+}
+
+impl Judgement {
+    /// Did anything suffer that may have been confirmed?
+    pub(super) fn is_damaged(&self) -> bool {
+        self.last_is_doubtful || self.header_damaged || !self.damaged_pages.is_empty()
+    }
+}
+
+/// The log of a database.
+pub(super) fn path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// Judges the log of a database that nobody has open and writes it anew. `believed` is the number
+/// of frames that were synced, where that is known; none behind them stays.
+///
+/// A log that was damaged is copied to `set_aside` first.
+pub(super) fn renew(
+    database: &Path,
+    page_octets: usize,
+    believed: Option<u32>,
+    set_aside: &Path,
+) -> io::Result<Judgement> {
+    let path = path(database);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Judgement::default()),
+        Err(error) => return Err(error),
+    };
+    let log = Log::read(&bytes, page_octets);
+    let judgement = log.judge(believed.map(|frames| frames as usize));
+    if judgement.is_damaged() {
+        fs::write(set_aside, &bytes)?;
+    }
+    let anew = log.write(judgement.frames);
+    if bytes.starts_with(&anew) {
+        // The same bytes in the same places: no moment in which a crash could lose them, and no
+        // need for space on a full disk.
+        let file = OpenOptions::new().write(true).open(&path)?;
+        file.write_all_at(&anew, 0)?;
+        file.set_len(anew.len() as u64)?;
+        file.sync_all()?;
+        return Ok(judgement);
+    }
+    let temporary = path.with_extension("renewed");
+    let mut file = File::create(&temporary)?;
+    file.write_all(&anew)?;
+    file.sync_all()?;
+    fs::rename(&temporary, &path)?;
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(judgement)
+}
+
+/// The newest contents of each page that the log of a database holds.
+pub(super) fn pages(database: &Path, page_octets: usize) -> io::Result<HashMap<u32, Vec<u8>>> {
+    let bytes = match fs::read(path(database)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(error),
+    };
+    let log = Log::read(&bytes, page_octets);
+    let kept = log.judge(None).frames;
+    Ok(log.frames[..kept].iter().map(|frame| (frame.page, frame.data.to_vec())).collect())
+}
+
+struct Log<'a> {
+    header: [u8; HEADER],
+    header_damaged: bool,
+    big_endian: bool,
+    frames: Vec<Frame<'a>>,
+}
+
+struct Frame<'a> {
+    page: u32,
+    /// Pages of the database after the transaction that this frame ends; 0 within one.
+    commit: u32,
+    data: &'a [u8],
+    /// It is as it was written.
+    whole: bool,
+}
+
+impl<'a> Log<'a> {
+    fn read(bytes: &'a [u8], page_octets: usize) -> Self {
+        let mut header = [0; HEADER];
+        let length = bytes.len().min(HEADER);
+        header[..length].copy_from_slice(&bytes[..length]);
+        let raw: Vec<&[u8]> = bytes
+            .get(HEADER..)
+            .unwrap_or_default()
+            .chunks_exact(FRAME_HEADER + page_octets)
+            .collect();
+        let big_endian = match word(&header, 0) & !1 {
+            MAGIC => word(&header, 0) & 1 == 1,
+            _ => cfg!(target_endian = "big"),
+        };
+        let stored = (word(&header, 24), word(&header, 28));
+        let is_whole = sum((0, 0), &header[..24], big_endian) == stored
+            && word(&header, 0) & !1 == MAGIC
+            && word(&header, 8) as usize == page_octets;
+        let salts = |frame: &[u8]| [word(frame, 8), word(frame, 12)];
+        // A log that was begun anew over an old one has a whole header and old frames. Only
+        // under a damaged header are the frames asked, two of them, which salts are theirs.
+        let header_damaged =
+            !is_whole && raw.len() > 1 && salts(raw[0]) == salts(raw[1]) && salts(raw[0]) != [0, 0];
+        if header_damaged {
+            header[..4].copy_from_slice(&(MAGIC | u32::from(big_endian)).to_be_bytes());
+            header[4..8].copy_from_slice(&VERSION.to_be_bytes());
+            header[8..12].copy_from_slice(&(page_octets as u32).to_be_bytes());
+            header[16..24].copy_from_slice(&raw[0][8..16]);
+        }
+        let mut log = Self { header, header_damaged, big_endian, frames: Vec::new() };
+        if is_whole || header_damaged {
+            let seal = sum((0, 0), &log.header[..24], big_endian);
+            // Under a damaged header the first frame follows from the seal that was stored.
+            let seed = if is_whole || log.verifies(stored, raw[0]) { stored } else { seal };
+            log.read_frames(&raw, seed);
+        }
+        log
+    }
+
+    fn read_frames(&mut self, raw: &[&'a [u8]], mut seed: Checksum) {
+        let salts = &self.header[16..24].to_owned()[..];
+        let is_ours = |frame: Option<&&[u8]>| frame.is_some_and(|frame| &frame[8..16] == salts);
+        for (number, &frame) in raw.iter().enumerate() {
+            let next = raw.get(number + 1);
+            // Frames of an earlier round of the log follow the newest. One foreign frame between
+            // two of ours is a damaged one.
+            if !is_ours(Some(&frame)) && !is_ours(next) {
+                break;
+            }
+            let next = next.filter(|_| is_ours(next));
+            let stored = (word(frame, 16), word(frame, 20));
+            let computed = self.sum_frame(seed, &frame[..8], &frame[FRAME_HEADER..]);
+            let mut head: [u8; 8] = [0; 8];
+            head.copy_from_slice(&frame[..8]);
+            let mut whole = computed == stored;
+            if whole {
+                seed = stored;
+            } else if next.is_some_and(|next| self.verifies(computed, next)) {
+                // The byte was flipped in the checksum itself.
+                (whole, seed) = (true, computed);
+            } else {
+                if next.is_some_and(|next| self.verifies(stored, next))
+                    && let Some(mended) = self.mend(seed, frame, stored)
+                {
+                    (whole, head) = (true, mended);
+                }
+                seed = stored;
+            }
+            let (page, commit) = (word(&head, 0), word(&head, 4));
+            self.frames.push(Frame { page, commit, data: &frame[FRAME_HEADER..], whole });
+        }
+    }
+
+    /// A damaged page number would put a page in the place of another. The checksum is good, so
+    /// it says which single byte of the frame's header was another one.
+    fn mend(&self, seed: Checksum, frame: &[u8], stored: Checksum) -> Option<[u8; 8]> {
+        let mut head: [u8; 8] = frame.first_chunk().copied()?;
+        for position in 0..head.len() {
+            let damaged = head[position];
+            for value in 0..=u8::MAX {
+                head[position] = value;
+                if self.sum_frame(seed, &head, &frame[FRAME_HEADER..]) == stored {
+                    return Some(head);
+                }
+            }
+            head[position] = damaged;
+        }
+        None
+    }
+
+    /// Which frames stay.
+    ///
+    /// One transaction is written only after the one before it was synced. So a transaction that
+    /// another one follows was confirmed, and whatever is wrong within it was damaged later. The
+    /// last one may as well never have reached the disk; unless it is whole, it is cut off.
+    fn judge(&self, believed: Option<usize>) -> Judgement {
+        let known = &self.frames[..self.frames.len().min(believed.unwrap_or(usize::MAX))];
+        let last = known.iter().rposition(|frame| frame.whole && frame.commit != 0);
+        let begin = last.map_or(0, |last| {
+            known[..last].iter().rposition(|frame| frame.commit != 0).map_or(0, |end| end + 1)
+        });
+        let last_is_whole = last.is_some_and(|last| known[begin..=last].iter().all(|f| f.whole));
+        let frames = if last_is_whole { last.map_or(0, |last| last + 1) } else { begin };
+        let mut newest = HashMap::new();
+        for frame in &known[..frames] {
+            newest.insert(frame.page, frame.whole);
+        }
+        let mut damaged_pages: Vec<_> =
+            newest.into_iter().filter(|(_, whole)| !whole).map(|(page, _)| page).collect();
+        damaged_pages.sort_unstable();
+        Judgement {
+            frames,
+            cut: self.frames.len() - frames,
+            last_is_doubtful: known[frames..].iter().any(|frame| frame.commit != 0),
+            damaged_pages,
+            header_damaged: self.header_damaged,
+        }
+    }
+
+    /// The first `count` frames as a log whose checksums fit. Empty without frames.
+    fn write(&self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if count == 0 {
+            return bytes;
+        }
+        let mut seed = sum((0, 0), &self.header[..24], self.big_endian);
+        bytes.extend_from_slice(&self.header[..24]);
+        push_checksum(&mut bytes, seed);
+        for frame in &self.frames[..count] {
+            let begin = bytes.len();
+            bytes.extend_from_slice(&frame.page.to_be_bytes());
+            bytes.extend_from_slice(&frame.commit.to_be_bytes());
+            seed = self.sum_frame(seed, &bytes[begin..], frame.data);
+            bytes.extend_from_slice(&self.header[16..24]);
+            push_checksum(&mut bytes, seed);
+            bytes.extend_from_slice(frame.data);
+        }
+        bytes
+    }
+
+    fn verifies(&self, seed: Checksum, frame: &[u8]) -> bool {
+        let stored = (word(frame, 16), word(frame, 20));
+        self.sum_frame(seed, &frame[..8], &frame[FRAME_HEADER..]) == stored
+    }
+
+    fn sum_frame(&self, seed: Checksum, head: &[u8], data: &[u8]) -> Checksum {
+        sum(sum(seed, head, self.big_endian), data, self.big_endian)
+    }
+}
+
+fn push_checksum(bytes: &mut Vec<u8>, (first, second): Checksum) {
+    bytes.extend_from_slice(&first.to_be_bytes());
+    bytes.extend_from_slice(&second.to_be_bytes());
+}
+
+/// The big-endian word at an offset; 0 where there is none.
+fn word(bytes: &[u8], offset: usize) -> u32 {
+    let word = bytes.get(offset..offset + 4).and_then(|word| word.first_chunk());
+    word.map_or(0, |word| u32::from_be_bytes(*word))
+}
+
+/// The checksum of the format, section 4.2: two sums over pairs of words.
+fn sum((mut first, mut second): Checksum, bytes: &[u8], big_endian: bool) -> Checksum {
+    let (pairs, _) = bytes.as_chunks::<8>();
+    for &[a, b, c, d, e, f, g, h] in pairs {
+        let (left, right) = if big_endian {
+            (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+        } else {
+            (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+        };
+        first = first.wrapping_add(left).wrapping_add(second);
+        second = second.wrapping_add(right).wrapping_add(first);
+    }
+    (first, second)
+}

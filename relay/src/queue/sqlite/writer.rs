@@ -1,0 +1,98 @@
+//! The connection that writes: one transaction for a batch, and agreement after an error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tracing::{error, warn};
+
+use super::committer::{NewBody, Request, Step};
+use super::index::Index;
+use super::{Shared, database};
+use crate::limits;
+use crate::queue::QueueId;
+
+/// The committer's connection.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    /// Frames of the log that are not yet in the database.
+    pub(super) frames: Arc<AtomicU32>,
+    /// Ids up to this one need not be reserved again.
+    pub(super) reserved: u64,
+}
+
+impl Writer {
+    pub(super) fn frames(&self) -> u32 {
+        self.frames.load(Ordering::Acquire)
+    }
+
+    pub(super) fn log_octets(&self) -> u64 {
+        u64::from(self.frames()) * limits::DATABASE_PAGE_OCTETS as u64
+    }
+
+    /// Writes requests in one transaction. Returns the ids of entries that were to be updated and
+    /// are not there.
+    pub(super) fn commit(&mut self, batch: &[Request]) -> rusqlite::Result<Vec<QueueId>> {
+        let steps = || batch.iter().flat_map(|request| &request.steps);
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut lost = Vec::new();
+        for step in steps() {
+            match step {
+                Step::Put { entry, body, .. } => {
+                    database::put_entry(&transaction, entry)?;
+                    if let NewBody::Row(body) = body {
+                        database::put_body(&transaction, body)?;
+                    }
+                }
+                Step::Update { entry, .. } => {
+                    if !database::update_entry(&transaction, entry)? {
+                        lost.push(entry.id);
+                    }
+                }
+                Step::Remove { id } => database::remove(&transaction, *id)?,
+            }
+        }
+        let highest = steps().filter_map(Step::new_id).max().unwrap_or(0);
+        let reserved = if highest > self.reserved {
+            let reserved = highest.saturating_add(limits::QUEUE_IDS_RESERVED);
+            database::reserve(&transaction, QueueId::from_u64(reserved))?;
+            reserved
+        } else {
+            self.reserved
+        };
+        transaction.commit()?;
+        self.reserved = reserved;
+        Ok(lost)
+    }
+
+    /// After an error: takes out what was refused, forgets what is gone, and shows by one commit
+    /// that the disk can be written and synced.
+    pub(super) fn agree_with(&mut self, shared: &Shared, on_disk: &Index) -> rusqlite::Result<()> {
+        let (refused, lost) = {
+            let index = shared.index();
+            (on_disk.missing_in(&index), index.missing_in(on_disk))
+        };
+        let transaction = self.connection.transaction()?;
+        for id in refused {
+            warn!(%id, "a message that was refused had reached the disk; removed");
+            database::remove(&transaction, id)?;
+        }
+        database::reserve(&transaction, QueueId::from_u64(self.reserved))?;
+        transaction.commit()?;
+        for id in lost {
+            error!(%id, "a queued message is lost");
+            shared.index().remove(id);
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    fn new_id(&self) -> Option<u64> {
+        match self {
+            Self::Put { entry, .. } => Some(entry.id.to_u64()),
+            Self::Update { .. } | Self::Remove { .. } => None,
+        }
+    }
+}
