@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// The client starts TLS.
     #[arg(long)]
     tls: bool,
+    /// The client asks for SMTPUTF8, which addresses that are not ASCII need.
+    #[arg(long)]
+    smtputf8: bool,
     /// Octets of the message.
     #[arg(long, value_name = "OCTETS")]
     size: Option<u64>,
@@ -49,6 +52,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         local: arguments.to_binding,
         helo: arguments.helo,
         tls: arguments.tls,
+        smtputf8: arguments.smtputf8,
         sender: arguments.mail_from,
         recipients: arguments.rcpt_to,
         size: arguments.size,
@@ -146,7 +150,11 @@ fn print(
         if !command.is_empty() {
             writeln!(out, "C: {command}")?;
         }
-        writeln!(out, "S: {}", decision.reply)?;
+        let mut octets = Vec::new();
+        decision.reply.encode(&mut octets);
+        for line in String::from_utf8_lossy(&octets).lines() {
+            writeln!(out, "S: {line}")?;
+        }
         for Because { rule, found } in &decision.because {
             writeln!(out, "     {rule}: {found}")?;
         }

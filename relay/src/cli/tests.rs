@@ -125,7 +125,12 @@ fn explain_tells_the_whole_story_of_a_refusal() {
 S: 220 edge1.contoso.example ESMTP
      connector: the connection belongs to `Default Frontend`
 C: EHLO client.example
-S: 250 edge1.contoso.example Hello [192.0.2.7]
+S: 250-edge1.contoso.example Hello [192.0.2.7]
+S: 250-SIZE 37748736
+S: 250-PIPELINING
+S: 250-ENHANCEDSTATUSCODES
+S: 250-8BITMIME
+S: 250 SMTPUTF8
      EHLO: what a client calls itself gives it no right
 C: MAIL FROM:<a@b.example> SIZE=1000
 S: 250 2.1.0 Sender OK
@@ -186,6 +191,22 @@ fn explain_stops_where_a_session_would() {
                 --rcpt-to c@d.example --size 99999999999";
     assert_eq!(relay(&format!("{huge} --from 10.38.97.9")).0, Outcome::No);
     assert_eq!(relay(&format!("{huge} --from 10.38.96.15")).0, Outcome::Yes);
+}
+
+#[test]
+fn explain_asks_for_smtputf8_as_a_session_does() {
+    let line = "relay explain -c FILE --from 10.38.97.9 --to-binding 0.0.0.0:25 \
+                --mail-from a@b.example --rcpt-to é@d.example";
+    let (outcome, out, _) = relay(line);
+    assert_eq!(outcome, Outcome::No);
+    let refusal = "C: RCPT TO:<é@d.example>\nS: 553 5.6.7 Non-ASCII address without SMTPUTF8\n";
+    assert!(out.contains(refusal), "{out}");
+    let (outcome, out, _) = relay(&format!("{line} --smtputf8"));
+    assert_eq!(outcome, Outcome::Yes, "{out}");
+    assert!(out.contains("C: MAIL FROM:<a@b.example> SMTPUTF8\n"), "{out}");
+    let (outcome, out, _) = relay(&line.replace("a@b.example", "a@bücher.example"));
+    assert_eq!(outcome, Outcome::No);
+    assert!(out.contains("S: 553 5.6.7 ") && !out.contains("RCPT"), "{out}");
 }
 
 #[test]

@@ -6,11 +6,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Decision, MessageFacts, Peer, Rules, connect, mail, message, rcpt, start_tls};
+use super::{
+    Decision, MessageFacts, Peer, Rules, connect, ehlo, mail, message, needs_smtputf8, rcpt,
+    start_tls,
+};
 use crate::connector::{Binding, Connector, Match, PermissionSet, Principal, RangeId};
 use crate::smtp::command::HelloName;
 use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::HELLO;
 
 /// A session as somebody imagines it.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Question {
     pub helo: Option<HelloName>,
     /// Does it start TLS?
     pub tls: bool,
+    /// Does it ask for SMTPUTF8?
+    pub smtputf8: bool,
     /// MAIL FROM.
     pub sender: ReversePath,
     /// RCPT TO, in order.
@@ -88,7 +92,7 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
     let greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
     let (true, Some(mut peer)) = (take(String::new(), greeting), peer) else { return false };
     if let Some(name) = &question.helo {
-        take(format!("EHLO {}", name.as_str()), hello(&peer, question.remote));
+        take(format!("EHLO {}", name.as_str()), ehlo(rules, &peer, question.remote));
     }
     if question.tls {
         if !take("STARTTLS".to_owned(), start_tls(rules, &peer)) {
@@ -97,13 +101,17 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
         peer.tls = true;
     }
     let size = question.size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
-    let command = format!("MAIL FROM:<{}>{size}", question.sender);
-    if !take(command, mail(rules, &peer, &question.sender, question.size)) {
+    let smtputf8 = if question.smtputf8 { " SMTPUTF8" } else { "" };
+    let command = format!("MAIL FROM:<{}>{size}{smtputf8}", question.sender);
+    let decision = needs_smtputf8(question.sender.is_ascii(), question.smtputf8)
+        .unwrap_or_else(|| mail(rules, &peer, &question.sender, question.size));
+    if !take(command, decision) {
         return false;
     }
     let mut accepted = 0;
     for recipient in &question.recipients {
-        let decision = rcpt(rules, &peer, recipient, accepted);
+        let decision = needs_smtputf8(recipient.is_ascii(), question.smtputf8)
+            .unwrap_or_else(|| rcpt(rules, &peer, recipient, accepted));
         if take(format!("RCPT TO:<{recipient}>"), decision) {
             accepted += 1;
         }
@@ -116,12 +124,4 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
         take("(end of data)".to_owned(), message(&peer, &facts))
     });
     message_passes && accepted == question.recipients.len()
-}
-
-/// The name is noted in the Received field, and that is all.
-fn hello(peer: &Peer, remote: IpAddr) -> Decision {
-    let mut reasons = super::Reasons::default();
-    reasons.note("EHLO", "what a client calls itself gives it no right");
-    let text = format!("{} Hello [{}]", peer.connector.fqdn, remote.to_canonical());
-    reasons.decide(HELLO.with_text(text))
 }

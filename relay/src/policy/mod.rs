@@ -2,7 +2,7 @@
 //!
 //! The session, `explain` and the log use the same decision, so they can never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
-//! [`mail`] for the sender, [`rcpt`] for a recipient, [`message`] at the end of data. A check that
+//! [`ehlo`] and [`start_tls`] for what is offered, [`mail`] for the sender, [`rcpt`] for a recipient, [`message`] at the end of data. A check that
 //! passes is named in the decision as well as one that fails, with where the right comes from.
 //! [`explain`] walks through all of them for a session that does not take place.
 //!
@@ -12,10 +12,12 @@
 mod accepted_domain;
 mod connect;
 mod explanation;
+mod hello;
 mod message;
 mod recipient;
 mod rules;
 mod sender;
+mod smtputf8;
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,12 @@ use crate::smtp::reply::Reply;
 pub use accepted_domain::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain};
+pub use hello::{ehlo, helo};
 pub use message::{MessageFacts, message};
 pub use recipient::rcpt;
 pub use rules::Rules;
 pub use sender::mail;
+pub use smtputf8::needs_smtputf8;
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -66,9 +66,6 @@ pub enum CommandError {
     /// HELO or EHLO with a name that is none.
     #[error("the name after HELO or EHLO is neither a domain nor an address literal")]
     HelloName,
-    /// A non-ASCII path without SMTPUTF8.
-    #[error("the address is not ASCII and SMTPUTF8 was not asked for")]
-    NeedsSmtpUtf8,
     /// The line is not UTF-8.
     #[error("the line is not UTF-8")]
     NotUtf8,
@@ -106,7 +103,7 @@ impl CommandError {
             Self::Arguments { verb } => verb,
             Self::HelloName => "EHLO",
             Self::NotUtf8 | Self::Verb => "?",
-            Self::NeedsSmtpUtf8 | Self::Sender(_) => "MAIL",
+            Self::Sender(_) => "MAIL",
             Self::Recipient(_) => "RCPT",
             Self::Parameter { verb, .. } | Self::UnsupportedParameter { verb, .. } => verb,
         }
@@ -117,7 +114,6 @@ impl CommandError {
         match self {
             Self::Arguments { .. } | Self::Parameter { .. } => reply::INVALID_ARGUMENTS,
             Self::HelloName => reply::INVALID_DOMAIN_NAME,
-            Self::NeedsSmtpUtf8 => reply::NEEDS_SMTPUTF8,
             Self::NotUtf8 => reply::INVALID_CHARACTER,
             Self::Recipient(_) => reply::INVALID_RECIPIENT,
             Self::Sender(_) => reply::INVALID_SENDER,
@@ -200,10 +196,6 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
         if repeated {
             return Err(malformed());
         }
-    }
-    // RFC 6531 section 3.4: an address that needs SMTPUTF8 is not used without it.
-    if smtputf8.is_none() && !sender.is_ascii() {
-        return Err(CommandError::NeedsSmtpUtf8);
     }
     Ok(Mail { sender, declared_size, body: body.unwrap_or_default(), smtputf8: smtputf8.is_some() })
 }

@@ -27,7 +27,7 @@ use bytes::BytesMut;
 
 use crate::connector::Principal;
 use crate::limits::INPUT_OCTETS;
-use crate::policy::{self, Peer, Rules};
+use crate::policy::{self, Because, Decision, Peer, Rules};
 use crate::queue::Envelope;
 use crate::smtp::command::Command;
 use crate::smtp::line::LineReader;
@@ -265,6 +265,7 @@ impl Session {
                 self.context.summary.refuse(verb, decision);
                 self.refuse(reply);
             }
+            Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
             Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
             Effect::Hello(reply) => {
                 self.context.summary.hello = self.state.hello_name();
@@ -313,10 +314,16 @@ impl Session {
         self.finish_if_shutting_down();
     }
 
-    /// A protocol error: counted, and one too many ends the session.
     fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn std::fmt::Display) {
+        let because = vec![Because { rule: "protocol", found: found.to_string() }];
+        self.protocol_error(verb, Decision { reply, because });
+    }
+
+    /// A protocol error: counted, and one too many ends the session.
+    fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
-        self.context.summary.fault(verb, &reply, found);
+        let reply = decision.reply.clone();
+        self.context.summary.protocol_error(verb, decision);
         if self.context.summary.protocol_errors > most {
             self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
         } else {

@@ -4,7 +4,6 @@
 //! since a command consumes the state. Refusals come before changes. The whole table, every
 //! command in every state, is in tests/transitions.snap.
 
-use crate::connector::Permission;
 use crate::policy::{self, Decision};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, HelloName, Mail};
@@ -98,7 +97,10 @@ pub(super) enum Effect {
     Close(Reply),
     /// Policy was asked.
     Decided(Decision),
-    /// The command is not legal here; counted as a protocol error.
+    /// Policy was asked whether there is such a command or parameter for this client; a protocol
+    /// error.
+    DecidedFault(Decision),
+    /// The command is not legal here; a protocol error.
     Fault(Reply),
     /// The client has introduced itself.
     Hello(Reply),
@@ -151,19 +153,24 @@ impl State {
 
     /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
-        let reply = match kind {
-            HelloKind::Ehlo => ehlo_reply(context),
-            HelloKind::Helo => reply::HELLO.with_text(hello_line(context)),
+        let decision = match kind {
+            HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote),
+            HelloKind::Helo => policy::helo(&context.peer, context.remote),
         };
-        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(reply))
+        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision.reply))
     }
 
     fn start_tls(self, context: &Context) -> (Self, Effect) {
         match self {
             Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
-            _ if context.tls.is_some() => (self, Effect::Fault(reply::BAD_SEQUENCE)),
-            _ if !offers_start_tls(context) => (self, Effect::Fault(reply::UNRECOGNIZED_COMMAND)),
-            Self::Ready(_) => (Self::StartingTls, Effect::StartTls(reply::START_TLS)),
+            Self::Ready(_) => {
+                let decision = policy::start_tls(&context.rules, &context.peer);
+                if !decision.reply.is_positive() {
+                    (self, Effect::DecidedFault(decision))
+                } else {
+                    (Self::StartingTls, Effect::StartTls(decision.reply))
+                }
+            }
             _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
         }
     }
@@ -171,14 +178,18 @@ impl State {
     fn mail(self, mail: Mail, context: &Context) -> (Self, Effect) {
         match self {
             Self::Ready(Ready { hello, .. }) => {
+                let refused = |hello| Self::Ready(Ready { hello, sender_refused: true });
+                if let Some(refusal) = policy::needs_smtputf8(mail.sender.is_ascii(), mail.smtputf8)
+                {
+                    return (refused(hello), Effect::DecidedFault(refusal));
+                }
                 let (rules, peer) = (&context.rules, &context.peer);
                 let decision = policy::mail(rules, peer, &mail.sender, mail.declared_size);
-                let state = if decision.reply.is_positive() {
-                    Self::Mail(MailGiven { hello, mail, recipient_refused: false })
-                } else {
-                    Self::Ready(Ready { hello, sender_refused: true })
-                };
-                (state, Effect::Decided(decision))
+                if !decision.reply.is_positive() {
+                    return (refused(hello), Effect::Decided(decision));
+                }
+                let given = MailGiven { hello, mail, recipient_refused: false };
+                (Self::Mail(given), Effect::Decided(decision))
             }
             Self::Mail(_) | Self::Recipients(_) => {
                 (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
@@ -201,12 +212,12 @@ impl State {
             }
             _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
         };
-        // RFC 6531 section 3.4: without SMTPUTF8 at MAIL the message may not need it.
-        let effect = if recipient.is_ascii() || mail.smtputf8 {
-            let (rules, peer) = (&context.rules, &context.peer);
-            Effect::Decided(policy::rcpt(rules, peer, &recipient, recipients.len()))
-        } else {
-            Effect::Fault(reply::NEEDS_SMTPUTF8)
+        let effect = match policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
+            Some(refusal) => Effect::DecidedFault(refusal),
+            None => {
+                let (rules, peer) = (&context.rules, &context.peer);
+                Effect::Decided(policy::rcpt(rules, peer, &recipient, recipients.len()))
+            }
         };
         let is_accepted =
             matches!(&effect, Effect::Decided(decision) if decision.reply.is_positive());
@@ -285,30 +296,3 @@ impl WaitingForStore {
     }
 }
 
-fn hello_line(context: &Context) -> String {
-    format!("{} Hello [{}]", context.peer.connector.fqdn, context.remote.to_canonical())
-}
-
-/// RFC 5321 section 4.1.1.1: a keyword to a line, after the greeting.
-fn ehlo_reply(context: &Context) -> Reply {
-    let peer = &context.peer;
-    let mut text = hello_line(context);
-    // RFC 1870 section 4: without a number there is no fixed maximum to tell.
-    if peer.permissions.contains(Permission::BypassMessageSizeLimit) {
-        text.push_str("\nSIZE");
-    } else {
-        text.push_str(&format!("\nSIZE {}", peer.connector.limits.max_message_size));
-    }
-    text.push_str("\nPIPELINING\nENHANCEDSTATUSCODES");
-    if offers_start_tls(context) {
-        text.push_str("\nSTARTTLS");
-    }
-    text.push_str("\n8BITMIME\nSMTPUTF8");
-    reply::HELLO.with_text(text)
-}
-
-fn offers_start_tls(context: &Context) -> bool {
-    context.peer.connector.auth_mechanism.tls
-        && context.rules.tls_available
-        && context.tls.is_none()
-}

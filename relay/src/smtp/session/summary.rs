@@ -92,10 +92,9 @@ impl Summary {
         self.refuse(".", decision);
     }
 
-    pub(super) fn fault(&mut self, command: &'static str, reply: &Reply, found: &dyn Display) {
+    pub(super) fn protocol_error(&mut self, command: &'static str, decision: Decision) {
         self.protocol_errors += 1;
-        let because = vec![Because { rule: "protocol", found: found.to_string() }];
-        self.note(command, Decision { reply: reply.clone(), because });
+        self.note(command, decision);
     }
 }
 
