@@ -10,7 +10,7 @@ use relay::connector::ConnectorIds;
 use relay::limits::INPUT_OCTETS;
 use relay::policy::{Peer, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
-use relay::smtp::session::{Action, MessageBegun, Session};
+use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 use relay::smtp::tls::TlsInfo;
 
 use crate::profile;
@@ -30,6 +30,7 @@ pub struct Player {
     sent: Vec<u8>,
     awaits_handshake: bool,
     closed: bool,
+    certificate: bool,
     queue: Queue,
 }
 
@@ -55,7 +56,8 @@ impl Player {
         let session = Session::new(now, Arc::clone(&rules), peer, local, local);
         let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
         let (awaits_handshake, closed) = (false, false);
-        Ok(Self { session, now, sent: Vec::new(), awaits_handshake, closed, queue })
+        let certificate = settings.tls_available && !settings.tls_removed;
+        Ok(Self { session, now, sent: Vec::new(), awaits_handshake, closed, certificate, queue })
     }
 
     /// What the server said in one turn.
@@ -75,6 +77,7 @@ impl Player {
             // More than a session takes at a time comes from no driver.
             for piece in piece.chunks(INPUT_OCTETS) {
                 assert!(self.session.wants_bytes() || self.closed);
+                self.session.handle_conditions(self.conditions());
                 self.session.handle_bytes(self.now, piece);
                 self.perform();
             }
@@ -95,6 +98,14 @@ impl Player {
             (envelope.sender.to_string(), recipients, message.clone())
         });
         profile::queued_lines(kept.collect())
+    }
+
+    fn conditions(&self) -> Conditions {
+        let queue = match self.queue.behaviour {
+            QueueBehaviour::Full => Err(full()),
+            _ => Ok(()),
+        };
+        Conditions { queue, certificate: self.certificate }
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
@@ -150,7 +161,7 @@ impl Player {
         assert!(self.queue.open.is_none(), "a message is open already");
         let begun = match self.queue.behaviour {
             QueueBehaviour::Silent => return,
-            QueueBehaviour::Full => Err(full().into()),
+            QueueBehaviour::Filling | QueueBehaviour::Full => Err(full().into()),
             _ => {
                 self.queue.begun += 1;
                 self.queue.open = Some((envelope, Vec::new()));

@@ -4,9 +4,11 @@
 //! # RCPT before MAIL is refused.                 the behaviour
 //! profile: relay                                 frontend, relay, or trusted; frontend if absent
 //! connector: max_hop_count = 2                   a line of the connector's configuration
-//! tls: available                                 a certificate is configured
-//! queue: full                                    how the queue behaves: full, failing,
-//!                                                breaking (in the middle of a message), silent
+//! tls: available                                 a certificate is configured; or removed:
+//!                                                it was, and a reload has taken it away
+//! queue: full                                    how the queue behaves: full, filling (after
+//!                                                MAIL), failing, breaking (in the middle of a
+//!                                                message), silent
 //!
 //! S: 220 *                                       the server says; `*` is any text
 //! C: EHLO client.example                         the client says, with CRLF
@@ -40,6 +42,8 @@ pub struct Settings {
     /// Lines of the connector's configuration.
     pub connector: String,
     pub tls_available: bool,
+    /// The rules of the session have a certificate, and the server has it no more.
+    pub tls_removed: bool,
     pub queue: QueueBehaviour,
 }
 
@@ -58,6 +62,8 @@ pub enum QueueBehaviour {
     Breaking,
     /// Stores nothing.
     Failing,
+    /// Takes mail at MAIL, and begins no message at DATA.
+    Filling,
     /// Begins no message.
     Full,
     /// Never answers.
@@ -122,6 +128,10 @@ impl Script {
                     script.settings.connector.push('\n');
                 }
                 "tls:" if value == "available" => script.settings.tls_available = true,
+                "tls:" if value == "removed" => {
+                    script.settings.tls_available = true;
+                    script.settings.tls_removed = true;
+                }
                 "profile:" => {
                     script.settings.profile = match value {
                         "frontend" => Profile::Frontend,
@@ -134,6 +144,7 @@ impl Script {
                     script.settings.queue = match value {
                         "breaking" => QueueBehaviour::Breaking,
                         "failing" => QueueBehaviour::Failing,
+                        "filling" => QueueBehaviour::Filling,
                         "full" => QueueBehaviour::Full,
                         "silent" => QueueBehaviour::Silent,
                         _ => return Err(wrong()),

@@ -28,11 +28,16 @@ use crate::{matching, profile};
 /// Far more than a reply on the loopback interface takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time does not pass for a test, and storage neither breaks in the middle nor stays silent.
+/// Time does not pass for a test, and storage neither breaks or fills in the middle nor stays
+/// silent.
 pub fn can_play(script: &Script) -> bool {
     let passes_time = script.turns.iter().any(|turn| matches!(turn.event, Some(Event::Pass(_))));
     let storage = script.settings.queue;
-    !passes_time && !matches!(storage, QueueBehaviour::Breaking | QueueBehaviour::Silent)
+    !passes_time
+        && !matches!(
+            storage,
+            QueueBehaviour::Breaking | QueueBehaviour::Filling | QueueBehaviour::Silent
+        )
 }
 
 pub fn play(script: &Script) -> Result<(), String> {
@@ -100,10 +105,11 @@ impl Host {
             _ => Behaviour::Working,
         }));
         let hostname = config.hostname.clone();
+        let certificate_in_force = config.tls.as_ref().filter(|_| !settings.tls_removed);
         let settings = queue::Settings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts));
-        if let Some(tls) = &config.tls {
+        if let Some(tls) = certificate_in_force {
             server.set_tls(Some(tls::load(tls).map_err(|error| error.to_string())?));
         }
         let runtime = Builder::new_multi_thread()

@@ -8,13 +8,14 @@ use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use crate::limits::CLOSE_WAIT;
 use crate::queue::{Incoming, StoreError};
 use crate::server::Shared;
 use crate::server::record::Record;
 use crate::server::transport::Transport;
-use crate::smtp::session::{Action, MessageBegun, Session};
+use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 
 /// Drives one session to its end.
 pub(super) async fn drive(
@@ -25,7 +26,7 @@ pub(super) async fn drive(
     mut record: Record,
 ) {
     let transport = Transport::Plain(stream);
-    let mut driver = Driver { session, transport, shared, incoming: None };
+    let mut driver = Driver { session, transport, shared, acceptor: None, incoming: None };
     loop {
         while let Some(action) = driver.session.poll_action() {
             driver.perform(action).await;
@@ -43,6 +44,9 @@ struct Driver {
     session: Session,
     transport: Transport,
     shared: Arc<Shared>,
+    /// What the session was told of as its certificate, so that a handshake which it has promised
+    /// takes place whatever a reload does meanwhile.
+    acceptor: Option<TlsAcceptor>,
     /// The message that the session has begun.
     incoming: Option<Incoming>,
 }
@@ -50,11 +54,19 @@ struct Driver {
 impl Driver {
     /// Waits for the first of: octets, the deadline, the end of the daemon.
     async fn wait(&mut self, stop: &mut watch::Receiver<bool>) {
-        let Self { session, transport, .. } = self;
+        let Self { session, transport, shared, acceptor, .. } = self;
         let deadline = session.deadline();
         let wants_bytes = session.wants_bytes();
         let is_told = session.is_shutting_down();
-        let read = transport.read(|octets| session.handle_bytes(Instant::now(), octets));
+        let read = transport.read(|octets| {
+            if session.wants_conditions() {
+                *acceptor = shared.acceptor();
+                let queue = shared.queue.store().accepts();
+                let certificate = acceptor.is_some();
+                session.handle_conditions(Conditions { queue, certificate });
+            }
+            session.handle_bytes(Instant::now(), octets);
+        });
         tokio::select! {
             read = read, if wants_bytes => {
                 if !matches!(read, Ok(octets) if octets > 0) {
@@ -112,7 +124,7 @@ impl Driver {
 
     async fn start_tls(&mut self, deadline: Instant) {
         let handshake = async {
-            let acceptor = self.shared.acceptor().ok_or(io::ErrorKind::Unsupported)?;
+            let acceptor = self.acceptor.take().ok_or(io::ErrorKind::Unsupported)?;
             self.transport.start_tls(&acceptor).await
         };
         match timeout_at(deadline.into(), handshake).await {

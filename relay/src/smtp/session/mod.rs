@@ -34,7 +34,7 @@ use crate::smtp::line::LineReader;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::tls::TlsInfo;
 
-pub use self::output::{Action, MessageBegun};
+pub use self::output::{Action, Conditions, MessageBegun};
 pub use self::summary::{Ending, Summary, Verdict};
 
 use self::output::Output;
@@ -64,6 +64,7 @@ struct Context {
     local: IpAddr,
     remote: IpAddr,
     tls: Option<TlsInfo>,
+    conditions: Conditions,
     summary: Summary,
 }
 
@@ -79,9 +80,9 @@ impl Session {
     pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
         let greeting = policy::connect(Some(&peer.connector));
         let timers = Timers::new(now, &peer.connector.limits);
-        let summary = Summary::default();
+        let (conditions, summary) = (Conditions::default(), Summary::default());
         let mut session = Self {
-            context: Context { rules, peer, local, remote, tls: None, summary },
+            context: Context { rules, peer, local, remote, tls: None, conditions, summary },
             state: State::connected(),
             input: BytesMut::new(),
             lines: LineReader::default(),
@@ -113,6 +114,12 @@ impl Session {
                 self.input.extend_from_slice(octets);
             }
         }
+    }
+
+    /// How things stand. To be called before [`Session::handle_bytes`] where
+    /// [`Session::wants_conditions`].
+    pub fn handle_conditions(&mut self, conditions: Conditions) {
+        self.context.conditions = conditions;
     }
 
     /// The handshake that [`Action::StartTls`] asked for is done.
@@ -188,6 +195,11 @@ impl Session {
     /// client which sends faster than the disk writes has to wait as well.
     pub fn wants_bytes(&self) -> bool {
         self.input.len() < INPUT_OCTETS && !matches!(self.state, State::Closed)
+    }
+
+    /// Does what comes next depend on conditions? In the middle of a message it does not.
+    pub fn wants_conditions(&self) -> bool {
+        !matches!(self.state, State::Receiving(_) | State::StartingTls | State::Closed)
     }
 
     /// Nothing happens any more.

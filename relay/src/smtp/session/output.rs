@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::limits::OUTPUT_OCTETS;
-use crate::queue::{Envelope, QueueId};
+use crate::queue::{Envelope, QueueId, StoreError};
 use crate::smtp::reply::Reply;
 
 /// What the driver must do.
@@ -37,11 +37,26 @@ pub struct MessageBegun {
     pub at: SystemTime,
 }
 
+/// What a session cannot know by itself and may change while it lasts.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// Would the queue begin a message now? MAIL is answered by it; DATA asks again.
+    pub queue: Result<(), StoreError>,
+    /// Is there a certificate for a handshake now?
+    pub certificate: bool,
+}
+
 /// Replies that gather until something else must happen first, and the actions in order.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     actions: VecDeque<Action>,
     replies: Vec<u8>,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self { queue: Ok(()), certificate: true }
+    }
 }
 
 impl Output {

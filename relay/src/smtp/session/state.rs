@@ -4,12 +4,13 @@
 //! since a command consumes the state. Refusals come before changes. The whole table, every
 //! command in every state, is in tests/transitions.snap.
 
-use crate::policy::{self, Decision};
+use crate::policy::{self, Because, Decision};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::reception::Reception;
+use crate::smtp::session::storage::store_decision;
 use crate::smtp::session::{Context, MessageBegun};
 
 /// Where the dialogue stands.
@@ -167,6 +168,8 @@ impl State {
                 let decision = policy::start_tls(&context.rules, &context.peer);
                 if !decision.reply.is_positive() {
                     (self, Effect::DecidedFault(decision))
+                } else if !context.conditions.certificate {
+                    (self, Effect::Decided(no_certificate()))
                 } else {
                     (Self::StartingTls, Effect::StartTls(decision.reply))
                 }
@@ -186,6 +189,11 @@ impl State {
                 let (rules, peer) = (&context.rules, &context.peer);
                 let decision = policy::mail(rules, peer, &mail.sender, mail.declared_size);
                 if !decision.reply.is_positive() {
+                    return (refused(hello), Effect::Decided(decision));
+                }
+                // Who may not send at all is told so, however full the queue is.
+                if let Err(error) = &context.conditions.queue {
+                    let decision = store_decision(&reply::INSUFFICIENT_RESOURCES, error);
                     return (refused(hello), Effect::Decided(decision));
                 }
                 let given = MailGiven { hello, mail, recipient_refused: false };
@@ -296,3 +304,8 @@ impl WaitingForStore {
     }
 }
 
+/// A reload has taken [tls] away since the client was told of STARTTLS. RFC 3207 section 4.
+fn no_certificate() -> Decision {
+    let found = "there is no certificate any more".to_owned();
+    Decision { reply: reply::TLS_NOT_AVAILABLE, because: vec![Because { rule: "tls", found }] }
+}

@@ -80,7 +80,7 @@ fn store_reply(error: &StoreError) -> Reply {
 }
 
 /// The client learns a reply; what storage said goes to the log.
-fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
+pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
     let because = vec![Because { rule: "queue", found: error.to_string() }];
     Decision { reply: reply.clone(), because }
 }
