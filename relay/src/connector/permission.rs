@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 macro_rules! permissions {
     ($($(#[$meta:meta])* $name:ident = $exchange:literal,)*) => {
-        /// One right. Only those with an effect on a relay exist here.
+        /// One right. Those without an effect on a relay do not exist here, except where a
+        /// permission group has them; see [`Permission::has_effect`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Permission { $($(#[$meta])* $name,)* }
 
@@ -30,9 +31,10 @@ permissions! {
     AcceptAnySender = "ms-Exch-SMTP-Accept-Any-Sender",
     /// May use our own authoritative domains as sender.
     AcceptAuthoritativeDomainSender = "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
-    /// Counts as authenticated; AUTH= on MAIL is honoured.
+    /// Counts as authenticated. Exchange honours AUTH= on MAIL from who has it; we do not support
+    /// AUTH=, and what spares a client the tarpit is its principal.
     AcceptAuthenticationFlag = "ms-Exch-SMTP-Accept-Authentication-Flag",
-    /// Content checks are skipped.
+    /// Content checks are skipped. This version has none.
     BypassAntiSpam = "ms-Exch-Bypass-Anti-Spam",
     /// `MaxMessageSize` is not applied.
     BypassMessageSizeLimit = "ms-Exch-Bypass-Message-Size-Limit",
@@ -42,6 +44,15 @@ permissions! {
     AcceptHeadersOrganization = "ms-Exch-Accept-Headers-Organization",
     /// X-MS-Exchange-Forest fields are kept.
     AcceptHeadersForest = "ms-Exch-Accept-Headers-Forest",
+}
+
+impl Permission {
+    /// Does any decision of this version ask for it? The others are shown because they belong to
+    /// the exact set of ExchangeServers; granting one alone would change nothing, and
+    /// [`crate::config`] refuses it.
+    pub const fn has_effect(self) -> bool {
+        !matches!(self, Self::AcceptAuthenticationFlag | Self::BypassAntiSpam)
+    }
 }
 
 /// A set of permissions.

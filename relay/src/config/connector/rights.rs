@@ -184,11 +184,16 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 fn permission(value: Value<'_>) -> Result<Permission, Wrong> {
     let name = text(value)?;
-    name.parse().map_err(|_| {
+    let permission: Permission = name.parse().map_err(|_| {
         if WITHOUT_EFFECT.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
             return Wrong::new(format!("{name} has no effect on a relay"), "remove it");
         }
-        let known: Vec<_> = Permission::ALL.iter().map(|permission| permission.name()).collect();
-        unknown_word(&name, &known)
-    })
+        let permissions = Permission::ALL.iter().filter(|permission| permission.has_effect());
+        unknown_word(&name, &permissions.map(|permission| permission.name()).collect::<Vec<_>>())
+    })?;
+    if !permission.has_effect() {
+        let found = format!("{permission} has no effect in this version");
+        return Err(Wrong::new(found, "remove it"));
+    }
+    Ok(permission)
 }

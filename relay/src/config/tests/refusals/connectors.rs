@@ -196,6 +196,16 @@ fn rights() {
             "remove it",
         ),
         (
+            "grants = { anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }",
+            "grants: anonymous: ms-Exch-Bypass-Anti-Spam has no effect in this version",
+            "remove it",
+        ),
+        (
+            "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Authentication-Flag\"] }",
+            "grants: anonymous: ms-Exch-SMTP-Accept-Authentication-Flag has no effect in this version",
+            "remove it",
+        ),
+        (
             "grants = { anonymous = [\"ms-Exch-SMTP-Submit\", \"MS-Exch-SMTP-Submit\"] }",
             "grants: anonymous: ms-Exch-SMTP-Submit stands twice",
             "remove one of them",
