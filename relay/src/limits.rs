@@ -132,7 +132,10 @@ pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 // The queue.
 
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
-/// size. What 200 sessions hold at most is then 50 MiB.
+/// size. With the header section and its buffers a session in the middle of a message holds up to
+/// 640 KiB, and all of [`SESSIONS`] at once up to 12 GiB; an idle one holds next to nothing. Nothing
+/// bounds the sum below that but `max_inbound_connection` and its per-source fellow: clients that
+/// send slowly would use up a common budget and keep all others waiting.
 pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
@@ -182,6 +185,17 @@ pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
 pub const REPORT_LINE_OCTETS: usize = 900;
 /// Damaged records that are reported and set aside at start-up.
 pub const DAMAGES_REPORTED: usize = 1000;
+
+const _: () = assert!(
+    MESSAGE_IN_MEMORY
+        + MAX_HEADER_SIZE as usize
+        + INPUT_OCTETS
+        + READ_OCTETS
+        + OUTPUT_OCTETS
+        + 2 * SMALL_WRITE_OCTETS
+        <= 640 * 1024,
+    "what a session holds, as MESSAGE_IN_MEMORY says"
+);
 
 // Next hops.
 
