@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::content::Content;
 use super::{BodyType, Envelope, QueueId};
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::{Enhanced, Reply};
@@ -21,6 +22,8 @@ pub struct Entry {
     pub smtputf8: bool,
     /// The message holds octets above 127, whatever BODY said.
     pub eight_bit: bool,
+    /// Some of them are in its header section.
+    pub eight_bit_header: bool,
     /// The message in octets, without the end of data.
     pub size: u64,
     /// When the message was committed.
@@ -89,13 +92,7 @@ pub enum Cause {
 
 impl Entry {
     /// A message that has just arrived, due at once.
-    pub(super) fn new(
-        id: QueueId,
-        envelope: Envelope,
-        eight_bit: bool,
-        size: u64,
-        now: SystemTime,
-    ) -> Self {
+    pub(super) fn new(id: QueueId, envelope: Envelope, content: Content, now: SystemTime) -> Self {
         let pending = |path| Recipient { path, state: RecipientState::Pending(None) };
         Self {
             id,
@@ -103,8 +100,9 @@ impl Entry {
             recipients: envelope.recipients.into_iter().map(pending).collect(),
             body: envelope.body,
             smtputf8: envelope.smtputf8,
-            eight_bit,
-            size,
+            eight_bit: content.eight_bit,
+            eight_bit_header: content.eight_bit_header,
+            size: content.size,
             arrived: now,
             attempts: 0,
             due: now,
@@ -121,10 +119,11 @@ impl Entry {
     }
 
     /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6): it was
-    /// declared so, and an address or the content really needs it.
+    /// declared so, and an address or the header section really needs it. A body does not.
     pub fn needs_smtputf8(&self) -> bool {
         let recipients_are_ascii = || self.pending().all(|(_, path)| path.is_ascii());
-        self.smtputf8 && (self.eight_bit || !self.sender.is_ascii() || !recipients_are_ascii())
+        self.smtputf8
+            && (self.eight_bit_header || !self.sender.is_ascii() || !recipients_are_ascii())
     }
 
     /// Enters one outcome. Recipients that are settled already stay as they are.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::content::Content;
 use super::store::{Message, Store, StoreError};
 use super::{Entry, Envelope, MessageFile, QueueId};
 use crate::limits;
@@ -21,8 +22,7 @@ pub struct Incoming {
     /// Octets in `pieces`.
     waiting: usize,
     file: Option<MessageFile>,
-    size: u64,
-    eight_bit: bool,
+    content: Content,
 }
 
 impl Incoming {
@@ -34,8 +34,7 @@ impl Incoming {
             pieces: Vec::new(),
             waiting: 0,
             file: None,
-            size: 0,
-            eight_bit: false,
+            content: Content::new(),
         }
     }
 
@@ -46,7 +45,7 @@ impl Incoming {
 
     /// Octets written so far.
     pub fn size(&self) -> u64 {
-        self.size
+        self.content.size
     }
 
     /// Appends to the message. Waits for the disk only when [`limits::MESSAGE_IN_MEMORY`] octets
@@ -55,8 +54,7 @@ impl Incoming {
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Io`]; the message cannot be kept and is dropped.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        self.size += piece.len() as u64;
-        self.eight_bit |= !piece.is_ascii();
+        self.content.add(&piece);
         self.waiting += piece.len();
         self.pieces.push(piece);
         if self.waiting > limits::MESSAGE_IN_MEMORY {
@@ -79,7 +77,7 @@ impl Incoming {
         };
         let message = message.unwrap_or_else(|| Message::Memory(mem::take(&mut self.pieces)));
         let now = SystemTime::now();
-        let entry = Entry::new(self.id, self.envelope, self.eight_bit, self.size, now);
+        let entry = Entry::new(self.id, self.envelope, self.content, now);
         self.store.enqueue(entry, message).await
     }
 

@@ -6,6 +6,7 @@
 //! can take the place of the database of this one.
 
 pub mod admin;
+mod content;
 mod entry;
 mod id;
 mod incoming;
@@ -33,6 +34,7 @@ pub use self::message_file::{MessageFile, MessageReader};
 pub use self::sqlite::{Damage, OpenError, Recovery, StoreSettings};
 pub use self::store::StoreError;
 
+use self::content::Content;
 use self::id::QueueIds;
 use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
@@ -250,8 +252,7 @@ impl Queue {
         let report = Report { id, hostname, entry, failed, original, seven_bit, now };
         let envelope = report.envelope()?;
         let message = report.compose();
-        let eight_bit = !message.is_ascii();
-        Some((Entry::new(id, envelope, eight_bit, message.len() as u64, now), message))
+        Some((Entry::new(id, envelope, Content::of(&message), now), message))
     }
 
     async fn original(&self, entry: &Entry) -> Result<Original, StoreError> {

@@ -43,6 +43,7 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         eight_bit_mime: entry.body == BodyType::EightBitMime,
         smtputf8: entry.smtputf8,
         eight_bit: entry.eight_bit,
+        eight_bit_header: Some(entry.eight_bit_header),
         size: entry.size,
         arrived: to_milliseconds(entry.arrived),
         attempts: entry.attempts,
@@ -77,6 +78,7 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
         body: if stored.eight_bit_mime { BodyType::EightBitMime } else { BodyType::SevenBit },
         smtputf8: stored.smtputf8,
         eight_bit: stored.eight_bit,
+        eight_bit_header: stored.eight_bit_header.unwrap_or(stored.eight_bit),
         size: stored.size,
         arrived: from_milliseconds(stored.arrived),
         attempts: stored.attempts,
@@ -111,6 +113,9 @@ struct StoredEntry {
     eight_bit_mime: bool,
     smtputf8: bool,
     eight_bit: bool,
+    /// None in a record of a version that did not tell header and body apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eight_bit_header: Option<bool>,
     size: u64,
     /// Milliseconds since 1970, like `due`.
     arrived: u64,

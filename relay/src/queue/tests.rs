@@ -304,3 +304,32 @@ async fn what_stays_undelivered_too_long_is_reported() {
     assert!(text.contains("Status: 5.4.7\r\n"), "{text}");
     assert!(text.contains("delivery time expired: 450 busy (hop)"));
 }
+
+#[tokio::test]
+async fn only_addresses_and_headers_need_smtputf8() {
+    for (sender, message, needed) in [
+        ("<sender@contoso.example>", "Subject: x\r\n\r\nCaf\u{e9}\r\n", false),
+        ("<sender@contoso.example>", "Subject: Caf\u{e9}\r\n\r\nx\r\n", true),
+        ("<caf\u{e9}@contoso.example>", "Subject: x\r\n\r\nx\r\n", true),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let (queue, _) = open(directory.path());
+        let envelope =
+            Envelope { smtputf8: true, ..envelope_of(sender, &["<one@fabrikam.example>"]) };
+        let id = try_commit(&queue, envelope, message.as_bytes()).await.unwrap();
+        // As it was stored, too.
+        drop(queue);
+        let (queue, _) = open(directory.path());
+        let entry = queue.store().find(id).await.unwrap();
+        assert_eq!(entry.needs_smtputf8(), needed, "{sender} {message:?}");
+    }
+}
+
+#[test]
+fn a_record_that_does_not_tell_header_and_body_apart_is_read_carefully() {
+    let json = br#"{"sender":"","recipients":[{"path":"a@b.example","state":"pending"}],
+        "eight_bit_mime":true,"smtputf8":true,"eight_bit":true,"size":9,"arrived":0,
+        "attempts":0,"due":0,"held":false}"#;
+    let (entry, _) = record::decode(QueueId::from_u64(1), json).unwrap();
+    assert!(entry.needs_smtputf8());
+}
