@@ -285,6 +285,18 @@ pub const CONTROL_CONNECTIONS: usize = 16;
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries that one answer of `relay queue list` holds.
 pub const QUEUE_LIST_ENTRIES: usize = 10_000;
+/// How long a stop takes at most, from the signal on: sessions, a reload under way and delivery.
+/// What has not ended by then is cut off; the queue bears it as it bears a crash.
+pub const STOP: Duration = Duration::from_secs(75);
+/// How long a stop waits after [`STOP`] for threads that are blocked, on a disk for example.
+pub const BLOCKED_STOP: Duration = Duration::from_secs(5);
+
+const _: () = assert!(DELIVERY_DRAIN.as_secs() < DELIVERY_STOP.as_secs());
+const _: () = assert!(DRAIN.as_secs() + DELIVERY_STOP.as_secs() <= STOP.as_secs());
+const _: () = assert!(
+    STOP.as_secs() + BLOCKED_STOP.as_secs() < 90,
+    "systemd kills what has not stopped after 90 seconds"
+);
 
 // The kernel half.
 
@@ -307,15 +319,3 @@ pub const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);
 const _: () = assert!(CONNECTOR_IDS <= relay_common::tables::CONNECTORS_MAX);
 const _: () = assert!(2 * TABLE_BLOCKS <= relay_common::tables::BLOCKS_MAX as usize);
 const _: () = assert!(8 * BINDINGS <= relay_common::tables::BINDINGS_MAX as usize);
-/// How long a stop takes at most, from the signal on: sessions, a reload under way and delivery.
-/// What has not ended by then is cut off; the queue bears it as it bears a crash.
-pub const STOP: Duration = Duration::from_secs(75);
-/// How long a stop waits after [`STOP`] for threads that are blocked, on a disk for example.
-pub const BLOCKED_STOP: Duration = Duration::from_secs(5);
-
-const _: () = assert!(DELIVERY_DRAIN.as_secs() < DELIVERY_STOP.as_secs());
-const _: () = assert!(DRAIN.as_secs() + DELIVERY_STOP.as_secs() <= STOP.as_secs());
-const _: () = assert!(
-    STOP.as_secs() + BLOCKED_STOP.as_secs() < 90,
-    "systemd kills what has not stopped after 90 seconds"
-);
