@@ -106,6 +106,7 @@ pub fn run(plan: Plan, conditions: Conditions) -> Outcome {
     let arrived = world.wait_for_messages(sessions.messages, PATIENCE);
     let [listen_drops, cookies_sent] = world.kernel_counters(["ListenDrops", "SyncookiesSent"]);
     let status = world.settled_status(Instant::now() + PATIENCE);
+    world.end();
     Outcome { flood, sessions, status, listen_drops, cookies_sent, arrived, edge_busy }
 }
 

@@ -155,6 +155,12 @@ impl World {
         }
     }
 
+    /// Ends the daemon as an administrator would, so that it takes its pins along.
+    pub(super) fn end(self) {
+        let status = self.daemon.stop().unwrap();
+        assert!(status.success(), "the daemon ended with {status}");
+    }
+
     fn status(&self) -> Status {
         let mut command = Command::new(binary().unwrap());
         command.args(["status", "--json", "-c"]).arg(self.daemon.configuration());
