@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use relay::queue::schedule::Schedule;
 use relay::queue::{BodyType, Envelope, Queue, Settings, StoreSettings};
@@ -111,6 +111,10 @@ fn damage(open: Open, count: Count, parent: &Path) -> Result<String> {
     let crashed = tempfile::tempdir_in(parent)?;
     copy_tree(directory.path(), crashed.path())?;
     drop(engine);
+    let control = tempfile::tempdir_in(parent)?;
+    copy_tree(crashed.path(), control.path())?;
+    let kept = count(control.path())?;
+    ensure!(kept == KEPT, "{kept} of {KEPT} messages are there without any damage");
     let (mut opened, mut fewest) = (0, KEPT);
     for place in 0..PLACES {
         let copy = tempfile::tempdir_in(parent)?;

@@ -160,10 +160,10 @@ pub const DATABASE_CHECKED_OCTETS: u64 = 256 * 1024 * 1024;
 /// Octets of a row that are believed when a damaged database is read: a message in memory, or an
 /// entry with thousands of recipients.
 pub const DATABASE_ROW_OCTETS: usize = 16 * 1024 * 1024;
-/// Idle connections for reads: about as many as deliveries that begin at the same moment.
+/// Connections for reads that are kept idle: about as many as deliveries begin at one moment.
 pub const DATABASE_READERS: usize = 16;
-/// How long SQLite waits for a lock. Only this process has the database; it waits for its own
-/// readers, each for less than a millisecond.
+/// How many seconds SQLite waits for a lock. Only this process has the database; it waits for
+/// its own readers, each for less than a millisecond.
 pub const DATABASE_BUSY: Duration = Duration::from_secs(10);
 /// How long the committer waits for commits before it moves the log into the database.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
