@@ -1,0 +1,77 @@
+//! Command lines. An input is what a client sends, cuts included.
+
+use bytes::BytesMut;
+use relay::limits::{COMMAND_LINE_OCTETS, PATH_OCTETS};
+use relay::queue::BodyType;
+use relay::smtp::command::{Command, CommandError};
+use relay::smtp::line::{LineError, LineReader};
+
+use super::pieces::{pieces, whole};
+
+/// See the module.
+pub fn check(input: &[u8]) {
+    let lines = lines(pieces(input));
+    assert_eq!(lines, self::lines([&whole(input)[..]].into_iter()), "cuts do not matter");
+    assert_eq!(lines, self::lines(whole(input).chunks(1)), "cuts do not matter");
+    lines.iter().flatten().for_each(|line| check_line(line));
+}
+
+fn lines<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Vec<u8>, LineError>> {
+    let mut reader = LineReader::default();
+    let mut buffer = BytesMut::new();
+    let mut lines = Vec::new();
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        while let Some(line) = reader.next_line(&mut buffer) {
+            lines.push(line.map(|line| line.to_vec()));
+        }
+        assert!(buffer.len() < COMMAND_LINE_OCTETS, "an endless line is not kept");
+    }
+    lines
+}
+
+fn check_line(line: &[u8]) {
+    assert!(!line.iter().any(|octet| b"\r\n\0".contains(octet)));
+    match Command::parse(line) {
+        Err(error) => check_error(&error),
+        Ok(command) => {
+            let verb = command.verb();
+            assert!(line[..verb.len()].eq_ignore_ascii_case(verb.as_bytes()));
+            let written = written(&command);
+            assert!(written.len() <= verb.len() + PATH_OCTETS + 300, "{written}");
+            assert_eq!(Command::parse(written.as_bytes()), Ok(command), "{written}");
+        }
+    }
+}
+
+fn check_error(error: &CommandError) {
+    assert!((500..600).contains(&error.reply().code));
+    assert!(!error.verb().is_empty());
+    // What an administrator reads.
+    assert!(!error.to_string().is_empty());
+}
+
+/// The command as a client would write it that knows the standard by heart.
+fn written(command: &Command) -> String {
+    let verb = command.verb();
+    match command {
+        Command::Helo(name) | Command::Ehlo(name) => format!("{verb} {name}"),
+        Command::Mail(mail) => {
+            let mut line = format!("{verb} FROM:<{}>", mail.sender);
+            match mail.body {
+                BodyType::SevenBit => {}
+                BodyType::EightBitMime => line.push_str(" BODY=8BITMIME"),
+            }
+            if let Some(size) = mail.declared_size {
+                line.push_str(&format!(" SIZE={size}"));
+            }
+            if mail.smtputf8 {
+                line.push_str(" SMTPUTF8");
+            }
+            line
+        }
+        Command::Rcpt(recipient) => format!("{verb} TO:<{recipient}>"),
+        Command::Vrfy => format!("{verb} somebody"),
+        _ => verb.to_owned(),
+    }
+}

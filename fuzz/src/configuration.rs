@@ -1,0 +1,35 @@
+//! Configuration texts: loaded, or refused with lines that exist.
+
+use relay::config::{Config, Finding};
+use relay::connector::ConnectorIds;
+use relay::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
+use relay::policy::Rules;
+
+/// See the module.
+pub fn check(input: &[u8]) {
+    let Ok(text) = str::from_utf8(input) else { return };
+    match Config::parse(text, "relay.toml") {
+        Err(refusals) => {
+            assert!(!refusals.list.is_empty());
+            check_findings(&refusals.list, text);
+            assert!(refusals.to_string().starts_with("relay.toml:"));
+        }
+        Ok(config) => {
+            check_findings(config.warnings(), text);
+            assert!(config.connectors().len() <= CONNECTOR_IDS as usize);
+            assert!(config.table().block_count() <= TABLE_BLOCKS);
+            // What is loaded can be put in force.
+            assert!(Rules::build(&config, &mut ConnectorIds::default(), 1).is_ok());
+        }
+    }
+}
+
+fn check_findings(findings: &[Finding], text: &str) {
+    // A text that ends too early is wrong in the line after its last.
+    let lines = text.split('\n').count() + 1;
+    for finding in findings {
+        assert!((1..=lines).contains(&(finding.line as usize)), "{finding:?}");
+        assert!(!finding.problem.is_empty() && !finding.mend.is_empty(), "{finding:?}");
+    }
+    assert!(findings.is_sorted_by_key(|finding| finding.line), "{findings:?}");
+}

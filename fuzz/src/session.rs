@@ -1,0 +1,328 @@
+//! A whole receiving session. An input is a script: its first octet says under which connector it
+//! happens, then come octets of the client, and events between them.
+//!
+//! An event is 0xFF and a letter: `c` another packet begins, `q` the queue answers, `f` it answers
+//! that it failed, `w` the next write fails, `t` the next deadline passes, `s` a second passes,
+//! `h` the TLS handshake is done, `x` a packet's worth of one letter comes, `d` the client
+//! disconnects, `z` the daemon stops. Any other letter is `c`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use relay::config::Config;
+use relay::connector::ConnectorIds;
+use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, READ_OCTETS, REPLY_LINE_OCTETS};
+use relay::policy::{Peer, Rules};
+use relay::queue::{Envelope, QueueId, StoreError};
+use relay::smtp::client::ReplyParser;
+use relay::smtp::session::{Action, MessageBegun, Session};
+use relay::smtp::tls::TlsInfo;
+
+const EVENT: u8 = 0xff;
+/// The bits of an input's first octet.
+const CONNECTOR: u8 = 3;
+const QUEUE_IS_SLOW: u8 = 4;
+
+const CONFIGURATION: &str = r#"
+hostname = "relay.example"
+[delivery]
+smart_host = "127.0.0.1:25"
+[tls]
+certificate = "/relay.pem"
+key = "/relay.key"
+[[accepted_domain]]
+name = "accepted.example"
+[[connector]]
+name = "Frontend"
+bindings = ["127.0.0.1:25"]
+remote_ip_ranges = ["127.0.0.0/8"]
+permission_groups = ["AnonymousUsers"]
+auth_mechanism = ["Tls"]
+max_message_size = "64 KB"
+max_header_size = 1000
+max_recipients_per_message = 3
+tarpit_interval = "0s"
+[[connector]]
+name = "Tarpit"
+bindings = ["127.0.0.1:26"]
+remote_ip_ranges = ["127.0.0.0/8"]
+permission_groups = ["AnonymousUsers"]
+[[connector]]
+name = "Trusted"
+bindings = ["127.0.0.1:27"]
+remote_ip_ranges = ["127.0.0.0/8"]
+auth_mechanism = ["ExternalAuthoritative", "Tls"]
+permission_groups = ["ExchangeServers"]
+[[connector]]
+name = "Encrypted"
+bindings = ["127.0.0.1:28"]
+remote_ip_ranges = ["127.0.0.0/8"]
+permission_groups = ["AnonymousUsers"]
+auth_mechanism = ["Tls"]
+require_tls = true
+max_protocol_errors = 1
+"#;
+
+/// See the module.
+pub fn check(input: &[u8]) {
+    let Some((&settings, script)) = input.split_first() else { return };
+    let outcome = Player::new(settings).play(script);
+    let only_cuts =
+        script.split(|&octet| octet == EVENT).skip(1).all(|part| part.starts_with(b"c"));
+    if settings & QUEUE_IS_SLOW == 0 && only_cuts {
+        let octets = script.iter().flat_map(|octet| [EVENT, b'c', *octet]).collect::<Vec<_>>();
+        let mut parts = script.split(|&octet| octet == EVENT);
+        let first = parts.next().unwrap_or_default();
+        let whole = parts.fold(first.to_vec(), |whole, part| [&whole, &part[1..]].concat());
+        assert_eq!(Player::new(settings).play(&whole), outcome, "packets do not matter");
+        if !script.contains(&EVENT) {
+            assert_eq!(Player::new(settings).play(&octets), outcome, "packets do not matter");
+        }
+    }
+}
+
+fn rules() -> &'static Arc<Rules> {
+    static RULES: OnceLock<Arc<Rules>> = OnceLock::new();
+    RULES.get_or_init(|| {
+        let config = Config::parse(CONFIGURATION, "relay.toml");
+        let config = config.unwrap_or_else(|refusals| panic!("{refusals}"));
+        match Rules::build(&config, &mut ConnectorIds::default(), 1) {
+            Ok(rules) => rules,
+            Err(error) => panic!("{error}"),
+        }
+    })
+}
+
+/// What a session came to.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    sent: Vec<u8>,
+    kept: Vec<Vec<u8>>,
+    closed: bool,
+}
+
+/// What the queue was asked and has not answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Nothing,
+    ToBegin,
+    ToCommit,
+}
+
+/// A driver whose socket, clock and queue are the script.
+struct Player {
+    session: Session,
+    now: Instant,
+    queue_is_slow: bool,
+    asked: Asked,
+    write_fails: bool,
+    open: Option<Vec<u8>>,
+    handshake_is_due: bool,
+    /// What the client has sent, to count the ends of data that it can have meant.
+    heard: Vec<u8>,
+    /// Octets taken since the queue was asked: nothing of them can have been used.
+    backlog: usize,
+    replies: ReplyParser,
+    queued_replies: usize,
+    outcome: Outcome,
+}
+
+impl Player {
+    fn new(settings: u8) -> Self {
+        let mut connectors = rules().connectors();
+        let connector = connectors.nth(usize::from(settings & CONNECTOR));
+        let Some((_, connector)) = connector else { panic!("a connector for each number") };
+        let now = Instant::now();
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let peer = Peer::new(Arc::clone(connector));
+        Self {
+            session: Session::new(now, Arc::clone(rules()), peer, here, here),
+            now,
+            queue_is_slow: settings & QUEUE_IS_SLOW != 0,
+            asked: Asked::Nothing,
+            write_fails: false,
+            open: None,
+            handshake_is_due: false,
+            heard: Vec::new(),
+            backlog: 0,
+            replies: ReplyParser::default(),
+            queued_replies: 0,
+            outcome: Outcome::default(),
+        }
+    }
+
+    fn play(mut self, script: &[u8]) -> Outcome {
+        self.perform();
+        let mut parts = script.split(|&octet| octet == EVENT);
+        self.send(parts.next().unwrap_or_default());
+        for part in parts {
+            let (&event, octets) = part.split_first().unwrap_or((&b'c', &[]));
+            self.event(event);
+            self.send(octets);
+        }
+        self.session.handle_disconnect();
+        self.perform();
+        assert!(self.outcome.closed, "every session ends");
+        assert_eq!(self.open, None, "nothing unfinished is kept");
+        self.check();
+        self.outcome
+    }
+
+    /// Sends what a client sends, as the driver reads it.
+    fn send(&mut self, octets: &[u8]) {
+        for packet in octets.chunks(READ_OCTETS) {
+            if !self.session.wants_bytes() {
+                let waits = self.asked != Asked::Nothing || self.outcome.closed;
+                let is_held = self.session.deadline() > self.now;
+                assert!(waits || is_held, "a session that reads nothing waits for something");
+                return;
+            }
+            self.backlog += packet.len();
+            assert!(self.backlog < INPUT_OCTETS + READ_OCTETS, "the input is bounded");
+            self.heard.extend_from_slice(packet);
+            self.session.handle_bytes(self.now, packet);
+            self.perform();
+        }
+    }
+
+    fn event(&mut self, event: u8) {
+        match event {
+            b'q' => self.answer(true),
+            b'f' => self.answer(false),
+            b'w' => self.write_fails = true,
+            b't' => {
+                self.now = self.now.max(self.session.deadline());
+                self.session.handle_timeout(self.now);
+            }
+            b's' => {
+                self.now += Duration::from_secs(1);
+                self.session.handle_timeout(self.now);
+            }
+            b'h' if std::mem::take(&mut self.handshake_is_due) => {
+                let tls = TlsInfo { version: "TLS1.3".to_owned(), cipher: "AES".to_owned() };
+                self.session.handle_tls(self.now, tls);
+            }
+            b'x' => self.send(&[b'x'; READ_OCTETS]),
+            b'd' => self.session.handle_disconnect(),
+            b'z' => self.session.handle_shutdown(),
+            _ => {}
+        }
+        self.perform();
+    }
+
+    fn perform(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            assert!(!self.outcome.closed, "{action:?} after Close");
+            match action {
+                Action::AbandonMessage => {
+                    let begun = self.open.take().is_some();
+                    assert!(begun || self.asked != Asked::Nothing, "there is one to abandon");
+                    self.asked = Asked::Nothing;
+                }
+                Action::BeginMessage(envelope) => {
+                    check_envelope(&envelope);
+                    assert_eq!((self.asked, &self.open), (Asked::Nothing, &None));
+                    self.ask(Asked::ToBegin);
+                }
+                Action::Close => self.outcome.closed = true,
+                Action::CommitMessage => {
+                    assert!(self.open.is_some() && self.asked == Asked::Nothing);
+                    self.ask(Asked::ToCommit);
+                }
+                Action::Send(octets) => self.sent(&octets),
+                Action::StartTls => self.handshake_is_due = true,
+                Action::Write(octets) => {
+                    let Some(message) = &mut self.open else { panic!("no message is open") };
+                    message.extend_from_slice(&octets);
+                    if std::mem::take(&mut self.write_fails) {
+                        self.session.handle_write_failed(&failure());
+                    }
+                }
+            }
+        }
+        if self.asked == Asked::Nothing && self.session.wants_bytes() {
+            self.backlog = 0;
+        }
+    }
+
+    fn ask(&mut self, asked: Asked) {
+        self.asked = asked;
+        if !self.queue_is_slow {
+            self.answer(true);
+        }
+    }
+
+    /// What the queue was asked comes true, or fails. After the session has closed it may come as
+    /// well, and then nobody listens.
+    fn answer(&mut self, well: bool) {
+        match std::mem::replace(&mut self.asked, Asked::Nothing) {
+            Asked::Nothing => {}
+            Asked::ToBegin if well => {
+                let begun = MessageBegun { id: QueueId::from_u64(1), at: UNIX_EPOCH };
+                if !self.outcome.closed {
+                    self.open = Some(Vec::new());
+                }
+                self.session.handle_message_begun(self.now, Ok(begun));
+            }
+            Asked::ToBegin => {
+                self.session.handle_message_begun(self.now, Err(failure().into()));
+            }
+            Asked::ToCommit => {
+                let Some(message) = self.open.take() else { panic!("no message is open") };
+                if well {
+                    self.outcome.kept.push(message);
+                }
+                let stored = if well { Ok(()) } else { Err(failure()) };
+                self.session.handle_stored(self.now, stored);
+            }
+        }
+    }
+
+    /// Whole replies only, and such as our own client would understand.
+    fn sent(&mut self, octets: &[u8]) {
+        assert!(octets.len() < OUTPUT_OCTETS + REPLY_LINE_OCTETS * 10, "the output is bounded");
+        for line in octets.split_inclusive(|&octet| octet == b'\n') {
+            assert!(line.len() <= REPLY_LINE_OCTETS && line.ends_with(b"\r\n"));
+            assert!(line[..line.len() - 2].iter().all(|octet| matches!(octet, b' '..=b'~')));
+            let mut rest = line;
+            match self.replies.parse(&mut rest) {
+                Ok(Some(reply)) => {
+                    self.queued_replies += usize::from(line.starts_with(b"250 2.6.0 "));
+                    assert!(!reply.text.is_empty());
+                }
+                Ok(None) => assert_eq!(line.get(3), Some(&b'-')),
+                Err(error) => panic!("{error}: {:?}", line.escape_ascii().to_string()),
+            }
+        }
+        self.outcome.sent.extend_from_slice(octets);
+    }
+
+    fn check(&self) {
+        let Outcome { sent, kept, .. } = &self.outcome;
+        assert_eq!(self.queued_replies, kept.len(), "a 250 for each message that is kept");
+        assert!(sent.is_empty() || sent.ends_with(b"\r\n"));
+        let ends = self.heard.windows(5).filter(|window| *window == b"\r\n.\r\n").count();
+        assert!(kept.len() <= ends, "at most one message per end of data");
+        for message in kept {
+            assert!(message.starts_with(b"Received: from "));
+            let mut before = 0;
+            for (at, &octet) in message.iter().enumerate() {
+                assert_ne!(octet, 0);
+                assert_eq!(octet == b'\n', before == b'\r', "octet {at}");
+                before = octet;
+            }
+            assert_ne!(before, b'\r');
+        }
+    }
+}
+
+fn check_envelope(envelope: &Envelope) {
+    assert!(!envelope.recipients.is_empty());
+    assert!(envelope.smtputf8 || envelope.sender.is_ascii());
+    assert!(envelope.smtputf8 || envelope.recipients.iter().all(|path| path.is_ascii()));
+}
+
+fn failure() -> StoreError {
+    StoreError::Full("the script says so".to_owned())
+}
