@@ -4,6 +4,7 @@ mod bench;
 mod build_daemon;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod process;
 mod run;
 mod setup;
@@ -43,6 +44,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Hold the kernel's tags against brute force for 200,000 connections under reloads.
     Soak,
+    /// Look for inputs that break a parser, the session or the table of ranges.
+    Fuzz(fuzz::Arguments),
     /// Run everything: formatting, lints, tidiness, and every test.
     Test,
     /// Check the rules that the compiler does not.
@@ -70,6 +73,7 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Demo => demo::run(&workspace),
         Verb::Bench(arguments) => bench::run(&workspace, arguments),
         Verb::Soak => soak::run(&workspace),
+        Verb::Fuzz(arguments) => fuzz::run(&workspace, arguments),
         Verb::Test => test::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),
     }

@@ -54,8 +54,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
 fn format(workspace: &Workspace) -> Result<()> {
     let root = workspace.root();
     process::run(process::cargo().args(["fmt", "--all", "--check"]).current_dir(root))?;
-    let manifest = workspace.kernel_manifest();
-    process::run(process::cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))
+    // Neither is a member of the workspace.
+    for manifest in [workspace.kernel_manifest(), root.join("fuzz/Cargo.toml")] {
+        process::run(process::cargo().args(["fmt", "--check", "--manifest-path"]).arg(manifest))?;
+    }
+    Ok(())
 }
 
 fn clippy(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
