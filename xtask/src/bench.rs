@@ -30,7 +30,7 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Runs one `[[bench]]` target of relay-tests with the kernel half built in.
+/// Runs one `[[bench]]` target of relay-kernel-tests with the kernel half built in.
 pub fn run_target(workspace: &Workspace, target: &str) -> Result<()> {
     ensure!(process::is_root(), "this loads programs into the kernel: be root");
     let machine = setup::prepare(workspace)?;
@@ -38,7 +38,7 @@ pub fn run_target(workspace: &Workspace, target: &str) -> Result<()> {
     let object = ebpf::build(workspace, &compiler)?;
     let mut cargo = process::cargo();
     cargo
-        .args(["bench", "--package", "relay-tests", "--bench", target])
+        .args(["bench", "--package", "relay-kernel-tests", "--bench", target])
         .env(KERNEL_OBJECT, object)
         .current_dir(workspace.root());
     process::run(&mut cargo)
