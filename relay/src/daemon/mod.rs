@@ -115,6 +115,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     for warning in config.warnings() {
         warn!(file = %file.display(), "{warning}");
     }
+    ignore_hang_up();
     raise_descriptor_limit();
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
@@ -157,6 +158,13 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // The programs stay attached until the last session has ended.
     drop(attached.programs);
     result
+}
+
+/// A hang-up that comes before we are ready asks for what is being done anyway, and must not end
+/// the process. [`serve`] puts its own handler in this one's place.
+fn ignore_hang_up() {
+    // SAFETY: no other thread runs yet, and ignoring runs no code of ours.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
 /// A session takes a descriptor, and the soft limit of many systems is 1024 for the sake of old
