@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{Configured, Daemon, queue};
 use crate::causes::in_full;
-use crate::config::{Config, LoadError};
+use crate::config::{Config, LoadError, digest_text};
 use crate::connector::id::TooManyConnectorNames;
 use crate::delivery::Settings;
 use crate::kernel::KernelError;
@@ -115,24 +115,16 @@ impl Daemon {
         let mut ids = configured.ids.clone();
         let rules = Rules::build(&config, &mut ids, generation)?;
         let checked_ms = milliseconds(started);
-        // Until the flip the daemon's table of the old generation answers on a new address.
-        self.server.listen(&rules)?;
+        let prepared = self.server.prepare(&rules)?;
         let started = Instant::now();
         let classifier = Arc::clone(&self.classifier);
-        let published = {
-            let rules = Arc::clone(&rules);
-            tokio::task::spawn_blocking(move || classifier.publish(rules)).await?
-        };
-        if let Err(error) = published {
-            // The addresses of the generation that stays.
-            self.server.listen(&self.classifier.rules())?;
-            return Err(error.into());
-        }
+        tokio::task::spawn_blocking(move || classifier.publish(rules)).await??;
         let published_ms = milliseconds(started);
         self.server.set_tls(tls);
+        self.server.listen_to(prepared);
         let reloaded = Reloaded {
             generation,
-            digest: hexadecimal(&config.digest),
+            digest: digest_text(&config.digest),
             connectors: config.connectors().len(),
             ranges: config.connectors().iter().map(|c| c.remote_ip_ranges.len()).sum(),
             checked_ms,
@@ -177,15 +169,4 @@ pub(super) fn delivery_settings(config: &Config) -> Settings {
 
 fn milliseconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Two digits for each octet.
-pub(super) fn hexadecimal(octets: &[u8]) -> String {
-    use std::fmt::Write;
-
-    octets.iter().fold(String::new(), |mut text, octet| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{octet:02x}");
-        text
-    })
 }

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -43,6 +44,12 @@ pub struct Server {
     listeners: Mutex<HashMap<SocketAddr, Listening>>,
     /// Told to every session when the daemon stops.
     stop: watch::Sender<bool>,
+}
+
+/// Addresses that are bound and not listened to yet.
+pub struct Prepared {
+    wanted: Vec<SocketAddr>,
+    sockets: Vec<(SocketAddr, TcpListener)>,
 }
 
 /// What every connection needs.
@@ -82,7 +89,17 @@ impl Server {
     /// # Errors
     /// An address cannot be listened on. Then nothing has changed.
     pub fn listen(&self, rules: &Rules) -> Result<(), ListenError> {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        self.listen_to(self.prepare(rules)?);
+        Ok(())
+    }
+
+    /// Binds what these rules want and is not bound yet: the part of [`Server::listen`] that can
+    /// fail. Connections to it wait. Dropped, nothing has changed.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub fn prepare(&self, rules: &Rules) -> Result<Prepared, ListenError> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = listener::addresses(rules.table.bindings());
         let new: Vec<_> =
             wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
@@ -90,6 +107,12 @@ impl Server {
             .into_iter()
             .map(|address| listener::bind(address, &listeners))
             .collect::<Result<Vec<_>, _>>()?;
+        Ok(Prepared { wanted, sockets })
+    }
+
+    /// Listens to what was prepared, and no longer to what is not wanted.
+    pub fn listen_to(&self, Prepared { wanted, sockets }: Prepared) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
             listening.end();
             tracing::info!(%address, "no longer listening");
@@ -100,7 +123,6 @@ impl Server {
             listeners.insert(address, listening);
             tracing::info!(%address, "listening");
         }
-        Ok(())
     }
 
     /// How many sessions there are.

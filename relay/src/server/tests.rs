@@ -236,6 +236,16 @@ async fn it_listens_where_the_rules_in_force_say() {
     assert!(TcpStream::connect(elsewhere).await.is_ok(), "nothing has changed");
 }
 
+#[tokio::test]
+async fn what_was_only_prepared_changes_nothing() {
+    let mut host = Host::start(EVERYBODY);
+    let elsewhere = address_of_its_own();
+    let rules_elsewhere = rules(&mut host.ids, 2, elsewhere, EVERYBODY);
+    drop(host.server.prepare(&rules_elsewhere).unwrap());
+    assert!(TcpStream::connect(elsewhere).await.is_err());
+    assert!(host.connect().await.reply().await.starts_with("220 "), "the old address still serves");
+}
+
 #[test]
 fn a_wildcard_covers_the_other_bindings_of_its_port() {
     let addresses = |bindings: &[&str]| -> Vec<_> {
