@@ -243,8 +243,15 @@ impl Classifier {
         Ok(())
     }
 
+    /// Is there something for [`Classifier::sweep`] to remove, now or soon? Cheap.
+    pub fn needs_sweep(&self) -> bool {
+        let Some(kernel) = &self.kernel else { return false };
+        // While a generation is being published, the one that it replaces is about to be retired.
+        kernel.publisher.try_lock().map_or(true, |publisher| publisher.needs_sweep())
+    }
+
     /// Removes from the kernel what replaced generations left there. To be called every now and
-    /// then.
+    /// then while [`Classifier::needs_sweep`].
     pub fn sweep(&self) {
         if let Some(kernel) = &self.kernel
             && let Ok(mut publisher) = kernel.publisher.try_lock()

@@ -229,6 +229,9 @@ async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
+        if !classifier.needs_sweep() {
+            continue;
+        }
         let classifier = Arc::clone(&classifier);
         // Removing a hundred thousand entries takes a while.
         if let Err(error) = tokio::task::spawn_blocking(move || classifier.sweep()).await {
