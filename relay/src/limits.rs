@@ -173,7 +173,7 @@ pub const SALVAGED_ROWS: usize = 1000;
 /// ids begin above them, so a clock that was set back repeats none.
 pub const QUEUE_IDS_RESERVED: u64 = 60_000 << 20;
 /// After a failed write or sync: how often the queue is tried again.
-pub const LOG_RETRY: Duration = Duration::from_secs(1);
+pub const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Octets after which no more commits join a batch.
 pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 /// Commits that wait for the committer; more wait before it.

@@ -1,7 +1,7 @@
 //! `relay check`: would the daemon take this configuration, and would that be wise?
 
 use clap::Args;
-use relay::config::{Config, Finding, LoadError};
+use relay::config::{Config, Finding, LoadError, digest_text};
 use relay::limits::FINDINGS_SHOWN;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
                 "sound": true,
                 "errors": [],
                 "warnings": warnings,
-                "digest": hexadecimal(&config.digest),
+                "digest": digest_text(&config.digest),
             }))?;
             Ok(Outcome::Yes)
         }
@@ -83,8 +83,4 @@ fn counted(count: usize, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{count} {noun}s"),
     }
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

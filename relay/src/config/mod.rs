@@ -219,6 +219,11 @@ impl Config {
     }
 }
 
+/// A digest as `sha256sum` prints it.
+pub fn digest_text(digest: &[u8; 32]) -> String {
+    digest.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }

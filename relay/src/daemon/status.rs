@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Daemon;
 use super::kernel_half::InUse;
-use super::reload::hexadecimal;
+use crate::config::digest_text;
 use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
 use crate::kernel::KernelError;
@@ -113,7 +113,7 @@ impl Daemon {
             configuration: ConfigurationStatus {
                 file: self.file.clone(),
                 generation: rules.generation,
-                digest: hexadecimal(&rules.digest),
+                digest: digest_text(&rules.digest),
                 bindings: rules.table.bindings().iter().map(ToString::to_string).collect(),
             },
             classifier: self.classifier_status()?,

@@ -143,7 +143,7 @@ impl Dispatcher {
             Ok(entries) => entries,
             Err(error) => {
                 error!(%error, "cannot claim messages");
-                return sleep(limits::LOG_RETRY).await;
+                return sleep(limits::STORE_RETRY).await;
             }
         };
         let job = |entry| Job::new(self.queue.clone(), entry, permits.split(1));

@@ -2,8 +2,9 @@
 //!
 //! The session, `explain` and the log use the same decision, so they can never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
-//! [`ehlo`] and [`start_tls`] for what is offered, [`mail`] for the sender, [`rcpt`] for a recipient, [`message`] at the end of data. A check that
-//! passes is named in the decision as well as one that fails, with where the right comes from.
+//! [`ehlo`] and [`start_tls`] for what is offered, [`mail`] for the sender, [`rcpt`] for a
+//! recipient, [`message`] at the end of data. A check that passes is named in the decision as well
+//! as one that fails, with where the right comes from.
 //! [`explain`] walks through all of them for a session that does not take place.
 //!
 //! Which connector a peer has is not decided here, see [`crate::connector::table`]; nor is the

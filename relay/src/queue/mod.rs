@@ -213,7 +213,7 @@ impl Queue {
                 return Err(error);
             }
             warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
-            tokio::time::sleep(limits::LOG_RETRY).await;
+            tokio::time::sleep(limits::STORE_RETRY).await;
         }
         let pending = entry.pending().count();
         let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);

@@ -207,7 +207,7 @@ impl Committer {
         let refusal = self.shared.store_error("commit to", failure);
         error!(error = %refusal, "the queue refuses mail until its database could be opened anew");
         self.shared.set_refusal(Some(refusal.clone()));
-        self.retry_at = Instant::now() + limits::LOG_RETRY;
+        self.retry_at = Instant::now() + limits::STORE_RETRY;
         refusal
     }
 
@@ -222,7 +222,7 @@ impl Committer {
             Ok(opened) => opened,
             Err(error) => {
                 warn!(%error, "the queue's database cannot be opened anew; trying again");
-                self.retry_at = Instant::now() + limits::LOG_RETRY;
+                self.retry_at = Instant::now() + limits::STORE_RETRY;
                 return;
             }
         };

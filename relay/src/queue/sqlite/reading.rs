@@ -88,6 +88,6 @@ impl Shared {
     /// An entry that could not be read just now comes back soon.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
-        self.index().put_back(id, SystemTime::now() + limits::LOG_RETRY);
+        self.index().put_back(id, SystemTime::now() + limits::STORE_RETRY);
     }
 }

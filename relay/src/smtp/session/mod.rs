@@ -6,7 +6,8 @@
 //!
 //! The session decides what is read when and in which order things happen. Which command is legal
 //! in which state is decided in [`state`], what becomes of a message in [`reception`] and [`storage`],
-//! in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether something is allowed, by [`crate::policy`].
+//! in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
+//! something is allowed, by [`crate::policy`].
 
 mod output;
 mod reception;

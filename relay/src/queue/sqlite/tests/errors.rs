@@ -178,7 +178,7 @@ async fn a_failed_sync_right_after_a_checkpoint_is_never_believed() {
     let (refused, result) = try_commit(&queue, b"refused\r\n").await;
     assert!(result.is_err());
     // While the disk is ill the database stays closed, however often it is tried.
-    tokio::time::sleep(limits::LOG_RETRY * 2).await;
+    tokio::time::sleep(limits::STORE_RETRY * 2).await;
     assert!(queue.begin(envelope()).is_err());
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
