@@ -220,6 +220,8 @@ impl Player {
                     assert!(begun || self.asked != Asked::Nothing, "there is one to abandon");
                     self.asked = Asked::Nothing;
                 }
+                // No configuration of this target makes a session ask.
+                Action::Ask(inquiry) => panic!("{inquiry:?}"),
                 Action::BeginMessage(envelope) => {
                     check_envelope(&envelope);
                     assert_eq!((self.asked, &self.open), (Asked::Nothing, &None));

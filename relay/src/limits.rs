@@ -107,6 +107,10 @@ pub const TEXT_LINE_OCTETS: u64 = 1000;
 /// How long a client waits for us to begin or to store a message. RFC 5321 section 4.5.3.2.4 lets
 /// the client give up after two minutes at DATA. Then `451 4.3.0` and the end.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(100);
+/// How long a session waits for what a decision needs to know, such as whether a recipient exists.
+/// Half of the five minutes that RFC 5321 section 4.5.3.2.3 gives a client for RCPT would be too
+/// long for a person who looks on; what is not known by then is temporarily refused.
+pub const INQUIRY_WAIT: Duration = Duration::from_secs(60);
 /// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
 pub const LOGGED_VERDICTS: usize = 8;
 

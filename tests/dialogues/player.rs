@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use relay::config::Config;
 use relay::connector::ConnectorIds;
 use relay::limits::INPUT_OCTETS;
-use relay::policy::{Peer, Rules};
+use relay::policy::{Finding, Inquiry, Peer, RecipientFinding, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 use relay::smtp::tls::TlsInfo;
 
 use crate::profile;
-use crate::script::{CLOSED, Event, QueueBehaviour, Settings, Turn};
+use crate::script::{CLOSED, Event, QueueBehaviour, Recipients, Settings, Turn};
 
 /// How the client's octets are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct Player {
     awaits_handshake: bool,
     closed: bool,
     certificate: bool,
+    recipients: Option<Recipients>,
     queue: Queue,
 }
 
@@ -57,7 +58,8 @@ impl Player {
         let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
         let (awaits_handshake, closed) = (false, false);
         let certificate = settings.tls_available && !settings.tls_removed;
-        Ok(Self { session, now, sent: Vec::new(), awaits_handshake, closed, certificate, queue })
+        let (sent, recipients) = (Vec::new(), settings.recipients);
+        Ok(Self { session, now, sent, awaits_handshake, closed, certificate, recipients, queue })
     }
 
     /// What the server said in one turn.
@@ -140,6 +142,7 @@ impl Player {
             assert!(!self.closed, "{action:?} after Close");
             match action {
                 Action::AbandonMessage => self.queue.open = None,
+                Action::Ask(inquiry) => self.find_out(&inquiry),
                 Action::BeginMessage(envelope) => self.begin(envelope),
                 Action::Close => self.closed = true,
                 Action::CommitMessage => self.commit(),
@@ -155,6 +158,18 @@ impl Player {
             }
         }
         assert!(!self.closed || self.queue.open.is_none(), "a message is left open");
+    }
+
+    fn find_out(&mut self, inquiry: &Inquiry) {
+        let Inquiry::Recipient { .. } = inquiry;
+        let said = "the dialogue says so".to_owned();
+        let finding = match self.recipients.expect("a look-up is configured") {
+            Recipients::Known => RecipientFinding::Known,
+            Recipients::Silent => return,
+            Recipients::Unavailable => RecipientFinding::Unavailable(said),
+            Recipients::Unknown => RecipientFinding::Unknown(said),
+        };
+        self.session.handle_finding(self.now, Finding::Recipient(finding));
     }
 
     fn begin(&mut self, envelope: Envelope) {

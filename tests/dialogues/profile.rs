@@ -27,6 +27,10 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
     } else {
         String::new()
     };
+    let lookup = match settings.recipients {
+        Some(_) => "recipient_lookup = \"smtp://127.0.0.1:25\"\n",
+        None => "",
+    };
     // A dialogue that is about the tarpit sets one; the others need not wait.
     let tarpit = if settings.connector.contains("tarpit_interval") {
         ""
@@ -37,7 +41,7 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
         "hostname = \"relay.example\"\n\
          [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
          {tls}\
-         [[accepted_domain]]\nname = \"accepted.example\"\n\
+         [[accepted_domain]]\nname = \"accepted.example\"\n{lookup}\
          [[connector]]\nname = \"Dialogue\"\n\
          bindings = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
          auth_mechanism = {auth_mechanism}\n{rights}\n{tarpit}\n{}",

@@ -9,6 +9,8 @@
 //! queue: full                                    how the queue behaves: full, filling (after
 //!                                                MAIL), failing, breaking (in the middle of a
 //!                                                message), silent
+//! recipients: unknown                            accepted.example has a recipient_lookup, which
+//!                                                says so: known, unknown, unavailable, silent
 //!
 //! S: 220 *                                       the server says; `*` is any text
 //! C: EHLO client.example                         the client says, with CRLF
@@ -45,6 +47,18 @@ pub struct Settings {
     /// The rules of the session have a certificate, and the server has it no more.
     pub tls_removed: bool,
     pub queue: QueueBehaviour,
+    /// What the look-up of a recipient says, if there is one.
+    pub recipients: Option<Recipients>,
+}
+
+/// What the look-up of a recipient says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipients {
+    Known,
+    /// Nothing, ever.
+    Silent,
+    Unavailable,
+    Unknown,
 }
 
 /// What the connector is for.
@@ -149,6 +163,15 @@ impl Script {
                         "silent" => QueueBehaviour::Silent,
                         _ => return Err(wrong()),
                     }
+                }
+                "recipients:" => {
+                    script.settings.recipients = Some(match value {
+                        "known" => Recipients::Known,
+                        "silent" => Recipients::Silent,
+                        "unavailable" => Recipients::Unavailable,
+                        "unknown" => Recipients::Unknown,
+                        _ => return Err(wrong()),
+                    })
                 }
                 _ => return Err(wrong()),
             }

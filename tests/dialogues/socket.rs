@@ -28,12 +28,13 @@ use crate::{matching, profile};
 /// Far more than a reply on the loopback interface takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time does not pass for a test, and storage neither breaks or fills in the middle nor stays
+/// Time does not pass for a test, nobody is there to ask, and storage neither breaks or fills in the middle nor stays
 /// silent.
 pub fn can_play(script: &Script) -> bool {
     let passes_time = script.turns.iter().any(|turn| matches!(turn.event, Some(Event::Pass(_))));
     let storage = script.settings.queue;
     !passes_time
+        && script.settings.recipients.is_none()
         && !matches!(
             storage,
             QueueBehaviour::Breaking | QueueBehaviour::Filling | QueueBehaviour::Silent

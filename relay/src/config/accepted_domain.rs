@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use super::document::{Section, Value, Wrong, nearest};
 use super::value::{domain_name, text, unknown_word};
-use crate::policy::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
+use crate::policy::{
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
+    RecipientLookup,
+};
 
 /// Reads every accepted domain.
 pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
@@ -25,8 +28,15 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
         }
         // Authoritative is what New-AcceptedDomain makes without a type.
         let kind = section.take("type", kind).unwrap_or(AcceptedDomainType::Authoritative);
+        let line = section.line_of("recipient_lookup");
+        let recipient_lookup = section.take("recipient_lookup", lookup);
+        if recipient_lookup.is_some() && kind != AcceptedDomainType::Authoritative {
+            let problem = format!("has no effect: with type {kind} unknown recipients are sent on");
+            let mend = "remove it, or write type = \"Authoritative\"";
+            section.refuse(line, "recipient_lookup", Wrong::new(problem, mend));
+        }
         if let Some(pattern) = pattern {
-            domains.insert(AcceptedDomain { pattern, kind });
+            domains.insert(AcceptedDomain { pattern, kind, recipient_lookup });
         }
         section.finish(unsupported);
     }
@@ -59,6 +69,24 @@ fn kind(value: Value<'_>) -> Result<AcceptedDomainType, Wrong> {
     let text = text(value)?;
     let names: Vec<_> = AcceptedDomainType::ALL.iter().map(|kind| kind.name()).collect();
     text.parse().map_err(|()| unknown_word(&text, &names))
+}
+
+/// `smtp://host:port` or `lmtp://host:port`.
+fn lookup(value: Value<'_>) -> Result<RecipientLookup, Wrong> {
+    let text = text(value)?;
+    let wrong = || {
+        Wrong::new(
+            format!("`{text}` is not a server that can be asked"),
+            "write smtp://host:port or lmtp://host:port, as in `smtp://mail.contoso.example:25`",
+        )
+    };
+    let (scheme, server) = text.split_once("://").ok_or_else(wrong)?;
+    let protocol = match scheme {
+        "smtp" => LookupProtocol::Smtp,
+        "lmtp" => LookupProtocol::Lmtp,
+        _ => return Err(wrong()),
+    };
+    Ok(RecipientLookup { protocol, server: server.parse().map_err(|_| wrong())? })
 }
 
 /// Keys that admins know from New-AcceptedDomain.

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::delivery::route::SmartHost;
+
 /// `[[accepted_domain]]`: a pattern and who owns its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedDomain {
@@ -11,6 +13,26 @@ pub struct AcceptedDomain {
     pub pattern: DomainPattern,
     /// `type`.
     pub kind: AcceptedDomainType,
+    /// `recipient_lookup`: who knows the recipients; `None`: all are taken.
+    pub recipient_lookup: Option<RecipientLookup>,
+}
+
+/// `recipient_lookup`: the server that is asked whether it knows a recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RecipientLookup {
+    /// What it speaks.
+    pub protocol: LookupProtocol,
+    /// Where it is.
+    pub server: SmartHost,
+}
+
+/// What the server of a [`RecipientLookup`] speaks. In both the answer to RCPT is the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LookupProtocol {
+    /// RFC 2033.
+    Lmtp,
+    /// RFC 5321.
+    Smtp,
 }
 
 /// Who owns the recipients. For a relay that knows no mailboxes the difference is in the sender
@@ -93,6 +115,17 @@ impl FromStr for AcceptedDomainType {
     }
 }
 
+/// As it is configured: `smtp://mail.contoso.example:25`.
+impl fmt::Display for RecipientLookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.protocol {
+            LookupProtocol::Lmtp => "lmtp",
+            LookupProtocol::Smtp => "smtp",
+        };
+        write!(f, "{scheme}://{}", self.server)
+    }
+}
+
 impl fmt::Display for AcceptedDomainType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -122,7 +155,8 @@ mod tests {
             Some(domain) => (domain, true),
             None => (name, false),
         };
-        AcceptedDomain { pattern: DomainPattern::new(domain.to_owned(), with_subdomains), kind }
+        let pattern = DomainPattern::new(domain.to_owned(), with_subdomains);
+        AcceptedDomain { pattern, kind, recipient_lookup: None }
     }
 
     #[test]

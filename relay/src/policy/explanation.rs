@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::{
-    Decision, MessageFacts, Peer, Rules, connect, ehlo, mail, message, needs_smtputf8, rcpt,
-    start_tls,
+    Decision, Findings, Judgement, MessageFacts, Peer, Rules, connect, ehlo, mail, message,
+    needs_smtputf8, rcpt, start_tls,
 };
 use crate::connector::{Binding, Connector, Match, PermissionSet, Principal, RangeId};
 use crate::smtp::command::HelloName;
@@ -82,6 +82,17 @@ pub fn explain(rules: &Rules, question: &Question) -> Explanation {
     }
 }
 
+/// Decides without asking anybody.
+fn decide(judge: impl Fn(&Findings) -> Judgement) -> Decision {
+    let mut findings = Findings::default();
+    loop {
+        match judge(&findings) {
+            Judgement::Decided(decision) => return decision,
+            Judgement::Needs(inquiry) => findings.insert(inquiry.not_asked()),
+        }
+    }
+}
+
 /// Goes through the dialogue; true when it leads to an accepted message.
 fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<Step>) -> bool {
     let mut take = |command: String, decision: Decision| {
@@ -110,8 +121,10 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
     }
     let mut accepted = 0;
     for recipient in &question.recipients {
-        let decision = needs_smtputf8(recipient.is_ascii(), question.smtputf8)
-            .unwrap_or_else(|| rcpt(rules, &peer, recipient, accepted));
+        let decision =
+            needs_smtputf8(recipient.is_ascii(), question.smtputf8).unwrap_or_else(|| {
+                decide(|findings| rcpt(rules, &peer, recipient, accepted, findings))
+            });
         if take(format!("RCPT TO:<{recipient}>"), decision) {
             accepted += 1;
         }

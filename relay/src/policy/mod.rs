@@ -14,6 +14,7 @@ mod accepted_domain;
 mod connect;
 mod explanation;
 mod hello;
+mod inquiry;
 mod message;
 mod recipient;
 mod rules;
@@ -28,10 +29,14 @@ use std::sync::Arc;
 use crate::connector::{Connector, Permission, PermissionSet, PermissionSource, Principal};
 use crate::smtp::reply::Reply;
 
-pub use accepted_domain::{AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern};
+pub use accepted_domain::{
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
+    RecipientLookup,
+};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain};
 pub use hello::{ehlo, helo};
+pub use inquiry::{Finding, Findings, Inquiry, Judgement, RecipientFinding};
 pub use message::{MessageFacts, message};
 pub use recipient::rcpt;
 pub use rules::Rules;

@@ -16,6 +16,7 @@ hostname = "edge1.contoso.example"
 delivery.smart_host = "127.0.0.1:2626"
 accepted_domain = [
     {{ name = "contoso.example" }},
+    {{ name = "mailboxes.example", recipient_lookup = "lmtp://127.0.0.1:24" }},
     {{ name = "*.partner.example", type = "InternalRelay" }},
     {{ name = "customer.example", type = "ExternalRelay" }},
 ]
@@ -52,6 +53,14 @@ fn peer(rules: &Rules, name: &str) -> Peer {
     Peer::new(Arc::clone(connector.unwrap().1))
 }
 
+/// RCPT where nothing has to be found out.
+fn rcpt_now(rules: &Rules, peer: &Peer, recipient: &ForwardPath, so_far: usize) -> Decision {
+    match rcpt(rules, peer, recipient, so_far, &Findings::default()) {
+        Judgement::Decided(decision) => decision,
+        Judgement::Needs(inquiry) => panic!("{inquiry:?}"),
+    }
+}
+
 fn sender(text: &str) -> ReversePath {
     ReversePath::parse(text).unwrap()
 }
@@ -77,7 +86,7 @@ fn each_permission_opens_exactly_its_own_door() {
         peer.permissions = permissions;
         let large = peer.connector.limits.max_message_size + 1;
         let sent = |path: &str, size| mail(&rules, &peer, &sender(path), size).reply.code;
-        let to = |path: &str| rcpt(&rules, &peer, &recipient(path), 0).reply.code;
+        let to = |path: &str| rcpt_now(&rules, &peer, &recipient(path), 0).reply.code;
         let facts = MessageFacts { size: large, ..MessageFacts::default() };
         [
             ("MAIL ours", sent("<a@contoso.example>", None)),
@@ -200,12 +209,12 @@ fn the_scenario() {
         ),
     ] {
         let path = recipient(&format!("<b@{host}>"));
-        let decision = rcpt(&rules, &peer(&rules, connector), &path, 0);
+        let decision = rcpt_now(&rules, &peer(&rules, connector), &path, 0);
         assert_eq!(decision.reply.code, code, "{connector} to {host}");
         assert_eq!(last(&decision), because, "{connector} to {host}");
     }
     let stranger =
-        rcpt(&rules, &peer(&rules, "Default Frontend"), &recipient("<b@stranger.example>"), 0);
+        rcpt_now(&rules, &peer(&rules, "Default Frontend"), &recipient("<b@stranger.example>"), 0);
     assert_eq!(
         stranger.reply.to_string(),
         "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain"
@@ -214,9 +223,50 @@ fn the_scenario() {
 }
 
 #[test]
+fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
+    let rules = rules("permission_groups = [\"AnonymousUsers\"]\nmax_recipients_per_message = 2");
+    let peer = peer(&rules, "Other");
+    let path = recipient("<b@mailboxes.example>");
+    let decide = |so_far, recipient| rcpt(&rules, &peer, &path, so_far, &Findings { recipient });
+    let Judgement::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
+        panic!("nobody is asked")
+    };
+    let asked = (mailbox.to_string(), lookup.to_string());
+    assert_eq!(asked, ("b@mailboxes.example".to_owned(), "lmtp://127.0.0.1:24".to_owned()));
+    let said = || "it said so".to_owned();
+    for (finding, reply, because) in [
+        (
+            RecipientFinding::Known,
+            reply::RECIPIENT_OK,
+            "recipient_lookup: lmtp://127.0.0.1:24 knows the recipient",
+        ),
+        (
+            RecipientFinding::NotAsked,
+            reply::RECIPIENT_OK,
+            "recipient_lookup: lmtp://127.0.0.1:24 would be asked; taken for known here",
+        ),
+        (
+            RecipientFinding::Unavailable(said()),
+            reply::RECIPIENT_UNVERIFIED,
+            "recipient_lookup: lmtp://127.0.0.1:24 gave no answer: it said so",
+        ),
+        (
+            RecipientFinding::Unknown(said()),
+            reply::RECIPIENT_NOT_FOUND,
+            "recipient_lookup: lmtp://127.0.0.1:24 refused the recipient: it said so",
+        ),
+    ] {
+        let Judgement::Decided(decision) = decide(0, Some(finding)) else { panic!("asked again") };
+        assert_eq!((decision.reply.clone(), &*last(&decision)), (reply, because));
+    }
+    let Judgement::Decided(surplus) = decide(2, None) else { panic!("asked in vain") };
+    assert_eq!(surplus.reply, reply::TOO_MANY_RECIPIENTS);
+}
+
+#[test]
 fn postmaster_is_always_accepted() {
     let rules = rules("");
-    let decision = rcpt(&rules, &peer(&rules, "Other"), &recipient("<Postmaster>"), 0);
+    let decision = rcpt_now(&rules, &peer(&rules, "Other"), &recipient("<Postmaster>"), 0);
     assert_eq!(decision.reply, reply::RECIPIENT_OK);
     assert_eq!(last(&decision), "postmaster: always accepted");
 }
@@ -225,7 +275,7 @@ fn postmaster_is_always_accepted() {
 fn the_surplus_of_recipients_is_deferred_unless_it_is_refused_for_good() {
     let rules = rules("permission_groups = [\"AnonymousUsers\"]\nmax_recipients_per_message = 2");
     let peer = peer(&rules, "Other");
-    let decide = |path: &str, so_far| rcpt(&rules, &peer, &recipient(path), so_far);
+    let decide = |path: &str, so_far| rcpt_now(&rules, &peer, &recipient(path), so_far);
     assert_eq!(decide("<b@contoso.example>", 1).reply, reply::RECIPIENT_OK);
     let surplus = decide("<b@contoso.example>", 2);
     assert_eq!(surplus.reply, reply::TOO_MANY_RECIPIENTS);

@@ -12,9 +12,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::limits::CLOSE_WAIT;
 use crate::queue::{Incoming, StoreError};
-use crate::server::Shared;
 use crate::server::record::Record;
 use crate::server::transport::Transport;
+use crate::server::{Shared, inquiries};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 
 /// Drives one session to its end.
@@ -84,6 +84,12 @@ impl Driver {
         let deadline = self.session.deadline();
         match action {
             Action::AbandonMessage => self.incoming = None,
+            Action::Ask(inquiry) => {
+                match timeout_at(deadline.into(), inquiries::perform(inquiry)).await {
+                    Ok(finding) => self.session.handle_finding(Instant::now(), finding),
+                    Err(_) => self.session.handle_timeout(Instant::now()),
+                }
+            }
             Action::BeginMessage(envelope) => {
                 let begun = self.shared.queue.begin(envelope).map(|incoming| {
                     let id = self.incoming.insert(incoming).id();

@@ -5,10 +5,11 @@
 //! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
 //!
 //! [`listener`] accepts, [`admission`] counts, [`driver`] performs what a session asks for on a
-//! [`transport`], [`tls`] reads the certificate, [`record`] writes the log line.
+//! [`transport`], [`inquiries`] finds out what decisions need to know, [`tls`] reads the certificate, [`record`] writes the log line.
 
 mod admission;
 mod driver;
+mod inquiries;
 mod listener;
 mod record;
 pub mod tls;

@@ -142,6 +142,8 @@ replies! {
     NOT_STORED = 451 (4, 3, 0), "Message could not be stored, try again later";
     /// Disk, queue or memory is short.
     INSUFFICIENT_RESOURCES = 452 (4, 3, 1), "Insufficient system resources";
+    /// Nobody could say whether the recipient exists.
+    RECIPIENT_UNVERIFIED = 451 (4, 4, 0), "Recipient could not be verified, try again later";
     /// `MaxRecipientsPerMessage` is reached.
     TOO_MANY_RECIPIENTS = 452 (4, 5, 3), "Too many recipients";
 
@@ -175,6 +177,8 @@ replies! {
     NOT_AUTHENTICATED = 530 (5, 7, 57), "SMTP; Client was not authenticated to send anonymous mail during MAIL FROM";
     /// The principal lacks ms-Exch-SMTP-Accept-Any-Recipient and the domain is not accepted.
     UNABLE_TO_RELAY = 550 (5, 7, 54), "SMTP; Unable to relay recipient in non-accepted domain";
+    /// The server that owns the domain does not know the recipient.
+    RECIPIENT_NOT_FOUND = 550 (5, 1, 10), "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup";
     /// The principal may not use this sender.
     MAY_NOT_SEND_AS = 550 (5, 7, 60), "SMTP; Client does not have permissions to send as this sender";
     /// The message holds a bare CR, a bare LF or a NUL.

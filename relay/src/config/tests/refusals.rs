@@ -210,6 +210,17 @@ fn accepted_domains() {
              `Authoritative`?",
         ),
         (
+            "{ name = \"a.example\", recipient_lookup = \"mail.a.example:25\" }",
+            "accepted domain \"a.example\": recipient_lookup: `mail.a.example:25` is not a server \
+             that can be asked\n    write smtp://host:port or lmtp://host:port, as in \
+             `smtp://mail.contoso.example:25`",
+        ),
+        (
+            "{ name = \"a.example\", type = \"InternalRelay\", recipient_lookup = \"lmtp://a:24\" }",
+            "accepted domain \"a.example\": recipient_lookup: has no effect: with type InternalRelay \
+             unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+        ),
+        (
             "{ name = \"a.example\", domain_type = \"Authoritative\" }",
             "accepted domain \"a.example\": domain_type: is called type here\n    write type = …",
         ),

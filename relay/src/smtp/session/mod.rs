@@ -5,10 +5,12 @@
 //! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
 //!
 //! The session decides what is read when and in which order things happen. Which command is legal
-//! in which state is decided in [`state`], what becomes of a message in [`reception`] and [`storage`],
+//! in which state is decided in [`state`], how a command waits for an answer in [`inquiry`], what
+//! becomes of a message in [`reception`] and [`storage`],
 //! in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
+mod inquiry;
 mod output;
 mod reception;
 mod state;
@@ -28,7 +30,7 @@ use bytes::BytesMut;
 
 use crate::connector::Principal;
 use crate::limits::INPUT_OCTETS;
-use crate::policy::{self, Because, Decision, Peer, Rules};
+use crate::policy::{self, Because, Decision, Findings, Peer, Rules};
 use crate::queue::Envelope;
 use crate::smtp::command::Command;
 use crate::smtp::line::LineReader;
@@ -38,6 +40,7 @@ use crate::smtp::tls::TlsInfo;
 pub use self::output::{Action, Conditions, MessageBegun};
 pub use self::summary::{Ending, Summary, Verdict};
 
+use self::inquiry::Asked;
 use self::output::Output;
 use self::reception::Progress;
 use self::state::{Effect, State};
@@ -52,6 +55,7 @@ pub struct Session {
     lines: LineReader,
     output: Output,
     held: Option<Held>,
+    asked: Option<Asked>,
     timers: Timers,
     now: Instant,
     shutting_down: bool,
@@ -66,6 +70,8 @@ struct Context {
     remote: IpAddr,
     tls: Option<TlsInfo>,
     conditions: Conditions,
+    /// For the command at hand.
+    findings: Findings,
     summary: Summary,
 }
 
@@ -81,14 +87,24 @@ impl Session {
     pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
         let greeting = policy::connect(Some(&peer.connector));
         let timers = Timers::new(now, &peer.connector.limits);
-        let (conditions, summary) = (Conditions::default(), Summary::default());
+        let context = Context {
+            rules,
+            peer,
+            local,
+            remote,
+            tls: None,
+            conditions: Conditions::default(),
+            findings: Findings::default(),
+            summary: Summary::default(),
+        };
         let mut session = Self {
-            context: Context { rules, peer, local, remote, tls: None, conditions, summary },
+            context,
             state: State::connected(),
             input: BytesMut::new(),
             lines: LineReader::default(),
             output: Output::default(),
             held: None,
+            asked: None,
             timers,
             now,
             shutting_down: false,
@@ -148,12 +164,13 @@ impl Session {
         if matches!(self.state, State::Closed) {
             return;
         }
-        self.abandon();
         let (reply, ending) = match expired {
+            Expired::Answer => return self.unanswered(),
             Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
             Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
             Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
         };
+        self.abandon();
         self.close_with(&reply, ending);
     }
 
@@ -225,7 +242,7 @@ impl Session {
 
     /// Goes on by one command or one part of a message. `false`: not before something happens.
     fn step(&mut self) -> bool {
-        if self.held.is_some() {
+        if self.held.is_some() || self.asked.is_some() {
             return false;
         }
         match &mut self.state {
@@ -262,10 +279,18 @@ impl Session {
             Ok(command) => command,
             Err(error) => return self.fault(error.verb(), error.reply(), &error),
         };
+        self.apply(command);
+    }
+
+    /// Does what a command does in this state, or asks first what must be known for it.
+    fn apply(&mut self, command: Command) {
         let verb = command.verb();
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
+        // Whatever was found was found for this command.
+        self.context.findings = Findings::default();
         match effect {
+            Effect::Ask(inquiry, command) => self.ask(inquiry, command),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
                 self.close_with(&reply, Ending::Quit);
@@ -382,6 +407,7 @@ impl Session {
     fn awaited(&self) -> Awaited {
         match self.state {
             State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
+            _ if self.asked.is_some() => Awaited::Answer,
             _ if self.held.is_some() => Awaited::Tarpit,
             _ => Awaited::Client,
         }
@@ -415,6 +441,7 @@ impl Session {
             return;
         }
         self.release();
+        self.asked = None;
         self.state = State::Closed;
         self.input.clear();
         self.context.summary.ending = Some(ending);

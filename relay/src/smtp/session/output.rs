@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::limits::OUTPUT_OCTETS;
+use crate::policy::Inquiry;
 use crate::queue::{Envelope, QueueId, StoreError};
 use crate::smtp::reply::Reply;
 
@@ -14,6 +15,8 @@ use crate::smtp::reply::Reply;
 pub enum Action {
     /// Let go of the message that was begun: nothing of it may be kept.
     AbandonMessage,
+    /// Find this out, then [`super::Session::handle_finding`].
+    Ask(Inquiry),
     /// Begin a message, then [`super::Session::handle_message_begun`].
     BeginMessage(Envelope),
     /// Close the connection. The last action of every session.

@@ -4,7 +4,7 @@
 //! since a command consumes the state. Refusals come before changes. The whole table, every
 //! command in every state, is in tests/transitions.snap.
 
-use crate::policy::{self, Because, Decision};
+use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::path::ForwardPath;
@@ -94,6 +94,8 @@ pub(super) struct WaitingForStore {
 /// What a command does besides changing the state.
 #[derive(Debug)]
 pub(super) enum Effect {
+    /// The command cannot be decided before this is answered. The state is as it was.
+    Ask(Inquiry, Command),
     BeginMessage(Envelope),
     Close(Reply),
     /// Policy was asked.
@@ -207,38 +209,49 @@ impl State {
     }
 
     fn rcpt(self, recipient: ForwardPath, context: &Context) -> (Self, Effect) {
-        let (hello, mail, mut recipients, recipient_refused) = match self {
-            Self::Mail(MailGiven { hello, mail, recipient_refused }) => {
-                (hello, mail, Vec::new(), recipient_refused)
-            }
-            Self::Recipients(Recipients { hello, mail, recipients }) => {
-                (hello, mail, recipients, false)
-            }
+        let (mail, so_far) = match &self {
+            Self::Mail(state) => (&state.mail, 0),
+            Self::Recipients(state) => (&state.mail, state.recipients.len()),
             Self::Ready(ready) => {
                 let effect = ready.without_sender();
-                return (Self::Ready(ready), effect);
+                return (self, effect);
             }
             _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
         };
-        let effect = match policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
-            Some(refusal) => Effect::DecidedFault(refusal),
-            None => {
-                let (rules, peer) = (&context.rules, &context.peer);
-                Effect::Decided(policy::rcpt(rules, peer, &recipient, recipients.len()))
-            }
-        };
-        let is_accepted =
-            matches!(&effect, Effect::Decided(decision) if decision.reply.is_positive());
-        if is_accepted {
-            recipients.push(recipient);
+        if let Some(refusal) = policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
+            return (self.without(), Effect::DecidedFault(refusal));
         }
-        let state = if recipients.is_empty() {
-            let recipient_refused = recipient_refused || !is_accepted;
-            Self::Mail(MailGiven { hello, mail, recipient_refused })
-        } else {
-            Self::Recipients(Recipients { hello, mail, recipients })
-        };
-        (state, effect)
+        let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
+        match policy::rcpt(rules, peer, &recipient, so_far, findings) {
+            Judgement::Needs(inquiry) => (self, Effect::Ask(inquiry, Command::Rcpt(recipient))),
+            Judgement::Decided(decision) => {
+                let is_accepted = decision.reply.is_positive();
+                let state = if is_accepted { self.with(recipient) } else { self.without() };
+                (state, Effect::Decided(decision))
+            }
+        }
+    }
+
+    /// After an accepted RCPT.
+    fn with(self, recipient: ForwardPath) -> Self {
+        match self {
+            Self::Mail(MailGiven { hello, mail, .. }) => {
+                Self::Recipients(Recipients { hello, mail, recipients: vec![recipient] })
+            }
+            Self::Recipients(mut state) => {
+                state.recipients.push(recipient);
+                Self::Recipients(state)
+            }
+            other => other,
+        }
+    }
+
+    /// After a refused RCPT.
+    fn without(self) -> Self {
+        match self {
+            Self::Mail(state) => Self::Mail(MailGiven { recipient_refused: true, ..state }),
+            other => other,
+        }
     }
 
     fn data(self) -> (Self, Effect) {

@@ -56,6 +56,7 @@ fn perform(session: &mut Session, outcome: &mut Outcome) {
         assert!(!outcome.closed, "{action:?} after Close");
         match action {
             Action::AbandonMessage => assert!(outcome.open.take().is_some()),
+            Action::Ask(inquiry) => session.handle_finding(now, inquiry.unanswered()),
             Action::BeginMessage(envelope) => {
                 assert!(!envelope.recipients.is_empty());
                 assert!(outcome.open.replace(Vec::new()).is_none());

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::connector::Limits;
-use crate::limits::{QUEUE_WAIT, TEXT_LINE_OCTETS};
+use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS};
 
 /// The deadlines of one session.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(super) struct Timers {
     connection: Instant,
     inactivity: Instant,
     queue: Instant,
+    answer: Instant,
     limits: Limits,
     /// Octets of a message since the last sign of life.
     octets: u64,
@@ -23,6 +24,8 @@ pub(super) struct Timers {
 /// Who has to do something before the session goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
+    /// Whoever was asked what a decision needs to know.
+    Answer,
     Client,
     Queue,
     /// A reply is held back: until the client has it, the client cannot be late.
@@ -32,6 +35,8 @@ pub(super) enum Awaited {
 /// A deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
+    /// [`INQUIRY_WAIT`].
+    Answer,
     /// `connection_timeout`.
     Connection,
     /// `connection_inactivity_timeout`.
@@ -46,6 +51,7 @@ impl Timers {
             connection: now + limits.connection_timeout,
             inactivity: now + limits.connection_inactivity_timeout,
             queue: now + QUEUE_WAIT,
+            answer: now + INQUIRY_WAIT,
             limits: *limits,
             octets: 0,
         }
@@ -70,10 +76,16 @@ impl Timers {
         self.queue = now + QUEUE_WAIT;
     }
 
+    /// Somebody else was asked something.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.answer = now + INQUIRY_WAIT;
+    }
+
     /// Only a client that is awaited can be late.
     pub(super) fn deadline(&self, awaited: Awaited) -> Instant {
         match awaited {
             Awaited::Client => self.connection.min(self.inactivity),
+            Awaited::Answer => self.answer,
             Awaited::Queue => self.queue,
             Awaited::Tarpit => self.connection,
         }
@@ -84,6 +96,7 @@ impl Timers {
             return None;
         }
         Some(match awaited {
+            Awaited::Answer => Expired::Answer,
             Awaited::Queue => Expired::Queue,
             Awaited::Tarpit => Expired::Connection,
             Awaited::Client if self.connection <= now => Expired::Connection,
