@@ -15,6 +15,7 @@
 //! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
 //!   we may still do after start-up.
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
+//! - [`selftest`]: plays the classic open-relay set against a configuration.
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
 
 pub mod causes;
@@ -31,5 +32,6 @@ pub mod message;
 pub mod policy;
 pub mod privileges;
 pub mod queue;
+pub mod selftest;
 pub mod server;
 pub mod smtp;

@@ -9,6 +9,7 @@ mod explain;
 mod queue;
 mod reload;
 mod run;
+mod selftest;
 mod status;
 
 #[cfg(test)]
@@ -46,6 +47,8 @@ enum Command {
     Reload(reload::Arguments),
     /// Run the daemon in the foreground.
     Run(run::Arguments),
+    /// Play the classic open-relay set against the configuration, without a connection.
+    Selftest(selftest::Arguments),
     /// Show what the running daemon is doing.
     Status(status::Arguments),
 }
@@ -108,6 +111,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Queue(arguments) => queue::run(arguments, console),
         Command::Reload(arguments) => reload::run(&arguments, console),
         Command::Run(arguments) => run::run(&arguments, console),
+        Command::Selftest(arguments) => selftest::run(&arguments, console),
         Command::Status(arguments) => status::run(&arguments, console),
     }
 }

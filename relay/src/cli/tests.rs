@@ -230,3 +230,26 @@ fn the_command_table_is_consistent() {
     use clap::CommandFactory;
     Arguments::command().debug_assert();
 }
+
+#[test]
+fn selftest_finds_no_open_relay_in_what_we_deploy() {
+    let (outcome, out, err) = relay("relay selftest -c FILE");
+    assert_eq!((outcome, err.as_str()), (Outcome::Yes, ""), "{out}");
+    let rows: Vec<_> = out
+        .lines()
+        .take(4)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "CONNECTOR BINDING FROM PROBES ACCEPTED GRANTED TO RELAY FAULTS",
+            "Default Frontend 0.0.0.0:25 0.0.0.0 83 5 no 0",
+            "SMTP Relay EXCH01 0.0.0.0:25 10.38.96.15 83 39 yes 0",
+            "Scanners 0.0.0.0:25 10.38.97.0 83 39 yes 0",
+        ]
+    );
+    let (_, json, _) = relay("relay selftest -c FILE --json");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["faults"], 0);
+}

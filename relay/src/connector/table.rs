@@ -14,7 +14,7 @@
 //! address contains the inner range's; where both are equal, the smaller range gets the block.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::range::{Block, Family, number_of};
@@ -217,6 +217,18 @@ impl Table {
             Some(at) => Match::Connector { connector: self.id(at.connector), range: at.range },
             None => Match::NoConnector,
         }
+    }
+
+    /// For each connector on each binding the lowest remote address that it takes.
+    pub fn first_addresses(&self) -> impl Iterator<Item = (Binding, IpAddr, ConnectorId)> {
+        self.layout.bindings.iter().zip(&self.layout.claims).flat_map(move |(&binding, claims)| {
+            let mut seen = HashSet::new();
+            claims.segments.iter().filter_map(move |&(low, owner)| {
+                let id = self.id(owner?.connector);
+                let address = IpAddr::V6(Ipv6Addr::from_bits(low)).to_canonical();
+                seen.insert(id).then_some((binding, address, id))
+            })
+        })
     }
 
     /// The binding that decides for this local address, if there is one.

@@ -82,6 +82,12 @@ impl DomainPattern {
     }
 }
 
+impl AcceptedDomain {
+    fn domain(&self) -> String {
+        self.pattern.domain.clone()
+    }
+}
+
 impl AcceptedDomains {
     /// Adds a domain; what had the same pattern is replaced.
     pub fn insert(&mut self, accepted: AcceptedDomain) {
@@ -99,6 +105,20 @@ impl AcceptedDomains {
                 .chain(parents)
                 .find_map(|parent| self.with_subdomains.get(parent))
         })
+    }
+
+    /// A domain of this type, the same each time: for a self-test, which has to name one.
+    pub fn an_example(&self, kind: AcceptedDomainType) -> Option<String> {
+        self.all().filter(|accepted| accepted.kind == kind).map(AcceptedDomain::domain).min()
+    }
+
+    /// A domain of any type, the same each time.
+    pub fn an_example_of_any_type(&self) -> Option<String> {
+        self.all().map(AcceptedDomain::domain).min()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AcceptedDomain> {
+        self.exact.values().chain(self.with_subdomains.values())
     }
 
     /// Is there none?

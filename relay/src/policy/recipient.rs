@@ -37,6 +37,12 @@ pub fn rcpt(
     if !may_relay {
         return decided(reasons, UNABLE_TO_RELAY);
     }
+    if let ForwardPath::Mailbox(mailbox) = recipient
+        && mailbox.has_route()
+        && !may_route(peer, &mut reasons)
+    {
+        return decided(reasons, UNABLE_TO_RELAY);
+    }
     let most = peer.connector.limits.max_recipients_per_message;
     if accepted_so_far >= usize::try_from(most).unwrap_or(usize::MAX) {
         reasons.note("max_recipients_per_message", format!("{most} are accepted already"));
@@ -67,6 +73,14 @@ fn may_send_to(
     }
     reasons.note("accepted_domain", format!("`{}` is not accepted", mailbox.host()));
     (reasons.permits(peer, Permission::AcceptAnyRecipient), None)
+}
+
+/// The domain of `someone%elsewhere.example@contoso.example` is ours, and the server behind us that
+/// takes the local part for a route would relay, since it trusts us. So a route needs the right
+/// that its destination would need.
+fn may_route(peer: &Peer, reasons: &mut Reasons) -> bool {
+    reasons.note("recipient", "the local part can be read as a route to another host");
+    reasons.permits(peer, Permission::AcceptAnyRecipient)
 }
 
 /// Only of an authoritative domain are all recipients known to somebody here.

@@ -2,7 +2,7 @@
 //!
 //! The local part is kept exactly as it was written, quotes included, so that what we send on is
 //! what we were given and nothing downstream can split it elsewhere. A percent sign or a bang in
-//! it is a character like any other; it never means a route.
+//! it is a character like any other here; [`Mailbox::has_route`] tells who might think otherwise.
 //!
 //! This module decides what is an address. Whether an address is welcome is for
 //! [`crate::policy`]; whether a non-ASCII one may be used in this transaction, for the session.
@@ -92,6 +92,12 @@ impl Mailbox {
             Host::Address(_) => None,
             Host::Domain(domain) => Some(domain),
         }
+    }
+
+    /// Could a server read the local part as a route to another host: percent hack, bang path, or
+    /// an `@` in quotes? Here it means none.
+    pub fn has_route(&self) -> bool {
+        self.local_part.contains(['%', '!', '@'])
     }
 
     /// May it travel without SMTPUTF8 (RFC 6531)?
