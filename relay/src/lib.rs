@@ -9,6 +9,7 @@
 //! - [`server`]: listeners and permits; drives a session with bytes and a clock.
 //! - [`smtp`]: the protocol. Synchronous; owns no socket and no clock.
 //! - [`policy`]: may this principal do that? Pure; returns decisions with their reasons.
+//! - [`users`]: users of our own, who can prove with AUTH who they are.
 //! - [`message`]: what we read and write in a message's headers.
 //! - [`queue`]: accepted mail, on stable storage until it is delivered or reported.
 //! - [`delivery`]: routes, attempts, reports.
@@ -35,3 +36,4 @@ pub mod queue;
 pub mod selftest;
 pub mod server;
 pub mod smtp;
+pub mod users;

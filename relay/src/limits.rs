@@ -22,6 +22,12 @@ pub const PATH_OCTETS: usize = 324;
 /// Longest reply line in octets, CRLF included. RFC 5321 section 4.5.3.1.5.
 pub const REPLY_LINE_OCTETS: usize = 512;
 
+// Users.
+
+/// Longest name of a user in octets: what every implementation of RFC 4616 section 2 may send.
+/// Longer: not a user.
+pub const USER_NAME_OCTETS: usize = 255;
+
 // Messages. Defaults of the Exchange parameters of the same name.
 
 /// `MaxMessageSize`, in octets: 36 MB. Larger: `552 5.3.4`.

@@ -182,7 +182,18 @@ impl<'d, 't> Section<'d, 't> {
         key: &'static str,
         mut read: impl FnMut(Value<'t>) -> Result<T, Wrong>,
     ) -> Vec<T> {
-        let Some(entry) = self.remove(key) else { return Vec::new() };
+        match self.remove(key) {
+            Some(entry) => self.elements(entry, &mut read),
+            None => Vec::new(),
+        }
+    }
+
+    fn elements<T>(
+        &self,
+        entry: Entry<'t>,
+        read: &mut impl FnMut(Value<'t>) -> Result<T, Wrong>,
+    ) -> Vec<T> {
+        let key = &entry.key;
         let DeValue::Array(array) = entry.value.value else {
             let wrong = Wrong::new(
                 format!("{} where a list belongs", describe(&entry.value.value)),
@@ -201,6 +212,23 @@ impl<'d, 't> Section<'d, 't> {
             }
         }
         list
+    }
+
+    /// Takes every list whose key begins with `prefix`, with the rest of the key and its line.
+    pub(super) fn take_lists<T>(
+        &mut self,
+        prefix: &str,
+        mut read: impl FnMut(Value<'t>) -> Result<T, Wrong>,
+    ) -> Vec<(String, u32, Vec<T>)> {
+        let of_prefix = self.entries.extract_if(.., |entry| entry.key.starts_with(prefix));
+        let entries: Vec<_> = of_prefix.collect();
+        entries
+            .into_iter()
+            .map(|entry| {
+                let (rest, line) = (entry.key[prefix.len()..].to_owned(), entry.line);
+                (rest, line, self.elements(entry, &mut read))
+            })
+            .collect()
     }
 
     /// Takes a list that has to be there and to have elements.

@@ -6,7 +6,9 @@ mod warnings;
 use std::path::Path;
 
 use super::*;
-use crate::connector::{Permission, Principal};
+use crate::connector::{
+    Grantee, Permission, PermissionGroup, PermissionSet, PermissionSource, Principal,
+};
 
 /// Three lines that every text needs.
 const NEEDED: &str = r#"hostname = "edge1.contoso.example"
@@ -166,6 +168,47 @@ max_inbound_connection_per_source = 3
             max_inbound_connection_per_source: 3,
         }
     );
+}
+
+/// A named user's rights come on top of those of every user.
+#[test]
+fn grants_to_users() {
+    let connector = CONNECTOR.replace("AnonymousUsers", "ExchangeUsers");
+    let config = parse(&format!(
+        "{NEEDED}{connector}[connector.grants]\n\
+         user = [\"ms-Exch-Bypass-Message-Size-Limit\"]\n\
+         \"user:Alice\" = [\"ms-Exch-SMTP-Accept-Any-Sender\"]\n"
+    ));
+    let connector = &config.connectors()[0];
+    let has = |name: Option<&str>, permission| {
+        let name = name.map(|name| name.parse().unwrap());
+        let source = connector.source_of(Principal::User, name.as_ref(), permission);
+        let set = connector.permissions_of(Principal::User, name.as_ref());
+        assert_eq!(source.is_some(), set.contains(permission));
+        source
+    };
+    for (name, permission, source) in [
+        (
+            Some("bob"),
+            Permission::Submit,
+            Some(PermissionSource::Group(PermissionGroup::ExchangeUsers)),
+        ),
+        (
+            Some("bob"),
+            Permission::BypassMessageSizeLimit,
+            Some(PermissionSource::Grants(Grantee::Principal(Principal::User))),
+        ),
+        (
+            Some("ALICE"),
+            Permission::AcceptAnySender,
+            Some(PermissionSource::Grants(Grantee::User("alice".parse().unwrap()))),
+        ),
+        (Some("bob"), Permission::AcceptAnySender, None),
+        (None, Permission::AcceptAnySender, None),
+    ] {
+        assert_eq!(has(name, permission), source, "{name:?} {permission}");
+    }
+    assert_eq!(connector.permissions(Principal::Anonymous), PermissionSet::EMPTY);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
         {
             format!("anonymous may relay to any recipient, and {whom}: an open relay")
         }
-        Principal::Anonymous => return,
+        Principal::Anonymous | Principal::User => return,
     };
     let mend = "narrow remote_ip_ranges to hosts of yours";
     document.warn(
@@ -105,19 +105,24 @@ fn is_everything(range: &Range) -> bool {
 /// Rights for a principal that this connector never has.
 fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
     let principal = connector.principal();
-    let why = match principal {
-        Principal::Anonymous => "without ExternalAuthoritative nobody is externally secured",
-        Principal::ExternallySecured => "with ExternalAuthoritative nobody is anonymous",
+    let why = |principal| match principal {
+        Principal::Anonymous => "with ExternalAuthoritative nobody is anonymous",
+        Principal::ExternallySecured => {
+            "without ExternalAuthoritative nobody is externally secured"
+        }
+        Principal::User => "nobody can authenticate as a user",
     };
     for group in connector.permission_groups.iter() {
         if group.principal() != principal {
+            let why = why(group.principal());
             let wrong = Wrong::new(format!("{group} has no effect: {why}"), "remove it");
             document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
         }
     }
-    if connector.grants.iter().any(|grant| grant.principal != principal) {
+    let mut grantees = connector.grants.iter().map(|grant| grant.to.principal());
+    if let Some(nobody) = grantees.find(|grantee| *grantee != principal) {
         let wrong = Wrong::new(
-            format!("some have no effect: {why}"),
+            format!("some have no effect: {}", why(nobody)),
             format!("grant to {principal}, or remove them"),
         );
         document.warn(connector.line, &place(&connector.name), "grants", wrong);

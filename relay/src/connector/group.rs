@@ -1,8 +1,8 @@
 //! Permission groups and the rights that each gives.
 //!
 //! The sets are those of Exchange's documentation. Only groups with a principal that can exist in
-//! this version are here: ExchangeUsers, ExchangeLegacyServers and Partners need AUTH or mutual
-//! TLS, and [`crate::config`] refuses them rather than give nobody their rights.
+//! this version are here: ExchangeLegacyServers and Partners need mutual TLS, and
+//! [`crate::config`] refuses them rather than give nobody their rights.
 
 use std::fmt;
 
@@ -13,6 +13,8 @@ use super::{Permission, PermissionSet, Principal};
 pub enum PermissionGroup {
     /// Rights for everybody who did not authenticate.
     AnonymousUsers,
+    /// Rights for everybody who authenticated as a user.
+    ExchangeUsers,
     /// Rights for servers; here, for the externally secured ones.
     ExchangeServers,
 }
@@ -22,6 +24,8 @@ pub enum PermissionGroup {
 pub struct PermissionGroups {
     /// `AnonymousUsers`.
     pub anonymous_users: bool,
+    /// `ExchangeUsers`.
+    pub exchange_users: bool,
     /// `ExchangeServers`.
     pub exchange_servers: bool,
 }
@@ -30,6 +34,14 @@ const ANONYMOUS_USERS: PermissionSet = PermissionSet::of(&[
     Permission::Submit,
     Permission::AcceptAnySender,
     Permission::AcceptAuthoritativeDomainSender,
+    Permission::AcceptHeadersRouting,
+]);
+
+/// A user is no server: it sends as itself, and within the size limit.
+const EXCHANGE_USERS: PermissionSet = PermissionSet::of(&[
+    Permission::Submit,
+    Permission::AcceptAnyRecipient,
+    Permission::BypassAntiSpam,
     Permission::AcceptHeadersRouting,
 ]);
 
@@ -48,12 +60,13 @@ const EXTERNALLY_SECURED_SERVERS: PermissionSet = PermissionSet::of(&[
 
 impl PermissionGroup {
     /// Every group, in Exchange's order.
-    pub const ALL: &[Self] = &[Self::AnonymousUsers, Self::ExchangeServers];
+    pub const ALL: &[Self] = &[Self::AnonymousUsers, Self::ExchangeUsers, Self::ExchangeServers];
 
     /// The name, as `permission_groups` spells it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AnonymousUsers => "AnonymousUsers",
+            Self::ExchangeUsers => "ExchangeUsers",
             Self::ExchangeServers => "ExchangeServers",
         }
     }
@@ -62,6 +75,7 @@ impl PermissionGroup {
     pub const fn principal(self) -> Principal {
         match self {
             Self::AnonymousUsers => Principal::Anonymous,
+            Self::ExchangeUsers => Principal::User,
             Self::ExchangeServers => Principal::ExternallySecured,
         }
     }
@@ -70,6 +84,7 @@ impl PermissionGroup {
     pub const fn permissions(self) -> PermissionSet {
         match self {
             Self::AnonymousUsers => ANONYMOUS_USERS,
+            Self::ExchangeUsers => EXCHANGE_USERS,
             Self::ExchangeServers => EXTERNALLY_SECURED_SERVERS,
         }
     }
@@ -85,6 +100,7 @@ impl PermissionGroups {
     pub const fn contains(self, group: PermissionGroup) -> bool {
         match group {
             PermissionGroup::AnonymousUsers => self.anonymous_users,
+            PermissionGroup::ExchangeUsers => self.exchange_users,
             PermissionGroup::ExchangeServers => self.exchange_servers,
         }
     }
@@ -93,13 +109,14 @@ impl PermissionGroups {
     pub const fn insert(&mut self, group: PermissionGroup) {
         match group {
             PermissionGroup::AnonymousUsers => self.anonymous_users = true,
+            PermissionGroup::ExchangeUsers => self.exchange_users = true,
             PermissionGroup::ExchangeServers => self.exchange_servers = true,
         }
     }
 
     /// Exchange's `None`: nobody gets anything.
     pub const fn is_empty(self) -> bool {
-        !self.anonymous_users && !self.exchange_servers
+        !self.anonymous_users && !self.exchange_users && !self.exchange_servers
     }
 }
 

@@ -16,12 +16,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::limits;
+use crate::users::UserName;
 
 pub use binding::Binding;
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
 pub use permission::{Permission, PermissionSet};
-pub use principal::Principal;
+pub use principal::{Grantee, Principal};
 pub use range::Range;
 pub use table::{Match, Table};
 
@@ -72,10 +73,10 @@ pub struct AuthMechanism {
 }
 
 /// One entry of `grants`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Who gets it.
-    pub principal: Principal,
+    pub to: Grantee,
     /// What is granted.
     pub permission: Permission,
 }
@@ -115,10 +116,10 @@ pub struct Limits {
 }
 
 /// Why a principal has a permission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermissionSource {
-    /// `grants` names it.
-    Grants,
+    /// `grants` names it, for this grantee.
+    Grants(Grantee),
     /// It comes with a permission group.
     Group(PermissionGroup),
 }
@@ -133,8 +134,14 @@ impl Connector {
         }
     }
 
-    /// All that this connector gives a principal.
+    /// All that this connector gives every peer that is this principal.
     pub fn permissions(&self, principal: Principal) -> PermissionSet {
+        self.permissions_of(principal, None)
+    }
+
+    /// All that this connector gives a peer: as this principal and, where it authenticated, as
+    /// this user.
+    pub fn permissions_of(&self, principal: Principal, user: Option<&UserName>) -> PermissionSet {
         let of_groups = self
             .permission_groups
             .iter()
@@ -142,14 +149,15 @@ impl Connector {
             .fold(PermissionSet::EMPTY, |set, group| set.union(group.permissions()));
         self.grants
             .iter()
-            .filter(|grant| grant.principal == principal)
+            .filter(|grant| grant.to.covers(principal, user))
             .fold(of_groups, |set, grant| set.union(PermissionSet::of(&[grant.permission])))
     }
 
-    /// Where a principal's permission comes from, or `None` when it does not have it.
+    /// Where a peer's permission comes from, or `None` when it does not have it.
     pub fn source_of(
         &self,
         principal: Principal,
+        user: Option<&UserName>,
         permission: Permission,
     ) -> Option<PermissionSource> {
         let group = self.permission_groups.iter().find(|group| {
@@ -158,7 +166,11 @@ impl Connector {
         if let Some(group) = group {
             return Some(PermissionSource::Group(group));
         }
-        self.grants.contains(&Grant { principal, permission }).then_some(PermissionSource::Grants)
+        let grant = self
+            .grants
+            .iter()
+            .find(|grant| grant.permission == permission && grant.to.covers(principal, user))?;
+        Some(PermissionSource::Grants(grant.to.clone()))
     }
 
     /// The range that an id names.

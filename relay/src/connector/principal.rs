@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::users::UserName;
+
 /// Who the peer is, by what the connector knows of it. Nothing that the client says about itself
 /// in HELO or MAIL makes a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,14 +12,47 @@ pub enum Principal {
     Anonymous,
     /// `MS Exchange\Externally Secured Servers`: trusted by where it connects from.
     ExternallySecured,
+    /// `NT AUTHORITY\Authenticated Users`: who has proved with AUTH to be a user of ours.
+    User,
+}
+
+/// Whom an entry of `grants` is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Grantee {
+    /// Every peer that is this principal.
+    Principal(Principal),
+    /// The user of this name, and no other.
+    User(UserName),
 }
 
 impl Principal {
+    /// Every principal, in Exchange's order.
+    pub const ALL: &[Self] = &[Self::Anonymous, Self::User, Self::ExternallySecured];
+
     /// The name, as `grants`, logs and `explain` spell it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
             Self::ExternallySecured => "externally-secured",
+            Self::User => "user",
+        }
+    }
+}
+
+impl Grantee {
+    /// Is it for a peer that is this principal and, where it authenticated, this user?
+    pub fn covers(&self, principal: Principal, user: Option<&UserName>) -> bool {
+        match self {
+            Self::Principal(every) => *every == principal,
+            Self::User(name) => user == Some(name),
+        }
+    }
+
+    /// Who it is at least: a user of whatever name is a user.
+    pub const fn principal(&self) -> Principal {
+        match self {
+            Self::Principal(principal) => *principal,
+            Self::User(_) => Principal::User,
         }
     }
 }
@@ -25,5 +60,15 @@ impl Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// As `grants` spells it: `user`, or `user:alice`.
+impl fmt::Display for Grantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal(principal) => principal.fmt(f),
+            Self::User(name) => write!(f, "{}:{name}", Principal::User),
+        }
     }
 }

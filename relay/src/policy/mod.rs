@@ -85,12 +85,12 @@ impl Peer {
     /// Does the peer have this permission? The answer goes with its reason.
     fn has(&self, permission: Permission) -> (bool, Because) {
         let principal = self.principal;
-        let source = self.connector.source_of(principal, permission);
+        let source = self.connector.source_of(principal, None, permission);
         let found = match source {
             Some(PermissionSource::Group(group)) => {
                 format!("granted to {principal} by permission group {group}")
             }
-            Some(PermissionSource::Grants) => format!("granted to {principal} by grants"),
+            Some(PermissionSource::Grants(to)) => format!("granted to {to} by grants"),
             None => format!("not granted to {principal}"),
         };
         (self.permissions.contains(permission), Because { rule: permission.name(), found })

@@ -99,7 +99,7 @@ fn each_permission_opens_exactly_its_own_door() {
             ("end of data, large", message(&peer, &facts).reply.code),
         ]
     };
-    for principal in [Principal::Anonymous, Principal::ExternallySecured] {
+    for &principal in Principal::ALL {
         let submit = PermissionSet::of(&[Permission::Submit]);
         assert_eq!(
             replies(PermissionSet::EMPTY, principal).map(|(_, code)| code),

@@ -7,8 +7,9 @@
 use super::super::document::{Section, Value, Wrong};
 use super::super::value::{boolean, text, unknown_word};
 use crate::connector::{
-    AuthMechanism, Grant, Permission, PermissionGroup, PermissionGroups, Principal,
+    AuthMechanism, Grant, Grantee, Permission, PermissionGroup, PermissionGroups, Principal,
 };
+use crate::users::UserNameError;
 
 enum MechanismWord {
     None,
@@ -54,13 +55,13 @@ fn group_word(value: Value<'_>) -> Result<GroupWord, Wrong> {
             "write them down: grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }",
         ));
     }
-    if ["ExchangeUsers", "ExchangeLegacyServers", "Partners"].into_iter().any(is) {
+    if ["ExchangeLegacyServers", "Partners"].into_iter().any(is) {
         return Err(Wrong::new(
             format!("{word} is not supported by this version: nobody can authenticate as one"),
             "remove it",
         ));
     }
-    Err(unknown_word(&word, &["AnonymousUsers", "ExchangeServers", "None"]))
+    Err(unknown_word(&word, &["AnonymousUsers", "ExchangeUsers", "ExchangeServers", "None"]))
 }
 
 /// Reads `auth_mechanism`. Without it a connector has Tls, as in Exchange.
@@ -147,18 +148,33 @@ pub(super) fn require_tls(
     require_tls
 }
 
-/// Reads `grants = { anonymous = ["ms-Exch-…"] }`.
+/// Reads `grants = { anonymous = ["ms-Exch-…"], "user:alice" = ["ms-Exch-…"] }`.
 pub(super) fn grants(section: &mut Section<'_, '_>) -> Vec<Grant> {
     let place = format!("{}: grants", section.place);
     let mut table = section.take_section("grants", &place);
     let mut grants: Vec<Grant> = Vec::new();
-    for principal in [Principal::Anonymous, Principal::ExternallySecured] {
+    let mut lists = Vec::new();
+    for &principal in Principal::ALL {
         let line = table.line_of(principal.name());
-        for permission in table.take_list(principal.name(), permission) {
-            let grant = Grant { principal, permission };
+        let list = table.take_list(principal.name(), permission);
+        lists.push((Grantee::Principal(principal), line, list));
+    }
+    for (name, line, list) in table.take_lists("user:", permission) {
+        match name.parse() {
+            Ok(name) => lists.push((Grantee::User(name), line, list)),
+            Err(error) => {
+                let error: UserNameError = error;
+                let wrong = Wrong::new(error.to_string(), "write \"user:alice\" = [ … ]");
+                table.refuse(line, &format!("user:{name}"), wrong);
+            }
+        }
+    }
+    for (to, line, list) in lists {
+        for permission in list {
+            let grant = Grant { to: to.clone(), permission };
             if grants.contains(&grant) {
                 let wrong = Wrong::new(format!("{permission} stands twice"), "remove one of them");
-                table.refuse(line, principal.name(), wrong);
+                table.refuse(line, &to.to_string(), wrong);
             } else {
                 grants.push(grant);
             }

@@ -71,6 +71,16 @@ fn every_warning_by_its_text() {
              is anonymous\n    grant to externally-secured, or remove them",
         ),
         (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                "permission_groups = [\"AnonymousUsers\", \"ExchangeUsers\"]",
+            ),
+            "4: connector \"C\": permission_groups: ExchangeUsers has no effect: nobody can \
+             authenticate as a user\n    remove it",
+        ),
+        (
             connector("C", "[\"0.0.0.0:25\", \"[::]:25\"]", "[\"10.0.0.1\"]", ANONYMOUS),
             "4: connector \"C\": bindings: [::]:25 serves nobody: no range is IPv6\n    remove the \
              binding, or add a range, for everybody \"::/0\"",

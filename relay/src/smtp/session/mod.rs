@@ -382,7 +382,7 @@ impl Session {
     fn refuse(&mut self, reply: Reply) {
         let interval = match self.context.peer.principal {
             Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
-            Principal::ExternallySecured => Duration::ZERO,
+            Principal::ExternallySecured | Principal::User => Duration::ZERO,
         };
         if interval.is_zero() {
             self.output.reply(&reply);

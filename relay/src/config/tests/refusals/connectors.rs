@@ -220,6 +220,16 @@ fn rights() {
             "grants: externally_secured: is not a key of this table",
             "did you mean `externally-secured`?",
         ),
+        (
+            "grants = { \"user:\" = [\"ms-Exch-SMTP-Submit\"] }",
+            "grants: user:: the name is empty",
+            "write \"user:alice\" = [ … ]",
+        ),
+        (
+            "grants = { \"user:alice\" = \"ms-Exch-SMTP-Submit\" }",
+            "grants: user:alice: a text where a list belongs",
+            "put it in brackets: user:alice = [ … ]",
+        ),
     ] {
         let line = 8 + u32::try_from(keys.lines().count()).unwrap();
         check_connector(keys, line, problem, mend);
