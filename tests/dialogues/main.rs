@@ -1,12 +1,13 @@
 //! Runs every dialogue file below this directory four ways: against the session line by line,
 //! octet by octet and with everything in one write, and against the server over a socket. All
-//! four must give what the file says.
+//! four must give what the file says. What reached the queue is then sent on, see [`next_hop`].
 //!
 //! A file is one behaviour. Its first line is a comment that says which; [`script`] describes the
 //! rest. `UPDATE_EXPECT=1` rewrites what the server said and what reached the queue.
 
 mod matching;
 mod memory_queue;
+mod next_hop;
 mod player;
 mod profile;
 mod script;
@@ -72,6 +73,7 @@ fn run(file: &Path) -> Result<(), Failed> {
         }
         matching::lines(&script.queued, &player.queued_lines())
             .map_err(|problem| format!("{pace:?}, what reached the queue: {problem}"))?;
+        next_hop::check(player.kept())?;
     }
     if socket::can_play(&script) {
         socket::play(&script)?

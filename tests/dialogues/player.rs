@@ -102,6 +102,11 @@ impl Player {
         profile::queued_lines(kept.collect())
     }
 
+    /// What the queue kept.
+    pub fn kept(&self) -> &[(Envelope, Vec<u8>)] {
+        &self.queue.kept
+    }
+
     fn conditions(&self) -> Conditions {
         let queue = match self.queue.behaviour {
             QueueBehaviour::Full => Err(full()),

@@ -1,0 +1,197 @@
+//! What of a dialogue reaches the next hop: each kept message goes through the sending side to hops
+//! that differ in what they take for the end of a line.
+//!
+//! To the strict hop a message must come octet by octet as it was kept. To every hop it must come
+//! as one message with one envelope: a hop that sees two, or a command inside one, has been
+//! smuggled to, whoever sent it.
+
+use std::time::Instant;
+
+use relay::queue::Envelope;
+use relay::smtp::client::{Event, Session, Timeouts, Transaction};
+
+/// What a hop takes for the end of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    Crlf,
+    CrlfOrLf,
+    CrlfOrLfOrCr,
+}
+
+struct Hop {
+    line_end: LineEnd,
+    unread: Vec<u8>,
+    message: Option<Vec<u8>>,
+    messages: Vec<Vec<u8>>,
+    commands: Vec<String>,
+}
+
+/// Sends each message to every kind of hop.
+pub fn check(kept: &[(Envelope, Vec<u8>)]) -> Result<(), String> {
+    for (envelope, message) in kept {
+        for line_end in [LineEnd::Crlf, LineEnd::CrlfOrLf, LineEnd::CrlfOrLfOrCr] {
+            for piece in [1, message.len().max(1)] {
+                let hop = send(envelope, message, line_end, piece);
+                compare(&hop, envelope, message).map_err(|problem| {
+                    format!("next hop with {line_end:?}, pieces of {piece}: {problem}")
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn compare(hop: &Hop, envelope: &Envelope, message: &[u8]) -> Result<(), String> {
+    if !is_safe(message) {
+        return match hop.messages.len() {
+            0 => Ok(()),
+            _ => Err("a message with a bare CR, LF or NUL has left".to_owned()),
+        };
+    }
+    let mail = format!("MAIL FROM:<{}>", envelope.sender);
+    let mut expected = vec!["EHLO".to_owned(), mail];
+    let recipients = envelope.recipients.iter();
+    expected.extend(recipients.map(|recipient| format!("RCPT TO:<{recipient}>")));
+    expected.extend(["DATA".to_owned(), "QUIT".to_owned()]);
+    let fits = |(said, expected): (&String, &String)| {
+        said == expected
+            || (said.starts_with(expected.as_str()) && said[expected.len()..].starts_with(' '))
+    };
+    let all_fit = hop.commands.iter().zip(&expected).all(fits);
+    if hop.commands.len() != expected.len() || !all_fit {
+        return Err(format!("it was told {:?}, not {expected:?}", hop.commands));
+    }
+    let mut whole = message.to_vec();
+    if !whole.is_empty() && !whole.ends_with(b"\r\n") {
+        whole.extend_from_slice(b"\r\n");
+    }
+    match (&hop.messages[..], hop.line_end) {
+        ([got], LineEnd::Crlf) if *got != whole => {
+            Err(format!("it got `{}`, and `{}` was kept", got.escape_ascii(), whole.escape_ascii()))
+        }
+        ([_], _) => Ok(()),
+        (messages, _) => Err(format!("it got {} messages", messages.len())),
+    }
+}
+
+/// May the message leave in DATA?
+fn is_safe(message: &[u8]) -> bool {
+    let (mut crs, mut lfs, mut pairs) = (0, 0, 0);
+    for (at, octet) in message.iter().enumerate() {
+        match octet {
+            b'\r' => crs += 1,
+            b'\n' => lfs += 1,
+            0 => return false,
+            _ => {}
+        }
+        pairs += usize::from(message[at..].starts_with(b"\r\n"));
+    }
+    crs == pairs && lfs == pairs
+}
+
+fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) -> Hop {
+    let mut hop = Hop {
+        line_end,
+        unread: Vec::new(),
+        message: None,
+        messages: Vec::new(),
+        commands: Vec::new(),
+    };
+    let now = Instant::now();
+    let mut session = Session::new("hop:25", "relay.example", Timeouts::default(), now);
+    session.handle_bytes(b"220 hop\r\n", now);
+    let mut begun = false;
+    loop {
+        while let Some(octets) = session.poll_output() {
+            let replies = hop.take(&octets);
+            session.handle_bytes(&replies, now);
+        }
+        match session.poll_event() {
+            Some(Event::Ready) if begun => session.quit(now),
+            Some(Event::Ready) => {
+                begun = true;
+                session.begin(transaction(envelope, message), now);
+            }
+            Some(Event::SendMessage) => {
+                for piece in message.chunks(piece) {
+                    session.send_message(piece, now);
+                    // What comes back before the end would be an answer to what is no end.
+                    let replies = session.poll_output().map(|octets| hop.take(&octets));
+                    session.handle_bytes(&replies.unwrap_or_default(), now);
+                }
+                session.end_message(now);
+            }
+            Some(Event::Done(_)) => {}
+            Some(Event::Closed(_)) => return hop,
+            None if session.is_closed() => return hop,
+            None => assert!(session.deadline().is_some(), "somebody must do something"),
+        }
+    }
+}
+
+fn transaction(envelope: &Envelope, message: &[u8]) -> Transaction {
+    Transaction {
+        sender: envelope.sender.clone(),
+        recipients: envelope.recipients.clone(),
+        size: message.len() as u64,
+        eight_bit: !message.is_ascii(),
+        smtputf8: envelope.smtputf8,
+    }
+}
+
+impl Hop {
+    /// Takes octets and says what the hop answers to them.
+    fn take(&mut self, octets: &[u8]) -> Vec<u8> {
+        self.unread.extend_from_slice(octets);
+        let mut replies = Vec::new();
+        while let Some(line) = self.line() {
+            let reply = match &mut self.message {
+                Some(_) if line == b"." => {
+                    self.messages.extend(self.message.take());
+                    "250 taken"
+                }
+                Some(message) => {
+                    message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+                    message.extend_from_slice(b"\r\n");
+                    continue;
+                }
+                None => self.command(&line),
+            };
+            replies.extend_from_slice(reply.as_bytes());
+            replies.extend_from_slice(b"\r\n");
+        }
+        replies
+    }
+
+    fn command(&mut self, line: &[u8]) -> &'static str {
+        let line = String::from_utf8_lossy(line).into_owned();
+        let reply = match line.split(' ').next().unwrap_or_default() {
+            "EHLO" => "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE",
+            "MAIL" | "RCPT" => "250 fine",
+            "DATA" => {
+                self.message = Some(Vec::new());
+                "354 go on"
+            }
+            "QUIT" => "221 bye",
+            _ => "500 what?",
+        };
+        self.commands.push(line);
+        reply
+    }
+
+    /// The next whole line, without its end.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let unread = &self.unread;
+        let is_end = |at: usize| match (unread[at], unread.get(at + 1)) {
+            (b'\r', Some(b'\n')) => Some(2),
+            (b'\n', _) if self.line_end != LineEnd::Crlf => Some(1),
+            // A CR at the very end may be the first half of CRLF.
+            (b'\r', Some(_)) if self.line_end == LineEnd::CrlfOrLfOrCr => Some(1),
+            _ => None,
+        };
+        let (at, length) = (0..unread.len()).find_map(|at| Some((at, is_end(at)?)))?;
+        let line = self.unread[..at].to_vec();
+        self.unread.drain(..at + length);
+        Some(line)
+    }
+}
