@@ -2,11 +2,13 @@
 //!
 //! A field that a later server would believe is removed unless the principal has the permission
 //! to write it. Which permission guards which fields is Exchange's: docs/exchange-semantics.md
-//! section 9.
+//! section 9. Authentication-Results that claim to be ours are nobody's to write, whatever the
+//! permissions.
 
 use bytes::Bytes;
 
 use crate::connector::{Permission, PermissionSet};
+use crate::message::authentication_results::AuthservIds;
 use crate::message::header::{Field, HeaderSection};
 
 /// What passed the firewall.
@@ -18,10 +20,15 @@ pub struct Admitted {
     pub removed: u32,
 }
 
-/// Takes out every field whose permission is not in the set. Hops must be counted before, or a
+/// Takes out every field whose permission is not in the set, and every one that claims to hold our
+/// results. Hops must be counted before, or a
 /// loop would be hidden. A section that begins with white space loses those lines: they would
 /// continue our own trace field, which will stand before them.
-pub fn admit(section: &HeaderSection, permissions: PermissionSet) -> Admitted {
+pub fn admit(
+    section: &HeaderSection,
+    permissions: PermissionSet,
+    ours: AuthservIds<'_>,
+) -> Admitted {
     let mut admitted = Admitted::default();
     // The run of admitted fields that is still open begins at `from` and ends at `to`.
     let mut from = 0;
@@ -29,6 +36,7 @@ pub fn admit(section: &HeaderSection, permissions: PermissionSet) -> Admitted {
     for field in section.fields() {
         let end = to + field.octets().len();
         let is_admitted = !field.continues_nothing()
+            && !ours.are_claimed_by(field)
             && guard(field).is_none_or(|permission| permissions.contains(permission));
         if !is_admitted {
             admitted.close(section, from, to);
@@ -71,6 +79,8 @@ mod tests {
     use super::*;
     use crate::message::header::{Collected, HeaderCollector};
 
+    const OURS: AuthservIds<'_> = AuthservIds { hostname: "relay.example", fqdn: "mx.example" };
+
     const SECTION: &str = "Received: from a\r\n\tby b\r\n\
         Subject: x\r\n\
         resent-from: a@b\r\n\
@@ -85,7 +95,7 @@ mod tests {
         let mut collector = HeaderCollector::new(10_000);
         collector.push(SECTION.as_bytes());
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
-        let admitted = admit(&section, PermissionSet::of(permissions));
+        let admitted = admit(&section, PermissionSet::of(permissions), OURS);
         (String::from_utf8(admitted.slices.concat()).unwrap(), admitted.removed)
     }
 
@@ -94,8 +104,22 @@ mod tests {
         let mut collector = HeaderCollector::new(10_000);
         collector.push(b" (connector \"Other\")\r\n\tx\r\nTo: c@d\r\n");
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
-        let admitted = admit(&section, PermissionSet::of(Permission::ALL));
+        let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS);
         assert_eq!(admitted.slices.concat(), b"To: c@d\r\n");
+    }
+
+    #[test]
+    fn no_permission_lets_our_results_in() {
+        let mut collector = HeaderCollector::new(10_000);
+        collector.push(
+            b"Authentication-Results: relay.example;\r\n spf=pass\r\n\
+              Authentication-Results: other.example; spf=pass\r\n\
+              authentication-results : MX.example; dkim=pass\r\nTo: c@d\r\n",
+        );
+        let Collected::Complete { section, .. } = collector.finish() else { panic!() };
+        let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS);
+        let left = b"Authentication-Results: other.example; spf=pass\r\nTo: c@d\r\n";
+        assert_eq!((&admitted.slices.concat()[..], admitted.removed), (&left[..], 2));
     }
 
     #[test]

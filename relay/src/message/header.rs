@@ -160,6 +160,11 @@ impl<'section> Field<'section> {
         let end = memchr::memchr(b':', self.0).unwrap_or(0);
         self.0[..end].trim_ascii()
     }
+
+    /// What stands after the colon, with its CRLFs. Empty where the line is no field.
+    pub fn value(self) -> &'section [u8] {
+        memchr::memchr(b':', self.0).map_or(&[], |colon| &self.0[colon + 1..])
+    }
 }
 
 #[cfg(test)]

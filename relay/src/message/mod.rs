@@ -1,9 +1,10 @@
 //! What we read and write in a message's headers.
 //!
 //! This module decides where the header section ends, which fields a principal may not bring in,
-//! and what our own trace field says. It never looks into the body and never changes an octet of
+//! and what our own fields say. It never looks into the body and never changes an octet of
 //! it. Whether a message is refused is for [`crate::policy`].
 
+pub mod authentication_results;
 pub mod firewall;
 pub mod header;
 pub mod received;

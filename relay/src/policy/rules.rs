@@ -7,12 +7,15 @@ use super::AcceptedDomains;
 use crate::config::Config;
 use crate::connector::id::TooManyConnectorNames;
 use crate::connector::{Connector, ConnectorId, ConnectorIds, Table};
+use crate::smtp::path::Domain;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Which loaded configuration this is. Numbered by the caller, never reused.
     pub generation: u32,
+    /// `hostname`: the name that results of our checks are written under.
+    pub hostname: Domain,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
     /// Which connector a connection belongs to.
@@ -40,6 +43,7 @@ impl Rules {
         let connectors = ids.into_iter().zip(connectors.iter().cloned().map(Arc::new)).collect();
         Ok(Arc::new(Self {
             generation,
+            hostname: config.hostname.clone(),
             accepted_domains: config.accepted_domains.clone(),
             table,
             tls_available: config.tls.is_some(),

@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::message::authentication_results::AuthservIds;
 use crate::message::firewall;
 use crate::message::header::{Collected, HeaderCollector};
 use crate::message::received::{self, Protocol};
@@ -207,7 +208,14 @@ impl Reception {
         if !matches!(self.stage, Stage::Body) {
             return;
         }
-        let admitted = firewall::admit(&section, context.peer.permissions);
+        let admitted = firewall::admit(
+            &section,
+            context.peer.permissions,
+            AuthservIds {
+                hostname: context.rules.hostname.ascii(),
+                fqdn: &context.peer.connector.fqdn,
+            },
+        );
         let trace = std::mem::take(&mut self.trace);
         let parts = std::iter::once(trace).chain(admitted.slices).chain([body]);
         for part in parts.filter(|part| !part.is_empty()) {
