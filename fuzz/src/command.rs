@@ -59,8 +59,9 @@ fn written(command: &Command) -> String {
         Command::Mail(mail) => {
             let mut line = format!("{verb} FROM:<{}>", mail.sender);
             match mail.body {
-                BodyType::SevenBit => {}
-                BodyType::EightBitMime => line.push_str(" BODY=8BITMIME"),
+                None => {}
+                Some(BodyType::SevenBit) => line.push_str(" BODY=7BIT"),
+                Some(BodyType::EightBitMime) => line.push_str(" BODY=8BITMIME"),
             }
             if let Some(size) = mail.declared_size {
                 line.push_str(&format!(" SIZE={size}"));

@@ -4,6 +4,7 @@
 //! the text as a whole is refused then, and its other mistakes show in the same run.
 
 mod conflict;
+mod extensions;
 mod rights;
 
 use std::collections::HashMap;
@@ -72,6 +73,8 @@ fn connector(
     let banner = section.take("banner", banner);
     let fqdn = section.take("fqdn", host_name);
     let fqdn = fqdn.map_or_else(|| hostname.to_owned(), |fqdn| fqdn.ascii().to_owned());
+    let require_ehlo_domain = section.take("require_ehlo_domain", boolean).unwrap_or(false);
+    let extensions = extensions::read(section);
     let limits = message_and_session_limits(section);
     Connector {
         name,
@@ -89,6 +92,8 @@ fn connector(
         syn_budget_per_source,
         banner,
         fqdn,
+        require_ehlo_domain,
+        extensions,
         limits,
     }
 }
@@ -258,9 +263,7 @@ const NOT_SUPPORTED: &[&str] = &[
     "default_domain",
     "delivery_status_notification_enabled",
     "domain_secure_enabled",
-    "eight_bit_mime_enabled",
     "enable_auth_gssapi",
-    "enhanced_status_codes_enabled",
     "extended_protection_policy",
     "long_addresses_enabled",
     "max_acknowledgement_delay",
@@ -270,15 +273,11 @@ const NOT_SUPPORTED: &[&str] = &[
     "message_rate_limit",
     "message_rate_source",
     "orar_enabled",
-    "pipelining_enabled",
     "protocol_logging_level",
     "reject_reserved_second_level_recipient_domains",
     "reject_reserved_top_level_recipient_domains",
     "reject_single_label_recipient_domains",
-    "require_ehlo_domain",
     "service_discovery_fqdn",
-    "size_enabled",
-    "smtp_utf8_enabled",
     "suppress_x_anonymous_tls",
     "tls_domain_capabilities",
     "transport_role",

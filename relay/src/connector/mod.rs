@@ -5,6 +5,7 @@
 //! connector, and which of its ranges, a connection belongs to.
 
 pub mod binding;
+pub mod extensions;
 pub mod group;
 pub mod id;
 pub mod permission;
@@ -19,6 +20,7 @@ use crate::limits;
 use crate::users::UserName;
 
 pub use binding::Binding;
+pub use extensions::{Extensions, SizeEnabled};
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
 pub use permission::{Permission, PermissionSet};
@@ -59,6 +61,10 @@ pub struct Connector {
     pub banner: Option<String>,
     /// `fqdn`: the name in the greeting, the EHLO reply and the Received field.
     pub fqdn: String,
+    /// `require_ehlo_domain`: a client that does not give its domain name is sent away.
+    pub require_ehlo_domain: bool,
+    /// Which extensions it offers.
+    pub extensions: Extensions,
     /// What one message or session may not exceed.
     pub limits: Limits,
 }

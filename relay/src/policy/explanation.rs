@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::{
     Decision, Findings, Judgement, MessageFacts, Peer, Rules, connect, ehlo, mail, message,
-    needs_smtputf8, rcpt, start_tls,
+    needs_smtputf8, not_offered, rcpt, start_tls,
 };
-use crate::connector::{Binding, Connector, Match, PermissionSet, Principal, RangeId};
-use crate::smtp::command::HelloName;
+use crate::connector::{Binding, Connector, Match, PermissionSet, Principal, RangeId, SizeEnabled};
+use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::path::{ForwardPath, ReversePath};
 
 /// A session as somebody imagines it.
@@ -95,15 +95,20 @@ fn decide(judge: impl Fn(&Findings) -> Judgement) -> Decision {
 
 /// Goes through the dialogue; true when it leads to an accepted message.
 fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<Step>) -> bool {
-    let mut take = |command: String, decision: Decision| {
+    let has_codes =
+        peer.as_ref().is_none_or(|peer| peer.connector.extensions.enhanced_status_codes_enabled);
+    let mut take = |command: String, mut decision: Decision| {
+        decision.reply = decision.reply.with_codes(has_codes);
         let is_positive = decision.reply.is_positive();
         steps.push(Step { command, decision });
         is_positive
     };
     let greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
     let (true, Some(mut peer)) = (take(String::new(), greeting), peer) else { return false };
-    if let Some(name) = &question.helo {
-        take(format!("EHLO {}", name.as_str()), ehlo(rules, &peer, question.remote));
+    if let Some(name) = &question.helo
+        && !take(format!("EHLO {}", name.as_str()), ehlo(rules, &peer, question.remote, name))
+    {
+        return false;
     }
     if question.tls {
         if !take("STARTTLS".to_owned(), start_tls(rules, &peer)) {
@@ -111,11 +116,21 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
         }
         peer.tls = true;
     }
-    let size = question.size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
+    // A client that was not told of SIZE does not use it.
+    let is_told = peer.connector.extensions.size_enabled != SizeEnabled::Disabled;
+    let declared_size = question.size.filter(|_| is_told);
+    let size = declared_size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
     let smtputf8 = if question.smtputf8 { " SMTPUTF8" } else { "" };
     let command = format!("MAIL FROM:<{}>{size}{smtputf8}", question.sender);
-    let decision = needs_smtputf8(question.sender.is_ascii(), question.smtputf8)
-        .unwrap_or_else(|| mail(rules, &peer, &question.sender, question.size));
+    let parameters = Command::Mail(Mail {
+        sender: question.sender.clone(),
+        declared_size,
+        body: None,
+        smtputf8: question.smtputf8,
+    });
+    let decision = not_offered(&peer, &parameters)
+        .or_else(|| needs_smtputf8(question.sender.is_ascii(), question.smtputf8))
+        .unwrap_or_else(|| mail(rules, &peer, &question.sender, declared_size));
     if !take(command, decision) {
         return false;
     }

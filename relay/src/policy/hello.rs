@@ -3,34 +3,53 @@
 use std::net::IpAddr;
 
 use super::{Decision, Peer, Reasons, Rules, start_tls};
-use crate::connector::Permission;
-use crate::smtp::reply::HELLO;
+use crate::connector::{Permission, SizeEnabled};
+use crate::smtp::command::HelloName;
+use crate::smtp::path::Domain;
+use crate::smtp::reply::{HELLO, INVALID_DOMAIN_NAME};
 
 /// HELO: one line.
-pub fn helo(peer: &Peer, remote: IpAddr) -> Decision {
-    greet(greeting(peer, remote))
+pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
+    greet(peer, name, greeting(peer, remote))
 }
 
-/// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1).
-pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr) -> Decision {
+/// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
+pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
     let mut text = greeting(peer, remote);
+    let extensions = &peer.connector.extensions;
+    let limits = &peer.connector.limits;
+    let mut list = |is_offered: bool, keyword: &str| {
+        if is_offered {
+            text.push('\n');
+            text.push_str(keyword);
+        }
+    };
     // RFC 1870 section 4: without a number there is no fixed maximum to tell.
-    if peer.permissions.contains(Permission::BypassMessageSizeLimit) {
-        text.push_str("\nSIZE");
-    } else {
-        text.push_str(&format!("\nSIZE {}", peer.connector.limits.max_message_size));
+    let is_exempt = peer.permissions.contains(Permission::BypassMessageSizeLimit);
+    match extensions.size_enabled {
+        SizeEnabled::Disabled => {}
+        SizeEnabled::Enabled if !is_exempt => {
+            list(true, &format!("SIZE {}", limits.max_message_size));
+        }
+        SizeEnabled::Enabled | SizeEnabled::EnabledWithoutValue => list(true, "SIZE"),
     }
-    text.push_str("\nPIPELINING\nENHANCEDSTATUSCODES");
-    if start_tls(rules, peer).reply.is_positive() {
-        text.push_str("\nSTARTTLS");
-    }
-    text.push_str("\n8BITMIME\nSMTPUTF8");
-    greet(text)
+    list(extensions.pipelining_enabled, "PIPELINING");
+    list(extensions.enhanced_status_codes_enabled, "ENHANCEDSTATUSCODES");
+    list(start_tls(rules, peer).reply.is_positive(), "STARTTLS");
+    list(extensions.eight_bit_mime_enabled, "8BITMIME");
+    // RFC 9422 section 5: what would be refused anyway, told before a client tries.
+    list(true, &format!("LIMITS RCPTMAX={}", limits.max_recipients_per_message));
+    list(extensions.smtp_utf8_enabled, "SMTPUTF8");
+    greet(peer, name, text)
 }
 
 /// The name is noted in the Received field, and that is all.
-fn greet(text: String) -> Decision {
+fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
     let mut reasons = Reasons::default();
+    if peer.connector.require_ehlo_domain && Domain::parse(name.as_str()).is_err() {
+        reasons.note("require_ehlo_domain", format!("`{name}` is not a domain name"));
+        return reasons.decide(INVALID_DOMAIN_NAME);
+    }
     reasons.note("EHLO", "what a client calls itself gives it no right");
     reasons.decide(HELLO.with_text(text))
 }

@@ -13,6 +13,7 @@
 mod accepted_domain;
 mod connect;
 mod explanation;
+mod extensions;
 mod hello;
 mod inquiry;
 mod message;
@@ -35,6 +36,7 @@ pub use accepted_domain::{
 };
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain};
+pub use extensions::not_offered;
 pub use hello::{ehlo, helo};
 pub use inquiry::{Finding, Findings, Inquiry, Judgement, RecipientFinding};
 pub use message::{MessageFacts, message};

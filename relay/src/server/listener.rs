@@ -159,7 +159,8 @@ fn welcome(
         Err(refusal) => {
             let (connector, reply) = (&chosen.connector.name, refusal.reply());
             tracing::debug!(%remote, connector, %refusal, "connection refused");
-            return turn_away(&stream, &reply, chosen.id, shared);
+            let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
+            return turn_away(&stream, &reply.with_codes(has_codes), chosen.id, shared);
         }
     };
     // A reply is written whole; to wait for more would only make the client wait.

@@ -34,6 +34,11 @@ impl Reply {
         Self { text: Cow::Owned(text.into()), ..*self }
     }
 
+    /// The same reply, without its enhanced code where a connector does not give any.
+    pub fn with_codes(&self, has_codes: bool) -> Self {
+        Self { enhanced: self.enhanced.filter(|_| has_codes), ..self.clone() }
+    }
+
     /// Appends the reply as it goes on the wire: a line for each line of the text, the enhanced
     /// code on each (RFC 2034 section 4). A line is cut at [`REPLY_LINE_OCTETS`], and a character
     /// that is not printable ASCII becomes a question mark: no text, wherever it came from, can

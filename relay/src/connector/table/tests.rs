@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::connector::{AuthMechanism, Limits, PermissionGroups, Range};
+use crate::connector::{AuthMechanism, Extensions, Limits, PermissionGroups, Range};
 
 fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
     Connector {
@@ -25,6 +25,8 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         syn_budget_per_source: None,
         banner: None,
         fqdn: "edge1.contoso.example".to_owned(),
+        require_ehlo_domain: false,
+        extensions: Extensions::default(),
         limits: Limits::default(),
     }
 }

@@ -48,8 +48,8 @@ pub struct Mail {
     pub sender: ReversePath,
     /// SIZE, in octets (RFC 1870).
     pub declared_size: Option<u64>,
-    /// BODY (RFC 6152).
-    pub body: BodyType,
+    /// BODY (RFC 6152), where the client gave one.
+    pub body: Option<BodyType>,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
 }
@@ -197,7 +197,7 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             return Err(malformed());
         }
     }
-    Ok(Mail { sender, declared_size, body: body.unwrap_or_default(), smtputf8: smtputf8.is_some() })
+    Ok(Mail { sender, declared_size, body, smtputf8: smtputf8.is_some() })
 }
 
 fn parse_rcpt(argument: &str) -> Result<ForwardPath, CommandError> {

@@ -13,6 +13,7 @@
 mod inquiry;
 mod output;
 mod reception;
+mod refusal;
 mod state;
 mod storage;
 mod summary;
@@ -24,13 +25,12 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::connector::Principal;
 use crate::limits::INPUT_OCTETS;
-use crate::policy::{self, Because, Decision, Findings, Peer, Rules};
+use crate::policy::{self, Findings, Peer, Rules};
 use crate::queue::Envelope;
 use crate::smtp::command::Command;
 use crate::smtp::line::LineReader;
@@ -43,6 +43,7 @@ pub use self::summary::{Ending, Summary, Verdict};
 use self::inquiry::Asked;
 use self::output::Output;
 use self::reception::Progress;
+use self::refusal::Held;
 use self::state::{Effect, State};
 use self::timers::{Awaited, Expired, Timers};
 
@@ -75,18 +76,12 @@ struct Context {
     summary: Summary,
 }
 
-/// A reply that the tarpit keeps back. Nothing more is read before it is released.
-#[derive(Debug)]
-struct Held {
-    reply: Reply,
-    until: Instant,
-}
-
 impl Session {
     /// A session that has just been accepted. The first action greets the client, or refuses it.
     pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
         let greeting = policy::connect(Some(&peer.connector));
         let timers = Timers::new(now, &peer.connector.limits);
+        let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
         let context = Context {
             rules,
             peer,
@@ -102,7 +97,7 @@ impl Session {
             state: State::connected(),
             input: BytesMut::new(),
             lines: LineReader::default(),
-            output: Output::default(),
+            output: Output::new(has_codes),
             held: None,
             asked: None,
             timers,
@@ -285,6 +280,9 @@ impl Session {
     /// Does what a command does in this state, or asks first what must be known for it.
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
+        if let Some(refusal) = policy::not_offered(&self.context.peer, &command) {
+            return self.protocol_error(verb, refusal);
+        }
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
         // Whatever was found was found for this command.
@@ -310,6 +308,11 @@ impl Session {
                 self.output.reply(&reply);
             }
             Effect::Reply(reply) => self.answer(reply),
+            Effect::SendAway(decision) => {
+                let reply = decision.reply.clone();
+                self.context.summary.note(verb, decision);
+                self.close_with(&reply, Ending::NoDomainName);
+            }
             Effect::StartTls(reply) => {
                 self.output.reply(&reply);
                 // What came with STARTTLS in the same packets is not from the client that will
@@ -350,45 +353,6 @@ impl Session {
             self.close(Ending::HeaderTooLarge);
         }
         self.finish_if_shutting_down();
-    }
-
-    fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn std::fmt::Display) {
-        let because = vec![Because { rule: "protocol", found: found.to_string() }];
-        self.protocol_error(verb, Decision { reply, because });
-    }
-
-    /// A protocol error: counted, and one too many ends the session.
-    fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
-        let most = self.context.peer.connector.limits.max_protocol_errors;
-        let reply = decision.reply.clone();
-        self.context.summary.protocol_error(verb, decision);
-        if self.context.summary.protocol_errors > most {
-            self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
-        } else {
-            self.refuse(reply);
-        }
-    }
-
-    fn answer(&mut self, reply: Reply) {
-        if reply.is_positive() {
-            self.output.reply(&reply);
-        } else {
-            self.refuse(reply);
-        }
-    }
-
-    /// Sends an error, late if the connector has a tarpit: who tries many recipients, or many
-    /// guesses, shall not be fast. Only those who did not authenticate wait.
-    fn refuse(&mut self, reply: Reply) {
-        let interval = match self.context.peer.principal {
-            Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
-            Principal::ExternallySecured | Principal::User => Duration::ZERO,
-        };
-        if interval.is_zero() {
-            self.output.reply(&reply);
-        } else {
-            self.held = Some(Held { reply, until: self.now + interval });
-        }
     }
 
     fn finish_if_shutting_down(&mut self) {
@@ -446,11 +410,5 @@ impl Session {
         self.input.clear();
         self.context.summary.ending = Some(ending);
         self.output.push(Action::Close);
-    }
-
-    fn release(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.output.reply(&held.reply);
-        }
     }
 }

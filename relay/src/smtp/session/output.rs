@@ -50,10 +50,12 @@ pub struct Conditions {
 }
 
 /// Replies that gather until something else must happen first, and the actions in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     actions: VecDeque<Action>,
     replies: Vec<u8>,
+    /// `enhanced_status_codes_enabled`.
+    has_codes: bool,
 }
 
 impl Default for Conditions {
@@ -63,8 +65,13 @@ impl Default for Conditions {
 }
 
 impl Output {
+    /// Nothing to do. Replies have their enhanced codes where `has_codes`.
+    pub(super) fn new(has_codes: bool) -> Self {
+        Self { actions: VecDeque::new(), replies: Vec::new(), has_codes }
+    }
+
     pub(super) fn reply(&mut self, reply: &Reply) {
-        reply.encode(&mut self.replies);
+        reply.with_codes(self.has_codes).encode(&mut self.replies);
     }
 
     /// Replies first: the client must have them before anything else happens.

@@ -108,6 +108,8 @@ pub(super) enum Effect {
     /// The client has introduced itself.
     Hello(Reply),
     Reply(Reply),
+    /// The client is told why, and the session ends.
+    SendAway(Decision),
     StartTls(Reply),
 }
 
@@ -157,9 +159,12 @@ impl State {
     /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let decision = match kind {
-            HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote),
-            HelloKind::Helo => policy::helo(&context.peer, context.remote),
+            HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote, &name),
+            HelloKind::Helo => policy::helo(&context.peer, context.remote, &name),
         };
+        if !decision.reply.is_positive() {
+            return (self, Effect::SendAway(decision));
+        }
         (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision.reply))
     }
 
@@ -258,6 +263,7 @@ impl State {
         match self {
             Self::Recipients(Recipients { hello, mail, recipients }) => {
                 let Mail { sender, body, smtputf8, .. } = mail;
+                let body = body.unwrap_or_default();
                 let envelope = Envelope { sender, recipients, body, smtputf8 };
                 let waiting = WaitingForQueue { hello, smtputf8 };
                 (Self::WaitingForQueue(waiting), Effect::BeginMessage(envelope))

@@ -53,6 +53,8 @@ pub enum Ending {
     HeaderTooLarge,
     /// `connection_inactivity_timeout`.
     InactivityTimeout,
+    /// `require_ehlo_domain`, and no domain name in HELO or EHLO.
+    NoDomainName,
     /// Something came in plain text between STARTTLS and the handshake.
     PlaintextAfterStartTls,
     /// The queue did not answer in time.
@@ -120,6 +122,7 @@ impl Display for Ending {
             Self::Disconnected => "disconnected",
             Self::HeaderTooLarge => "header too large",
             Self::InactivityTimeout => "inactivity timeout",
+            Self::NoDomainName => "no domain name in EHLO",
             Self::PlaintextAfterStartTls => "plain text after STARTTLS",
             Self::QueueTimeout => "queue timeout",
             Self::Quit => "QUIT",

@@ -23,6 +23,16 @@ fn a_connectors_keys() {
             "remove it, and name the certificate's file in [tls]",
         ),
         (
+            "smtp_utf8_enabled = true\neight_bit_mime_enabled = false",
+            "smtp_utf8_enabled: needs eight_bit_mime_enabled, which is false",
+            "write smtp_utf8_enabled = false, or remove eight_bit_mime_enabled = false",
+        ),
+        (
+            "size_enabled = \"Off\"",
+            "size_enabled: `Off` is not known",
+            "write one of Enabled, EnabledWithoutValue, Disabled",
+        ),
+        (
             "banner = \"edge1 ready\"",
             "banner: does not begin with 220",
             "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"",

@@ -1,0 +1,64 @@
+//! Errors on their way to the client: counted, and late where the connector has a tarpit.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use crate::connector::Principal;
+use crate::policy::{Because, Decision};
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::session::{Ending, Session};
+
+/// A reply that the tarpit keeps back. Nothing more is read before it is released.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) reply: Reply,
+    pub(super) until: Instant,
+}
+
+impl Session {
+    pub(super) fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn Display) {
+        let because = vec![Because { rule: "protocol", found: found.to_string() }];
+        self.protocol_error(verb, Decision { reply, because });
+    }
+
+    /// A protocol error: counted, and one too many ends the session.
+    pub(super) fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
+        let most = self.context.peer.connector.limits.max_protocol_errors;
+        let reply = decision.reply.clone();
+        self.context.summary.protocol_error(verb, decision);
+        if self.context.summary.protocol_errors > most {
+            self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
+        } else {
+            self.refuse(reply);
+        }
+    }
+
+    pub(super) fn answer(&mut self, reply: Reply) {
+        if reply.is_positive() {
+            self.output.reply(&reply);
+        } else {
+            self.refuse(reply);
+        }
+    }
+
+    /// Sends an error, late if the connector has a tarpit: who tries many recipients, or many
+    /// guesses, shall not be fast. Only those who did not authenticate wait.
+    pub(super) fn refuse(&mut self, reply: Reply) {
+        let interval = match self.context.peer.principal {
+            Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
+            Principal::ExternallySecured | Principal::User => Duration::ZERO,
+        };
+        if interval.is_zero() {
+            self.output.reply(&reply);
+        } else {
+            self.held = Some(Held { reply, until: self.now + interval });
+        }
+    }
+
+    /// Sends what the tarpit holds, since the session ends.
+    pub(super) fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.output.reply(&held.reply);
+        }
+    }
+}
