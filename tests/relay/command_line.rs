@@ -23,7 +23,7 @@ fn what_needs_no_daemon_works_without_one() {
 
     let rows = exits(edge.relay(&["connectors", "--json"]), 0).json();
     let row = &rows["connectors"][0];
-    let columns = ["binding", "connector", "permissions", "principal", "range", "refuse"];
+    let columns = ["binding", "connector", "permissions", "principal", "range", "refuse", "rights"];
     assert_eq!(keys(row), columns);
 
     let binding = edge.address().to_string();
@@ -33,7 +33,8 @@ fn what_needs_no_daemon_works_without_one() {
         edge.relay(&all.concat())
     };
     let yes = exits(question("127.0.0.3"), 0).json();
-    let fields = ["accepted", "connector", "permissions", "principal", "range", "replies"];
+    let fields =
+        ["accepted", "connector", "permissions", "principal", "range", "replies", "rights"];
     assert_eq!(keys(&yes), fields);
     assert_eq!(keys(&yes["replies"][0]), ["because", "code", "command", "enhanced", "text"]);
     let no = exits(question("127.0.0.1"), 1).json();

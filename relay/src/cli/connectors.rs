@@ -3,8 +3,9 @@
 use clap::Args;
 use relay::config::Config;
 use relay::connector::{Binding, Connector, Permission, Range};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::rights::{rights, rights_as_json};
 use super::{Common, Console, Outcome};
 
 #[derive(Args, Debug)]
@@ -63,12 +64,18 @@ fn as_json(row: &Row<'_>) -> Value {
     let principal = row.connector.principal();
     let permissions: Vec<_> =
         row.connector.permissions(principal).iter().map(Permission::name).collect();
+    let rights: Map<String, Value> = row
+        .connector
+        .principals()
+        .map(|principal| (principal.name().to_owned(), rights_as_json(row.connector, principal)))
+        .collect();
     json!({
         "binding": row.binding.to_string(),
         "range": row.range.text(),
         "connector": row.connector.name,
         "principal": principal.name(),
         "permissions": permissions,
+        "rights": rights,
         "refuse": row.connector.refuse,
     })
 }
@@ -101,7 +108,6 @@ fn print_table(rows: &[Row<'_>], console: &mut Console<'_>) -> anyhow::Result<()
 }
 
 fn print_rights(connector: &Connector, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let principal = connector.principal();
     let name = &connector.name;
     writeln!(console.out)?;
     if !connector.enabled {
@@ -112,13 +118,17 @@ fn print_rights(connector: &Connector, console: &mut Console<'_>) -> anyhow::Res
         writeln!(console.out, "{name}: refuses every connection")?;
         return Ok(());
     }
-    writeln!(console.out, "{name}: {principal} has")?;
-    let mut permissions = connector.permissions(principal).iter().peekable();
-    if permissions.peek().is_none() {
-        writeln!(console.out, "  no permission")?;
-    }
-    for permission in permissions {
-        writeln!(console.out, "  {permission}")?;
+    for principal in connector.principals() {
+        writeln!(console.out, "{name}: {principal}")?;
+        let [may, may_not] = rights(connector, principal);
+        if may.1.is_empty() {
+            writeln!(console.out, "  has no permission")?;
+        }
+        for (heading, rights) in [may, may_not] {
+            for (permission, source) in rights {
+                writeln!(console.out, "  {heading} {permission}: {source}")?;
+            }
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use relay::smtp::command::HelloName;
 use relay::smtp::path::{AddressError, ForwardPath, ReversePath};
 use serde_json::{Value, json};
 
+use super::rights::{rights, rights_as_json};
 use super::{Common, Console, Outcome};
 
 #[derive(Args, Debug)]
@@ -85,6 +86,8 @@ fn helo(text: &str) -> Result<HelloName, String> {
 
 fn as_json(explanation: &Explanation) -> Value {
     let permissions: Vec<_> = explanation.permissions.iter().map(Permission::name).collect();
+    let rights = explanation.connector.as_ref().zip(explanation.principal);
+    let rights = rights.map(|((connector, _), principal)| rights_as_json(connector, principal));
     let replies: Vec<_> = explanation.steps.iter().map(step_as_json).collect();
     let range = explanation
         .connector
@@ -96,6 +99,7 @@ fn as_json(explanation: &Explanation) -> Value {
         "range": range,
         "principal": explanation.principal.map(|principal| principal.name()),
         "permissions": permissions,
+        "rights": rights,
         "replies": replies,
         "accepted": explanation.accepted,
     })
@@ -141,9 +145,14 @@ fn print(
     if let Some(principal) = explanation.principal {
         writeln!(out, "  principal  {principal}")?;
     }
-    for (number, permission) in explanation.permissions.iter().enumerate() {
-        let heading = if number == 0 { "may" } else { "" };
-        writeln!(out, "  {heading:9}  {permission}")?;
+    if let (Some((connector, _)), Some(principal)) = (&explanation.connector, explanation.principal)
+    {
+        for (heading, rights) in rights(connector, principal) {
+            for (number, (permission, source)) in rights.iter().enumerate() {
+                let heading = if number == 0 { heading } else { "" };
+                writeln!(out, "  {heading:9}  {permission}: {source}")?;
+            }
+        }
     }
     writeln!(out)?;
     for Step { command, decision } in &explanation.steps {

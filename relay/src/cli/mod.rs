@@ -8,6 +8,7 @@ mod connectors;
 mod explain;
 mod queue;
 mod reload;
+mod rights;
 mod run;
 mod selftest;
 mod status;

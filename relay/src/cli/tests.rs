@@ -95,12 +95,19 @@ fn connectors_are_listed_as_they_are_decided() {
             "[::]:25     ::/0                     Default Frontend   anonymous",
         ]
     );
-    assert!(out.contains("\nScanners: anonymous has\n  ms-Exch-SMTP-Submit\n"), "{out}");
+    let right = "  may ms-Exch-SMTP-Accept-Any-Recipient: granted to anonymous by grants\n";
+    assert!(out.contains("\nScanners: anonymous\n") && out.contains(right), "{out}");
     let (_, json, _) = relay("relay connectors -c FILE --json");
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["connectors"][0]["connector"], "SMTP Relay EXCH01");
     assert_eq!(json["connectors"][4]["range"], "::/0");
     assert_eq!(json["connectors"][3]["permissions"][0], "ms-Exch-SMTP-Submit");
+    let right = &json["connectors"][1]["rights"]["anonymous"][1];
+    assert_eq!(right["permission"], "ms-Exch-SMTP-Accept-Any-Recipient");
+    assert_eq!(
+        (&right["has"], &right["because"]),
+        (&true.into(), &"granted to anonymous by grants".into())
+    );
 }
 
 #[test]
@@ -117,10 +124,10 @@ fn explain_tells_the_whole_story_of_a_refusal() {
   connector  Default Frontend (line 37)
   range      0.0.0.0-255.255.255.255 (line 40)
   principal  anonymous
-  may        ms-Exch-SMTP-Submit
-             ms-Exch-SMTP-Accept-Any-Sender
-             ms-Exch-SMTP-Accept-Authoritative-Domain-Sender
-             ms-Exch-Accept-Headers-Routing
+  may        ms-Exch-SMTP-Submit: granted to anonymous by permission group AnonymousUsers
+             ms-Exch-SMTP-Accept-Any-Sender: granted to anonymous by permission group AnonymousUsers
+             ms-Exch-SMTP-Accept-Authoritative-Domain-Sender: granted to anonymous by permission group AnonymousUsers
+             ms-Exch-Accept-Headers-Routing: granted to anonymous by permission group AnonymousUsers
 
 S: 220 edge1.contoso.example ESMTP
      connector: the connection belongs to `Default Frontend`
@@ -163,7 +170,10 @@ fn explain_in_json_has_the_documented_shape() {
     assert_eq!(outcome, Outcome::Yes);
     let json: Value = serde_json::from_str(&out).unwrap();
     let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["accepted", "connector", "permissions", "principal", "range", "replies"]);
+    assert_eq!(
+        keys,
+        ["accepted", "connector", "permissions", "principal", "range", "replies", "rights"]
+    );
     assert_eq!(json["connector"], "Scanners");
     assert_eq!(json["range"], "10.38.97.0/24");
     assert_eq!(json["principal"], "anonymous");

@@ -65,7 +65,8 @@ fn connector(
     let remote_ip_ranges = ranges(section);
     let permission_groups = rights::permission_groups(section);
     let auth_mechanism = rights::auth_mechanism(section, permission_groups, has_tls);
-    let grants = rights::grants(section);
+    let grants = rights::access_entries(section, "grants");
+    let denies = rights::access_entries(section, "denies");
     let require_tls = rights::require_tls(section, auth_mechanism, has_tls);
     let refuse = section.take("refuse", boolean).unwrap_or(false);
     let syn_budget = budget(section, "syn_budget");
@@ -86,6 +87,7 @@ fn connector(
         auth_mechanism,
         permission_groups,
         grants,
+        denies,
         require_tls,
         refuse,
         syn_budget,

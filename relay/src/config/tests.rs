@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::*;
 use crate::connector::{
-    Grantee, Permission, PermissionGroup, PermissionSet, PermissionSource, Principal,
+    Grantee, Permission, PermissionGroup, PermissionSet, PermissionSource, Principal, Standing,
 };
 
 /// Three lines that every text needs.
@@ -182,7 +182,10 @@ fn grants_to_users() {
     let connector = &config.connectors()[0];
     let has = |name: Option<&str>, permission| {
         let name = name.map(|name| name.parse().unwrap());
-        let source = connector.source_of(Principal::User, name.as_ref(), permission);
+        let source = match connector.standing(Principal::User, name.as_ref(), permission) {
+            Standing::Granted(source) => Some(source),
+            _ => None,
+        };
         let set = connector.permissions_of(Principal::User, name.as_ref());
         assert_eq!(source.is_some(), set.contains(permission));
         source

@@ -6,7 +6,10 @@ use super::connector::place;
 use super::document::{Document, Wrong};
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
-use crate::connector::{Binding, Connector, Permission, Principal, Range, Table};
+use crate::connector::{
+    AccessEntry, Binding, Connector, Grantee, Permission, PermissionSet, Principal, Range,
+    Standing, Table,
+};
 use crate::policy::AcceptedDomains;
 
 /// Notes every warning.
@@ -58,7 +61,7 @@ fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
         {
             format!("anonymous may relay to any recipient, and {whom}: an open relay")
         }
-        Principal::Anonymous | Principal::User => return,
+        Principal::Anonymous | Principal::Partner | Principal::Server | Principal::User => return,
     };
     let mend = "narrow remote_ip_ranges to hosts of yours";
     document.warn(
@@ -102,30 +105,63 @@ fn is_everything(range: &Range) -> bool {
     (range.low(), range.high()) == (low, high)
 }
 
-/// Rights for a principal that this connector never has.
+/// Rights for a principal that this connector never has, and entries that change nothing.
 fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
-    let principal = connector.principal();
-    let why = |principal| match principal {
+    let warn = |key, wrong| document.warn(connector.line, &place(&connector.name), key, wrong);
+    for group in connector.permission_groups.iter() {
+        if group.principals().any(|principal| connector.can_be(principal)) {
+            continue;
+        }
+        let why: Vec<_> = group.principals().map(why_nobody).collect();
+        let why = match why.is_empty() {
+            true => "nobody can be a server of Exchange 2003 here".to_owned(),
+            false => why.join(", and "),
+        };
+        let problem = format!("{group} has no effect: {why}");
+        warn("permission_groups", Wrong::new(problem, "remove it"));
+    }
+    for (key, entries) in [("grants", &connector.grants), ("denies", &connector.denies)] {
+        let mut to = entries.iter().map(|entry| entry.to.principal());
+        if let Some(principal) = to.find(|&principal| !connector.can_be(principal)) {
+            let known: Vec<_> = connector.principals().map(Principal::name).collect();
+            let wrong = Wrong::new(
+                format!("some have no effect: {}", why_nobody(principal)),
+                format!("write them for {}, or remove them", known.join(" or ")),
+            );
+            warn(key, wrong);
+        }
+    }
+    for entry in &connector.denies {
+        let AccessEntry { to, permission } = entry;
+        let user = match to {
+            Grantee::User(name) => Some(name),
+            Grantee::Principal(_) => None,
+        };
+        let standing = connector.standing(to.principal(), user, *permission);
+        let is_idle = matches!(standing, Standing::Denied { against: None, .. });
+        // A user whom a grant names apart may have what users as such do not.
+        let is_grantee = |grant: &AccessEntry| grant.permission == *permission;
+        if connector.can_be(to.principal()) && is_idle && !connector.grants.iter().any(is_grantee) {
+            let problem = format!("{to} does not have {permission} without that");
+            warn("denies", Wrong::new(problem, "remove it"));
+        }
+        if connector.grants.contains(entry) {
+            let problem = format!("{permission} is denied to {to}, which beats the grant");
+            warn("grants", Wrong::new(problem, "remove the one that is not meant"));
+        }
+    }
+}
+
+/// Why no peer is this principal, where none can be.
+fn why_nobody(principal: Principal) -> &'static str {
+    match principal {
         Principal::Anonymous => "with ExternalAuthoritative nobody is anonymous",
         Principal::ExternallySecured => {
             "without ExternalAuthoritative nobody is externally secured"
         }
+        Principal::Partner => "without domain_secure_enabled nobody is a partner",
         Principal::User => "nobody can authenticate as a user",
-    };
-    for group in connector.permission_groups.iter() {
-        if group.principal() != principal {
-            let why = why(group.principal());
-            let wrong = Wrong::new(format!("{group} has no effect: {why}"), "remove it");
-            document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
-        }
-    }
-    let mut grantees = connector.grants.iter().map(|grant| grant.to.principal());
-    if let Some(nobody) = grantees.find(|grantee| *grantee != principal) {
-        let wrong = Wrong::new(
-            format!("some have no effect: {}", why(nobody)),
-            format!("grant to {principal}, or remove them"),
-        );
-        document.warn(connector.line, &place(&connector.name), "grants", wrong);
+        Principal::Server => "without ExchangeServer in auth_mechanism nobody is a server",
     }
 }
 
@@ -135,10 +171,15 @@ fn nothing_to_do(
     connector: &Connector,
     accepted_domains: &AcceptedDomains,
 ) {
-    let permissions = connector.permissions(connector.principal());
-    if !permissions.contains(Permission::Submit) {
+    let permissions = connector
+        .principals()
+        .map(|principal| connector.permissions(principal))
+        .filter(|permissions| permissions.contains(Permission::Submit))
+        .fold(PermissionSet::EMPTY, PermissionSet::union);
+    if permissions.is_empty() {
+        let known: Vec<_> = connector.principals().map(Principal::name).collect();
         let wrong = Wrong::new(
-            format!("nobody can send: {} lacks ms-Exch-SMTP-Submit", connector.principal()),
+            format!("nobody can send: {} lacks ms-Exch-SMTP-Submit", known.join(" and ")),
             "write permission_groups = [\"AnonymousUsers\"], or refuse = true if that is meant",
         );
         document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);

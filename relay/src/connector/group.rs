@@ -1,34 +1,33 @@
 //! Permission groups and the rights that each gives.
 //!
-//! The sets are those of Exchange's documentation. Only groups with a principal that can exist in
-//! this version are here: ExchangeLegacyServers and Partners need mutual TLS, and
-//! [`crate::config`] refuses them rather than give nobody their rights.
+//! The sets are those of Exchange's documentation. What Exchange gives in them and no relay can
+//! give effect to (Exch50, XShadow and their like) is left out. `Custom` is no group: it says that
+//! single rights exist beside the groups, which here are `grants` and `denies`.
 
 use std::fmt;
 
 use super::{Permission, PermissionSet, Principal};
 
-/// A named set of rights for one principal.
+/// A named set of rights, for one principal or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PermissionGroup {
     /// Rights for everybody who did not authenticate.
     AnonymousUsers,
     /// Rights for everybody who authenticated as a user.
     ExchangeUsers,
-    /// Rights for servers; here, for the externally secured ones.
+    /// Rights for servers: those of our own fleet, and the externally secured ones.
     ExchangeServers,
+    /// Rights for servers of Exchange 2003 and older. Nobody can be one here.
+    ExchangeLegacyServers,
+    /// Rights for servers of partners.
+    Partners,
 }
 
 /// The permission groups of a connector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PermissionGroups {
-    /// `AnonymousUsers`.
-    pub anonymous_users: bool,
-    /// `ExchangeUsers`.
-    pub exchange_users: bool,
-    /// `ExchangeServers`.
-    pub exchange_servers: bool,
-}
+pub struct PermissionGroups(u8);
+
+const _: () = assert!(PermissionGroup::ALL.len() <= u8::BITS as usize);
 
 const ANONYMOUS_USERS: PermissionSet = PermissionSet::of(&[
     Permission::Submit,
@@ -58,9 +57,24 @@ const EXTERNALLY_SECURED_SERVERS: PermissionSet = PermissionSet::of(&[
     Permission::AcceptHeadersRouting,
 ]);
 
+const EXCHANGE_SERVERS: PermissionSet = EXTERNALLY_SECURED_SERVERS.union(PermissionSet::of(&[
+    Permission::AcceptHeadersOrganization,
+    Permission::AcceptHeadersForest,
+]));
+
+/// Partners may write to us, as anybody may whose domain is theirs: neither relay, nor send as us.
+const PARTNER_SERVERS: PermissionSet =
+    PermissionSet::of(&[Permission::Submit, Permission::AcceptHeadersRouting]);
+
 impl PermissionGroup {
     /// Every group, in Exchange's order.
-    pub const ALL: &[Self] = &[Self::AnonymousUsers, Self::ExchangeUsers, Self::ExchangeServers];
+    pub const ALL: &[Self] = &[
+        Self::AnonymousUsers,
+        Self::ExchangeUsers,
+        Self::ExchangeServers,
+        Self::ExchangeLegacyServers,
+        Self::Partners,
+    ];
 
     /// The name, as `permission_groups` spells it.
     pub const fn name(self) -> &'static str {
@@ -68,25 +82,29 @@ impl PermissionGroup {
             Self::AnonymousUsers => "AnonymousUsers",
             Self::ExchangeUsers => "ExchangeUsers",
             Self::ExchangeServers => "ExchangeServers",
+            Self::ExchangeLegacyServers => "ExchangeLegacyServers",
+            Self::Partners => "Partners",
         }
     }
 
-    /// Who gets the rights.
-    pub const fn principal(self) -> Principal {
-        match self {
-            Self::AnonymousUsers => Principal::Anonymous,
-            Self::ExchangeUsers => Principal::User,
-            Self::ExchangeServers => Principal::ExternallySecured,
+    /// What the group gives this principal.
+    pub const fn permissions(self, principal: Principal) -> PermissionSet {
+        match (self, principal) {
+            (Self::AnonymousUsers, Principal::Anonymous) => ANONYMOUS_USERS,
+            (Self::ExchangeUsers, Principal::User) => EXCHANGE_USERS,
+            (Self::ExchangeServers, Principal::ExternallySecured) => EXTERNALLY_SECURED_SERVERS,
+            (Self::ExchangeServers, Principal::Server) => EXCHANGE_SERVERS,
+            (Self::Partners, Principal::Partner) => PARTNER_SERVERS,
+            _ => PermissionSet::EMPTY,
         }
     }
 
-    /// The rights.
-    pub const fn permissions(self) -> PermissionSet {
-        match self {
-            Self::AnonymousUsers => ANONYMOUS_USERS,
-            Self::ExchangeUsers => EXCHANGE_USERS,
-            Self::ExchangeServers => EXTERNALLY_SECURED_SERVERS,
-        }
+    /// Whom the group gives anything.
+    pub fn principals(self) -> impl Iterator<Item = Principal> {
+        Principal::ALL
+            .iter()
+            .copied()
+            .filter(move |&principal| !self.permissions(principal).is_empty())
     }
 }
 
@@ -98,25 +116,17 @@ impl PermissionGroups {
 
     /// Is this group among them?
     pub const fn contains(self, group: PermissionGroup) -> bool {
-        match group {
-            PermissionGroup::AnonymousUsers => self.anonymous_users,
-            PermissionGroup::ExchangeUsers => self.exchange_users,
-            PermissionGroup::ExchangeServers => self.exchange_servers,
-        }
+        self.0 & (1 << group as u8) != 0
     }
 
     /// Adds a group.
     pub const fn insert(&mut self, group: PermissionGroup) {
-        match group {
-            PermissionGroup::AnonymousUsers => self.anonymous_users = true,
-            PermissionGroup::ExchangeUsers => self.exchange_users = true,
-            PermissionGroup::ExchangeServers => self.exchange_servers = true,
-        }
+        self.0 |= 1 << group as u8;
     }
 
     /// Exchange's `None`: nobody gets anything.
     pub const fn is_empty(self) -> bool {
-        !self.anonymous_users && !self.exchange_users && !self.exchange_servers
+        self.0 == 0
     }
 }
 

@@ -48,7 +48,9 @@ pub struct Connector {
     /// `permission_groups`: rights by the dozen.
     pub permission_groups: PermissionGroups,
     /// `grants`: rights one by one, beyond those of the groups.
-    pub grants: Vec<Grant>,
+    pub grants: Vec<AccessEntry>,
+    /// `denies`: rights that a principal does not have, whatever a group or a grant says.
+    pub denies: Vec<AccessEntry>,
     /// `require_tls`: no mail without STARTTLS.
     pub require_tls: bool,
     /// `refuse`: connections are answered 421, or dropped by the guard where one is attached.
@@ -78,12 +80,12 @@ pub struct AuthMechanism {
     pub external_authoritative: bool,
 }
 
-/// One entry of `grants`.
+/// One entry of `grants` or `denies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Who gets it.
+pub struct AccessEntry {
+    /// Who is granted or denied it.
     pub to: Grantee,
-    /// What is granted.
+    /// What is granted or denied.
     pub permission: Permission,
 }
 
@@ -121,13 +123,29 @@ pub struct Limits {
     pub tarpit_interval: Duration,
 }
 
-/// Why a principal has a permission.
+/// Where a peer's permission comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermissionSource {
     /// `grants` names it, for this grantee.
     Grants(Grantee),
     /// It comes with a permission group.
     Group(PermissionGroup),
+}
+
+/// How a peer stands to a permission, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `denies` names it.
+    Denied {
+        /// Whom the entry is for.
+        to: Grantee,
+        /// What would give the permission otherwise.
+        against: Option<PermissionSource>,
+    },
+    /// It has it.
+    Granted(PermissionSource),
+    /// Nothing gives it.
+    NotGranted,
 }
 
 impl Connector {
@@ -140,6 +158,19 @@ impl Connector {
         }
     }
 
+    /// Can a peer of this connector ever be this principal?
+    pub fn can_be(&self, principal: Principal) -> bool {
+        match principal {
+            Principal::Anonymous | Principal::ExternallySecured => principal == self.principal(),
+            Principal::Partner | Principal::Server | Principal::User => false,
+        }
+    }
+
+    /// Whom a peer of this connector can be.
+    pub fn principals(&self) -> impl Iterator<Item = Principal> {
+        Principal::ALL.iter().copied().filter(|&principal| self.can_be(principal))
+    }
+
     /// All that this connector gives every peer that is this principal.
     pub fn permissions(&self, principal: Principal) -> PermissionSet {
         self.permissions_of(principal, None)
@@ -148,40 +179,70 @@ impl Connector {
     /// All that this connector gives a peer: as this principal and, where it authenticated, as
     /// this user.
     pub fn permissions_of(&self, principal: Principal, user: Option<&UserName>) -> PermissionSet {
-        let of_groups = self
-            .permission_groups
+        let of = |entries: &[AccessEntry]| {
+            entries
+                .iter()
+                .filter(|entry| entry.to.covers(principal, user))
+                .map(|entry| PermissionSet::of(&[entry.permission]))
+                .fold(PermissionSet::EMPTY, PermissionSet::union)
+        };
+        self.permission_groups
             .iter()
-            .filter(|group| group.principal() == principal)
-            .fold(PermissionSet::EMPTY, |set, group| set.union(group.permissions()));
-        self.grants
-            .iter()
-            .filter(|grant| grant.to.covers(principal, user))
-            .fold(of_groups, |set, grant| set.union(PermissionSet::of(&[grant.permission])))
+            .map(|group| group.permissions(principal))
+            .fold(of(&self.grants), PermissionSet::union)
+            .without(of(&self.denies))
     }
 
-    /// Where a peer's permission comes from, or `None` when it does not have it.
-    pub fn source_of(
+    /// Whether a peer has a permission, and where that comes from. A denial goes before
+    /// everything, as deny entries do in Exchange.
+    pub fn standing(
         &self,
         principal: Principal,
         user: Option<&UserName>,
         permission: Permission,
-    ) -> Option<PermissionSource> {
-        let group = self.permission_groups.iter().find(|group| {
-            group.principal() == principal && group.permissions().contains(permission)
-        });
-        if let Some(group) = group {
-            return Some(PermissionSource::Group(group));
-        }
-        let grant = self
-            .grants
+    ) -> Standing {
+        let entry = |entries: &[AccessEntry]| {
+            let is_meant = |entry: &&AccessEntry| {
+                entry.permission == permission && entry.to.covers(principal, user)
+            };
+            entries.iter().find(is_meant).map(|entry| entry.to.clone())
+        };
+        let source = self
+            .permission_groups
             .iter()
-            .find(|grant| grant.permission == permission && grant.to.covers(principal, user))?;
-        Some(PermissionSource::Grants(grant.to.clone()))
+            .find(|group| group.permissions(principal).contains(permission))
+            .map(PermissionSource::Group)
+            .or_else(|| entry(&self.grants).map(PermissionSource::Grants));
+        match (entry(&self.denies), source) {
+            (Some(to), against) => Standing::Denied { to, against },
+            (None, Some(source)) => Standing::Granted(source),
+            (None, None) => Standing::NotGranted,
+        }
     }
 
     /// The range that an id names.
     pub fn range(&self, id: RangeId) -> Option<&Range> {
         self.remote_ip_ranges.get(usize::try_from(id.0).ok()?)
+    }
+}
+
+impl Standing {
+    /// What a reason says of it, for a peer that is this principal.
+    pub fn sentence(&self, principal: Principal) -> String {
+        match self {
+            Self::Granted(PermissionSource::Group(group)) => {
+                format!("granted to {principal} by permission group {group}")
+            }
+            Self::Granted(PermissionSource::Grants(to)) => format!("granted to {to} by grants"),
+            Self::Denied { to, against: None } => format!("denied to {to} by denies"),
+            Self::Denied { to, against: Some(PermissionSource::Group(group)) } => {
+                format!("denied to {to} by denies, against permission group {group}")
+            }
+            Self::Denied { to, against: Some(PermissionSource::Grants(_)) } => {
+                format!("denied to {to} by denies, against grants")
+            }
+            Self::NotGranted => format!("not granted to {principal}"),
+        }
     }
 }
 

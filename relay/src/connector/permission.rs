@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 macro_rules! permissions {
     ($($(#[$meta:meta])* $name:ident = $exchange:literal,)*) => {
-        /// One right. Those without an effect on a relay do not exist here, except where a
-        /// permission group has them; see [`Permission::has_effect`].
+        /// One right. Rights of Exchange that no relay can give effect to do not exist here; see
+        /// [`has_no_effect`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Permission { $($(#[$meta])* $name,)* }
 
@@ -31,10 +31,9 @@ permissions! {
     AcceptAnySender = "ms-Exch-SMTP-Accept-Any-Sender",
     /// May use our own authoritative domains as sender.
     AcceptAuthoritativeDomainSender = "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
-    /// Counts as authenticated. Exchange honours AUTH= on MAIL from who has it; we do not support
-    /// AUTH=, and what spares a client the tarpit is its principal.
+    /// Counts as one of ours: its messages are stamped `Internal`.
     AcceptAuthenticationFlag = "ms-Exch-SMTP-Accept-Authentication-Flag",
-    /// Content checks are skipped. This version has none.
+    /// Content checks are skipped.
     BypassAntiSpam = "ms-Exch-Bypass-Anti-Spam",
     /// `MaxMessageSize` is not applied.
     BypassMessageSizeLimit = "ms-Exch-Bypass-Message-Size-Limit",
@@ -46,13 +45,29 @@ permissions! {
     AcceptHeadersForest = "ms-Exch-Accept-Headers-Forest",
 }
 
-impl Permission {
-    /// Does any decision of this version ask for it? The others are shown because they belong to
-    /// the exact set of ExchangeServers; granting one alone would change nothing, and
-    /// [`crate::config`] refuses it.
-    pub const fn has_effect(self) -> bool {
-        !matches!(self, Self::AcceptAuthenticationFlag | Self::BypassAntiSpam)
-    }
+/// Rights that Exchange has and a relay cannot give effect to, as `Get-ADPermission` shows them:
+/// parts of conversations between Exchange servers, and the rights of send connectors.
+const WITHOUT_EFFECT: &[&str] = &[
+    "ms-Exch-SMTP-Accept-Exch50",
+    "ms-Exch-SMTP-Accept-XAttr",
+    "ms-Exch-SMTP-Accept-XProxyFrom",
+    "ms-Exch-SMTP-Accept-XSessionParams",
+    "ms-Exch-SMTP-Accept-XShadow",
+    "ms-Exch-SMTP-Accept-XSysProbe",
+    "ms-Exch-SMTP-Send-Exch50",
+    "ms-Exch-SMTP-Send-XShadow",
+    "ms-Exch-Send-Headers-Routing",
+    "ms-Exch-Send-Headers-Organization",
+    "ms-Exch-Send-Headers-Forest",
+];
+/// Exchange has one for each kind of context.
+const WITHOUT_EFFECT_PREFIX: &str = "ms-Exch-SMTP-Send-XMessageContext-";
+
+/// Is this a right of Exchange that has no effect here, whoever has it?
+pub fn has_no_effect(name: &str) -> bool {
+    let begins_with = name.get(..WITHOUT_EFFECT_PREFIX.len());
+    begins_with.is_some_and(|start| start.eq_ignore_ascii_case(WITHOUT_EFFECT_PREFIX))
+        || WITHOUT_EFFECT.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// A set of permissions.
@@ -86,6 +101,16 @@ impl PermissionSet {
         Self(self.0 | other.0)
     }
 
+    /// Permissions of this set that are not in the other.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Is there none?
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// The permissions, in the order of [`Permission::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL.iter().copied().filter(move |&permission| self.contains(permission))
@@ -104,7 +129,7 @@ impl fmt::Display for Permission {
     }
 }
 
-/// The name is not a permission that has an effect here.
+/// The name is not that of a permission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a permission of this relay")]
 pub struct UnknownPermission(pub String);

@@ -12,11 +12,15 @@ pub enum Principal {
     Anonymous,
     /// `MS Exchange\Externally Secured Servers`: trusted by where it connects from.
     ExternallySecured,
+    /// `MS Exchange\Partner Servers`: a certificate shows that it belongs to a partner's domain.
+    Partner,
+    /// `<Domain>\Exchange Servers`: a certificate shows that it belongs to our own fleet.
+    Server,
     /// `NT AUTHORITY\Authenticated Users`: who has proved with AUTH to be a user of ours.
     User,
 }
 
-/// Whom an entry of `grants` is for.
+/// Whom an entry of `grants` or `denies` is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Grantee {
     /// Every peer that is this principal.
@@ -26,15 +30,35 @@ pub enum Grantee {
 }
 
 impl Principal {
-    /// Every principal, in Exchange's order.
-    pub const ALL: &[Self] = &[Self::Anonymous, Self::User, Self::ExternallySecured];
+    /// Every principal, in the order of the documentation's table.
+    pub const ALL: &[Self] =
+        &[Self::Anonymous, Self::User, Self::Server, Self::ExternallySecured, Self::Partner];
 
-    /// The name, as `grants`, logs and `explain` spell it.
+    /// The name, as `grants`, `denies`, logs and `explain` spell it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
             Self::ExternallySecured => "externally-secured",
+            Self::Partner => "partner",
+            Self::Server => "server",
             Self::User => "user",
+        }
+    }
+
+    /// Accounts that Exchange knows as this principal, without their domain and in lower case: how
+    /// `Get-ADPermission` shows it.
+    pub const fn accounts(self) -> &'static [&'static str] {
+        match self {
+            Self::Anonymous => &["anonymous logon", "anonymoususers"],
+            Self::ExternallySecured => &["externally secured servers"],
+            Self::Partner => &["partner servers", "partners"],
+            Self::Server => &[
+                "exchange servers",
+                "exchangeservers",
+                "edge transport servers",
+                "hub transport servers",
+            ],
+            Self::User => &["authenticated users", "exchangeusers"],
         }
     }
 }

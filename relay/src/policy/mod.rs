@@ -27,7 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::connector::{Connector, Permission, PermissionSet, PermissionSource, Principal};
+use crate::connector::{Connector, Permission, PermissionSet, Principal};
 use crate::smtp::reply::Reply;
 
 pub use accepted_domain::{
@@ -86,15 +86,8 @@ impl Peer {
 
     /// Does the peer have this permission? The answer goes with its reason.
     fn has(&self, permission: Permission) -> (bool, Because) {
-        let principal = self.principal;
-        let source = self.connector.source_of(principal, None, permission);
-        let found = match source {
-            Some(PermissionSource::Group(group)) => {
-                format!("granted to {principal} by permission group {group}")
-            }
-            Some(PermissionSource::Grants(to)) => format!("granted to {to} by grants"),
-            None => format!("not granted to {principal}"),
-        };
+        let found =
+            self.connector.standing(self.principal, None, permission).sentence(self.principal);
         (self.permissions.contains(permission), Because { rule: permission.name(), found })
     }
 }

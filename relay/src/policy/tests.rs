@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::Config;
-use crate::connector::{ConnectorIds, Match};
+use crate::connector::{ConnectorIds, Match, PermissionGroup};
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply;
 
@@ -163,6 +163,70 @@ fn each_connector_gives_exactly_its_permissions() {
     ];
     assert_eq!(names("SMTP Relay EXCH01"), (Principal::ExternallySecured, trusted.to_vec()));
     assert_eq!(names("Other"), (Principal::Anonymous, vec![]));
+}
+
+/// Table 3.1 of docs/exchange-semantics.md, as far as its rights mean anything to a relay.
+#[test]
+fn each_group_gives_exactly_the_documented_rights() {
+    use Permission::*;
+    let trusted = [
+        Submit,
+        AcceptAnyRecipient,
+        AcceptAnySender,
+        AcceptAuthoritativeDomainSender,
+        AcceptAuthenticationFlag,
+        BypassAntiSpam,
+        BypassMessageSizeLimit,
+        AcceptHeadersRouting,
+    ];
+    for &group in PermissionGroup::ALL {
+        for &principal in Principal::ALL {
+            let given: Vec<_> = group.permissions(principal).iter().collect();
+            let expected = match (group.name(), principal) {
+                ("AnonymousUsers", Principal::Anonymous) => vec![
+                    Submit,
+                    AcceptAnySender,
+                    AcceptAuthoritativeDomainSender,
+                    AcceptHeadersRouting,
+                ],
+                ("ExchangeUsers", Principal::User) => {
+                    vec![Submit, AcceptAnyRecipient, BypassAntiSpam, AcceptHeadersRouting]
+                }
+                ("ExchangeServers", Principal::ExternallySecured) => trusted.to_vec(),
+                ("ExchangeServers", Principal::Server) => Permission::ALL.to_vec(),
+                ("Partners", Principal::Partner) => vec![Submit, AcceptHeadersRouting],
+                _ => vec![],
+            };
+            assert_eq!(given, expected, "{group} for {principal}");
+        }
+    }
+}
+
+/// A denial goes before group and grant, and says so.
+#[test]
+fn a_denial_beats_group_and_grant() {
+    let rules = rules(
+        "permission_groups = [\"AnonymousUsers\", \"Custom\"]\n\
+         grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }\n\
+         denies = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\", \
+         \"ms-Exch-SMTP-Accept-Authoritative-Domain-Sender\"] }",
+    );
+    let peer = peer(&rules, "Other");
+    let ours = mail(&rules, &peer, &sender("<ceo@contoso.example>"), None);
+    assert_eq!(ours.reply, reply::MAY_NOT_SEND_AS);
+    assert_eq!(
+        last(&ours),
+        "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender: denied to anonymous by denies, against \
+         permission group AnonymousUsers"
+    );
+    let theirs = mail(&rules, &peer, &sender("<a@stranger.example>"), None);
+    assert_eq!(theirs.reply, reply::SENDER_OK);
+    let relay = rcpt_now(&rules, &peer, &recipient("<b@stranger.example>"), 0);
+    assert_eq!(relay.reply, reply::UNABLE_TO_RELAY);
+    assert_eq!(
+        last(&relay),
+        "ms-Exch-SMTP-Accept-Any-Recipient: denied to anonymous by denies, against grants"
+    );
 }
 
 /// The article: who may send to whom.

@@ -1,13 +1,15 @@
-//! `auth_mechanism`, `permission_groups`, `grants`, `require_tls`: who may do what.
+//! `auth_mechanism`, `permission_groups`, `grants`, `denies`, `require_tls`: who may do what.
 //!
-//! What Exchange has and this version cannot give effect to is refused, not ignored: mechanisms
-//! that need AUTH, and groups whose principals come from them. What is only without effect in one
-//! place, such as AnonymousUsers beside ExternalAuthoritative, is legal and warned about.
+//! Mechanisms that this version cannot give effect to are refused, not ignored. What is only
+//! without effect in one place, such as AnonymousUsers beside ExternalAuthoritative, is legal and
+//! warned about; so are rights that no relay can give effect to, since they come with the output of
+//! `Get-ADPermission`.
 
 use super::super::document::{Section, Value, Wrong};
 use super::super::value::{boolean, text, unknown_word};
+use crate::connector::permission::has_no_effect;
 use crate::connector::{
-    AuthMechanism, Grant, Grantee, Permission, PermissionGroup, PermissionGroups, Principal,
+    AccessEntry, AuthMechanism, Grantee, Permission, PermissionGroup, PermissionGroups, Principal,
 };
 use crate::users::UserNameError;
 
@@ -18,8 +20,18 @@ enum MechanismWord {
 }
 
 enum GroupWord {
-    None,
+    Custom,
     Group(PermissionGroup),
+    None,
+}
+
+enum Right {
+    Known(Permission),
+    /// Of Exchange, and without an effect here.
+    WithoutEffect {
+        name: String,
+        line: u32,
+    },
 }
 
 /// Reads `permission_groups`. Without it nobody gets anything, as in Exchange.
@@ -37,6 +49,16 @@ pub(super) fn permission_groups(section: &mut Section<'_, '_>) -> PermissionGrou
         let wrong = Wrong::new("None stands beside other groups", "remove None, or the others");
         section.refuse(line, "permission_groups", wrong);
     }
+    // Custom says that single rights exist, which Exchange keeps elsewhere. To believe it without
+    // them would load a connector that lacks rights, or denials, it has in Exchange.
+    let has_custom = words.iter().any(|word| matches!(word, GroupWord::Custom));
+    if has_custom && !section.has("grants") && !section.has("denies") {
+        let wrong = Wrong::new(
+            "Custom says that single rights were added, and none is here",
+            "write what Get-ADPermission shows as grants and denies, or remove Custom",
+        );
+        section.refuse(line, "permission_groups", wrong);
+    }
     groups
 }
 
@@ -50,18 +72,10 @@ fn group_word(value: Value<'_>) -> Result<GroupWord, Wrong> {
         return Ok(GroupWord::Group(group));
     }
     if is("Custom") {
-        return Err(Wrong::new(
-            "Custom only says that single rights were added",
-            "write them down: grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }",
-        ));
+        return Ok(GroupWord::Custom);
     }
-    if ["ExchangeLegacyServers", "Partners"].into_iter().any(is) {
-        return Err(Wrong::new(
-            format!("{word} is not supported by this version: nobody can authenticate as one"),
-            "remove it",
-        ));
-    }
-    Err(unknown_word(&word, &["AnonymousUsers", "ExchangeUsers", "ExchangeServers", "None"]))
+    let names = PermissionGroup::ALL.iter().map(|group| group.name());
+    Err(unknown_word(&word, &names.chain(["Custom", "None"]).collect::<Vec<_>>()))
 }
 
 /// Reads `auth_mechanism`. Without it a connector has Tls, as in Exchange.
@@ -148,18 +162,18 @@ pub(super) fn require_tls(
     require_tls
 }
 
-/// Reads `grants = { anonymous = ["ms-Exch-…"], "user:alice" = ["ms-Exch-…"] }`.
-pub(super) fn grants(section: &mut Section<'_, '_>) -> Vec<Grant> {
-    let place = format!("{}: grants", section.place);
-    let mut table = section.take_section("grants", &place);
-    let mut grants: Vec<Grant> = Vec::new();
+/// Reads `grants = { anonymous = ["ms-Exch-…"], "user:alice" = ["ms-Exch-…"] }`, or `denies`.
+pub(super) fn access_entries(section: &mut Section<'_, '_>, key: &'static str) -> Vec<AccessEntry> {
+    let place = format!("{}: {key}", section.place);
+    let mut table = section.take_section(key, &place);
+    let mut entries: Vec<AccessEntry> = Vec::new();
     let mut lists = Vec::new();
     for &principal in Principal::ALL {
         let line = table.line_of(principal.name());
-        let list = table.take_list(principal.name(), permission);
+        let list = table.take_list(principal.name(), right);
         lists.push((Grantee::Principal(principal), line, list));
     }
-    for (name, line, list) in table.take_lists("user:", permission) {
+    for (name, line, list) in table.take_lists("user:", right) {
         match name.parse() {
             Ok(name) => lists.push((Grantee::User(name), line, list)),
             Err(error) => {
@@ -170,46 +184,49 @@ pub(super) fn grants(section: &mut Section<'_, '_>) -> Vec<Grant> {
         }
     }
     for (to, line, list) in lists {
-        for permission in list {
-            let grant = Grant { to: to.clone(), permission };
-            if grants.contains(&grant) {
+        for right in list {
+            let permission = match right {
+                Right::Known(permission) => permission,
+                Right::WithoutEffect { name, line } => {
+                    let wrong = Wrong::new(format!("{name} has no effect on a relay"), "remove it");
+                    table.warn(line, &to.to_string(), wrong);
+                    continue;
+                }
+            };
+            let entry = AccessEntry { to: to.clone(), permission };
+            if entries.contains(&entry) {
                 let wrong = Wrong::new(format!("{permission} stands twice"), "remove one of them");
                 table.refuse(line, &to.to_string(), wrong);
             } else {
-                grants.push(grant);
+                entries.push(entry);
             }
         }
     }
-    table.finish(|key| {
-        key.to_lowercase().contains("anonymous").then(|| {
-            Wrong::new("is not how the principal is called here", "write anonymous = [ … ]")
-        })
-    });
-    grants
+    table.finish(account);
+    entries
 }
 
-/// Rights of Exchange that mean nothing to a relay without AUTH and mailboxes.
-const WITHOUT_EFFECT: &[&str] = &[
-    "ms-Exch-SMTP-Accept-Exch50",
-    "ms-Exch-SMTP-Accept-XAttr",
-    "ms-Exch-SMTP-Accept-XProxyFrom",
-    "ms-Exch-SMTP-Accept-XSessionParams",
-    "ms-Exch-SMTP-Accept-XShadow",
-    "ms-Exch-SMTP-Accept-XSysProbe",
-];
+/// The principal that an account of Exchange stands for, as a mend.
+fn account(key: &str) -> Option<Wrong> {
+    let account = key.rsplit('\\').next().unwrap_or(key).to_lowercase();
+    let is_meant = |principal: &&Principal| {
+        principal.accounts().contains(&account.as_str())
+            // The name of this account is translated; the word in it hardly ever.
+            || **principal == Principal::Anonymous && account.contains("anonym")
+    };
+    let principal = Principal::ALL.iter().find(is_meant)?;
+    let mend = format!("write {principal} = [ … ]");
+    Some(Wrong::new("is not how the principal is called here", mend))
+}
 
-fn permission(value: Value<'_>) -> Result<Permission, Wrong> {
+fn right(value: Value<'_>) -> Result<Right, Wrong> {
+    let line = value.line;
     let name = text(value)?;
-    let permission: Permission = name.parse().map_err(|_| {
-        if WITHOUT_EFFECT.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
-            return Wrong::new(format!("{name} has no effect on a relay"), "remove it");
-        }
-        let permissions = Permission::ALL.iter().filter(|permission| permission.has_effect());
-        unknown_word(&name, &permissions.map(|permission| permission.name()).collect::<Vec<_>>())
-    })?;
-    if !permission.has_effect() {
-        let found = format!("{permission} has no effect in this version");
-        return Err(Wrong::new(found, "remove it"));
+    if has_no_effect(&name) {
+        return Ok(Right::WithoutEffect { name, line });
     }
-    Ok(permission)
+    name.parse().map(Right::Known).map_err(|_| {
+        let permissions = Permission::ALL.iter().map(|permission| permission.name());
+        unknown_word(&name, &permissions.collect::<Vec<_>>())
+    })
 }

@@ -58,6 +58,7 @@ fn every_warning_by_its_text() {
                 "permission_groups = [\"AnonymousUsers\", \"ExchangeServers\"]",
             ),
             "4: connector \"C\": permission_groups: ExchangeServers has no effect: without \
+             ExchangeServer in auth_mechanism nobody is a server, and without \
              ExternalAuthoritative nobody is externally secured\n    remove it",
         ),
         (
@@ -68,7 +69,62 @@ fn every_warning_by_its_text() {
                 &format!("{TRUSTED}\ngrants = {{ anonymous = [\"ms-Exch-SMTP-Submit\"] }}"),
             ),
             "4: connector \"C\": grants: some have no effect: with ExternalAuthoritative nobody \
-             is anonymous\n    grant to externally-secured, or remove them",
+             is anonymous\n    write them for externally-secured, or remove them",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                "permission_groups = [\"AnonymousUsers\", \"ExchangeLegacyServers\"]",
+            ),
+            "4: connector \"C\": permission_groups: ExchangeLegacyServers has no effect: nobody \
+             can be a server of Exchange 2003 here\n    remove it",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                "permission_groups = [\"AnonymousUsers\", \"Partners\"]",
+            ),
+            "4: connector \"C\": permission_groups: Partners has no effect: without \
+             domain_secure_enabled nobody is a partner\n    remove it",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!("{ANONYMOUS}\ndenies = {{ anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }}"),
+            ),
+            "4: connector \"C\": denies: anonymous does not have ms-Exch-Bypass-Anti-Spam without \
+             that\n    remove it",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!(
+                    "{ANY_RECIPIENT}\ndenies = {{ anonymous = \
+                     [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }}"
+                ),
+            ),
+            "4: connector \"C\": grants: ms-Exch-SMTP-Accept-Any-Recipient is denied to anonymous, \
+             which beats the grant\n    remove the one that is not meant",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!(
+                    "{ANONYMOUS}\ngrants = {{ anonymous = [\"ms-exch-smtp-accept-exch50\"] }}"
+                ),
+            ),
+            "9: connector \"C\": grants: anonymous: ms-exch-smtp-accept-exch50 has no effect on a \
+             relay\n    remove it",
         ),
         (
             connector(

@@ -19,6 +19,7 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         auth_mechanism: AuthMechanism::default(),
         permission_groups: PermissionGroups::default(),
         grants: Vec::new(),
+        denies: Vec::new(),
         require_tls: false,
         refuse: false,
         syn_budget: None,

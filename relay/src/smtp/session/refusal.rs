@@ -46,7 +46,7 @@ impl Session {
     pub(super) fn refuse(&mut self, reply: Reply) {
         let interval = match self.context.peer.principal {
             Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
-            Principal::ExternallySecured | Principal::User => Duration::ZERO,
+            _ => Duration::ZERO,
         };
         if interval.is_zero() {
             self.output.reply(&reply);

@@ -201,19 +201,9 @@ fn rights() {
             "did you mean `ms-Exch-SMTP-Accept-Any-Recipient`?",
         ),
         (
-            "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Exch50\"] }",
-            "grants: anonymous: ms-Exch-SMTP-Accept-Exch50 has no effect on a relay",
-            "remove it",
-        ),
-        (
-            "grants = { anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }",
-            "grants: anonymous: ms-Exch-Bypass-Anti-Spam has no effect in this version",
-            "remove it",
-        ),
-        (
-            "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Authentication-Flag\"] }",
-            "grants: anonymous: ms-Exch-SMTP-Accept-Authentication-Flag has no effect in this version",
-            "remove it",
+            "denies = { anonymous = [\"ms-Exch-SMTP-Submt\"] }",
+            "denies: anonymous: `ms-Exch-SMTP-Submt` is not known",
+            "did you mean `ms-Exch-SMTP-Submit`?",
         ),
         (
             "grants = { anonymous = [\"ms-Exch-SMTP-Submit\", \"MS-Exch-SMTP-Submit\"] }",
@@ -224,6 +214,22 @@ fn rights() {
             "grants = { \"NT AUTHORITY\\\\ANONYMOUS LOGON\" = [] }",
             "grants: NT AUTHORITY\\ANONYMOUS LOGON: is not how the principal is called here",
             "write anonymous = [ … ]",
+        ),
+        (
+            "denies = { \"NT-AUTORITÄT\\\\ANONYMOUS-ANMELDUNG\" = [] }",
+            "denies: NT-AUTORITÄT\\ANONYMOUS-ANMELDUNG: is not how the principal is called here",
+            "write anonymous = [ … ]",
+        ),
+        (
+            "grants = { \"MS Exchange\\\\Externally Secured Servers\" = [] }",
+            "grants: MS Exchange\\Externally Secured Servers: is not how the principal is called \
+             here",
+            "write externally-secured = [ … ]",
+        ),
+        (
+            "grants = { \"CONTOSO\\\\Exchange Servers\" = [] }",
+            "grants: CONTOSO\\Exchange Servers: is not how the principal is called here",
+            "write server = [ … ]",
         ),
         (
             "grants = { externally_secured = [] }",
@@ -251,15 +257,9 @@ fn rights() {
             "remove None, or the others",
         ),
         (
-            "[\"Partners\"]",
-            "permission_groups: Partners is not supported by this version: nobody can \
-             authenticate as one",
-            "remove it",
-        ),
-        (
             "[\"Custom\"]",
-            "permission_groups: Custom only says that single rights were added",
-            "write them down: grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }",
+            "permission_groups: Custom says that single rights were added, and none is here",
+            "write what Get-ADPermission shows as grants and denies, or remove Custom",
         ),
         (
             "[\"AnonymousUser\"]",
