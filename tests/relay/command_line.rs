@@ -33,8 +33,20 @@ fn what_needs_no_daemon_works_without_one() {
         edge.relay(&all.concat())
     };
     let yes = exits(question("127.0.0.3"), 0).json();
-    let fields =
-        ["accepted", "connector", "permissions", "principal", "range", "replies", "rights"];
+    let fields = [
+        "accepted",
+        "beaten",
+        "binding",
+        "connector",
+        "connector_line",
+        "live",
+        "permissions",
+        "principal",
+        "range",
+        "range_line",
+        "replies",
+        "rights",
+    ];
     assert_eq!(keys(&yes), fields);
     assert_eq!(keys(&yes["replies"][0]), ["because", "code", "command", "enhanced", "text"]);
     let no = exits(question("127.0.0.1"), 1).json();
@@ -85,6 +97,47 @@ fn what_explain_says_is_what_a_session_gets() {
         }
         assert_eq!(explained["accepted"] == true, ran.code == 0);
     }
+}
+
+#[test]
+fn explain_asks_the_running_daemon() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start();
+    let _held = [edge.connect("127.0.0.1"), edge.connect("127.0.0.1"), edge.connect("127.0.0.4")];
+    let binding = edge.address().to_string();
+    let question = [
+        "explain",
+        "--live",
+        "--from",
+        "127.0.0.1",
+        "--to-binding",
+        &binding,
+        "--mail-from",
+        "<>",
+        "--rcpt-to",
+        "c@d.example",
+    ];
+    // What is in force is asked, not what the file says by now.
+    std::fs::write(
+        edge.folder().join("relay.toml"),
+        edge.configuration(&ARTICLE.replace("Default Frontend", "Renamed")),
+    )
+    .unwrap();
+    let explained = exits(edge.relay(&[&question[..], &["--json"]].concat()), 1).json();
+    assert_eq!(explained["connector"], "Default Frontend");
+    let limits = explained["live"]["limits"].as_array().unwrap();
+    let used = |name: &str| {
+        let limit = limits.iter().find(|limit| limit["limit"] == name).unwrap();
+        (limit["used"].as_u64().unwrap(), limit["most"].as_u64().unwrap())
+    };
+    assert_eq!(used("max_inbound_connection_per_source"), (2, 20));
+    assert_eq!(used("max_inbound_connection").1, 5000);
+    let told = exits(edge.relay(&question), 1);
+    assert!(
+        told.out.contains("  limit      max_inbound_connection_per_source: 2 of 20\n"),
+        "{told:?}"
+    );
+    assert!(told.out.contains("S: 550 5.7.54 "), "{told:?}");
 }
 
 fn written(reply: &Value) -> String {

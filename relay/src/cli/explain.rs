@@ -6,19 +6,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
-use relay::connector::{ConnectorIds, Permission};
-use relay::policy::{Because, Explanation, Question, Rules, Step, explain};
+use relay::connector::ConnectorIds;
+use relay::control::{QuestionText, Request};
+use relay::daemon::explain::{
+    Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRule, Live,
+};
+use relay::policy::{Question, Rules, explain};
 use relay::smtp::command::HelloName;
 use relay::smtp::path::{AddressError, ForwardPath, ReversePath};
-use serde_json::{Value, json};
 
-use super::rights::{rights, rights_as_json};
-use super::{Common, Console, Outcome};
+use super::{Asked, Common, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
+    /// Ask the running daemon: its rules, its limits, and the servers that a session would ask.
+    #[arg(long)]
+    live: bool,
     /// Where the client connects from.
     #[arg(long, value_name = "ADDRESS")]
     from: IpAddr,
@@ -46,25 +51,52 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
-    let question = Question {
-        remote: arguments.from,
-        local: arguments.to_binding,
-        helo: arguments.helo,
-        tls: arguments.tls,
-        smtputf8: arguments.smtputf8,
-        sender: arguments.mail_from,
-        recipients: arguments.rcpt_to,
-        size: arguments.size,
-    };
-    let explanation = explain(&rules, &question);
-    if arguments.common.json {
-        console.json(&as_json(&explanation))?;
+    let question = arguments.question();
+    let explained = if arguments.live {
+        let request = Request::Explain(Box::new(arguments.question_text()));
+        match arguments.common.ask(&request, console)? {
+            Asked::Answer(answer) => serde_json::from_value(answer)?,
+            Asked::Printed(outcome) => return Ok(outcome),
+        }
     } else {
-        print(&question, &explanation, console)?;
+        let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
+        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
+        Explained::new(&explain(&rules, &question))
+    };
+    if arguments.common.json {
+        console.json(&serde_json::to_value(&explained)?)?;
+    } else {
+        print(&question, &explained, console)?;
     }
-    Ok(if explanation.accepted { Outcome::Yes } else { Outcome::No })
+    Ok(if explained.accepted { Outcome::Yes } else { Outcome::No })
+}
+
+impl Arguments {
+    fn question(&self) -> Question {
+        Question {
+            remote: self.from,
+            local: self.to_binding,
+            helo: self.helo.clone(),
+            tls: self.tls,
+            smtputf8: self.smtputf8,
+            sender: self.mail_from.clone(),
+            recipients: self.rcpt_to.clone(),
+            size: self.size,
+        }
+    }
+
+    fn question_text(&self) -> QuestionText {
+        QuestionText {
+            from: self.from,
+            to_binding: self.to_binding,
+            helo: self.helo.as_ref().map(|name| name.as_str().to_owned()),
+            tls: self.tls,
+            smtputf8: self.smtputf8,
+            mail_from: format!("<{}>", self.mail_from),
+            rcpt_to: self.rcpt_to.iter().map(|recipient| format!("<{recipient}>")).collect(),
+            size: self.size,
+        }
+    }
 }
 
 fn sender(text: &str) -> Result<ReversePath, AddressError> {
@@ -84,91 +116,58 @@ fn helo(text: &str) -> Result<HelloName, String> {
     HelloName::parse(text).map_err(|error| error.to_string())
 }
 
-fn as_json(explanation: &Explanation) -> Value {
-    let permissions: Vec<_> = explanation.permissions.iter().map(Permission::name).collect();
-    let rights = explanation.connector.as_ref().zip(explanation.principal);
-    let rights = rights.map(|((connector, _), principal)| rights_as_json(connector, principal));
-    let replies: Vec<_> = explanation.steps.iter().map(step_as_json).collect();
-    let range = explanation
-        .connector
-        .as_ref()
-        .and_then(|(connector, range)| connector.range(*range))
-        .map(|range| range.text());
-    json!({
-        "connector": explanation.connector.as_ref().map(|(connector, _)| &connector.name),
-        "range": range,
-        "principal": explanation.principal.map(|principal| principal.name()),
-        "permissions": permissions,
-        "rights": rights,
-        "replies": replies,
-        "accepted": explanation.accepted,
-    })
-}
-
-fn step_as_json(step: &Step) -> Value {
-    let reply = &step.decision.reply;
-    let because: Vec<_> = step
-        .decision
-        .because
-        .iter()
-        .map(|Because { rule, found }| json!({ "rule": rule, "found": found }))
-        .collect();
-    json!({
-        "command": step.command,
-        "code": reply.code,
-        "enhanced": reply.enhanced.map(|enhanced| enhanced.to_string()),
-        "text": reply.text,
-        "because": because,
-    })
-}
-
 fn print(
     question: &Question,
-    explanation: &Explanation,
+    explained: &Explained,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let out = &mut *console.out;
     writeln!(out, "{} connects to {}", question.remote, question.local)?;
-    match explanation.binding {
-        Some(binding) => writeln!(out, "  binding    {binding}")?,
-        None => writeln!(out, "  binding    none")?,
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+    writeln!(out, "  binding    {}", or_none(&explained.binding))?;
+    match (&explained.connector, explained.connector_line) {
+        (Some(connector), Some(line)) => writeln!(out, "  connector  {connector} (line {line})")?,
+        _ => writeln!(out, "  connector  none")?,
     }
-    match &explanation.connector {
-        Some((connector, range)) => {
-            writeln!(out, "  connector  {} (line {})", connector.name, connector.line)?;
-            if let Some(range) = connector.range(*range) {
-                writeln!(out, "  range      {range} (line {})", range.line)?;
-            }
-        }
-        None => writeln!(out, "  connector  none")?,
+    if let (Some(range), Some(line)) = (&explained.range, explained.range_line) {
+        writeln!(out, "  range      {range} (line {line})")?;
     }
-    if let Some(principal) = explanation.principal {
+    for Beaten { connector, range, line } in &explained.beaten {
+        writeln!(out, "             smaller than {range} of {connector} (line {line})")?;
+    }
+    if let Some(principal) = &explained.principal {
         writeln!(out, "  principal  {principal}")?;
     }
-    if let (Some((connector, _)), Some(principal)) = (&explanation.connector, explanation.principal)
-    {
-        for (heading, rights) in rights(connector, principal) {
-            for (number, (permission, source)) in rights.iter().enumerate() {
-                let heading = if number == 0 { heading } else { "" };
-                writeln!(out, "  {heading:9}  {permission}: {source}")?;
-            }
+    for (heading, has) in [("may", true), ("may not", false)] {
+        let rights = explained.rights.iter().filter(|right| right.has == has);
+        for (number, ExplainedRight { permission, because, .. }) in rights.enumerate() {
+            let heading = if number == 0 { heading } else { "" };
+            writeln!(out, "  {heading:9}  {permission}: {because}")?;
+        }
+    }
+    if let Some(Live { generation, limits }) = &explained.live {
+        writeln!(out, "  live       generation {generation}")?;
+        for limit in limits {
+            writeln!(out, "  limit      {}: {} of {}", limit.limit, limit.used, limit.most)?;
         }
     }
     writeln!(out)?;
-    for Step { command, decision } in &explanation.steps {
+    for ExplainedReply { command, code, enhanced, text, because } in &explained.replies {
         if !command.is_empty() {
             writeln!(out, "C: {command}")?;
         }
-        let mut octets = Vec::new();
-        decision.reply.encode(&mut octets);
-        for line in String::from_utf8_lossy(&octets).lines() {
-            writeln!(out, "S: {line}")?;
+        let enhanced = enhanced.as_ref().map(|enhanced| format!("{enhanced} "));
+        let enhanced = enhanced.unwrap_or_default();
+        let last = text.lines().count().saturating_sub(1);
+        for (number, line) in text.lines().enumerate() {
+            let separator = if number < last { '-' } else { ' ' };
+            writeln!(out, "S: {code}{separator}{enhanced}{line}")?;
         }
-        for Because { rule, found } in &decision.because {
+        for ExplainedRule { rule, found } in because {
             writeln!(out, "     {rule}: {found}")?;
         }
     }
-    let verdict = if explanation.accepted {
+    let verdict = if explained.accepted {
         "Accepted: every recipient would get the message."
     } else {
         "Refused: not every recipient would get the message."

@@ -169,10 +169,16 @@ fn explain_in_json_has_the_documented_shape() {
     );
     assert_eq!(outcome, Outcome::Yes);
     let json: Value = serde_json::from_str(&out).unwrap();
-    let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let keys = ["accepted", "connector", "permissions", "principal", "range", "replies", "rights"];
+    for key in keys {
+        assert!(json.get(key).is_some(), "{key}");
+    }
+    assert_eq!(json["beaten"][0]["connector"], "Default Frontend");
+    let right = &json["rights"][1];
+    assert_eq!(right["permission"], "ms-Exch-SMTP-Accept-Any-Recipient");
     assert_eq!(
-        keys,
-        ["accepted", "connector", "permissions", "principal", "range", "replies", "rights"]
+        (&right["has"], &right["because"]),
+        (&true.into(), &"granted to anonymous by grants".into())
     );
     assert_eq!(json["connector"], "Scanners");
     assert_eq!(json["range"], "10.38.97.0/24");

@@ -7,6 +7,7 @@ mod client;
 mod server;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -21,6 +22,8 @@ pub use server::{Control, ControlSocket};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Request {
+    /// What would become of a message now.
+    Explain(Box<QuestionText>),
     /// Stops the delivery of a message.
     QueueHold {
         /// Which.
@@ -55,6 +58,27 @@ pub enum Request {
     Reload,
     /// What the instance is doing.
     Status,
+}
+
+/// A [`crate::policy::Question`] as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionText {
+    /// Where the client connects from.
+    pub from: IpAddr,
+    /// The local address and port that it connects to.
+    pub to_binding: SocketAddr,
+    /// What it calls itself.
+    pub helo: Option<String>,
+    /// Does it start TLS?
+    pub tls: bool,
+    /// Does it ask for SMTPUTF8?
+    pub smtputf8: bool,
+    /// The sender, in angle brackets.
+    pub mail_from: String,
+    /// The recipients, in angle brackets.
+    pub rcpt_to: Vec<String>,
+    /// Octets of the message.
+    pub size: Option<u64>,
 }
 
 /// A queue id as text.

@@ -6,6 +6,7 @@
 //! and the tasks that deliver in [`delivery`].
 
 mod delivery;
+pub mod explain;
 mod kernel_half;
 mod log;
 mod queue;
@@ -252,6 +253,7 @@ async fn forward(mut log: KernelLog) {
 impl Control for Daemon {
     async fn answer(self: Arc<Self>, request: Request) -> Answer {
         let answer = match request {
+            Request::Explain(question) => self.explain(*question).await.map(as_value),
             Request::Reload => self.reload().await.map(as_value).map_err(|e| in_full(&e)),
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
             request => queue::answer(&self.queue, request).await.map_err(|e| in_full(&e)),

@@ -66,6 +66,6 @@ pub(super) async fn answer(queue: &Queue, request: Request) -> Result<Value, Sto
             info!(id = %id.0, "an administrator removed a message");
             Ok(as_value(removed))
         }
-        Request::Reload | Request::Status => Ok(Value::Null),
+        Request::Explain(_) | Request::Reload | Request::Status => Ok(Value::Null),
     }
 }

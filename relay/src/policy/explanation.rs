@@ -7,10 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::{
-    Decision, Findings, Judgement, MessageFacts, Peer, Rules, connect, ehlo, mail, message,
-    needs_smtputf8, not_offered, rcpt, start_tls,
+    Decision, Finding, Findings, Inquiry, Judgement, MessageFacts, Peer, Rules, connect, ehlo,
+    mail, message, needs_smtputf8, not_offered, rcpt, start_tls,
 };
-use crate::connector::{Binding, Connector, Match, PermissionSet, Principal, RangeId, SizeEnabled};
+use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::path::{ForwardPath, ReversePath};
 
@@ -42,10 +42,10 @@ pub struct Explanation {
     pub binding: Option<Binding>,
     /// The connector and the range that the connection belongs to.
     pub connector: Option<(Arc<Connector>, RangeId)>,
-    /// Who the client is.
-    pub principal: Option<Principal>,
-    /// What it may do.
-    pub permissions: PermissionSet,
+    /// Connectors that take the address on this binding as well, by larger ranges.
+    pub beaten: Vec<(Arc<Connector>, RangeId)>,
+    /// Who the client is and what it may do.
+    pub peer: Option<Peer>,
     /// The dialogue, up to the command after which nothing more can come of it.
     pub steps: Vec<Step>,
     /// Would every recipient be accepted, and the message after that?
@@ -61,8 +61,17 @@ pub struct Step {
     pub decision: Decision,
 }
 
-/// Answers a question by the rules.
+/// Answers a question by the rules, and asks nobody else.
 pub fn explain(rules: &Rules, question: &Question) -> Explanation {
+    explain_with(rules, question, &mut |inquiry| inquiry.not_asked())
+}
+
+/// The same, where what has to be found out is found out.
+pub fn explain_with(
+    rules: &Rules,
+    question: &Question,
+    find_out: &mut dyn FnMut(Inquiry) -> Finding,
+) -> Explanation {
     let connector = match rules.table.classify(question.local, question.remote) {
         Match::Connector { connector, range } => {
             rules.connector(connector).map(|connector| (Arc::clone(connector), range))
@@ -71,30 +80,64 @@ pub fn explain(rules: &Rules, question: &Question) -> Explanation {
     };
     let peer = connector.as_ref().map(|(connector, _)| Peer::new(Arc::clone(connector)));
     let mut steps = Vec::new();
-    let accepted = walk(rules, question, peer.clone(), &mut steps);
+    let accepted = walk(rules, question, peer.clone(), &mut steps, find_out);
+    let binding = rules.table.binding_of(question.local);
     Explanation {
-        binding: rules.table.binding_of(question.local),
+        beaten: beaten(rules, binding, question.remote, connector.as_ref()),
+        binding,
         connector,
-        principal: peer.as_ref().map(|peer| peer.principal),
-        permissions: peer.map_or(PermissionSet::EMPTY, |peer| peer.permissions),
+        peer,
         steps,
         accepted,
     }
 }
 
-/// Decides without asking anybody.
-fn decide(judge: impl Fn(&Findings) -> Judgement) -> Decision {
+/// The other ranges around the address, the smallest first. The table refuses equal ones.
+fn beaten(
+    rules: &Rules,
+    binding: Option<Binding>,
+    remote: IpAddr,
+    winner: Option<&(Arc<Connector>, RangeId)>,
+) -> Vec<(Arc<Connector>, RangeId)> {
+    let Some(binding) = binding else { return Vec::new() };
+    let mut found: Vec<_> = rules
+        .connectors()
+        .map(|(_, connector)| connector)
+        .filter(|connector| connector.enabled && connector.bindings.contains(&binding))
+        .flat_map(|connector| {
+            (0..).map(RangeId).zip(&connector.remote_ip_ranges).filter_map(|(id, range)| {
+                let width = range.high() - range.low();
+                range.contains(remote).then(|| (width, (Arc::clone(connector), id)))
+            })
+        })
+        .filter(|(_, found)| Some(found) != winner)
+        .collect();
+    found.sort_by_key(|(width, _)| *width);
+    found.into_iter().map(|(_, found)| found).collect()
+}
+
+/// Decides, with whatever has to be found out for it.
+fn decide(
+    find_out: &mut dyn FnMut(Inquiry) -> Finding,
+    judge: impl Fn(&Findings) -> Judgement,
+) -> Decision {
     let mut findings = Findings::default();
     loop {
         match judge(&findings) {
             Judgement::Decided(decision) => return decision,
-            Judgement::Needs(inquiry) => findings.insert(inquiry.not_asked()),
+            Judgement::Needs(inquiry) => findings.insert(find_out(inquiry)),
         }
     }
 }
 
 /// Goes through the dialogue; true when it leads to an accepted message.
-fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<Step>) -> bool {
+fn walk(
+    rules: &Rules,
+    question: &Question,
+    peer: Option<Peer>,
+    steps: &mut Vec<Step>,
+    find_out: &mut dyn FnMut(Inquiry) -> Finding,
+) -> bool {
     let has_codes =
         peer.as_ref().is_none_or(|peer| peer.connector.extensions.enhanced_status_codes_enabled);
     let mut take = |command: String, mut decision: Decision| {
@@ -138,7 +181,7 @@ fn walk(rules: &Rules, question: &Question, peer: Option<Peer>, steps: &mut Vec<
     for recipient in &question.recipients {
         let decision =
             needs_smtputf8(recipient.is_ascii(), question.smtputf8).unwrap_or_else(|| {
-                decide(|findings| rcpt(rules, &peer, recipient, accepted, findings))
+                decide(find_out, |findings| rcpt(rules, &peer, recipient, accepted, findings))
             });
         if take(format!("RCPT TO:<{recipient}>"), decision) {
             accepted += 1;

@@ -35,7 +35,7 @@ pub use accepted_domain::{
     RecipientLookup,
 };
 pub use connect::{connect, start_tls};
-pub use explanation::{Explanation, Question, Step, explain};
+pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::not_offered;
 pub use hello::{ehlo, helo};
 pub use inquiry::{Finding, Findings, Inquiry, Judgement, RecipientFinding};

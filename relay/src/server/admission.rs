@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_common::address::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::connector::{ConnectorId, Limits};
 use crate::smtp::reply::{self, Reply};
@@ -41,6 +42,17 @@ pub(super) enum Refusal {
     Source,
 }
 
+/// How far a limit is used up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitUse {
+    /// The Exchange parameter.
+    pub limit: String,
+    /// Its unit is the limit's own.
+    pub used: u64,
+    /// What it may come to.
+    pub most: u64,
+}
+
 impl Refusal {
     pub(super) fn reply(self) -> Reply {
         match self {
@@ -71,6 +83,37 @@ impl Admission {
         occupancy.connections += 1;
         occupancy.sources.insert(source, of_source + 1);
         Ok(Place { admission: Arc::clone(self), connector, source })
+    }
+
+    /// How far the limits are used up that another connection from `remote` would meet.
+    pub(super) fn uses(
+        &self,
+        connector: ConnectorId,
+        limits: &Limits,
+        remote: IpAddr,
+    ) -> Vec<LimitUse> {
+        let connectors = self.lock();
+        let occupancy = connectors.get(&connector);
+        let of_source = occupancy
+            .and_then(|occupancy| occupancy.sources.get(&Address::from(remote).source()))
+            .copied();
+        let entry = |limit: &str, used: u32, most: u32| LimitUse {
+            limit: limit.to_owned(),
+            used: used.into(),
+            most: most.into(),
+        };
+        vec![
+            entry(
+                "max_inbound_connection",
+                occupancy.map_or(0, |occupancy| occupancy.connections),
+                limits.max_inbound_connection,
+            ),
+            entry(
+                "max_inbound_connection_per_source",
+                of_source.unwrap_or(0),
+                limits.max_inbound_connection_per_source,
+            ),
+        ]
     }
 
     /// The connections of all connectors.

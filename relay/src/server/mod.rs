@@ -19,7 +19,7 @@ mod transport;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,14 +29,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::classifier::Classifier;
+use crate::connector::{ConnectorId, Limits};
 use crate::counts::Counts;
-use crate::limits::SESSIONS;
-use crate::policy::Rules;
+use crate::limits::{INQUIRY_WAIT, SESSIONS};
+use crate::policy::{Finding, Inquiry, Rules};
 use crate::queue::Queue;
 
 use self::admission::Admission;
 use self::listener::Listening;
 
+pub use self::admission::LimitUse;
 pub use self::listener::ListenError;
 
 /// The receiving half of the daemon.
@@ -129,6 +131,18 @@ impl Server {
     /// How many sessions there are.
     pub fn sessions(&self) -> u64 {
         self.shared.admission.connections()
+    }
+
+    /// Finds out what a decision needs to know, as for a session.
+    pub async fn find_out(&self, inquiry: Inquiry) -> Finding {
+        let unanswered = inquiry.unanswered();
+        let answer = tokio::time::timeout(INQUIRY_WAIT, inquiries::perform(inquiry)).await;
+        answer.unwrap_or(unanswered)
+    }
+
+    /// How far the limits are used up that another connection from `remote` would meet.
+    pub fn limits_of(&self, id: ConnectorId, limits: &Limits, remote: IpAddr) -> Vec<LimitUse> {
+        self.shared.admission.uses(id, limits, remote)
     }
 
     /// Stops listening, tells every session, and waits until they have ended, `limit` at most.

@@ -1,0 +1,214 @@
+//! `relay explain`: an explanation in words that travel, and the one of the running instance.
+//!
+//! What is decided comes from [`crate::policy::explain`]. The instance adds what only it knows: the
+//! rules in force, the answers of other servers, and how far its limits are used up.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::Daemon;
+use crate::connector::{Connector, Match, Permission, RangeId, Standing};
+use crate::control::QuestionText;
+use crate::policy::{Because, Explanation, Peer, Question, Step, explain_with};
+use crate::server::LimitUse;
+use crate::smtp::command::HelloName;
+use crate::smtp::path::{ForwardPath, ReversePath};
+
+/// The answer to `relay explain`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// The binding that takes the connection.
+    pub binding: Option<String>,
+    /// The connector's name.
+    pub connector: Option<String>,
+    /// The line that it begins on.
+    pub connector_line: Option<u32>,
+    /// The range that won, as it was written.
+    pub range: Option<String>,
+    /// The line that it stands on.
+    pub range_line: Option<u32>,
+    /// Whom the range won against: larger ranges around the same address.
+    pub beaten: Vec<Beaten>,
+    /// Who the client is.
+    pub principal: Option<String>,
+    /// What it may do, by Exchange's names.
+    pub permissions: Vec<String>,
+    /// What it has and what is denied to it, each with its source.
+    pub rights: Vec<ExplainedRight>,
+    /// The dialogue.
+    pub replies: Vec<ExplainedReply>,
+    /// Would every recipient get the message?
+    pub accepted: bool,
+    /// What only a running instance knows.
+    pub live: Option<Live>,
+}
+
+/// A permission that the client has, or that is denied to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedRight {
+    /// Exchange's name.
+    pub permission: String,
+    /// Does the client have it?
+    pub has: bool,
+    /// By which group, grant or denial.
+    pub because: String,
+}
+
+/// A range that was not small enough.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beaten {
+    /// Whose.
+    pub connector: String,
+    /// As it was written.
+    pub range: String,
+    /// The line that it stands on.
+    pub line: u32,
+}
+
+/// One command, its reply, and why.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedReply {
+    /// As the client sends it; empty for the greeting.
+    pub command: String,
+    /// The three digits.
+    pub code: u16,
+    /// The enhanced status code.
+    pub enhanced: Option<String>,
+    /// The text, with its line breaks.
+    pub text: String,
+    /// The rules in the order they were asked.
+    pub because: Vec<ExplainedRule>,
+}
+
+/// One rule and what it found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedRule {
+    /// The rule's name.
+    pub rule: String,
+    /// What it found.
+    pub found: String,
+}
+
+/// What only a running instance knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Live {
+    /// The generation in force.
+    pub generation: u32,
+    /// The limits that a connection from this address would meet, and how far they are used up.
+    pub limits: Vec<LimitUse>,
+}
+
+impl Explained {
+    /// An explanation in words.
+    pub fn new(explanation: &Explanation) -> Self {
+        let connector = explanation.connector.as_ref();
+        let range = connector.and_then(|(connector, id)| connector.range(*id));
+        let peer = explanation.peer.as_ref();
+        Self {
+            binding: explanation.binding.map(|binding| binding.to_string()),
+            connector: connector.map(|(connector, _)| connector.name.clone()),
+            connector_line: connector.map(|(connector, _)| connector.line),
+            range: range.map(|range| range.text().to_owned()),
+            range_line: range.map(|range| range.line),
+            beaten: explanation.beaten.iter().filter_map(beaten).collect(),
+            principal: peer.map(|peer| peer.principal.to_string()),
+            permissions: peer.map_or_else(Vec::new, permissions),
+            rights: peer.map_or_else(Vec::new, rights),
+            replies: explanation.steps.iter().map(reply).collect(),
+            accepted: explanation.accepted,
+            live: None,
+        }
+    }
+}
+
+fn permissions(peer: &Peer) -> Vec<String> {
+    peer.permissions.iter().map(|permission| permission.name().to_owned()).collect()
+}
+
+fn rights(peer: &Peer) -> Vec<ExplainedRight> {
+    let right = |&permission: &Permission| {
+        let standing = peer.connector.standing(peer.principal, None, permission);
+        let has = match standing {
+            Standing::Granted(_) => true,
+            Standing::Denied { .. } => false,
+            Standing::NotGranted => return None,
+        };
+        let (permission, because) =
+            (permission.name().to_owned(), standing.sentence(peer.principal));
+        Some(ExplainedRight { permission, has, because })
+    };
+    Permission::ALL.iter().filter_map(right).collect()
+}
+
+fn beaten((connector, id): &(Arc<Connector>, RangeId)) -> Option<Beaten> {
+    let range = connector.range(*id)?;
+    let (connector, line) = (connector.name.clone(), range.line);
+    Some(Beaten { connector, range: range.text().to_owned(), line })
+}
+
+fn reply(Step { command, decision }: &Step) -> ExplainedReply {
+    let reply = &decision.reply;
+    let because = decision.because.iter().map(|Because { rule, found }| ExplainedRule {
+        rule: (*rule).to_owned(),
+        found: found.clone(),
+    });
+    ExplainedReply {
+        command: command.clone(),
+        code: reply.code,
+        enhanced: reply.enhanced.map(|enhanced| enhanced.to_string()),
+        text: reply.text.clone().into_owned(),
+        because: because.collect(),
+    }
+}
+
+impl TryFrom<QuestionText> for Question {
+    type Error = String;
+
+    fn try_from(text: QuestionText) -> Result<Self, String> {
+        let wrong = |what: &str, error: &dyn std::error::Error| format!("{what}: {error}");
+        let recipient = |path: &String| ForwardPath::parse(path).map_err(|e| wrong(path, &e));
+        let helo = text.helo.as_deref().map(HelloName::parse).transpose();
+        Ok(Self {
+            remote: text.from,
+            local: text.to_binding,
+            helo: helo.map_err(|error| wrong("helo", &error))?,
+            tls: text.tls,
+            smtputf8: text.smtputf8,
+            sender: ReversePath::parse(&text.mail_from)
+                .map_err(|error| wrong(&text.mail_from, &error))?,
+            recipients: text.rcpt_to.iter().map(recipient).collect::<Result<_, _>>()?,
+            size: text.size,
+        })
+    }
+}
+
+impl Daemon {
+    /// What would become of a message now. Whatever a session would ask others is asked.
+    ///
+    /// # Errors
+    /// The question makes no sense.
+    pub(super) async fn explain(
+        self: Arc<Self>,
+        question: QuestionText,
+    ) -> Result<Explained, String> {
+        let question = Question::try_from(question)?;
+        let rules = self.classifier.rules();
+        let limits = match rules.table.classify(question.local, question.remote) {
+            Match::Connector { connector: id, .. } => rules
+                .connector(id)
+                .map(|connector| self.server.limits_of(id, &connector.limits, question.remote)),
+            Match::NoBinding | Match::NoConnector => None,
+        };
+        let live = Live { generation: rules.generation, limits: limits.unwrap_or_default() };
+        // The explanation is made step by step and waits in the middle, so it has a thread.
+        let runtime = Handle::current();
+        let explaining = tokio::task::spawn_blocking(move || {
+            let find_out = &mut |inquiry| runtime.block_on(self.server.find_out(inquiry));
+            Explained::new(&explain_with(&rules, &question, find_out))
+        });
+        let explained = explaining.await.map_err(|error| error.to_string())?;
+        Ok(Explained { live: Some(live), ..explained })
+    }
+}
