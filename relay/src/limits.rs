@@ -36,8 +36,15 @@ pub const MAX_MESSAGE_SIZE: u64 = 36 * 1024 * 1024;
 pub const MAX_HEADER_SIZE: u64 = 256 * 1024;
 /// `MaxRecipientsPerMessage`. The surplus is deferred with `452 4.5.3`.
 pub const MAX_RECIPIENTS_PER_MESSAGE: u32 = 200;
+/// Fields of one header section: some ten times what a message with many hosts and filters behind it
+/// has. Our own bound, since a field costs every later host more than its octets. More: as
+/// `MaxHeaderSize`.
+pub const HEADER_FIELDS: usize = 4096;
 /// `MaxHopCount`, in Received fields. Real servers show 60 where the documentation says 30.
 pub const MAX_HOP_COUNT: u32 = 60;
+/// `MaxLocalHopCount`, in Received fields that name this host. Real servers show 5 where the
+/// documentation says 8. More: `554 5.4.14`.
+pub const MAX_LOCAL_HOP_COUNT: u32 = 5;
 
 // Configuration.
 
@@ -117,6 +124,10 @@ pub const QUEUE_WAIT: Duration = Duration::from_secs(100);
 /// Half of the five minutes that RFC 5321 section 4.5.3.2.3 gives a client for RCPT would be too
 /// long for a person who looks on; what is not known by then is temporarily refused.
 pub const INQUIRY_WAIT: Duration = Duration::from_secs(60);
+/// Commands that lead to no message (NOOP, RSET, VRFY, HELP, another HELO or EHLO) since the last
+/// message of a session. Exchange has no such bound; Postfix has the same number. More:
+/// `421 4.7.0`.
+pub const JUNK_COMMANDS: u32 = 100;
 /// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
 pub const LOGGED_VERDICTS: usize = 8;
 
@@ -138,6 +149,9 @@ pub const MAX_INBOUND_CONNECTION: u32 = 5000;
 /// `MaxInboundConnectionPerSource` of one connector and source: an IPv4 address, or the /64 of an
 /// IPv6 address. Then `421 4.3.2`.
 pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
+/// `MaxInboundConnectionPercentagePerSource`, of the connections that a connector has left. Of 5000
+/// it is more than 20 until 4,000 are open, and lets nobody take the rest after that.
+pub const MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE: u32 = 2;
 
 // The queue.
 

@@ -5,20 +5,20 @@
 
 mod conflict;
 mod extensions;
+mod limits;
 mod rights;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::document::{Section, Value, Wrong, describe};
-use super::value::{boolean, duration, host_name, number, parsed, size, text, timespan};
+use super::value::{boolean, host_name, number, parsed, text};
 use crate::connector::binding::BindingError;
 use crate::connector::range::RangeError;
-use crate::connector::{Binding, Budget, Connector, Limits, Range};
-use crate::limits;
+use crate::connector::{Binding, Budget, Connector, Range};
+use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS, REPLY_LINE_OCTETS};
 
 pub(super) use conflict::refuse as refuse_conflict;
 
@@ -76,7 +76,8 @@ fn connector(
     let fqdn = fqdn.map_or_else(|| hostname.to_owned(), |fqdn| fqdn.ascii().to_owned());
     let require_ehlo_domain = section.take("require_ehlo_domain", boolean).unwrap_or(false);
     let extensions = extensions::read(section);
-    let limits = message_and_session_limits(section);
+    let reject_recipient_domains = limits::reject_recipient_domains(section);
+    let limits = limits::read(section);
     Connector {
         name,
         line,
@@ -96,13 +97,14 @@ fn connector(
         fqdn,
         require_ehlo_domain,
         extensions,
+        reject_recipient_domains,
         limits,
     }
 }
 
 fn name(value: Value<'_>) -> Result<String, Wrong> {
     let name = text(value)?;
-    let most = limits::CONNECTOR_NAME_CHARACTERS;
+    let most = CONNECTOR_NAME_CHARACTERS;
     if name.trim().is_empty() || name.chars().count() > most {
         return Err(Wrong::new(
             "is empty or too long",
@@ -144,8 +146,8 @@ fn banner(value: Value<'_>) -> Result<String, Wrong> {
     let banner = text(value)?;
     let mend = "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"";
     // The reply line is the banner and CRLF.
-    if banner.len() + 2 > limits::REPLY_LINE_OCTETS || !banner.is_ascii() {
-        let most = limits::REPLY_LINE_OCTETS - 2;
+    if banner.len() + 2 > REPLY_LINE_OCTETS || !banner.is_ascii() {
+        let most = REPLY_LINE_OCTETS - 2;
         let problem = format!("is longer than {most} octets, or not ASCII");
         return Err(Wrong::new(problem, mend));
     }
@@ -163,16 +165,15 @@ fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<Budget> {
         return None;
     }
     let rate = budget.require("rate", "write rate = \"200/s\"", rate);
-    let burst = budget.require("burst", "write burst = 400", |value| {
-        nonzero(number(1..=limits::BUDGET_TOKENS)(value)?)
-    });
+    let burst = budget
+        .require("burst", "write burst = 400", |value| nonzero(number(1..=BUDGET_TOKENS)(value)?));
     budget.finish(|_| None);
     Some(Budget { rate: rate?, burst: burst? })
 }
 
 /// `"200/s"`.
 fn rate(value: Value<'_>) -> Result<NonZeroU32, Wrong> {
-    let most = limits::BUDGET_TOKENS;
+    let most = BUDGET_TOKENS;
     let mend = format!("write SYNs a second, as in \"200/s\", from 1/s to {most}/s");
     let DeValue::String(text) = &value.value else {
         return Err(Wrong::new(format!("{} where a rate belongs", describe(&value.value)), mend));
@@ -185,74 +186,6 @@ fn rate(value: Value<'_>) -> Result<NonZeroU32, Wrong> {
 
 fn nonzero(number: u32) -> Result<NonZeroU32, Wrong> {
     NonZeroU32::new(number).ok_or_else(|| Wrong::new("is zero", "write 1 or more"))
-}
-
-/// The bounds are Exchange's.
-fn message_and_session_limits(section: &mut Section<'_, '_>) -> Limits {
-    let default = Limits::default();
-    let most = u64::from(i32::MAX.unsigned_abs());
-    let count = |section: &mut Section<'_, '_>, key, bounds, default| {
-        section.take(key, number::<u32>(bounds)).unwrap_or(default)
-    };
-    let any_time = || duration(Duration::from_secs(1)..=Duration::from_hours(24));
-    let all = i32::MAX.unsigned_abs();
-    let limits = Limits {
-        max_message_size: section
-            .take("max_message_size", size(65_536..=most))
-            .unwrap_or(default.max_message_size),
-        max_header_size: section
-            .take("max_header_size", size(1..=most))
-            .unwrap_or(default.max_header_size),
-        max_recipients_per_message: count(
-            section,
-            "max_recipients_per_message",
-            1..=512_000,
-            default.max_recipients_per_message,
-        ),
-        max_hop_count: count(section, "max_hop_count", 1..=500, default.max_hop_count),
-        connection_timeout: section
-            .take("connection_timeout", any_time())
-            .unwrap_or(default.connection_timeout),
-        connection_inactivity_timeout: default.connection_inactivity_timeout,
-        max_protocol_errors: count(
-            section,
-            "max_protocol_errors",
-            0..=all,
-            default.max_protocol_errors,
-        ),
-        max_inbound_connection: count(
-            section,
-            "max_inbound_connection",
-            1..=all,
-            default.max_inbound_connection,
-        ),
-        max_inbound_connection_per_source: count(
-            section,
-            "max_inbound_connection_per_source",
-            1..=10_000,
-            default.max_inbound_connection_per_source,
-        ),
-        tarpit_interval: section
-            .take("tarpit_interval", duration(Duration::ZERO..=limits::LONGEST_TARPIT_INTERVAL))
-            .unwrap_or(default.tarpit_interval),
-    };
-    let line = section.line_of("connection_inactivity_timeout");
-    let connection_inactivity_timeout = section
-        .take("connection_inactivity_timeout", any_time())
-        .unwrap_or(default.connection_inactivity_timeout);
-    if connection_inactivity_timeout >= limits.connection_timeout {
-        let inactivity = timespan(connection_inactivity_timeout);
-        let whole = timespan(limits.connection_timeout);
-        section.refuse(
-            line,
-            "connection_inactivity_timeout",
-            Wrong::new(
-                format!("{inactivity} is not below connection_timeout, {whole}"),
-                "lower connection_inactivity_timeout, or raise connection_timeout",
-            ),
-        );
-    }
-    Limits { connection_inactivity_timeout, ..limits }
 }
 
 /// Parameters of Set-ReceiveConnector that this version does not have. Silence would be taken for
@@ -269,16 +202,11 @@ const NOT_SUPPORTED: &[&str] = &[
     "extended_protection_policy",
     "long_addresses_enabled",
     "max_acknowledgement_delay",
-    "max_inbound_connection_percentage_per_source",
-    "max_local_hop_count",
     "max_logon_failures",
     "message_rate_limit",
     "message_rate_source",
     "orar_enabled",
     "protocol_logging_level",
-    "reject_reserved_second_level_recipient_domains",
-    "reject_reserved_top_level_recipient_domains",
-    "reject_single_label_recipient_domains",
     "service_discovery_fqdn",
     "suppress_x_anonymous_tls",
     "tls_domain_capabilities",

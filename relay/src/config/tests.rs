@@ -111,6 +111,11 @@ max_protocol_errors = 1
 tarpit_interval = "1s"
 max_inbound_connection = 2
 max_inbound_connection_per_source = 3
+max_inbound_connection_percentage_per_source = 4
+max_local_hop_count = 0
+reject_reserved_top_level_recipient_domains = true
+reject_reserved_second_level_recipient_domains = true
+reject_single_label_recipient_domains = true
 "#,
     );
     assert_eq!(config.hostname.as_str(), "edge1.contoso.example");
@@ -153,6 +158,8 @@ max_inbound_connection_per_source = 3
     assert_eq!(budgets, [Some((200, 400)), Some((20, 40))]);
     assert_eq!(connector.banner.as_deref(), Some("edge1 ready"));
     assert_eq!(connector.fqdn, "relay.contoso.example");
+    let rejected = connector.reject_recipient_domains;
+    assert!(rejected.reserved_top_level && rejected.reserved_second_level && rejected.single_label);
     assert_eq!(
         connector.limits,
         crate::connector::Limits {
@@ -162,10 +169,12 @@ max_inbound_connection_per_source = 3
             max_hop_count: 16,
             connection_timeout: Duration::from_secs(10),
             connection_inactivity_timeout: Duration::from_secs(5),
-            max_protocol_errors: 1,
+            max_local_hop_count: 0,
+            max_protocol_errors: Some(1),
             tarpit_interval: Duration::from_secs(1),
-            max_inbound_connection: 2,
-            max_inbound_connection_per_source: 3,
+            max_inbound_connection: Some(2),
+            max_inbound_connection_per_source: Some(3),
+            max_inbound_connection_percentage_per_source: 4,
         }
     );
 }
@@ -212,6 +221,22 @@ fn grants_to_users() {
         assert_eq!(has(name, permission), source, "{name:?} {permission}");
     }
     assert_eq!(connector.permissions(Principal::Anonymous), PermissionSet::EMPTY);
+}
+
+#[test]
+fn unlimited_where_exchange_has_it() {
+    let keys =
+        ["max_protocol_errors", "max_inbound_connection", "max_inbound_connection_per_source"]
+            .map(|key| format!("{key} = \"Unlimited\"\n"))
+            .concat();
+    let config = parse(&format!("{NEEDED}{CONNECTOR}{keys}"));
+    let limits = &config.connectors()[0].limits;
+    let unlimited = [
+        limits.max_protocol_errors,
+        limits.max_inbound_connection,
+        limits.max_inbound_connection_per_source,
+    ];
+    assert_eq!(unlimited, [None; 3]);
 }
 
 #[test]

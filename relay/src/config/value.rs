@@ -56,6 +56,20 @@ where
     }
 }
 
+/// A whole number within bounds, or Exchange's word for none: `unlimited`, which is `None`.
+pub(super) fn number_or_unlimited(
+    bounds: RangeInclusive<u32>,
+) -> impl FnOnce(Value<'_>) -> Result<Option<u32>, Wrong> {
+    move |value| {
+        let DeValue::String(text) = &value.value else { return number(bounds)(value).map(Some) };
+        if text.eq_ignore_ascii_case("unlimited") {
+            return Ok(None);
+        }
+        let mend = format!("write a number from {} to {}", bounds.start(), bounds.end());
+        Err(Wrong::new(format!("`{text}` is no number"), format!("{mend}, or \"unlimited\"")))
+    }
+}
+
 /// A size: octets as a number, or `"64 KB"`, `"36 MB"`, in units of 1024 as Exchange has them.
 pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Result<u64, Wrong> {
     move |value| {

@@ -8,21 +8,21 @@ pub mod binding;
 pub mod extensions;
 pub mod group;
 pub mod id;
+pub mod limits;
 pub mod permission;
 pub mod principal;
 pub mod range;
 pub mod table;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
-use crate::limits;
 use crate::users::UserName;
 
 pub use binding::Binding;
 pub use extensions::{Extensions, SizeEnabled};
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
+pub use limits::{Limits, RejectRecipientDomains};
 pub use permission::{Permission, PermissionSet};
 pub use principal::{Grantee, Principal};
 pub use range::Range;
@@ -67,6 +67,8 @@ pub struct Connector {
     pub require_ehlo_domain: bool,
     /// Which extensions it offers.
     pub extensions: Extensions,
+    /// Recipients that are refused for their domain alone.
+    pub reject_recipient_domains: RejectRecipientDomains,
     /// What one message or session may not exceed.
     pub limits: Limits,
 }
@@ -96,31 +98,6 @@ pub struct Budget {
     pub rate: NonZeroU32,
     /// Tokens that a full bucket holds.
     pub burst: NonZeroU32,
-}
-
-/// The limits of a connector, by the names of the Exchange parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Octets of one message.
-    pub max_message_size: u64,
-    /// Octets of the header section.
-    pub max_header_size: u64,
-    /// Recipients of one message; the surplus is deferred.
-    pub max_recipients_per_message: u32,
-    /// Received fields that a message may carry.
-    pub max_hop_count: u32,
-    /// The whole session, however busy.
-    pub connection_timeout: Duration,
-    /// Silence of the client.
-    pub connection_inactivity_timeout: Duration,
-    /// Protocol errors of one session.
-    pub max_protocol_errors: u32,
-    /// Connections at one time.
-    pub max_inbound_connection: u32,
-    /// Connections at one time from one address.
-    pub max_inbound_connection_per_source: u32,
-    /// How long a refusal is kept back from who did not authenticate. Zero: not at all.
-    pub tarpit_interval: Duration,
 }
 
 /// Where a peer's permission comes from.
@@ -242,23 +219,6 @@ impl Standing {
                 format!("denied to {to} by denies, against grants")
             }
             Self::NotGranted => format!("not granted to {principal}"),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_message_size: limits::MAX_MESSAGE_SIZE,
-            max_header_size: limits::MAX_HEADER_SIZE,
-            max_recipients_per_message: limits::MAX_RECIPIENTS_PER_MESSAGE,
-            max_hop_count: limits::MAX_HOP_COUNT,
-            connection_timeout: limits::CONNECTION_TIMEOUT,
-            connection_inactivity_timeout: limits::CONNECTION_INACTIVITY_TIMEOUT,
-            max_protocol_errors: limits::MAX_PROTOCOL_ERRORS,
-            max_inbound_connection: limits::MAX_INBOUND_CONNECTION,
-            max_inbound_connection_per_source: limits::MAX_INBOUND_CONNECTION_PER_SOURCE,
-            tarpit_interval: limits::TARPIT_INTERVAL,
         }
     }
 }

@@ -7,4 +7,5 @@
 pub mod authentication_results;
 pub mod firewall;
 pub mod header;
+pub mod hops;
 pub mod received;

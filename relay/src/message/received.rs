@@ -115,6 +115,17 @@ fn date_time(at: SystemTime) -> String {
     )
 }
 
+/// A field as we write it, for the tests of those who read it again.
+#[cfg(test)]
+pub(super) fn example(by: &str) -> Bytes {
+    let client = IpAddr::from([10, 38, 97, 3]);
+    let hello = &HelloName::parse("by").expect("a name");
+    let (protocol, id, connector) = (Protocol::Esmtp, QueueId::from_u64(1), "by nobody;");
+    let (local, principal, at) = (client, Principal::Anonymous, SystemTime::UNIX_EPOCH);
+    Received { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
+        .to_field()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};

@@ -2,6 +2,7 @@
 
 use super::{Decision, Peer, Reasons};
 use crate::connector::Permission;
+use crate::limits::HEADER_FIELDS;
 use crate::smtp::reply::{
     BARE_LINE_ENDING, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE, QUEUED, Reply,
 };
@@ -13,8 +14,12 @@ pub struct MessageFacts {
     pub size: u64,
     /// Octets of the header section.
     pub header_size: u64,
+    /// Fields of the header section.
+    pub header_fields: usize,
     /// Received fields, counted before any is removed.
     pub hops: u32,
+    /// Of these: that name this host. Zero where `max_local_hop_count` is, without a look.
+    pub local_hops: u32,
     /// Does it hold a bare CR, a bare LF or a NUL?
     pub bare_line_ending: bool,
 }
@@ -41,9 +46,21 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
         reasons.note("max_header_size", format!("{header} octets of header, {most} allowed"));
         return HEADER_TOO_LARGE;
     }
+    if facts.header_fields > HEADER_FIELDS {
+        let fields = facts.header_fields;
+        reasons.note("header fields", format!("{fields} fields, {HEADER_FIELDS} allowed"));
+        return HEADER_TOO_LARGE;
+    }
     if facts.hops > limits.max_hop_count {
         let (hops, most) = (facts.hops, limits.max_hop_count);
         reasons.note("max_hop_count", format!("{hops} Received fields, {most} allowed"));
+        return HOP_COUNT_EXCEEDED;
+    }
+    let most = limits.max_local_hop_count;
+    if most > 0 && facts.local_hops > most {
+        let hops = facts.local_hops;
+        let found = format!("{hops} Received fields name this host, {most} allowed");
+        reasons.note("max_local_hop_count", found);
         return HOP_COUNT_EXCEEDED;
     }
     QUEUED

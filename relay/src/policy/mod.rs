@@ -18,6 +18,7 @@ mod hello;
 mod inquiry;
 mod message;
 mod recipient;
+mod reserved_domain;
 mod rules;
 mod sender;
 mod smtputf8;

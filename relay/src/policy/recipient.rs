@@ -32,7 +32,12 @@ pub fn rcpt(
             reasons.note("postmaster", "always accepted");
             (true, None)
         }
-        ForwardPath::Mailbox(mailbox) => may_send_to(rules, peer, mailbox, &mut reasons),
+        ForwardPath::Mailbox(mailbox) => {
+            if let Some(reply) = super::reserved_domain::refusal(peer, mailbox, &mut reasons) {
+                return decided(reasons, reply);
+            }
+            may_send_to(rules, peer, mailbox, &mut reasons)
+        }
     };
     if !may_relay {
         return decided(reasons, UNABLE_TO_RELAY);

@@ -1,6 +1,6 @@
 //! One loaded configuration in the form that sessions ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::AcceptedDomains;
@@ -25,6 +25,8 @@ pub struct Rules {
     /// [`Config::digest`].
     pub digest: [u8; 32],
     connectors: BTreeMap<ConnectorId, Arc<Connector>>,
+    /// What this host calls itself, in lower case.
+    host_names: BTreeSet<String>,
 }
 
 impl Rules {
@@ -40,6 +42,11 @@ impl Rules {
         let connectors = config.connectors();
         let ids = ids.assign(connectors.iter().map(|connector| connector.name.as_str()))?;
         let table = config.table().with_ids(&ids);
+        let host_names = connectors
+            .iter()
+            .map(|connector| connector.fqdn.to_ascii_lowercase())
+            .chain([config.hostname.ascii().to_owned()])
+            .collect();
         let connectors = ids.into_iter().zip(connectors.iter().cloned().map(Arc::new)).collect();
         Ok(Arc::new(Self {
             generation,
@@ -49,12 +56,18 @@ impl Rules {
             tls_available: config.tls.is_some(),
             digest: config.digest,
             connectors,
+            host_names,
         }))
     }
 
     /// The connector that an id names in this generation.
     pub fn connector(&self, id: ConnectorId) -> Option<&Arc<Connector>> {
         self.connectors.get(&id)
+    }
+
+    /// Is this, in lower case, `hostname` or the `fqdn` of a connector?
+    pub fn is_our_name(&self, name: &str) -> bool {
+        self.host_names.contains(name)
     }
 
     /// Every connector with its id, in the order of ids.

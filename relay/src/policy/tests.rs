@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Config;
 use crate::connector::{ConnectorIds, Match, PermissionGroup};
+use crate::limits::HEADER_FIELDS;
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply;
 
@@ -423,7 +424,14 @@ fn the_message_as_a_whole() {
         "permission_groups = [\"AnonymousUsers\"]\nmax_message_size = 65536\n\
          max_header_size = 100\nmax_hop_count = 3",
     );
-    let fine = MessageFacts { size: 65_536, header_size: 100, hops: 3, bare_line_ending: false };
+    let fine = MessageFacts {
+        size: 65_536,
+        header_size: 100,
+        header_fields: HEADER_FIELDS,
+        hops: 3,
+        local_hops: 5,
+        bare_line_ending: false,
+    };
     let decide = |facts| message(&peer(&rules, "Other"), &facts);
     assert_eq!(decide(fine).reply, reply::QUEUED);
     for (facts, expected, because) in [
@@ -441,6 +449,16 @@ fn the_message_as_a_whole() {
             MessageFacts { header_size: 101, ..fine },
             reply::HEADER_TOO_LARGE,
             "max_header_size: 101 octets of header, 100 allowed",
+        ),
+        (
+            MessageFacts { header_fields: HEADER_FIELDS + 1, ..fine },
+            reply::HEADER_TOO_LARGE,
+            "header fields: 4097 fields, 4096 allowed",
+        ),
+        (
+            MessageFacts { local_hops: 6, ..fine },
+            reply::HOP_COUNT_EXCEEDED,
+            "max_local_hop_count: 6 Received fields name this host, 5 allowed",
         ),
         (
             MessageFacts { hops: 4, ..fine },

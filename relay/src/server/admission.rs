@@ -2,6 +2,11 @@
 //!
 //! A source is what the guard's budgets count as one: an IPv4 address, or the /64 of an IPv6
 //! address, since one host has all of it.
+//!
+//! Two limits hold for a source. The fixed one decides while a connector is far from full: of 5,000
+//! connections with none open, 2 percent are 100 and the fixed limit is 20. The percentage is of
+//! those that are left, so it falls as the connector fills, below 20 from 4,000 on, and the nearer
+//! the end the less one source may take. Who has no connection is never refused for its share.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -38,6 +43,8 @@ pub(super) struct Place {
 pub(super) enum Refusal {
     #[error("max_inbound_connection is reached")]
     Connector,
+    #[error("max_inbound_connection_percentage_per_source is reached")]
+    Share,
     #[error("max_inbound_connection_per_source is reached")]
     Source,
 }
@@ -57,7 +64,7 @@ impl Refusal {
     pub(super) fn reply(self) -> Reply {
         match self {
             Self::Connector => reply::TOO_MANY_CONNECTIONS,
-            Self::Source => reply::TOO_MANY_CONNECTIONS_PER_SOURCE,
+            Self::Share | Self::Source => reply::TOO_MANY_CONNECTIONS_PER_SOURCE,
         }
     }
 }
@@ -74,11 +81,18 @@ impl Admission {
         let mut connectors = self.lock();
         let occupancy = connectors.entry(connector).or_default();
         let of_source = occupancy.sources.get(&source).copied().unwrap_or(0);
-        if of_source >= limits.max_inbound_connection_per_source {
+        if limits.max_inbound_connection_per_source.is_some_and(|most| of_source >= most) {
             return Err(Refusal::Source);
         }
-        if occupancy.connections >= limits.max_inbound_connection {
-            return Err(Refusal::Connector);
+        if let Some(most) = limits.max_inbound_connection {
+            let left = most.saturating_sub(occupancy.connections);
+            if left == 0 {
+                return Err(Refusal::Connector);
+            }
+            let percentage = limits.max_inbound_connection_percentage_per_source;
+            if of_source >= share(percentage, left) {
+                return Err(Refusal::Share);
+            }
         }
         occupancy.connections += 1;
         occupancy.sources.insert(source, of_source + 1);
@@ -94,26 +108,31 @@ impl Admission {
     ) -> Vec<LimitUse> {
         let connectors = self.lock();
         let occupancy = connectors.get(&connector);
-        let of_source = occupancy
-            .and_then(|occupancy| occupancy.sources.get(&Address::from(remote).source()))
-            .copied();
-        let entry = |limit: &str, used: u32, most: u32| LimitUse {
-            limit: limit.to_owned(),
-            used: used.into(),
-            most: most.into(),
-        };
-        vec![
-            entry(
-                "max_inbound_connection",
-                occupancy.map_or(0, |occupancy| occupancy.connections),
-                limits.max_inbound_connection,
-            ),
-            entry(
+        let source = Address::from(remote).source();
+        let connections = occupancy.map_or(0, |occupancy| occupancy.connections);
+        let of_source =
+            occupancy.and_then(|occupancy| occupancy.sources.get(&source)).copied().unwrap_or(0);
+        let left = limits.max_inbound_connection.map(|most| most.saturating_sub(connections));
+        let percentage = limits.max_inbound_connection_percentage_per_source;
+        [
+            ("max_inbound_connection", connections, limits.max_inbound_connection),
+            (
                 "max_inbound_connection_per_source",
-                of_source.unwrap_or(0),
+                of_source,
                 limits.max_inbound_connection_per_source,
             ),
+            (
+                "max_inbound_connection_percentage_per_source",
+                of_source,
+                left.map(|left| share(percentage, left)),
+            ),
         ]
+        .into_iter()
+        // What is unlimited cannot be used up.
+        .filter_map(|(limit, used, most)| {
+            Some(LimitUse { limit: limit.to_owned(), used: used.into(), most: most?.into() })
+        })
+        .collect()
     }
 
     /// The connections of all connectors.
@@ -125,6 +144,12 @@ impl Admission {
     fn lock(&self) -> MutexGuard<'_, HashMap<ConnectorId, Occupancy>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many connections a source may have: so many percent of those that are left, and always one.
+fn share(percentage: u32, left: u32) -> u32 {
+    let share = u64::from(left) * u64::from(percentage) / 100;
+    u32::try_from(share).unwrap_or(u32::MAX).max(1)
 }
 
 impl Drop for Place {
@@ -152,7 +177,7 @@ mod tests {
     #[test]
     fn an_ipv6_source_is_its_64() {
         let admission = Arc::new(Admission::default());
-        let limits = Limits { max_inbound_connection_per_source: 1, ..Limits::default() };
+        let limits = Limits { max_inbound_connection_per_source: Some(1), ..Limits::default() };
         let admit = |remote: &str| {
             admission.admit(ConnectorId(1), &limits, remote.parse::<IpAddr>().unwrap())
         };
@@ -169,8 +194,9 @@ mod tests {
     fn a_place_is_taken_and_given_back() {
         let admission = Arc::new(Admission::default());
         let limits = Limits {
-            max_inbound_connection: 3,
-            max_inbound_connection_per_source: 2,
+            max_inbound_connection: Some(3),
+            max_inbound_connection_per_source: Some(2),
+            max_inbound_connection_percentage_per_source: 100,
             ..Limits::default()
         };
         let admit = |id, last: u8| {
@@ -183,8 +209,51 @@ mod tests {
         assert_eq!(admit(1, 3).unwrap_err(), Refusal::Connector);
         let other = admit(2, 1).unwrap();
         drop(second);
-        let again = admit(1, 1).unwrap();
+        let again = admit(1, 3).unwrap();
         drop((first, third, other, again));
         assert!(admission.lock().is_empty(), "what is gone takes no memory");
+    }
+
+    /// Fills a connector from as many sources as it takes, each as far as it may.
+    fn fill(limits: &Limits, sources: u32) -> Vec<u32> {
+        let admission = Arc::new(Admission::default());
+        let mut held = Vec::new();
+        let counts = (0..sources).map(|source| {
+            let remote = IpAddr::from(source.to_be_bytes());
+            let before = held.len();
+            while held.len() < 100_000
+                && let Ok(place) = admission.admit(ConnectorId(1), limits, remote)
+            {
+                held.push(place);
+            }
+            u32::try_from(held.len() - before).unwrap()
+        });
+        counts.collect()
+    }
+
+    #[test]
+    fn the_share_of_a_source_falls_as_the_connector_fills() {
+        let counts = fill(&Limits::default(), 300);
+        // 200 sources take the 20 of the fixed limit each, which are the first 4,000.
+        assert!(counts[..199].iter().all(|&count| count == 20), "{counts:?}");
+        assert!(counts[201] < 20 && counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
+        assert!(counts.iter().sum::<u32>() < 5_000 && counts[299] > 0, "{counts:?}");
+
+        let limits = Limits { max_inbound_connection: Some(10), ..Limits::default() };
+        assert_eq!(fill(&limits, 11), [[1; 10].as_slice(), &[0]].concat());
+        let whole = Limits { max_inbound_connection_percentage_per_source: 100, ..limits };
+        // Of 10 that are left after 0, of 9 after 1, and so on: half of them to the first.
+        assert_eq!(fill(&whole, 3), [5, 3, 1]);
+    }
+
+    #[test]
+    fn unlimited_is_without_limit() {
+        let limits = Limits {
+            max_inbound_connection: None,
+            max_inbound_connection_per_source: None,
+            max_inbound_connection_percentage_per_source: 1,
+            ..Limits::default()
+        };
+        assert_eq!(fill(&limits, 1), [100_000]);
     }
 }

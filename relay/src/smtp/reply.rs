@@ -137,6 +137,8 @@ replies! {
     CONNECTION_TIMED_OUT = 421 (4, 4, 1), "Connection timed out";
     /// `MaxProtocolErrors` is reached.
     TOO_MANY_ERRORS = 421 (4, 7, 0), "Too many errors on this connection, closing transmission channel";
+    /// [`crate::limits::JUNK_COMMANDS`] is reached.
+    TOO_MANY_COMMANDS = 421 (4, 7, 0), "Too many commands without a message, closing transmission channel";
     /// `ConnectionInactivityTimeout` is reached.
     INACTIVITY_TIMEOUT = 451 (4, 7, 0), "Timeout waiting for client input";
     /// `RequireTLS` and no TLS.
@@ -164,6 +166,12 @@ replies! {
     INVALID_ARGUMENTS = 501 (5, 5, 4), "Invalid arguments";
     /// MAIL with a malformed path.
     INVALID_SENDER = 501 (5, 1, 7), "Invalid address";
+    /// `RejectReservedTopLevelRecipientDomains`.
+    RESERVED_TOP_LEVEL_DOMAIN = 501 (5, 1, 4), "Recipient address reserved by RFC 2606";
+    /// `RejectReservedSecondLevelRecipientDomains`.
+    RESERVED_SECOND_LEVEL_DOMAIN = 501 (5, 1, 5), "Recipient address reserved by RFC 2606";
+    /// `RejectSingleLabelRecipientDomains`.
+    SINGLE_LABEL_DOMAIN = 501 (5, 1, 6), "Recipient addresses in single label domains not accepted";
     /// RCPT with a malformed path.
     INVALID_RECIPIENT = 501 (5, 1, 3), "Invalid address";
     /// MAIL or RCPT before HELO or EHLO.
@@ -194,7 +202,7 @@ replies! {
     MESSAGE_TOO_LARGE = 552 (5, 3, 4), "Message size exceeds fixed maximum message size";
     /// `MaxHeaderSize` is exceeded.
     HEADER_TOO_LARGE = 552 (5, 3, 4), "Header size exceeds fixed maximum size";
-    /// `MaxHopCount` is exceeded.
+    /// `MaxHopCount` or `MaxLocalHopCount` is exceeded.
     HOP_COUNT_EXCEEDED = 554 (5, 4, 14), "Hop count exceeded - possible mail loop";
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::connector::{AuthMechanism, Extensions, Limits, PermissionGroups, Range};
+use crate::connector::{
+    AuthMechanism, Extensions, Limits, PermissionGroups, Range, RejectRecipientDomains,
+};
 
 fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
     Connector {
@@ -28,6 +30,7 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         fqdn: "edge1.contoso.example".to_owned(),
         require_ehlo_domain: false,
         extensions: Extensions::default(),
+        reject_recipient_domains: RejectRecipientDomains::default(),
         limits: Limits::default(),
     }
 }

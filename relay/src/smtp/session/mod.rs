@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::limits::INPUT_OCTETS;
+use crate::limits::{INPUT_OCTETS, JUNK_COMMANDS};
 use crate::policy::{self, Findings, Peer, Rules};
 use crate::queue::Envelope;
 use crate::smtp::command::Command;
@@ -274,7 +274,27 @@ impl Session {
             Ok(command) => command,
             Err(error) => return self.fault(error.verb(), error.reply(), &error),
         };
+        if self.is_one_too_many(&command) {
+            return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
+        }
         self.apply(command);
+    }
+
+    /// Counts a command that brings no message nearer; true when there were enough of them. The
+    /// first HELO or EHLO is none.
+    fn is_one_too_many(&mut self, command: &Command) -> bool {
+        let is_junk = match command {
+            Command::Helo(_) | Command::Ehlo(_) => !matches!(self.state, State::Connected(_)),
+            Command::Help | Command::Noop | Command::Rset | Command::Vrfy => true,
+            Command::Data
+            | Command::Mail(_)
+            | Command::Quit
+            | Command::Rcpt(_)
+            | Command::StartTls => false,
+        };
+        let junk = &mut self.context.summary.junk_commands;
+        *junk = junk.saturating_add(u32::from(is_junk));
+        is_junk && *junk > JUNK_COMMANDS
     }
 
     /// Does what a command does in this state, or asks first what must be known for it.
@@ -285,8 +305,10 @@ impl Session {
         }
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
-        // Whatever was found was found for this command.
-        self.context.findings = Findings::default();
+        // Whatever was found was found for this command, which may need more than one fact.
+        if !matches!(effect, Effect::Ask(..)) {
+            self.context.findings = Findings::default();
+        }
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, command),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),

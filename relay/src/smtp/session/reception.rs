@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message::authentication_results::AuthservIds;
-use crate::message::firewall;
 use crate::message::header::{Collected, HeaderCollector};
 use crate::message::received::{self, Protocol};
+use crate::message::{firewall, hops};
 use crate::policy::{self, Because, Decision, MessageFacts};
 use crate::queue::QueueId;
 use crate::smtp::data::{DataEvent, DataReader};
@@ -201,9 +201,17 @@ impl Reception {
             Collected::Complete { section, body } => (section, body),
         };
         self.facts.header_size = section.size();
+        self.facts.header_fields = section.fields().count();
+        self.stage = Stage::Body;
+        self.check(context, act);
+        if !matches!(self.stage, Stage::Body) {
+            return;
+        }
         // Before the firewall removes them, or a loop would be hidden.
         self.facts.hops = section.hops();
-        self.stage = Stage::Body;
+        if context.peer.connector.limits.max_local_hop_count > 0 {
+            self.facts.local_hops = hops::local(&section, |name| context.rules.is_our_name(name));
+        }
         self.check(context, act);
         if !matches!(self.stage, Stage::Body) {
             return;

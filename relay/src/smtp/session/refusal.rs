@@ -26,7 +26,7 @@ impl Session {
         let most = self.context.peer.connector.limits.max_protocol_errors;
         let reply = decision.reply.clone();
         self.context.summary.protocol_error(verb, decision);
-        if self.context.summary.protocol_errors > most {
+        if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
             self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
         } else {
             self.refuse(reply);

@@ -29,6 +29,8 @@ pub struct Summary {
     pub verdicts: Vec<Verdict>,
     /// Refusals, protocol errors included.
     pub refusals: u32,
+    /// Commands since the last message that lead to none.
+    pub junk_commands: u32,
     /// How it ended; `None` while it lasts.
     pub ending: Option<Ending>,
 }
@@ -65,6 +67,8 @@ pub enum Ending {
     Refused,
     /// The daemon is stopping.
     ShutDown,
+    /// More commands without a message than [`crate::limits::JUNK_COMMANDS`].
+    TooManyCommands,
     /// More errors than `max_protocol_errors`.
     TooManyErrors,
 }
@@ -72,6 +76,7 @@ pub enum Ending {
 impl Summary {
     pub(super) fn accept(&mut self, id: QueueId) {
         self.messages_accepted += 1;
+        self.junk_commands = 0;
         if self.queue_ids.len() < LOGGED_VERDICTS {
             self.queue_ids.push(id);
         }
@@ -128,6 +133,7 @@ impl Display for Ending {
             Self::Quit => "QUIT",
             Self::Refused => "refused",
             Self::ShutDown => "shut down",
+            Self::TooManyCommands => "too many commands without a message",
             Self::TooManyErrors => "too many errors",
         })
     }

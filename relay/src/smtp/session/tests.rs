@@ -227,7 +227,8 @@ fn small_pieces_of_a_message_are_gathered() {
 #[test]
 fn output_is_bounded() {
     let mut session = session();
-    session.handle_bytes(session.now, &b"HELP\r\n".repeat(10_000));
+    let commands = b"RCPT TO:<a@elsewhere.example>\r\n".repeat(10_000);
+    session.handle_bytes(session.now, &[b"EHLO c\r\nMAIL FROM:<a@b>\r\n", &commands[..]].concat());
     let mut sent = 0;
     while let Some(Action::Send(octets)) = session.poll_action() {
         assert!(octets.len() < OUTPUT_OCTETS + REPLY_LINE_OCTETS);

@@ -88,6 +88,26 @@ fn a_connectors_keys() {
             "write a number from 1 to 500",
         ),
         (
+            "max_inbound_connection_per_source = \"none\"",
+            "max_inbound_connection_per_source: `none` is no number",
+            "write a number from 1 to 10000, or \"unlimited\"",
+        ),
+        (
+            "max_inbound_connection_percentage_per_source = \"unlimited\"",
+            "max_inbound_connection_percentage_per_source: a text where a number belongs",
+            "write a number from 1 to 100",
+        ),
+        (
+            "max_local_hop_count = 51",
+            "max_local_hop_count: 51 is out of bounds",
+            "write a number from 0 to 50",
+        ),
+        (
+            "reject_single_label_recipient_domains = 1",
+            "reject_single_label_recipient_domains: a number where true or false belongs",
+            "write true or false, without quotes",
+        ),
+        (
             "connection_inactivity_timeout = \"10m\"",
             "connection_inactivity_timeout: 00:10:00 is not below connection_timeout, 00:10:00",
             "lower connection_inactivity_timeout, or raise connection_timeout",

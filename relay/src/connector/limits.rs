@@ -1,0 +1,69 @@
+//! The limits of a connector, by the names of the Exchange parameters.
+//!
+//! Data only. [`crate::config`] holds them to Exchange's bounds; which module enforces one is said
+//! in [`crate::limits`], where the defaults are.
+
+use std::time::Duration;
+
+use crate::limits;
+
+/// What one message, one session or one source may not exceed. Where a count is an `Option`, `None`
+/// is Exchange's `unlimited`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of one message.
+    pub max_message_size: u64,
+    /// Octets of the header section.
+    pub max_header_size: u64,
+    /// Recipients of one message; the surplus is deferred.
+    pub max_recipients_per_message: u32,
+    /// Received fields that a message may carry.
+    pub max_hop_count: u32,
+    /// Received fields that name this host. Zero: they are not looked for.
+    pub max_local_hop_count: u32,
+    /// The whole session, however busy.
+    pub connection_timeout: Duration,
+    /// Silence of the client.
+    pub connection_inactivity_timeout: Duration,
+    /// Protocol errors of one session.
+    pub max_protocol_errors: Option<u32>,
+    /// Connections at one time.
+    pub max_inbound_connection: Option<u32>,
+    /// Connections at one time from one source.
+    pub max_inbound_connection_per_source: Option<u32>,
+    /// Connections at one time from one source, in percent of those that the connector has left.
+    pub max_inbound_connection_percentage_per_source: u32,
+    /// How long a refusal is kept back from who did not authenticate. Zero: not at all.
+    pub tarpit_interval: Duration,
+}
+
+/// Recipients that are refused for their domain alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RejectRecipientDomains {
+    /// `reject_reserved_top_level_recipient_domains`: `.test`, `.example`, `.invalid`, `.localhost`.
+    pub reserved_top_level: bool,
+    /// `reject_reserved_second_level_recipient_domains`: example.com, example.net, example.org.
+    pub reserved_second_level: bool,
+    /// `reject_single_label_recipient_domains`: a domain without a dot.
+    pub single_label: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_size: limits::MAX_MESSAGE_SIZE,
+            max_header_size: limits::MAX_HEADER_SIZE,
+            max_recipients_per_message: limits::MAX_RECIPIENTS_PER_MESSAGE,
+            max_hop_count: limits::MAX_HOP_COUNT,
+            max_local_hop_count: limits::MAX_LOCAL_HOP_COUNT,
+            connection_timeout: limits::CONNECTION_TIMEOUT,
+            connection_inactivity_timeout: limits::CONNECTION_INACTIVITY_TIMEOUT,
+            max_protocol_errors: Some(limits::MAX_PROTOCOL_ERRORS),
+            max_inbound_connection: Some(limits::MAX_INBOUND_CONNECTION),
+            max_inbound_connection_per_source: Some(limits::MAX_INBOUND_CONNECTION_PER_SOURCE),
+            max_inbound_connection_percentage_per_source:
+                limits::MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE,
+            tarpit_interval: limits::TARPIT_INTERVAL,
+        }
+    }
+}
