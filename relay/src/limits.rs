@@ -100,6 +100,13 @@ pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// seconds after which systemd kills.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long a TLS handshake may take, from the 220 to STARTTLS, or from the first octet where TLS
+/// begins with it. RFC 5321 has no bound for it. Then the connection is closed.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
+/// How often the files of certificates are looked at. A change is taken at the second look that
+/// sees it.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
 // Sessions. Our own bounds.
 
 /// Octets received but not yet understood that a session keeps. Above it the driver does not read;

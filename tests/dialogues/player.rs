@@ -54,7 +54,8 @@ impl Player {
         let peer = Peer::new(Arc::clone(connector));
         let now = Instant::now();
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let session = Session::new(now, Arc::clone(&rules), peer, local, local);
+        let begin = if settings.tls_implicit { Session::encrypted } else { Session::new };
+        let session = begin(now, Arc::clone(&rules), peer, local, local);
         let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
         let (awaits_handshake, closed) = (false, false);
         let certificate = settings.tls_available && !settings.tls_removed;

@@ -27,6 +27,7 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
     } else {
         String::new()
     };
+    let bindings = if settings.tls_implicit { "implicit_tls_bindings" } else { "bindings" };
     let lookup = match settings.recipients {
         Some(_) => "recipient_lookup = \"smtp://127.0.0.1:25\"\n",
         None => "",
@@ -43,7 +44,7 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
          {tls}\
          [[accepted_domain]]\nname = \"accepted.example\"\n{lookup}\
          [[connector]]\nname = \"Dialogue\"\n\
-         bindings = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
+         {bindings} = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
          auth_mechanism = {auth_mechanism}\n{rights}\n{tarpit}\n{}",
         settings.connector
     )

@@ -5,7 +5,8 @@
 //! profile: relay                                 frontend, relay, or trusted; frontend if absent
 //! connector: max_hop_count = 2                   a line of the connector's configuration
 //! tls: available                                 a certificate is configured; or removed:
-//!                                                it was, and a reload has taken it away
+//!                                                it was, and a reload has taken it away; or
+//!                                                implicit: TLS begins with the first octet
 //! queue: full                                    how the queue behaves: full, filling (after
 //!                                                MAIL), failing, breaking (in the middle of a
 //!                                                message), silent
@@ -44,6 +45,8 @@ pub struct Settings {
     /// Lines of the connector's configuration.
     pub connector: String,
     pub tls_available: bool,
+    /// TLS begins with the first octet.
+    pub tls_implicit: bool,
     /// The rules of the session have a certificate, and the server has it no more.
     pub tls_removed: bool,
     pub queue: QueueBehaviour,
@@ -142,6 +145,10 @@ impl Script {
                     script.settings.connector.push('\n');
                 }
                 "tls:" if value == "available" => script.settings.tls_available = true,
+                "tls:" if value == "implicit" => {
+                    script.settings.tls_available = true;
+                    script.settings.tls_implicit = true;
+                }
                 "tls:" if value == "removed" => {
                     script.settings.tls_available = true;
                     script.settings.tls_removed = true;

@@ -15,7 +15,8 @@ use relay::counts::Counts;
 use relay::policy::Rules;
 use relay::queue::schedule::Schedule;
 use relay::queue::{self, Queue};
-use relay::server::{Server, tls};
+use relay::server::Server;
+use relay::server::tls::Credentials;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -106,12 +107,13 @@ impl Host {
             _ => Behaviour::Working,
         }));
         let hostname = config.hostname.clone();
-        let certificate_in_force = config.tls.as_ref().filter(|_| !settings.tls_removed);
+        let is_removed = settings.tls_removed;
         let settings = queue::Settings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts));
-        if let Some(tls) = certificate_in_force {
-            server.set_tls(Some(tls::load(tls).map_err(|error| error.to_string())?));
+        if !is_removed {
+            let credentials = Credentials::load(&config.certificates, Arc::clone(&rules));
+            server.set_credentials(credentials.map_err(|error| error.to_string())?);
         }
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

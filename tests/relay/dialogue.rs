@@ -14,14 +14,20 @@ pub struct Dialogue {
     pub greeting: String,
 }
 
+/// Connects from this address, and reads nothing.
+pub fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
 impl Dialogue {
     /// Connects from this address and reads the greeting.
     pub fn connect(from: IpAddr, to: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
-        socket.connect_timeout(&to.into(), PATIENCE).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut dialogue = Self { stream: BufReader::new(socket.into()), greeting: String::new() };
+        let stream = BufReader::new(connect(from, to));
+        let mut dialogue = Self { stream, greeting: String::new() };
         dialogue.greeting = dialogue.reply();
         dialogue
     }

@@ -1,7 +1,7 @@
 //! What a scenario runs on: one edge host with its files, its port and its next hop.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::PATIENCE;
-use crate::dialogue::Dialogue;
+use crate::dialogue::{self, Dialogue};
 
 /// The article's scenario on loopback, where the source address chooses the connector.
 pub const ARTICLE: &str = r#"
@@ -193,6 +193,11 @@ type = "Authoritative"
     /// Connects from this address.
     pub fn connect(&self, from: &str) -> Dialogue {
         Dialogue::connect(from.parse().unwrap(), self.address())
+    }
+
+    /// A connection from this address on which nothing has been read: TLS may begin at once.
+    pub fn stream(&self, from: &str) -> TcpStream {
+        dialogue::connect(from.parse().unwrap(), self.address())
     }
 
     /// Has the scanner submit a message, which must be accepted, and returns its queue id.

@@ -16,11 +16,13 @@ mod delivery;
 mod dialogue;
 mod durability;
 mod edge;
+mod encrypted;
 mod inspection;
 mod neighbours;
 mod reload;
 mod shutdown;
 mod starttls;
+mod tls;
 mod without_root;
 
 use std::time::Duration;

@@ -55,6 +55,17 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         queue.failed,
         queue.reports
     )?;
+    for certificate in &status.certificates {
+        let problem = match &certificate.problem {
+            Some(problem) => format!("an older one is in use: {problem}"),
+            None => "in use".to_owned(),
+        };
+        writeln!(
+            console.out,
+            "certificate    {}, {}: {problem}",
+            certificate.name, certificate.certificate
+        )?;
+    }
     for connector in &status.connectors {
         print_connector(connector, console)?;
     }

@@ -4,6 +4,7 @@
 //! the text as a whole is refused then, and its other mistakes show in the same run.
 
 mod conflict;
+mod encryption;
 mod extensions;
 mod limits;
 mod rights;
@@ -14,10 +15,11 @@ use std::num::NonZeroU32;
 use toml::de::DeValue;
 
 use super::document::{Section, Value, Wrong, describe};
+use super::tls::Certificates;
 use super::value::{boolean, host_name, number, parsed, text};
 use crate::connector::binding::BindingError;
 use crate::connector::range::RangeError;
-use crate::connector::{Binding, Budget, Connector, Range};
+use crate::connector::{Binding, Budget, Connector, Encryption, Range};
 use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS, REPLY_LINE_OCTETS};
 
 pub(super) use conflict::refuse as refuse_conflict;
@@ -31,7 +33,7 @@ pub(super) fn place(name: &str) -> String {
 pub(super) fn read(
     sections: Vec<Section<'_, '_>>,
     hostname: &str,
-    has_tls: bool,
+    certificates: &Certificates,
 ) -> Vec<Connector> {
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut connectors = Vec::with_capacity(sections.len());
@@ -46,28 +48,55 @@ pub(super) fn read(
                 section.refuse(section.line, "name", Wrong::new(problem, mend));
             }
         }
-        connectors.push(connector(&mut section, name.unwrap_or_default(), hostname, has_tls));
+        connectors.push(connector(&mut section, name.unwrap_or_default(), hostname, certificates));
+        refuse_plain_beside_implicit(&section, &connectors);
         section.finish(elsewhere);
     }
     connectors
+}
+
+/// On one binding everybody begins with TLS, or nobody does: which of the two a client must do
+/// cannot depend on the connector that it will turn out to have.
+fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connector]) {
+    let Some((last, earlier)) = connectors.split_last() else { return };
+    for earlier in earlier.iter().filter(|earlier| earlier.enabled && last.enabled) {
+        let differs = |binding: &&Binding| {
+            earlier.bindings.contains(binding)
+                && earlier.encryption.is_implicit_on(**binding)
+                    != last.encryption.is_implicit_on(**binding)
+        };
+        if let Some(binding) = last.bindings.iter().find(differs) {
+            let problem = format!(
+                "{binding} begins with TLS in one of the two, this and {} (line {}), and without in \
+                 the other",
+                place(&earlier.name),
+                earlier.line
+            );
+            let mend = "name it in implicit_tls_bindings of both, or in bindings of both";
+            section.refuse(section.line, "implicit_tls_bindings", Wrong::new(problem, mend));
+        }
+    }
 }
 
 fn connector(
     section: &mut Section<'_, '_>,
     name: String,
     hostname: &str,
-    has_tls: bool,
+    certificates: &Certificates,
 ) -> Connector {
     let line = section.line;
     let comment = section.take("comment", text).unwrap_or_default();
     let enabled = section.take("enabled", boolean).unwrap_or(true);
-    let bindings = bindings(section);
+    let encryption_lines = encryption::Lines::of(section);
+    let encryption = encryption::read(section, certificates);
+    let bindings = bindings(section, &encryption);
     let remote_ip_ranges = ranges(section);
     let permission_groups = rights::permission_groups(section);
-    let auth_mechanism = rights::auth_mechanism(section, permission_groups, has_tls);
+    let auth_mechanism =
+        rights::auth_mechanism(section, permission_groups, encryption.certificate.is_some());
     let grants = rights::access_entries(section, "grants");
     let denies = rights::access_entries(section, "denies");
-    let require_tls = rights::require_tls(section, auth_mechanism, has_tls);
+    let require_tls = encryption::check(section, &encryption, auth_mechanism, encryption_lines);
     let refuse = section.take("refuse", boolean).unwrap_or(false);
     let syn_budget = budget(section, "syn_budget");
     let syn_budget_per_source = budget(section, "syn_budget_per_source");
@@ -89,6 +118,7 @@ fn connector(
         permission_groups,
         grants,
         denies,
+        encryption,
         require_tls,
         refuse,
         syn_budget,
@@ -114,19 +144,30 @@ fn name(value: Value<'_>) -> Result<String, Wrong> {
     Ok(name)
 }
 
-fn bindings(section: &mut Section<'_, '_>) -> Vec<Binding> {
+/// Where the connector listens, with or without TLS from the first octet.
+fn bindings(section: &mut Section<'_, '_>, encryption: &Encryption) -> Vec<Binding> {
     let line = section.line_of("bindings");
-    let bindings: Vec<Binding> = section.require_list(
-        "bindings",
-        "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host",
-        parsed(BindingError::mend),
-    );
+    let implicit = &encryption.implicit_bindings;
+    let mut bindings: Vec<Binding> = if implicit.is_empty() {
+        section.require_list(
+            "bindings",
+            "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host",
+            parsed(BindingError::mend),
+        )
+    } else {
+        section.take_list("bindings", parsed(BindingError::mend))
+    };
     for (index, binding) in bindings.iter().enumerate() {
         if bindings[..index].contains(binding) {
             let wrong = Wrong::new(format!("{binding} stands twice"), "remove one of them");
             section.refuse(line, "bindings", wrong);
         }
+        if implicit.contains(binding) {
+            let problem = format!("{binding} is also one of implicit_tls_bindings");
+            section.refuse(line, "bindings", Wrong::new(problem, "remove it from one of them"));
+        }
     }
+    bindings.extend(implicit);
     bindings
 }
 
@@ -219,10 +260,6 @@ fn elsewhere(key: &str) -> Option<Wrong> {
         "bare_linefeed_rejection_enabled" => Some(Wrong::new(
             "is not a choice here: bare line feeds are always refused",
             "remove it",
-        )),
-        "tls_certificate_name" => Some(Wrong::new(
-            "is not supported: all connectors share one certificate",
-            "remove it, and name the certificate's file in [tls]",
         )),
         _ => NOT_SUPPORTED.contains(&key).then(|| {
             Wrong::new("is a parameter of Exchange that this version does not support", "remove it")

@@ -13,6 +13,7 @@ mod connector;
 mod document;
 mod finding;
 mod sections;
+mod tls;
 mod value;
 mod warning;
 
@@ -32,6 +33,7 @@ use crate::policy::AcceptedDomains;
 use crate::smtp::path::Domain;
 
 pub use finding::{Finding, Refusals};
+pub use tls::{CertificateFiles, Certificates};
 
 /// One configuration, known to be sound.
 #[derive(Clone, Debug)]
@@ -44,8 +46,8 @@ pub struct Config {
     pub queue: Queue,
     /// `[delivery]`.
     pub delivery: Delivery,
-    /// `[tls]`; without it STARTTLS is not offered.
-    pub tls: Option<Tls>,
+    /// `[tls]` and `[[certificate]]`.
+    pub certificates: Certificates,
     /// `[control]`.
     pub control: Control,
     /// `[log]`.
@@ -104,15 +106,6 @@ pub struct Delivery {
     pub maximum_retry_interval: Duration,
     /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
     pub message_expiration_timeout: Duration,
-}
-
-/// `[tls]`: PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// `certificate`: the chain, leaf first.
-    pub certificate: PathBuf,
-    /// `key`: its private key.
-    pub key: PathBuf,
 }
 
 /// `[control]`.

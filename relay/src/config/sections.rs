@@ -7,7 +7,7 @@ use super::document::{Document, Section, Value, Wrong};
 use super::value::{boolean, duration, host_name, one_of, path, smart_host, text, timespan};
 use super::{
     Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat, LogLevel, Queue,
-    Refusals, Tls, accepted_domain, connector, digest, warning,
+    Refusals, accepted_domain, connector, digest, tls, warning,
 };
 use crate::connector::Table;
 use crate::limits;
@@ -26,8 +26,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
     let delivery = delivery(root.take_section("delivery", "[delivery]"));
-    let has_tls = root.has("tls");
-    let tls = tls(root.take_section("tls", "[tls]"), has_tls);
+    let certificates = tls::read(&mut root);
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
     let accepted_domains = accepted_domain::read(root.take_sections("accepted_domain"));
@@ -43,7 +42,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
     let connectors =
-        connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), has_tls);
+        connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), &certificates);
     root.finish(|_| None);
 
     let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
@@ -58,13 +57,14 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     };
     let has_guard =
         classifier.mode != ClassifierMode::Userspace && !classifier.interfaces.is_empty();
+    warning::unused_certificates(&document, &certificates, &connectors);
     warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
     Ok(Config {
         hostname,
         classifier,
         queue,
         delivery,
-        tls,
+        certificates,
         control,
         log,
         accepted_domains,
@@ -163,17 +163,6 @@ fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
         maximum_retry_interval,
         message_expiration_timeout,
     })
-}
-
-fn tls(mut section: Section<'_, '_>, is_there: bool) -> Option<Tls> {
-    if !is_there {
-        return None;
-    }
-    let mend = "write certificate = \"/etc/relay/chain.pem\" and key = \"/etc/relay/key.pem\"";
-    let certificate = section.require("certificate", mend, path);
-    let key = section.require("key", mend, path);
-    section.finish(|_| None);
-    Some(Tls { certificate: certificate?, key: key? })
 }
 
 fn control(mut section: Section<'_, '_>) -> Control {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::*;
 use crate::connector::{
-    Grantee, Permission, PermissionGroup, PermissionSet, PermissionSource, Principal, Standing,
+    CertificateName, Encryption, Grantee, Permission, PermissionGroup, PermissionSet,
+    PermissionSource, Principal, Standing, TlsVersion,
 };
 
 /// Three lines that every text needs.
@@ -46,7 +47,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.queue.directory, Path::new("/var/lib/relay"));
     assert_eq!(config.control.socket, Path::new("/run/relay/control.sock"));
     assert_eq!(config.log, Log { format: LogFormat::Human, level: LogLevel::Info });
-    assert_eq!(config.tls, None);
+    assert!(config.certificates.is_empty());
     assert_eq!(config.delivery.message_expiration_timeout, Duration::from_hours(48));
     let connector = &config.connectors()[0];
     assert_eq!(connector.limits, crate::connector::Limits::default());
@@ -77,6 +78,10 @@ certificate = "/c"
 key = "/k"
 [control]
 socket = "/s"
+[[certificate]]
+name = "partners"
+certificate = "/pc"
+key = "/pk"
 [log]
 format = "json"
 level = "debug"
@@ -88,6 +93,9 @@ name = "C"
 comment = "why"
 enabled = true
 bindings = ["192.0.2.1:25", "[2001:db8::1]:25"]
+implicit_tls_bindings = ["192.0.2.1:465"]
+tls_certificate_name = "partners"
+tls_minimum_version = "1.3"
 remote_ip_ranges = [
   "10.0.0.1",
   "2001:db8::/32",
@@ -138,14 +146,37 @@ reject_single_label_recipient_domains = true
         }
     );
     assert_eq!(config.delivery.smart_host.to_string(), "[2001:db8::25]:2525");
-    assert_eq!(config.tls, Some(Tls { certificate: "/c".into(), key: "/k".into() }));
+    let files = |certificate: &str, key: &str, line| CertificateFiles {
+        certificate: certificate.into(),
+        key: key.into(),
+        line,
+    };
+    let named = CertificateName::Named("partners".to_owned());
+    assert_eq!(
+        config.certificates,
+        Certificates::from([
+            (CertificateName::Default, files("/c", "/k", 15)),
+            (named.clone(), files("/pc", "/pk", 20)),
+        ])
+    );
     assert_eq!(config.control, Control { socket: "/s".into() });
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
     let accepted = config.accepted_domains.covering("a.contoso.example").unwrap();
     assert_eq!(accepted.to_string(), "*.contoso.example (InternalRelay)");
     let connector = &config.connectors()[0];
     assert_eq!(connector.comment, "why");
-    assert_eq!(connector.remote_ip_ranges[1].line, 33);
+    let implicit = connector.bindings[2];
+    assert_eq!(implicit.to_string(), "192.0.2.1:465");
+    assert_eq!(
+        connector.encryption,
+        Encryption {
+            certificate: Some(named),
+            minimum_version: TlsVersion::Tls13,
+            implicit_bindings: vec![implicit],
+        }
+    );
+    assert!(!connector.encryption.is_implicit_on(connector.bindings[0]));
+    assert_eq!(connector.remote_ip_ranges[1].line, 40);
     assert_eq!(connector.principal(), Principal::ExternallySecured);
     assert!(
         connector

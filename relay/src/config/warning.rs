@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::connector::place;
 use super::document::{Document, Wrong};
+use super::tls::Certificates;
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{
@@ -34,6 +35,19 @@ pub(super) fn warn(
     wildcard_beside_exact(document, connectors, table);
     for &idle in table.idle() {
         range_without_effect(document, connectors, idle);
+    }
+}
+
+/// Certificates that no connector shows.
+pub(super) fn unused_certificates(
+    document: &Document<'_>,
+    certificates: &Certificates,
+    connectors: &[Connector],
+) {
+    for (name, files) in super::tls::unused(certificates, connectors) {
+        let mend = "name it in tls_certificate_name of a connector, or remove it";
+        let wrong = Wrong::new("no connector shows it", mend);
+        document.warn(files.line, &name.to_string(), "", wrong);
     }
 }
 

@@ -5,6 +5,7 @@
 //! connector, and which of its ranges, a connection belongs to.
 
 pub mod binding;
+pub mod encryption;
 pub mod extensions;
 pub mod group;
 pub mod id;
@@ -19,6 +20,7 @@ use std::num::NonZeroU32;
 use crate::users::UserName;
 
 pub use binding::Binding;
+pub use encryption::{CertificateName, Encryption, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
@@ -39,7 +41,7 @@ pub struct Connector {
     pub comment: String,
     /// `enabled`: a connector that is not takes no part in the table.
     pub enabled: bool,
-    /// `bindings`: where it listens.
+    /// `bindings` and `implicit_tls_bindings`: where it listens.
     pub bindings: Vec<Binding>,
     /// `remote_ip_ranges`: whom it serves. A [`RangeId`] is an index into this list.
     pub remote_ip_ranges: Vec<Range>,
@@ -51,6 +53,8 @@ pub struct Connector {
     pub grants: Vec<AccessEntry>,
     /// `denies`: rights that a principal does not have, whatever a group or a grant says.
     pub denies: Vec<AccessEntry>,
+    /// How it encrypts.
+    pub encryption: Encryption,
     /// `require_tls`: no mail without STARTTLS.
     pub require_tls: bool,
     /// `refuse`: connections are answered 421, or dropped by the guard where one is attached.

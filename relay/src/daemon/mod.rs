@@ -34,13 +34,14 @@ use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::kernel::{KernelError, KernelLog};
 use crate::limits::{
-    BLOCKED_STOP, DELIVERY_STOP, DRAIN, KERNEL_LOG_INTERVAL, SESSIONS, STOP, SWEEP_INTERVAL,
+    BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, KERNEL_LOG_INTERVAL, SESSIONS, STOP,
+    SWEEP_INTERVAL,
 };
 use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
 use crate::queue::{OpenError, Queue};
-use crate::server::tls::TlsError;
-use crate::server::{ListenError, Server, tls};
+use crate::server::tls::{Credentials, TlsError};
+use crate::server::{ListenError, Server};
 
 use delivery::Delivery;
 use kernel_half::{Chosen, InUse};
@@ -121,7 +122,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
     let rules = Rules::build(&config, &mut ids, generation)?;
-    let tls = config.tls.as_ref().map(tls::load).transpose()?;
+    let credentials = Credentials::load(&config.certificates, Arc::clone(&rules))?;
     let counts = Arc::new(Counts::default());
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
@@ -139,7 +140,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let result = runtime.block_on(async {
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
-        server.set_tls(tls);
+        server.set_credentials(credentials);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), reload::delivery_settings(&config));
         let daemon = Arc::new(Daemon {
@@ -194,6 +195,7 @@ async fn serve(
     let mut interrupt = on(SignalKind::interrupt())?;
     let control = tokio::spawn(control.serve(Arc::clone(&daemon)));
     let sweeper = tokio::spawn(sweep(Arc::clone(&daemon.classifier)));
+    let renewer = tokio::spawn(renew(Arc::clone(&daemon)));
     let forwarder = kernel_log.map(|log| tokio::spawn(forward(log)));
     info!(version = env!("CARGO_PKG_VERSION"), decided_by = daemon.kernel.name(), "ready");
     let signal = loop {
@@ -207,6 +209,7 @@ async fn serve(
         }
     };
     info!(signal, sessions = daemon.server.sessions(), "stopping");
+    renewer.abort();
     for task in [control, sweeper].into_iter().map(|task| task.abort_handle()) {
         task.abort();
     }
@@ -237,6 +240,21 @@ async fn sweep(classifier: Arc<Classifier>) -> io::Result<()> {
         // Removing a hundred thousand entries takes a while.
         if let Err(error) = tokio::task::spawn_blocking(move || classifier.sweep()).await {
             error!(%error, "the sweep of old generations failed");
+        }
+    }
+}
+
+/// Looks whether certificates on disk have changed.
+async fn renew(daemon: Arc<Daemon>) {
+    let mut ticks = tokio::time::interval(CERTIFICATE_LOOK);
+    loop {
+        ticks.tick().await;
+        let daemon = Arc::clone(&daemon);
+        // A disk may take its time.
+        if let Err(error) =
+            tokio::task::spawn_blocking(move || daemon.server.renew_credentials()).await
+        {
+            error!(%error, "looking at the certificates failed");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::delivery::Settings;
 use crate::kernel::KernelError;
 use crate::policy::Rules;
 use crate::server::ListenError;
-use crate::server::tls::{self, TlsError};
+use crate::server::tls::{Credentials, TlsError};
 
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,17 +110,17 @@ impl Daemon {
         if let Some(key) = fixed_key(&configured.config, &config) {
             return Err(ReloadError::NeedsRestart { key });
         }
-        let tls = config.tls.as_ref().map(tls::load).transpose()?;
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
         let rules = Rules::build(&config, &mut ids, generation)?;
+        let credentials = Credentials::load(&config.certificates, Arc::clone(&rules))?;
         let checked_ms = milliseconds(started);
         let prepared = self.server.prepare(&rules)?;
         let started = Instant::now();
         let classifier = Arc::clone(&self.classifier);
         tokio::task::spawn_blocking(move || classifier.publish(rules)).await??;
         let published_ms = milliseconds(started);
-        self.server.set_tls(tls);
+        self.server.set_credentials(credentials);
         self.server.listen_to(prepared);
         let reloaded = Reloaded {
             generation,

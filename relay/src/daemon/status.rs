@@ -12,6 +12,7 @@ use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
 use crate::kernel::KernelError;
 use crate::queue;
+use crate::server::tls::CertificateStatus;
 
 /// The answer to `relay status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub struct Status {
     pub no_connector: ConnectorCounts,
     /// The queue and its deliveries.
     pub queue: queue::Counters,
+    /// The certificates that connectors show.
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// The configuration in force.
@@ -121,6 +124,7 @@ impl Daemon {
             connectors,
             no_connector: self.counts.read(ConnectorId::NONE),
             queue: self.queue.counters(),
+            certificates: self.server.certificates(),
         })
     }
 

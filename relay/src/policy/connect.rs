@@ -1,6 +1,6 @@
 //! What a connection is greeted with, and whether it may be encrypted.
 
-use super::{Decision, Peer, Reasons, Rules};
+use super::{Decision, Peer, Reasons};
 use crate::connector::Connector;
 use crate::smtp::reply::{
     BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
@@ -28,8 +28,8 @@ pub fn connect(connector: Option<&Connector>) -> Decision {
     reasons.decide(GREETING.with_text(text))
 }
 
-/// STARTTLS: offered once, where the connector has Tls and the host a certificate.
-pub fn start_tls(rules: &Rules, peer: &Peer) -> Decision {
+/// STARTTLS: offered once, where the connector has Tls and a certificate.
+pub fn start_tls(peer: &Peer) -> Decision {
     let mut reasons = Reasons::default();
     if peer.tls {
         reasons.note("tls", "the session is encrypted already");
@@ -39,7 +39,7 @@ pub fn start_tls(rules: &Rules, peer: &Peer) -> Decision {
         reasons.note("auth_mechanism", "the connector does not have Tls");
         return reasons.decide(UNRECOGNIZED_COMMAND);
     }
-    if !rules.tls_available {
+    if peer.connector.encryption.certificate.is_none() {
         reasons.note("tls", "there is no certificate");
         return reasons.decide(UNRECOGNIZED_COMMAND);
     }

@@ -78,10 +78,14 @@ pub fn explain_with(
         }
         Match::NoBinding | Match::NoConnector => None,
     };
-    let peer = connector.as_ref().map(|(connector, _)| Peer::new(Arc::clone(connector)));
+    let binding = rules.table.binding_of(question.local);
+    let peer = connector.as_ref().map(|(connector, _)| {
+        let is_implicit =
+            binding.is_some_and(|binding| connector.encryption.is_implicit_on(binding));
+        Peer { tls: is_implicit, ..Peer::new(Arc::clone(connector)) }
+    });
     let mut steps = Vec::new();
     let accepted = walk(rules, question, peer.clone(), &mut steps, find_out);
-    let binding = rules.table.binding_of(question.local);
     Explanation {
         beaten: beaten(rules, binding, question.remote, connector.as_ref()),
         binding,
@@ -149,12 +153,13 @@ fn walk(
     let greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
     let (true, Some(mut peer)) = (take(String::new(), greeting), peer) else { return false };
     if let Some(name) = &question.helo
-        && !take(format!("EHLO {}", name.as_str()), ehlo(rules, &peer, question.remote, name))
+        && !take(format!("EHLO {}", name.as_str()), ehlo(&peer, question.remote, name))
     {
         return false;
     }
-    if question.tls {
-        if !take("STARTTLS".to_owned(), start_tls(rules, &peer)) {
+    // Where TLS begins with the first octet it has begun.
+    if question.tls && !peer.tls {
+        if !take("STARTTLS".to_owned(), start_tls(&peer)) {
             return false;
         }
         peer.tls = true;

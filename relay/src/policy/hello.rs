@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Decision, Peer, Reasons, Rules, start_tls};
+use super::{Decision, Peer, Reasons, start_tls};
 use crate::connector::{Permission, SizeEnabled};
 use crate::smtp::command::HelloName;
 use crate::smtp::path::Domain;
@@ -14,7 +14,7 @@ pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
 }
 
 /// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
-pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
+pub fn ehlo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
     let mut text = greeting(peer, remote);
     let extensions = &peer.connector.extensions;
     let limits = &peer.connector.limits;
@@ -35,7 +35,7 @@ pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Dec
     }
     list(extensions.pipelining_enabled, "PIPELINING");
     list(extensions.enhanced_status_codes_enabled, "ENHANCEDSTATUSCODES");
-    list(start_tls(rules, peer).reply.is_positive(), "STARTTLS");
+    list(start_tls(peer).reply.is_positive(), "STARTTLS");
     list(extensions.eight_bit_mime_enabled, "8BITMIME");
     // RFC 9422 section 5: what would be refused anyway, told before a client tries.
     list(true, &format!("LIMITS RCPTMAX={}", limits.max_recipients_per_message));

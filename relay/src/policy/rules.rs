@@ -20,8 +20,6 @@ pub struct Rules {
     pub accepted_domains: AcceptedDomains,
     /// Which connector a connection belongs to.
     pub table: Table,
-    /// Is there a certificate? Without one STARTTLS is not offered.
-    pub tls_available: bool,
     /// [`Config::digest`].
     pub digest: [u8; 32],
     connectors: BTreeMap<ConnectorId, Arc<Connector>>,
@@ -53,7 +51,6 @@ impl Rules {
             hostname: config.hostname.clone(),
             accepted_domains: config.accepted_domains.clone(),
             table,
-            tls_available: config.tls.is_some(),
             digest: config.digest,
             connectors,
             host_names,

@@ -380,26 +380,25 @@ connector = [{ name = "C", bindings = ["0.0.0.0:25"], remote_ip_ranges = ["10.0.
     let config = Config::parse(text, "relay.toml").unwrap();
     let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
     let mut peer = peer(&rules, "C");
-    assert!(rules.tls_available);
-    let offered = start_tls(&rules, &peer);
+    let offered = start_tls(&peer);
     assert_eq!(offered.reply, reply::START_TLS);
     assert_eq!(last(&offered), "auth_mechanism: the connector has Tls");
     let plain = mail(&rules, &peer, &ReversePath::Null, None);
     assert_eq!(plain.reply, reply::TLS_REQUIRED);
     assert_eq!(last(&plain), "require_tls: the session is not encrypted");
     peer.tls = true;
-    assert_eq!(last(&start_tls(&rules, &peer)), "tls: the session is encrypted already");
+    assert_eq!(last(&start_tls(&peer)), "tls: the session is encrypted already");
     assert_eq!(mail(&rules, &peer, &ReversePath::Null, None).reply, reply::SENDER_OK);
 }
 
 #[test]
 fn starttls_needs_a_certificate_and_the_mechanism() {
     let with_mechanism = rules("");
-    let decision = start_tls(&with_mechanism, &peer(&with_mechanism, "Other"));
+    let decision = start_tls(&peer(&with_mechanism, "Other"));
     assert_eq!(decision.reply, reply::UNRECOGNIZED_COMMAND);
     assert_eq!(last(&decision), "tls: there is no certificate");
     let without = rules("auth_mechanism = [\"None\"]");
-    let decision = start_tls(&without, &peer(&without, "Other"));
+    let decision = start_tls(&peer(&without, "Other"));
     assert_eq!(decision.reply, reply::UNRECOGNIZED_COMMAND);
     assert_eq!(last(&decision), "auth_mechanism: the connector does not have Tls");
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use crate::connector::ConnectorId;
 use crate::limits::CLOSE_WAIT;
 use crate::queue::{Incoming, StoreError};
 use crate::server::record::Record;
@@ -26,7 +27,9 @@ pub(super) async fn drive(
     mut record: Record,
 ) {
     let transport = Transport::Plain(stream);
-    let mut driver = Driver { session, transport, shared, acceptor: None, incoming: None };
+    let connector = record.connector_id();
+    let mut driver =
+        Driver { session, transport, shared, connector, acceptor: None, incoming: None };
     loop {
         while let Some(action) = driver.session.poll_action() {
             driver.perform(action).await;
@@ -44,6 +47,7 @@ struct Driver {
     session: Session,
     transport: Transport,
     shared: Arc<Shared>,
+    connector: ConnectorId,
     /// What the session was told of as its certificate, so that a handshake which it has promised
     /// takes place whatever a reload does meanwhile.
     acceptor: Option<TlsAcceptor>,
@@ -54,13 +58,13 @@ struct Driver {
 impl Driver {
     /// Waits for the first of: octets, the deadline, the end of the daemon.
     async fn wait(&mut self, stop: &mut watch::Receiver<bool>) {
-        let Self { session, transport, shared, acceptor, .. } = self;
+        let Self { session, transport, shared, connector, acceptor, .. } = self;
         let deadline = session.deadline();
         let wants_bytes = session.wants_bytes();
         let is_told = session.is_shutting_down();
         let read = transport.read(|octets| {
             if session.wants_conditions() {
-                *acceptor = shared.acceptor();
+                *acceptor = shared.acceptor(*connector);
                 let queue = shared.queue.store().accepts();
                 let certificate = acceptor.is_some();
                 session.handle_conditions(Conditions { queue, certificate });
@@ -130,7 +134,9 @@ impl Driver {
 
     async fn start_tls(&mut self, deadline: Instant) {
         let handshake = async {
-            let acceptor = self.acceptor.take().ok_or(io::ErrorKind::Unsupported)?;
+            // Where TLS begins with the first octet nothing has been promised yet.
+            let acceptor = self.acceptor.take().or_else(|| self.shared.acceptor(self.connector));
+            let acceptor = acceptor.ok_or(io::ErrorKind::Unsupported)?;
             self.transport.start_tls(&acceptor).await
         };
         match timeout_at(deadline.into(), handshake).await {

@@ -153,12 +153,19 @@ fn welcome(
         tracing::debug!(%remote, %local, reply = %decision.reply, "no connector");
         return turn_away(&stream, &decision.reply, ConnectorId::NONE, shared);
     };
+    let binding = classification.rules.table.binding_of(local);
+    let is_implicit =
+        binding.is_some_and(|binding| chosen.connector.encryption.is_implicit_on(binding));
     let limits = &chosen.connector.limits;
     let place = match shared.admission.admit(chosen.id, limits, remote.ip()) {
         Ok(place) => place,
         Err(refusal) => {
             let (connector, reply) = (&chosen.connector.name, refusal.reply());
             tracing::debug!(%remote, connector, %refusal, "connection refused");
+            if is_implicit {
+                // Nobody reads plain text there.
+                return shared.counts.connection_refused(chosen.id);
+            }
             let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
             return turn_away(&stream, &reply.with_codes(has_codes), chosen.id, shared);
         }
@@ -167,7 +174,8 @@ fn welcome(
     let _ = stream.set_nodelay(true);
     let peer = policy::Peer::new(Arc::clone(&chosen.connector));
     let rules = Arc::clone(&classification.rules);
-    let session = Session::new(Instant::now(), rules, peer, local.ip(), remote.ip());
+    let begin = if is_implicit { Session::encrypted } else { Session::new };
+    let session = begin(Instant::now(), rules, peer, local.ip(), remote.ip());
     let record = Record::new(classification, local, remote, Arc::clone(&shared.counts));
     let drive = driver::drive(session, stream, Arc::clone(shared), stop.clone(), record);
     tokio::spawn(async move {

@@ -5,7 +5,8 @@
 //! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
 //!
 //! [`listener`] accepts, [`admission`] counts, [`driver`] performs what a session asks for on a
-//! [`transport`], [`inquiries`] finds out what decisions need to know, [`tls`] reads the certificate, [`record`] writes the log line.
+//! [`transport`], [`inquiries`] finds out what decisions need to know, [`tls`] keeps the
+//! certificates, [`record`] writes the log line.
 
 mod admission;
 mod driver;
@@ -23,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -37,6 +38,7 @@ use crate::queue::Queue;
 
 use self::admission::Admission;
 use self::listener::Listening;
+use self::tls::{CertificateStatus, Credentials, Handshakes};
 
 pub use self::admission::LimitUse;
 pub use self::listener::ListenError;
@@ -45,6 +47,7 @@ pub use self::listener::ListenError;
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Mutex<HashMap<SocketAddr, Listening>>,
+    credentials: Mutex<Option<Credentials>>,
     /// Told to every session when the daemon stops.
     stop: watch::Sender<bool>,
 }
@@ -60,7 +63,7 @@ struct Shared {
     classifier: Arc<Classifier>,
     queue: Queue,
     counts: Arc<Counts>,
-    tls: ArcSwapOption<tokio_rustls::rustls::ServerConfig>,
+    handshakes: ArcSwap<Handshakes>,
     admission: Arc<Admission>,
     /// A permit for each session that may exist at once.
     sessions: Arc<Semaphore>,
@@ -73,17 +76,39 @@ impl Server {
             classifier,
             queue,
             counts,
-            tls: ArcSwapOption::empty(),
+            handshakes: ArcSwap::default(),
             admission: Arc::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
         let (stop, _) = watch::channel(false);
-        Self { shared: Arc::new(shared), listeners: Mutex::default(), stop }
+        Self {
+            shared: Arc::new(shared),
+            listeners: Mutex::default(),
+            credentials: Mutex::default(),
+            stop,
+        }
     }
 
-    /// The certificate of handshakes from now on; `None` where STARTTLS is not offered.
-    pub fn set_tls(&self, tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>) {
-        self.shared.tls.store(tls);
+    /// What handshakes are done with from now on. Sessions that are encrypted go on as they are.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.shared.handshakes.store(credentials.handshakes());
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
+    }
+
+    /// Takes what has changed of the certificates on disk. Reads files.
+    pub fn renew_credentials(&self) {
+        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credentials) = &mut *credentials
+            && credentials.look()
+        {
+            self.shared.handshakes.store(credentials.handshakes());
+        }
+    }
+
+    /// The certificates in use.
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        credentials.as_ref().map(Credentials::status).unwrap_or_default()
     }
 
     /// Listens where these rules want it, and nowhere else. Sessions go on. To be called within
@@ -161,7 +186,7 @@ impl Server {
 }
 
 impl Shared {
-    fn acceptor(&self) -> Option<TlsAcceptor> {
-        self.tls.load_full().map(TlsAcceptor::from)
+    fn acceptor(&self, connector: ConnectorId) -> Option<TlsAcceptor> {
+        self.handshakes.load().get(&connector).cloned().map(TlsAcceptor::from)
     }
 }

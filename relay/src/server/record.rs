@@ -91,7 +91,7 @@ impl Record {
         );
     }
 
-    fn connector_id(&self) -> ConnectorId {
+    pub(super) fn connector_id(&self) -> ConnectorId {
         self.classification.connector.as_ref().map_or(ConnectorId::NONE, |chosen| chosen.id)
     }
 }

@@ -1,5 +1,4 @@
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -7,7 +6,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::connector::{ConnectorId, ConnectorIds};
 use crate::queue::schedule::Schedule;
 use crate::queue::{Settings, StoreSettings};
@@ -256,22 +255,4 @@ fn a_wildcard_covers_the_other_bindings_of_its_port() {
         addresses(&["0.0.0.0:25", "10.0.0.1:25", "10.0.0.1:587", "[::]:25", "[::1]:25"]),
         ["0.0.0.0:25", "10.0.0.1:587", "[::]:25"]
     );
-}
-
-#[test]
-fn certificates_that_cannot_be_used_are_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let empty = file("empty.pem", "");
-    let missing = directory.path().join("missing.pem");
-    let error = |certificate: &Path, key: &Path| {
-        let (certificate, key) = (certificate.to_owned(), key.to_owned());
-        tls::load(&config::Tls { certificate, key }).unwrap_err().to_string()
-    };
-    assert!(error(&missing, &empty).starts_with("tls.certificate: cannot read "));
-    assert!(error(&empty, &empty).contains("holds no certificate"));
 }

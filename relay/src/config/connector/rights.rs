@@ -1,4 +1,4 @@
-//! `auth_mechanism`, `permission_groups`, `grants`, `denies`, `require_tls`: who may do what.
+//! `auth_mechanism`, `permission_groups`, `grants` and `denies`: who may do what.
 //!
 //! Mechanisms that this version cannot give effect to are refused, not ignored. What is only
 //! without effect in one place, such as AnonymousUsers beside ExternalAuthoritative, is legal and
@@ -6,7 +6,7 @@
 //! `Get-ADPermission`.
 
 use super::super::document::{Section, Value, Wrong};
-use super::super::value::{boolean, text, unknown_word};
+use super::super::value::{text, unknown_word};
 use crate::connector::permission::has_no_effect;
 use crate::connector::{
     AccessEntry, AuthMechanism, Grantee, Permission, PermissionGroup, PermissionGroups, Principal,
@@ -109,7 +109,7 @@ pub(super) fn auth_mechanism(
     }
     if mechanism.tls && !has_tls {
         let wrong = Wrong::new(
-            "Tls without [tls]: STARTTLS is not offered",
+            "Tls without a certificate: STARTTLS is not offered",
             "name certificate and key in [tls], or remove Tls",
         );
         section.warn(line, KEY, wrong);
@@ -136,30 +136,6 @@ fn mechanism_word(value: Value<'_>) -> Result<MechanismWord, Wrong> {
         ));
     }
     Err(unknown_word(&word, &["None", "Tls", "ExternalAuthoritative"]))
-}
-
-/// Reads `require_tls`.
-pub(super) fn require_tls(
-    section: &mut Section<'_, '_>,
-    mechanism: AuthMechanism,
-    has_tls: bool,
-) -> bool {
-    let line = section.line_of("require_tls");
-    let require_tls = section.take("require_tls", boolean).unwrap_or(false);
-    if require_tls && !mechanism.tls {
-        let wrong = Wrong::new(
-            "needs Tls in auth_mechanism",
-            "write auth_mechanism = [\"Tls\"], or require_tls = false",
-        );
-        section.refuse(line, "require_tls", wrong);
-    } else if require_tls && !has_tls {
-        let wrong = Wrong::new(
-            "needs a certificate: nobody could send",
-            "name certificate and key in [tls], or write require_tls = false",
-        );
-        section.refuse(line, "require_tls", wrong);
-    }
-    require_tls
 }
 
 /// Reads `grants = { anonymous = ["ms-Exch-…"], "user:alice" = ["ms-Exch-…"] }`, or `denies`.

@@ -155,8 +155,23 @@ fn every_warning_by_its_text() {
                 "[\"10.0.0.1\"]",
                 &format!("{ANONYMOUS}\nauth_mechanism = [\"Tls\"]"),
             ),
-            "9: connector \"C\": auth_mechanism: Tls without [tls]: STARTTLS is not offered\n    \
+            "9: connector \"C\": auth_mechanism: Tls without a certificate: STARTTLS is not offered\n    \
              name certificate and key in [tls], or remove Tls",
+        ),
+        (
+            format!(
+                "{CONNECTOR}auth_mechanism = []\ntls_minimum_version = \"1.3\"\n\
+                 [tls]\ncertificate = \"/c\"\nkey = \"/k\"\n"
+            ),
+            "10: connector \"C\": tls_minimum_version: has no effect without Tls in \
+             auth_mechanism\n    remove it",
+        ),
+        (
+            format!(
+                "{CONNECTOR}[[certificate]]\nname = \"x\"\ncertificate = \"/c\"\nkey = \"/k\"\n"
+            ),
+            "9: certificate \"x\": no connector shows it\n    name it in tls_certificate_name of a \
+             connector, or remove it",
         ),
         (
             connector("C", v4, "[\"10.0.0.0/8\", \"10.0.0.1\"]", ANONYMOUS),

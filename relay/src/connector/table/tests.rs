@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::connector::{
-    AuthMechanism, Extensions, Limits, PermissionGroups, Range, RejectRecipientDomains,
+    AuthMechanism, Encryption, Extensions, Limits, PermissionGroups, Range, RejectRecipientDomains,
 };
 
 fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
@@ -22,6 +22,7 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         permission_groups: PermissionGroups::default(),
         grants: Vec::new(),
         denies: Vec::new(),
+        encryption: Encryption::default(),
         require_tls: false,
         refuse: false,
         syn_budget: None,

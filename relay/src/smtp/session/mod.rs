@@ -10,6 +10,7 @@
 //! in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
+mod encryption;
 mod inquiry;
 mod output;
 mod reception;
@@ -60,6 +61,8 @@ pub struct Session {
     timers: Timers,
     now: Instant,
     shutting_down: bool,
+    /// Has the client been greeted? Where TLS begins with the first octet it is greeted in TLS.
+    greeted: bool,
 }
 
 /// What holds in every state.
@@ -79,7 +82,13 @@ struct Context {
 impl Session {
     /// A session that has just been accepted. The first action greets the client, or refuses it.
     pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
-        let greeting = policy::connect(Some(&peer.connector));
+        let mut session = Self::silent(now, rules, peer, local, remote);
+        session.greet();
+        session
+    }
+
+    /// A session that has said nothing yet.
+    fn silent(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
         let timers = Timers::new(now, &peer.connector.limits);
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
         let context = Context {
@@ -92,7 +101,7 @@ impl Session {
             findings: Findings::default(),
             summary: Summary::default(),
         };
-        let mut session = Self {
+        Self {
             context,
             state: State::connected(),
             input: BytesMut::new(),
@@ -103,13 +112,19 @@ impl Session {
             timers,
             now,
             shutting_down: false,
-        };
-        session.output.reply(&greeting.reply);
-        if !greeting.reply.is_positive() {
-            session.context.summary.note("CONNECT", greeting);
-            session.close(Ending::Refused);
+            greeted: false,
         }
-        session
+    }
+
+    /// Greets the client, or refuses it.
+    fn greet(&mut self) {
+        self.greeted = true;
+        let greeting = policy::connect(Some(&self.context.peer.connector));
+        self.output.reply(&greeting.reply);
+        if !greeting.reply.is_positive() {
+            self.context.summary.note("CONNECT", greeting);
+            self.close(Ending::Refused);
+        }
     }
 
     /// The client sent these octets. To be called only while [`Session::wants_bytes`].
@@ -134,20 +149,6 @@ impl Session {
         self.context.conditions = conditions;
     }
 
-    /// The handshake that [`Action::StartTls`] asked for is done.
-    pub fn handle_tls(&mut self, now: Instant, tls: TlsInfo) {
-        self.now = now;
-        if !matches!(self.state, State::StartingTls) {
-            return;
-        }
-        // RFC 3207 section 4.2: whatever the client said before is forgotten.
-        self.state = State::connected();
-        self.timers.active(now);
-        self.context.peer.tls = true;
-        self.context.summary.tls = Some(tls.clone());
-        self.context.tls = Some(tls);
-    }
-
     /// The clock has reached [`Session::deadline`]; earlier is harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
@@ -161,6 +162,7 @@ impl Session {
         }
         let (reply, ending) = match expired {
             Expired::Answer => return self.unanswered(),
+            Expired::Handshake => return self.close(Ending::HandshakeTimeout),
             Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
             Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
             Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
@@ -341,6 +343,7 @@ impl Session {
                 // speak TLS. To understand it as if it were is CVE-2011-0411; to throw it away
                 // would keep a session that somebody has tampered with.
                 if self.input.is_empty() {
+                    self.timers.begin_handshake(self.now);
                     self.output.push(Action::StartTls);
                 } else {
                     self.close(Ending::PlaintextAfterStartTls);
@@ -392,6 +395,7 @@ impl Session {
 
     fn awaited(&self) -> Awaited {
         match self.state {
+            State::StartingTls => Awaited::Handshake,
             State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
             _ if self.asked.is_some() => Awaited::Answer,
             _ if self.held.is_some() => Awaited::Tarpit,

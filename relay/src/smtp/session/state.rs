@@ -159,7 +159,7 @@ impl State {
     /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let decision = match kind {
-            HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote, &name),
+            HelloKind::Ehlo => policy::ehlo(&context.peer, context.remote, &name),
             HelloKind::Helo => policy::helo(&context.peer, context.remote, &name),
         };
         if !decision.reply.is_positive() {
@@ -172,7 +172,7 @@ impl State {
         match self {
             Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
             Self::Ready(_) => {
-                let decision = policy::start_tls(&context.rules, &context.peer);
+                let decision = policy::start_tls(&context.peer);
                 if !decision.reply.is_positive() {
                     (self, Effect::DecidedFault(decision))
                 } else if !context.conditions.certificate {

@@ -57,6 +57,8 @@ pub enum Ending {
     InactivityTimeout,
     /// `require_ehlo_domain`, and no domain name in HELO or EHLO.
     NoDomainName,
+    /// The client did not complete the TLS handshake in time.
+    HandshakeTimeout,
     /// Something came in plain text between STARTTLS and the handshake.
     PlaintextAfterStartTls,
     /// The queue did not answer in time.
@@ -128,6 +130,7 @@ impl Display for Ending {
             Self::HeaderTooLarge => "header too large",
             Self::InactivityTimeout => "inactivity timeout",
             Self::NoDomainName => "no domain name in EHLO",
+            Self::HandshakeTimeout => "TLS handshake timeout",
             Self::PlaintextAfterStartTls => "plain text after STARTTLS",
             Self::QueueTimeout => "queue timeout",
             Self::Quit => "QUIT",

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::connector::Limits;
-use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS};
+use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
 
 /// The deadlines of one session.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct Timers {
     inactivity: Instant,
     queue: Instant,
     answer: Instant,
+    handshake: Instant,
     limits: Limits,
     /// Octets of a message since the last sign of life.
     octets: u64,
@@ -27,6 +28,7 @@ pub(super) enum Awaited {
     /// Whoever was asked what a decision needs to know.
     Answer,
     Client,
+    Handshake,
     Queue,
     /// A reply is held back: until the client has it, the client cannot be late.
     Tarpit,
@@ -39,6 +41,8 @@ pub(super) enum Expired {
     Answer,
     /// `connection_timeout`.
     Connection,
+    /// [`TLS_HANDSHAKE`].
+    Handshake,
     /// `connection_inactivity_timeout`.
     Inactivity,
     /// [`QUEUE_WAIT`].
@@ -52,6 +56,7 @@ impl Timers {
             inactivity: now + limits.connection_inactivity_timeout,
             queue: now + QUEUE_WAIT,
             answer: now + INQUIRY_WAIT,
+            handshake: now + TLS_HANDSHAKE,
             limits: *limits,
             octets: 0,
         }
@@ -81,11 +86,17 @@ impl Timers {
         self.answer = now + INQUIRY_WAIT;
     }
 
+    /// The client may begin a TLS handshake.
+    pub(super) fn begin_handshake(&mut self, now: Instant) {
+        self.handshake = now + TLS_HANDSHAKE;
+    }
+
     /// Only a client that is awaited can be late.
     pub(super) fn deadline(&self, awaited: Awaited) -> Instant {
         match awaited {
             Awaited::Client => self.connection.min(self.inactivity),
             Awaited::Answer => self.answer,
+            Awaited::Handshake => self.connection.min(self.handshake),
             Awaited::Queue => self.queue,
             Awaited::Tarpit => self.connection,
         }
@@ -97,6 +108,7 @@ impl Timers {
         }
         Some(match awaited {
             Awaited::Answer => Expired::Answer,
+            Awaited::Handshake => Expired::Handshake,
             Awaited::Queue => Expired::Queue,
             Awaited::Tarpit => Expired::Connection,
             Awaited::Client if self.connection <= now => Expired::Connection,

@@ -19,8 +19,23 @@ fn a_connectors_keys() {
         ),
         (
             "tls_certificate_name = \"x\"",
-            "tls_certificate_name: is not supported: all connectors share one certificate",
-            "remove it, and name the certificate's file in [tls]",
+            "tls_certificate_name: `x` is not there: there is no [[certificate]]",
+            "write [[certificate]] with name, certificate and key",
+        ),
+        (
+            "tls_certificate_name = \"<I>CN=CA<S>CN=edge1\"",
+            "tls_certificate_name: picks from a Windows store by issuer and subject",
+            "write the name of a [[certificate]] that names the files",
+        ),
+        (
+            "tls_minimum_version = \"1.1\"",
+            "tls_minimum_version: `1.1` is not known",
+            "did you mean `1.2`?",
+        ),
+        (
+            "implicit_tls_bindings = [\"0.0.0.0:465\"]",
+            "implicit_tls_bindings: needs a certificate: nobody could send",
+            "name certificate and key in [tls], or remove implicit_tls_bindings",
         ),
         (
             "smtp_utf8_enabled = true\neight_bit_mime_enabled = false",
@@ -208,12 +223,12 @@ fn rights() {
         (
             "auth_mechanism = []\nrequire_tls = true",
             "require_tls: needs Tls in auth_mechanism",
-            "write auth_mechanism = [\"Tls\"], or require_tls = false",
+            "write auth_mechanism = [\"Tls\"], or remove require_tls",
         ),
         (
             "\nrequire_tls = true",
             "require_tls: needs a certificate: nobody could send",
-            "name certificate and key in [tls], or write require_tls = false",
+            "name certificate and key in [tls], or remove require_tls",
         ),
         (
             "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipent\"] }",
@@ -295,6 +310,36 @@ fn rights() {
             mend,
         );
     }
+}
+
+#[test]
+fn bindings_with_and_without_tls() {
+    let tls = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";
+    let both = CONNECTOR.replace("[\"0.0.0.0:25\"]", "[\"0.0.0.0:465\"]")
+        + "implicit_tls_bindings = [\"0.0.0.0:465\"]\n";
+    check(
+        &format!("{NEEDED}{both}{tls}"),
+        "6: connector \"C\": bindings: 0.0.0.0:465 is also one of implicit_tls_bindings\n    remove \
+         it from one of them",
+    );
+    let implicit = CONNECTOR
+        .replace("bindings = [\"0.0.0.0:25\"]", "implicit_tls_bindings = [\"0.0.0.0:465\"]");
+    let plain = CONNECTOR
+        .replace("\"C\"", "\"D\"")
+        .replace("0.0.0.0:25", "0.0.0.0:465")
+        .replace("10.0.0.0/8", "11.0.0.0/8");
+    check(
+        &format!("{NEEDED}{implicit}{plain}{tls}"),
+        "9: connector \"D\": implicit_tls_bindings: 0.0.0.0:465 begins with TLS in one of the two, \
+         this and connector \"C\" (line 4), and without in the other\n    name it in \
+         implicit_tls_bindings of both, or in bindings of both",
+    );
+    let without = implicit.clone() + "auth_mechanism = []\n";
+    check(
+        &format!("{NEEDED}{without}{tls}"),
+        "6: connector \"C\": implicit_tls_bindings: needs Tls in auth_mechanism\n    write \
+         auth_mechanism = [\"Tls\"], or remove implicit_tls_bindings",
+    );
 }
 
 #[test]

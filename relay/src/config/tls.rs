@@ -1,0 +1,80 @@
+//! `[tls]` and `[[certificate]]`: the certificates that connectors show.
+//!
+//! Files are named here and read by [`crate::server::tls`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::document::{Section, Value, Wrong};
+use super::value::{path, text};
+use crate::connector::{CertificateName, Connector};
+use crate::limits;
+
+/// The certificates that connectors can show, by name.
+pub type Certificates = BTreeMap<CertificateName, CertificateFiles>;
+
+/// A certificate and its key: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `certificate`: the chain, leaf first.
+    pub certificate: PathBuf,
+    /// `key`: its private key.
+    pub key: PathBuf,
+    /// The line of the configuration that the table begins on.
+    pub line: u32,
+}
+
+/// Reads every certificate.
+pub(super) fn read(root: &mut Section<'_, '_>) -> Certificates {
+    let mut certificates = Certificates::new();
+    let is_there = root.has("tls");
+    let section = root.take_section("tls", "[tls]");
+    if is_there && let Some(files) = files(section) {
+        certificates.insert(CertificateName::Default, files);
+    }
+    for mut section in root.take_sections("certificate") {
+        let mend = "write name = \"partners\", which tls_certificate_name then picks";
+        let Some(name) = section.require("name", mend, name) else { continue };
+        section.place = format!("certificate \"{name}\"");
+        let name = CertificateName::Named(name);
+        if certificates.contains_key(&name) {
+            let wrong = Wrong::new("is the name of another certificate", "give one another name");
+            section.refuse(section.line, "name", wrong);
+        }
+        if let Some(files) = files(section) {
+            certificates.insert(name, files);
+        }
+    }
+    certificates
+}
+
+fn name(value: Value<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    let most = limits::CONNECTOR_NAME_CHARACTERS;
+    if name.trim().is_empty() || name.chars().count() > most {
+        let mend = format!("write a name of 1 to {most} characters");
+        return Err(Wrong::new("is empty or too long", mend));
+    }
+    Ok(name)
+}
+
+fn files(mut section: Section<'_, '_>) -> Option<CertificateFiles> {
+    let mend = "write certificate = \"/etc/relay/chain.pem\" and key = \"/etc/relay/key.pem\"";
+    let line = section.line;
+    let certificate = section.require("certificate", mend, path);
+    let key = section.require("key", mend, path);
+    section.finish(|_| None);
+    Some(CertificateFiles { certificate: certificate?, key: key?, line })
+}
+
+/// Certificates that no connector shows.
+pub(super) fn unused<'c>(
+    certificates: &'c Certificates,
+    connectors: &'c [Connector],
+) -> impl Iterator<Item = (&'c CertificateName, &'c CertificateFiles)> {
+    certificates.iter().filter(|(name, _)| {
+        let mut shown =
+            connectors.iter().map(|connector| connector.encryption.certificate.as_ref());
+        !shown.any(|shown| shown == Some(name))
+    })
+}

@@ -1,0 +1,50 @@
+//! TLS as the session sees it: what it begins with, and what it leaves of what was before.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::policy::{Peer, Rules};
+use crate::smtp::session::state::State;
+use crate::smtp::session::{Action, Ending, Session};
+use crate::smtp::tls::TlsInfo;
+
+impl Session {
+    /// A session in which TLS begins with the first octet (RFC 8314 section 3). The first action is
+    /// the handshake; the client is greeted in TLS. One that is refused is told nothing: it could
+    /// read nothing else than TLS, and is not worth a handshake.
+    pub fn encrypted(
+        now: Instant,
+        rules: Arc<Rules>,
+        peer: Peer,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Self {
+        let refuses = peer.connector.refuse;
+        let mut session = Self::silent(now, rules, peer, local, remote);
+        if refuses {
+            session.close(Ending::Refused);
+            return session;
+        }
+        session.state = State::StartingTls;
+        session.output.push(Action::StartTls);
+        session
+    }
+
+    /// The handshake that [`Action::StartTls`] asked for is done.
+    pub fn handle_tls(&mut self, now: Instant, tls: TlsInfo) {
+        self.now = now;
+        if !matches!(self.state, State::StartingTls) {
+            return;
+        }
+        // RFC 3207 section 4.2: whatever the client said before is forgotten.
+        self.state = State::connected();
+        self.timers.active(now);
+        self.context.peer.tls = true;
+        self.context.summary.tls = Some(tls.clone());
+        self.context.tls = Some(tls);
+        if !self.greeted {
+            self.greet();
+        }
+    }
+}
