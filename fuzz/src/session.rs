@@ -200,7 +200,7 @@ impl Player {
                 self.session.handle_timeout(self.now);
             }
             b'h' if std::mem::take(&mut self.handshake_is_due) => {
-                let tls = TlsInfo { version: "TLS1.3".to_owned(), cipher: "AES".to_owned() };
+                let tls = TlsInfo::new("TLS1.3", "AES");
                 self.session.handle_tls(self.now, tls);
             }
             b'x' => self.send(&[b'x'; READ_OCTETS]),

@@ -103,6 +103,8 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take, from the 220 to STARTTLS, or from the first octet where TLS
 /// begins with it. RFC 5321 has no bound for it. Then the connection is closed.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
+/// Host names of a client's certificate that are looked at. A server has few; the rest is ignored.
+pub const CERTIFICATE_NAMES: usize = 100;
 /// How often the files of certificates are looked at. A change is taken at the second look that
 /// sees it.
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use relay::limits::INPUT_OCTETS;
 use relay::policy::{Finding, Inquiry, Peer, RecipientFinding, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
-use relay::smtp::tls::TlsInfo;
+use relay::smtp::tls::{ClientCertificate, TlsInfo};
 
 use crate::profile;
 use crate::script::{CLOSED, Event, QueueBehaviour, Recipients, Settings, Turn};
@@ -66,7 +66,7 @@ impl Player {
     /// What the server said in one turn.
     pub fn play(&mut self, turn: &Turn, pace: Pace) -> Result<Vec<String>, String> {
         let was_closed = self.closed;
-        if let Some(event) = turn.event {
+        if let Some(event) = turn.event.clone() {
             self.event(event)?;
         }
         self.perform();
@@ -121,13 +121,23 @@ impl Player {
             Event::ClientDisconnects => self.session.handle_disconnect(),
             Event::DaemonStops => self.session.handle_shutdown(),
             Event::Pass(time) => self.pass(time),
-            Event::TlsHandshake => {
+            Event::TlsHandshake(shown) => {
                 if !std::mem::take(&mut self.awaits_handshake) {
                     return Err("the server is not ready for a handshake".to_owned());
                 }
-                let version = "TLS1.3".to_owned();
-                let cipher = "TLS_AES_256_GCM_SHA384".to_owned();
-                self.session.handle_tls(self.now, TlsInfo { version, cipher });
+                let client = shown.map(|shown| {
+                    let verified = || match shown.is_trusted {
+                        true => Ok(()),
+                        false => Err("UnknownIssuer".to_owned()),
+                    };
+                    ClientCertificate {
+                        names: vec![shown.name.clone()],
+                        by_partners_ca: verified(),
+                        by_fleet_ca: verified(),
+                    }
+                });
+                let tls = TlsInfo { client, ..TlsInfo::new("TLS1.3", "TLS_AES_256_GCM_SHA384") };
+                self.session.handle_tls(self.now, tls);
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use crate::script::{Profile, Settings};
 /// `directory`.
 pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> String {
     let rights = match settings.profile {
+        _ if settings.connector.contains("permission_groups") => "",
         Profile::Frontend => "permission_groups = [\"AnonymousUsers\"]",
         Profile::Relay => {
             "permission_groups = [\"AnonymousUsers\"]\n\
@@ -15,10 +16,22 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
         }
         Profile::Trusted => "permission_groups = [\"ExchangeServers\"]",
     };
+    let mut trusted = String::new();
+    for (table, key, name) in [
+        ("partners", "tls_receive_domain_secure_list", &settings.partners),
+        ("fleet", "names", &settings.fleet),
+    ] {
+        if let Some(name) = name {
+            let directory = directory.display();
+            let lines = format!("[{table}]\nca = \"{directory}/ca.pem\"\n{key} = [\"{name}\"]\n");
+            trusted.push_str(&lines);
+        }
+    }
     let auth_mechanism = match (settings.profile, settings.tls_available) {
         (Profile::Trusted, false) => "[\"ExternalAuthoritative\"]",
         (Profile::Trusted, true) => "[\"ExternalAuthoritative\", \"Tls\"]",
         (_, false) => "[]",
+        (_, true) if settings.fleet.is_some() => "[\"Tls\", \"ExchangeServer\"]",
         (_, true) => "[\"Tls\"]",
     };
     let tls = if settings.tls_available {
@@ -41,7 +54,7 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
     format!(
         "hostname = \"relay.example\"\n\
          [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
-         {tls}\
+         {tls}{trusted}\
          [[accepted_domain]]\nname = \"accepted.example\"\n{lookup}\
          [[connector]]\nname = \"Dialogue\"\n\
          {bindings} = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\

@@ -7,6 +7,8 @@
 //! tls: available                                 a certificate is configured; or removed:
 //!                                                it was, and a reload has taken it away; or
 //!                                                implicit: TLS begins with the first octet
+//! partners: *.partner.example                    the name that [partners] lists
+//! fleet: hub1.accepted.example                   the name that [fleet] lists
 //! queue: full                                    how the queue behaves: full, filling (after
 //!                                                MAIL), failing, breaking (in the middle of a
 //!                                                message), silent
@@ -19,6 +21,9 @@
 //! C: {0123456789\r\n*100}                        one hundred times; \r \n \0 \\ \xFF are octets
 //! S: <closed>                                    the server closes the connection
 //! E: TLS handshake                               what happens besides:
+//! E: TLS handshake as mail.partner.example       with a certificate for this name, issued by the
+//!                                                authority of [partners] and [fleet]
+//! E: TLS handshake as stranger mail.x.example    the same, issued by somebody else
 //! E: 5m pass                                     ms, s or m
 //! E: client disconnects
 //! E: daemon stops
@@ -44,6 +49,10 @@ pub struct Settings {
     pub profile: Profile,
     /// Lines of the connector's configuration.
     pub connector: String,
+    /// The only name that `[partners]` lists.
+    pub partners: Option<String>,
+    /// The only name that `[fleet]` lists.
+    pub fleet: Option<String>,
     pub tls_available: bool,
     /// TLS begins with the first octet.
     pub tls_implicit: bool,
@@ -99,12 +108,21 @@ pub struct Turn {
     pub expected: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     ClientDisconnects,
     DaemonStops,
     Pass(Duration),
-    TlsHandshake,
+    TlsHandshake(Option<Shown>),
+}
+
+/// A certificate that the client shows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The host that it is for.
+    pub name: String,
+    /// Did the authority issue it that the configuration names?
+    pub is_trusted: bool,
 }
 
 /// How the server's end of the connection is written.
@@ -144,6 +162,8 @@ impl Script {
                     script.settings.connector.push_str(value);
                     script.settings.connector.push('\n');
                 }
+                "partners:" => script.settings.partners = Some(value.to_owned()),
+                "fleet:" => script.settings.fleet = Some(value.to_owned()),
                 "tls:" if value == "available" => script.settings.tls_available = true,
                 "tls:" if value == "implicit" => {
                     script.settings.tls_available = true;
@@ -259,9 +279,15 @@ pub fn update(text: &str, turns: &[Vec<String>], queued: &[String]) -> String {
 
 fn event(text: &str) -> Option<Event> {
     match text {
-        "TLS handshake" => Some(Event::TlsHandshake),
+        "TLS handshake" => Some(Event::TlsHandshake(None)),
         "client disconnects" => Some(Event::ClientDisconnects),
         "daemon stops" => Some(Event::DaemonStops),
+        _ if text.starts_with("TLS handshake as ") => {
+            let name = text.trim_start_matches("TLS handshake as ");
+            let is_trusted = !name.starts_with("stranger ");
+            let name = name.trim_start_matches("stranger ").to_owned();
+            Some(Event::TlsHandshake(Some(Shown { name, is_trusted })))
+        }
         _ => {
             let time = text.strip_suffix(" pass")?;
             let (number, unit) = time.split_at(time.find(|c: char| !c.is_ascii_digit())?);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use relay::classifier::Classifier;
 use relay::config::Config;
 use relay::connector::ConnectorIds;
@@ -19,11 +20,12 @@ use relay::server::Server;
 use relay::server::tls::Credentials;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::memory_queue::{Behaviour, MemoryStore};
-use crate::script::{CLOSED, Event, QueueBehaviour, Script, Settings};
+use crate::script::{CLOSED, Event, QueueBehaviour, Script, Settings, Shown};
 use crate::{matching, profile};
 
 /// Far more than a reply on the loopback interface takes.
@@ -48,7 +50,7 @@ pub fn play(script: &Script) -> Result<(), String> {
     let mut client = Client::connect(host.address).map_err(|error| error.to_string())?;
     for turn in &script.turns {
         let place = |problem| format!("socket, line {}: {problem}", turn.line);
-        let mut said = match turn.event {
+        let mut said = match &turn.event {
             Some(Event::ClientDisconnects) => {
                 client.disconnect();
                 host.wait_until_idle()?;
@@ -58,8 +60,9 @@ pub fn play(script: &Script) -> Result<(), String> {
                 host.stop();
                 Vec::new()
             }
-            Some(Event::TlsHandshake) => {
-                client = client.start_tls(host.certificate.clone()).map_err(place)?;
+            Some(Event::TlsHandshake(shown)) => {
+                let identity = shown.as_ref().map(|shown| host.issue(shown)).transpose()?;
+                client = client.start_tls(host.certificate.clone(), identity).map_err(place)?;
                 Vec::new()
             }
             Some(Event::Pass(_)) | None => Vec::new(),
@@ -88,13 +91,23 @@ struct Host {
     store: Arc<MemoryStore>,
     address: SocketAddr,
     certificate: Option<CertificateDer<'static>>,
+    /// Whom `[partners]` and `[fleet]` believe.
+    authority: Authority,
 }
+
+/// An authority that issues certificates.
+type Authority = Issuer<'static, KeyPair>;
+
+/// A certificate and its key.
+type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 impl Host {
     fn start(settings: &Settings, directory: &Path) -> Result<Self, String> {
         let address = free_address();
         let certificate =
             settings.tls_available.then(|| make_certificate(directory)).transpose()?;
+        let (authority, pem) = make_authority()?;
+        fs::write(directory.join("ca.pem"), pem).map_err(|error| error.to_string())?;
         let text = profile::configuration(settings, &address.to_string(), directory);
         let config = Config::parse(&text, "relay.toml").map_err(|refusals| refusals.to_string())?;
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
@@ -112,7 +125,7 @@ impl Host {
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts));
         if !is_removed {
-            let credentials = Credentials::load(&config.certificates, Arc::clone(&rules));
+            let credentials = Credentials::load(&config.tls, Arc::clone(&rules));
             server.set_credentials(credentials.map_err(|error| error.to_string())?);
         }
         let runtime = Builder::new_multi_thread()
@@ -123,7 +136,19 @@ impl Host {
         let _in_runtime = runtime.enter();
         server.listen(&rules).map_err(|error| error.to_string())?;
         drop(_in_runtime);
-        Ok(Self { runtime, server, store, address, certificate })
+        Ok(Self { runtime, server, store, address, certificate, authority })
+    }
+
+    /// A certificate that a client can show.
+    fn issue(&self, shown: &Shown) -> Result<Identity, String> {
+        let wrong = |error: rcgen::Error| error.to_string();
+        let (stranger, _) = make_authority()?;
+        let issuer = if shown.is_trusted { &self.authority } else { &stranger };
+        let key = KeyPair::generate().map_err(wrong)?;
+        let params = CertificateParams::new([shown.name.clone()]).map_err(wrong)?;
+        let certificate = params.signed_by(&key, issuer).map_err(wrong)?;
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes());
+        Ok((certificate.der().clone(), key.map_err(|error| error.to_string())?))
     }
 
     fn stop(&self) {
@@ -171,7 +196,11 @@ impl Client {
         Ok(Self { stream: Stream::Plain(stream), read: Vec::new(), closed: false })
     }
 
-    fn start_tls(self, certificate: Option<CertificateDer<'static>>) -> Result<Self, String> {
+    fn start_tls(
+        self,
+        certificate: Option<CertificateDer<'static>>,
+        identity: Option<Identity>,
+    ) -> Result<Self, String> {
         let Stream::Plain(stream) = self.stream else { return Err("TLS twice".to_owned()) };
         let mut roots = RootCertStore::empty();
         let certificate = certificate.ok_or("no certificate")?;
@@ -179,8 +208,13 @@ impl Client {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match identity {
+            Some((certificate, key)) => config
+                .with_client_auth_cert(vec![certificate], key)
+                .map_err(|error| error.to_string())?,
+            None => config.with_no_client_auth(),
+        };
         let name = ServerName::try_from("relay.example").map_err(|error| error.to_string())?;
         let connection =
             ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
@@ -265,6 +299,15 @@ fn free_address() -> SocketAddr {
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let port = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
     SocketAddr::from(([127, 1, high, low], port))
+}
+
+fn make_authority() -> Result<(Authority, String), String> {
+    let wrong = |error: rcgen::Error| error.to_string();
+    let key = KeyPair::generate().map_err(wrong)?;
+    let mut params = CertificateParams::new(Vec::new()).map_err(wrong)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).map_err(wrong)?.pem();
+    Ok((Issuer::new(params, key), pem))
 }
 
 fn make_certificate(directory: &Path) -> Result<CertificateDer<'static>, String> {

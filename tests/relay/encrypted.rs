@@ -41,6 +41,15 @@ impl Terms {
         Self { versions: vec![&TLS12], ..self }
     }
 
+    /// Shows this certificate where it is asked for one.
+    pub fn showing(
+        self,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        Self { identity: Some((vec![certificate], Arc::new(key))), ..self }
+    }
+
     fn config(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         for certificate in &self.trusted {

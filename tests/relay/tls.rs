@@ -26,6 +26,7 @@ remote_ip_ranges = ["127.0.0.0/8"]
 permission_groups = ["AnonymousUsers"]
 tarpit_interval = "0s"
 max_inbound_connection_per_source = 10000
+max_inbound_connection_percentage_per_source = 100
 
 [[connector]]
 name = "Modern"

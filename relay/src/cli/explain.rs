@@ -9,7 +9,7 @@ use clap::Args;
 use relay::connector::ConnectorIds;
 use relay::control::{QuestionText, Request};
 use relay::daemon::explain::{
-    Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRule, Live,
+    Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRule, Live, certificate,
 };
 use relay::policy::{Question, Rules, explain};
 use relay::smtp::command::HelloName;
@@ -42,6 +42,10 @@ pub(super) struct Arguments {
     /// The client starts TLS.
     #[arg(long)]
     tls: bool,
+    /// A host name of the certificate that the client shows in TLS, which is taken for verified; may
+    /// be given several times.
+    #[arg(long, value_name = "NAME")]
+    client_certificate: Vec<String>,
     /// The client asks for SMTPUTF8, which addresses that are not ASCII need.
     #[arg(long)]
     smtputf8: bool,
@@ -78,6 +82,7 @@ impl Arguments {
             local: self.to_binding,
             helo: self.helo.clone(),
             tls: self.tls,
+            client_certificate: certificate(self.client_certificate.clone()),
             smtputf8: self.smtputf8,
             sender: self.mail_from.clone(),
             recipients: self.rcpt_to.clone(),
@@ -91,6 +96,7 @@ impl Arguments {
             to_binding: self.to_binding,
             helo: self.helo.as_ref().map(|name| name.as_str().to_owned()),
             tls: self.tls,
+            client_certificate: self.client_certificate.clone(),
             smtputf8: self.smtputf8,
             mail_from: format!("<{}>", self.mail_from),
             rcpt_to: self.rcpt_to.iter().map(|recipient| format!("<{recipient}>")).collect(),

@@ -52,9 +52,14 @@ fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
              ms-Exch-SMTP-Accept-Any-Recipient on a connector of their own",
         ));
     }
+    domain_pattern(&text)
+}
+
+/// `contoso.example`, or `*.contoso.example` with all that is below it.
+pub(super) fn domain_pattern(text: &str) -> Result<DomainPattern, Wrong> {
     let (name, with_subdomains) = match text.strip_prefix("*.") {
         Some(name) => (name, true),
-        None => (text.as_str(), false),
+        None => (text, false),
     };
     if name.contains('*') {
         return Err(Wrong::new(

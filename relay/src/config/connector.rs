@@ -15,7 +15,7 @@ use std::num::NonZeroU32;
 use toml::de::DeValue;
 
 use super::document::{Section, Value, Wrong, describe};
-use super::tls::Certificates;
+use super::tls::Tls;
 use super::value::{boolean, host_name, number, parsed, text};
 use crate::connector::binding::BindingError;
 use crate::connector::range::RangeError;
@@ -30,11 +30,7 @@ pub(super) fn place(name: &str) -> String {
 }
 
 /// Reads every connector.
-pub(super) fn read(
-    sections: Vec<Section<'_, '_>>,
-    hostname: &str,
-    certificates: &Certificates,
-) -> Vec<Connector> {
+pub(super) fn read(sections: Vec<Section<'_, '_>>, hostname: &str, tls: &Tls) -> Vec<Connector> {
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut connectors = Vec::with_capacity(sections.len());
     for mut section in sections {
@@ -48,7 +44,7 @@ pub(super) fn read(
                 section.refuse(section.line, "name", Wrong::new(problem, mend));
             }
         }
-        connectors.push(connector(&mut section, name.unwrap_or_default(), hostname, certificates));
+        connectors.push(connector(&mut section, name.unwrap_or_default(), hostname, tls));
         refuse_plain_beside_implicit(&section, &connectors);
         section.finish(elsewhere);
     }
@@ -78,17 +74,12 @@ fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connect
     }
 }
 
-fn connector(
-    section: &mut Section<'_, '_>,
-    name: String,
-    hostname: &str,
-    certificates: &Certificates,
-) -> Connector {
+fn connector(section: &mut Section<'_, '_>, name: String, hostname: &str, tls: &Tls) -> Connector {
     let line = section.line;
     let comment = section.take("comment", text).unwrap_or_default();
     let enabled = section.take("enabled", boolean).unwrap_or(true);
     let encryption_lines = encryption::Lines::of(section);
-    let encryption = encryption::read(section, certificates);
+    let encryption = encryption::read(section, tls);
     let bindings = bindings(section, &encryption);
     let remote_ip_ranges = ranges(section);
     let permission_groups = rights::permission_groups(section);
@@ -96,7 +87,8 @@ fn connector(
         rights::auth_mechanism(section, permission_groups, encryption.certificate.is_some());
     let grants = rights::access_entries(section, "grants");
     let denies = rights::access_entries(section, "denies");
-    let require_tls = encryption::check(section, &encryption, auth_mechanism, encryption_lines);
+    let require_tls =
+        encryption::check(section, &encryption, auth_mechanism, encryption_lines, tls);
     let refuse = section.take("refuse", boolean).unwrap_or(false);
     let syn_budget = budget(section, "syn_budget");
     let syn_budget_per_source = budget(section, "syn_budget_per_source");
@@ -238,7 +230,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "chunking_enabled",
     "default_domain",
     "delivery_status_notification_enabled",
-    "domain_secure_enabled",
     "enable_auth_gssapi",
     "extended_protection_policy",
     "long_addresses_enabled",

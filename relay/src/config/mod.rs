@@ -33,7 +33,7 @@ use crate::policy::AcceptedDomains;
 use crate::smtp::path::Domain;
 
 pub use finding::{Finding, Refusals};
-pub use tls::{CertificateFiles, Certificates};
+pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
 
 /// One configuration, known to be sound.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ pub struct Config {
     pub queue: Queue,
     /// `[delivery]`.
     pub delivery: Delivery,
-    /// `[tls]` and `[[certificate]]`.
-    pub certificates: Certificates,
+    /// `[tls]`, `[[certificate]]`, `[partners]` and `[fleet]`.
+    pub tls: Tls,
     /// `[control]`.
     pub control: Control,
     /// `[log]`.

@@ -26,7 +26,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
     let delivery = delivery(root.take_section("delivery", "[delivery]"));
-    let certificates = tls::read(&mut root);
+    let tls = tls::read(&mut root);
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
     let accepted_domains = accepted_domain::read(root.take_sections("accepted_domain"));
@@ -41,8 +41,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         let mend = "connectors that differ in their ranges only can be one connector";
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
-    let connectors =
-        connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), &certificates);
+    let connectors = connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), &tls);
     root.finish(|_| None);
 
     let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
@@ -57,14 +56,14 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     };
     let has_guard =
         classifier.mode != ClassifierMode::Userspace && !classifier.interfaces.is_empty();
-    warning::unused_certificates(&document, &certificates, &connectors);
+    warning::unused_tls(&document, &tls, &connectors);
     warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
     Ok(Config {
         hostname,
         classifier,
         queue,
         delivery,
-        certificates,
+        tls,
         control,
         log,
         accepted_domains,

@@ -47,7 +47,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.queue.directory, Path::new("/var/lib/relay"));
     assert_eq!(config.control.socket, Path::new("/run/relay/control.sock"));
     assert_eq!(config.log, Log { format: LogFormat::Human, level: LogLevel::Info });
-    assert!(config.certificates.is_empty());
+    assert!(config.tls.certificates.is_empty());
     assert_eq!(config.delivery.message_expiration_timeout, Duration::from_hours(48));
     let connector = &config.connectors()[0];
     assert_eq!(connector.limits, crate::connector::Limits::default());
@@ -153,7 +153,7 @@ reject_single_label_recipient_domains = true
     };
     let named = CertificateName::Named("partners".to_owned());
     assert_eq!(
-        config.certificates,
+        config.tls.certificates,
         Certificates::from([
             (CertificateName::Default, files("/c", "/k", 15)),
             (named.clone(), files("/pc", "/pk", 20)),
@@ -173,6 +173,7 @@ reject_single_label_recipient_domains = true
             certificate: Some(named),
             minimum_version: TlsVersion::Tls13,
             implicit_bindings: vec![implicit],
+            domain_secure_enabled: false,
         }
     );
     assert!(!connector.encryption.is_implicit_on(connector.bindings[0]));

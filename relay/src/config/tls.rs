@@ -1,14 +1,39 @@
-//! `[tls]` and `[[certificate]]`: the certificates that connectors show.
+//! `[tls]` and `[[certificate]]`: the certificates that connectors show; `[partners]` and `[fleet]`:
+//! whose certificates are believed.
 //!
 //! Files are named here and read by [`crate::server::tls`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::accepted_domain::domain_pattern;
 use super::document::{Section, Value, Wrong};
 use super::value::{path, text};
-use crate::connector::{CertificateName, Connector};
+use crate::connector::{CertificateName, Connector, Principal};
 use crate::limits;
+use crate::policy::DomainPattern;
+
+/// What connectors encrypt with, and whom they believe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// `[tls]` and `[[certificate]]`.
+    pub certificates: Certificates,
+    /// `[partners]`, with `tls_receive_domain_secure_list` for its names.
+    pub partners: Option<Trusted>,
+    /// `[fleet]`, with `names`.
+    pub fleet: Option<Trusted>,
+}
+
+/// Whose certificates are believed for one purpose, and for which names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trusted {
+    /// `ca`: a PEM file of the authorities.
+    pub ca: PathBuf,
+    /// The domains or hosts that a certificate must be for.
+    pub names: Vec<DomainPattern>,
+    /// The line of the configuration that the table begins on.
+    pub line: u32,
+}
 
 /// The certificates that connectors can show, by name.
 pub type Certificates = BTreeMap<CertificateName, CertificateFiles>;
@@ -24,8 +49,40 @@ pub struct CertificateFiles {
     pub line: u32,
 }
 
-/// Reads every certificate.
-pub(super) fn read(root: &mut Section<'_, '_>) -> Certificates {
+/// Reads every table that is about TLS.
+pub(super) fn read(root: &mut Section<'_, '_>) -> Tls {
+    Tls {
+        certificates: certificates(root),
+        partners: trusted(
+            root,
+            "partners",
+            "tls_receive_domain_secure_list",
+            "write tls_receive_domain_secure_list = [\"partner.example\"]",
+        ),
+        fleet: trusted(root, "fleet", "names", "write names = [\"hub1.contoso.example\"]"),
+    }
+}
+
+fn trusted(
+    root: &mut Section<'_, '_>,
+    key: &'static str,
+    names_key: &'static str,
+    mend: &str,
+) -> Option<Trusted> {
+    if !root.has(key) {
+        // So that it is among the keys that a slip is compared with.
+        root.take_section(key, key);
+        return None;
+    }
+    let mut section = root.take_section(key, &format!("[{key}]"));
+    let line = section.line;
+    let ca = section.require("ca", "write ca = \"/etc/relay/ca.pem\", a PEM file", path);
+    let names = section.require_list(names_key, mend, |value| domain_pattern(&text(value)?));
+    section.finish(|_| None);
+    Some(Trusted { ca: ca?, names, line })
+}
+
+fn certificates(root: &mut Section<'_, '_>) -> Certificates {
     let mut certificates = Certificates::new();
     let is_there = root.has("tls");
     let section = root.take_section("tls", "[tls]");
@@ -77,4 +134,15 @@ pub(super) fn unused<'c>(
             connectors.iter().map(|connector| connector.encryption.certificate.as_ref());
         !shown.any(|shown| shown == Some(name))
     })
+}
+
+/// Tables that no connector asks.
+pub(super) fn unasked<'c>(
+    tls: &'c Tls,
+    connectors: &[Connector],
+) -> impl Iterator<Item = (&'static str, &'c Trusted)> {
+    [("[partners]", &tls.partners, Principal::Partner), ("[fleet]", &tls.fleet, Principal::Server)]
+        .into_iter()
+        .filter(|(.., principal)| !connectors.iter().any(|connector| connector.can_be(*principal)))
+        .filter_map(|(place, trusted, _)| Some((place, trusted.as_ref()?)))
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::connector::place;
 use super::document::{Document, Wrong};
-use super::tls::Certificates;
+use super::tls::Tls;
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{
@@ -38,16 +38,19 @@ pub(super) fn warn(
     }
 }
 
-/// Certificates that no connector shows.
-pub(super) fn unused_certificates(
-    document: &Document<'_>,
-    certificates: &Certificates,
-    connectors: &[Connector],
-) {
-    for (name, files) in super::tls::unused(certificates, connectors) {
+/// Certificates that no connector shows, and authorities that none asks.
+pub(super) fn unused_tls(document: &Document<'_>, tls: &Tls, connectors: &[Connector]) {
+    for (name, files) in super::tls::unused(&tls.certificates, connectors) {
         let mend = "name it in tls_certificate_name of a connector, or remove it";
         let wrong = Wrong::new("no connector shows it", mend);
         document.warn(files.line, &name.to_string(), "", wrong);
+    }
+    for (place, trusted) in super::tls::unasked(tls, connectors) {
+        let mend = match place {
+            "[fleet]" => "write ExchangeServer in auth_mechanism of a connector, or remove it",
+            _ => "write domain_secure_enabled = true in a connector, or remove it",
+        };
+        document.warn(trusted.line, place, "", Wrong::new("no connector asks it", mend));
     }
 }
 

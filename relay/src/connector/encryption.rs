@@ -16,6 +16,8 @@ pub struct Encryption {
     /// `implicit_tls_bindings`: those of the bindings on which TLS begins with the first octet (RFC
     /// 8314 section 3), and not with STARTTLS.
     pub implicit_bindings: Vec<Binding>,
+    /// `domain_secure_enabled`: a certificate of a partner's makes a client a partner.
+    pub domain_secure_enabled: bool,
 }
 
 /// Which certificate.

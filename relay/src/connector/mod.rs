@@ -84,6 +84,8 @@ pub struct AuthMechanism {
     pub tls: bool,
     /// `ExternalAuthoritative`: whoever connects is externally secured from the first byte.
     pub external_authoritative: bool,
+    /// `ExchangeServer`: a certificate of our own fleet makes a client a server.
+    pub exchange_server: bool,
 }
 
 /// One entry of `grants` or `denies`.
@@ -143,7 +145,9 @@ impl Connector {
     pub fn can_be(&self, principal: Principal) -> bool {
         match principal {
             Principal::Anonymous | Principal::ExternallySecured => principal == self.principal(),
-            Principal::Partner | Principal::Server | Principal::User => false,
+            Principal::Partner => self.encryption.domain_secure_enabled,
+            Principal::Server => self.auth_mechanism.exchange_server,
+            Principal::User => false,
         }
     }
 

@@ -71,6 +71,9 @@ pub struct QuestionText {
     pub helo: Option<String>,
     /// Does it start TLS?
     pub tls: bool,
+    /// Host names of the certificate that it shows. Empty: it shows none.
+    #[serde(default)]
+    pub client_certificate: Vec<String>,
     /// Does it ask for SMTPUTF8?
     pub smtputf8: bool,
     /// The sender, in angle brackets.

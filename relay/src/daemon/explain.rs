@@ -15,6 +15,7 @@ use crate::policy::{Because, Explanation, Peer, Question, Step, explain_with};
 use crate::server::LimitUse;
 use crate::smtp::command::HelloName;
 use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::tls::ClientCertificate;
 
 /// The answer to `relay explain`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -163,6 +164,15 @@ fn reply(Step { command, decision }: &Step) -> ExplainedReply {
     }
 }
 
+/// A certificate for these names that whoever is asked about it has verified.
+pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
+    (!names.is_empty()).then(|| ClientCertificate {
+        names: names.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        by_partners_ca: Ok(()),
+        by_fleet_ca: Ok(()),
+    })
+}
+
 impl TryFrom<QuestionText> for Question {
     type Error = String;
 
@@ -175,6 +185,7 @@ impl TryFrom<QuestionText> for Question {
             local: text.to_binding,
             helo: helo.map_err(|error| wrong("helo", &error))?,
             tls: text.tls,
+            client_certificate: certificate(text.client_certificate),
             smtputf8: text.smtputf8,
             sender: ReversePath::parse(&text.mail_from)
                 .map_err(|error| wrong(&text.mail_from, &error))?,

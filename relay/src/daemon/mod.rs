@@ -122,7 +122,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
     let rules = Rules::build(&config, &mut ids, generation)?;
-    let credentials = Credentials::load(&config.certificates, Arc::clone(&rules))?;
+    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
     let counts = Arc::new(Counts::default());
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;

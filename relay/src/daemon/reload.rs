@@ -113,7 +113,7 @@ impl Daemon {
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
         let rules = Rules::build(&config, &mut ids, generation)?;
-        let credentials = Credentials::load(&config.certificates, Arc::clone(&rules))?;
+        let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
         let checked_ms = milliseconds(started);
         let prepared = self.server.prepare(&rules)?;
         let started = Instant::now();

@@ -158,7 +158,7 @@ mod tests {
              \t(connector \"Scanners\", anonymous);\r\n\
              \tSun, 09 Sep 2001 01:46:40 +0000\r\n"
         );
-        let tls = TlsInfo { version: "TLS1.3".into(), cipher: "TLS_AES_256_GCM_SHA384".into() };
+        let tls = TlsInfo::new("TLS1.3", "TLS_AES_256_GCM_SHA384");
         let field = field("Scanners", Some(&tls));
         assert!(field.contains("with ESMTPS id "));
         assert!(field.contains("anonymous;\r\n\t TLS1.3 TLS_AES_256_GCM_SHA384);\r\n"));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn other_parsers_read_it() {
-        let tls = TlsInfo { version: "TLS1.3".into(), cipher: "TLS_AES_256_GCM_SHA384".into() };
+        let tls = TlsInfo::new("TLS1.3", "TLS_AES_256_GCM_SHA384");
         for (field, protocol) in [(field("x", None), "ESMTP"), (field("x", Some(&tls)), "ESMTPS")] {
             let message = mail_parser::MessageParser::new().parse_headers(&field).unwrap();
             let received = message.received().unwrap();

@@ -80,6 +80,20 @@ impl DomainPattern {
     pub const fn new(domain: String, with_subdomains: bool) -> Self {
         Self { domain, with_subdomains }
     }
+
+    /// Does it stand for this domain, given in lower case and A-labels?
+    pub fn covers(&self, domain: &str) -> bool {
+        match domain.strip_suffix(self.domain.as_str()) {
+            Some("") => true,
+            Some(below) => self.with_subdomains && below.ends_with('.'),
+            None => false,
+        }
+    }
+
+    /// The one domain that it stands for. `None`: it stands for more.
+    pub fn exact(&self) -> Option<&str> {
+        (!self.with_subdomains).then_some(self.domain.as_str())
+    }
 }
 
 impl AcceptedDomain {

@@ -13,6 +13,7 @@ use super::{
 use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::tls::ClientCertificate;
 
 /// A session as somebody imagines it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Question {
     pub helo: Option<HelloName>,
     /// Does it start TLS?
     pub tls: bool,
+    /// The certificate that it shows in TLS where it is asked for one.
+    pub client_certificate: Option<ClientCertificate>,
     /// Does it ask for SMTPUTF8?
     pub smtputf8: bool,
     /// MAIL FROM.
@@ -79,13 +82,9 @@ pub fn explain_with(
         Match::NoBinding | Match::NoConnector => None,
     };
     let binding = rules.table.binding_of(question.local);
-    let peer = connector.as_ref().map(|(connector, _)| {
-        let is_implicit =
-            binding.is_some_and(|binding| connector.encryption.is_implicit_on(binding));
-        Peer { tls: is_implicit, ..Peer::new(Arc::clone(connector)) }
-    });
+    let mut peer = connector.as_ref().map(|(connector, _)| Peer::new(Arc::clone(connector)));
     let mut steps = Vec::new();
-    let accepted = walk(rules, question, peer.clone(), &mut steps, find_out);
+    let accepted = walk(rules, question, peer.as_mut(), &mut steps, find_out);
     Explanation {
         beaten: beaten(rules, binding, question.remote, connector.as_ref()),
         binding,
@@ -138,31 +137,41 @@ fn decide(
 fn walk(
     rules: &Rules,
     question: &Question,
-    peer: Option<Peer>,
+    mut peer: Option<&mut Peer>,
     steps: &mut Vec<Step>,
     find_out: &mut dyn FnMut(Inquiry) -> Finding,
 ) -> bool {
     let has_codes =
         peer.as_ref().is_none_or(|peer| peer.connector.extensions.enhanced_status_codes_enabled);
+    let binding = rules.table.binding_of(question.local);
+    let certificate = question.client_certificate.as_ref();
     let mut take = |command: String, mut decision: Decision| {
         decision.reply = decision.reply.with_codes(has_codes);
         let is_positive = decision.reply.is_positive();
         steps.push(Step { command, decision });
         is_positive
     };
-    let greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
-    let (true, Some(mut peer)) = (take(String::new(), greeting), peer) else { return false };
+    let mut greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
+    if let Some(peer) = &mut peer
+        && binding.is_some_and(|binding| peer.connector.encryption.is_implicit_on(binding))
+    {
+        greeting.because.extend(peer.secure(rules, certificate));
+    }
+    let (true, Some(peer)) = (take(String::new(), greeting), peer) else { return false };
     if let Some(name) = &question.helo
-        && !take(format!("EHLO {}", name.as_str()), ehlo(&peer, question.remote, name))
+        && !take(format!("EHLO {}", name.as_str()), ehlo(peer, question.remote, name))
     {
         return false;
     }
     // Where TLS begins with the first octet it has begun.
     if question.tls && !peer.tls {
-        if !take("STARTTLS".to_owned(), start_tls(&peer)) {
+        let mut decision = start_tls(peer);
+        if decision.reply.is_positive() {
+            decision.because.extend(peer.secure(rules, certificate));
+        }
+        if !take("STARTTLS".to_owned(), decision) {
             return false;
         }
-        peer.tls = true;
     }
     // A client that was not told of SIZE does not use it.
     let is_told = peer.connector.extensions.size_enabled != SizeEnabled::Disabled;
@@ -176,9 +185,9 @@ fn walk(
         body: None,
         smtputf8: question.smtputf8,
     });
-    let decision = not_offered(&peer, &parameters)
+    let decision = not_offered(peer, &parameters)
         .or_else(|| needs_smtputf8(question.sender.is_ascii(), question.smtputf8))
-        .unwrap_or_else(|| mail(rules, &peer, &question.sender, declared_size));
+        .unwrap_or_else(|| mail(rules, peer, &question.sender, declared_size));
     if !take(command, decision) {
         return false;
     }
@@ -186,7 +195,7 @@ fn walk(
     for recipient in &question.recipients {
         let decision =
             needs_smtputf8(recipient.is_ascii(), question.smtputf8).unwrap_or_else(|| {
-                decide(find_out, |findings| rcpt(rules, &peer, recipient, accepted, findings))
+                decide(find_out, |findings| rcpt(rules, peer, recipient, accepted, findings))
             });
         if take(format!("RCPT TO:<{recipient}>"), decision) {
             accepted += 1;
@@ -197,7 +206,7 @@ fn walk(
     }
     let message_passes = question.size.is_none_or(|size| {
         let facts = MessageFacts { size, ..MessageFacts::default() };
-        take("(end of data)".to_owned(), message(&peer, &facts))
+        take("(end of data)".to_owned(), message(peer, &facts))
     });
     message_passes && accepted == question.recipients.len()
 }

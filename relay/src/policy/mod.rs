@@ -15,6 +15,7 @@ mod connect;
 mod explanation;
 mod extensions;
 mod hello;
+mod identity;
 mod inquiry;
 mod message;
 mod recipient;
@@ -75,6 +76,8 @@ pub struct Peer {
     pub permissions: PermissionSet,
     /// Is the session encrypted?
     pub tls: bool,
+    /// Of a partner: the domains that its certificate is for.
+    pub partner_domains: Vec<DomainPattern>,
 }
 
 impl Peer {
@@ -82,7 +85,7 @@ impl Peer {
     pub fn new(connector: Arc<Connector>) -> Self {
         let principal = connector.principal();
         let permissions = connector.permissions(principal);
-        Self { connector, principal, permissions, tls: false }
+        Self { connector, principal, permissions, tls: false, partner_domains: Vec::new() }
     }
 
     /// Does the peer have this permission? The answer goes with its reason.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::AcceptedDomains;
-use crate::config::Config;
+use super::{AcceptedDomains, DomainPattern};
+use crate::config::{Config, Trusted};
 use crate::connector::id::TooManyConnectorNames;
 use crate::connector::{Connector, ConnectorId, ConnectorIds, Table};
 use crate::smtp::path::Domain;
@@ -18,6 +18,10 @@ pub struct Rules {
     pub hostname: Domain,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
+    /// `[partners] tls_receive_domain_secure_list`.
+    pub partner_domains: Vec<DomainPattern>,
+    /// `[fleet] names`.
+    pub fleet_names: Vec<DomainPattern>,
     /// Which connector a connection belongs to.
     pub table: Table,
     /// [`Config::digest`].
@@ -50,6 +54,8 @@ impl Rules {
             generation,
             hostname: config.hostname.clone(),
             accepted_domains: config.accepted_domains.clone(),
+            partner_domains: names(config.tls.partners.as_ref()),
+            fleet_names: names(config.tls.fleet.as_ref()),
             table,
             digest: config.digest,
             connectors,
@@ -71,4 +77,8 @@ impl Rules {
     pub fn connectors(&self) -> impl Iterator<Item = (ConnectorId, &Arc<Connector>)> {
         self.connectors.iter().map(|(&id, connector)| (id, connector))
     }
+}
+
+fn names(trusted: Option<&Trusted>) -> Vec<DomainPattern> {
+    trusted.map(|trusted| trusted.names.clone()).unwrap_or_default()
 }

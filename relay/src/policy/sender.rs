@@ -53,7 +53,7 @@ fn decide(
 
 /// Two rights, two questions. A sender in an authoritative domain speaks for us and needs
 /// Accept-Authoritative-Domain-Sender. Accept-Any-Sender spares the other check: without it the
-/// sender has to be in an accepted domain.
+/// sender has to be in an accepted domain, or in a domain that the certificate of a partner is for.
 fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> bool {
     let domain = mailbox.domain().map(Domain::ascii);
     let accepted = domain.and_then(|domain| rules.accepted_domains.covering(domain));
@@ -64,6 +64,13 @@ fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reas
         return reasons.permits(peer, Permission::AcceptAuthoritativeDomainSender);
     }
     if reasons.permits(peer, Permission::AcceptAnySender) {
+        return true;
+    }
+    if let Some(domain) = domain
+        && let Some(proven) = peer.partner_domains.iter().find(|proven| proven.covers(domain))
+    {
+        let found = format!("the sender is in {proven}, which its certificate is for");
+        reasons.note("tls_receive_domain_secure_list", found);
         return true;
     }
     match accepted {

@@ -90,8 +90,7 @@ impl Player {
                 }
                 Action::Send(octets) => self.heard.extend_from_slice(&octets),
                 Action::StartTls => {
-                    let (version, cipher) = ("TLS1.3".to_owned(), "none".to_owned());
-                    self.session.handle_tls(self.now, TlsInfo { version, cipher });
+                    self.session.handle_tls(self.now, TlsInfo::new("TLS1.3", "none"));
                 }
             }
         }

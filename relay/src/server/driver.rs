@@ -8,12 +8,12 @@ use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 use crate::connector::ConnectorId;
 use crate::limits::CLOSE_WAIT;
 use crate::queue::{Incoming, StoreError};
 use crate::server::record::Record;
+use crate::server::tls::Handshake;
 use crate::server::transport::Transport;
 use crate::server::{Shared, inquiries};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
@@ -29,7 +29,7 @@ pub(super) async fn drive(
     let transport = Transport::Plain(stream);
     let connector = record.connector_id();
     let mut driver =
-        Driver { session, transport, shared, connector, acceptor: None, incoming: None };
+        Driver { session, transport, shared, connector, handshake: None, incoming: None };
     loop {
         while let Some(action) = driver.session.poll_action() {
             driver.perform(action).await;
@@ -50,7 +50,7 @@ struct Driver {
     connector: ConnectorId,
     /// What the session was told of as its certificate, so that a handshake which it has promised
     /// takes place whatever a reload does meanwhile.
-    acceptor: Option<TlsAcceptor>,
+    handshake: Option<Arc<Handshake>>,
     /// The message that the session has begun.
     incoming: Option<Incoming>,
 }
@@ -58,15 +58,15 @@ struct Driver {
 impl Driver {
     /// Waits for the first of: octets, the deadline, the end of the daemon.
     async fn wait(&mut self, stop: &mut watch::Receiver<bool>) {
-        let Self { session, transport, shared, connector, acceptor, .. } = self;
+        let Self { session, transport, shared, connector, handshake, .. } = self;
         let deadline = session.deadline();
         let wants_bytes = session.wants_bytes();
         let is_told = session.is_shutting_down();
         let read = transport.read(|octets| {
             if session.wants_conditions() {
-                *acceptor = shared.acceptor(*connector);
+                *handshake = shared.handshake(*connector);
                 let queue = shared.queue.store().accepts();
-                let certificate = acceptor.is_some();
+                let certificate = handshake.is_some();
                 session.handle_conditions(Conditions { queue, certificate });
             }
             session.handle_bytes(Instant::now(), octets);
@@ -135,9 +135,9 @@ impl Driver {
     async fn start_tls(&mut self, deadline: Instant) {
         let handshake = async {
             // Where TLS begins with the first octet nothing has been promised yet.
-            let acceptor = self.acceptor.take().or_else(|| self.shared.acceptor(self.connector));
-            let acceptor = acceptor.ok_or(io::ErrorKind::Unsupported)?;
-            self.transport.start_tls(&acceptor).await
+            let handshake = self.handshake.take().or_else(|| self.shared.handshake(self.connector));
+            let handshake = handshake.ok_or(io::ErrorKind::Unsupported)?;
+            self.transport.start_tls(&handshake).await
         };
         match timeout_at(deadline.into(), handshake).await {
             Ok(Ok(tls)) => self.session.handle_tls(Instant::now(), tls),

@@ -27,7 +27,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 
 use crate::classifier::Classifier;
 use crate::connector::{ConnectorId, Limits};
@@ -38,7 +37,7 @@ use crate::queue::Queue;
 
 use self::admission::Admission;
 use self::listener::Listening;
-use self::tls::{CertificateStatus, Credentials, Handshakes};
+use self::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
 
 pub use self::admission::LimitUse;
 pub use self::listener::ListenError;
@@ -186,7 +185,7 @@ impl Server {
 }
 
 impl Shared {
-    fn acceptor(&self, connector: ConnectorId) -> Option<TlsAcceptor> {
-        self.handshakes.load().get(&connector).cloned().map(TlsAcceptor::from)
+    fn handshake(&self, connector: ConnectorId) -> Option<Arc<Handshake>> {
+        self.handshakes.load().get(&connector).cloned()
     }
 }

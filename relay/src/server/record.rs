@@ -79,6 +79,7 @@ impl Record {
             why = self.classification.decided_by.why(),
             principal = peer.principal.name(),
             hello = summary.hello,
+            client_certificate = summary.client_certificate,
             tls = summary.tls.as_ref().map(tracing::field::display),
             accepted = summary.messages_accepted,
             refused = summary.messages_refused,

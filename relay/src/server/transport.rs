@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -12,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::limits::READ_OCTETS;
+use crate::server::tls::Handshake;
 use crate::smtp::tls::TlsInfo;
 
 /// The octets of one connection.
@@ -50,12 +52,13 @@ impl Transport {
 
     /// Does the handshake. After an error, or when this is dropped half way, nothing more can be
     /// said on the connection.
-    pub(super) async fn start_tls(&mut self, acceptor: &TlsAcceptor) -> io::Result<TlsInfo> {
+    pub(super) async fn start_tls(&mut self, handshake: &Handshake) -> io::Result<TlsInfo> {
         let Self::Plain(stream) = std::mem::replace(self, Self::Gone) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
+        let acceptor = TlsAcceptor::from(Arc::clone(&handshake.config));
         let stream = acceptor.accept(stream).await?;
-        let info = describe(&stream);
+        let info = describe(&stream, handshake);
         *self = Self::Tls(Box::new(stream));
         Ok(info)
     }
@@ -82,7 +85,7 @@ impl Transport {
     }
 }
 
-fn describe(stream: &TlsStream<TcpStream>) -> TlsInfo {
+fn describe(stream: &TlsStream<TcpStream>, handshake: &Handshake) -> TlsInfo {
     let (_, connection) = stream.get_ref();
     // rustls writes TLSv1_3 and TLS13_AES_256_GCM_SHA384; everybody else TLS1.3 and TLS_AES_….
     let version = connection.protocol_version().and_then(|version| version.as_str());
@@ -91,5 +94,6 @@ fn describe(stream: &TlsStream<TcpStream>) -> TlsInfo {
     TlsInfo {
         version: version.unwrap_or("TLS").replace("TLSv", "TLS").replace('_', "."),
         cipher: cipher.unwrap_or("unknown").replace("TLS13_", "TLS_"),
+        client: handshake.judge(connection.peer_certificates()),
     }
 }

@@ -1,25 +1,27 @@
-//! `tls_certificate_name`, `tls_minimum_version`, `implicit_tls_bindings` and `require_tls`.
+//! `tls_certificate_name`, `tls_minimum_version`, `implicit_tls_bindings`, `domain_secure_enabled`
+//! and `require_tls`, and what they demand of one another and of the mechanisms.
 
 use super::super::document::{Section, Value, Wrong};
-use super::super::tls::Certificates;
+use super::super::tls::Tls;
 use super::super::value::{boolean, one_of, parsed, text, unknown_word};
 use crate::connector::binding::BindingError;
 use crate::connector::{AuthMechanism, Binding, CertificateName, Encryption, TlsVersion};
 
 /// Reads how a connector encrypts. Whether it may encrypt at all is for [`check`] to say, once its
 /// mechanisms are known.
-pub(super) fn read(section: &mut Section<'_, '_>, certificates: &Certificates) -> Encryption {
-    let default = certificates.contains_key(&CertificateName::Default);
-    let named = section.take("tls_certificate_name", |value| certificate(value, certificates));
+pub(super) fn read(section: &mut Section<'_, '_>, tls: &Tls) -> Encryption {
+    let default = tls.certificates.contains_key(&CertificateName::Default);
+    let named = section.take("tls_certificate_name", |value| certificate(value, tls));
     let minimum_version = one_of(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
     Encryption {
         certificate: named.or_else(|| default.then_some(CertificateName::Default)),
         minimum_version: section.take("tls_minimum_version", minimum_version).unwrap_or_default(),
         implicit_bindings: implicit_bindings(section),
+        domain_secure_enabled: section.take("domain_secure_enabled", boolean).unwrap_or(false),
     }
 }
 
-fn certificate(value: Value<'_>, certificates: &Certificates) -> Result<CertificateName, Wrong> {
+fn certificate(value: Value<'_>, tls: &Tls) -> Result<CertificateName, Wrong> {
     let name = text(value)?;
     if name.starts_with("<I>") {
         return Err(Wrong::new(
@@ -27,7 +29,7 @@ fn certificate(value: Value<'_>, certificates: &Certificates) -> Result<Certific
             "write the name of a [[certificate]] that names the files",
         ));
     }
-    let known = certificates.keys().filter_map(|known| match known {
+    let known = tls.certificates.keys().filter_map(|known| match known {
         CertificateName::Named(name) => Some(name.as_str()),
         CertificateName::Default => None,
     });
@@ -61,6 +63,7 @@ pub(super) fn check(
     encryption: &Encryption,
     mechanism: AuthMechanism,
     lines: Lines,
+    tls: &Tls,
 ) -> bool {
     let line = section.line_of("require_tls");
     let require_tls = section.take("require_tls", boolean).unwrap_or(false);
@@ -69,6 +72,35 @@ pub(super) fn check(
     }
     if !encryption.implicit_bindings.is_empty() {
         needs_tls(section, lines.implicit_bindings, "implicit_tls_bindings", encryption, mechanism);
+    }
+    if encryption.domain_secure_enabled {
+        let (line, key) = (lines.domain_secure, "domain_secure_enabled");
+        needs_tls(section, line, key, encryption, mechanism);
+        if mechanism.external_authoritative {
+            let problem = "contradicts ExternalAuthoritative, where nobody has to prove anything";
+            section.refuse(line, key, Wrong::new(problem, "remove one of the two"));
+        }
+        if tls.partners.is_none() {
+            let mend = "write [partners] with ca and tls_receive_domain_secure_list";
+            section.refuse(line, key, Wrong::new("needs to know who is a partner", mend));
+        }
+    }
+    if mechanism.exchange_server {
+        let (line, key) = (lines.mechanism, "auth_mechanism");
+        let refuse = |problem: &str, mend: &str| {
+            let wrong = Wrong::new(format!("ExchangeServer {problem}"), mend);
+            section.refuse(line, key, wrong);
+        };
+        if !mechanism.tls {
+            refuse("needs Tls: a server shows its certificate there", "add Tls");
+        } else if encryption.certificate.is_none() {
+            let mend = "name certificate and key in [tls], or remove ExchangeServer";
+            refuse("needs a certificate of our own as well", mend);
+        }
+        if tls.fleet.is_none() {
+            let mend = "write [fleet] with ca and names, or remove ExchangeServer";
+            refuse("needs to know which servers are ours", mend);
+        }
     }
     for (line, key) in [
         (lines.certificate, "tls_certificate_name"),
@@ -90,6 +122,8 @@ pub(super) struct Lines {
     implicit_bindings: u32,
     certificate: Option<u32>,
     minimum_version: Option<u32>,
+    domain_secure: u32,
+    mechanism: u32,
 }
 
 impl Lines {
@@ -99,6 +133,8 @@ impl Lines {
             implicit_bindings: section.line_of("implicit_tls_bindings"),
             certificate: line("tls_certificate_name"),
             minimum_version: line("tls_minimum_version"),
+            domain_secure: section.line_of("domain_secure_enabled"),
+            mechanism: section.line_of("auth_mechanism"),
         }
     }
 }

@@ -17,6 +17,7 @@ enum MechanismWord {
     None,
     Tls,
     ExternalAuthoritative,
+    ExchangeServer,
 }
 
 enum GroupWord {
@@ -89,12 +90,13 @@ pub(super) fn auth_mechanism(
     let line = section.line_of(KEY);
     let words = section.take_list(KEY, mechanism_word);
     if !is_there {
-        return AuthMechanism { tls: true, external_authoritative: false };
+        return AuthMechanism { tls: true, ..AuthMechanism::default() };
     }
     let has = |wanted: fn(&MechanismWord) -> bool| words.iter().any(wanted);
     let mechanism = AuthMechanism {
         tls: has(|word| matches!(word, MechanismWord::Tls)),
         external_authoritative: has(|word| matches!(word, MechanismWord::ExternalAuthoritative)),
+        exchange_server: has(|word| matches!(word, MechanismWord::ExchangeServer)),
     };
     if has(|word| matches!(word, MechanismWord::None)) && mechanism != AuthMechanism::default() {
         let wrong = Wrong::new("None stands beside other mechanisms", "remove None, or the others");
@@ -104,6 +106,13 @@ pub(super) fn auth_mechanism(
         let wrong = Wrong::new(
             "ExternalAuthoritative needs the permission group ExchangeServers",
             "write permission_groups = [\"ExchangeServers\"]",
+        );
+        section.refuse(line, KEY, wrong);
+    }
+    if mechanism.external_authoritative && mechanism.exchange_server {
+        let wrong = Wrong::new(
+            "ExternalAuthoritative may stand beside Tls only",
+            "remove ExternalAuthoritative, or ExchangeServer",
         );
         section.refuse(line, KEY, wrong);
     }
@@ -129,13 +138,16 @@ fn mechanism_word(value: Value<'_>) -> Result<MechanismWord, Wrong> {
     if is("ExternalAuthoritative") {
         return Ok(MechanismWord::ExternalAuthoritative);
     }
-    if ["Integrated", "BasicAuth", "BasicAuthRequireTLS", "ExchangeServer"].into_iter().any(is) {
+    if is("ExchangeServer") {
+        return Ok(MechanismWord::ExchangeServer);
+    }
+    if ["Integrated", "BasicAuth", "BasicAuthRequireTLS"].into_iter().any(is) {
         return Err(Wrong::new(
             format!("{word} is not supported by this version, which has no AUTH"),
             "remove it",
         ));
     }
-    Err(unknown_word(&word, &["None", "Tls", "ExternalAuthoritative"]))
+    Err(unknown_word(&word, &["None", "Tls", "ExchangeServer", "ExternalAuthoritative"]))
 }
 
 /// Reads `grants = { anonymous = ["ms-Exch-…"], "user:alice" = ["ms-Exch-…"] }`, or `denies`.

@@ -174,6 +174,19 @@ fn every_warning_by_its_text() {
              connector, or remove it",
         ),
         (
+            format!("{CONNECTOR}[fleet]\nca = \"/ca\"\nnames = [\"hub.contoso.example\"]\n"),
+            "9: [fleet]: no connector asks it\n    write ExchangeServer in auth_mechanism of a \
+             connector, or remove it",
+        ),
+        (
+            format!(
+                "{CONNECTOR}[partners]\nca = \"/ca\"\n\
+                 tls_receive_domain_secure_list = [\"partner.example\"]\n"
+            ),
+            "9: [partners]: no connector asks it\n    write domain_secure_enabled = true in a \
+             connector, or remove it",
+        ),
+        (
             connector("C", v4, "[\"10.0.0.0/8\", \"10.0.0.1\"]", ANONYMOUS),
             "7: connector \"C\": remote_ip_ranges: 10.0.0.1 lies inside 10.0.0.0/8 of the same \
              connector\n    remove it, unless it is there to be counted apart",

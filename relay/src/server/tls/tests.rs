@@ -38,7 +38,7 @@ impl Place {
     }
 
     fn load(&self) -> Result<Credentials, TlsError> {
-        Credentials::load(&self.config.certificates, Arc::clone(&self.rules))
+        Credentials::load(&self.config.tls, Arc::clone(&self.rules))
     }
 
     /// Writes a new pair, and returns the certificate.
@@ -58,7 +58,7 @@ fn replace(path: &Path, text: &str) {
 }
 
 fn shown(credentials: &Credentials, name: &CertificateName) -> Vec<u8> {
-    credentials.certificates[name].key.cert[0].to_vec()
+    credentials.certificates[name].value.cert[0].to_vec()
 }
 
 #[test]

@@ -40,7 +40,9 @@ impl Session {
         // RFC 3207 section 4.2: whatever the client said before is forgotten.
         self.state = State::connected();
         self.timers.active(now);
-        self.context.peer.tls = true;
+        let context = &mut self.context;
+        let because = context.peer.secure(&context.rules, tls.client.as_ref());
+        context.summary.note_certificate(&because);
         self.context.summary.tls = Some(tls.clone());
         self.context.tls = Some(tls);
         if !self.greeted {

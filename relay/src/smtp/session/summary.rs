@@ -15,6 +15,8 @@ pub struct Summary {
     pub hello: Option<String>,
     /// The encryption, once it has begun.
     pub tls: Option<TlsInfo>,
+    /// What the client's certificate was worth, where one was asked for.
+    pub client_certificate: Option<String>,
     /// Messages that got a 250.
     pub messages_accepted: u32,
     /// Messages that were refused at the end of data, by us or by storage.
@@ -76,6 +78,13 @@ pub enum Ending {
 }
 
 impl Summary {
+    pub(super) fn note_certificate(&mut self, because: &[Because]) {
+        let found: Vec<_> =
+            because.iter().map(|because| format!("{}: {}", because.rule, because.found)).collect();
+        self.client_certificate =
+            (!found.is_empty()).then(|| found.join("; ").escape_debug().to_string());
+    }
+
     pub(super) fn accept(&mut self, id: QueueId) {
         self.messages_accepted += 1;
         self.junk_commands = 0;

@@ -312,6 +312,76 @@ fn rights() {
     }
 }
 
+/// Section 4.2 of docs/exchange-semantics.md, as far as it is about TLS.
+#[test]
+fn clients_that_show_certificates() {
+    let tls = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";
+    let partners = "[partners]\nca = \"/ca\"\ntls_receive_domain_secure_list = [\"a.example\"]\n";
+    let fleet = "[fleet]\nca = \"/ca\"\nnames = [\"hub.contoso.example\"]\n";
+    for (keys, tables, expected) in [
+        (
+            "domain_secure_enabled = true",
+            tls.to_owned(),
+            "9: connector \"C\": domain_secure_enabled: needs to know who is a partner\n    write \
+             [partners] with ca and tls_receive_domain_secure_list",
+        ),
+        (
+            "domain_secure_enabled = true\nauth_mechanism = []",
+            format!("{tls}{partners}"),
+            "9: connector \"C\": domain_secure_enabled: needs Tls in auth_mechanism\n    write \
+             auth_mechanism = [\"Tls\"], or remove domain_secure_enabled",
+        ),
+        (
+            "domain_secure_enabled = true",
+            partners.to_owned(),
+            "9: connector \"C\": domain_secure_enabled: needs a certificate: nobody could send\n    \
+             name certificate and key in [tls], or remove domain_secure_enabled",
+        ),
+        (
+            "auth_mechanism = [\"Tls\", \"ExchangeServer\"]",
+            tls.to_owned(),
+            "9: connector \"C\": auth_mechanism: ExchangeServer needs to know which servers are \
+             ours\n    write [fleet] with ca and names, or remove ExchangeServer",
+        ),
+        (
+            "auth_mechanism = [\"ExchangeServer\"]",
+            format!("{tls}{fleet}"),
+            "9: connector \"C\": auth_mechanism: ExchangeServer needs Tls: a server shows its \
+             certificate there\n    add Tls",
+        ),
+        (
+            "auth_mechanism = [\"Tls\", \"ExchangeServer\"]",
+            fleet.to_owned(),
+            "9: connector \"C\": auth_mechanism: ExchangeServer needs a certificate of our own as \
+             well\n    name certificate and key in [tls], or remove ExchangeServer",
+        ),
+    ] {
+        check(&format!("{NEEDED}{CONNECTOR}{keys}\n{tables}"), expected);
+    }
+    let trusted = CONNECTOR.replace("AnonymousUsers", "ExchangeServers");
+    let external = "auth_mechanism = [\"Tls\", \"ExternalAuthoritative\"";
+    check(
+        &format!("{NEEDED}{trusted}{external}]\ndomain_secure_enabled = true\n{tls}{partners}"),
+        "10: connector \"C\": domain_secure_enabled: contradicts ExternalAuthoritative, where nobody \
+         has to prove anything\n    remove one of the two",
+    );
+    check(
+        &format!("{NEEDED}{trusted}{external}, \"ExchangeServer\"]\n{tls}{fleet}"),
+        "9: connector \"C\": auth_mechanism: ExternalAuthoritative may stand beside Tls only\n    \
+         remove ExternalAuthoritative, or ExchangeServer",
+    );
+    check(
+        &format!("{NEEDED}{CONNECTOR}[partners]\nca = \"/ca\"\n"),
+        "9: [partners]: tls_receive_domain_secure_list: is missing\n    write \
+         tls_receive_domain_secure_list = [\"partner.example\"]",
+    );
+    check(
+        &format!("{NEEDED}{CONNECTOR}[fleet]\nca = \"/ca\"\nnames = [\"*\"]\n"),
+        "11: [fleet]: names: `*` has a star elsewhere than in front\n    write the star as the first \
+         label only, as in *.contoso.example",
+    );
+}
+
 #[test]
 fn bindings_with_and_without_tls() {
     let tls = "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\n";

@@ -1,0 +1,67 @@
+//! Why the daemon cannot encrypt as it is told to.
+
+use std::path::PathBuf;
+
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem;
+
+use crate::config::CertificateFiles;
+use crate::connector::CertificateName;
+
+pub use super::client::AuthoritiesError;
+
+/// Why certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is not PEM.
+    #[error("{name}: {key}: cannot read {}: {source}", path.display())]
+    File {
+        /// Which certificate.
+        name: CertificateName,
+        /// `certificate` or `key`.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// Certificate and key do not belong together, or are of a kind that rustls does not know.
+    #[error("{name}: {} and {} cannot be used together: {source}", files.certificate.display(), files.key.display())]
+    Pair {
+        /// Which certificate.
+        name: CertificateName,
+        /// Its files.
+        files: Box<CertificateFiles>,
+        /// What rustls said.
+        source: rustls::Error,
+    },
+    /// The file of the certificate holds none.
+    #[error("{name}: certificate: {} holds no certificate; write the chain, leaf first", path.display())]
+    NoCertificate {
+        /// Which certificate.
+        name: CertificateName,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The authorities of `[partners]` or `[fleet]` cannot be read or used.
+    #[error("{place}: ca: cannot use {}: {source}", path.display())]
+    Authorities {
+        /// Which table.
+        place: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: AuthoritiesError,
+    },
+    /// The file of the authorities holds none.
+    #[error("{place}: ca: {} holds no certificate", path.display())]
+    NoAuthority {
+        /// Which table.
+        place: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The versions of TLS cannot be spoken with this certificate.
+    #[error("TLS cannot be set up: {0}")]
+    Versions(rustls::Error),
+}
