@@ -6,7 +6,7 @@ use relay_tests::requirements::{Requirement, met};
 use serde_json::{Value, json};
 
 use crate::dialogue::Dialogue;
-use crate::edge::{Edge, Mode, json_line, session_line};
+use crate::edge::{ARTICLE, Edge, Mode, json_line, session_line};
 use crate::{PATIENCE, has_kernel};
 
 const DENIED: &str = "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain";
@@ -120,6 +120,42 @@ fn play_the_article(edge: &Edge, decided_by: &str) -> Daemon {
     // The sink has a message a moment before the daemon has recorded it.
     edge.wait_until(|status| status["queue"]["delivered"] == 3);
     daemon
+}
+
+/// What the daemon says of the sender to servers of its own organization, and to no other.
+#[test]
+fn how_the_sender_was_known_goes_out_only_where_that_is_configured() {
+    let stamp = |auth_as: &str, mechanism: &str| {
+        format!(
+            "X-MS-Exchange-Organization-AuthSource: edge.test\r\n\
+             X-MS-Exchange-Organization-AuthAs: {auth_as}\r\n\
+             X-MS-Exchange-Organization-AuthMechanism: {mechanism}\r\n"
+        )
+    };
+    for is_internal in [false, true] {
+        let edge = Edge::new(Mode::Userspace);
+        let configuration = edge.configuration(ARTICLE).replace(
+            "[delivery]\n",
+            &format!("[delivery]\nsend_organization_headers = {is_internal}\n"),
+        );
+        let _daemon = edge.start_with(&configuration);
+        for (number, (from, stamp)) in
+            [("127.0.0.3", stamp("Anonymous", "00")), ("127.0.0.2", stamp("Internal", "10"))]
+                .into_iter()
+                .enumerate()
+        {
+            let mut client = edge.connect(from);
+            client.hello();
+            let to = &["b@contoso.example"];
+            let reply = client.message("a@contoso.example", to, SENT.as_bytes());
+            assert!(reply.starts_with("250 2.6.0 "), "{reply}");
+            client.quit();
+            let message = edge.sink.wait_for(number + 1, PATIENCE).unwrap()[number].text();
+            let (_, rest) = split_received(&message);
+            let expected = if is_internal { stamp + ARRIVES } else { ARRIVES.to_owned() };
+            assert_eq!(rest, expected);
+        }
+    }
 }
 
 /// The daemon's own Received field, and the rest.

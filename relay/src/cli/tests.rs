@@ -121,8 +121,8 @@ fn explain_tells_the_whole_story_of_a_refusal() {
     let expected = "\
 192.0.2.7 connects to 198.51.100.1:25
   binding    0.0.0.0:25
-  connector  Default Frontend (line 51)
-  range      0.0.0.0-255.255.255.255 (line 54)
+  connector  Default Frontend (line 53)
+  range      0.0.0.0-255.255.255.255 (line 56)
   principal  anonymous
   may        ms-Exch-SMTP-Submit: granted to anonymous by permission group AnonymousUsers
              ms-Exch-SMTP-Accept-Any-Sender: granted to anonymous by permission group AnonymousUsers
@@ -155,6 +155,8 @@ S: 550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain
 C: (end of data)
 S: 250 2.6.0 Queued mail for delivery
      max_message_size: 1000 octets, 37748736 allowed
+     ms-Exch-SMTP-Accept-Authentication-Flag: not granted to anonymous
+     AuthAs: the message is stamped Anonymous, mechanism 00
 
 Refused: not every recipient would get the message.
 ";

@@ -104,6 +104,9 @@ pub struct Delivery {
     pub initial_retry_interval: Duration,
     /// `maximum_retry_interval`: what the growing interval stops at.
     pub maximum_retry_interval: Duration,
+    /// `send_organization_headers`: the smart host belongs to our organization, and gets the fields
+    /// that are for its eyes only.
+    pub send_organization_headers: bool,
     /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
     pub message_expiration_timeout: Duration,
 }

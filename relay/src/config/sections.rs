@@ -143,6 +143,8 @@ fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
     let message_expiration_timeout = section
         .take("message_expiration_timeout", expiration)
         .unwrap_or(limits::MESSAGE_EXPIRATION_TIMEOUT);
+    let send_organization_headers =
+        section.take("send_organization_headers", boolean).unwrap_or(false);
     section.finish(|key| {
         let exchange = [
             "outbound_connection_failure_retry_interval",
@@ -160,6 +162,7 @@ fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
         smart_host: smart_host?,
         initial_retry_interval,
         maximum_retry_interval,
+        send_organization_headers,
         message_expiration_timeout,
     })
 }

@@ -73,6 +73,7 @@ smart_host = "[2001:db8::25]:2525"
 initial_retry_interval = "30s"
 maximum_retry_interval = "01:00:00"
 message_expiration_timeout = "1.12:00:00"
+send_organization_headers = true
 [tls]
 certificate = "/c"
 key = "/k"
@@ -142,6 +143,7 @@ reject_single_label_recipient_domains = true
             smart_host: "[2001:db8::25]:2525".parse().unwrap(),
             initial_retry_interval: Duration::from_secs(30),
             maximum_retry_interval: Duration::from_hours(1),
+            send_organization_headers: true,
             message_expiration_timeout: Duration::from_hours(36),
         }
     );
@@ -155,8 +157,8 @@ reject_single_label_recipient_domains = true
     assert_eq!(
         config.tls.certificates,
         Certificates::from([
-            (CertificateName::Default, files("/c", "/k", 15)),
-            (named.clone(), files("/pc", "/pk", 20)),
+            (CertificateName::Default, files("/c", "/k", 16)),
+            (named.clone(), files("/pc", "/pk", 21)),
         ])
     );
     assert_eq!(config.control, Control { socket: "/s".into() });
@@ -177,7 +179,7 @@ reject_single_label_recipient_domains = true
         }
     );
     assert!(!connector.encryption.is_implicit_on(connector.bindings[0]));
-    assert_eq!(connector.remote_ip_ranges[1].line, 40);
+    assert_eq!(connector.remote_ip_ranges[1].line, 41);
     assert_eq!(connector.principal(), Principal::ExternallySecured);
     assert!(
         connector

@@ -31,7 +31,8 @@ permissions! {
     AcceptAnySender = "ms-Exch-SMTP-Accept-Any-Sender",
     /// May use our own authoritative domains as sender.
     AcceptAuthoritativeDomainSender = "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
-    /// Counts as one of ours: its messages are stamped `Internal`.
+    /// Counts as one of ours: its messages are stamped `Internal`, see
+    /// [`crate::policy::auth_as`].
     AcceptAuthenticationFlag = "ms-Exch-SMTP-Accept-Authentication-Flag",
     /// Content checks are skipped.
     BypassAntiSpam = "ms-Exch-Bypass-Anti-Spam",

@@ -164,7 +164,9 @@ fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
 
 /// How mail is delivered by this configuration.
 pub(super) fn delivery_settings(config: &Config) -> Settings {
-    Settings::new(config.delivery.smart_host.clone(), config.hostname.ascii())
+    let send_organization_headers = config.delivery.send_organization_headers;
+    let settings = Settings::new(config.delivery.smart_host.clone(), config.hostname.ascii());
+    Settings { send_organization_headers, ..settings }
 }
 
 fn milliseconds(since: Instant) -> f64 {

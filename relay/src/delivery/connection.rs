@@ -11,6 +11,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 
 use super::Settings;
 use crate::limits;
+use crate::message::outbound::OutboundFirewall;
 use crate::queue::{Answer, Cause, MessageReader, Outcome};
 use crate::smtp::client::{Event, Session, Transaction};
 use crate::smtp::reply::Enhanced;
@@ -23,6 +24,8 @@ pub(super) struct Connection {
     state: State,
     /// Becomes true when an attempt under way is to end.
     cut: watch::Receiver<bool>,
+    /// Does the next hop belong to our organization?
+    is_internal: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +74,13 @@ impl Connection {
         // Commands are small and each waits for its reply.
         let _ = stream.set_nodelay(true);
         let session = Session::new(hop, &settings.hello_name, settings.timeouts, Instant::now());
-        let mut connection = Self { stream, session, state: State::Busy, cut: cut.clone() };
+        let mut connection = Self {
+            stream,
+            session,
+            state: State::Busy,
+            cut: cut.clone(),
+            is_internal: settings.send_organization_headers,
+        };
         match connection.ready().await {
             true => Ok(connection),
             false => Err(connection.cause()),
@@ -132,21 +141,31 @@ impl Connection {
     }
 
     async fn send(&mut self, message: &mut MessageReader) {
+        let mut firewall = OutboundFirewall::new(self.is_internal);
         loop {
             match message.next().await {
                 Ok(Some(piece)) => {
-                    for part in piece.chunks(limits::MESSAGE_READ) {
-                        self.session.send_message(part, Instant::now());
-                        self.flush().await;
+                    for part in firewall.pass(piece) {
+                        self.send_part(&part).await;
                     }
                 }
-                Ok(None) => return self.session.end_message(Instant::now()),
+                Ok(None) => {
+                    self.send_part(&firewall.finish()).await;
+                    return self.session.end_message(Instant::now());
+                }
                 Err(error) => return self.session.abort_message(&error.to_string()),
             }
             if self.session.has_event() {
                 // The next hop has refused the rest.
                 return;
             }
+        }
+    }
+
+    async fn send_part(&mut self, part: &[u8]) {
+        for part in part.chunks(limits::MESSAGE_READ) {
+            self.session.send_message(part, Instant::now());
+            self.flush().await;
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Settings {
     pub pause_first: Duration,
     /// How long a next hop is left alone at most.
     pub pause_longest: Duration,
+    /// Do fields of the organization and of its forest go out with a message?
+    pub send_organization_headers: bool,
     /// How long attempts under way may go on once delivery is to end.
     pub drain: Duration,
 }
@@ -65,6 +67,7 @@ impl Settings {
             idle: limits::CONNECTION_IDLE,
             pause_first: limits::HOP_PAUSE_FIRST,
             pause_longest: limits::HOP_PAUSE_LONGEST,
+            send_organization_headers: false,
             drain: limits::DELIVERY_DRAIN,
         }
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::connector::{Permission, PermissionSet};
 use crate::message::authentication_results::AuthservIds;
 use crate::message::header::{Field, HeaderSection};
+use crate::message::stamp::AUTH_AS;
 
 /// What passed the firewall.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Admitted {
     pub slices: Vec<Bytes>,
     /// Fields that were removed.
     pub removed: u32,
+    /// Does it say already how the sender was known?
+    pub is_stamped: bool,
 }
 
 /// Takes out every field whose permission is not in the set, and every one that claims to hold our
@@ -42,6 +45,8 @@ pub fn admit(
             admitted.close(section, from, to);
             admitted.removed += 1;
             from = end;
+        } else if field.name().eq_ignore_ascii_case(AUTH_AS) {
+            admitted.is_stamped = true;
         }
         to = end;
     }

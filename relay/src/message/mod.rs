@@ -8,4 +8,6 @@ pub mod authentication_results;
 pub mod firewall;
 pub mod header;
 pub mod hops;
+pub mod outbound;
 pub mod received;
+pub mod stamp;

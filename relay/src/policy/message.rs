@@ -63,6 +63,7 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
         reasons.note("max_local_hop_count", found);
         return HOP_COUNT_EXCEEDED;
     }
+    super::auth_as::decide(peer, reasons);
     QUEUED
 }
 

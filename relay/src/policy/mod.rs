@@ -11,6 +11,7 @@
 //! order of commands, see [`crate::smtp`].
 
 mod accepted_domain;
+mod auth_as;
 mod connect;
 mod explanation;
 mod extensions;
@@ -36,6 +37,7 @@ pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
     RecipientLookup,
 };
+pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::not_offered;

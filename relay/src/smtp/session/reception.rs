@@ -10,6 +10,7 @@ use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message::authentication_results::AuthservIds;
 use crate::message::header::{Collected, HeaderCollector};
 use crate::message::received::{self, Protocol};
+use crate::message::stamp;
 use crate::message::{firewall, hops};
 use crate::policy::{self, Because, Decision, MessageFacts};
 use crate::queue::QueueId;
@@ -225,7 +226,14 @@ impl Reception {
             },
         );
         let trace = std::mem::take(&mut self.trace);
-        let parts = std::iter::once(trace).chain(admitted.slices).chain([body]);
+        let stamp = match admitted.is_stamped {
+            true => Bytes::new(),
+            false => {
+                let fqdn = &context.peer.connector.fqdn;
+                stamp::fields(policy::auth_as(&context.peer), fqdn)
+            }
+        };
+        let parts = [trace, stamp].into_iter().chain(admitted.slices).chain([body]);
         for part in parts.filter(|part| !part.is_empty()) {
             self.writer.write(part, act);
         }
