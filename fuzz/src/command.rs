@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use relay::limits::{COMMAND_LINE_OCTETS, PATH_OCTETS};
 use relay::queue::BodyType;
-use relay::smtp::command::{Command, CommandError};
+use relay::smtp::command::{Chunk, Command, CommandError};
 use relay::smtp::line::{LineError, LineReader};
 
 use super::pieces::{pieces, whole};
@@ -61,6 +61,7 @@ fn written(command: &Command) -> String {
             match mail.body {
                 None => {}
                 Some(BodyType::SevenBit) => line.push_str(" BODY=7BIT"),
+                Some(BodyType::BinaryMime) => line.push_str(" BODY=BINARYMIME"),
                 Some(BodyType::EightBitMime) => line.push_str(" BODY=8BITMIME"),
             }
             if let Some(size) = mail.declared_size {
@@ -72,6 +73,8 @@ fn written(command: &Command) -> String {
             line
         }
         Command::Rcpt(recipient) => format!("{verb} TO:<{recipient}>"),
+        Command::Bdat(Chunk { octets, last: false }) => format!("{verb} {octets}"),
+        Command::Bdat(Chunk { octets, last: true }) => format!("{verb} {octets} LAST"),
         Command::Vrfy => format!("{verb} somebody"),
         _ => verb.to_owned(),
     }

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use relay::queue::Envelope;
+use relay::queue::{BodyType, Envelope};
 use relay::smtp::client::{Event, Session, Timeouts, Transaction};
 
 /// What a hop takes for the end of a line.
@@ -135,6 +135,7 @@ fn transaction(envelope: &Envelope, message: &[u8]) -> Transaction {
         recipients: envelope.recipients.clone(),
         size: message.len() as u64,
         eight_bit: !message.is_ascii(),
+        binary: envelope.body == BodyType::BinaryMime && !is_safe(message),
         smtputf8: envelope.smtputf8,
     }
 }

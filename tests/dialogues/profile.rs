@@ -71,7 +71,10 @@ pub fn queued_lines(kept: Vec<(String, Vec<String>, Vec<u8>)>) -> Vec<String> {
             recipients.iter().map(|recipient| format!("<{recipient}>")).collect();
         lines.push(format!("from <{sender}> to {}", recipients.join(", ")));
         let message = String::from_utf8_lossy(&message);
-        lines.extend(message.split_terminator("\r\n").map(|line| format!("| {line}")));
+        // As a dialogue writes what a line of its own cannot hold.
+        let visible =
+            |line: &str| line.replace('\r', "\\r").replace('\n', "\\n").replace('\0', "\\0");
+        lines.extend(message.split_terminator("\r\n").map(|line| format!("| {}", visible(line))));
     }
     lines
 }

@@ -128,8 +128,9 @@ pub struct Shown {
 /// How the server's end of the connection is written.
 pub const CLOSED: &str = "<closed>";
 
-/// What the reply that carries a queue id begins with.
+/// What the reply that carries a queue id begins and ends with.
 const QUEUED: &str = "250 2.6.0 ";
+const QUEUED_END: &str = " Queued mail for delivery";
 
 /// What our Received field begins with in a `Q:` line.
 const TRACE: &str = "| Received: from client.example ([127.0.0.1])";
@@ -239,7 +240,8 @@ pub fn update(text: &str, turns: &[Vec<String>], queued: &[String]) -> String {
         }
         for (index, said) in said.iter().enumerate() {
             let kept = expected.get(index).filter(|kept| crate::matching::line(kept, said));
-            match (kept, said.strip_prefix(QUEUED)) {
+            let id = said.strip_prefix(QUEUED).and_then(|rest| rest.strip_suffix(QUEUED_END));
+            match (kept, id) {
                 (Some(kept), _) => out.push_str(&format!("S: {kept}\n")),
                 (None, Some(_)) => out.push_str(&format!("S: {QUEUED}*\n")),
                 (None, None) => out.push_str(&format!("S: {said}\n")),

@@ -226,8 +226,6 @@ fn nonzero(number: u32) -> Result<NonZeroU32, Wrong> {
 const NOT_SUPPORTED: &[&str] = &[
     "advertise_client_settings",
     "auth_tarpit_interval",
-    "binary_mime_enabled",
-    "chunking_enabled",
     "default_domain",
     "delivery_status_notification_enabled",
     "enable_auth_gssapi",

@@ -11,6 +11,10 @@ pub struct Extensions {
     pub pipelining_enabled: bool,
     /// `eight_bit_mime_enabled`: 8BITMIME (RFC 6152) and the parameter BODY.
     pub eight_bit_mime_enabled: bool,
+    /// `chunking_enabled`: CHUNKING (RFC 3030) and the command BDAT.
+    pub chunking_enabled: bool,
+    /// `binary_mime_enabled`: BINARYMIME (RFC 3030), which needs CHUNKING, and its value of BODY.
+    pub binary_mime_enabled: bool,
     /// `enhanced_status_codes_enabled`: ENHANCEDSTATUSCODES (RFC 2034), and the codes in replies.
     pub enhanced_status_codes_enabled: bool,
     /// `smtp_utf8_enabled`: SMTPUTF8 (RFC 6531) and its parameter.
@@ -37,6 +41,8 @@ impl Default for Extensions {
         Self {
             pipelining_enabled: true,
             eight_bit_mime_enabled: true,
+            chunking_enabled: true,
+            binary_mime_enabled: true,
             enhanced_status_codes_enabled: true,
             smtp_utf8_enabled: true,
             size_enabled: SizeEnabled::Enabled,

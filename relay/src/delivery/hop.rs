@@ -208,6 +208,7 @@ impl Hop {
             recipients: recipients.map(|recipient| recipient.path.clone()).collect(),
             size: entry.size,
             eight_bit: entry.eight_bit,
+            binary: entry.binary,
             smtputf8: entry.needs_smtputf8(),
         };
         open.deliver(transaction, message).await

@@ -3,8 +3,9 @@
 
 use super::{Decision, Peer, Reasons};
 use crate::connector::SizeEnabled;
+use crate::queue::BodyType;
 use crate::smtp::command::{Command, Mail};
-use crate::smtp::reply::UNSUPPORTED_PARAMETER;
+use crate::smtp::reply::{UNRECOGNIZED_COMMAND, UNSUPPORTED_PARAMETER};
 
 /// The refusal of a command, or of one of its parameters, that belongs to an extension which the
 /// connector does not offer; `None` where it may be used.
@@ -14,11 +15,21 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
             let (rule, parameter) = mail_parameter(peer, mail)?;
             (rule, format!("{parameter} is not offered"), UNSUPPORTED_PARAMETER)
         }
+        Command::Bdat(_) if !peer.connector.extensions.chunking_enabled => {
+            return Some(unknown_bdat());
+        }
         _ => return None,
     };
     let mut reasons = Reasons::default();
     reasons.note(rule, found);
     Some(reasons.decide(reply))
+}
+
+/// BDAT where CHUNKING is off, whatever its arguments.
+pub fn unknown_bdat() -> Decision {
+    let mut reasons = Reasons::default();
+    reasons.note("chunking_enabled", "BDAT is not offered");
+    reasons.decide(UNRECOGNIZED_COMMAND)
 }
 
 /// The key and the name of the first parameter that is not offered.
@@ -27,8 +38,14 @@ fn mail_parameter(peer: &Peer, mail: &Mail) -> Option<(&'static str, &'static st
     if mail.declared_size.is_some() && extensions.size_enabled == SizeEnabled::Disabled {
         return Some(("size_enabled", "SIZE"));
     }
-    if mail.body.is_some() && !extensions.eight_bit_mime_enabled {
-        return Some(("eight_bit_mime_enabled", "BODY"));
+    match mail.body {
+        Some(BodyType::BinaryMime) if !extensions.binary_mime_enabled => {
+            return Some(("binary_mime_enabled", "BODY=BINARYMIME"));
+        }
+        Some(BodyType::EightBitMime | BodyType::SevenBit) if !extensions.eight_bit_mime_enabled => {
+            return Some(("eight_bit_mime_enabled", "BODY"));
+        }
+        _ => {}
     }
     if mail.smtputf8 && !extensions.smtp_utf8_enabled {
         return Some(("smtp_utf8_enabled", "SMTPUTF8"));

@@ -37,6 +37,8 @@ pub fn ehlo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
     list(extensions.enhanced_status_codes_enabled, "ENHANCEDSTATUSCODES");
     list(start_tls(peer).reply.is_positive(), "STARTTLS");
     list(extensions.eight_bit_mime_enabled, "8BITMIME");
+    list(extensions.binary_mime_enabled, "BINARYMIME");
+    list(extensions.chunking_enabled, "CHUNKING");
     // RFC 9422 section 5: what would be refused anyway, told before a client tries.
     list(true, &format!("LIMITS RCPTMAX={}", limits.max_recipients_per_message));
     list(extensions.smtp_utf8_enabled, "SMTPUTF8");

@@ -4,7 +4,8 @@ use super::{Decision, Peer, Reasons};
 use crate::connector::Permission;
 use crate::limits::HEADER_FIELDS;
 use crate::smtp::reply::{
-    BARE_LINE_ENDING, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE, QUEUED, Reply,
+    BARE_LINE_ENDING, CHUNK_RECEIVED, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE,
+    QUEUED, Reply,
 };
 
 /// What the checks need to know of a message.
@@ -20,7 +21,7 @@ pub struct MessageFacts {
     pub hops: u32,
     /// Of these: that name this host. Zero where `max_local_hop_count` is, without a look.
     pub local_hops: u32,
-    /// Does it hold a bare CR, a bare LF or a NUL?
+    /// Does it hold a bare CR, a bare LF or a NUL? With BODY=BINARYMIME, in its header section.
     pub bare_line_ending: bool,
 }
 
@@ -30,6 +31,19 @@ pub fn message(peer: &Peer, facts: &MessageFacts) -> Decision {
     let mut reasons = Reasons::default();
     let reply = decide(peer, facts, &mut reasons);
     reasons.decide(reply)
+}
+
+/// BDAT with so many octets, after `so_far` octets of the same message: asked before any of them
+/// is taken.
+pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
+    let mut reasons = Reasons::default();
+    // A sum that no size can hold is over every limit.
+    let Some(size) = so_far.checked_add(octets) else {
+        reasons.note("BDAT", format!("{so_far} and {octets} octets are no size"));
+        return reasons.decide(MESSAGE_TOO_LARGE);
+    };
+    let is_too_large = is_too_large(peer, size, &mut reasons);
+    reasons.decide(if is_too_large { MESSAGE_TOO_LARGE } else { CHUNK_RECEIVED })
 }
 
 fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {

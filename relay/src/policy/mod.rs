@@ -40,10 +40,10 @@ pub use accepted_domain::{
 pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};
-pub use extensions::not_offered;
+pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{Finding, Findings, Inquiry, Judgement, RecipientFinding};
-pub use message::{MessageFacts, message};
+pub use message::{MessageFacts, chunk, message};
 pub use recipient::rcpt;
 pub use rules::Rules;
 pub use sender::mail;

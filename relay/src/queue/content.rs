@@ -1,5 +1,8 @@
 //! What is known of a message's octets, counted as they pass.
 
+use super::BodyType;
+use crate::smtp::data::LineEndings;
+
 /// The size of a message, and where it holds octets above 127.
 ///
 /// A header section that does needs SMTPUTF8 of the next hop (RFC 6531 section 3.2), a body only
@@ -10,6 +13,8 @@ pub(super) struct Content {
     /// Anywhere in the message.
     pub(super) eight_bit: bool,
     pub(super) eight_bit_header: bool,
+    /// Looked at in a body that was declared BODY=BINARYMIME; no other may hold what it finds.
+    endings: Option<LineEndings>,
     place: Place,
 }
 
@@ -22,13 +27,22 @@ enum Place {
 
 impl Content {
     /// Nothing yet. A message that begins with an empty line has no header section.
-    pub(super) fn new() -> Self {
-        Self { size: 0, eight_bit: false, eight_bit_header: false, place: Place::Header(2) }
+    pub(super) fn new(body: BodyType) -> Self {
+        let endings = (body == BodyType::BinaryMime).then(LineEndings::default);
+        let place = Place::Header(2);
+        Self { size: 0, eight_bit: false, eight_bit_header: false, endings, place }
+    }
+
+    /// Does it hold what DATA cannot carry: a bare CR, a bare LF, a NUL, or an end without CRLF?
+    pub(super) fn is_binary(&self) -> bool {
+        let cannot =
+            |endings: &LineEndings| endings.violation().is_some() || !endings.is_at_line_start();
+        self.endings.as_ref().is_some_and(cannot)
     }
 
     /// All of a message.
     pub(super) fn of(message: &[u8]) -> Self {
-        let mut content = Self::new();
+        let mut content = Self::new(BodyType::EightBitMime);
         content.add(message);
         content
     }
@@ -36,6 +50,9 @@ impl Content {
     /// Counts the next piece.
     pub(super) fn add(&mut self, piece: &[u8]) {
         let header = &piece[..self.header_octets(piece)];
+        if let Some(endings) = &mut self.endings {
+            endings.scan(piece);
+        }
         self.size += piece.len() as u64;
         self.eight_bit |= !piece.is_ascii();
         self.eight_bit_header |= !header.is_ascii();
@@ -65,6 +82,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_only_a_chunk_can_carry() {
+        for (message, is_binary) in [
+            ("A: b\r\n\r\nc\r\n", false),
+            ("", false),
+            ("A: b\r\n\r\nc", true),
+            ("A: b\r\n\r\nc\n", true),
+            ("A: b\r\n\r\nc\rd\r\n", true),
+            ("A: b\r\n\r\nc\r", true),
+            ("A: b\r\n\r\n\0\r\n", true),
+        ] {
+            let mut content = Content::new(BodyType::BinaryMime);
+            message.as_bytes().chunks(1).for_each(|octet| content.add(octet));
+            assert_eq!(content.is_binary(), is_binary, "{message:?}");
+        }
+    }
+
+    #[test]
     fn header_and_body_are_told_apart_however_they_are_cut() {
         for (message, eight_bit_header, eight_bit) in [
             ("", false, false),
@@ -79,7 +113,7 @@ mod tests {
             let whole = Content::of(message.as_bytes());
             let found = (whole.eight_bit_header, whole.eight_bit, whole.size);
             assert_eq!(found, (eight_bit_header, eight_bit, message.len() as u64), "{message:?}");
-            let mut octet_by_octet = Content::new();
+            let mut octet_by_octet = Content::new(BodyType::EightBitMime);
             message.as_bytes().chunks(1).for_each(|octet| octet_by_octet.add(octet));
             assert_eq!(octet_by_octet, whole, "{message:?}");
         }

@@ -24,6 +24,8 @@ pub struct Entry {
     pub eight_bit: bool,
     /// Some of them are in its header section.
     pub eight_bit_header: bool,
+    /// The message was declared BODY=BINARYMIME and holds what DATA cannot carry.
+    pub binary: bool,
     /// The message in octets, without the end of data.
     pub size: u64,
     /// When the message was committed.
@@ -102,6 +104,7 @@ impl Entry {
             smtputf8: envelope.smtputf8,
             eight_bit: content.eight_bit,
             eight_bit_header: content.eight_bit_header,
+            binary: content.is_binary(),
             size: content.size,
             arrived: now,
             attempts: 0,
@@ -157,12 +160,12 @@ impl Entry {
         recipient.is_some_and(|recipient| matches!(recipient.state, RecipientState::Failed(_)))
     }
 
-    /// Was the recipient at this place given up since the next hop lacks 8BITMIME or SMTPUTF8?
-    /// What needs either would fail there again.
+    /// Was the recipient at this place given up since the next hop lacks 8BITMIME, BINARYMIME or
+    /// SMTPUTF8? What needs one of them would fail there again.
     pub(super) fn failed_for_its_octets(&self, place: usize) -> bool {
         let state = self.recipients.get(place).map(|recipient| &recipient.state);
         let Some(RecipientState::Failed(answer)) = state else { return false };
-        matches!(answer.cause, Cause::Local { status: Enhanced(5, 6, 3 | 7), .. })
+        matches!(answer.cause, Cause::Local { status: Enhanced(5, 6, 1 | 3 | 7), .. })
     }
 }
 

@@ -27,15 +27,8 @@ pub struct Incoming {
 
 impl Incoming {
     pub(super) fn new(store: Arc<dyn Store>, id: QueueId, envelope: Envelope) -> Self {
-        Self {
-            store,
-            id,
-            envelope,
-            pieces: Vec::new(),
-            waiting: 0,
-            file: None,
-            content: Content::new(),
-        }
+        let content = Content::new(envelope.body);
+        Self { store, id, envelope, pieces: Vec::new(), waiting: 0, file: None, content }
     }
 
     /// The name that the 250 will carry, and the Received line.

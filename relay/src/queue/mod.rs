@@ -44,9 +44,11 @@ use crate::limits;
 use crate::smtp::client::DotStuffer;
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
-/// How a message body is written on the wire (RFC 6152).
+/// How a message body is written on the wire (RFC 6152 and RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BodyType {
+    /// `BODY=BINARYMIME`: it may hold any octets, and lines of any length or none.
+    BinaryMime,
     /// `BODY=8BITMIME`.
     EightBitMime,
     /// `BODY=7BIT`, and what holds without the parameter.
@@ -257,7 +259,8 @@ impl Queue {
 
     async fn original(&self, entry: &Entry) -> Result<Original, StoreError> {
         let mut reader = self.store.read(entry.id).await?;
-        let whole = entry.size <= limits::REPORT_ORIGINAL_OCTETS;
+        // Of a binary message only the header section may leave otherwise than by BDAT.
+        let whole = entry.size <= limits::REPORT_ORIGINAL_OCTETS && !entry.binary;
         let mut beginning = BytesMut::new();
         while (whole || (beginning.len() as u64) < limits::MAX_HEADER_SIZE)
             && let Some(piece) = reader.next().await?
@@ -265,14 +268,11 @@ impl Queue {
             beginning.extend_from_slice(&piece);
         }
         let beginning = beginning.freeze();
+        let returned = if whole { beginning } else { report::header_section(&beginning) };
         // What may not leave must not leave inside a report either.
-        if DotStuffer::new().stuff(&beginning, &mut Vec::new()).is_err() {
+        if DotStuffer::new().stuff(&returned, &mut Vec::new()).is_err() {
             return Ok(Original::Lost);
         }
-        Ok(if whole {
-            Original::Whole(beginning)
-        } else {
-            Original::Headers(report::header_section(&beginning))
-        })
+        Ok(if whole { Original::Whole(returned) } else { Original::Headers(returned) })
     }
 }

@@ -41,6 +41,8 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         sender: entry.sender.to_string(),
         recipients: entry.recipients.iter().map(StoredRecipient::from).collect(),
         eight_bit_mime: entry.body == BodyType::EightBitMime,
+        binary_mime: entry.body == BodyType::BinaryMime,
+        binary: entry.binary,
         smtputf8: entry.smtputf8,
         eight_bit: entry.eight_bit,
         eight_bit_header: Some(entry.eight_bit_header),
@@ -75,7 +77,12 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
         id,
         sender,
         recipients,
-        body: if stored.eight_bit_mime { BodyType::EightBitMime } else { BodyType::SevenBit },
+        body: match (stored.binary_mime, stored.eight_bit_mime) {
+            (true, _) => BodyType::BinaryMime,
+            (false, true) => BodyType::EightBitMime,
+            (false, false) => BodyType::SevenBit,
+        },
+        binary: stored.binary,
         smtputf8: stored.smtputf8,
         eight_bit: stored.eight_bit,
         eight_bit_header: stored.eight_bit_header.unwrap_or(stored.eight_bit),
@@ -111,6 +118,11 @@ struct StoredEntry {
     sender: String,
     recipients: Vec<StoredRecipient>,
     eight_bit_mime: bool,
+    /// Absent in a record of a version without BINARYMIME, like `binary`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    binary_mime: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    binary: bool,
     smtputf8: bool,
     eight_bit: bool,
     /// None in a record of a version that did not tell header and body apart.

@@ -114,6 +114,8 @@ replies! {
     RECIPIENT_OK = 250 (2, 1, 5), "Recipient OK";
     /// The message is on stable storage; the text carries the queue id.
     QUEUED = 250 (2, 6, 0), "Queued mail for delivery";
+    /// BDAT, except the last; the text ends with the octets of the chunk.
+    CHUNK_RECEIVED = 250 (2, 6, 0), "CHUNK received OK";
     /// RSET.
     RESETTING = 250 (2, 0, 0), "Resetting";
     /// NOOP.
@@ -121,7 +123,7 @@ replies! {
     /// VRFY: RFC 5321 section 3.5.3.
     CANNOT_VERIFY = 252 (2, 1, 5), "Cannot VRFY user";
     /// HELP.
-    HELP = 214 (2, 0, 0), "Commands: HELO EHLO STARTTLS MAIL RCPT DATA RSET NOOP VRFY HELP QUIT";
+    HELP = 214 (2, 0, 0), "Commands: HELO EHLO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
     /// DATA accepted.
     START_MAIL_INPUT = 354, "Start mail input; end with <CRLF>.<CRLF>";
 
@@ -182,7 +184,9 @@ replies! {
     NEED_MAIL = 503 (5, 5, 2), "Need mail command";
     /// DATA before RCPT.
     NEED_RECIPIENT = 503 (5, 5, 2), "Need rcpt command";
-    /// STARTTLS inside TLS or inside a transaction.
+    /// DATA after BODY=BINARYMIME (RFC 3030 section 3).
+    BINARYMIME_NEEDS_BDAT = 503 (5, 5, 1), "BODY=BINARYMIME needs BDAT";
+    /// STARTTLS inside TLS or inside a transaction; DATA and BDAT in one message.
     BAD_SEQUENCE = 503 (5, 5, 1), "Bad sequence of commands";
     /// A MAIL or RCPT parameter that we do not know, or a value we do not support.
     UNSUPPORTED_PARAMETER = 555 (5, 5, 4), "Unsupported parameter";

@@ -34,6 +34,8 @@ pub enum Answer {
 #[derive(Debug, Default)]
 pub struct Script {
     rules: Vec<Rule>,
+    /// Extensions that are offered besides those that every sink offers.
+    offers: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -49,12 +51,24 @@ impl Script {
     /// Reads rules of the form `STAGE[:ADDRESS][*TIMES]=ANSWER`.
     ///
     /// `rcpt:bob@contoso.example=550 5.1.1 No such user`, `connect*2=421 4.3.2 Try later`,
-    /// `content=close`. Stages: connect, helo, mail, rcpt, data, content.
+    /// `content=close`. Stages: connect, helo, mail, rcpt, data, content. `offer=CHUNKING` has
+    /// another extension offered.
     pub fn parse<'text>(rules: impl IntoIterator<Item = &'text str>) -> Result<Self> {
-        let rules = rules.into_iter().map(|rule| {
-            Rule::parse(rule).with_context(|| format!("`{rule}` is no rule of a sink"))
-        });
-        Ok(Self { rules: rules.collect::<Result<_>>()? })
+        let mut script = Self::default();
+        for rule in rules {
+            match rule.strip_prefix("offer=") {
+                Some(keyword) => script.offers.push(keyword.to_owned()),
+                None => script.rules.push(
+                    Rule::parse(rule).with_context(|| format!("`{rule}` is no rule of a sink"))?,
+                ),
+            }
+        }
+        Ok(script)
+    }
+
+    /// Extensions that are offered besides those that every sink offers.
+    pub fn offers(&self) -> &[String] {
+        &self.offers
     }
 
     /// The answer for this stage, if the script has one left. `address` is that of RCPT.

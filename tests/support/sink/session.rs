@@ -30,6 +30,8 @@ pub struct Session<'script> {
     helo: String,
     sender: Option<Path>,
     recipients: Vec<Path>,
+    /// What came in chunks before the last.
+    chunks: Vec<u8>,
 }
 
 impl<'script> Session<'script> {
@@ -44,6 +46,7 @@ impl<'script> Session<'script> {
             helo: String::new(),
             sender: None,
             recipients: Vec::new(),
+            chunks: Vec::new(),
         })
     }
 
@@ -68,11 +71,20 @@ impl<'script> Session<'script> {
     fn command(&mut self, line: &str, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => self.hello(argument, &EXTENSIONS.join("\r\n")),
+            "EHLO" => {
+                let mut lines: Vec<_> = EXTENSIONS.map(str::to_owned).to_vec();
+                lines.extend(self.script.offers().iter().cloned());
+                let last = lines.pop().unwrap_or_default();
+                let mut reply: String =
+                    lines.iter().map(|line| format!("250-{line}\r\n")).collect();
+                reply.push_str(&format!("250 {last}"));
+                self.hello(argument, &reply)
+            }
             "HELO" => self.hello(argument, "250 sink.example"),
             "MAIL" => self.mail(argument),
             "RCPT" => self.recipient(argument),
             "DATA" => self.data(keep),
+            "BDAT" => self.chunk(argument, keep),
             "RSET" => {
                 self.forget_envelope();
                 self.reply("250 2.0.0 Ok")
@@ -129,6 +141,30 @@ impl<'script> Session<'script> {
         }
         self.writer.flush()?;
         let content = self.read_content()?;
+        self.take(content, keep)
+    }
+
+    /// RFC 3030, from a client that is well behaved.
+    fn chunk(&mut self, argument: &str, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
+        let (size, marker) = argument.split_once(' ').unwrap_or((argument, ""));
+        let Some(size) = size.parse().ok().filter(|size: &usize| *size <= CONTENT_OCTETS) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let before = self.chunks.len();
+        self.chunks.resize(before + size, 0);
+        self.reader.read_exact(&mut self.chunks[before..])?;
+        if self.recipients.is_empty() {
+            self.forget_envelope();
+            return self.reply("503 5.5.1 RCPT first");
+        }
+        if !marker.eq_ignore_ascii_case("LAST") {
+            return self.reply("250 2.0.0 Ok");
+        }
+        let content = std::mem::take(&mut self.chunks);
+        self.take(content, keep)
+    }
+
+    fn take(&mut self, content: Vec<u8>, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let scripted = self.script.answer(Stage::Content, None);
         // Kept before the reply: whoever has seen the 250 finds the message.
         if scripted.is_none()
@@ -204,16 +240,12 @@ impl<'script> Session<'script> {
     fn forget_envelope(&mut self) {
         self.sender = None;
         self.recipients.clear();
+        self.chunks.clear();
     }
 }
 
-const EXTENSIONS: [&str; 5] = [
-    "250-sink.example",
-    "250-PIPELINING",
-    "250-8BITMIME",
-    "250-SMTPUTF8",
-    "250 ENHANCEDSTATUSCODES",
-];
+const EXTENSIONS: [&str; 5] =
+    ["sink.example", "PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"];
 
 fn path_after(argument: &str, keyword: &str) -> Option<Path> {
     let head = argument.get(..keyword.len())?;

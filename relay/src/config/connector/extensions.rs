@@ -14,9 +14,18 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Extensions {
         ("Disabled", SizeEnabled::Disabled),
     ]);
     let eight_bit_mime_enabled = switch(section, "eight_bit_mime_enabled");
+    let chunking_enabled = switch(section, "chunking_enabled");
     Extensions {
         pipelining_enabled: switch(section, "pipelining_enabled"),
         eight_bit_mime_enabled,
+        chunking_enabled,
+        // RFC 3030 section 3: what may be binary can come by BDAT only.
+        binary_mime_enabled: dependent(
+            section,
+            "binary_mime_enabled",
+            "chunking_enabled",
+            chunking_enabled,
+        ),
         enhanced_status_codes_enabled: switch(section, "enhanced_status_codes_enabled"),
         // RFC 6531 section 3.1: whoever offers SMTPUTF8 offers 8BITMIME.
         smtp_utf8_enabled: dependent(

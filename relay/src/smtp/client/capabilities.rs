@@ -7,6 +7,10 @@ pub struct Capabilities {
     pub pipelining: bool,
     /// 8BITMIME (RFC 6152).
     pub eight_bit_mime: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binary_mime: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// SIZE (RFC 1870).
@@ -34,6 +38,8 @@ impl Capabilities {
             match keyword.to_ascii_uppercase().as_str() {
                 "PIPELINING" => capabilities.pipelining = true,
                 "8BITMIME" => capabilities.eight_bit_mime = true,
+                "CHUNKING" => capabilities.chunking = true,
+                "BINARYMIME" => capabilities.binary_mime = true,
                 "SMTPUTF8" => capabilities.smtputf8 = true,
                 "SIZE" => {
                     let octets = words.next().and_then(|word| word.parse().ok());
@@ -56,10 +62,12 @@ mod tests {
 
     #[test]
     fn keywords_in_any_case_and_order() {
-        let text = "mx greets you\nsize 1000\nPipelining\n8bitmime\nX-ODD thing\nSMTPUTF8\n";
+        let text = "mx greets you\nsize 1000\nPipelining\n8bitmime\nX-ODD thing\nSMTPUTF8\nChunking\nBINARYMIME\n";
         let expected = Capabilities {
             pipelining: true,
             eight_bit_mime: true,
+            chunking: true,
+            binary_mime: true,
             smtputf8: true,
             size: Some(SizeLimit::Octets(1000)),
         };

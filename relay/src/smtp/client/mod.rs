@@ -6,47 +6,32 @@
 //! The driver's part: write what [`Session::poll_output`] gives, hand in what arrives, call
 //! [`Session::handle_timeout`] at [`Session::deadline`], and act on [`Session::poll_event`].
 
+mod body;
 mod capabilities;
 mod dot;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod transaction;
 
 use std::collections::VecDeque;
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 pub use self::capabilities::{Capabilities, SizeLimit};
 pub use self::dot::{DotStuffer, UnsafeMessage};
 pub use self::reply::{ReplyError, ReplyParser};
+pub use self::timeouts::Timeouts;
 pub use self::transaction::{Transaction, says_too_many_recipients};
 
+use self::body::BodyWriter;
 use self::transaction::{Command, Progress};
 use crate::limits;
 use crate::queue::{Cause, Outcome};
 use crate::smtp::reply::{Enhanced, Reply};
-
-/// How long we wait for a next hop at each step (RFC 5321 section 4.5.3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For the greeting, and for the reply to EHLO or HELO.
-    pub greeting: Duration,
-    /// For the replies to MAIL and RSET.
-    pub mail: Duration,
-    /// For the reply to RCPT.
-    pub recipient: Duration,
-    /// For the 354.
-    pub data_initiation: Duration,
-    /// For a piece of the message to be taken.
-    pub data_block: Duration,
-    /// For the reply to the end of data.
-    pub data_termination: Duration,
-    /// For the reply to QUIT, which nothing depends on.
-    pub quit: Duration,
-}
 
 /// What the driver must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,27 +70,13 @@ enum State {
         helo: bool,
     },
     Ready,
-    /// MAIL, RCPT and DATA are under way.
+    /// MAIL, RCPT and, without CHUNKING, DATA are under way.
     Envelope(Progress),
-    Message(Progress, DotStuffer),
+    Message(Progress, BodyWriter),
     EndOfData(Progress),
     Resetting,
     Quitting,
     Closed,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            greeting: limits::CLIENT_GREETING_TIMEOUT,
-            mail: limits::CLIENT_MAIL_TIMEOUT,
-            recipient: limits::CLIENT_RECIPIENT_TIMEOUT,
-            data_initiation: limits::CLIENT_DATA_INITIATION_TIMEOUT,
-            data_block: limits::CLIENT_DATA_BLOCK_TIMEOUT,
-            data_termination: limits::CLIENT_DATA_TERMINATION_TIMEOUT,
-            quit: limits::CLIENT_QUIT_TIMEOUT,
-        }
-    }
 }
 
 impl Session {
@@ -160,16 +131,16 @@ impl Session {
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
         if !matches!(self.state, State::Ready) {
             let cause = local(Enhanced(4, 3, 0), "a transaction was begun out of turn");
-            let outcomes = Progress::new(transaction).abandon(&self.hop, cause);
+            let outcomes = Progress::new(transaction, false).abandon(&self.hop, cause);
             self.events.push_back(Event::Done(outcomes));
             return;
         }
         if let Some(cause) = transaction.lacks(&self.capabilities) {
-            let outcomes = Progress::new(transaction).give_up(&self.hop, cause);
+            let outcomes = Progress::new(transaction, false).give_up(&self.hop, cause);
             self.events.extend([Event::Done(outcomes), Event::Ready]);
             return;
         }
-        let mut progress = Progress::new(transaction);
+        let mut progress = Progress::new(transaction, self.capabilities.chunking);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
@@ -178,10 +149,10 @@ impl Session {
     /// Sends a piece of the message; only after [`Event::SendMessage`]. A message with a bare CR,
     /// a bare LF or a NUL is given up for good: the connection closes without an end of data.
     pub fn send_message(&mut self, piece: &[u8], now: Instant) {
-        if let State::Message(_, stuffer) = &mut self.state {
+        if let State::Message(_, writer) = &mut self.state {
             self.deadline = Some(now + self.timeouts.data_block);
             let before = self.output.len();
-            if let Err(error) = stuffer.stuff(piece, &mut self.output) {
+            if let Err(error) = writer.write(piece, &mut self.output) {
                 self.output.truncate(before);
                 self.refuse_message(error);
             }
@@ -191,9 +162,9 @@ impl Session {
     /// Ends the message; only after [`Event::SendMessage`].
     pub fn end_message(&mut self, now: Instant) {
         match mem::replace(&mut self.state, State::Closed) {
-            State::Message(progress, stuffer) => {
+            State::Message(progress, writer) => {
                 let before = self.output.len();
-                let finished = stuffer.finish(&mut self.output);
+                let finished = writer.finish(&mut self.output);
                 self.deadline = Some(now + self.timeouts.data_termination);
                 self.state = State::EndOfData(progress);
                 if let Err(error) = finished {
@@ -344,7 +315,8 @@ impl Session {
             }
             transaction::Step::SendMessage => {
                 self.deadline = Some(now + self.timeouts.data_block);
-                self.state = State::Message(progress, DotStuffer::new());
+                let writer = progress.body_writer(&mut self.output);
+                self.state = State::Message(progress, writer);
                 self.events.push_back(Event::SendMessage);
             }
             transaction::Step::SendNothing => {

@@ -1,5 +1,10 @@
 //! Scripted next hops at every stage, without a socket or a clock.
 
+mod chunking;
+mod refusals;
+
+use std::time::Duration;
+
 use super::*;
 use crate::queue::Answer;
 use crate::smtp::path::{ForwardPath, ReversePath};
@@ -90,6 +95,7 @@ fn transaction(recipients: usize) -> Transaction {
         recipients: (0..recipients).map(path).collect(),
         size: 100,
         eight_bit: false,
+        binary: false,
         smtputf8: false,
     }
 }
@@ -165,100 +171,6 @@ fn each_recipient_gets_its_own_reply() {
 fn an_offer_of_starttls_is_not_taken() {
     let mut hop = Hop::begun("250-hop\r\n250 STARTTLS\r\n", 1);
     assert_eq!(hop.heard(), "MAIL FROM:<s@contoso.example>\r\n");
-}
-
-#[test]
-fn too_many_recipients_are_no_failure() {
-    for (reply, letters) in [
-        ("552 enough\r\n", "+~-"),
-        ("552 5.5.3 enough\r\n", "+~-"),
-        ("452 4.5.3 enough\r\n", "+~-"),
-        // Another reason, and it is for good.
-        ("552 5.2.2 mailbox full\r\n", "+--"),
-    ] {
-        let mut hop = Hop::begun(FULL, 3);
-        hop.say("250 ok\r\n250 ok\r\n");
-        hop.say(reply);
-        hop.say("550 no\r\n354 go\r\n");
-        assert_eq!(hop.event(), Event::SendMessage);
-        hop.send("x\r\n");
-        hop.say("250 taken\r\n");
-        assert_eq!(hop.letters(), letters, "{reply}");
-    }
-    // One recipient is never too many.
-    let mut hop = Hop::begun(FULL, 2);
-    hop.say("250 ok\r\n552 full\r\n250 ok\r\n354 go\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
-    hop.send("x\r\n");
-    hop.say("250 taken\r\n");
-    assert_eq!(hop.letters(), "-+");
-}
-
-#[test]
-fn nobody_is_accepted() {
-    // Pipelined: DATA is on its way; a refusal of it changes nothing.
-    let mut hop = Hop::begun(FULL, 2);
-    hop.heard();
-    hop.say("250 ok\r\n550 no\r\n450 busy\r\n503 no recipients\r\n");
-    assert_eq!(hop.heard(), "RSET\r\n");
-    assert_eq!(hop.letters(), "-~");
-    hop.say("250 ok\r\n");
-    assert_eq!(hop.event(), Event::Ready);
-
-    // DATA accepted all the same: an empty message for nobody.
-    let mut hop = Hop::begun(FULL, 1);
-    hop.heard();
-    hop.say("250 ok\r\n550 no\r\n354 go\r\n");
-    assert_eq!(hop.heard(), ".\r\n");
-    hop.say("250 taken\r\n");
-    assert_eq!(hop.letters(), "-");
-    assert_eq!(hop.event(), Event::Ready);
-
-    // One by one: DATA is not sent.
-    let mut hop = Hop::begun("250 hop\r\n", 1);
-    hop.heard();
-    hop.say("250 ok\r\n");
-    hop.heard();
-    hop.say("550 no\r\n");
-    assert_eq!(hop.heard(), "RSET\r\n");
-    assert_eq!(hop.letters(), "-");
-}
-
-#[test]
-fn the_sender_is_refused() {
-    for (reply, letters) in [("550 no\r\n", "--"), ("451 later\r\n", "~~")] {
-        let mut hop = Hop::begun("250 hop\r\n", 2);
-        hop.heard();
-        hop.say(reply);
-        assert_eq!(hop.heard(), "RSET\r\n");
-        assert_eq!(hop.letters(), letters);
-
-        let mut hop = Hop::begun(FULL, 2);
-        hop.heard();
-        hop.say(reply);
-        hop.say("503 mail first\r\n503 mail first\r\n503 mail first\r\n");
-        assert_eq!(hop.heard(), "RSET\r\n");
-        assert_eq!(hop.letters(), letters);
-    }
-}
-
-#[test]
-fn data_or_its_end_is_refused() {
-    for (reply, letter) in [("554 no\r\n", "-"), ("451 later\r\n", "~")] {
-        let mut hop = Hop::begun(FULL, 1);
-        hop.heard();
-        hop.say("250 ok\r\n250 ok\r\n");
-        hop.say(reply);
-        assert_eq!(hop.letters(), letter);
-
-        let mut hop = Hop::begun(FULL, 1);
-        hop.say("250 ok\r\n250 ok\r\n354 go\r\n");
-        hop.event();
-        hop.send("x\r\n");
-        hop.say(reply);
-        assert_eq!(hop.letters(), letter);
-        assert_eq!(hop.event(), Event::Ready);
-    }
 }
 
 /// Brings a session to a stage, with two recipients and PIPELINING, the first refused.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::body::BodyWriter;
 use super::{Capabilities, SizeLimit};
 use crate::queue::{Answer, Cause, Outcome};
 use crate::smtp::path::{ForwardPath, ReversePath};
@@ -18,6 +19,8 @@ pub struct Transaction {
     pub size: u64,
     /// The message holds octets above 127.
     pub eight_bit: bool,
+    /// The message holds what only a body declared BODY=BINARYMIME may (RFC 3030).
+    pub binary: bool,
     /// The message or an address in the envelope needs SMTPUTF8.
     pub smtputf8: bool,
 }
@@ -54,6 +57,8 @@ pub(super) struct Progress {
     awaited: VecDeque<Command>,
     /// One for each recipient that is settled.
     outcomes: Vec<Option<Outcome>>,
+    /// The message goes by BDAT, once its recipients are known.
+    in_chunk: bool,
     /// A recipient got a positive reply.
     accepted_one: bool,
 }
@@ -67,7 +72,12 @@ impl Transaction {
             let text = "the message needs SMTPUTF8, which the next hop does not offer";
             return cause(Enhanced(5, 6, 7), text.to_owned());
         }
-        if self.eight_bit && !capabilities.eight_bit_mime {
+        if self.binary && !(capabilities.chunking && capabilities.binary_mime) {
+            // RFC 3030 section 3: convert or return. Conversion would mean to rewrite MIME parts.
+            let text = "the message needs BINARYMIME, which the next hop does not offer";
+            return cause(Enhanced(5, 6, 1), text.to_owned());
+        }
+        if self.eight_bit && !self.binary && !capabilities.eight_bit_mime {
             // RFC 6152 section 3: convert or return. A signature would not survive conversion.
             let text = "the message needs 8BITMIME, which the next hop does not offer";
             return cause(Enhanced(5, 6, 3), text.to_owned());
@@ -89,7 +99,9 @@ impl Transaction {
         if capabilities.size.is_some() {
             line.push_str(&format!(" SIZE={}", self.size));
         }
-        if self.eight_bit {
+        if self.binary {
+            line.push_str(" BODY=BINARYMIME");
+        } else if self.eight_bit {
             line.push_str(" BODY=8BITMIME");
         }
         if self.smtputf8 {
@@ -100,13 +112,24 @@ impl Transaction {
 }
 
 impl Progress {
-    pub(super) fn new(transaction: Transaction) -> Self {
+    pub(super) fn new(transaction: Transaction, in_chunk: bool) -> Self {
         let recipients = transaction.recipients.len();
         let mut unsent = VecDeque::from([Command::Mail]);
         unsent.extend((0..recipients).map(Command::Recipient));
-        unsent.push_back(Command::Data);
+        if !in_chunk {
+            unsent.push_back(Command::Data);
+        }
         let (awaited, outcomes) = (VecDeque::new(), vec![None; recipients]);
-        Self { transaction, unsent, awaited, outcomes, accepted_one: false }
+        Self { transaction, unsent, awaited, outcomes, in_chunk, accepted_one: false }
+    }
+
+    /// Writes the message, after [`Step::SendMessage`].
+    pub(super) fn body_writer(&self, output: &mut Vec<u8>) -> BodyWriter {
+        if self.in_chunk {
+            BodyWriter::chunk(self.transaction.size, self.transaction.binary, output)
+        } else {
+            BodyWriter::data()
+        }
     }
 
     /// The command whose reply comes next.
@@ -163,7 +186,12 @@ impl Progress {
         if !self.has_accepted() && (command == Command::Mail || next_is_data) {
             self.unsent.clear();
         }
-        if self.unsent.is_empty() && self.awaited.is_empty() { Step::Reset } else { Step::Wait }
+        match (self.unsent.is_empty() && self.awaited.is_empty(), self.has_accepted()) {
+            (false, _) => Step::Wait,
+            // With DATA the last reply is that to DATA, and nobody is left unsettled here.
+            (true, true) if self.in_chunk => Step::SendMessage,
+            (true, _) => Step::Reset,
+        }
     }
 
     /// The reply to the end of data, for every recipient that was accepted.

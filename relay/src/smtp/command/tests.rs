@@ -68,7 +68,7 @@ fn every_error_has_its_reply() {
         (b" NOOP", reply::UNRECOGNIZED_COMMAND),
         (b"NOOPS", reply::UNRECOGNIZED_COMMAND),
         (b"AUTH LOGIN", reply::UNRECOGNIZED_COMMAND),
-        (b"BDAT 3", reply::UNRECOGNIZED_COMMAND),
+        (b"BURL 3", reply::UNRECOGNIZED_COMMAND),
         (b"GET / HTTP/1.1", reply::UNRECOGNIZED_COMMAND),
         (b"NO\xffOP", reply::INVALID_CHARACTER),
         (b"HELO", reply::INVALID_DOMAIN_NAME),
@@ -106,7 +106,7 @@ fn every_error_has_its_reply() {
         (b"MAIL FROM:<a@b.example> SMTPUTF8=yes", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> BODY", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> =1", reply::INVALID_ARGUMENTS),
-        (b"MAIL FROM:<a@b.example> BODY=BINARYMIME", reply::UNSUPPORTED_PARAMETER),
+        (b"MAIL FROM:<a@b.example> BODY=9BIT", reply::UNSUPPORTED_PARAMETER),
         (b"MAIL FROM:<a@b.example> RET=HDRS", reply::UNSUPPORTED_PARAMETER),
         (b"MAIL FROM:<a@b.example> AUTH=<>", reply::UNSUPPORTED_PARAMETER),
         (b"RCPT", reply::INVALID_ARGUMENTS),
@@ -117,6 +117,44 @@ fn every_error_has_its_reply() {
     ];
     for (line, expected) in cases {
         assert_eq!(reply_to(line).as_ref(), Some(expected), "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn chunks() {
+    let chunk = |octets, last| Ok(Command::Bdat(Chunk { octets, last }));
+    assert_eq!(Command::parse(b"BDAT 0"), chunk(0, false));
+    assert_eq!(Command::parse(b"bdat 007 last"), chunk(7, true));
+    assert_eq!(Command::parse(b"BDAT 18446744073709551615 LAST"), chunk(u64::MAX, true));
+    for line in [
+        "BDAT",
+        "BDAT ",
+        "BDAT LAST",
+        "BDAT -1",
+        "BDAT +1",
+        "BDAT 0x10",
+        "BDAT 1e3",
+        "BDAT 1.0",
+        "BDAT 1,000",
+        "BDAT  1",
+        "BDAT\t1",
+        "BDAT 1  LAST",
+        "BDAT 1 LAST LAST",
+        "BDAT 1LAST",
+        "BDAT 1 FIRST",
+        "BDAT 1 2",
+        "BDAT \u{661}",
+        "BDAT 18446744073709551616",
+        "BDAT 99999999999999999999999999",
+        "BDAT 000000000000000000000001",
+    ] {
+        let error = Command::parse(line.as_bytes()).expect_err(line);
+        // A tab is no space: there is no such verb.
+        let expected = match line.contains('\t') {
+            true => CommandError::Verb,
+            false => CommandError::ChunkSize,
+        };
+        assert_eq!(error, expected, "{line}");
     }
 }
 

@@ -1,7 +1,12 @@
 //! The octets after DATA: where the message ends, dots taken out, bare line endings found.
 //!
-//! This module decides what belongs to the message and where it ends. It ends at CRLF.CRLF and at
-//! nothing else, and there is no setting that would make it end elsewhere.
+//! This module decides what belongs to the message and where it ends. After DATA it ends at
+//! CRLF.CRLF and at nothing else, and there is no setting that would make it end elsewhere. After
+//! BDAT, in [`ChunkReader`], nothing ends it but its size. What violates the rules of lines is found
+//! here in both cases; what follows from it is for [`crate::policy`].
+
+mod chunk;
+mod endings;
 
 #[cfg(test)]
 mod tests;
@@ -10,6 +15,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr3;
+
+pub use self::chunk::{ChunkEvent, ChunkReader, skip};
+pub use self::endings::LineEndings;
 
 /// An octet that makes a message unfit to be passed on: another server might see a line end, and
 /// so an end of data, where we see none.
@@ -24,6 +32,15 @@ pub enum Violation {
     /// A NUL.
     #[error("NUL at octet {0}")]
     Nul(u64),
+}
+
+impl Violation {
+    /// Octets of the message before it.
+    pub const fn place(self) -> u64 {
+        match self {
+            Self::BareCr(place) | Self::BareLf(place) | Self::Nul(place) => place,
+        }
+    }
 }
 
 /// What comes next in the message.

@@ -7,7 +7,7 @@
 //! The session decides what is read when and in which order things happen. Which command is legal
 //! in which state is decided in [`state`], how a command waits for an answer in [`inquiry`], what
 //! becomes of a message in [`reception`] and [`storage`],
-//! in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
+//! what follows when its octets have come in [`transfer`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
 mod encryption;
@@ -19,6 +19,7 @@ mod state;
 mod storage;
 mod summary;
 mod timers;
+mod transfer;
 mod writer;
 
 #[cfg(test)]
@@ -30,10 +31,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::limits::{INPUT_OCTETS, JUNK_COMMANDS};
+use crate::limits::INPUT_OCTETS;
 use crate::policy::{self, Findings, Peer, Rules};
-use crate::queue::Envelope;
-use crate::smtp::command::Command;
+use crate::smtp::command::{Command, CommandError};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::tls::TlsInfo;
@@ -135,7 +135,7 @@ impl Session {
             // Plain text where a TLS handshake was due: somebody put it there.
             State::StartingTls => self.close(Ending::PlaintextAfterStartTls),
             _ => {
-                if matches!(self.state, State::Receiving(_)) {
+                if matches!(self.state, State::Receiving(_) | State::Skipping(_)) {
                     self.timers.message_octets(now, octets);
                 }
                 self.input.extend_from_slice(octets);
@@ -167,7 +167,6 @@ impl Session {
             Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
             Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
         };
-        self.abandon();
         self.close_with(&reply, ending);
     }
 
@@ -181,7 +180,6 @@ impl Session {
     /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
     /// kept.
     pub fn handle_disconnect(&mut self) {
-        self.abandon();
         self.close(Ending::Disconnected);
     }
 
@@ -214,7 +212,10 @@ impl Session {
 
     /// Does what comes next depend on conditions? In the middle of a message it does not.
     pub fn wants_conditions(&self) -> bool {
-        !matches!(self.state, State::Receiving(_) | State::StartingTls | State::Closed)
+        !matches!(
+            self.state,
+            State::Receiving(_) | State::Skipping(_) | State::StartingTls | State::Closed
+        )
     }
 
     /// Nothing happens any more.
@@ -252,13 +253,22 @@ impl Session {
                 match reception.read(&self.context, &mut self.input, act) {
                     Progress::MoreToCome => true,
                     Progress::NeedsInput => false,
+                    Progress::ChunkEnded(octets) => {
+                        self.end_of_chunk(octets);
+                        true
+                    }
                     Progress::Ended => {
                         self.end_of_data();
                         true
                     }
                 }
             }
-            State::Connected(_) | State::Ready(_) | State::Mail(_) | State::Recipients(_) => {
+            State::Skipping(_) => self.skip(),
+            State::Chunking(_)
+            | State::Connected(_)
+            | State::Ready(_)
+            | State::Mail(_)
+            | State::Recipients(_) => {
                 let Some(line) = self.lines.next_line(&mut self.input) else { return false };
                 // Only a whole line is a sign of life; a client that drips is silent.
                 self.timers.active(self.now);
@@ -274,6 +284,7 @@ impl Session {
     fn command(&mut self, line: &[u8]) {
         let command = match Command::parse(line) {
             Ok(command) => command,
+            Err(CommandError::ChunkSize) => return self.lose_step(),
             Err(error) => return self.fault(error.verb(), error.reply(), &error),
         };
         if self.is_one_too_many(&command) {
@@ -282,35 +293,28 @@ impl Session {
         self.apply(command);
     }
 
-    /// Counts a command that brings no message nearer; true when there were enough of them. The
-    /// first HELO or EHLO is none.
-    fn is_one_too_many(&mut self, command: &Command) -> bool {
-        let is_junk = match command {
-            Command::Helo(_) | Command::Ehlo(_) => !matches!(self.state, State::Connected(_)),
-            Command::Help | Command::Noop | Command::Rset | Command::Vrfy => true,
-            Command::Data
-            | Command::Mail(_)
-            | Command::Quit
-            | Command::Rcpt(_)
-            | Command::StartTls => false,
-        };
-        let junk = &mut self.context.summary.junk_commands;
-        *junk = junk.saturating_add(u32::from(is_junk));
-        is_junk && *junk > JUNK_COMMANDS
-    }
-
     /// Does what a command does in this state, or asks first what must be known for it.
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
         if let Some(refusal) = policy::not_offered(&self.context.peer, &command) {
             return self.protocol_error(verb, refusal);
         }
+        let was_chunking = matches!(self.state, State::Chunking(_));
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
+        if was_chunking && !matches!(self.state, State::Chunking(_) | State::Receiving(_)) {
+            self.output.push(Action::AbandonMessage);
+        }
         // Whatever was found was found for this command, which may need more than one fact.
         if !matches!(effect, Effect::Ask(..)) {
             self.context.findings = Findings::default();
         }
+        self.carry_out(verb, effect);
+        self.finish_if_shutting_down();
+    }
+
+    /// Does what a command does besides changing the state.
+    fn carry_out(&mut self, verb: &'static str, effect: Effect) {
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, command),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
@@ -331,6 +335,7 @@ impl Session {
                 self.context.summary.hello = self.state.hello_name();
                 self.output.reply(&reply);
             }
+            Effect::Nothing => {}
             Effect::Reply(reply) => self.answer(reply),
             Effect::SendAway(decision) => {
                 let reply = decision.reply.clone();
@@ -352,39 +357,13 @@ impl Session {
         }
     }
 
-    fn begin_message(&mut self, envelope: Envelope) {
-        self.timers.ask_queue(self.now);
-        self.output.push(Action::BeginMessage(envelope));
-    }
-
-    fn end_of_data(&mut self) {
-        let State::Receiving(reception) = self.state.take() else { return };
-        self.timers.active(self.now);
-        let act = &mut |action| self.output.push(action);
-        let (waiting, decision) = reception.conclude(&self.context, act);
-        if decision.reply.is_positive() {
-            self.state = State::WaitingForStore(waiting);
-            self.timers.ask_queue(self.now);
-            self.output.push(Action::CommitMessage);
-            return;
-        }
-        self.state = waiting.end();
-        let reply = decision.reply.clone();
-        self.context.summary.refuse_message(decision);
-        // Exchange closes after this one: what sends such headers once sends them again.
-        let closes = reply == reply::HEADER_TOO_LARGE;
-        self.refuse(reply);
-        if closes {
-            self.close(Ending::HeaderTooLarge);
-        }
-        self.finish_if_shutting_down();
-    }
-
     fn finish_if_shutting_down(&mut self) {
         let is_idle = !matches!(
             self.state,
-            State::Closed
+            State::Chunking(_)
+                | State::Closed
                 | State::Receiving(_)
+                | State::Skipping(_)
                 | State::WaitingForQueue(_)
                 | State::WaitingForStore(_)
         );
@@ -403,19 +382,6 @@ impl Session {
         }
     }
 
-    /// Lets go of a message that is open. One that is being committed may still be kept: then the
-    /// client, which has not seen our 250, sends it again.
-    fn abandon(&mut self) {
-        let is_open = match &self.state {
-            State::Receiving(reception) => reception.is_open(),
-            State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
-            _ => false,
-        };
-        if is_open {
-            self.output.push(Action::AbandonMessage);
-        }
-    }
-
     /// Ends the session with a last reply, after one that the tarpit still holds.
     fn close_with(&mut self, reply: &Reply, ending: Ending) {
         self.release();
@@ -431,6 +397,7 @@ impl Session {
             return;
         }
         self.release();
+        self.abandon();
         self.asked = None;
         self.state = State::Closed;
         self.input.clear();

@@ -1,4 +1,4 @@
-//! A message on its way in, from 354 to the end of data.
+//! A message on its way in, from 354 to the end of data, or from the first chunk to the last.
 //!
 //! The header section is gathered, judged and written after our own Received field; the body goes
 //! through as it comes. A message that is refused is read to its end first: to answer earlier
@@ -14,9 +14,10 @@ use crate::message::stamp;
 use crate::message::{firewall, hops};
 use crate::policy::{self, Because, Decision, MessageFacts};
 use crate::queue::QueueId;
-use crate::smtp::data::{DataEvent, DataReader};
+use crate::smtp::command::Chunk;
+use crate::smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 use crate::smtp::reply;
-use crate::smtp::session::state::{Hello, HelloKind, WaitingForStore};
+use crate::smtp::session::state::{Hello, HelloKind, MessageInput, WaitingForStore};
 use crate::smtp::session::writer::MessageWriter;
 use crate::smtp::session::{Action, Context, MessageBegun};
 
@@ -25,7 +26,7 @@ use crate::smtp::session::{Action, Context, MessageBegun};
 pub(super) struct Reception {
     hello: Hello,
     id: QueueId,
-    reader: DataReader,
+    reader: Reader,
     stage: Stage,
     facts: MessageFacts,
     writer: MessageWriter,
@@ -35,6 +36,18 @@ pub(super) struct Reception {
     trace: Bytes,
     /// The size at which the policy is asked again.
     next_check: u64,
+}
+
+/// How the octets of the message are told from commands.
+#[derive(Debug)]
+enum Reader {
+    Chunks {
+        reader: ChunkReader,
+        chunk: Chunk,
+        /// BODY=BINARYMIME.
+        binary: bool,
+    },
+    Data(DataReader),
 }
 
 /// What happens to the octets that come.
@@ -54,6 +67,8 @@ enum Stage {
 /// How far [`Reception::read`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
+    /// A chunk has been taken that was not the last, with so many octets.
+    ChunkEnded(u64),
     Ended,
     MoreToCome,
     NeedsInput,
@@ -64,6 +79,7 @@ impl Reception {
         context: &Context,
         hello: Hello,
         smtputf8: bool,
+        input: MessageInput,
         begun: MessageBegun,
     ) -> Self {
         let connector = &context.peer.connector;
@@ -90,7 +106,7 @@ impl Reception {
         Self {
             hello,
             id: begun.id,
-            reader: DataReader::new(),
+            reader: Reader::new(input),
             stage: Stage::Header(HeaderCollector::new(connector.limits.max_header_size)),
             facts: MessageFacts::default(),
             writer: MessageWriter::default(),
@@ -110,17 +126,47 @@ impl Reception {
         if self.ended {
             return Progress::Ended;
         }
-        match self.reader.next_event(input) {
-            None => Progress::NeedsInput,
-            Some(DataEvent::Content(content)) => {
-                self.content(context, content, act);
-                Progress::MoreToCome
-            }
-            Some(DataEvent::End) => {
-                self.end(context, act);
-                Progress::MoreToCome
-            }
+        let content = match &mut self.reader {
+            Reader::Data(reader) => match reader.next_event(input) {
+                None => return Progress::NeedsInput,
+                Some(DataEvent::Content(content)) => Some(content),
+                Some(DataEvent::End) => None,
+            },
+            Reader::Chunks { reader, chunk, .. } => match reader.next_event(input) {
+                None => return Progress::NeedsInput,
+                Some(ChunkEvent::Content(content)) => Some(content),
+                Some(ChunkEvent::End) if !chunk.last => {
+                    return Progress::ChunkEnded(chunk.octets);
+                }
+                Some(ChunkEvent::End) => {
+                    reader.finish();
+                    None
+                }
+            },
+        };
+        match content {
+            Some(content) => self.content(context, content, act),
+            None => self.end(context, act),
         }
+        Progress::MoreToCome
+    }
+
+    /// The next chunk comes.
+    pub(super) fn begin_chunk(&mut self, next: Chunk) {
+        if let Reader::Chunks { reader, chunk, .. } = &mut self.reader {
+            *chunk = next;
+            reader.begin(next.octets);
+        }
+    }
+
+    /// Who sends it.
+    pub(super) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Octets that have come.
+    pub(super) fn size(&self) -> u64 {
+        self.facts.size
     }
 
     /// After [`Progress::Ended`]: what the client is told, and whether the message is still to be
@@ -160,6 +206,8 @@ impl Reception {
             let collected = collector.finish();
             self.header(context, collected, act);
         }
+        // A CR that the last chunk ended with has turned out to stand alone.
+        self.facts.bare_line_ending |= self.finds_violation();
         if self.is_open() {
             self.writer.flush(act);
         }
@@ -168,7 +216,7 @@ impl Reception {
 
     fn content(&mut self, context: &Context, content: Bytes, act: &mut impl FnMut(Action)) {
         self.facts.size += content.len() as u64;
-        let found_violation = !self.facts.bare_line_ending && self.reader.violation().is_some();
+        let found_violation = !self.facts.bare_line_ending && self.finds_violation();
         self.facts.bare_line_ending |= found_violation;
         match &mut self.stage {
             Stage::Header(collector) => {
@@ -204,6 +252,7 @@ impl Reception {
         self.facts.header_size = section.size();
         self.facts.header_fields = section.fields().count();
         self.stage = Stage::Body;
+        self.facts.bare_line_ending |= self.finds_violation();
         self.check(context, act);
         if !matches!(self.stage, Stage::Body) {
             return;
@@ -239,11 +288,44 @@ impl Reception {
         }
     }
 
+    /// BODY=BINARYMIME frees the body of the rules of lines, and never the header section: what the
+    /// firewall reads there must be what everybody else reads.
+    fn finds_violation(&self) -> bool {
+        let Some(violation) = self.reader.violation() else { return false };
+        match self.reader {
+            Reader::Chunks { binary: true, .. } => match self.stage {
+                Stage::Header(_) => false,
+                _ => violation.place() < self.facts.header_size,
+            },
+            _ => true,
+        }
+    }
+
     /// Asks the policy about what is known so far; what it refuses now it refuses at the end.
     fn check(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
         let decision = policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision, act);
+        }
+    }
+}
+
+impl Reader {
+    fn new(input: MessageInput) -> Self {
+        match input {
+            MessageInput::Data => Self::Data(DataReader::new()),
+            MessageInput::Chunks { first, binary } => {
+                let mut reader = ChunkReader::default();
+                reader.begin(first.octets);
+                Self::Chunks { reader, chunk: first, binary }
+            }
+        }
+    }
+
+    fn violation(&self) -> Option<Violation> {
+        match self {
+            Self::Chunks { reader, .. } => reader.violation(),
+            Self::Data(reader) => reader.violation(),
         }
     }
 }

@@ -4,8 +4,11 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::connector::Principal;
+use crate::limits::JUNK_COMMANDS;
 use crate::policy::{Because, Decision};
+use crate::smtp::command::Command;
 use crate::smtp::reply::{self, Reply};
+use crate::smtp::session::state::State;
 use crate::smtp::session::{Ending, Session};
 
 /// A reply that the tarpit keeps back. Nothing more is read before it is released.
@@ -53,6 +56,25 @@ impl Session {
         } else {
             self.held = Some(Held { reply, until: self.now + interval });
         }
+    }
+
+    /// Counts a command that brings no message nearer; true when there were enough of them. The
+    /// first HELO or EHLO is none.
+    pub(super) fn is_one_too_many(&mut self, command: &Command) -> bool {
+        let is_junk = match command {
+            Command::Helo(_) | Command::Ehlo(_) => !matches!(self.state, State::Connected(_)),
+            Command::Help | Command::Noop | Command::Rset | Command::Vrfy => true,
+            // An empty chunk brings nothing, unless it ends the message.
+            Command::Bdat(chunk) => chunk.octets == 0 && !chunk.last,
+            Command::Data
+            | Command::Mail(_)
+            | Command::Quit
+            | Command::Rcpt(_)
+            | Command::StartTls => false,
+        };
+        let junk = &mut self.context.summary.junk_commands;
+        *junk = junk.saturating_add(u32::from(is_junk));
+        is_junk && *junk > JUNK_COMMANDS
     }
 
     /// Sends what the tarpit holds, since the session ends.

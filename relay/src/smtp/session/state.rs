@@ -4,18 +4,24 @@
 //! since a command consumes the state. Refusals come before changes. The whole table, every
 //! command in every state, is in tests/transitions.snap.
 
+mod message;
+
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::{self, Reply};
+use crate::smtp::session::Context;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::storage::store_decision;
-use crate::smtp::session::{Context, MessageBegun};
+
+pub(super) use self::message::{MessageInput, Skipping};
 
 /// Where the dialogue stands.
 #[derive(Debug)]
 pub(super) enum State {
+    /// After a chunk that was not the last.
+    Chunking(Box<Reception>),
     /// Nothing more will happen.
     Closed,
     /// Before HELO or EHLO.
@@ -24,13 +30,15 @@ pub(super) enum State {
     Mail(MailGiven),
     /// Between messages.
     Ready(Ready),
-    /// After 354.
+    /// After 354, or within a chunk.
     Receiving(Reception),
     /// At least one recipient is accepted.
     Recipients(Recipients),
+    /// Within a chunk that is refused.
+    Skipping(Skipping),
     /// After 220 to STARTTLS, before the handshake is done.
     StartingTls,
-    /// After DATA, before 354.
+    /// After DATA or the first BDAT, before the queue has begun the message.
     WaitingForQueue(WaitingForQueue),
     /// After the end of data, before its reply.
     WaitingForStore(WaitingForStore),
@@ -57,16 +65,16 @@ pub(super) enum HelloKind {
 #[derive(Debug)]
 pub(super) struct Ready {
     hello: Hello,
-    /// A MAIL was refused. The RCPT and DATA that a pipelining client sent after it are answered
-    /// like any others, but they are no errors of its own.
-    sender_refused: bool,
+    /// A MAIL or a chunk was refused. The RCPT, DATA and BDAT that a pipelining client sent after
+    /// it are answered like any others, but they are no errors of its own.
+    transaction_refused: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct MailGiven {
     hello: Hello,
     mail: Mail,
-    /// The same for DATA after a RCPT that was refused.
+    /// The same for DATA and BDAT after a RCPT that was refused.
     recipient_refused: bool,
 }
 
@@ -82,6 +90,7 @@ pub(super) struct Recipients {
 pub(super) struct WaitingForQueue {
     hello: Hello,
     smtputf8: bool,
+    pub(super) input: MessageInput,
 }
 
 /// The message is with the queue.
@@ -107,6 +116,8 @@ pub(super) enum Effect {
     Fault(Reply),
     /// The client has introduced itself.
     Hello(Reply),
+    /// Octets of the client come next; it is answered after them.
+    Nothing,
     Reply(Reply),
     /// The client is told why, and the session ends.
     SendAway(Decision),
@@ -117,6 +128,13 @@ impl State {
     /// The state at the beginning, and again after a TLS handshake.
     pub(super) fn connected() -> Self {
         Self::Connected(Connected)
+    }
+
+    /// The client may have sent more chunks of a message that was refused.
+    pub(super) fn expect_more_chunks(&mut self) {
+        if let Self::Ready(ready) = self {
+            ready.transaction_refused = true;
+        }
     }
 
     /// Moves the state out. What is left behind lasts only until the next one is put there.
@@ -133,6 +151,7 @@ impl State {
             Command::Mail(mail) => self.mail(mail, context),
             Command::Rcpt(recipient) => self.rcpt(recipient, context),
             Command::Data => self.data(),
+            Command::Bdat(chunk) => self.bdat(chunk, context),
             Command::Rset => (self.reset(), Effect::Reply(reply::RESETTING)),
             Command::Noop => (self, Effect::Reply(reply::NOOP_OK)),
             Command::Vrfy => (self, Effect::Reply(reply::CANNOT_VERIFY)),
@@ -144,14 +163,17 @@ impl State {
     /// The client's name for itself, while one is known.
     pub(super) fn hello_name(&self) -> Option<String> {
         let hello = match self {
+            Self::Chunking(reception) => reception.hello(),
             Self::Ready(state) => &state.hello,
             Self::Mail(state) => &state.hello,
             Self::Recipients(state) => &state.hello,
             Self::WaitingForQueue(state) => &state.hello,
             Self::WaitingForStore(state) => &state.hello,
-            Self::Closed | Self::Connected(_) | Self::Receiving(_) | Self::StartingTls => {
-                return None;
-            }
+            Self::Closed
+            | Self::Connected(_)
+            | Self::Receiving(_)
+            | Self::Skipping(_)
+            | Self::StartingTls => return None,
         };
         Some(hello.name.as_str().to_owned())
     }
@@ -188,7 +210,7 @@ impl State {
     fn mail(self, mail: Mail, context: &Context) -> (Self, Effect) {
         match self {
             Self::Ready(Ready { hello, .. }) => {
-                let refused = |hello| Self::Ready(Ready { hello, sender_refused: true });
+                let refused = |hello| Self::Ready(Ready::after_refusal(hello));
                 if let Some(refusal) = policy::needs_smtputf8(mail.sender.is_ascii(), mail.smtputf8)
                 {
                     return (refused(hello), Effect::DecidedFault(refusal));
@@ -206,7 +228,7 @@ impl State {
                 let given = MailGiven { hello, mail, recipient_refused: false };
                 (Self::Mail(given), Effect::Decided(decision))
             }
-            Self::Mail(_) | Self::Recipients(_) => {
+            Self::Chunking(_) | Self::Mail(_) | Self::Recipients(_) => {
                 (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
             }
             _ => (self, Effect::Fault(reply::HELLO_FIRST)),
@@ -221,6 +243,7 @@ impl State {
                 let effect = ready.without_sender();
                 return (self, effect);
             }
+            Self::Chunking(_) => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
             _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
         };
         if let Some(refusal) = policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
@@ -259,29 +282,9 @@ impl State {
         }
     }
 
-    fn data(self) -> (Self, Effect) {
-        match self {
-            Self::Recipients(Recipients { hello, mail, recipients }) => {
-                let Mail { sender, body, smtputf8, .. } = mail;
-                let body = body.unwrap_or_default();
-                let envelope = Envelope { sender, recipients, body, smtputf8 };
-                let waiting = WaitingForQueue { hello, smtputf8 };
-                (Self::WaitingForQueue(waiting), Effect::BeginMessage(envelope))
-            }
-            Self::Mail(MailGiven { recipient_refused: true, .. }) => {
-                (self, Effect::Reply(reply::NEED_RECIPIENT))
-            }
-            Self::Mail(_) => (self, Effect::Fault(reply::NEED_RECIPIENT)),
-            Self::Ready(ready) => {
-                let effect = ready.without_sender();
-                (Self::Ready(ready), effect)
-            }
-            _ => (self, Effect::Fault(reply::HELLO_FIRST)),
-        }
-    }
-
     fn reset(self) -> Self {
         match self {
+            Self::Chunking(reception) => Self::Ready(Ready::new(reception.hello().clone())),
             Self::Mail(MailGiven { hello, .. })
             | Self::Ready(Ready { hello, .. })
             | Self::Recipients(Recipients { hello, .. }) => Self::Ready(Ready::new(hello)),
@@ -292,27 +295,20 @@ impl State {
 
 impl Ready {
     fn new(hello: Hello) -> Self {
-        Self { hello, sender_refused: false }
+        Self { hello, transaction_refused: false }
     }
 
-    /// RCPT or DATA without MAIL.
+    /// After a MAIL or a chunk that was refused.
+    pub(super) fn after_refusal(hello: Hello) -> Self {
+        Self { hello, transaction_refused: true }
+    }
+
+    /// RCPT, DATA or BDAT without MAIL.
     fn without_sender(&self) -> Effect {
-        match self.sender_refused {
+        match self.transaction_refused {
             true => Effect::Reply(reply::NEED_MAIL),
             false => Effect::Fault(reply::NEED_MAIL),
         }
-    }
-}
-
-impl WaitingForQueue {
-    /// The queue has begun the message.
-    pub(super) fn begun(self, context: &Context, begun: MessageBegun) -> Reception {
-        Reception::new(context, self.hello, self.smtputf8, begun)
-    }
-
-    /// The queue has refused the message.
-    pub(super) fn end(self) -> State {
-        State::Ready(Ready::new(self.hello))
     }
 }
 

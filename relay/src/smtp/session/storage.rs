@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::policy::{Because, Decision};
 use crate::queue::{BeginError, StoreError};
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::session::state::State;
+use crate::smtp::session::state::{MessageInput, State};
 use crate::smtp::session::{MessageBegun, Session};
 
 impl Session {
@@ -21,7 +21,9 @@ impl Session {
         self.timers.active(now);
         match begun {
             Ok(begun) => {
-                self.output.reply(&reply::START_MAIL_INPUT);
+                if waiting.input == MessageInput::Data {
+                    self.output.reply(&reply::START_MAIL_INPUT);
+                }
                 self.state = State::Receiving(waiting.begun(&self.context, begun));
             }
             Err(error) => {
@@ -29,10 +31,13 @@ impl Session {
                     BeginError::NoRecipient => reply::NOT_STORED,
                     BeginError::Store(_) => reply::INSUFFICIENT_RESOURCES,
                 };
-                self.context.summary.refuse("DATA", store_decision(&reply, &error));
-                self.state = waiting.end();
-                self.refuse(reply);
-                self.finish_if_shutting_down();
+                let verb = match waiting.input {
+                    MessageInput::Chunks { .. } => "BDAT",
+                    MessageInput::Data => "DATA",
+                };
+                let (state, effect) = waiting.refused(store_decision(&reply, &error));
+                self.state = state;
+                self.carry_out(verb, effect);
             }
         }
     }

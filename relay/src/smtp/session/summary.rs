@@ -49,6 +49,8 @@ pub struct Verdict {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    /// BDAT without a size: what followed could not be told from commands.
+    ChunkSize,
     /// `connection_timeout`.
     ConnectionTimeout,
     /// The client went without QUIT.
@@ -134,6 +136,7 @@ impl Display for Verdict {
 impl Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ChunkSize => "BDAT without a size",
             Self::ConnectionTimeout => "connection timeout",
             Self::Disconnected => "disconnected",
             Self::HeaderTooLarge => "header too large",

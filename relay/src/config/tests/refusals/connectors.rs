@@ -43,6 +43,11 @@ fn a_connectors_keys() {
             "write smtp_utf8_enabled = false, or remove eight_bit_mime_enabled = false",
         ),
         (
+            "binary_mime_enabled = true\nchunking_enabled = false",
+            "binary_mime_enabled: needs chunking_enabled, which is false",
+            "write binary_mime_enabled = false, or remove chunking_enabled = false",
+        ),
+        (
             "size_enabled = \"Off\"",
             "size_enabled: `Off` is not known",
             "write one of Enabled, EnabledWithoutValue, Disabled",

@@ -1,0 +1,80 @@
+//! Next hops that take BDAT.
+
+use super::*;
+
+const CHUNKING: &str = "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 CHUNKING\r\n";
+const BINARY: &str = "250-hop\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n";
+
+#[test]
+fn one_chunk_once_the_recipients_are_known() {
+    let mut hop = Hop::begun(CHUNKING, 2);
+    assert_eq!(
+        hop.heard(),
+        "MAIL FROM:<s@contoso.example>\r\nRCPT TO:<r0@fabrikam.example>\r\n\
+         RCPT TO:<r1@fabrikam.example>\r\n"
+    );
+    hop.say("250 ok\r\n250 ok\r\n");
+    assert_eq!(hop.session.poll_event(), None);
+    hop.say("550 no\r\n");
+    assert_eq!(hop.event(), Event::SendMessage);
+    let message = ".\r\n".repeat(33) + "x";
+    hop.send(&message);
+    assert_eq!(hop.heard(), format!("BDAT 100 LAST\r\n{message}"));
+    assert!(hop.session.awaits_end_of_data());
+    hop.say("250 taken\r\n");
+    assert_eq!(hop.letters(), "+-");
+    assert_eq!(hop.event(), Event::Ready);
+}
+
+#[test]
+fn no_chunk_for_nobody() {
+    let mut hop = Hop::begun(CHUNKING, 1);
+    hop.heard();
+    hop.say("250 ok\r\n550 no\r\n");
+    assert_eq!(hop.letters(), "-");
+    assert_eq!(hop.heard(), "RSET\r\n");
+}
+
+#[test]
+fn a_message_that_is_not_binary_keeps_the_rules_of_lines_in_a_chunk() {
+    let mut hop = Hop::begun(CHUNKING, 1);
+    hop.say("250 ok\r\n250 ok\r\n");
+    assert_eq!(hop.event(), Event::SendMessage);
+    hop.heard();
+    hop.session.send_message(b"a\nb", hop.now);
+    assert_eq!(hop.heard(), "", "nothing of the piece");
+    assert_eq!(hop.letters(), "-");
+    hop.is_closed();
+}
+
+#[test]
+fn a_message_of_another_size_never_completes_its_chunk() {
+    let mut hop = Hop::begun(CHUNKING, 1);
+    hop.say("250 ok\r\n250 ok\r\n");
+    assert_eq!(hop.event(), Event::SendMessage);
+    hop.send("too short\r\n");
+    assert_eq!(hop.letters(), "-");
+    hop.is_closed();
+}
+
+#[test]
+fn what_is_binary_needs_both_extensions() {
+    let binary = Transaction { binary: true, eight_bit: true, ..transaction(1) };
+    for (hello, offered) in [(FULL, false), (CHUNKING, false), (BINARY, true)] {
+        let mut hop = Hop::greeted(hello);
+        hop.session.begin(binary.clone(), hop.now);
+        let heard = hop.heard();
+        if offered {
+            assert!(heard.starts_with("MAIL FROM:<s@contoso.example> BODY=BINARYMIME\r\n"));
+            hop.say("250 ok\r\n250 ok\r\n");
+            assert_eq!(hop.event(), Event::SendMessage);
+            hop.send(&"\n\r\0.\n".repeat(20));
+            assert!(hop.heard().ends_with("\n\r\0.\n"));
+        } else {
+            assert_eq!(heard, "", "not a word");
+            let said = "5.6.1 the message needs BINARYMIME, which the next hop does not offer";
+            assert_eq!(hop.outcomes(), [('-', format!("{said} (hop:25)"))]);
+            assert_eq!(hop.event(), Event::Ready);
+        }
+    }
+}

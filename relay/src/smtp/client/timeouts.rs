@@ -1,0 +1,38 @@
+//! How patient we are with a next hop.
+
+use std::time::Duration;
+
+use crate::limits;
+
+/// How long we wait for a next hop at each step (RFC 5321 section 4.5.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the greeting, and for the reply to EHLO or HELO.
+    pub greeting: Duration,
+    /// For the replies to MAIL and RSET.
+    pub mail: Duration,
+    /// For the reply to RCPT.
+    pub recipient: Duration,
+    /// For the 354.
+    pub data_initiation: Duration,
+    /// For a piece of the message to be taken.
+    pub data_block: Duration,
+    /// For the reply to the end of data.
+    pub data_termination: Duration,
+    /// For the reply to QUIT, which nothing depends on.
+    pub quit: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            greeting: limits::CLIENT_GREETING_TIMEOUT,
+            mail: limits::CLIENT_MAIL_TIMEOUT,
+            recipient: limits::CLIENT_RECIPIENT_TIMEOUT,
+            data_initiation: limits::CLIENT_DATA_INITIATION_TIMEOUT,
+            data_block: limits::CLIENT_DATA_BLOCK_TIMEOUT,
+            data_termination: limits::CLIENT_DATA_TERMINATION_TIMEOUT,
+            quit: limits::CLIENT_QUIT_TIMEOUT,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The octets of a message and those of a refused chunk: what follows when they have come, and what
+//! becomes of a message that nobody waits for any more.
+
+use crate::policy;
+use crate::queue::Envelope;
+use crate::smtp::command::CommandError;
+use crate::smtp::data::skip;
+use crate::smtp::reply;
+use crate::smtp::session::state::State;
+use crate::smtp::session::{Action, Ending, Session};
+use bytes::Buf;
+
+impl Session {
+    pub(super) fn begin_message(&mut self, envelope: Envelope) {
+        self.timers.ask_queue(self.now);
+        self.output.push(Action::BeginMessage(envelope));
+    }
+
+    pub(super) fn end_of_data(&mut self) {
+        let State::Receiving(reception) = self.state.take() else { return };
+        self.timers.active(self.now);
+        let act = &mut |action| self.output.push(action);
+        let (waiting, decision) = reception.conclude(&self.context, act);
+        if decision.reply.is_positive() {
+            self.state = State::WaitingForStore(waiting);
+            self.timers.ask_queue(self.now);
+            self.output.push(Action::CommitMessage);
+            return;
+        }
+        self.state = waiting.end();
+        let reply = decision.reply.clone();
+        self.context.summary.refuse_message(decision);
+        // Exchange closes after this one: what sends such headers once sends them again.
+        let closes = reply == reply::HEADER_TOO_LARGE;
+        self.refuse(reply);
+        if closes {
+            self.close(Ending::HeaderTooLarge);
+        }
+        self.finish_if_shutting_down();
+    }
+
+    /// A chunk has come that was not the last. A message that is refused already is refused now:
+    /// no further chunk of it is wanted.
+    pub(super) fn end_of_chunk(&mut self, octets: u64) {
+        match self.state.take() {
+            State::Receiving(reception) if reception.is_open() => {
+                self.timers.active(self.now);
+                let text = format!("{}, {octets} octets", reply::CHUNK_RECEIVED.text);
+                self.output.reply(&reply::CHUNK_RECEIVED.with_text(text));
+                self.state = State::Chunking(Box::new(reception));
+            }
+            other => {
+                self.state = other;
+                self.end_of_data();
+                self.state.expect_more_chunks();
+            }
+        }
+    }
+
+    /// Reads on in a refused chunk. `false`: not before more of it comes.
+    pub(super) fn skip(&mut self) -> bool {
+        let State::Skipping(skipping) = &mut self.state else { return false };
+        let octets = skip(&mut skipping.remaining, self.input.len());
+        self.input.advance(octets);
+        if skipping.remaining > 0 {
+            return false;
+        }
+        self.timers.active(self.now);
+        if let State::Skipping(skipping) = self.state.take() {
+            let (state, effect) = *skipping.then;
+            self.state = state;
+            self.carry_out("BDAT", effect);
+            self.finish_if_shutting_down();
+        }
+        true
+    }
+
+    /// A BDAT without a size that can be believed. Nobody can tell the octets after it from
+    /// commands; whoever tried would let a message give commands.
+    pub(super) fn lose_step(&mut self) {
+        let error = CommandError::ChunkSize;
+        if !self.context.peer.connector.extensions.chunking_enabled {
+            return self.protocol_error(error.verb(), policy::unknown_bdat());
+        }
+        self.fault(error.verb(), error.reply(), &error);
+        self.close(Ending::ChunkSize);
+    }
+
+    /// Lets go of a message that is open. One that is being committed may still be kept: then the
+    /// client, which has not seen our 250, sends it again.
+    pub(super) fn abandon(&mut self) {
+        let is_open = match &self.state {
+            State::Chunking(reception) => reception.is_open(),
+            State::Receiving(reception) => reception.is_open(),
+            State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
+            _ => false,
+        };
+        if is_open {
+            self.output.push(Action::AbandonMessage);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Messages that come by BDAT, and what of them reaches the next hop.
+
+use crate::PATIENCE;
+use crate::edge::{Edge, SCANNER};
+
+/// What every reader of DATA stumbles over that does not look for CRLF.CRLF alone, with line
+/// endings as they must be.
+const DOTS: &[u8] = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nMAIL FROM:<e@f.example>\r\n.\r\n\
+    RCPT TO:<g@h.example>\r\nDATA\r\nQUIT\r\n.\r\n";
+
+/// What may leave in a binary body only: each form of an end of data that some server believes in.
+const BINARY: &[u8] = b"Subject: binary\r\n\r\n\n.\n\r.\r\n.\n\n.\r\n\r\n.\r\r\n\0\r\n\r\n.\r\n\r.";
+
+/// Submits a message cut at these places; `body` is a parameter of MAIL or nothing.
+fn submit(edge: &Edge, body: &str, message: &[u8], cuts: &[usize]) {
+    let mut client = edge.connect(SCANNER);
+    assert!(client.hello().contains("\n250-CHUNKING\n"));
+    let mail = format!("MAIL FROM:<a@contoso.example> {body}");
+    assert!(client.say(mail.trim_end()).starts_with("250 "));
+    assert!(client.say("RCPT TO:<b@fabrikam.example>").starts_with("250 "));
+    let mut rest = message;
+    for &cut in cuts {
+        let (chunk, after) = rest.split_at(cut);
+        rest = after;
+        client.send(format!("BDAT {cut}\r\n").as_bytes());
+        client.send(chunk);
+        let taken = format!("250 2.6.0 CHUNK received OK, {cut} octets");
+        assert_eq!(client.reply(), taken);
+    }
+    client.send(format!("BDAT {} LAST\r\n", rest.len()).as_bytes());
+    client.send(rest);
+    assert!(client.reply().ends_with(" Queued mail for delivery"));
+    client.quit();
+}
+
+/// The one message that the next hop got, without our Received field, and its MAIL parameters.
+fn arrived(edge: &Edge) -> (Vec<u8>, String) {
+    let message = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+    let start = message.content.windows(10).position(|part| part == b"\r\nSubject:").unwrap();
+    (message.content[start + 2..].to_vec(), message.sender.parameters)
+}
+
+#[test]
+fn dots_and_commands_in_chunks_arrive_unchanged_by_data() {
+    let edge = Edge::answered(&[]);
+    let _daemon = edge.start();
+    submit(&edge, "", DOTS, &[1, 15, 3, 4, 0]);
+    assert_eq!(arrived(&edge).0, DOTS);
+    assert_eq!(edge.sink.messages().len(), 1, "no variant of a dot makes two of it");
+}
+
+#[test]
+fn dots_and_commands_in_chunks_arrive_unchanged_by_chunks() {
+    let edge = Edge::answered(&["offer=CHUNKING"]);
+    let _daemon = edge.start();
+    submit(&edge, "", DOTS, &[17, 2]);
+    assert_eq!(arrived(&edge), (DOTS.to_vec(), String::new()));
+    assert_eq!(edge.sink.messages().len(), 1);
+}
+
+#[test]
+fn a_binary_message_arrives_unchanged_where_it_may() {
+    let edge = Edge::answered(&["offer=CHUNKING", "offer=BINARYMIME"]);
+    let _daemon = edge.start();
+    submit(&edge, "BODY=BINARYMIME", BINARY, &[20, 1, 1, 1, 1]);
+    assert_eq!(arrived(&edge), (BINARY.to_vec(), "BODY=BINARYMIME".to_owned()));
+    assert_eq!(edge.sink.messages().len(), 1);
+}
+
+#[test]
+fn a_binary_message_is_reported_where_it_may_not_leave() {
+    for offers in [&["offer=CHUNKING"][..], &[]] {
+        let edge = Edge::answered(offers);
+        let _daemon = edge.start();
+        submit(&edge, "BODY=BINARYMIME", BINARY, &[]);
+        let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+        assert_eq!(report.sender.address, "");
+        let text = report.text();
+        assert!(text.contains("Status: 5.6.1\r\n"), "{text}");
+        assert!(text.contains("Content-Type: text/rfc822-headers\r\n"), "{text}");
+        assert!(text.contains("\r\nSubject: binary\r\n"), "{text}");
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']), "{text:?}");
+        assert_eq!(edge.sink.messages().len(), 1);
+    }
+}
+
+#[test]
+fn a_message_declared_binary_that_is_none_leaves_by_data() {
+    let edge = Edge::answered(&[]);
+    let _daemon = edge.start();
+    submit(&edge, "BODY=BINARYMIME", DOTS, &[]);
+    assert_eq!(arrived(&edge), (DOTS.to_vec(), String::new()));
+}
