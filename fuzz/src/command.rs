@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use relay::limits::{COMMAND_LINE_OCTETS, PATH_OCTETS};
 use relay::queue::BodyType;
 use relay::smtp::command::{Chunk, Command, CommandError};
+use relay::smtp::dsn::Addressee;
 use relay::smtp::line::{LineError, LineReader};
 
 use super::pieces::{pieces, whole};
@@ -70,9 +71,10 @@ fn written(command: &Command) -> String {
             if mail.smtputf8 {
                 line.push_str(" SMTPUTF8");
             }
+            line.push_str(&mail.dsn.to_string());
             line
         }
-        Command::Rcpt(recipient) => format!("{verb} TO:<{recipient}>"),
+        Command::Rcpt(Addressee { path, dsn }) => format!("{verb} TO:<{path}>{dsn}"),
         Command::Bdat(Chunk { octets, last: false }) => format!("{verb} {octets}"),
         Command::Bdat(Chunk { octets, last: true }) => format!("{verb} {octets} LAST"),
         Command::Vrfy => format!("{verb} somebody"),

@@ -254,9 +254,10 @@ impl Engine for TheQueue {
             for (_, message) in group {
                 let mut incoming = self.queue.begin(Envelope {
                     sender: sender.clone(),
-                    recipients: vec![recipient.clone()],
+                    recipients: vec![recipient.clone().into()],
                     body: BodyType::SevenBit,
                     smtputf8: false,
+                    dsn: relay::smtp::dsn::MailDsn::default(),
                 })?;
                 let message = Bytes::copy_from_slice(message);
                 commits.spawn(async move {

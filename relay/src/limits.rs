@@ -19,6 +19,10 @@ pub const LABEL_OCTETS: usize = 63;
 /// Longest path in octets, angle brackets included. RFC 5321 section 4.5.3.1.3 asks for 256 at
 /// least; the sum of the two limits above must fit.
 pub const PATH_OCTETS: usize = 324;
+/// Longest value of ENVID in characters, encoded. RFC 3461 section 4.4. Longer: `501 5.5.4`.
+pub const ENVELOPE_ID_CHARACTERS: usize = 100;
+/// Longest value of ORCPT in octets, encoded. RFC 3461 section 4.2. Longer: `501 5.5.4`.
+pub const ORIGINAL_RECIPIENT_CHARACTERS: usize = 500;
 /// Longest reply line in octets, CRLF included. RFC 5321 section 4.5.3.1.5.
 pub const REPLY_LINE_OCTETS: usize = 512;
 
@@ -213,6 +217,9 @@ pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 pub const COMMITS_WAITING: usize = 4096;
 /// Octets of a message that a report returns whole; of a larger one it returns the headers.
 pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
+/// The same where RET=FULL asked for the whole message (RFC 3461 section 4.3): a report is made in
+/// memory.
+pub const REPORT_FULL_OCTETS: u64 = 1024 * 1024;
 /// Octets that a report quotes of a next hop's reply; with the field's name it stays below the
 /// 998 of RFC 5322 section 2.1.1.
 pub const REPORT_LINE_OCTETS: usize = 900;

@@ -132,6 +132,7 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
 fn transaction(envelope: &Envelope, message: &[u8]) -> Transaction {
     Transaction {
         sender: envelope.sender.clone(),
+        dsn: envelope.dsn.clone(),
         recipients: envelope.recipients.clone(),
         size: message.len() as u64,
         eight_bit: !message.is_ascii(),

@@ -135,6 +135,7 @@ C: EHLO client.example
 S: 250-edge1.contoso.example Hello [192.0.2.7]
 S: 250-SIZE 37748736
 S: 250-PIPELINING
+S: 250-DSN
 S: 250-ENHANCEDSTATUSCODES
 S: 250-8BITMIME
 S: 250-BINARYMIME
@@ -266,8 +267,8 @@ fn selftest_finds_no_open_relay_in_what_we_deploy() {
         [
             "CONNECTOR BINDING FROM PROBES ACCEPTED GRANTED TO RELAY FAULTS",
             "Default Frontend 0.0.0.0:25 0.0.0.0 83 5 no 0",
-            "SMTP Relay EXCH01 0.0.0.0:25 10.38.96.15 83 39 yes 0",
-            "Scanners 0.0.0.0:25 10.38.97.0 83 39 yes 0",
+            "SMTP Relay EXCH01 0.0.0.0:25 10.38.96.15 83 40 yes 0",
+            "Scanners 0.0.0.0:25 10.38.97.0 83 40 yes 0",
         ]
     );
     let (_, json, _) = relay("relay selftest -c FILE --json");

@@ -227,7 +227,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "advertise_client_settings",
     "auth_tarpit_interval",
     "default_domain",
-    "delivery_status_notification_enabled",
     "enable_auth_gssapi",
     "extended_protection_policy",
     "long_addresses_enabled",

@@ -9,6 +9,8 @@ pub struct Extensions {
     /// `pipelining_enabled`: PIPELINING (RFC 2920) is listed. Commands that come together are
     /// understood either way: a command line ends where it ends.
     pub pipelining_enabled: bool,
+    /// `delivery_status_notification_enabled`: DSN (RFC 3461) and its parameters.
+    pub delivery_status_notification_enabled: bool,
     /// `eight_bit_mime_enabled`: 8BITMIME (RFC 6152) and the parameter BODY.
     pub eight_bit_mime_enabled: bool,
     /// `chunking_enabled`: CHUNKING (RFC 3030) and the command BDAT.
@@ -40,6 +42,7 @@ impl Default for Extensions {
     fn default() -> Self {
         Self {
             pipelining_enabled: true,
+            delivery_status_notification_enabled: true,
             eight_bit_mime_enabled: true,
             chunking_enabled: true,
             binary_mime_enabled: true,

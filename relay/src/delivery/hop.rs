@@ -168,7 +168,8 @@ impl Hop {
             let of_these = self.transaction(connection, &job.entry, &places).await;
             // Each transaction that others are put off to delivers to one at least, so there are
             // no more of them than recipients.
-            let has_delivered = of_these.iter().any(|o| matches!(o, Outcome::Delivered(_)));
+            let has_delivered =
+                of_these.iter().any(|o| matches!(o, Outcome::Delivered(_) | Outcome::Relayed(_)));
             for (place, outcome) in places.into_iter().zip(of_these) {
                 if has_delivered && is_for_another_transaction(&outcome) {
                     waiting.push_back(place);
@@ -205,7 +206,8 @@ impl Hop {
         let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
         let transaction = Transaction {
             sender: entry.sender.clone(),
-            recipients: recipients.map(|recipient| recipient.path.clone()).collect(),
+            dsn: entry.dsn.clone(),
+            recipients: recipients.map(|recipient| recipient.addressee()).collect(),
             size: entry.size,
             eight_bit: entry.eight_bit,
             binary: entry.binary,
@@ -312,7 +314,7 @@ fn log_attempt(hop: &str, entry: &Entry, outcomes: &[(usize, Outcome)]) {
     let mut replies = Vec::new();
     for (_, outcome) in outcomes {
         let (count, answer) = match outcome {
-            Outcome::Delivered(answer) => (&mut delivered, answer),
+            Outcome::Delivered(answer) | Outcome::Relayed(answer) => (&mut delivered, answer),
             Outcome::Deferred(answer) => (&mut deferred, answer),
             Outcome::Failed(answer) => (&mut failed, answer),
         };

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::queue::schedule::Schedule;
 use crate::queue::{BodyType, Counters, Envelope, QueueId, StoreSettings};
+use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// How one connection to the scripted next hop goes wrong.
@@ -211,9 +212,10 @@ pub(crate) fn patient(address: SocketAddr) -> Settings {
 pub(crate) async fn accept(queue: &Queue, recipients: &[&str], message: &[u8]) -> QueueId {
     let envelope = Envelope {
         sender: ReversePath::parse("<sender@contoso.example>").unwrap(),
-        recipients: recipients.iter().map(|r| ForwardPath::parse(r).unwrap()).collect(),
+        recipients: recipients.iter().map(|r| ForwardPath::parse(r).unwrap().into()).collect(),
         body: BodyType::EightBitMime,
         smtputf8: false,
+        dsn: MailDsn::default(),
     };
     let mut incoming = queue.begin(envelope).unwrap();
     for piece in message.chunks(10_000) {

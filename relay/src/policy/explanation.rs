@@ -12,6 +12,7 @@ use super::{
 };
 use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use crate::smtp::command::{Command, HelloName, Mail};
+use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::tls::ClientCertificate;
 
@@ -183,6 +184,7 @@ fn walk(
         sender: question.sender.clone(),
         declared_size,
         body: None,
+        dsn: MailDsn::default(),
         smtputf8: question.smtputf8,
     });
     let decision = not_offered(peer, &parameters)

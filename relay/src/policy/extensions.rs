@@ -5,6 +5,7 @@ use super::{Decision, Peer, Reasons};
 use crate::connector::SizeEnabled;
 use crate::queue::BodyType;
 use crate::smtp::command::{Command, Mail};
+use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
 use crate::smtp::reply::{UNRECOGNIZED_COMMAND, UNSUPPORTED_PARAMETER};
 
 /// The refusal of a command, or of one of its parameters, that belongs to an extension which the
@@ -14,6 +15,13 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
         Command::Mail(mail) => {
             let (rule, parameter) = mail_parameter(peer, mail)?;
             (rule, format!("{parameter} is not offered"), UNSUPPORTED_PARAMETER)
+        }
+        Command::Rcpt(Addressee { dsn, .. })
+            if *dsn != RcptDsn::default()
+                && !peer.connector.extensions.delivery_status_notification_enabled =>
+        {
+            let found = "NOTIFY or ORCPT is not offered".to_owned();
+            ("delivery_status_notification_enabled", found, UNSUPPORTED_PARAMETER)
         }
         Command::Bdat(_) if !peer.connector.extensions.chunking_enabled => {
             return Some(unknown_bdat());
@@ -46,6 +54,9 @@ fn mail_parameter(peer: &Peer, mail: &Mail) -> Option<(&'static str, &'static st
             return Some(("eight_bit_mime_enabled", "BODY"));
         }
         _ => {}
+    }
+    if mail.dsn != MailDsn::default() && !extensions.delivery_status_notification_enabled {
+        return Some(("delivery_status_notification_enabled", "RET or ENVID"));
     }
     if mail.smtputf8 && !extensions.smtp_utf8_enabled {
         return Some(("smtp_utf8_enabled", "SMTPUTF8"));

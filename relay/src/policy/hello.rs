@@ -34,6 +34,7 @@ pub fn ehlo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
         SizeEnabled::Enabled | SizeEnabled::EnabledWithoutValue => list(true, "SIZE"),
     }
     list(extensions.pipelining_enabled, "PIPELINING");
+    list(extensions.delivery_status_notification_enabled, "DSN");
     list(extensions.enhanced_status_codes_enabled, "ENHANCEDSTATUSCODES");
     list(start_tls(peer).reply.is_positive(), "STARTTLS");
     list(extensions.eight_bit_mime_enabled, "8BITMIME");

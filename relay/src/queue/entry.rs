@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::content::Content;
 use super::{BodyType, Envelope, QueueId};
+use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::{Enhanced, Reply};
 
@@ -14,6 +15,8 @@ pub struct Entry {
     pub id: QueueId,
     /// The argument of MAIL.
     pub sender: ReversePath,
+    /// RET and ENVID of MAIL.
+    pub dsn: MailDsn,
     /// The recipients in the order of their RCPT. Never empty.
     pub recipients: Vec<Recipient>,
     /// BODY of MAIL.
@@ -43,6 +46,8 @@ pub struct Entry {
 pub struct Recipient {
     /// The argument of RCPT.
     pub path: ForwardPath,
+    /// NOTIFY and ORCPT of RCPT.
+    pub dsn: RcptDsn,
     /// How far its delivery has come.
     pub state: RecipientState,
 }
@@ -61,8 +66,10 @@ pub enum RecipientState {
 /// What one attempt came to for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The next hop took responsibility.
+    /// The next hop took responsibility, reports included.
     Delivered(Answer),
+    /// The next hop took the message and knows nothing of DSN: nobody after us tells of success.
+    Relayed(Answer),
     /// Try again later.
     Deferred(Answer),
     /// Give up.
@@ -95,10 +102,12 @@ pub enum Cause {
 impl Entry {
     /// A message that has just arrived, due at once.
     pub(super) fn new(id: QueueId, envelope: Envelope, content: Content, now: SystemTime) -> Self {
-        let pending = |path| Recipient { path, state: RecipientState::Pending(None) };
+        let pending =
+            |Addressee { path, dsn }| Recipient { path, dsn, state: RecipientState::Pending(None) };
         Self {
             id,
             sender: envelope.sender,
+            dsn: envelope.dsn,
             recipients: envelope.recipients.into_iter().map(pending).collect(),
             body: envelope.body,
             smtputf8: envelope.smtputf8,
@@ -134,7 +143,9 @@ impl Entry {
         let Some(recipient) = self.recipients.get_mut(recipient) else { return };
         if matches!(recipient.state, RecipientState::Pending(_)) {
             recipient.state = match outcome {
-                Outcome::Delivered(answer) => RecipientState::Delivered(answer),
+                Outcome::Delivered(answer) | Outcome::Relayed(answer) => {
+                    RecipientState::Delivered(answer)
+                }
                 Outcome::Deferred(answer) => RecipientState::Pending(Some(answer)),
                 Outcome::Failed(answer) => RecipientState::Failed(answer),
             };
@@ -154,6 +165,16 @@ impl Entry {
         }
     }
 
+    /// Of these recipients, those that the sender wants to hear of (RFC 3461 section 4.1).
+    pub(super) fn to_be_told(&self, failed: &[usize], relayed: &[usize]) -> Vec<usize> {
+        let wanted = |place: &usize, wants: fn(&RcptDsn) -> bool| {
+            self.recipients.get(*place).is_some_and(|recipient| wants(&recipient.dsn))
+        };
+        let failed = failed.iter().filter(|place| wanted(place, RcptDsn::wants_failure));
+        let relayed = relayed.iter().filter(|place| wanted(place, RcptDsn::wants_success));
+        failed.chain(relayed).copied().collect()
+    }
+
     /// Was the recipient at this place given up?
     pub(super) fn has_failed(&self, place: usize) -> bool {
         let recipient = self.recipients.get(place);
@@ -166,6 +187,13 @@ impl Entry {
         let state = self.recipients.get(place).map(|recipient| &recipient.state);
         let Some(RecipientState::Failed(answer)) = state else { return false };
         matches!(answer.cause, Cause::Local { status: Enhanced(5, 6, 1 | 3 | 7), .. })
+    }
+}
+
+impl Recipient {
+    /// The argument of RCPT and its parameters.
+    pub fn addressee(&self) -> Addressee {
+        Addressee { path: self.path.clone(), dsn: self.dsn.clone() }
     }
 }
 

@@ -42,7 +42,8 @@ use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
 use crate::smtp::client::DotStuffer;
-use crate::smtp::path::{Domain, ForwardPath, ReversePath};
+use crate::smtp::dsn::{Addressee, MailDsn, Ret};
+use crate::smtp::path::{Domain, ReversePath};
 
 /// How a message body is written on the wire (RFC 6152 and RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,11 +63,13 @@ pub struct Envelope {
     /// The argument of MAIL.
     pub sender: ReversePath,
     /// The arguments of RCPT that got a 250, in order. Never empty once a message is begun.
-    pub recipients: Vec<ForwardPath>,
+    pub recipients: Vec<Addressee>,
     /// BODY of MAIL.
     pub body: BodyType,
     /// SMTPUTF8 of MAIL (RFC 6531).
     pub smtputf8: bool,
+    /// RET and ENVID of MAIL (RFC 3461).
+    pub dsn: MailDsn,
 }
 
 /// What a queue needs to know besides its engine.
@@ -197,7 +200,11 @@ impl Queue {
     ) -> Result<Entry, StoreError> {
         let was_pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
         entry.attempts = entry.attempts.saturating_add(1);
+        let mut relayed = Vec::new();
         for (place, outcome) in outcomes {
+            if matches!(outcome, Outcome::Relayed(_)) && was_pending.contains(&place) {
+                relayed.push(place);
+            }
             entry.apply(place, outcome);
         }
         let schedule = self.shared.settings.load().schedule;
@@ -207,7 +214,8 @@ impl Queue {
         }
         let failed: Vec<_> =
             was_pending.iter().copied().filter(|&place| entry.has_failed(place)).collect();
-        let report = self.report(&entry, &failed, now).await;
+        let told = entry.to_be_told(&failed, &relayed);
+        let report = self.report(&entry, &told, now).await;
         let reported = u64::from(report.is_some());
         let settlement = Settlement { entry: entry.clone(), report };
         while let Err(error) = self.store.record(settlement.clone()).await {
@@ -232,35 +240,43 @@ impl Queue {
         schedule.next(entry.id, entry.arrived, entry.attempts, now) == Next::Expired
     }
 
-    /// The report for recipients that were given up, unless nobody may be told.
+    /// The report for these recipients, unless nobody may be told.
     async fn report(
         &self,
         entry: &Entry,
-        failed: &[usize],
+        told: &[usize],
         now: SystemTime,
     ) -> Option<(Entry, Bytes)> {
-        if failed.is_empty() || entry.sender == ReversePath::Null {
+        if told.is_empty() || entry.sender == ReversePath::Null {
             return None;
         }
-        let original = self.original(entry).await.unwrap_or_else(|error| {
+        let of_failure = told.iter().any(|&place| entry.has_failed(place));
+        let original = self.original(entry, of_failure).await.unwrap_or_else(|error| {
             warn!(id = %entry.id, %error, "a report cannot return its message");
             Original::Lost
         });
-        let seven_bit = failed.iter().any(|&place| entry.failed_for_its_octets(place));
+        let seven_bit = told.iter().any(|&place| entry.failed_for_its_octets(place));
         let original = if seven_bit { original.in_seven_bits() } else { original };
         let id = self.shared.ids.next(now);
         let settings = self.shared.settings.load();
         let hostname = &settings.hostname;
-        let report = Report { id, hostname, entry, failed, original, seven_bit, now };
+        let report = Report { id, hostname, entry, told, original, seven_bit, now };
         let envelope = report.envelope()?;
         let message = report.compose();
         Some((Entry::new(id, envelope, Content::of(&message), now), message))
     }
 
-    async fn original(&self, entry: &Entry) -> Result<Original, StoreError> {
+    /// What a report returns: of a message that failed, what RET asked for; of another, the header
+    /// section (RFC 3461 section 4.3).
+    async fn original(&self, entry: &Entry, of_failure: bool) -> Result<Original, StoreError> {
         let mut reader = self.store.read(entry.id).await?;
         // Of a binary message only the header section may leave otherwise than by BDAT.
-        let whole = entry.size <= limits::REPORT_ORIGINAL_OCTETS && !entry.binary;
+        let most = match entry.dsn.ret {
+            Some(Ret::Full) => limits::REPORT_FULL_OCTETS,
+            Some(Ret::Headers) => 0,
+            None => limits::REPORT_ORIGINAL_OCTETS,
+        };
+        let whole = of_failure && entry.size <= most && !entry.binary;
         let mut beginning = BytesMut::new();
         while (whole || (beginning.len() as u64) < limits::MAX_HEADER_SIZE)
             && let Some(piece) = reader.next().await?

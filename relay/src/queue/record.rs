@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, BodyType, Cause, Entry, QueueId, Recipient, RecipientState};
+use crate::smtp::dsn::{EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
 use crate::smtp::path::{AddressError, ForwardPath, ReversePath};
 use crate::smtp::reply::{Enhanced, Reply};
 
@@ -31,6 +32,8 @@ pub(super) enum RecordError {
     Json(#[from] serde_json::Error),
     #[error("{path} is not a path: {error}")]
     Path { path: String, error: AddressError },
+    #[error("{0} is not the value of a parameter of RFC 3461")]
+    Parameter(String),
     #[error("it has no recipient")]
     NoRecipient,
 }
@@ -39,6 +42,8 @@ pub(super) enum RecordError {
 pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
     let stored = StoredEntry {
         sender: entry.sender.to_string(),
+        ret: entry.dsn.ret.map(|ret| ret.to_string()),
+        envelope_id: entry.dsn.envelope_id.as_ref().map(ToString::to_string),
         recipients: entry.recipients.iter().map(StoredRecipient::from).collect(),
         eight_bit_mime: entry.body == BodyType::EightBitMime,
         binary_mime: entry.body == BodyType::BinaryMime,
@@ -76,6 +81,10 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
     let entry = Entry {
         id,
         sender,
+        dsn: MailDsn {
+            ret: parsed(stored.ret, Ret::parse)?,
+            envelope_id: parsed(stored.envelope_id, EnvelopeId::parse)?,
+        },
         recipients,
         body: match (stored.binary_mime, stored.eight_bit_mime) {
             (true, _) => BodyType::BinaryMime,
@@ -99,6 +108,13 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
     Ok((entry, body))
 }
 
+fn parsed<T>(
+    text: Option<String>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, RecordError> {
+    text.map(|text| parse(&text).ok_or(RecordError::Parameter(text))).transpose()
+}
+
 /// Can the record be of a message in a file? Cheap, and true for a few that are not.
 pub(super) fn may_be_in_file(json: &[u8]) -> bool {
     memchr::memmem::find(json, b"\"file_checksum\"").is_some()
@@ -116,6 +132,12 @@ fn from_milliseconds(milliseconds: u64) -> SystemTime {
 struct StoredEntry {
     /// Without brackets; empty for the null path.
     sender: String,
+    /// RET and ENVID, NOTIFY and ORCPT as they were given; absent in a record of a version without
+    /// DSN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    envelope_id: Option<String>,
     recipients: Vec<StoredRecipient>,
     eight_bit_mime: bool,
     /// Absent in a record of a version without BINARYMIME, like `binary`.
@@ -141,6 +163,10 @@ struct StoredEntry {
 #[derive(Serialize, Deserialize)]
 struct StoredRecipient {
     path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    notify: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
     state: StoredState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<StoredAnswer>,
@@ -173,7 +199,13 @@ impl From<&Recipient> for StoredRecipient {
             RecipientState::Delivered(answer) => (StoredState::Delivered, Some(answer)),
             RecipientState::Failed(answer) => (StoredState::Failed, Some(answer)),
         };
-        Self { path: recipient.path.to_string(), state, answer: answer.map(StoredAnswer::from) }
+        Self {
+            path: recipient.path.to_string(),
+            notify: recipient.dsn.notify.map(|notify| notify.to_string()),
+            original: recipient.dsn.original.as_ref().map(ToString::to_string),
+            state,
+            answer: answer.map(StoredAnswer::from),
+        }
     }
 }
 
@@ -191,7 +223,11 @@ impl TryFrom<StoredRecipient> for Recipient {
             StoredState::Delivered => RecipientState::Delivered(answer.unwrap_or_else(lost)),
             StoredState::Failed => RecipientState::Failed(answer.unwrap_or_else(lost)),
         };
-        Ok(Self { path, state })
+        let dsn = RcptDsn {
+            notify: parsed(stored.notify, Notify::parse)?,
+            original: parsed(stored.original, OriginalRecipient::parse)?,
+        };
+        Ok(Self { path, dsn, state })
     }
 }
 

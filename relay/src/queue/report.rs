@@ -1,4 +1,5 @@
-//! The delivery status notification that tells a sender what will never arrive (RFC 3464).
+//! The delivery status notification that tells a sender what will never arrive, or what nobody will
+//! tell of any more (RFC 3464).
 //!
 //! Whether one is due is decided by [`super::Queue::record`]: never for the null sender, so a
 //! report cannot cause another. Texts of next hops are quoted, never trusted: no line break or
@@ -13,6 +14,7 @@ use time::format_description::well_known::Rfc2822;
 
 use super::{Answer, BodyType, Cause, Entry, Envelope, QueueId, Recipient, RecipientState};
 use crate::limits;
+use crate::smtp::dsn::{MailDsn, push_escaped};
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// What a report says.
@@ -22,10 +24,11 @@ pub(super) struct Report<'a> {
     pub(super) id: QueueId,
     /// The host that reports.
     pub(super) hostname: &'a Domain,
-    /// The message that failed.
+    /// The message.
     pub(super) entry: &'a Entry,
-    /// The recipients that it failed for.
-    pub(super) failed: &'a [usize],
+    /// The recipients that the sender is told of: given up, or taken by a next hop that will tell
+    /// nothing.
+    pub(super) told: &'a [usize],
     /// What is returned of it.
     pub(super) original: Original,
     /// The next hop takes ASCII only: recipients' addresses are encoded.
@@ -63,9 +66,10 @@ impl Report<'_> {
         let ReversePath::Mailbox(sender) = &self.entry.sender else { return None };
         Some(Envelope {
             sender: ReversePath::Null,
-            recipients: vec![ForwardPath::Mailbox(sender.clone())],
+            recipients: vec![ForwardPath::Mailbox(sender.clone()).into()],
             body: if self.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
             smtputf8: !self.addresses_are_ascii(),
+            dsn: MailDsn::default(),
         })
     }
 
@@ -98,7 +102,7 @@ impl Report<'_> {
             if utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
         writeln!(text, "From: Mail Delivery System <postmaster@{hostname}>")?;
         writeln!(text, "To: <{}>", entry.sender)?;
-        writeln!(text, "Subject: Undeliverable: your message could not be delivered")?;
+        writeln!(text, "Subject: {}", self.subject())?;
         writeln!(text, "Date: {date}")?;
         writeln!(text, "Message-ID: <{}@{hostname}>", self.id)?;
         writeln!(text, "Auto-Submitted: auto-replied")?;
@@ -111,25 +115,45 @@ impl Report<'_> {
         writeln!(text, "Content-Type: text/plain; charset=utf-8")?;
         writeln!(text, "Content-Transfer-Encoding: {encoding}\n")?;
         writeln!(text, "This is the mail system at {hostname}.\n")?;
-        writeln!(text, "Your message, queued here as {}, could not be delivered to:\n", entry.id)?;
-        for recipient in self.recipients() {
-            writeln!(text, "  <{}>", self.address(recipient))?;
-            if let RecipientState::Failed(answer) = &recipient.state {
-                writeln!(text, "    {}", quoted(&answer.to_string()))?;
+        for (failed, what) in [
+            (true, "could not be delivered to"),
+            (false, "was passed on to a system that will not tell you of its delivery, for"),
+        ] {
+            let mut recipients =
+                self.recipients().filter(|recipient| has_failed(recipient) == failed).peekable();
+            if recipients.peek().is_some() {
+                writeln!(text, "Your message, queued here as {}, {what}:\n", entry.id)?;
+            }
+            for recipient in recipients {
+                writeln!(text, "  <{}>", self.address(recipient))?;
+                if let RecipientState::Failed(answer) = &recipient.state {
+                    writeln!(text, "    {}", quoted(&answer.to_string()))?;
+                }
             }
         }
 
         writeln!(text, "\n--{boundary}")?;
         writeln!(text, "Content-Type: {status_type}")?;
         writeln!(text, "Content-Transfer-Encoding: {}\n", if utf8 { "8bit" } else { "7bit" })?;
+        if let Some(id) = &entry.dsn.envelope_id {
+            writeln!(text, "Original-Envelope-Id: {}", id.decoded())?;
+        }
         writeln!(text, "Reporting-MTA: dns; {hostname}")?;
         writeln!(text, "X-Queue-ID: {}", entry.id)?;
         writeln!(text, "Arrival-Date: {arrived}")?;
         for recipient in self.recipients() {
             let kind = if recipient.path.is_ascii() { "rfc822" } else { "utf-8" };
-            writeln!(text, "\nFinal-Recipient: {kind}; {}", self.address(recipient))?;
-            writeln!(text, "Action: failed")?;
-            if let RecipientState::Failed(answer) = &recipient.state {
+            writeln!(text)?;
+            if let Some(original) = &recipient.dsn.original {
+                let original = if utf8 { original.clone() } else { original.to_ascii() };
+                writeln!(text, "Original-Recipient: {}", original.to_field())?;
+            }
+            writeln!(text, "Final-Recipient: {kind}; {}", self.address(recipient))?;
+            let action = if has_failed(recipient) { "failed" } else { "relayed" };
+            writeln!(text, "Action: {action}")?;
+            if let RecipientState::Failed(answer) | RecipientState::Delivered(answer) =
+                &recipient.state
+            {
                 write_answer(text, answer)?;
             }
             writeln!(text, "Last-Attempt-Date: {date}")?;
@@ -150,8 +174,15 @@ impl Report<'_> {
         writeln!(text, "Content-Transfer-Encoding: {encoding}\n")
     }
 
+    fn subject(&self) -> &'static str {
+        match self.recipients().any(has_failed) {
+            true => "Undeliverable: your message could not be delivered",
+            false => "Relayed: your message was passed on",
+        }
+    }
+
     fn recipients(&self) -> impl Iterator<Item = &Recipient> {
-        self.failed.iter().filter_map(|&place| self.entry.recipients.get(place))
+        self.told.iter().filter_map(|&place| self.entry.recipients.get(place))
     }
 
     /// A recipient as the report may write it.
@@ -177,6 +208,10 @@ impl Report<'_> {
         };
         original && self.addresses_are_ascii()
     }
+}
+
+fn has_failed(recipient: &Recipient) -> bool {
+    matches!(recipient.state, RecipientState::Failed(_))
 }
 
 /// The header section of a message that begins with `beginning`, its blank line left out.
@@ -215,8 +250,7 @@ fn xtext(address: &str) -> String {
         if c.is_ascii_graphic() && !matches!(c, '+' | '=' | '\\') {
             text.push(c);
         } else {
-            // Writing to a String does not fail.
-            let _ = write!(text, "\\x{{{:02X}}}", u32::from(c));
+            push_escaped(&mut text, c);
         }
         text
     })

@@ -1,5 +1,7 @@
 //! The queue as a whole: crashes, a full disk, reports.
 
+mod dsn;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 use super::schedule::Schedule;
 use super::store::Store;
 use super::*;
+use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::{Enhanced, Reply};
 
 /// Names the directory to a child process that plays the daemon.
@@ -24,9 +27,13 @@ pub(super) fn envelope() -> Envelope {
 fn envelope_of(sender: &str, recipients: &[&str]) -> Envelope {
     Envelope {
         sender: ReversePath::parse(sender).unwrap(),
-        recipients: recipients.iter().map(|path| ForwardPath::parse(path).unwrap()).collect(),
+        recipients: recipients
+            .iter()
+            .map(|path| ForwardPath::parse(path).unwrap().into())
+            .collect(),
         body: BodyType::SevenBit,
         smtputf8: false,
+        dsn: MailDsn::default(),
     }
 }
 

@@ -17,6 +17,10 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Extensions {
     let chunking_enabled = switch(section, "chunking_enabled");
     Extensions {
         pipelining_enabled: switch(section, "pipelining_enabled"),
+        delivery_status_notification_enabled: switch(
+            section,
+            "delivery_status_notification_enabled",
+        ),
         eight_bit_mime_enabled,
         chunking_enabled,
         // RFC 3030 section 3: what may be binary can come by BDAT only.

@@ -11,6 +11,8 @@ pub struct Capabilities {
     pub chunking: bool,
     /// BINARYMIME (RFC 3030).
     pub binary_mime: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// SIZE (RFC 1870).
@@ -40,6 +42,7 @@ impl Capabilities {
                 "8BITMIME" => capabilities.eight_bit_mime = true,
                 "CHUNKING" => capabilities.chunking = true,
                 "BINARYMIME" => capabilities.binary_mime = true,
+                "DSN" => capabilities.dsn = true,
                 "SMTPUTF8" => capabilities.smtputf8 = true,
                 "SIZE" => {
                     let octets = words.next().and_then(|word| word.parse().ok());
@@ -62,12 +65,13 @@ mod tests {
 
     #[test]
     fn keywords_in_any_case_and_order() {
-        let text = "mx greets you\nsize 1000\nPipelining\n8bitmime\nX-ODD thing\nSMTPUTF8\nChunking\nBINARYMIME\n";
+        let text = "mx greets you\nsize 1000\nPipelining\n8bitmime\nX-ODD thing\nSMTPUTF8\nDsn\nChunking\nBINARYMIME\n";
         let expected = Capabilities {
             pipelining: true,
             eight_bit_mime: true,
             chunking: true,
             binary_mime: true,
+            dsn: true,
             smtputf8: true,
             size: Some(SizeLimit::Octets(1000)),
         };

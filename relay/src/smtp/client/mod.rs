@@ -131,16 +131,16 @@ impl Session {
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
         if !matches!(self.state, State::Ready) {
             let cause = local(Enhanced(4, 3, 0), "a transaction was begun out of turn");
-            let outcomes = Progress::new(transaction, false).abandon(&self.hop, cause);
+            let outcomes = Progress::new(transaction, &self.capabilities).abandon(&self.hop, cause);
             self.events.push_back(Event::Done(outcomes));
             return;
         }
         if let Some(cause) = transaction.lacks(&self.capabilities) {
-            let outcomes = Progress::new(transaction, false).give_up(&self.hop, cause);
+            let outcomes = Progress::new(transaction, &self.capabilities).give_up(&self.hop, cause);
             self.events.extend([Event::Done(outcomes), Event::Ready]);
             return;
         }
-        let mut progress = Progress::new(transaction, self.capabilities.chunking);
+        let mut progress = Progress::new(transaction, &self.capabilities);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);

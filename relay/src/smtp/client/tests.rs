@@ -1,12 +1,14 @@
 //! Scripted next hops at every stage, without a socket or a clock.
 
 mod chunking;
+mod dsn;
 mod refusals;
 
 use std::time::Duration;
 
 use super::*;
 use crate::queue::Answer;
+use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{ForwardPath, ReversePath};
 
 const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 1000\r\n";
@@ -62,7 +64,7 @@ impl Hop {
         let (letters, answers): (Vec<_>, Vec<Answer>) = outcomes
             .into_iter()
             .map(|outcome| match outcome {
-                Outcome::Delivered(answer) => ('+', answer),
+                Outcome::Delivered(answer) | Outcome::Relayed(answer) => ('+', answer),
                 Outcome::Deferred(answer) => ('~', answer),
                 Outcome::Failed(answer) => ('-', answer),
             })
@@ -89,9 +91,10 @@ impl Hop {
 }
 
 fn transaction(recipients: usize) -> Transaction {
-    let path = |n: usize| ForwardPath::parse(&format!("<r{n}@fabrikam.example>")).unwrap();
+    let path = |n: usize| ForwardPath::parse(&format!("<r{n}@fabrikam.example>")).unwrap().into();
     Transaction {
         sender: ReversePath::parse("<s@contoso.example>").unwrap(),
+        dsn: MailDsn::default(),
         recipients: (0..recipients).map(path).collect(),
         size: 100,
         eight_bit: false,

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::body::BodyWriter;
 use super::{Capabilities, SizeLimit};
 use crate::queue::{Answer, Cause, Outcome};
-use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
+use crate::smtp::path::ReversePath;
 use crate::smtp::reply::{Enhanced, Reply};
 
 /// The envelope of a message and what it needs from the next hop.
@@ -13,8 +14,10 @@ use crate::smtp::reply::{Enhanced, Reply};
 pub struct Transaction {
     /// The argument of MAIL.
     pub sender: ReversePath,
+    /// RET and ENVID of MAIL.
+    pub dsn: MailDsn,
     /// The arguments of RCPT.
-    pub recipients: Vec<ForwardPath>,
+    pub recipients: Vec<Addressee>,
     /// The message in octets.
     pub size: u64,
     /// The message holds octets above 127.
@@ -59,6 +62,8 @@ pub(super) struct Progress {
     outcomes: Vec<Option<Outcome>>,
     /// The message goes by BDAT, once its recipients are known.
     in_chunk: bool,
+    /// The next hop has DSN.
+    passes_dsn_on: bool,
     /// A recipient got a positive reply.
     accepted_one: bool,
 }
@@ -107,12 +112,30 @@ impl Transaction {
         if self.smtputf8 {
             line.push_str(" SMTPUTF8");
         }
+        if capabilities.dsn {
+            line.push_str(&self.dsn.to_string());
+        }
+        line
+    }
+
+    fn rcpt(&self, place: usize, capabilities: &Capabilities) -> String {
+        let Addressee { path, dsn } = &self.recipients[place];
+        let mut line = format!("RCPT TO:<{path}>");
+        if capabilities.dsn {
+            let original = dsn.original.as_ref();
+            let original = original.map(|original| match self.smtputf8 {
+                true => original.clone(),
+                false => original.to_ascii(),
+            });
+            line.push_str(&RcptDsn { original, ..dsn.clone() }.to_string());
+        }
         line
     }
 }
 
 impl Progress {
-    pub(super) fn new(transaction: Transaction, in_chunk: bool) -> Self {
+    pub(super) fn new(transaction: Transaction, capabilities: &Capabilities) -> Self {
+        let (in_chunk, passes_dsn_on) = (capabilities.chunking, capabilities.dsn);
         let recipients = transaction.recipients.len();
         let mut unsent = VecDeque::from([Command::Mail]);
         unsent.extend((0..recipients).map(Command::Recipient));
@@ -120,7 +143,15 @@ impl Progress {
             unsent.push_back(Command::Data);
         }
         let (awaited, outcomes) = (VecDeque::new(), vec![None; recipients]);
-        Self { transaction, unsent, awaited, outcomes, in_chunk, accepted_one: false }
+        Self {
+            transaction,
+            unsent,
+            awaited,
+            outcomes,
+            in_chunk,
+            passes_dsn_on,
+            accepted_one: false,
+        }
     }
 
     /// Writes the message, after [`Step::SendMessage`].
@@ -143,9 +174,7 @@ impl Progress {
             let Some(command) = self.unsent.pop_front() else { return };
             let line = match command {
                 Command::Mail => self.transaction.mail(capabilities),
-                Command::Recipient(place) => {
-                    format!("RCPT TO:<{}>", self.transaction.recipients[place])
-                }
+                Command::Recipient(place) => self.transaction.rcpt(place, capabilities),
                 Command::Data => "DATA".to_owned(),
             };
             output.extend_from_slice(line.as_bytes());
@@ -231,7 +260,8 @@ impl Progress {
     fn settle(&mut self, place: usize, hop: &str, reply: &Reply) {
         let answer = Answer::reply(hop, reply.clone());
         let outcome = match reply.code / 100 {
-            2 => Outcome::Delivered(answer),
+            2 if self.passes_dsn_on => Outcome::Delivered(answer),
+            2 => Outcome::Relayed(answer),
             5 => Outcome::Failed(answer),
             _ => Outcome::Deferred(answer),
         };

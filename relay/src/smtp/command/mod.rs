@@ -9,6 +9,7 @@ mod hello;
 mod tests;
 
 use crate::queue::BodyType;
+use crate::smtp::dsn::{Addressee, EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
 use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_path};
 use crate::smtp::reply::{self, Reply};
 
@@ -25,8 +26,8 @@ pub enum Command {
     StartTls,
     /// MAIL FROM and its parameters.
     Mail(Mail),
-    /// RCPT TO. None of the extensions that we offer gives it a parameter.
-    Rcpt(ForwardPath),
+    /// RCPT TO and its parameters.
+    Rcpt(Addressee),
     /// DATA.
     Data,
     /// BDAT (RFC 3030).
@@ -63,6 +64,8 @@ pub struct Mail {
     pub body: Option<BodyType>,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// RET and ENVID (RFC 3461).
+    pub dsn: MailDsn,
 }
 
 /// Why a line is no command of ours.
@@ -194,11 +197,9 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
     let mut declared_size = None;
     let mut body = None;
     let mut smtputf8 = None;
-    for parameter in parameters.split(' ').filter(|parameter| !parameter.is_empty()) {
-        let (keyword, value) = match parameter.split_once('=') {
-            Some((keyword, value)) => (keyword, Some(value)),
-            None => (parameter, None),
-        };
+    let mut dsn = MailDsn::default();
+    for parameter in split_parameters(parameters) {
+        let Parameter { text, keyword, value } = parameter;
         let malformed = || CommandError::Parameter { verb: "MAIL", keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => declared_size.replace(parse_size(value).ok_or_else(malformed)?).is_some(),
@@ -206,8 +207,16 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
                 "7BIT" => body.replace(BodyType::SevenBit).is_some(),
                 "8BITMIME" => body.replace(BodyType::EightBitMime).is_some(),
                 "BINARYMIME" => body.replace(BodyType::BinaryMime).is_some(),
-                _ => return Err(unsupported("MAIL", parameter)),
+                _ => return Err(unsupported("MAIL", text)),
             },
+            "RET" => {
+                let ret = value.and_then(Ret::parse).ok_or_else(malformed)?;
+                dsn.ret.replace(ret).is_some()
+            }
+            "ENVID" => {
+                let id = value.and_then(EnvelopeId::parse).ok_or_else(malformed)?;
+                dsn.envelope_id.replace(id).is_some()
+            }
             "SMTPUTF8" if value.is_some() => return Err(malformed()),
             "SMTPUTF8" => smtputf8.replace(()).is_some(),
             _ if !is_keyword(keyword) => return Err(malformed()),
@@ -217,17 +226,46 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             return Err(malformed());
         }
     }
-    Ok(Mail { sender, declared_size, body, smtputf8: smtputf8.is_some() })
+    Ok(Mail { sender, declared_size, body, smtputf8: smtputf8.is_some(), dsn })
 }
 
-fn parse_rcpt(argument: &str) -> Result<ForwardPath, CommandError> {
+fn parse_rcpt(argument: &str) -> Result<Addressee, CommandError> {
     let (path, parameters) = parse_path(argument, "TO:", "RCPT")?;
-    let recipient = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
-    match parameters.split([' ', '=']).find(|keyword| !keyword.is_empty()) {
-        None => Ok(recipient),
-        Some(keyword) if is_keyword(keyword) => Err(unsupported("RCPT", keyword)),
-        Some(keyword) => Err(CommandError::Parameter { verb: "RCPT", keyword: keyword.to_owned() }),
+    let path = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
+    let mut dsn = RcptDsn::default();
+    for Parameter { keyword, value, .. } in split_parameters(parameters) {
+        let malformed = || CommandError::Parameter { verb: "RCPT", keyword: keyword.to_owned() };
+        let repeated = match keyword.to_ascii_uppercase().as_str() {
+            "NOTIFY" => {
+                let notify = value.and_then(Notify::parse).ok_or_else(malformed)?;
+                dsn.notify.replace(notify).is_some()
+            }
+            "ORCPT" => {
+                let original = value.and_then(OriginalRecipient::parse).ok_or_else(malformed)?;
+                dsn.original.replace(original).is_some()
+            }
+            _ if !is_keyword(keyword) => return Err(malformed()),
+            _ => return Err(unsupported("RCPT", keyword)),
+        };
+        if repeated {
+            return Err(malformed());
+        }
     }
+    Ok(Addressee { path, dsn })
+}
+
+/// One parameter of MAIL or RCPT.
+struct Parameter<'line> {
+    text: &'line str,
+    keyword: &'line str,
+    value: Option<&'line str>,
+}
+
+fn split_parameters(text: &str) -> impl Iterator<Item = Parameter<'_>> {
+    text.split(' ').filter(|text| !text.is_empty()).map(|text| match text.split_once('=') {
+        Some((keyword, value)) => Parameter { text, keyword, value: Some(value) },
+        None => Parameter { text, keyword: text, value: None },
+    })
 }
 
 /// The path after `prefix`, brackets included, and the parameters.

@@ -39,7 +39,8 @@ fn verbs_are_read_in_any_case() {
 #[test]
 fn mail_and_its_parameters() {
     let sender = ReversePath::parse("<a@b.example>").unwrap();
-    let plain = Mail { sender, declared_size: None, body: None, smtputf8: false };
+    let dsn = MailDsn::default();
+    let plain = Mail { sender, declared_size: None, body: None, smtputf8: false, dsn };
     assert_eq!(mail("MAIL FROM:<a@b.example>").as_ref(), Ok(&plain));
     assert_eq!(mail("MAIL FROM: <a@b.example>").as_ref(), Ok(&plain), "one space is common");
     let seven_bit = Mail { body: Some(BodyType::SevenBit), ..plain.clone() };
@@ -107,12 +108,19 @@ fn every_error_has_its_reply() {
         (b"MAIL FROM:<a@b.example> BODY", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> =1", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> BODY=9BIT", reply::UNSUPPORTED_PARAMETER),
-        (b"MAIL FROM:<a@b.example> RET=HDRS", reply::UNSUPPORTED_PARAMETER),
+        (b"MAIL FROM:<a@b.example> RET=ALL", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> RET=HDRS RET=HDRS", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> ENVID=a+0D+0Ab", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> ENVID", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> NOTIFY=NEVER", reply::UNSUPPORTED_PARAMETER),
         (b"MAIL FROM:<a@b.example> AUTH=<>", reply::UNSUPPORTED_PARAMETER),
         (b"RCPT", reply::INVALID_ARGUMENTS),
         (b"RCPT TO:<>", reply::INVALID_RECIPIENT),
         (b"RCPT TO:<a>", reply::INVALID_RECIPIENT),
-        (b"RCPT TO:<a@b.example> NOTIFY=NEVER", reply::UNSUPPORTED_PARAMETER),
+        (b"RCPT TO:<a@b.example> NOTIFY=NEVER,DELAY", reply::INVALID_ARGUMENTS),
+        (b"RCPT TO:<a@b.example> ORCPT=rfc822;a+0Ab", reply::INVALID_ARGUMENTS),
+        (b"RCPT TO:<a@b.example> ORCPT=rfc822;a ORCPT=rfc822;a", reply::INVALID_ARGUMENTS),
+        (b"RCPT TO:<a@b.example> RET=FULL", reply::UNSUPPORTED_PARAMETER),
         (b"RCPT TO:<a@b.example> SIZE=1", reply::UNSUPPORTED_PARAMETER),
     ];
     for (line, expected) in cases {

@@ -9,7 +9,7 @@ mod message;
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, HelloName, Mail};
-use crate::smtp::path::ForwardPath;
+use crate::smtp::dsn::Addressee;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::Context;
 use crate::smtp::session::reception::Reception;
@@ -82,7 +82,7 @@ pub(super) struct MailGiven {
 pub(super) struct Recipients {
     hello: Hello,
     mail: Mail,
-    recipients: Vec<ForwardPath>,
+    recipients: Vec<Addressee>,
 }
 
 /// The envelope is with the queue.
@@ -235,7 +235,7 @@ impl State {
         }
     }
 
-    fn rcpt(self, recipient: ForwardPath, context: &Context) -> (Self, Effect) {
+    fn rcpt(self, recipient: Addressee, context: &Context) -> (Self, Effect) {
         let (mail, so_far) = match &self {
             Self::Mail(state) => (&state.mail, 0),
             Self::Recipients(state) => (&state.mail, state.recipients.len()),
@@ -250,7 +250,7 @@ impl State {
             return (self.without(), Effect::DecidedFault(refusal));
         }
         let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
-        match policy::rcpt(rules, peer, &recipient, so_far, findings) {
+        match policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
             Judgement::Needs(inquiry) => (self, Effect::Ask(inquiry, Command::Rcpt(recipient))),
             Judgement::Decided(decision) => {
                 let is_accepted = decision.reply.is_positive();
@@ -261,7 +261,7 @@ impl State {
     }
 
     /// After an accepted RCPT.
-    fn with(self, recipient: ForwardPath) -> Self {
+    fn with(self, recipient: Addressee) -> Self {
         match self {
             Self::Mail(MailGiven { hello, mail, .. }) => {
                 Self::Recipients(Recipients { hello, mail, recipients: vec![recipient] })

@@ -95,8 +95,9 @@ impl State {
 impl Recipients {
     fn begin(self, input: MessageInput) -> (State, Effect) {
         let Self { hello, mail, recipients } = self;
-        let Mail { sender, body, smtputf8, .. } = mail;
-        let envelope = Envelope { sender, recipients, body: body.unwrap_or_default(), smtputf8 };
+        let Mail { sender, body, smtputf8, dsn, .. } = mail;
+        let envelope =
+            Envelope { sender, recipients, body: body.unwrap_or_default(), smtputf8, dsn };
         let waiting = WaitingForQueue { hello, smtputf8, input };
         (State::WaitingForQueue(waiting), Effect::BeginMessage(envelope))
     }

@@ -1,0 +1,393 @@
+//! What a client may ask to be told about its message (RFC 3461): the parameters of MAIL and RCPT.
+//!
+//! A value is kept as it was written, so that the next hop gets what we were given, and exists only
+//! if what it stands for is one line of printable text: whatever is decoded from it can begin no
+//! header field and no command of its own. Who is told what in the end, [`crate::queue`] decides.
+
+use std::fmt::{self, Write};
+
+use crate::limits::{ENVELOPE_ID_CHARACTERS, ORIGINAL_RECIPIENT_CHARACTERS};
+use crate::smtp::path::ForwardPath;
+
+/// RET and ENVID of MAIL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailDsn {
+    /// RET: what a report shall return.
+    pub ret: Option<Ret>,
+    /// ENVID: what the sender calls this message.
+    pub envelope_id: Option<EnvelopeId>,
+}
+
+/// RET.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// `FULL`: the message.
+    Full,
+    /// `HDRS`: its header section.
+    Headers,
+}
+
+/// The value of ENVID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvelopeId(String);
+
+/// A recipient, and what the client asked to be told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// The path of RCPT.
+    pub path: ForwardPath,
+    /// Its parameters.
+    pub dsn: RcptDsn,
+}
+
+/// NOTIFY and ORCPT of RCPT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RcptDsn {
+    /// NOTIFY; `None` is up to us, which is FAILURE.
+    pub notify: Option<Notify>,
+    /// ORCPT: the address that the message was first sent to.
+    pub original: Option<OriginalRecipient>,
+}
+
+/// NOTIFY. None of them is `NEVER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// `SUCCESS`.
+    pub success: bool,
+    /// `FAILURE`.
+    pub failure: bool,
+    /// `DELAY`.
+    pub delay: bool,
+}
+
+/// The value of ORCPT: a type and an encoded address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalRecipient {
+    kind: String,
+    address: String,
+}
+
+impl Ret {
+    /// Reads the value of RET.
+    pub fn parse(value: &str) -> Option<Self> {
+        match value.to_ascii_uppercase().as_str() {
+            "FULL" => Some(Self::Full),
+            "HDRS" => Some(Self::Headers),
+            _ => None,
+        }
+    }
+}
+
+impl EnvelopeId {
+    /// Reads the value of ENVID: xtext of at most [`ENVELOPE_ID_CHARACTERS`] (RFC 3461 section 4.4).
+    pub fn parse(value: &str) -> Option<Self> {
+        let fits = !value.is_empty() && value.len() <= ENVELOPE_ID_CHARACTERS;
+        (fits && decode_xtext(value).is_some()).then(|| Self(value.to_owned()))
+    }
+
+    /// What it stands for: printable ASCII.
+    pub fn decoded(&self) -> String {
+        decode_xtext(&self.0).unwrap_or_default()
+    }
+}
+
+impl Notify {
+    /// Reads the value of NOTIFY: `NEVER`, or a list of the others.
+    pub fn parse(value: &str) -> Option<Self> {
+        if value.eq_ignore_ascii_case("NEVER") {
+            return Some(Self::default());
+        }
+        let mut notify = Self::default();
+        for word in value.split(',') {
+            let flag = match word.to_ascii_uppercase().as_str() {
+                "SUCCESS" => &mut notify.success,
+                "FAILURE" => &mut notify.failure,
+                "DELAY" => &mut notify.delay,
+                _ => return None,
+            };
+            if std::mem::replace(flag, true) {
+                return None;
+            }
+        }
+        Some(notify)
+    }
+}
+
+impl RcptDsn {
+    /// Does the sender want to hear of a failure? Unless it said otherwise, it does (RFC 3461
+    /// section 4.1).
+    pub fn wants_failure(&self) -> bool {
+        self.notify.is_none_or(|notify| notify.failure)
+    }
+
+    /// Did the sender ask to hear of success?
+    pub fn wants_success(&self) -> bool {
+        self.notify.is_some_and(|notify| notify.success)
+    }
+}
+
+impl OriginalRecipient {
+    /// Reads the value of ORCPT: `rfc822;` and xtext, or `utf-8;` and an address in the forms of RFC
+    /// 6533 section 3, of at most [`ORIGINAL_RECIPIENT_CHARACTERS`] in all.
+    pub fn parse(value: &str) -> Option<Self> {
+        if value.len() > ORIGINAL_RECIPIENT_CHARACTERS {
+            return None;
+        }
+        let (kind, address) = value.split_once(';')?;
+        let is_atom = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
+        if kind.is_empty() || !kind.bytes().all(is_atom) || address.is_empty() {
+            return None;
+        }
+        let is_sound = match kind.eq_ignore_ascii_case("utf-8") {
+            true => is_utf8_address(address),
+            false => decode_xtext(address).is_some(),
+        };
+        is_sound.then(|| Self { kind: kind.to_owned(), address: address.to_owned() })
+    }
+
+    /// May it travel without SMTPUTF8?
+    pub fn is_ascii(&self) -> bool {
+        self.address.is_ascii()
+    }
+
+    /// The same value in ASCII (`utf-8-addr-xtext` of RFC 6533 section 3).
+    pub fn to_ascii(&self) -> Self {
+        let mut address = String::with_capacity(self.address.len());
+        for character in self.address.chars() {
+            match character.is_ascii() {
+                true => address.push(character),
+                false => push_escaped(&mut address, character),
+            }
+        }
+        Self { kind: self.kind.clone(), address }
+    }
+
+    /// As the field Original-Recipient has it (RFC 3464 section 2.3.1): the type, and the address
+    /// decoded. One of type `utf-8` stays as it is, which that field allows (RFC 6533 section 4).
+    pub fn to_field(&self) -> String {
+        let address = match self.kind.eq_ignore_ascii_case("utf-8") {
+            true => self.address.clone(),
+            false => decode_xtext(&self.address).unwrap_or_default(),
+        };
+        format!("{}; {address}", self.kind)
+    }
+}
+
+/// `utf-8-addr-xtext` of RFC 6533 section 3 for one character.
+pub fn push_escaped(text: &mut String, character: char) {
+    // Writing to a String does not fail.
+    let _ = write!(text, "\\x{{{:02X}}}", u32::from(character));
+}
+
+/// What xtext stands for (RFC 3461 section 4): printable ASCII, spaces included, or nothing.
+fn decode_xtext(text: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut octets = text.bytes();
+    while let Some(octet) = octets.next() {
+        let octet = match octet {
+            b'+' => {
+                let mut digit = || match octets.next()? {
+                    digit @ b'0'..=b'9' => Some(digit - b'0'),
+                    digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
+                    _ => None,
+                };
+                digit()? * 16 + digit()?
+            }
+            b'=' => return None,
+            _ if octet.is_ascii_graphic() => octet,
+            _ => return None,
+        };
+        if !matches!(octet, b' '..=b'~') {
+            return None;
+        }
+        decoded.push(char::from(octet));
+    }
+    Some(decoded)
+}
+
+/// `utf-8-enc-addr` of RFC 6533 section 3: ASCII without `+`, `=` and a lone backslash, characters
+/// beyond ASCII, and `\x{HEX}` for any that is no control.
+fn is_utf8_address(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        if character == '\\' {
+            let escaped = rest.strip_prefix("\\x{").and_then(|rest| rest.split_once('}'));
+            let Some((digits, after)) = escaped else { return false };
+            let is_hex = |octet: u8| matches!(octet, b'0'..=b'9' | b'A'..=b'F');
+            let character = (2..=6).contains(&digits.len()) && digits.bytes().all(is_hex);
+            let character = character.then(|| u32::from_str_radix(digits, 16).ok());
+            let character = character.flatten().and_then(char::from_u32);
+            if character.is_none_or(char::is_control) {
+                return false;
+            }
+            rest = after;
+            continue;
+        }
+        let allowed = match character.is_ascii() {
+            true => character.is_ascii_graphic() && !matches!(character, '+' | '='),
+            false => !character.is_control() && !character.is_whitespace(),
+        };
+        if !allowed {
+            return false;
+        }
+        rest = &rest[character.len_utf8()..];
+    }
+    true
+}
+
+impl From<ForwardPath> for Addressee {
+    /// A recipient about whom nothing was asked.
+    fn from(path: ForwardPath) -> Self {
+        Self { path, dsn: RcptDsn::default() }
+    }
+}
+
+impl Addressee {
+    /// May it travel without SMTPUTF8, parameters included?
+    pub fn is_ascii(&self) -> bool {
+        self.path.is_ascii() && self.dsn.original.as_ref().is_none_or(OriginalRecipient::is_ascii)
+    }
+}
+
+/// The path, without angle brackets.
+impl fmt::Display for Addressee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
+impl fmt::Display for Ret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "FULL",
+            Self::Headers => "HDRS",
+        })
+    }
+}
+
+/// As it was given.
+impl fmt::Display for EnvelopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
+        let words: Vec<_> = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+        match words.is_empty() {
+            true => f.write_str("NEVER"),
+            false => f.write_str(&words.join(",")),
+        }
+    }
+}
+
+/// As it was given.
+impl fmt::Display for OriginalRecipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{};{}", self.kind, self.address)
+    }
+}
+
+/// The parameters as they follow the path of MAIL, each with a space before it.
+impl fmt::Display for MailDsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ret) = self.ret {
+            write!(f, " RET={ret}")?;
+        }
+        if let Some(id) = &self.envelope_id {
+            write!(f, " ENVID={id}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The parameters as they follow the path of RCPT, each with a space before it.
+impl fmt::Display for RcptDsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(notify) = self.notify {
+            write!(f, " NOTIFY={notify}")?;
+        }
+        if let Some(original) = &self.original {
+            write!(f, " ORCPT={original}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_are_kept_as_written_and_decoded_for_people() {
+        let id = EnvelopeId::parse("QQ314159+2B+20x").unwrap();
+        assert_eq!(
+            (id.to_string(), id.decoded()),
+            ("QQ314159+2B+20x".into(), "QQ314159+ x".into())
+        );
+        let original = OriginalRecipient::parse("rfc822;Bob+2Bx@b.example").unwrap();
+        assert_eq!(original.to_string(), "rfc822;Bob+2Bx@b.example");
+        assert_eq!(original.to_field(), "rfc822; Bob+x@b.example");
+        let original = OriginalRecipient::parse("utf-8;jörg\\x{2B}@b.example").unwrap();
+        assert_eq!(original.to_ascii().to_string(), "utf-8;j\\x{F6}rg\\x{2B}@b.example");
+        assert_eq!(original.to_field(), "utf-8; jörg\\x{2B}@b.example");
+        for text in ["NEVER", "SUCCESS", "SUCCESS,FAILURE,DELAY", "FAILURE,DELAY"] {
+            assert_eq!(Notify::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_value() {
+        for id in
+            ["", "a b", "a=b", "a+0", "a+0d+0A", "a+7F", "a+zz", "a+2b", "é", &"x".repeat(101)]
+        {
+            assert_eq!(EnvelopeId::parse(id), None, "{id:?}");
+        }
+        for original in [
+            "a@b.example",
+            ";a@b.example",
+            "rfc822;",
+            "rfc 822;a",
+            "rfc822;a+0D+0AX-Injected:+20y",
+            "rfc822;jörg@b.example",
+            "utf-8;a+2Bb",
+            "utf-8;a=b",
+            "utf-8;a\\b",
+            "utf-8;\\x{0D}\\x{0A}",
+            "utf-8;\\x{85}",
+            "utf-8;\\x{D800}",
+            "utf-8;\\x{110000}",
+            "utf-8;\\x{}",
+            "utf-8;\u{2028}",
+            &format!("rfc822;{}", "x".repeat(500)),
+        ] {
+            assert_eq!(OriginalRecipient::parse(original), None, "{original:?}");
+        }
+        for notify in
+            ["", "NEVER,SUCCESS", "SUCCESS,SUCCESS", "SUCCESS,", "SOMETIMES", "DELAY FAILURE"]
+        {
+            assert_eq!(Notify::parse(notify), None, "{notify:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_decoded_is_a_line_of_its_own(value in "[a-c;+0-9A-F\\\\x{}é=]{0,20}") {
+            let value = format!("rfc822;{value}");
+            if let Some(original) = OriginalRecipient::parse(&value) {
+                prop_assert!(original.to_field().bytes().all(|octet| matches!(octet, b' '..=b'~')));
+                prop_assert_eq!(&original.to_string(), &value);
+            }
+            if let Some(original) = OriginalRecipient::parse(&value.replace("rfc822", "utf-8")) {
+                prop_assert!(!original.to_field().contains(char::is_control));
+                let ascii = original.to_ascii();
+                prop_assert!(ascii.is_ascii());
+                prop_assert_eq!(OriginalRecipient::parse(&ascii.to_string()), Some(ascii));
+            }
+        }
+    }
+}
