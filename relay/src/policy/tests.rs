@@ -1,5 +1,7 @@
 //! Decisions by the whole table of principals, permissions and commands, and one by one.
 
+mod permissions;
+
 use std::sync::Arc;
 
 use super::*;

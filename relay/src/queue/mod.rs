@@ -41,6 +41,7 @@ use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
+use crate::message::outbound::OutboundFirewall;
 use crate::smtp::client::DotStuffer;
 use crate::smtp::dsn::{Addressee, MailDsn, Ret};
 use crate::smtp::path::{Domain, ReversePath};
@@ -278,11 +279,14 @@ impl Queue {
         };
         let whole = of_failure && entry.size <= most && !entry.binary;
         let mut beginning = BytesMut::new();
+        // A report goes to whoever sent the message.
+        let mut firewall = OutboundFirewall::new(false);
         while (whole || (beginning.len() as u64) < limits::MAX_HEADER_SIZE)
             && let Some(piece) = reader.next().await?
         {
-            beginning.extend_from_slice(&piece);
+            firewall.pass(piece).iter().for_each(|part| beginning.extend_from_slice(part));
         }
+        beginning.extend_from_slice(&firewall.finish());
         let beginning = beginning.freeze();
         let returned = if whole { beginning } else { report::header_section(&beginning) };
         // What may not leave must not leave inside a report either.

@@ -244,7 +244,8 @@ async fn a_permanent_failure_is_reported_to_the_sender() {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(directory.path());
     let recipients = ["<one@fabrikam.example>", "<two@fabrikam.example>"];
-    let message = b"Subject: hello\r\n\r\nThe body.\r\n";
+    let message = b"X-MS-Exchange-Organization-AuthAs: Internal\r\n\
+        Subject: hello\r\n\r\nThe body.\r\n";
     let envelope = envelope_of("<sender@contoso.example>", &recipients);
     let id = try_commit(&queue, envelope, message).await.unwrap();
     let entry = claim_one(&queue).await;

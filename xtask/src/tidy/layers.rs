@@ -68,6 +68,11 @@ pub fn only_command_line_uses_anyhow(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
+/// Is the whole file a module of tests, or part of one?
+fn is_test(file: &str) -> bool {
+    file.ends_with("tests.rs") || file.contains("/tests/")
+}
+
 /// Where production code below `folder` names one of `words`, but for files that may.
 fn naming<'tree>(
     tree: &'tree Tree,
@@ -76,7 +81,7 @@ fn naming<'tree>(
     may: impl Fn(&str) -> bool + 'tree,
 ) -> impl Iterator<Item = (&'tree str, usize, &'tree str)> {
     tree.below(folder, ".rs")
-        .filter(move |(file, _)| !may(file) && !file.ends_with("tests.rs"))
+        .filter(move |(file, _)| !may(file) && !is_test(file))
         .flat_map(|(file, text)| production_code(text).map(move |(line, code)| (file, line, code)))
         .flat_map(move |(file, line, code)| {
             words.iter().filter(|word| names(code, word)).map(move |&word| (file, line, word))

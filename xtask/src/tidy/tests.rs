@@ -25,6 +25,7 @@ fn comments_tests_and_drivers_may_name_the_runtime() {
         ("relay/src/smtp/session.rs", "// tokio drives this.\nuse std::net::IpAddr;\n"),
         ("relay/src/smtp/data.rs", in_tests),
         ("relay/src/smtp/tests.rs", "let now = Instant::now();"),
+        ("relay/src/smtp/tests/table.rs", "let now = Instant::now();"),
         ("relay/src/server/driver.rs", "use tokio::net::TcpStream;"),
     ];
     assert!(complaints(rule, &files).is_empty());

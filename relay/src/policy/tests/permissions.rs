@@ -1,0 +1,175 @@
+//! The whole table: for each principal each right alone and each right taken away, what every
+//! command answers.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::message::authentication_results::AuthservIds;
+use crate::message::firewall::admit;
+use crate::message::header::{Collected, HeaderCollector};
+
+const HEADER: &str = "Received: from a\r\n\
+    X-MS-Exchange-Organization-SCL: -1\r\n\
+    X-MS-Exchange-Forest-RulesExecuted: x\r\n\
+    Subject: x\r\n";
+
+/// A peer that is this principal and has exactly these rights, by a connector that grants them and
+/// denies all others: the groups have no say, except where a mechanism demands one.
+fn peer_with(principal: Principal, rights: PermissionSet) -> (Arc<Rules>, Peer) {
+    let names = |rights: PermissionSet| {
+        let names: Vec<_> = rights.iter().map(|right| format!("\"{right}\"")).collect();
+        names.join(", ")
+    };
+    let all = PermissionSet::of(Permission::ALL);
+    let keys = format!(
+        "{}\ngrants = {{ {principal} = [{}] }}\ndenies = {{ {principal} = [{}] }}",
+        mechanism(principal),
+        names(rights),
+        names(all.without(rights)),
+    );
+    build(principal, &keys)
+}
+
+/// A peer that is this principal and has what its permission group gives.
+fn peer_of_group(principal: Principal) -> (Arc<Rules>, Peer) {
+    let groups = PermissionGroup::ALL
+        .iter()
+        .find(|group| group.principals().any(|of_group| of_group == principal));
+    let keys = mechanism(principal).replace("[]", &format!("[\"{}\"]", groups.unwrap()));
+    build(principal, &keys)
+}
+
+/// The keys without which nobody is this principal.
+fn mechanism(principal: Principal) -> &'static str {
+    match principal {
+        Principal::Anonymous | Principal::User => "permission_groups = []",
+        Principal::ExternallySecured => {
+            "auth_mechanism = [\"Tls\", \"ExternalAuthoritative\"]\n\
+             permission_groups = [\"ExchangeServers\"]"
+        }
+        Principal::Partner => "domain_secure_enabled = true\npermission_groups = []",
+        Principal::Server => {
+            "auth_mechanism = [\"Tls\", \"ExchangeServer\"]\npermission_groups = []"
+        }
+    }
+}
+
+fn build(principal: Principal, keys: &str) -> (Arc<Rules>, Peer) {
+    let text = format!(
+        r#"
+hostname = "edge1.contoso.example"
+delivery.smart_host = "127.0.0.1:2626"
+tls = {{ certificate = "/c", key = "/k" }}
+partners = {{ ca = "/a", tls_receive_domain_secure_list = ["partner.example"] }}
+fleet = {{ ca = "/a", names = ["hub1.contoso.example"] }}
+accepted_domain = [
+    {{ name = "contoso.example" }},
+    {{ name = "customer.example", type = "ExternalRelay" }},
+]
+[[connector]]
+name = "Row"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["10.0.0.1"]
+{keys}
+"#
+    );
+    let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
+    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let connector = Arc::clone(rules.connectors().next().unwrap().1);
+    let permissions = connector.permissions(principal);
+    let partner_domains = match principal {
+        Principal::Partner => rules.partner_domains.clone(),
+        _ => Vec::new(),
+    };
+    let peer = Peer { principal, permissions, partner_domains, ..Peer::new(connector) };
+    (rules, peer)
+}
+
+/// What every command answers.
+fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
+    let large = peer.connector.limits.max_message_size + 1;
+    let from = |path: &str, size| mail(rules, peer, &sender(path), size).reply.code.to_string();
+    let to = |path: &str| rcpt_now(rules, peer, &recipient(path), 0).reply.code.to_string();
+    let facts = MessageFacts { size: large, ..MessageFacts::default() };
+    let mut collector = HeaderCollector::new(10_000);
+    collector.push(HEADER.as_bytes());
+    let Collected::Complete { section, .. } = collector.finish() else { panic!() };
+    let ours = AuthservIds { hostname: "edge1.contoso.example", fqdn: "edge1.contoso.example" };
+    let kept = admit(&section, peer.permissions, ours).slices.concat();
+    let kept = String::from_utf8(kept).unwrap();
+    let field = |name: &str| if kept.contains(name) { "kept" } else { "removed" }.to_owned();
+    let encrypted = Peer { tls: true, ..peer.clone() };
+    vec![
+        ("STARTTLS", start_tls(peer).reply.code.to_string()),
+        ("again", start_tls(&encrypted).reply.code.to_string()),
+        ("MAIL ours", from("<a@contoso.example>", None)),
+        ("relayed", from("<a@customer.example>", None)),
+        ("partner's", from("<a@partner.example>", None)),
+        ("stranger's", from("<a@stranger.example>", None)),
+        ("null", from("<>", None)),
+        ("large", from("<>", Some(large))),
+        ("RCPT ours", to("<b@contoso.example>")),
+        ("stranger", to("<b@stranger.example>")),
+        ("data large", message(peer, &facts).reply.code.to_string()),
+        ("Received", field("Received")),
+        ("Organization", field("Organization")),
+        ("Forest", field("Forest")),
+        ("AuthAs", auth_as(peer).auth_as.to_string()),
+    ]
+}
+
+#[test]
+fn the_whole_table() {
+    let mut table = String::from(
+        "# For each principal, each right alone and each right taken away: what every command answers.\n\
+         # Written by the test `the_whole_table` of relay/src/policy/tests/permissions.rs with\n\
+         # UPDATE_EXPECT=1. Senders and recipients are in domains that are ours (Authoritative),\n\
+         # relayed (ExternalRelay), of a partner, or of strangers; large is over max_message_size;\n\
+         # the last columns say what becomes of the client's header fields and how it is stamped.\n",
+    );
+    let all = PermissionSet::of(Permission::ALL);
+    let submit = PermissionSet::of(&[Permission::Submit]);
+    for &principal in Principal::ALL {
+        let mut rows = vec![
+            ("as its group gives".to_owned(), peer_of_group(principal)),
+            ("nothing".to_owned(), peer_with(principal, PermissionSet::EMPTY)),
+            ("Submit".to_owned(), peer_with(principal, submit)),
+        ];
+        let short = |right: Permission| right.name().trim_start_matches("ms-Exch-").to_owned();
+        for &right in Permission::ALL.iter().filter(|&&right| right != Permission::Submit) {
+            let rights = submit.union(PermissionSet::of(&[right]));
+            rows.push((format!("Submit and {}", short(right)), peer_with(principal, rights)));
+        }
+        rows.push(("everything".to_owned(), peer_with(principal, all)));
+        for &right in Permission::ALL {
+            let rights = all.without(PermissionSet::of(&[right]));
+            rows.push((format!("all but {}", short(right)), peer_with(principal, rights)));
+        }
+        for (number, (name, (rules, peer))) in rows.iter().enumerate() {
+            let answers = answers(rules, peer);
+            let line = |first: &str, cells: &mut dyn Iterator<Item = &str>| {
+                let mut line = format!("{first:<52}");
+                for ((column, _), cell) in answers.iter().zip(cells) {
+                    write!(line, " {cell:<0$}", column.len().max(7)).unwrap();
+                }
+                line.trim_end().to_owned() + "\n"
+            };
+            if number == 0 {
+                table.push('\n');
+                let columns = &mut answers.iter().map(|(column, _)| *column);
+                table += &line(principal.name(), columns);
+            }
+            let cells = &mut answers.iter().map(|(_, cell)| cell.as_str());
+            table += &line(&format!("  {name}"), cells);
+        }
+    }
+
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/permissions.snap");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&file, &table).unwrap();
+    }
+    let expected = std::fs::read_to_string(&file).unwrap();
+    assert!(table == expected, "the table has changed; it is now\n{table}");
+}
