@@ -58,6 +58,13 @@ impl Content {
         self.eight_bit_header |= !header.is_ascii();
     }
 
+    /// Counts whole fields that go before everything counted so far.
+    pub(super) fn add_in_front(&mut self, fields: &[u8]) {
+        self.size += fields.len() as u64;
+        self.eight_bit |= !fields.is_ascii();
+        self.eight_bit_header |= !fields.is_ascii();
+    }
+
     /// How much of the next piece belongs to the header section.
     fn header_octets(&mut self, piece: &[u8]) -> usize {
         let Place::Header(mut seen) = self.place else { return 0 };

@@ -31,6 +31,9 @@ pub struct Entry {
     pub binary: bool,
     /// The message in octets, without the end of data.
     pub size: u64,
+    /// Fields that stand before the octets of a message's own file and are kept here: what they
+    /// say was found out after the file was written. Empty for a message in the database.
+    pub(super) fields_before_file: String,
     /// When the message was committed.
     pub arrived: SystemTime,
     /// Attempts so far.
@@ -115,11 +118,17 @@ impl Entry {
             eight_bit_header: content.eight_bit_header,
             binary: content.is_binary(),
             size: content.size,
+            fields_before_file: String::new(),
             arrived: now,
             attempts: 0,
             due: now,
             held: false,
         }
+    }
+
+    /// Octets of the message's own file, where it has one.
+    pub(super) fn file_octets(&self) -> u64 {
+        self.size.saturating_sub(self.fields_before_file.len() as u64)
     }
 
     /// The recipients that still wait, with their place in [`Entry::recipients`].

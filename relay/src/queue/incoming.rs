@@ -1,10 +1,15 @@
 //! A message on its way into the queue: in memory while it is small, then in its own file.
 
+use std::fs::File;
 use std::mem;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
+use std::vec;
 
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
 use super::content::Content;
 use super::store::{Message, Store, StoreError};
@@ -22,13 +27,34 @@ pub struct Incoming {
     /// Octets in `pieces`.
     waiting: usize,
     file: Option<MessageFile>,
+    /// What goes before all of that.
+    fields: Bytes,
     content: Content,
+}
+
+/// Gives the octets that were written so far, piece by piece, without what was put in front.
+#[derive(Debug)]
+pub struct IncomingReader {
+    file: Option<(Arc<File>, PathBuf)>,
+    /// What has been read of the file, and what there is.
+    at: u64,
+    end: u64,
+    pieces: vec::IntoIter<Bytes>,
 }
 
 impl Incoming {
     pub(super) fn new(store: Arc<dyn Store>, id: QueueId, envelope: Envelope) -> Self {
         let content = Content::new(envelope.body);
-        Self { store, id, envelope, pieces: Vec::new(), waiting: 0, file: None, content }
+        Self {
+            store,
+            id,
+            envelope,
+            pieces: Vec::new(),
+            waiting: 0,
+            file: None,
+            fields: Bytes::new(),
+            content,
+        }
     }
 
     /// The name that the 250 will carry, and the Received line.
@@ -36,9 +62,31 @@ impl Incoming {
         self.id
     }
 
-    /// Octets written so far.
+    /// Sender and recipients.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// Octets written so far, and put in front.
     pub fn size(&self) -> u64 {
         self.content.size
+    }
+
+    /// Puts whole fields before everything written: what they say is known only when all of the
+    /// message has come. Instead of those that were put there before.
+    pub fn put_in_front(&mut self, fields: Bytes) {
+        self.content.add_in_front(&fields);
+        self.fields = fields;
+    }
+
+    /// Reads what was written so far. To write meanwhile changes nothing of it.
+    pub fn reader(&self) -> IncomingReader {
+        IncomingReader {
+            file: self.file.as_ref().map(MessageFile::handle),
+            at: 0,
+            end: self.file.as_ref().map_or(0, MessageFile::size),
+            pieces: self.pieces.clone().into_iter(),
+        }
     }
 
     /// Appends to the message. Waits for the disk only when [`limits::MESSAGE_IN_MEMORY`] octets
@@ -68,9 +116,19 @@ impl Incoming {
         } else {
             None
         };
-        let message = message.unwrap_or_else(|| Message::Memory(mem::take(&mut self.pieces)));
         let now = SystemTime::now();
-        let entry = Entry::new(self.id, self.envelope, self.content, now);
+        let mut entry = Entry::new(self.id, self.envelope, self.content, now);
+        let message = match message {
+            Some(file) => {
+                // Sessions put ASCII in front, which is UTF-8.
+                entry.fields_before_file = String::from_utf8_lossy(&self.fields).into_owned();
+                file
+            }
+            None => {
+                let fields = Some(self.fields).filter(|fields| !fields.is_empty());
+                Message::Memory(fields.into_iter().chain(self.pieces).collect())
+            }
+        };
         self.store.enqueue(entry, message).await
     }
 
@@ -81,5 +139,28 @@ impl Incoming {
         };
         self.waiting = 0;
         file.append(mem::take(&mut self.pieces)).await
+    }
+}
+
+impl IncomingReader {
+    /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at the
+    /// end.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: the disk does not give back what it has taken.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let Some((file, path)) = self.file.as_ref().filter(|_| self.at < self.end) else {
+            return Ok(self.pieces.next());
+        };
+        let (file, at) = (Arc::clone(file), self.at);
+        let length = (self.end - at).min(limits::MESSAGE_READ as u64);
+        let read = move || {
+            let mut piece = vec![0; length as usize];
+            file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
+        };
+        let piece = spawn_blocking(read).await.map_err(|_| StoreError::Closed)?;
+        let piece = piece.map_err(|error| StoreError::io("read", path, error))?;
+        self.at += length;
+        Ok(Some(piece))
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use super::QueueId;
 use super::store::StoreError;
+use super::{Entry, QueueId};
 use crate::limits;
 
 /// A file that a large message is written to. Dropped, it is unlinked, unless it was kept.
@@ -29,7 +29,8 @@ pub struct MessageFile {
 impl MessageFile {
     /// Makes the file.
     pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|error| StoreError::io("create", &path, error))?;
         let checksum = crc32fast::Hasher::new();
         Ok(Self { path, file: Arc::new(file), size: 0, checksum, kept: false })
@@ -43,6 +44,11 @@ impl MessageFile {
     /// The checksum of what was written so far.
     pub(super) fn checksum(&self) -> u32 {
         self.checksum.clone().finalize()
+    }
+
+    /// The file, to read what was written so far. Writing goes on at the end, wherever it is read.
+    pub(super) fn handle(&self) -> (Arc<File>, PathBuf) {
+        (Arc::clone(&self.file), self.path.clone())
     }
 
     /// Writes pieces at the end, on a thread that may block.
@@ -112,6 +118,8 @@ enum Source {
     /// A small message, already checked.
     Memory(Option<Bytes>),
     File {
+        /// What stands before the file.
+        fields: Option<Bytes>,
         path: PathBuf,
         file: Arc<File>,
         remaining: u64,
@@ -126,13 +134,11 @@ impl MessageReader {
         Self { id, source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())) }
     }
 
-    /// A message in its own file, which must have `size` octets and the checksum `expected`.
-    pub(super) fn file(
-        id: QueueId,
-        path: PathBuf,
-        size: u64,
-        expected: u32,
-    ) -> Result<Self, StoreError> {
+    /// A message in its own file, which must have as many octets as the entry says and the
+    /// checksum `expected`.
+    pub(super) fn file(entry: Entry, path: PathBuf, expected: u32) -> Result<Self, StoreError> {
+        let (id, size) = (entry.id, entry.file_octets());
+        let fields = Some(Bytes::from(entry.fields_before_file)).filter(|f| !f.is_empty());
         let file = File::open(&path).map_err(|error| StoreError::io("open", &path, error))?;
         let length = file.metadata().map_err(|error| StoreError::io("read", &path, error))?.len();
         if length != size {
@@ -141,7 +147,7 @@ impl MessageReader {
         }
         let sum = crc32fast::Hasher::new();
         let file = Arc::new(file);
-        Ok(Self { id, source: Source::File { path, file, remaining: size, sum, expected } })
+        Ok(Self { id, source: Source::File { fields, path, file, remaining: size, sum, expected } })
     }
 
     /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at
@@ -152,6 +158,7 @@ impl MessageReader {
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         match &mut self.source {
             Source::Memory(bytes) => Ok(bytes.take()),
+            Source::File { fields: fields @ Some(_), .. } => Ok(fields.take()),
             Source::File { remaining: 0, sum, expected, path, .. } => {
                 if sum.clone().finalize() == *expected {
                     return Ok(None);

@@ -29,7 +29,7 @@ use tracing::warn;
 
 pub use self::entry::{Answer, Cause, Entry, Outcome, Recipient, RecipientState};
 pub use self::id::{InvalidQueueId, QueueId};
-pub use self::incoming::Incoming;
+pub use self::incoming::{Incoming, IncomingReader};
 pub use self::message_file::{MessageFile, MessageReader};
 pub use self::sqlite::{Damage, OpenError, Recovery, StoreSettings};
 pub use self::store::StoreError;

@@ -52,6 +52,7 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         eight_bit: entry.eight_bit,
         eight_bit_header: Some(entry.eight_bit_header),
         size: entry.size,
+        fields_before_file: entry.fields_before_file.clone(),
         arrived: to_milliseconds(entry.arrived),
         attempts: entry.attempts,
         due: to_milliseconds(entry.due),
@@ -96,6 +97,7 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
         eight_bit: stored.eight_bit,
         eight_bit_header: stored.eight_bit_header.unwrap_or(stored.eight_bit),
         size: stored.size,
+        fields_before_file: stored.fields_before_file,
         arrived: from_milliseconds(stored.arrived),
         attempts: stored.attempts,
         due: from_milliseconds(stored.due),
@@ -151,6 +153,9 @@ struct StoredEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     eight_bit_header: Option<bool>,
     size: u64,
+    /// Absent in a record of a version that put nothing before a file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    fields_before_file: String,
     /// Milliseconds since 1970, like `due`.
     arrived: u64,
     attempts: u32,

@@ -40,8 +40,7 @@ impl Shared {
         // The index must not stay locked while the entry is read.
         let body = self.index().find(id)?.body;
         if let StoredBody::InFile { checksum } = body {
-            let size = self.read_entry(id)?.size;
-            return MessageReader::file(id, self.directory.message(id), size, checksum);
+            return MessageReader::file(self.read_entry(id)?, self.directory.message(id), checksum);
         }
         let damaged = |what: &str| StoreError::Damaged { id, what: what.to_owned() };
         let read = |connection: &Connection| {

@@ -221,9 +221,9 @@ impl Recovering<'_> {
             let Ok((entry, _)) = record::decode(id, &row.record) else { continue };
             let path = self.directory.message(id);
             let what = match fs::metadata(&path) {
-                Ok(metadata) if metadata.len() == entry.size => continue,
+                Ok(metadata) if metadata.len() == entry.file_octets() => continue,
                 Ok(metadata) => {
-                    format!("it has {} octets instead of {}", metadata.len(), entry.size)
+                    format!("it has {} octets instead of {}", metadata.len(), entry.file_octets())
                 }
                 Err(error) => error.to_string(),
             };

@@ -54,6 +54,44 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert!(commit(&queue, b"later").await > in_file);
 }
 
+/// In memory, in a file, and in a file with the last pieces still in memory.
+#[tokio::test]
+async fn fields_put_in_front_are_there_after_a_restart_and_no_part_of_what_is_read_before() {
+    let directory = TempDir::new().unwrap();
+    let (queue, _) = open(&directory);
+    let fields = "X-Found: out\r\n\tlater\r\n";
+    let mut kept = Vec::new();
+    for (pieces, in_files) in [(0, 0), (1, 0), (20, 1), (23, 2)] {
+        let mut incoming = queue.begin(envelope()).unwrap();
+        let mut written = Vec::new();
+        for piece in 0..pieces {
+            let piece = vec![b'a' + piece; 20_000];
+            incoming.write(Bytes::from(piece.clone())).await.unwrap();
+            written.extend(piece);
+        }
+        incoming.put_in_front(Bytes::from_static(fields.as_bytes()));
+        let mut reader = incoming.reader();
+        let mut read = Vec::new();
+        while let Some(piece) = reader.next().await.unwrap() {
+            assert!(piece.len() <= limits::MESSAGE_READ);
+            read.extend(piece);
+        }
+        assert!(read == written, "{pieces} pieces");
+        let id = incoming.id();
+        incoming.commit().await.unwrap();
+        assert_eq!(files(&directory, "messages").len(), in_files);
+        kept.push((id, [fields.as_bytes(), &written].concat()));
+    }
+    drop(queue);
+
+    let (queue, recovery) = open(&directory);
+    assert_eq!((recovery.messages, recovery.damages), (4, Vec::new()));
+    for (id, whole) in kept {
+        assert!(bytes_of(&queue, id).await.unwrap() == whole);
+        assert_eq!(queue.store().find(id).await.unwrap().size, whole.len() as u64);
+    }
+}
+
 #[tokio::test]
 async fn ids_of_removed_messages_are_not_given_again() {
     let directory = TempDir::new().unwrap();
