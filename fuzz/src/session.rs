@@ -4,7 +4,8 @@
 //! An event is 0xFF and a letter: `c` another packet begins, `q` the queue answers, `f` it answers
 //! that it failed, `w` the next write fails, `t` the next deadline passes, `s` a second passes,
 //! `h` the TLS handshake is done, `x` a packet's worth of one letter comes, `d` the client
-//! disconnects, `z` the daemon stops. Any other letter is `c`.
+//! disconnects, `z` the daemon stops. Any other letter is `c`. Whoever is asked about a sender or a
+//! message answers as the queue does, and a failure is no answer.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use relay::config::Config;
 use relay::connector::ConnectorIds;
 use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, READ_OCTETS, REPLY_LINE_OCTETS};
-use relay::policy::{Peer, Rules};
+use relay::policy::{Inquiry, Peer, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::client::ReplyParser;
 use relay::smtp::session::{Action, MessageBegun, Session};
@@ -48,6 +49,10 @@ name = "Tarpit"
 bindings = ["127.0.0.1:26"]
 remote_ip_ranges = ["127.0.0.0/8"]
 permission_groups = ["AnonymousUsers"]
+[connector.antispam]
+spf = "Enforce"
+dkim = "Annotate"
+dmarc = "Enforce"
 [[connector]]
 name = "Trusted"
 bindings = ["127.0.0.1:27"]
@@ -102,12 +107,13 @@ struct Outcome {
     closed: bool,
 }
 
-/// What the queue was asked and has not answered.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What was asked and has no answer yet.
+#[derive(Clone, Debug, PartialEq)]
 enum Asked {
     Nothing,
     ToBegin,
     ToCommit,
+    ToFindOut(Inquiry),
 }
 
 /// A driver whose socket, clock and queue are the script.
@@ -193,11 +199,11 @@ impl Player {
             b'w' => self.write_fails = true,
             b't' => {
                 self.now = self.now.max(self.session.deadline());
-                self.session.handle_timeout(self.now);
+                self.time_passes();
             }
             b's' => {
                 self.now += Duration::from_secs(1);
-                self.session.handle_timeout(self.now);
+                self.time_passes();
             }
             b'h' if std::mem::take(&mut self.handshake_is_due) => {
                 let tls = TlsInfo::new("TLS1.3", "AES");
@@ -211,6 +217,15 @@ impl Player {
         self.perform();
     }
 
+    fn time_passes(&mut self) {
+        let is_late = self.now >= self.session.deadline();
+        if is_late && matches!(self.asked, Asked::ToFindOut(_)) {
+            // The session gives up waiting.
+            self.asked = Asked::Nothing;
+        }
+        self.session.handle_timeout(self.now);
+    }
+
     fn perform(&mut self) {
         while let Some(action) = self.session.poll_action() {
             assert!(!self.outcome.closed, "{action:?} after Close");
@@ -220,17 +235,23 @@ impl Player {
                     assert!(begun || self.asked != Asked::Nothing, "there is one to abandon");
                     self.asked = Asked::Nothing;
                 }
-                // No configuration of this target makes a session ask.
-                Action::Ask(inquiry) => panic!("{inquiry:?}"),
+                Action::Ask(inquiry) => {
+                    assert_eq!(self.asked, Asked::Nothing);
+                    self.ask(Asked::ToFindOut(inquiry));
+                }
                 Action::BeginMessage(envelope) => {
                     check_envelope(&envelope);
-                    assert_eq!((self.asked, &self.open), (Asked::Nothing, &None));
+                    assert_eq!((&self.asked, &self.open), (&Asked::Nothing, &None));
                     self.ask(Asked::ToBegin);
                 }
                 Action::Close => self.outcome.closed = true,
                 Action::CommitMessage => {
                     assert!(self.open.is_some() && self.asked == Asked::Nothing);
                     self.ask(Asked::ToCommit);
+                }
+                Action::PutInFront(fields) => {
+                    let Some(message) = &mut self.open else { panic!("no message is open") };
+                    message.splice(0..0, fields);
                 }
                 Action::Send(octets) => self.sent(&octets),
                 Action::StartTls => self.handshake_is_due = true,
@@ -270,6 +291,10 @@ impl Player {
             Asked::ToBegin => {
                 self.session.handle_message_begun(self.now, Err(failure().into()));
             }
+            Asked::ToFindOut(inquiry) => {
+                let found = if well { inquiry.not_asked() } else { inquiry.unanswered() };
+                self.session.handle_finding(self.now, found);
+            }
             Asked::ToCommit => {
                 let Some(message) = self.open.take() else { panic!("no message is open") };
                 if well {
@@ -307,7 +332,8 @@ impl Player {
         let ends = self.heard.windows(5).filter(|window| *window == b"\r\n.\r\n").count();
         assert!(kept.len() <= ends, "at most one message per end of data");
         for message in kept {
-            assert!(message.starts_with(b"Received: from "));
+            let begins_with = |field: &[u8]| message.starts_with(field);
+            assert!(begins_with(b"Received: from ") || begins_with(b"Authentication-Results: "));
             let mut before = 0;
             for (at, &octet) in message.iter().enumerate() {
                 assert_ne!(octet, 0);

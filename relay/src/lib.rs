@@ -10,6 +10,7 @@
 //! - [`smtp`]: the protocol. Synchronous; owns no socket and no clock.
 //! - [`policy`]: may this principal do that? Pure; returns decisions with their reasons.
 //! - [`users`]: users of our own, who can prove with AUTH who they are.
+//! - [`antispam`]: asks DNS and Rspamd what the policy wants to know of mail from strangers.
 //! - [`message`]: what we read and write in a message's headers.
 //! - [`queue`]: accepted mail, on stable storage until it is delivered or reported.
 //! - [`delivery`]: routes, attempts, reports.
@@ -19,6 +20,7 @@
 //! - [`selftest`]: plays the classic open-relay set against a configuration.
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
 
+pub mod antispam;
 pub mod causes;
 pub mod classifier;
 pub mod config;

@@ -166,6 +166,55 @@ pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 /// it is more than 20 until 4,000 are open, and lets nobody take the rest after that.
 pub const MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE: u32 = 2;
 
+// Checks of mail from strangers. The deadlines end before INQUIRY_WAIT does.
+
+/// Name servers of `[dns]`. More add nothing but time.
+pub const DNS_SERVERS: usize = 8;
+/// `timeout` of `[dns]`: for one question to one server, the default of resolv.conf(5).
+pub const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest `timeout` of `[dns]`.
+pub const LONGEST_DNS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Times that a server is asked again before a question has no answer, as often as by default of
+/// resolv.conf(5).
+pub const DNS_RETRIES: usize = 1;
+/// Questions at one time on one connection to a name server. Further ones have no answer.
+pub const DNS_QUESTIONS: usize = 4096;
+/// Answers of DNS that are remembered, all sessions together. One is seldom over 1 KB.
+pub const DNS_CACHED_ANSWERS: u64 = 8192;
+/// How long an answer is remembered at most, whatever it says itself.
+pub const DNS_LONGEST_CACHED: Duration = Duration::from_secs(60 * 60);
+/// `block_lists` of one connector; each is a question for each message.
+pub const BLOCK_LISTS: usize = 16;
+/// For one block list to answer.
+pub const BLOCK_LIST_WAIT: Duration = Duration::from_secs(15);
+/// For SPF, all its questions together. RFC 7208 section 4.6.4 asks for 20 seconds at least.
+pub const SPF_WAIT: Duration = Duration::from_secs(20);
+/// For DKIM and DMARC, all their questions together.
+pub const DKIM_WAIT: Duration = Duration::from_secs(30);
+/// Signatures of one message that are verified. RFC 6376 section 6.1 lets us set a limit. The
+/// others count as not accepted.
+pub const DKIM_SIGNATURES: usize = 10;
+/// Fields that one signature may cover: the time to verify it grows with their number times the
+/// fields of the message. Signers name 20 or so. More: the signature is not accepted.
+pub const DKIM_SIGNED_FIELDS: usize = 128;
+/// `timeout` of `[rspamd]`: Rspamd gives a message 8 seconds unless it is told otherwise, and waits
+/// for its scanners of viruses.
+pub const RSPAMD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest `timeout` of `[rspamd]`.
+pub const LONGEST_RSPAMD_TIMEOUT: Duration = Duration::from_secs(55);
+/// Connections to Rspamd at one time, all sessions together. Further messages wait for one, within
+/// the time that Rspamd has for them.
+pub const RSPAMD_CONNECTIONS: usize = 100;
+/// Recipients that Rspamd is told of.
+pub const RSPAMD_RECIPIENTS: usize = 100;
+/// Octets of the header of Rspamd's answer. More: no answer.
+pub const RSPAMD_HEADER_OCTETS: usize = 64 * 1024;
+/// Octets of the body of Rspamd's answer: its symbols and their texts. More: no answer.
+pub const RSPAMD_REPLY_OCTETS: usize = 1024 * 1024;
+/// Characters of one value that we quote in a field about a message: far below the 998 octets of
+/// RFC 5322 section 2.1.1. The rest is cut off.
+pub const RESULT_VALUE_OCTETS: usize = 255;
+
 // The queue.
 
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
@@ -292,6 +341,13 @@ pub const CLIENT_DATA_TERMINATION_TIMEOUT: Duration = Duration::from_secs(10 * 6
 /// For the reply to QUIT. No message depends on it.
 pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+const _: () = assert!(
+    BLOCK_LIST_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
+        && SPF_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
+        && DKIM_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
+        && LONGEST_RSPAMD_TIMEOUT.as_secs() < INQUIRY_WAIT.as_secs(),
+    "a check says itself that it had no answer"
+);
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
 const _: () = assert!(

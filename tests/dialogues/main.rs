@@ -5,6 +5,7 @@
 //! A file is one behaviour. Its first line is a comment that says which; [`script`] describes the
 //! rest. `UPDATE_EXPECT=1` rewrites what the server said and what reached the queue.
 
+mod checks;
 mod matching;
 mod memory_queue;
 mod next_hop;

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use relay::config::Config;
 use relay::connector::ConnectorIds;
 use relay::limits::INPUT_OCTETS;
+use relay::policy::antispam::{MessageFinding, SenderFinding};
 use relay::policy::{Finding, Inquiry, Peer, RecipientFinding, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 use relay::smtp::tls::{ClientCertificate, TlsInfo};
 
+use crate::checks::Checks;
 use crate::profile;
 use crate::script::{CLOSED, Event, QueueBehaviour, Recipients, Settings, Turn};
 
@@ -32,6 +34,7 @@ pub struct Player {
     closed: bool,
     certificate: bool,
     recipients: Option<Recipients>,
+    checks: Checks,
     queue: Queue,
 }
 
@@ -60,7 +63,18 @@ impl Player {
         let (awaits_handshake, closed) = (false, false);
         let certificate = settings.tls_available && !settings.tls_removed;
         let (sent, recipients) = (Vec::new(), settings.recipients);
-        Ok(Self { session, now, sent, awaits_handshake, closed, certificate, recipients, queue })
+        let checks = settings.checks.clone();
+        Ok(Self {
+            session,
+            now,
+            sent,
+            awaits_handshake,
+            closed,
+            certificate,
+            recipients,
+            checks,
+            queue,
+        })
     }
 
     /// What the server said in one turn.
@@ -162,6 +176,10 @@ impl Player {
                 Action::BeginMessage(envelope) => self.begin(envelope),
                 Action::Close => self.closed = true,
                 Action::CommitMessage => self.commit(),
+                Action::PutInFront(fields) => {
+                    let (_, message) = self.queue.open.as_mut().expect("a message is open");
+                    message.splice(0..0, fields);
+                }
                 Action::Send(octets) => self.sent.extend_from_slice(&octets),
                 Action::StartTls => self.awaits_handshake = true,
                 Action::Write(octets) => {
@@ -177,15 +195,29 @@ impl Player {
     }
 
     fn find_out(&mut self, inquiry: &Inquiry) {
-        let Inquiry::Recipient { .. } = inquiry;
-        let said = "the dialogue says so".to_owned();
-        let finding = match self.recipients.expect("a look-up is configured") {
-            Recipients::Known => RecipientFinding::Known,
-            Recipients::Silent => return,
-            Recipients::Unavailable => RecipientFinding::Unavailable(said),
-            Recipients::Unknown => RecipientFinding::Unknown(said),
+        let finding = match inquiry {
+            Inquiry::Message(question) => {
+                let found = self.checks.message(question);
+                found.map(|found| Finding::Message(MessageFinding::Found(found)))
+            }
+            Inquiry::Recipient { .. } => {
+                let said = "the dialogue says so".to_owned();
+                match self.recipients.expect("a look-up is configured") {
+                    Recipients::Known => Some(RecipientFinding::Known),
+                    Recipients::Silent => None,
+                    Recipients::Unavailable => Some(RecipientFinding::Unavailable(said)),
+                    Recipients::Unknown => Some(RecipientFinding::Unknown(said)),
+                }
+                .map(Finding::Recipient)
+            }
+            Inquiry::Sender(question) => {
+                let found = self.checks.sender(question);
+                found.map(|found| Finding::Sender(SenderFinding::Found(found)))
+            }
         };
-        self.session.handle_finding(self.now, Finding::Recipient(finding));
+        if let Some(finding) = finding {
+            self.session.handle_finding(self.now, finding);
+        }
     }
 
     fn begin(&mut self, envelope: Envelope) {

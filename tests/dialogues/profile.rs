@@ -45,6 +45,10 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
         Some(_) => "recipient_lookup = \"smtp://127.0.0.1:25\"\n",
         None => "",
     };
+    let rspamd = match settings.connector.contains("rspamd = ") {
+        true => "[rspamd]\nurl = \"http://127.0.0.1:11333\"\n",
+        false => "",
+    };
     // A dialogue that is about the tarpit sets one; the others need not wait.
     let tarpit = if settings.connector.contains("tarpit_interval") {
         ""
@@ -54,7 +58,7 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
     format!(
         "hostname = \"relay.example\"\n\
          [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
-         {tls}{trusted}\
+         {tls}{trusted}{rspamd}\
          [[accepted_domain]]\nname = \"accepted.example\"\n{lookup}\
          [[connector]]\nname = \"Dialogue\"\n\
          {bindings} = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\

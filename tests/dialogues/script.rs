@@ -12,6 +12,7 @@
 //! queue: full                                    how the queue behaves: full, filling (after
 //!                                                MAIL), failing, breaking (in the middle of a
 //!                                                message), silent
+//! spf: fail                                      what the checks find, see [`crate::checks`]
 //! recipients: unknown                            accepted.example has a recipient_lookup, which
 //!                                                says so: known, unknown, unavailable, silent
 //!
@@ -33,6 +34,8 @@
 //! ```
 
 use std::time::Duration;
+
+use crate::checks::Checks;
 
 /// A dialogue file.
 #[derive(Debug, Default)]
@@ -61,6 +64,8 @@ pub struct Settings {
     pub queue: QueueBehaviour,
     /// What the look-up of a recipient says, if there is one.
     pub recipients: Option<Recipients>,
+    /// What the checks of mail from strangers find.
+    pub checks: Checks,
 }
 
 /// What the look-up of a recipient says.
@@ -201,7 +206,7 @@ impl Script {
                         _ => return Err(wrong()),
                     })
                 }
-                _ => return Err(wrong()),
+                _ => script.settings.checks.take(key, value).ok_or_else(wrong)?,
             }
         }
         script.turns.push(turn);

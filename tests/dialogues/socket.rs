@@ -38,6 +38,7 @@ pub fn can_play(script: &Script) -> bool {
     let storage = script.settings.queue;
     !passes_time
         && script.settings.recipients.is_none()
+        && script.settings.checks.are_none()
         && !matches!(
             storage,
             QueueBehaviour::Breaking | QueueBehaviour::Filling | QueueBehaviour::Silent

@@ -14,6 +14,7 @@ use std::num::NonZeroU32;
 
 use toml::de::DeValue;
 
+use super::antispam;
 use super::document::{Section, Value, Wrong, describe};
 use super::tls::Tls;
 use super::value::{boolean, host_name, number, parsed, text};
@@ -30,7 +31,12 @@ pub(super) fn place(name: &str) -> String {
 }
 
 /// Reads every connector.
-pub(super) fn read(sections: Vec<Section<'_, '_>>, hostname: &str, tls: &Tls) -> Vec<Connector> {
+pub(super) fn read(
+    sections: Vec<Section<'_, '_>>,
+    hostname: &str,
+    tls: &Tls,
+    antispam: &antispam::Defaults,
+) -> Vec<Connector> {
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut connectors = Vec::with_capacity(sections.len());
     for mut section in sections {
@@ -44,7 +50,8 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, hostname: &str, tls: &Tls) ->
                 section.refuse(section.line, "name", Wrong::new(problem, mend));
             }
         }
-        connectors.push(connector(&mut section, name.unwrap_or_default(), hostname, tls));
+        let name = name.unwrap_or_default();
+        connectors.push(connector(&mut section, name, hostname, tls, antispam));
         refuse_plain_beside_implicit(&section, &connectors);
         section.finish(elsewhere);
     }
@@ -74,7 +81,13 @@ fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connect
     }
 }
 
-fn connector(section: &mut Section<'_, '_>, name: String, hostname: &str, tls: &Tls) -> Connector {
+fn connector(
+    section: &mut Section<'_, '_>,
+    name: String,
+    hostname: &str,
+    tls: &Tls,
+    antispam: &antispam::Defaults,
+) -> Connector {
     let line = section.line;
     let comment = section.take("comment", text).unwrap_or_default();
     let enabled = section.take("enabled", boolean).unwrap_or(true);
@@ -98,6 +111,7 @@ fn connector(section: &mut Section<'_, '_>, name: String, hostname: &str, tls: &
     let require_ehlo_domain = section.take("require_ehlo_domain", boolean).unwrap_or(false);
     let extensions = extensions::read(section);
     let reject_recipient_domains = limits::reject_recipient_domains(section);
+    let antispam = antispam::of_connector(section, antispam);
     let limits = limits::read(section);
     Connector {
         name,
@@ -120,6 +134,7 @@ fn connector(section: &mut Section<'_, '_>, name: String, hostname: &str, tls: &
         require_ehlo_domain,
         extensions,
         reject_recipient_domains,
+        antispam,
         limits,
     }
 }

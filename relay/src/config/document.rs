@@ -292,6 +292,11 @@ impl<'d, 't> Section<'d, 't> {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
+    /// A key that may stand here and is not asked for this time.
+    pub(super) fn known(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
     /// The line of a key, or of the section when it is absent.
     pub(super) fn line_of(&self, key: &str) -> u32 {
         self.entries.iter().find(|entry| entry.key == key).map_or(self.line, |entry| entry.line)

@@ -9,6 +9,7 @@
 //! [`sections`] and [`connector`] know the keys, [`warning`] reads the finished configuration.
 
 mod accepted_domain;
+mod antispam;
 mod connector;
 mod document;
 mod finding;
@@ -21,11 +22,13 @@ mod warning;
 mod tests;
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::antispam::Endpoint;
 use crate::connector::{Connector, Table};
 use crate::delivery::SmartHost;
 use crate::limits::CONFIGURATION_OCTETS;
@@ -52,6 +55,10 @@ pub struct Config {
     pub control: Control,
     /// `[log]`.
     pub log: Log,
+    /// `[dns]`.
+    pub dns: Dns,
+    /// `[rspamd]`; without it no connector can ask Rspamd.
+    pub rspamd: Option<Rspamd>,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
     /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether it is the
@@ -109,6 +116,24 @@ pub struct Delivery {
     pub send_organization_headers: bool,
     /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
     pub message_expiration_timeout: Duration,
+}
+
+/// `[dns]`: whom the checks of mail from strangers ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// `servers`; empty for those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout`: for one question to one server.
+    pub timeout: Duration,
+}
+
+/// `[rspamd]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rspamd {
+    /// `url`: where it is.
+    pub endpoint: Endpoint,
+    /// `timeout`: for its verdict on one message.
+    pub timeout: Duration,
 }
 
 /// `[control]`.

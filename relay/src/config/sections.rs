@@ -7,9 +7,9 @@ use super::document::{Document, Section, Value, Wrong};
 use super::value::{boolean, duration, host_name, one_of, path, smart_host, text, timespan};
 use super::{
     Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat, LogLevel, Queue,
-    Refusals, accepted_domain, connector, digest, tls, warning,
+    Refusals, accepted_domain, antispam, connector, digest, tls, warning,
 };
-use crate::connector::Table;
+use crate::connector::{AntiSpam, Table};
 use crate::limits;
 use crate::smtp::path::Domain;
 
@@ -29,6 +29,13 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let tls = tls::read(&mut root);
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
+    let line_of = |root: &Section<'_, '_>, key| root.has(key).then(|| root.line_of(key));
+    let dns_line = line_of(&root, "dns");
+    let dns = antispam::dns(root.take_section("dns", "[dns]"));
+    let rspamd_line = line_of(&root, "rspamd");
+    let has_rspamd = rspamd_line.is_some();
+    let rspamd = antispam::rspamd(root.take_section("rspamd", "[rspamd]"), has_rspamd);
+    let antispam = antispam::defaults(root.take_section("antispam", "[antispam]"), has_rspamd);
     let accepted_domains = accepted_domain::read(root.take_sections("accepted_domain"));
     let sections = root.take_sections("connector");
     if sections.is_empty() {
@@ -41,7 +48,8 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         let mend = "connectors that differ in their ranges only can be one connector";
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
-    let connectors = connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), &tls);
+    let connectors =
+        connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), &tls, &antispam);
     root.finish(|_| None);
 
     let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
@@ -58,6 +66,19 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         classifier.mode != ClassifierMode::Userspace && !classifier.interfaces.is_empty();
     warning::unused_tls(&document, &tls, &connectors);
     warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
+    let idle = |needs: fn(&AntiSpam) -> bool| !connectors.iter().any(|c| needs(&c.antispam));
+    for (key, line, is_idle) in [
+        ("dns", dns_line, idle(AntiSpam::needs_dns)),
+        ("rspamd", rspamd_line, idle(|antispam| antispam.rspamd.is_on())),
+    ] {
+        if let Some(line) = line.filter(|_| is_idle) {
+            let wrong = Wrong::new(
+                "has no effect: no connector has a check that asks it",
+                "remove it, or say in [antispam] which checks there are",
+            );
+            document.warn(line, &format!("[{key}]"), "", wrong);
+        }
+    }
     Ok(Config {
         hostname,
         classifier,
@@ -66,6 +87,8 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         tls,
         control,
         log,
+        dns,
+        rspamd,
         accepted_domains,
         digest: digest(text),
         connectors,

@@ -4,6 +4,7 @@
 //! [`crate::policy`] says what follows from it. The one decision made here is in [`table`]: which
 //! connector, and which of its ranges, a connection belongs to.
 
+pub mod antispam;
 pub mod binding;
 pub mod encryption;
 pub mod extensions;
@@ -19,6 +20,7 @@ use std::num::NonZeroU32;
 
 use crate::users::UserName;
 
+pub use antispam::{AntiSpam, BlockList, CheckMode};
 pub use binding::Binding;
 pub use encryption::{CertificateName, Encryption, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};
@@ -73,6 +75,8 @@ pub struct Connector {
     pub extensions: Extensions,
     /// Recipients that are refused for their domain alone.
     pub reject_recipient_domains: RejectRecipientDomains,
+    /// What it checks of mail from strangers.
+    pub antispam: AntiSpam,
     /// What one message or session may not exceed.
     pub limits: Limits,
 }

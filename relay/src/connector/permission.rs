@@ -34,7 +34,7 @@ permissions! {
     /// Counts as one of ours: its messages are stamped `Internal`, see
     /// [`crate::policy::auth_as`].
     AcceptAuthenticationFlag = "ms-Exch-SMTP-Accept-Authentication-Flag",
-    /// Content checks are skipped.
+    /// Block lists, SPF, DKIM, DMARC and Rspamd are skipped.
     BypassAntiSpam = "ms-Exch-Bypass-Anti-Spam",
     /// `MaxMessageSize` is not applied.
     BypassMessageSizeLimit = "ms-Exch-Bypass-Message-Size-Limit",

@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The queue.
     #[error(transparent)]
     Queue(#[from] OpenError),
+    /// DNS, which the checks of mail from strangers ask.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     /// The runtime or its signals.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
@@ -141,6 +145,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
         server.set_credentials(credentials);
+        server.set_checks(Checks::new(&config)?);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), reload::delivery_settings(&config));
         let daemon = Arc::new(Daemon {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use super::{Configured, Daemon, queue};
+use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError, digest_text};
 use crate::connector::id::TooManyConnectorNames;
@@ -61,6 +62,9 @@ pub enum ReloadError {
         /// The key.
         key: &'static str,
     },
+    /// DNS, which the checks of mail from strangers ask.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
     /// A task of ours failed.
     #[error("the reload was interrupted: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -110,6 +114,7 @@ impl Daemon {
         if let Some(key) = fixed_key(&configured.config, &config) {
             return Err(ReloadError::NeedsRestart { key });
         }
+        let checks = Checks::new(&config)?;
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
         let rules = Rules::build(&config, &mut ids, generation)?;
@@ -121,6 +126,7 @@ impl Daemon {
         tokio::task::spawn_blocking(move || classifier.publish(rules)).await??;
         let published_ms = milliseconds(started);
         self.server.set_credentials(credentials);
+        self.server.set_checks(checks);
         self.server.listen_to(prepared);
         let reloaded = Reloaded {
             generation,

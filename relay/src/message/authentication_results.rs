@@ -1,11 +1,19 @@
-//! The Authentication-Results field (RFC 8601): which of those that come in claim to be ours.
+//! The Authentication-Results field (RFC 8601): which of those that come in claim to be ours, and
+//! the one that we write.
 //!
 //! Whoever reads mail behind us believes the fields that carry our authserv-id. They are believed
 //! because nobody but us can write them: one that comes in with our name is removed
 //! (section 5). Fields of other hosts are left alone; they are evidence of nobody here.
 
+use crate::limits::RESULT_VALUE_OCTETS;
 use crate::message::header::Field;
+use crate::policy::antispam::{
+    DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcResult, MessageFound, SenderFound,
+    SpfFinding, SpfIdentity,
+};
 use crate::smtp::path::Domain;
+
+const NAME: &str = "Authentication-Results";
 
 /// The names that this host writes its results under.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +29,7 @@ impl AuthservIds<'_> {
     /// Does this field claim to be ours? One whose name of the host cannot be read does too:
     /// readers differ about it, and one of them might see our name.
     pub fn are_claimed_by(self, field: Field<'_>) -> bool {
-        if !field.name().eq_ignore_ascii_case(b"Authentication-Results") {
+        if !field.name().eq_ignore_ascii_case(NAME.as_bytes()) {
             return false;
         }
         match authserv_id(field.value()) {
@@ -87,12 +95,101 @@ fn skip_comments(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The field with what the checks found, its CRLF included; `None` where nothing was checked. A
+/// check that did not take place is not in it.
+pub fn field(
+    hostname: &str,
+    sender: Option<&SenderFound>,
+    message: Option<&MessageFound>,
+) -> Option<String> {
+    let spf = sender.and_then(|sender| sender.spf.as_ref()).map(spf);
+    let dkim = message.and_then(|message| message.dkim.as_ref()).map(dkim);
+    let dmarc = message.and_then(|message| message.dmarc.as_ref()).map(dmarc);
+    let results: Vec<_> = spf.into_iter().chain(dkim.into_iter().flatten()).chain(dmarc).collect();
+    (!results.is_empty())
+        .then(|| format!("{NAME}: {hostname};\r\n\t{}\r\n", results.join(";\r\n\t")))
+}
+
+/// RFC 8601 section 2.7.2. The domain alone: nobody has looked at the local part.
+fn spf(SpfFinding { result, identity, domain }: &SpfFinding) -> String {
+    let property = match identity {
+        SpfIdentity::Helo => "smtp.helo",
+        SpfIdentity::MailFrom => "smtp.mailfrom",
+    };
+    format!("spf={result} {property}={}", value(domain))
+}
+
+/// RFC 8601 section 2.7.1.
+fn dkim(finding: &DkimFinding) -> Vec<String> {
+    match finding {
+        DkimFinding::Unavailable(why) => {
+            vec![format!("dkim={}{}", DkimResult::TempError, reason(Some(why)))]
+        }
+        DkimFinding::Checked(signatures) if signatures.is_empty() => vec!["dkim=none".to_owned()],
+        DkimFinding::Checked(signatures) => signatures
+            .iter()
+            .map(|DkimSignature { result, domain, selector, why }| {
+                let mut text = format!("dkim={result}{}", reason(why.as_deref()));
+                for (property, named) in [("header.d", domain), ("header.s", selector)] {
+                    if !named.is_empty() {
+                        text.push_str(&format!(" {property}={}", value(named)));
+                    }
+                }
+                text
+            })
+            .collect(),
+    }
+}
+
+/// RFC 7489 section 11.1. The policy is in a comment, as is the custom.
+fn dmarc(DmarcFinding { result, policy, domain, why }: &DmarcFinding) -> String {
+    let policy = match result {
+        DmarcResult::Fail => format!(" (p={policy})"),
+        _ => String::new(),
+    };
+    let from = match domain.as_str() {
+        "" => String::new(),
+        domain => format!(" header.from={}", value(domain)),
+    };
+    format!("dmarc={result}{policy}{}{from}", reason(why.as_deref()))
+}
+
+fn reason(why: Option<&str>) -> String {
+    why.map(|why| format!(" reason={}", quoted(why))).unwrap_or_default()
+}
+
+/// `value` of RFC 2045 section 5.1: a token where it can be one, else a quoted string.
+fn value(text: &str) -> String {
+    let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b"-._".contains(&octet);
+    if !text.is_empty() && text.len() <= RESULT_VALUE_OCTETS && text.bytes().all(is_token) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+/// What clients and their domains wrote can end neither the string nor the line. What is not ASCII
+/// would need SMTPUTF8 of every later host, and becomes a question mark.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars().take(RESULT_VALUE_OCTETS) {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            ' '..='~' => quoted.push(character),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::message::header::{Collected, HeaderCollector};
+    use crate::policy::antispam::{DmarcPolicy, SpfResult};
 
     const IDS: AuthservIds<'_> =
         AuthservIds { hostname: "edge1.contoso.example", fqdn: "mx.xn--bcher-kva.example" };
@@ -153,6 +250,68 @@ mod tests {
         ] {
             assert!(!claims(text), "{text:?}");
         }
+    }
+
+    fn found(
+        spf: Option<SpfFinding>,
+        dkim: Option<DkimFinding>,
+        dmarc: Option<DmarcFinding>,
+    ) -> Option<String> {
+        let sender = SenderFound { spf, ..SenderFound::default() };
+        let message = MessageFound { dkim, dmarc, rspamd: None };
+        field("edge1.contoso.example", Some(&sender), Some(&message))
+    }
+
+    fn signed(domain: &str, result: DkimResult, why: Option<&str>) -> DkimSignature {
+        let (domain, selector) = (domain.to_owned(), "s1".to_owned());
+        DkimSignature { result, domain, selector, why: why.map(ToOwned::to_owned) }
+    }
+
+    #[test]
+    fn every_check_has_its_result_and_no_other_has() {
+        let spf = SpfFinding {
+            result: SpfResult::SoftFail,
+            identity: SpfIdentity::MailFrom,
+            domain: "fabrikam.example".to_owned(),
+        };
+        let dkim = DkimFinding::Checked(vec![
+            signed("fabrikam.example", DkimResult::Pass, None),
+            signed("list.example", DkimResult::Fail, Some("the \"body\"")),
+        ]);
+        let dmarc = DmarcFinding {
+            result: DmarcResult::Fail,
+            policy: DmarcPolicy::Quarantine,
+            domain: "fabrikam.example".to_owned(),
+            why: None,
+        };
+        assert_eq!(
+            found(Some(spf), Some(dkim), Some(dmarc)).unwrap(),
+            "Authentication-Results: edge1.contoso.example;\r\n\
+             \tspf=softfail smtp.mailfrom=fabrikam.example;\r\n\
+             \tdkim=pass header.d=fabrikam.example header.s=s1;\r\n\
+             \tdkim=fail reason=\"the \\\"body\\\"\" header.d=list.example header.s=s1;\r\n\
+             \tdmarc=fail (p=quarantine) header.from=fabrikam.example\r\n"
+        );
+        assert_eq!(found(None, None, None), None);
+        assert_eq!(
+            found(None, Some(DkimFinding::Checked(Vec::new())), None).unwrap(),
+            "Authentication-Results: edge1.contoso.example;\r\n\tdkim=none\r\n"
+        );
+    }
+
+    #[test]
+    fn nothing_that_a_client_wrote_leaves_its_place() {
+        let spf = SpfFinding {
+            result: SpfResult::None,
+            identity: SpfIdentity::Helo,
+            domain: "a;\r\nX-Injected: \u{e9}\"b".to_owned(),
+        };
+        let long = "d".repeat(100_000);
+        let dkim = DkimFinding::Checked(vec![signed(&long, DkimResult::Neutral, Some(&long))]);
+        let field = found(Some(spf), Some(dkim), None).unwrap();
+        assert!(field.contains("spf=none smtp.helo=\"a;??X-Injected: ?\\\"b\";\r\n"), "{field}");
+        assert!(field.is_ascii() && field.lines().all(|line| line.len() < 998), "{field}");
+        assert_eq!(field.lines().count(), 3);
     }
 
     proptest! {

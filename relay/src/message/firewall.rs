@@ -2,14 +2,15 @@
 //!
 //! A field that a later server would believe is removed unless the principal has the permission
 //! to write it. Which permission guards which fields is Exchange's: docs/exchange-semantics.md
-//! section 9. Authentication-Results that claim to be ours are nobody's to write, whatever the
-//! permissions.
+//! section 9. Authentication-Results that claim to be ours, and our X-Relay-Spam, are nobody's to
+//! write, whatever the permissions.
 
 use bytes::Bytes;
 
 use crate::connector::{Permission, PermissionSet};
 use crate::message::authentication_results::AuthservIds;
 use crate::message::header::{Field, HeaderSection};
+use crate::message::spam;
 use crate::message::stamp::AUTH_AS;
 
 /// What passed the firewall.
@@ -40,6 +41,7 @@ pub fn admit(
         let end = to + field.octets().len();
         let is_admitted = !field.continues_nothing()
             && !ours.are_claimed_by(field)
+            && !spam::is_claimed_by(field)
             && guard(field).is_none_or(|permission| permissions.contains(permission));
         if !is_admitted {
             admitted.close(section, from, to);

@@ -5,7 +5,7 @@ use mail_parser::{HeaderName, MessageParser};
 use memchr::memmem;
 
 /// Everything before the first empty line, or the whole message where there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderSection(Bytes);
 
 /// One field: its line and the lines that continue it, with their CRLFs.
@@ -86,6 +86,11 @@ impl HeaderCollector {
 }
 
 impl HeaderSection {
+    /// The section, octet for octet.
+    pub fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Octets of the section.
     pub fn size(&self) -> u64 {
         self.0.len() as u64

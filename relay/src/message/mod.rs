@@ -10,4 +10,5 @@ pub mod header;
 pub mod hops;
 pub mod outbound;
 pub mod received;
+pub mod spam;
 pub mod stamp;

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::antispam::{Client, screen_message, screen_sender};
 use super::{
     Decision, Finding, Findings, Inquiry, Judgement, MessageFacts, Peer, Rules, connect, ehlo,
     mail, message, needs_smtputf8, not_offered, rcpt, start_tls,
@@ -14,6 +15,7 @@ use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::reply::QUEUED;
 use crate::smtp::tls::ClientCertificate;
 
 /// A session as somebody imagines it.
@@ -190,6 +192,16 @@ fn walk(
     let decision = not_offered(peer, &parameters)
         .or_else(|| needs_smtputf8(question.sender.is_ascii(), question.smtputf8))
         .unwrap_or_else(|| mail(rules, peer, &question.sender, declared_size));
+    let hello = question.helo.as_ref().map(HelloName::as_str).unwrap_or_default().to_owned();
+    let client = Client { address: question.remote, hello };
+    let decision = if decision.reply.is_positive() {
+        let sender = &question.sender;
+        decide(find_out, |findings| {
+            screen_sender(peer, &client, sender, decision.clone(), findings)
+        })
+    } else {
+        decision
+    };
     if !take(command, decision) {
         return false;
     }
@@ -206,9 +218,22 @@ fn walk(
     if accepted == 0 {
         return false;
     }
-    let message_passes = question.size.is_none_or(|size| {
-        let facts = MessageFacts { size, ..MessageFacts::default() };
-        take("(end of data)".to_owned(), message(peer, &facts))
-    });
+    let allowed = match question.size {
+        Some(size) => message(peer, &MessageFacts { size, ..MessageFacts::default() }),
+        None if peer.connector.antispam.checks_message() => {
+            Decision { reply: QUEUED, because: Vec::new() }
+        }
+        // Nothing is asked of a message that nothing is said of.
+        None => return accepted == question.recipients.len(),
+    };
+    let decision = if allowed.reply.is_positive() {
+        // There is no message that anybody could be asked about.
+        decide(&mut |inquiry| inquiry.not_asked(), |findings| {
+            screen_message(peer, &client, None, allowed.clone(), findings)
+        })
+    } else {
+        allowed
+    };
+    let message_passes = take("(end of data)".to_owned(), decision);
     message_passes && accepted == question.recipients.len()
 }

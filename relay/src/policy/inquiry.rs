@@ -7,6 +7,7 @@
 //! Who performs an inquiry is for [`crate::server`]; that the session waits meanwhile, for
 //! [`crate::smtp::session`].
 
+use super::antispam::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use super::{Decision, RecipientLookup};
 use crate::smtp::path::Mailbox;
 
@@ -22,6 +23,8 @@ pub enum Judgement {
 /// A question to somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inquiry {
+    /// What do the checks say of a message that has come as a whole?
+    Message(MessageQuestion),
     /// Does the server that owns the domain know this recipient?
     Recipient {
         /// The recipient.
@@ -29,13 +32,19 @@ pub enum Inquiry {
         /// Where to ask.
         lookup: RecipientLookup,
     },
+    /// What do the checks say of client and sender?
+    Sender(SenderQuestion),
 }
 
 /// The answer to an [`Inquiry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
+    /// To [`Inquiry::Message`].
+    Message(MessageFinding),
     /// To [`Inquiry::Recipient`].
     Recipient(RecipientFinding),
+    /// To [`Inquiry::Sender`].
+    Sender(SenderFinding),
 }
 
 /// What is known of a recipient.
@@ -54,15 +63,21 @@ pub enum RecipientFinding {
 /// The facts that have been found for the decision at hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
+    /// About the message.
+    pub message: Option<MessageFinding>,
     /// About the recipient.
     pub recipient: Option<RecipientFinding>,
+    /// About client and sender.
+    pub sender: Option<SenderFinding>,
 }
 
 impl Findings {
     /// Keeps an answer.
     pub fn insert(&mut self, finding: Finding) {
         match finding {
+            Finding::Message(finding) => self.message = Some(finding),
             Finding::Recipient(finding) => self.recipient = Some(finding),
+            Finding::Sender(finding) => self.sender = Some(finding),
         }
     }
 }
@@ -70,10 +85,16 @@ impl Findings {
 impl Inquiry {
     /// The answer when none came in time.
     pub fn unanswered(&self) -> Finding {
+        const WHY: &str = "the question was not answered in time";
         match self {
+            Self::Message(question) => {
+                Finding::Message(MessageFinding::Found(question.unavailable(WHY)))
+            }
             Self::Recipient { .. } => {
-                let why = "the question was not answered in time".to_owned();
-                Finding::Recipient(RecipientFinding::Unavailable(why))
+                Finding::Recipient(RecipientFinding::Unavailable(WHY.to_owned()))
+            }
+            Self::Sender(question) => {
+                Finding::Sender(SenderFinding::Found(question.unavailable(WHY)))
             }
         }
     }
@@ -81,7 +102,9 @@ impl Inquiry {
     /// The answer of an explanation, which asks nobody.
     pub fn not_asked(&self) -> Finding {
         match self {
+            Self::Message(_) => Finding::Message(MessageFinding::NotAsked),
             Self::Recipient { .. } => Finding::Recipient(RecipientFinding::NotAsked),
+            Self::Sender(_) => Finding::Sender(SenderFinding::NotAsked),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! The session, `explain` and the log use the same decision, so they can never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
 //! [`ehlo`] and [`start_tls`] for what is offered, [`mail`] for the sender, [`rcpt`] for a
-//! recipient, [`message`] at the end of data. A check that passes is named in the decision as well
+//! recipient, [`message`] at the end of data; after MAIL and after the message [`antispam`] screens
+//! what all of them let pass. A check that passes is named in the decision as well
 //! as one that fails, with where the right comes from.
 //! [`explain`] walks through all of them for a session that does not take place.
 //!
@@ -11,6 +12,7 @@
 //! order of commands, see [`crate::smtp`].
 
 mod accepted_domain;
+pub mod antispam;
 mod auth_as;
 mod connect;
 mod explanation;

@@ -295,7 +295,9 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
     let rules = rules("permission_groups = [\"AnonymousUsers\"]\nmax_recipients_per_message = 2");
     let peer = peer(&rules, "Other");
     let path = recipient("<b@mailboxes.example>");
-    let decide = |so_far, recipient| rcpt(&rules, &peer, &path, so_far, &Findings { recipient });
+    let decide = |so_far, recipient| {
+        rcpt(&rules, &peer, &path, so_far, &Findings { recipient, ..Findings::default() })
+    };
     let Judgement::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
         panic!("nobody is asked")
     };
@@ -567,4 +569,45 @@ fn a_reload_keeps_the_ids_of_names() {
     assert_eq!(of(&after, "10.0.0.0"), (3, "c".to_owned()));
     assert_eq!(of(&after, "10.0.0.1"), (2, "b".to_owned()));
     assert_eq!((before.generation, after.generation), (1, 2));
+}
+
+/// What an explanation says of the checks: that they would take place, or who is spared them.
+#[test]
+fn an_explanation_names_the_checks_and_asks_nobody() {
+    let checks = "antispam = { spf = \"Enforce\", dkim = \"Annotate\", dmarc = \"Enforce\", \
+                  block_lists = [{ zone = \"zen.example\", action = \"Enforce\" }] }";
+    let reasons = |rights: &str| {
+        let rules = rules(&format!("{rights}\n{checks}"));
+        let explanation = explain(
+            &rules,
+            &Question {
+                remote: "10.0.0.1".parse().unwrap(),
+                local: "192.0.2.1:25".parse().unwrap(),
+                helo: None,
+                tls: false,
+                client_certificate: None,
+                smtputf8: false,
+                sender: sender("<a@sender.example>"),
+                recipients: vec![recipient("<b@contoso.example>")],
+                size: None,
+            },
+        );
+        assert!(explanation.accepted);
+        let of = |command: &str| {
+            let step = explanation.steps.iter().find(|step| step.command.starts_with(command));
+            step.map(|step| last(&step.decision)).unwrap_or_default()
+        };
+        (of("MAIL"), of("(end of data)"))
+    };
+    let anonymous = "permission_groups = [\"AnonymousUsers\"]";
+    assert_eq!(
+        reasons(anonymous),
+        (
+            "spf: it would be asked (Enforce); taken for harmless here".to_owned(),
+            "dmarc: it would be asked (Enforce); taken for harmless here".to_owned()
+        )
+    );
+    let bypass = format!("{anonymous}\ngrants = {{ anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }}");
+    let spared = "ms-Exch-Bypass-Anti-Spam: granted to anonymous by grants".to_owned();
+    assert_eq!(reasons(&bypass), (spared.clone(), spared));
 }

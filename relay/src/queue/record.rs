@@ -271,3 +271,25 @@ impl From<StoredAnswer> for Answer {
         Self { hop: stored.hop, cause }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let json =
+            br#"{"sender":"a@b.example","recipients":[{"path":"c@d.example","state":"pending"}],
+            "eight_bit_mime":false,"smtputf8":false,"eight_bit":false,"size":300000,"arrived":1,
+            "attempts":0,"due":1,"held":false,"file_checksum":7}"#;
+        let (entry, body) = decode(QueueId::from_u64(1), json).unwrap();
+        assert_eq!((entry.size, entry.file_octets()), (300_000, 300_000));
+        assert_eq!(
+            (entry.fields_before_file.as_str(), body),
+            ("", StoredBody::InFile { checksum: 7 })
+        );
+        let entry = Entry { fields_before_file: "X: y\r\n".to_owned(), ..entry };
+        let (again, _) = decode(entry.id, &encode(&entry, body)).unwrap();
+        assert_eq!((again.file_octets(), again), (299_994, entry));
+    }
+}

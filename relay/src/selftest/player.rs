@@ -77,7 +77,10 @@ impl Player {
     fn perform(&mut self) {
         while let Some(action) = self.session.poll_action() {
             match action {
-                Action::AbandonMessage | Action::Close | Action::Write(_) => {}
+                Action::AbandonMessage
+                | Action::Close
+                | Action::PutInFront(_)
+                | Action::Write(_) => {}
                 Action::Ask(inquiry) => {
                     self.session.handle_finding(self.now, inquiry.not_asked());
                 }

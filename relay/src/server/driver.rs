@@ -89,7 +89,9 @@ impl Driver {
         match action {
             Action::AbandonMessage => self.incoming = None,
             Action::Ask(inquiry) => {
-                match timeout_at(deadline.into(), inquiries::perform(inquiry)).await {
+                let message = self.incoming.as_ref();
+                let found = inquiries::perform(inquiry, &self.shared, message);
+                match timeout_at(deadline.into(), found).await {
                     Ok(finding) => self.session.handle_finding(Instant::now(), finding),
                     Err(_) => self.session.handle_timeout(Instant::now()),
                 }
@@ -111,6 +113,11 @@ impl Driver {
                 match timeout_at(deadline.into(), incoming.commit()).await {
                     Ok(stored) => self.session.handle_stored(Instant::now(), stored),
                     Err(_) => self.session.handle_timeout(Instant::now()),
+                }
+            }
+            Action::PutInFront(fields) => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.put_in_front(fields);
                 }
             }
             Action::Send(octets) => {

@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::antispam::Checks;
 use crate::classifier::Classifier;
 use crate::connector::{ConnectorId, Limits};
 use crate::counts::Counts;
@@ -63,6 +64,8 @@ struct Shared {
     queue: Queue,
     counts: Arc<Counts>,
     handshakes: ArcSwap<Handshakes>,
+    /// Whom the checks of mail from strangers ask.
+    checks: ArcSwap<Checks>,
     admission: Arc<Admission>,
     /// A permit for each session that may exist at once.
     sessions: Arc<Semaphore>,
@@ -76,6 +79,7 @@ impl Server {
             queue,
             counts,
             handshakes: ArcSwap::default(),
+            checks: ArcSwap::from_pointee(Checks::nobody()),
             admission: Arc::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
@@ -108,6 +112,11 @@ impl Server {
     pub fn certificates(&self) -> Vec<CertificateStatus> {
         let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         credentials.as_ref().map(Credentials::status).unwrap_or_default()
+    }
+
+    /// Whom the checks of mail from strangers ask from now on. Until it is said, nobody.
+    pub fn set_checks(&self, checks: Checks) {
+        self.shared.checks.store(Arc::new(checks));
     }
 
     /// Listens where these rules want it, and nowhere else. Sessions go on. To be called within
@@ -160,7 +169,8 @@ impl Server {
     /// Finds out what a decision needs to know, as for a session.
     pub async fn find_out(&self, inquiry: Inquiry) -> Finding {
         let unanswered = inquiry.unanswered();
-        let answer = tokio::time::timeout(INQUIRY_WAIT, inquiries::perform(inquiry)).await;
+        let found = inquiries::perform(inquiry, &self.shared, None);
+        let answer = tokio::time::timeout(INQUIRY_WAIT, found).await;
         answer.unwrap_or(unanswered)
     }
 

@@ -86,6 +86,7 @@ impl Record {
             queue_ids = list(queue_ids),
             refusals = summary.refusals,
             verdicts = list(verdicts),
+            checks = list(summary.checks.clone()),
             ending = summary.ending.map(tracing::field::display),
             seconds = self.since.elapsed().as_secs_f64(),
             "session"

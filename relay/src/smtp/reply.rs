@@ -156,6 +156,19 @@ replies! {
     /// `MaxRecipientsPerMessage` is reached.
     TOO_MANY_RECIPIENTS = 452 (4, 5, 3), "Too many recipients";
 
+    /// SPF is enforced and its records cannot be had now (RFC 7372 section 3.2).
+    SPF_UNAVAILABLE = 451 (4, 7, 24), "SPF validation error, try again later";
+    /// DKIM is enforced and its keys cannot be had now (RFC 7372 section 3.1).
+    DKIM_UNAVAILABLE = 451 (4, 7, 20), "DKIM signatures could not be verified, try again later";
+    /// DMARC is enforced and its record cannot be had now.
+    DMARC_UNAVAILABLE = 451 (4, 7, 1), "DMARC policy could not be looked up, try again later";
+    /// A block list is enforced and does not answer.
+    BLOCK_LIST_UNAVAILABLE = 451 (4, 7, 1), "Client host could not be looked up in a block list, try again later";
+    /// Rspamd is enforced and gives no verdict.
+    RSPAMD_UNAVAILABLE = 451 (4, 7, 1), "Message could not be checked, try again later";
+    /// Rspamd wants the client to come again.
+    RSPAMD_DEFERRED = 451 (4, 7, 1), "Message is not accepted now, try again later";
+
     /// An unknown verb.
     UNRECOGNIZED_COMMAND = 500 (5, 3, 3), "Unrecognized command";
     /// A command line over the limit.
@@ -190,6 +203,16 @@ replies! {
     BAD_SEQUENCE = 503 (5, 5, 1), "Bad sequence of commands";
     /// A MAIL or RCPT parameter that we do not know, or a value we do not support.
     UNSUPPORTED_PARAMETER = 555 (5, 5, 4), "Unsupported parameter";
+    /// The client is on a block list; the list's name follows.
+    BLOCK_LISTED = 554 (5, 7, 1), "Client host is blocked";
+    /// The sender's domain disowns the client (RFC 7372 section 3.2).
+    SPF_FAILED = 550 (5, 7, 23), "SPF validation failed";
+    /// No signature holds (RFC 7372 section 3.1).
+    NO_PASSING_DKIM = 550 (5, 7, 20), "No passing DKIM signature found";
+    /// The domain in From disowns the message (RFC 7489 section 10.3); its name follows.
+    DMARC_REJECTED = 550 (5, 7, 1), "Email rejected per DMARC policy";
+    /// Rspamd refuses the message.
+    RSPAMD_REJECTED = 554 (5, 7, 1), "Spam message rejected";
     /// The principal lacks ms-Exch-SMTP-Submit.
     NOT_AUTHENTICATED = 530 (5, 7, 57), "SMTP; Client was not authenticated to send anonymous mail during MAIL FROM";
     /// The principal lacks ms-Exch-SMTP-Accept-Any-Recipient and the domain is not accepted.

@@ -1,5 +1,6 @@
 //! What is refused: each with its line, its key, what is wrong and the mend.
 
+mod antispam;
 mod connectors;
 
 use super::*;

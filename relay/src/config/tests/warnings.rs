@@ -254,3 +254,19 @@ fn refused_and_disabled_connectors_trust_nobody() {
         assert_eq!(warnings(&format!("{NEEDED}{connector}")), [""; 0], "{key}");
     }
 }
+
+#[test]
+fn whom_no_check_asks_has_no_effect() {
+    let asked = |checks: &str| {
+        let servers = "dns.servers = [\"127.0.0.1\"]\nrspamd.url = \"http://127.0.0.1:11333\"";
+        let more = format!("{ANONYMOUS}\n{checks}");
+        let connector = connector("C", "[\"0.0.0.0:25\"]", "[\"10.0.0.1\"]", &more);
+        warnings(&format!("{}{servers}\n{connector}", NEEDED))
+    };
+    let idle = "has no effect: no connector has a check that asks it\n    remove it, or say in \
+                [antispam] which checks there are";
+    assert_eq!(asked(""), [format!("4: [dns]: {idle}"), format!("5: [rspamd]: {idle}")]);
+    assert_eq!(asked("antispam = { spf = \"Annotate\" }"), [format!("5: [rspamd]: {idle}")]);
+    let both = "antispam = { spf = \"Annotate\", rspamd = \"Annotate\" }";
+    assert_eq!(asked(both), [""; 0]);
+}

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::connector::{
-    AuthMechanism, Encryption, Extensions, Limits, PermissionGroups, Range, RejectRecipientDomains,
+    AntiSpam, AuthMechanism, Encryption, Extensions, Limits, PermissionGroups, Range,
+    RejectRecipientDomains,
 };
 
 fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
@@ -32,6 +33,7 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         require_ehlo_domain: false,
         extensions: Extensions::default(),
         reject_recipient_domains: RejectRecipientDomains::default(),
+        antispam: AntiSpam::default(),
         limits: Limits::default(),
     }
 }

@@ -15,6 +15,7 @@ mod inquiry;
 mod output;
 mod reception;
 mod refusal;
+mod screening;
 mod state;
 mod storage;
 mod summary;
@@ -32,6 +33,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::limits::INPUT_OCTETS;
+use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::line::LineReader;
@@ -41,7 +43,7 @@ use crate::smtp::tls::TlsInfo;
 pub use self::output::{Action, Conditions, MessageBegun};
 pub use self::summary::{Ending, Summary, Verdict};
 
-use self::inquiry::Asked;
+use self::inquiry::{Asked, Waiting};
 use self::output::Output;
 use self::reception::Progress;
 use self::refusal::Held;
@@ -76,6 +78,8 @@ struct Context {
     conditions: Conditions,
     /// For the command at hand.
     findings: Findings,
+    /// What the checks found at the last MAIL, where they were asked.
+    sender: Option<SenderFound>,
     summary: Summary,
 }
 
@@ -99,6 +103,7 @@ impl Session {
             tls: None,
             conditions: Conditions::default(),
             findings: Findings::default(),
+            sender: None,
             summary: Summary::default(),
         };
         Self {
@@ -245,6 +250,7 @@ impl Session {
         }
         match &mut self.state {
             State::Closed
+            | State::Screening(_)
             | State::StartingTls
             | State::WaitingForQueue(_)
             | State::WaitingForStore(_) => false,
@@ -305,9 +311,15 @@ impl Session {
         if was_chunking && !matches!(self.state, State::Chunking(_) | State::Receiving(_)) {
             self.output.push(Action::AbandonMessage);
         }
-        // Whatever was found was found for this command, which may need more than one fact.
+        // Whatever was found was found for this command, which may need more than one fact. What it
+        // says of client and sender is of use until their message has its reply.
         if !matches!(effect, Effect::Ask(..)) {
-            self.context.findings = Findings::default();
+            let findings = std::mem::take(&mut self.context.findings);
+            if let Some(SenderFinding::Found(found)) = findings.sender {
+                self.context.sender = Some(found);
+            } else if verb == "MAIL" {
+                self.context.sender = None;
+            }
         }
         self.carry_out(verb, effect);
         self.finish_if_shutting_down();
@@ -316,7 +328,7 @@ impl Session {
     /// Does what a command does besides changing the state.
     fn carry_out(&mut self, verb: &'static str, effect: Effect) {
         match effect {
-            Effect::Ask(inquiry, command) => self.ask(inquiry, command),
+            Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(command)),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
                 self.close_with(&reply, Ending::Quit);
@@ -363,6 +375,7 @@ impl Session {
             State::Chunking(_)
                 | State::Closed
                 | State::Receiving(_)
+                | State::Screening(_)
                 | State::Skipping(_)
                 | State::WaitingForQueue(_)
                 | State::WaitingForStore(_)

@@ -23,6 +23,8 @@ pub enum Action {
     Close,
     /// Bring the message to stable storage, then [`super::Session::handle_stored`].
     CommitMessage,
+    /// Put these fields before the octets of the message. It comes before a commit.
+    PutInFront(Bytes),
     /// Send these octets to the client.
     Send(Bytes),
     /// Begin TLS, without reading anything more in plain text, then [`super::Session::handle_tls`].

@@ -6,6 +6,7 @@
 
 mod message;
 
+use crate::policy::antispam::screen_sender;
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, HelloName, Mail};
@@ -13,6 +14,7 @@ use crate::smtp::dsn::Addressee;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::Context;
 use crate::smtp::session::reception::Reception;
+use crate::smtp::session::screening::Screening;
 use crate::smtp::session::storage::store_decision;
 
 pub(super) use self::message::{MessageInput, Skipping};
@@ -34,6 +36,8 @@ pub(super) enum State {
     Receiving(Reception),
     /// At least one recipient is accepted.
     Recipients(Recipients),
+    /// After the end of data, while somebody is asked about the message.
+    Screening(Screening),
     /// Within a chunk that is refused.
     Skipping(Skipping),
     /// After 220 to STARTTLS, before the handshake is done.
@@ -172,6 +176,7 @@ impl State {
             Self::Closed
             | Self::Connected(_)
             | Self::Receiving(_)
+            | Self::Screening(_)
             | Self::Skipping(_)
             | Self::StartingTls => return None,
         };
@@ -225,8 +230,18 @@ impl State {
                     let decision = store_decision(&reply::INSUFFICIENT_RESOURCES, error);
                     return (refused(hello), Effect::Decided(decision));
                 }
-                let given = MailGiven { hello, mail, recipient_refused: false };
-                (Self::Mail(given), Effect::Decided(decision))
+                let client = context.client(&hello);
+                match screen_sender(peer, &client, &mail.sender, decision, &context.findings) {
+                    Judgement::Needs(inquiry) => {
+                        let asked = Effect::Ask(inquiry, Command::Mail(mail));
+                        (Self::Ready(Ready::new(hello)), asked)
+                    }
+                    Judgement::Decided(decision) if decision.reply.is_positive() => {
+                        let given = MailGiven { hello, mail, recipient_refused: false };
+                        (Self::Mail(given), Effect::Decided(decision))
+                    }
+                    Judgement::Decided(decision) => (refused(hello), Effect::Decided(decision)),
+                }
             }
             Self::Chunking(_) | Self::Mail(_) | Self::Recipients(_) => {
                 (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))

@@ -3,7 +3,8 @@
 use std::fmt::{self, Display};
 
 use crate::limits::LOGGED_VERDICTS;
-use crate::policy::{Because, Decision};
+use crate::policy::antispam::{self, MessageFound, SenderFound};
+use crate::policy::{Because, Decision, Peer};
 use crate::queue::QueueId;
 use crate::smtp::reply::Reply;
 use crate::smtp::tls::TlsInfo;
@@ -29,6 +30,9 @@ pub struct Summary {
     pub queue_ids: Vec<QueueId>,
     /// The first refusals, [`LOGGED_VERDICTS`] at most.
     pub verdicts: Vec<Verdict>,
+    /// What the checks found of the first messages, [`LOGGED_VERDICTS`] at most; or why they were
+    /// skipped, once.
+    pub checks: Vec<String>,
     /// Refusals, protocol errors included.
     pub refusals: u32,
     /// Commands since the last message that lead to none.
@@ -92,6 +96,28 @@ impl Summary {
         self.junk_commands = 0;
         if self.queue_ids.len() < LOGGED_VERDICTS {
             self.queue_ids.push(id);
+        }
+    }
+
+    /// Notes what was found of one message.
+    pub(super) fn checked(
+        &mut self,
+        peer: &Peer,
+        sender: Option<&SenderFound>,
+        message: Option<&MessageFound>,
+    ) {
+        let found = match antispam::bypass(peer) {
+            Some(_) if !self.checks.is_empty() => return,
+            Some(Because { rule, found }) => format!("skipped ({rule}: {found})"),
+            None => {
+                let sender = sender.map(ToString::to_string);
+                let message = message.map(ToString::to_string);
+                let parts = sender.into_iter().chain(message).filter(|part| !part.is_empty());
+                parts.collect::<Vec<_>>().join(" ")
+            }
+        };
+        if !found.is_empty() && self.checks.len() < LOGGED_VERDICTS {
+            self.checks.push(found);
         }
     }
 

@@ -68,6 +68,10 @@ fn perform(session: &mut Session, outcome: &mut Outcome) {
                 outcome.kept.push(outcome.open.take().unwrap());
                 session.handle_stored(now, Ok(()));
             }
+            Action::PutInFront(fields) => {
+                let message = outcome.open.as_mut().unwrap();
+                message.splice(0..0, fields);
+            }
             Action::Send(octets) => outcome.sent.extend_from_slice(&octets),
             Action::StartTls => {}
             Action::Write(octets) => outcome.open.as_mut().unwrap().extend_from_slice(&octets),
@@ -170,6 +174,7 @@ fn state_name(session: &Session) -> &'static str {
         State::Ready(_) => "Ready",
         State::Receiving(_) => "Receiving",
         State::Recipients(_) => "Recipients",
+        State::Screening(_) => "Screening",
         State::Skipping(_) => "Skipping",
         State::StartingTls => "StartingTls",
         State::WaitingForQueue(_) => "WaitingForQueue",

@@ -1,7 +1,7 @@
 //! The octets of a message and those of a refused chunk: what follows when they have come, and what
 //! becomes of a message that nobody waits for any more.
 
-use crate::policy;
+use crate::policy::{self, Decision};
 use crate::queue::Envelope;
 use crate::smtp::command::CommandError;
 use crate::smtp::data::skip;
@@ -22,12 +22,14 @@ impl Session {
         let act = &mut |action| self.output.push(action);
         let (waiting, decision) = reception.conclude(&self.context, act);
         if decision.reply.is_positive() {
-            self.state = State::WaitingForStore(waiting);
-            self.timers.ask_queue(self.now);
-            self.output.push(Action::CommitMessage);
-            return;
+            return self.screen(waiting, decision);
         }
         self.state = waiting.end();
+        self.refuse_message(decision);
+    }
+
+    /// What the client is told of a message that is not kept.
+    pub(super) fn refuse_message(&mut self, decision: Decision) {
         let reply = decision.reply.clone();
         self.context.summary.refuse_message(decision);
         // Exchange closes after this one: what sends such headers once sends them again.
@@ -92,7 +94,7 @@ impl Session {
         let is_open = match &self.state {
             State::Chunking(reception) => reception.is_open(),
             State::Receiving(reception) => reception.is_open(),
-            State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
+            State::Screening(_) | State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
             _ => false,
         };
         if is_open {

@@ -1,0 +1,97 @@
+//! Asks DNS and Rspamd what the policy wants to know of a client, a sender and a message.
+//!
+//! This module finds facts and judges none of them: what becomes of a finding is for
+//! [`crate::policy::antispam`], when it is asked for, too. Every question has a deadline of its own
+//! within [`crate::limits::INQUIRY_WAIT`], and whatever goes wrong is an answer that says so.
+//!
+//! [`resolver`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and
+//! [`rspamd`] speaks HTTP.
+
+mod block_list;
+mod dkim;
+mod dmarc;
+mod resolver;
+mod rspamd;
+mod spf;
+
+use futures_util::future::join_all;
+use mail_auth::MessageAuthenticator;
+use tokio::join;
+
+use crate::config::Config;
+use crate::policy::antispam::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
+use crate::queue::Incoming;
+
+pub use self::resolver::ResolverError;
+pub use self::rspamd::Endpoint;
+
+use self::rspamd::Rspamd;
+
+/// Whoever can be asked.
+pub struct Checks {
+    hostname: String,
+    /// Absent where no check of the configuration needs it.
+    dns: Option<MessageAuthenticator>,
+    /// `[rspamd]`.
+    rspamd: Option<Rspamd>,
+}
+
+impl Checks {
+    /// Those that this configuration asks.
+    ///
+    /// # Errors
+    /// DNS is needed, no servers are configured, and the system's own configuration does not
+    /// name any.
+    pub fn new(config: &Config) -> Result<Self, ResolverError> {
+        let needs_dns = config.connectors().iter().any(|connector| connector.antispam.needs_dns());
+        Ok(Self {
+            hostname: config.hostname.ascii().to_owned(),
+            dns: needs_dns.then(|| resolver::build(&config.dns)).transpose()?,
+            rspamd: config.rspamd.clone().map(Rspamd::new),
+        })
+    }
+
+    /// Nobody is asked, and nothing is found out.
+    pub fn nobody() -> Self {
+        Self { hostname: String::new(), dns: None, rspamd: None }
+    }
+
+    /// What is found about client and sender. Everything is asked at the same time.
+    pub async fn sender(&self, question: &SenderQuestion) -> SenderFound {
+        let Some(dns) = &self.dns else { return question.unavailable("there is no resolver") };
+        let address = question.client.address.to_canonical();
+        let lists = question.block_lists.iter();
+        let block_lists = join_all(lists.map(|zone| block_list::ask(dns, zone, address)));
+        let spf = async {
+            match question.spf {
+                true => Some(spf::ask(dns, &self.hostname, question).await),
+                false => None,
+            }
+        };
+        let (block_lists, spf) = join!(block_lists, spf);
+        SenderFound { block_lists, spf }
+    }
+
+    /// What is found about a message that is with the queue.
+    pub async fn message(&self, question: &MessageQuestion, message: &Incoming) -> MessageFound {
+        let signatures = async {
+            match &self.dns {
+                _ if !question.dkim && !question.dmarc => (None, None),
+                Some(dns) => dkim::ask(dns, question, message).await,
+                None => {
+                    let found = question.unavailable("there is no resolver");
+                    (found.dkim, found.dmarc)
+                }
+            }
+        };
+        let rspamd = async {
+            match &self.rspamd {
+                _ if !question.rspamd => None,
+                Some(rspamd) => Some(rspamd.ask(&question.client, message).await),
+                None => question.unavailable("[rspamd] is gone").rspamd,
+            }
+        };
+        let ((dkim, dmarc), rspamd) = join!(signatures, rspamd);
+        MessageFound { dkim, dmarc, rspamd }
+    }
+}

@@ -1,0 +1,396 @@
+//! What the checks can find, by the words of their standards.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::smtp::path::{Domain, ReversePath};
+
+/// The client as the checks see it. Nothing follows from its name but what SPF makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Where it connects from.
+    pub address: IpAddr,
+    /// What it calls itself.
+    pub hello: String,
+}
+
+/// What is asked about client and sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SenderQuestion {
+    /// Who connects.
+    pub client: Client,
+    /// The argument of MAIL.
+    pub sender: ReversePath,
+    /// The zones that the client's address is looked up in.
+    pub block_lists: Vec<Domain>,
+    /// Is SPF asked?
+    pub spf: bool,
+}
+
+/// What is asked about a message that is with the queue and not committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageQuestion {
+    /// Who connects.
+    pub client: Client,
+    /// What SPF said at MAIL, where it was asked.
+    pub spf: Option<SpfFinding>,
+    /// Are signatures verified? They are where `dmarc` is asked.
+    pub dkim: bool,
+    /// Is DMARC asked?
+    pub dmarc: bool,
+    /// Is Rspamd asked?
+    pub rspamd: bool,
+}
+
+/// What was found about client and sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderFinding {
+    /// Nobody was asked: an explanation goes on as if nothing spoke against them.
+    NotAsked,
+    /// The answers to what was asked.
+    Found(SenderFound),
+}
+
+/// The answers to a [`SenderQuestion`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SenderFound {
+    /// One for each list.
+    pub block_lists: Vec<ListFinding>,
+    /// Of SPF.
+    pub spf: Option<SpfFinding>,
+}
+
+/// What was found about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageFinding {
+    /// See [`SenderFinding::NotAsked`].
+    NotAsked,
+    /// The answers to what was asked.
+    Found(MessageFound),
+}
+
+/// The answers to a [`MessageQuestion`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageFound {
+    /// Of DKIM.
+    pub dkim: Option<DkimFinding>,
+    /// Of DMARC.
+    pub dmarc: Option<DmarcFinding>,
+    /// Of Rspamd.
+    pub rspamd: Option<RspamdFinding>,
+}
+
+/// What a block list says of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFinding {
+    /// Which list.
+    pub zone: Domain,
+    /// What it says.
+    pub verdict: ListVerdict,
+}
+
+/// See [`ListFinding`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListVerdict {
+    /// The client is not on it.
+    Clear,
+    /// The client is on it, with this answer.
+    Listed(Ipv4Addr),
+    /// The list did not say; why, in a sentence.
+    Unavailable(String),
+}
+
+/// What SPF says (RFC 7208).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpfFinding {
+    /// Its result.
+    pub result: SpfResult,
+    /// Whose domain was asked.
+    pub identity: SpfIdentity,
+    /// That domain. It may be no domain at all, where it is the client's name.
+    pub domain: String,
+}
+
+/// RFC 7208 section 2.6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpfResult {
+    /// The domain says that the client is not one of its own.
+    Fail,
+    /// The domain says that it does not say.
+    Neutral,
+    /// The domain publishes nothing.
+    None,
+    /// The client may send for the domain.
+    Pass,
+    /// What the domain publishes cannot be understood.
+    PermError,
+    /// The client is probably not one of its own.
+    SoftFail,
+    /// DNS did not answer.
+    TempError,
+}
+
+/// RFC 7208 section 2.4: the sender's domain, or the client's name where the sender is null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpfIdentity {
+    /// The client's name for itself.
+    Helo,
+    /// The domain of MAIL.
+    MailFrom,
+}
+
+/// What DKIM says (RFC 6376).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DkimFinding {
+    /// Each signature has a result; there may be none.
+    Checked(Vec<DkimSignature>),
+    /// The signatures could not be looked at; why, in a sentence.
+    Unavailable(String),
+}
+
+/// One signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DkimSignature {
+    /// Its result.
+    pub result: DkimResult,
+    /// Who signed; empty where the signature cannot be read.
+    pub domain: String,
+    /// With which key; empty where the signature cannot be read.
+    pub selector: String,
+    /// Why it did not pass.
+    pub why: Option<String>,
+}
+
+/// RFC 8601 section 2.7.1. `none` is no signature at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DkimResult {
+    /// Message and signature do not belong together.
+    Fail,
+    /// The signature is not one that could be verified.
+    Neutral,
+    /// The signature holds.
+    Pass,
+    /// There is no key, or none that can be used.
+    PermError,
+    /// The signature may hold and is not accepted here.
+    Policy,
+    /// DNS did not answer.
+    TempError,
+}
+
+/// What DMARC says (RFC 7489, RFC 9989).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DmarcFinding {
+    /// Its result.
+    pub result: DmarcResult,
+    /// What the domain asks for mail that fails.
+    pub policy: DmarcPolicy,
+    /// The domain of From; empty where there is no one domain.
+    pub domain: String,
+    /// Why it did not pass.
+    pub why: Option<String>,
+}
+
+/// RFC 7489 section 11.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmarcResult {
+    /// Nobody whom the domain in From stands for has sent or signed it.
+    Fail,
+    /// The domain publishes nothing.
+    None,
+    /// The sender's domain or a signature belongs to the domain in From.
+    Pass,
+    /// What the domain publishes cannot be understood.
+    PermError,
+    /// DNS did not answer.
+    TempError,
+}
+
+/// What a domain asks for mail that fails DMARC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmarcPolicy {
+    /// Nothing.
+    None,
+    /// To be treated as suspicious.
+    Quarantine,
+    /// To be refused.
+    Reject,
+}
+
+/// What Rspamd says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RspamdFinding {
+    /// It did not say; why, in a sentence.
+    Unavailable(String),
+    /// What it would do.
+    Verdict {
+        /// Which of its actions.
+        action: RspamdAction,
+        /// The score and the one at which it refuses, as in `7.30/15.00`.
+        score: String,
+    },
+}
+
+/// The actions of Rspamd, by its names. One that we do not know is no verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RspamdAction {
+    /// Mark it as spam.
+    AddHeader,
+    /// Take it and throw it away. We never do: the sender would not know.
+    Discard,
+    /// Make the client come again.
+    Greylist,
+    /// Let it pass.
+    NoAction,
+    /// Keep it where nobody reads it.
+    Quarantine,
+    /// Refuse it.
+    Reject,
+    /// Mark it as spam in its subject.
+    RewriteSubject,
+    /// Refuse it for now.
+    SoftReject,
+}
+
+macro_rules! words {
+    ($($type:ident: $($variant:ident = $word:literal),*;)*) => {
+        $(impl $type {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word of the standard.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        })*
+    };
+}
+
+words! {
+    SpfResult: Fail = "fail", Neutral = "neutral", None = "none", Pass = "pass",
+        PermError = "permerror", SoftFail = "softfail", TempError = "temperror";
+    DkimResult: Fail = "fail", Neutral = "neutral", Pass = "pass", PermError = "permerror",
+        Policy = "policy", TempError = "temperror";
+    DmarcResult: Fail = "fail", None = "none", Pass = "pass", PermError = "permerror",
+        TempError = "temperror";
+    DmarcPolicy: None = "none", Quarantine = "quarantine", Reject = "reject";
+    RspamdAction: AddHeader = "add header", Discard = "discard", Greylist = "greylist",
+        NoAction = "no action", Quarantine = "quarantine", Reject = "reject",
+        RewriteSubject = "rewrite subject", SoftReject = "soft reject";
+}
+
+impl SenderQuestion {
+    /// Whose domain SPF is asked about, and that domain.
+    pub fn identity(&self) -> (SpfIdentity, String) {
+        match &self.sender {
+            ReversePath::Mailbox(mailbox) => {
+                let domain = mailbox.domain().map(Domain::ascii).unwrap_or_default();
+                (SpfIdentity::MailFrom, domain.to_owned())
+            }
+            ReversePath::Null => (SpfIdentity::Helo, self.client.hello.clone()),
+        }
+    }
+
+    /// The answers when there are none.
+    pub fn unavailable(&self, why: &str) -> SenderFound {
+        let unavailable = |zone: &Domain| {
+            let verdict = ListVerdict::Unavailable(why.to_owned());
+            ListFinding { zone: zone.clone(), verdict }
+        };
+        let (identity, domain) = self.identity();
+        let spf = SpfFinding { result: SpfResult::TempError, identity, domain };
+        SenderFound {
+            block_lists: self.block_lists.iter().map(unavailable).collect(),
+            spf: self.spf.then_some(spf),
+        }
+    }
+}
+
+impl MessageQuestion {
+    /// The answers when there are none.
+    pub fn unavailable(&self, why: &str) -> MessageFound {
+        MessageFound {
+            dkim: self.dkim.then(|| DkimFinding::Unavailable(why.to_owned())),
+            dmarc: self.dmarc.then(|| DmarcFinding::unavailable(why)),
+            rspamd: self.rspamd.then(|| RspamdFinding::Unavailable(why.to_owned())),
+        }
+    }
+}
+
+impl DmarcFinding {
+    /// DMARC could not be asked.
+    pub fn unavailable(why: &str) -> Self {
+        Self {
+            result: DmarcResult::TempError,
+            policy: DmarcPolicy::None,
+            domain: String::new(),
+            why: Some(why.to_owned()),
+        }
+    }
+}
+
+impl DkimFinding {
+    /// One word for all signatures: the best of them, as DMARC and `dkim = "Enforce"` see it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => DkimResult::TempError.word(),
+            Self::Checked(signatures) => {
+                let has = |result| signatures.iter().any(|signature| signature.result == result);
+                let best = [DkimResult::Pass, DkimResult::TempError].into_iter().find(|&r| has(r));
+                let first = signatures.first().map(|signature| signature.result);
+                best.or(first).map_or("none", DkimResult::word)
+            }
+        }
+    }
+}
+
+/// As in `spf=pass block_list zen.example=clear`.
+impl fmt::Display for SenderFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for ListFinding { zone, verdict } in &self.block_lists {
+            let verdict = match verdict {
+                ListVerdict::Clear => "clear",
+                ListVerdict::Listed(_) => "listed",
+                ListVerdict::Unavailable(_) => "temperror",
+            };
+            write!(f, "{separator}{}={verdict}", zone.ascii())?;
+            separator = " ";
+        }
+        if let Some(spf) = &self.spf {
+            write!(f, "{separator}spf={}", spf.result)?;
+        }
+        Ok(())
+    }
+}
+
+/// As in `dkim=none dmarc=fail p=reject rspamd=add header 7.30/15.00`.
+impl fmt::Display for MessageFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if let Some(dkim) = &self.dkim {
+            write!(f, "dkim={}", dkim.word())?;
+            separator = " ";
+        }
+        if let Some(dmarc) = &self.dmarc {
+            write!(f, "{separator}dmarc={}", dmarc.result)?;
+            if dmarc.result == DmarcResult::Fail {
+                write!(f, " p={}", dmarc.policy)?;
+            }
+            separator = " ";
+        }
+        match &self.rspamd {
+            None => Ok(()),
+            Some(RspamdFinding::Unavailable(_)) => write!(f, "{separator}rspamd=temperror"),
+            Some(RspamdFinding::Verdict { action, score }) => {
+                write!(f, "{separator}rspamd={action} {score}")
+            }
+        }
+    }
+}
