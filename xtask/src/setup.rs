@@ -82,8 +82,15 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
 
 /// The distribution's packages: programs, and the compiler for BPF unless one is here already.
 fn install_packages(missing: &mut Vec<String>) {
-    const PROGRAMS: [(&str, &str); 3] =
-        [("bpftool", "bpftool"), ("ip", "iproute2"), ("swaks", "swaks")];
+    const PROGRAMS: &[(&str, &str)] = &[
+        ("bpftool", "bpftool"),
+        ("dkimsign", "python3-dkim"),
+        ("ip", "iproute2"),
+        ("nsd", "nsd"),
+        ("openssl", "openssl"),
+        ("rspamd", "rspamd"),
+        ("swaks", "swaks"),
+    ];
     // Without these swaks speaks neither IPv6 nor TLS; its package only recommends them.
     const PERL_MODULES: [(&str, &str); 2] =
         [("IO::Socket::INET6", "libio-socket-inet6-perl"), ("Net::SSLeay", "libnet-ssleay-perl")];
