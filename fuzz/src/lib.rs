@@ -12,13 +12,14 @@ pub mod path;
 pub mod pieces;
 pub mod ranges;
 pub mod reply;
+pub mod sasl;
 pub mod session;
 
 /// A target: its name, which is also that of its corpus, and its check.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("command", command::check),
     ("configuration", configuration::check),
     ("data", data::check),
@@ -26,5 +27,6 @@ pub const TARGETS: [Target; 8] = [
     ("path", path::check),
     ("ranges", ranges::check),
     ("reply", reply::check),
+    ("sasl", sasl::check),
     ("session", session::check),
 ];

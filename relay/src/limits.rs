@@ -3,6 +3,7 @@
 //! A limit that a connector can set has its default here and its key in the configuration.
 //! This file decides numbers only; the module that enforces one names it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 // Commands and paths.
@@ -10,6 +11,9 @@ use std::time::Duration;
 /// Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 at
 /// least; RFC 6531 and the MAIL and RCPT extensions add to it. Longer: `500 5.5.2`.
 pub const COMMAND_LINE_OCTETS: usize = 4096;
+/// Longest line of an AUTH exchange in octets, CRLF included: the AUTH command with its initial
+/// response, and each response after it. RFC 4954 section 4. Longer: `500 5.5.6`.
+pub const AUTH_LINE_OCTETS: usize = 12_288;
 /// Longest local part in octets. RFC 5321 section 4.5.3.1.1. Longer: an invalid address.
 pub const LOCAL_PART_OCTETS: usize = 64;
 /// Longest domain in octets. RFC 5321 section 4.5.3.1.2. Longer: an invalid address.
@@ -31,6 +35,38 @@ pub const REPLY_LINE_OCTETS: usize = 512;
 /// Longest name of a user in octets: what every implementation of RFC 4616 section 2 may send.
 /// Longer: not a user.
 pub const USER_NAME_OCTETS: usize = 255;
+/// Longest password that `relay passwd` reads from standard input, in octets.
+pub const PASSWORD_OCTETS: u64 = 1024;
+/// Memory of a new password hash in KiB. With [`PASSWORD_PASSES`] it is OWASP's advice for
+/// Argon2id: 19 MiB, 2 passes, 1 lane.
+pub const PASSWORD_MEMORY_KIBIBYTES: u32 = 19 * 1024;
+/// Passes over that memory.
+pub const PASSWORD_PASSES: u32 = 2;
+/// Most memory in KiB that a hash may ask for, times [`PASSWORD_CHECKS`] at once. More: the users
+/// file is refused.
+pub const PASSWORD_MEMORY_MOST: u32 = 256 * 1024;
+/// Octets of a new salt. RFC 9106 section 3.1 recommends 16.
+pub const SALT_OCTETS: usize = 16;
+/// Iterations of new SCRAM credentials. RFC 7677 section 4 asks for 4096 at least; more make
+/// guessing dearer for who has the file, and each logon dearer for the client.
+pub const SCRAM_ITERATIONS: u32 = 100_000;
+/// Fewest iterations that are accepted. RFC 7677 section 4.
+pub const SCRAM_ITERATIONS_LEAST: u32 = 4096;
+/// Most iterations that are accepted: a second or so of a client's time.
+pub const SCRAM_ITERATIONS_MOST: u32 = 10_000_000;
+/// Longest nonce of a SCRAM client in octets. RFC 5802 names no limit, but a challenge must fit
+/// a reply line. Longer: not a message.
+pub const SCRAM_NONCE_MOST: usize = 128;
+/// Longest salt of SCRAM credentials in octets: a challenge must fit a reply line.
+pub const SCRAM_SALT_MOST: usize = 64;
+/// Octets of the users file's secret, at least.
+pub const SECRET_OCTETS: usize = 32;
+/// Largest users file in octets: room for tens of thousands of users. Larger: not loaded.
+pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
+/// Passwords that are compared at one time, each with the memory that its hash asks for, so that
+/// guessers take neither all memory nor the threads that write mail. More wait, and a session that
+/// waits longer than [`INQUIRY`] gets `454 4.7.0`.
+pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
 
@@ -153,10 +189,16 @@ pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 pub const CONNECTION_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// `TarpitInterval`: how long a refusal is kept back from a client that did not authenticate.
 pub const TARPIT_INTERVAL: Duration = Duration::from_secs(5);
-/// Longest `TarpitInterval`, as in Exchange. It must leave a client time to read the reply.
+/// `AuthTarpitInterval`: how long the refusal of an AUTH is kept back.
+pub const AUTH_TARPIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest of the two intervals, as in Exchange. It must leave a client time to read the reply.
 pub const LONGEST_TARPIT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// `MaxProtocolErrors` of one session. Then `421 4.7.0`.
 pub const MAX_PROTOCOL_ERRORS: u32 = 5;
+/// `MaxLogonFailures` of one session. After the last one `421 4.7.0`.
+pub const MAX_LOGON_FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();
+/// Highest `MaxLogonFailures`, as in Exchange. 0 stands for no limit.
+pub const MOST_LOGON_FAILURES: u32 = 10;
 /// `MaxInboundConnection` of one connector. Then `421 4.3.2`.
 pub const MAX_INBOUND_CONNECTION: u32 = 5000;
 /// `MaxInboundConnectionPerSource` of one connector and source: an IPv4 address, or the /64 of an
@@ -348,7 +390,7 @@ const _: () = assert!(
         && LONGEST_RSPAMD_TIMEOUT.as_secs() < INQUIRY_WAIT.as_secs(),
     "a check says itself that it had no answer"
 );
-const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS);
+const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS && AUTH_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2 <= PATH_OCTETS);
 const _: () = assert!(
     CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),

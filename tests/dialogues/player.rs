@@ -5,18 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use relay::config::Config;
 use relay::connector::ConnectorIds;
 use relay::limits::INPUT_OCTETS;
 use relay::policy::antispam::{MessageFinding, SenderFinding};
-use relay::policy::{Finding, Inquiry, Peer, RecipientFinding, Rules};
+use relay::policy::{Finding, Inquiry, PasswordFinding, Peer, RecipientFinding, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 use relay::smtp::tls::{ClientCertificate, TlsInfo};
+use relay::users::password::PasswordCheck;
 
 use crate::checks::Checks;
 use crate::profile;
-use crate::script::{CLOSED, Event, QueueBehaviour, Recipients, Settings, Turn};
+use crate::script::{Auth, CLOSED, Event, QueueBehaviour, Recipients, Settings, Turn};
 
 /// How the client's octets are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub struct Player {
     certificate: bool,
     recipients: Option<Recipients>,
     checks: Checks,
+    auth: Option<Auth>,
     queue: Queue,
 }
 
@@ -48,9 +49,7 @@ struct Queue {
 
 impl Player {
     pub fn new(settings: &Settings) -> Result<Self, String> {
-        let text = profile::configuration(settings, "127.0.0.1:25", Path::new("/"));
-        let config =
-            Config::parse(&text, "relay.toml").map_err(|refusals| format!("{refusals}\n{text}"))?;
+        let config = profile::configuration(settings, "127.0.0.1:25", Path::new("/"))?;
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
             .map_err(|error| error.to_string())?;
         let (_, connector) = rules.connectors().next().ok_or("no connector")?;
@@ -62,7 +61,8 @@ impl Player {
         let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
         let (awaits_handshake, closed) = (false, false);
         let certificate = settings.tls_available && !settings.tls_removed;
-        let (sent, recipients) = (Vec::new(), settings.recipients);
+        let Settings { recipients, auth, .. } = *settings;
+        let sent = Vec::new();
         let checks = settings.checks.clone();
         Ok(Self {
             session,
@@ -73,6 +73,7 @@ impl Player {
             certificate,
             recipients,
             checks,
+            auth,
             queue,
         })
     }
@@ -127,7 +128,7 @@ impl Player {
             QueueBehaviour::Full => Err(full()),
             _ => Ok(()),
         };
-        Conditions { queue, certificate: self.certificate }
+        Conditions { queue, certificate: self.certificate, seed: Some([0; 32]) }
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
@@ -214,10 +215,22 @@ impl Player {
                 let found = self.checks.sender(question);
                 found.map(|found| Finding::Sender(SenderFinding::Found(found)))
             }
+            Inquiry::Password(check) => self.compare(check),
         };
         if let Some(finding) = finding {
             self.session.handle_finding(self.now, finding);
         }
+    }
+
+    fn compare(&self, check: &PasswordCheck) -> Option<Finding> {
+        if self.auth == Some(Auth::Unanswered) {
+            return None;
+        }
+        Some(Finding::Password(match check.perform() {
+            Ok(true) => PasswordFinding::Right,
+            Ok(false) => PasswordFinding::Wrong("the password is wrong".to_owned()),
+            Err(why) => PasswordFinding::Unavailable(why),
+        }))
     }
 
     fn begin(&mut self, envelope: Envelope) {

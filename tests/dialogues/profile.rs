@@ -1,20 +1,45 @@
 //! The configuration of a dialogue, and what reached its queue, the same for both players.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::script::{Profile, Settings};
+use relay::config::{Config, users};
+
+use crate::script::{Auth, Profile, Settings};
+
+/// Who may authenticate, where anybody may.
+const USERS: &str = include_str!("users.toml");
 
 /// The configuration in which a dialogue takes place. Certificate and key are files of
 /// `directory`.
-pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> String {
-    let rights = match settings.profile {
+pub fn configuration(
+    settings: &Settings,
+    binding: &str,
+    directory: &Path,
+) -> Result<Config, String> {
+    let text = text(settings, binding, directory);
+    let mut config =
+        Config::parse(&text, "relay.toml").map_err(|refusals| format!("{refusals}\n{text}"))?;
+    if settings.auth.is_some() {
+        let users = users::parse(USERS, "users.toml").map_err(|refusals| refusals.to_string())?;
+        config.users = Arc::new(users);
+    }
+    Ok(config)
+}
+
+fn text(settings: &Settings, binding: &str, directory: &Path) -> String {
+    let rights = match (settings.profile, settings.auth) {
         _ if settings.connector.contains("permission_groups") => "",
-        Profile::Frontend => "permission_groups = [\"AnonymousUsers\"]",
-        Profile::Relay => {
+        (Profile::Frontend, None) => "permission_groups = [\"AnonymousUsers\"]",
+        (Profile::Frontend, Some(_)) => {
+            "permission_groups = [\"AnonymousUsers\", \"ExchangeUsers\"]"
+        }
+        (Profile::Relay, _) => {
             "permission_groups = [\"AnonymousUsers\"]\n\
              grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }"
         }
-        Profile::Trusted => "permission_groups = [\"ExchangeServers\"]",
+        (Profile::Trusted, _) => "permission_groups = [\"ExchangeServers\"]",
+        (Profile::Users, _) => "permission_groups = [\"ExchangeUsers\"]",
     };
     let mut trusted = String::new();
     for (table, key, name) in [
@@ -27,12 +52,24 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
             trusted.push_str(&lines);
         }
     }
-    let auth_mechanism = match (settings.profile, settings.tls_available) {
-        (Profile::Trusted, false) => "[\"ExternalAuthoritative\"]",
-        (Profile::Trusted, true) => "[\"ExternalAuthoritative\", \"Tls\"]",
-        (_, false) => "[]",
-        (_, true) if settings.fleet.is_some() => "[\"Tls\", \"ExchangeServer\"]",
-        (_, true) => "[\"Tls\"]",
+    let mut mechanisms = Vec::new();
+    if matches!(settings.profile, Profile::Trusted) {
+        mechanisms.push("ExternalAuthoritative");
+    }
+    if settings.tls_available {
+        mechanisms.push("Tls");
+    }
+    if settings.fleet.is_some() {
+        mechanisms.push("ExchangeServer");
+    }
+    match settings.auth {
+        None => {}
+        Some(Auth::InClear | Auth::Unanswered) => mechanisms.push("BasicAuth"),
+        Some(Auth::WithinTls) => mechanisms.extend(["BasicAuth", "BasicAuthRequireTLS"]),
+    }
+    let authentication = match settings.auth {
+        Some(_) => "[authentication]\nusers_file = \"users.toml\"\n",
+        None => "",
     };
     let tls = if settings.tls_available {
         let directory = directory.display();
@@ -50,19 +87,20 @@ pub fn configuration(settings: &Settings, binding: &str, directory: &Path) -> St
         false => "",
     };
     // A dialogue that is about the tarpit sets one; the others need not wait.
-    let tarpit = if settings.connector.contains("tarpit_interval") {
-        ""
-    } else {
-        "tarpit_interval = \"0s\""
-    };
+    let sets = |key: &str| settings.connector.lines().any(|line| line.starts_with(key));
+    let tarpits: String = ["tarpit_interval", "auth_tarpit_interval"]
+        .iter()
+        .filter(|key| !sets(key))
+        .map(|key| format!("{key} = \"0s\"\n"))
+        .collect();
     format!(
         "hostname = \"relay.example\"\n\
          [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
-         {tls}{trusted}{rspamd}\
+         {tls}{trusted}{authentication}{rspamd}\
          [[accepted_domain]]\nname = \"accepted.example\"\n{lookup}\
          [[connector]]\nname = \"Dialogue\"\n\
          {bindings} = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
-         auth_mechanism = {auth_mechanism}\n{rights}\n{tarpit}\n{}",
+         auth_mechanism = {mechanisms:?}\n{rights}\n{tarpits}{}",
         settings.connector
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # RCPT before MAIL is refused.                 the behaviour
-//! profile: relay                                 frontend, relay, or trusted; frontend if absent
+//! profile: relay                                 frontend, relay, trusted or users; frontend if absent
 //! connector: max_hop_count = 2                   a line of the connector's configuration
 //! tls: available                                 a certificate is configured; or removed:
 //!                                                it was, and a reload has taken it away; or
@@ -15,6 +15,10 @@
 //! spf: fail                                      what the checks find, see [`crate::checks`]
 //! recipients: unknown                            accepted.example has a recipient_lookup, which
 //!                                                says so: known, unknown, unavailable, silent
+//! auth: in clear                                 the users of users.toml may authenticate; or
+//!                                                within TLS; or unanswered: no password is ever
+//!                                                compared
+//! nonces: fixed                                  they are made of zeros; not over a socket
 //!
 //! S: 220 *                                       the server says; `*` is any text
 //! C: EHLO client.example                         the client says, with CRLF
@@ -66,6 +70,19 @@ pub struct Settings {
     pub recipients: Option<Recipients>,
     /// What the checks of mail from strangers find.
     pub checks: Checks,
+    /// How users may authenticate, if they may.
+    pub auth: Option<Auth>,
+    /// Nonces are made of zeros.
+    pub nonces_fixed: bool,
+}
+
+/// How users may authenticate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    InClear,
+    /// In clear, and no password is ever compared.
+    Unanswered,
+    WithinTls,
 }
 
 /// What the look-up of a recipient says.
@@ -85,6 +102,8 @@ pub enum Profile {
     Frontend,
     Relay,
     Trusted,
+    /// Nobody but users may send.
+    Users,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,6 +203,7 @@ impl Script {
                         "frontend" => Profile::Frontend,
                         "relay" => Profile::Relay,
                         "trusted" => Profile::Trusted,
+                        "users" => Profile::Users,
                         _ => return Err(wrong()),
                     }
                 }
@@ -197,6 +217,15 @@ impl Script {
                         _ => return Err(wrong()),
                     }
                 }
+                "auth:" => {
+                    script.settings.auth = Some(match value {
+                        "in clear" => Auth::InClear,
+                        "unanswered" => Auth::Unanswered,
+                        "within TLS" => Auth::WithinTls,
+                        _ => return Err(wrong()),
+                    })
+                }
+                "nonces:" if value == "fixed" => script.settings.nonces_fixed = true,
                 "recipients:" => {
                     script.settings.recipients = Some(match value {
                         "known" => Recipients::Known,

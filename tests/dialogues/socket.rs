@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use relay::classifier::Classifier;
-use relay::config::Config;
 use relay::connector::ConnectorIds;
 use relay::counts::Counts;
 use relay::policy::Rules;
@@ -25,7 +24,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::memory_queue::{Behaviour, MemoryStore};
-use crate::script::{CLOSED, Event, QueueBehaviour, Script, Settings, Shown};
+use crate::script::{Auth, CLOSED, Event, QueueBehaviour, Script, Settings, Shown};
 use crate::{matching, profile};
 
 /// Far more than a reply on the loopback interface takes.
@@ -39,6 +38,8 @@ pub fn can_play(script: &Script) -> bool {
     !passes_time
         && script.settings.recipients.is_none()
         && script.settings.checks.are_none()
+        && script.settings.auth != Some(Auth::Unanswered)
+        && !script.settings.nonces_fixed
         && !matches!(
             storage,
             QueueBehaviour::Breaking | QueueBehaviour::Filling | QueueBehaviour::Silent
@@ -109,8 +110,7 @@ impl Host {
             settings.tls_available.then(|| make_certificate(directory)).transpose()?;
         let (authority, pem) = make_authority()?;
         fs::write(directory.join("ca.pem"), pem).map_err(|error| error.to_string())?;
-        let text = profile::configuration(settings, &address.to_string(), directory);
-        let config = Config::parse(&text, "relay.toml").map_err(|refusals| refusals.to_string())?;
+        let config = profile::configuration(settings, &address.to_string(), directory)?;
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
             .map_err(|error| error.to_string())?;
         let counts: Arc<Counts> = Arc::default();

@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure must end the test")]
 
 mod antispam;
+mod authentication;
 mod capabilities;
 mod chunking;
 mod client_certificates;

@@ -86,6 +86,7 @@ fn install_packages(missing: &mut Vec<String>) {
         ("bpftool", "bpftool"),
         ("dkimsign", "python3-dkim"),
         ("ip", "iproute2"),
+        ("msmtp", "msmtp"),
         ("nsd", "nsd"),
         ("openssl", "openssl"),
         ("rspamd", "rspamd"),

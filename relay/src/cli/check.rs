@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
             if arguments.common.json {
                 let errors: Vec<_> = refusals.list.iter().map(finding).collect();
                 console.json(&json!({
-                    "file": file,
+                    "file": refusals.file,
                     "sound": false,
                     "errors": errors,
                     "warnings": [],

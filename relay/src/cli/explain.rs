@@ -14,6 +14,7 @@ use relay::daemon::explain::{
 use relay::policy::{Question, Rules, explain};
 use relay::smtp::command::HelloName;
 use relay::smtp::path::{AddressError, ForwardPath, ReversePath};
+use relay::users::UserName;
 
 use super::{Asked, Common, Console, Outcome};
 
@@ -46,6 +47,9 @@ pub(super) struct Arguments {
     /// be given several times.
     #[arg(long, value_name = "NAME")]
     client_certificate: Vec<String>,
+    /// The client authenticates as this user, with the right password.
+    #[arg(long, value_name = "USER")]
+    auth: Option<UserName>,
     /// The client asks for SMTPUTF8, which addresses that are not ASCII need.
     #[arg(long)]
     smtputf8: bool,
@@ -83,6 +87,7 @@ impl Arguments {
             helo: self.helo.clone(),
             tls: self.tls,
             client_certificate: certificate(self.client_certificate.clone()),
+            auth: self.auth.clone(),
             smtputf8: self.smtputf8,
             sender: self.mail_from.clone(),
             recipients: self.rcpt_to.clone(),
@@ -97,6 +102,7 @@ impl Arguments {
             helo: self.helo.as_ref().map(|name| name.as_str().to_owned()),
             tls: self.tls,
             client_certificate: self.client_certificate.clone(),
+            auth: self.auth.as_ref().map(ToString::to_string),
             smtputf8: self.smtputf8,
             mail_from: format!("<{}>", self.mail_from),
             rcpt_to: self.rcpt_to.iter().map(|recipient| format!("<{recipient}>")).collect(),
@@ -142,7 +148,8 @@ fn print(
         writeln!(out, "             smaller than {range} of {connector} (line {line})")?;
     }
     if let Some(principal) = &explained.principal {
-        writeln!(out, "  principal  {principal}")?;
+        let user = explained.user.as_ref().map(|user| format!(" {user}")).unwrap_or_default();
+        writeln!(out, "  principal  {principal}{user}")?;
     }
     for (heading, has) in [("may", true), ("may not", false)] {
         let rights = explained.rights.iter().filter(|right| right.has == has);

@@ -6,6 +6,7 @@
 mod check;
 mod connectors;
 mod explain;
+mod passwd;
 mod queue;
 mod reload;
 mod rights;
@@ -42,6 +43,8 @@ enum Command {
     Connectors(connectors::Arguments),
     /// Show what would become of a message, and why.
     Explain(explain::Arguments),
+    /// Give a user a password, or take the user away.
+    Passwd(passwd::Arguments),
     /// Look after the messages that wait.
     Queue(queue::Arguments),
     /// Have the running daemon take its configuration anew: whole, or not at all.
@@ -109,6 +112,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Check(arguments) => check::run(&arguments, console),
         Command::Connectors(arguments) => connectors::run(&arguments, console),
         Command::Explain(arguments) => explain::run(arguments, console),
+        Command::Passwd(arguments) => passwd::run(&arguments, console),
         Command::Queue(arguments) => queue::run(arguments, console),
         Command::Reload(arguments) => reload::run(&arguments, console),
         Command::Run(arguments) => run::run(&arguments, console),
@@ -120,14 +124,22 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
 impl Common {
     /// The configuration, or `None` once its refusals are printed.
     fn load(&self, console: &mut Console<'_>) -> anyhow::Result<Option<Config>> {
-        match Config::load(&self.config) {
-            Ok(config) => Ok(Some(config)),
-            Err(LoadError::Refused(refusals)) => {
-                print_refusals(&refusals, console)?;
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+        printed(Config::load(&self.config), console)
+    }
+}
+
+/// A configuration, or `None` once its refusals are printed.
+fn printed(
+    loaded: Result<Config, LoadError>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Option<Config>> {
+    match loaded {
+        Ok(config) => Ok(Some(config)),
+        Err(LoadError::Refused(refusals)) => {
+            print_refusals(&refusals, console)?;
+            Ok(None)
         }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -141,8 +153,9 @@ impl Common {
     /// Asks the daemon that runs with this configuration. A configuration that does not load and
     /// a refusal by the daemon are printed here.
     fn ask(&self, request: &Request, console: &mut Console<'_>) -> anyhow::Result<Asked> {
-        // The file tells where the daemon listens.
-        let Some(config) = self.load(console)? else {
+        // The file tells where the daemon listens; who the users are is between it and them.
+        let config = Config::load_without_users(&self.config);
+        let Some(config) = printed(config, console)? else {
             return Ok(Asked::Printed(Outcome::Unusable));
         };
         match control::ask(&config.control.socket, request) {

@@ -30,13 +30,21 @@ pub(super) fn place(name: &str) -> String {
     format!("connector \"{name}\"")
 }
 
+/// What connectors take from the rest of the configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Host<'n> {
+    /// `hostname`.
+    pub name: &'n str,
+    /// `[tls]` and what belongs to it.
+    pub tls: &'n Tls,
+    /// Is there `[authentication]`?
+    pub has_users: bool,
+    /// `[antispam]`.
+    pub antispam: &'n antispam::Defaults,
+}
+
 /// Reads every connector.
-pub(super) fn read(
-    sections: Vec<Section<'_, '_>>,
-    hostname: &str,
-    tls: &Tls,
-    antispam: &antispam::Defaults,
-) -> Vec<Connector> {
+pub(super) fn read(sections: Vec<Section<'_, '_>>, host: Host<'_>) -> Vec<Connector> {
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut connectors = Vec::with_capacity(sections.len());
     for mut section in sections {
@@ -50,8 +58,7 @@ pub(super) fn read(
                 section.refuse(section.line, "name", Wrong::new(problem, mend));
             }
         }
-        let name = name.unwrap_or_default();
-        connectors.push(connector(&mut section, name, hostname, tls, antispam));
+        connectors.push(connector(&mut section, name.unwrap_or_default(), host));
         refuse_plain_beside_implicit(&section, &connectors);
         section.finish(elsewhere);
     }
@@ -81,37 +88,32 @@ fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connect
     }
 }
 
-fn connector(
-    section: &mut Section<'_, '_>,
-    name: String,
-    hostname: &str,
-    tls: &Tls,
-    antispam: &antispam::Defaults,
-) -> Connector {
+fn connector(section: &mut Section<'_, '_>, name: String, host: Host<'_>) -> Connector {
     let line = section.line;
     let comment = section.take("comment", text).unwrap_or_default();
     let enabled = section.take("enabled", boolean).unwrap_or(true);
     let encryption_lines = encryption::Lines::of(section);
-    let encryption = encryption::read(section, tls);
+    let encryption = encryption::read(section, host.tls);
     let bindings = bindings(section, &encryption);
     let remote_ip_ranges = ranges(section);
     let permission_groups = rights::permission_groups(section);
+    let has_certificate = encryption.certificate.is_some();
     let auth_mechanism =
-        rights::auth_mechanism(section, permission_groups, encryption.certificate.is_some());
+        rights::auth_mechanism(section, permission_groups, has_certificate, host.has_users);
     let grants = rights::access_entries(section, "grants");
     let denies = rights::access_entries(section, "denies");
     let require_tls =
-        encryption::check(section, &encryption, auth_mechanism, encryption_lines, tls);
+        encryption::check(section, &encryption, auth_mechanism, encryption_lines, host.tls);
     let refuse = section.take("refuse", boolean).unwrap_or(false);
     let syn_budget = budget(section, "syn_budget");
     let syn_budget_per_source = budget(section, "syn_budget_per_source");
     let banner = section.take("banner", banner);
     let fqdn = section.take("fqdn", host_name);
-    let fqdn = fqdn.map_or_else(|| hostname.to_owned(), |fqdn| fqdn.ascii().to_owned());
+    let fqdn = fqdn.map_or_else(|| host.name.to_owned(), |fqdn| fqdn.ascii().to_owned());
     let require_ehlo_domain = section.take("require_ehlo_domain", boolean).unwrap_or(false);
     let extensions = extensions::read(section);
     let reject_recipient_domains = limits::reject_recipient_domains(section);
-    let antispam = antispam::of_connector(section, antispam);
+    let antispam = antispam::of_connector(section, host.antispam);
     let limits = limits::read(section);
     Connector {
         name,
@@ -240,13 +242,11 @@ fn nonzero(number: u32) -> Result<NonZeroU32, Wrong> {
 /// consent.
 const NOT_SUPPORTED: &[&str] = &[
     "advertise_client_settings",
-    "auth_tarpit_interval",
     "default_domain",
     "enable_auth_gssapi",
     "extended_protection_policy",
     "long_addresses_enabled",
     "max_acknowledgement_delay",
-    "max_logon_failures",
     "message_rate_limit",
     "message_rate_source",
     "orar_enabled",

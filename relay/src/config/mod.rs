@@ -3,10 +3,10 @@
 //! Keys are the Exchange parameter names in snake_case, values are spelled as Exchange spells
 //! them. Nothing is read and ignored: a key that this version does not have is an error. What is
 //! legal and unwise is a warning. Files that the configuration names are opened by those who
-//! use them, not here.
+//! use them, not here; but for the users file, which is configuration itself.
 //!
 //! [`document`] is the TOML tree with its lines, [`value`] turns one value into a type,
-//! [`sections`] and [`connector`] know the keys, [`warning`] reads the finished configuration.
+//! [`sections`], [`connector`] and [`users`] know the keys, [`warning`] reads the finished configuration.
 
 mod accepted_domain;
 mod antispam;
@@ -15,6 +15,7 @@ mod document;
 mod finding;
 mod sections;
 mod tls;
+pub mod users;
 mod value;
 mod warning;
 
@@ -24,6 +25,7 @@ mod tests;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -34,6 +36,7 @@ use crate::delivery::SmartHost;
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
 use crate::smtp::path::Domain;
+use crate::users::Users;
 
 pub use finding::{Finding, Refusals};
 pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
@@ -51,6 +54,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[tls]`, `[[certificate]]`, `[partners]` and `[fleet]`.
     pub tls: Tls,
+    /// `[authentication]`; without it nobody can authenticate.
+    pub authentication: Option<Authentication>,
+    /// The users of [`Authentication::users_file`], where it was read.
+    pub users: Arc<Users>,
     /// `[control]`.
     pub control: Control,
     /// `[log]`.
@@ -136,6 +143,14 @@ pub struct Rspamd {
     pub timeout: Duration,
 }
 
+/// `[authentication]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// `users_file`: who may authenticate. See [`users`].
+    pub users_file: PathBuf,
+    line: u32,
+}
+
 /// `[control]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -190,10 +205,23 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is over the limit.
-    #[error("{path}: larger than {CONFIGURATION_OCTETS} octets, which is not a configuration")]
+    #[error("{path}: larger than {most} octets, which is not a configuration")]
     TooLarge {
         /// Which file.
         path: PathBuf,
+        /// The limit.
+        most: u64,
+    },
+    /// The users file is not its owner's secret.
+    #[error(
+        "{path}: others may read or write it (mode {mode:o}); chmod 600, or 640 where the daemon's \
+         group reads it"
+    )]
+    TooOpen {
+        /// Which file.
+        path: PathBuf,
+        /// What it allows whom.
+        mode: u32,
     },
     /// The file says what cannot be.
     #[error(transparent)]
@@ -201,22 +229,38 @@ pub enum LoadError {
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a file, and the users file that it names.
+    ///
+    /// # Errors
+    /// One of them cannot be read, is too large, or is refused.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let mut config = Self::load_without_users(path)?;
+        if let Some(authentication) = &config.authentication {
+            let users = users::load(&authentication.users_file)?;
+            config.warnings.extend(warning::of_users(&users, authentication.line));
+            config.warnings.sort_by_key(|warning| warning.line);
+            config.users = Arc::new(users);
+        }
+        Ok(config)
+    }
+
+    /// Reads a file, and no users: nobody can authenticate by it.
     ///
     /// # Errors
     /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused.
-    pub fn load(path: &Path) -> Result<Self, LoadError> {
+    pub fn load_without_users(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;
         file.take(CONFIGURATION_OCTETS + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > CONFIGURATION_OCTETS {
-            return Err(LoadError::TooLarge { path: path.to_owned() });
+            let most = CONFIGURATION_OCTETS;
+            return Err(LoadError::TooLarge { path: path.to_owned(), most });
         }
         Ok(Self::parse(&text, &path.display().to_string())?)
     }
 
-    /// Reads a text; `file_name` is what refusals and warnings call it.
+    /// Reads a text, and no other file; `file_name` is what refusals and warnings call it.
     ///
     /// # Errors
     /// Every refusal that the text earns, in the order of its lines.

@@ -1,13 +1,14 @@
 //! The tables of the daemon itself, and the reading of a whole text.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Document, Section, Value, Wrong};
 use super::value::{boolean, duration, host_name, one_of, path, smart_host, text, timespan};
 use super::{
-    Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat, LogLevel, Queue,
-    Refusals, accepted_domain, antispam, connector, digest, tls, warning,
+    Authentication, Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat,
+    LogLevel, Queue, Refusals, accepted_domain, antispam, connector, digest, tls, warning,
 };
 use crate::connector::{AntiSpam, Table};
 use crate::limits;
@@ -27,6 +28,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let queue = queue(root.take_section("queue", "[queue]"));
     let delivery = delivery(root.take_section("delivery", "[delivery]"));
     let tls = tls::read(&mut root);
+    let authentication = authentication(&mut root);
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
     let line_of = |root: &Section<'_, '_>, key| root.has(key).then(|| root.line_of(key));
@@ -48,8 +50,13 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         let mend = "connectors that differ in their ranges only can be one connector";
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
-    let connectors =
-        connector::read(sections, hostname.as_ref().map_or("", Domain::ascii), &tls, &antispam);
+    let host = connector::Host {
+        name: hostname.as_ref().map_or("", Domain::ascii),
+        tls: &tls,
+        has_users: authentication.is_some(),
+        antispam: &antispam,
+    };
+    let connectors = connector::read(sections, host);
     root.finish(|_| None);
 
     let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
@@ -79,12 +86,15 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
             document.warn(line, &format!("[{key}]"), "", wrong);
         }
     }
+    warning::of_authentication(&document, authentication.as_ref(), &connectors);
     Ok(Config {
         hostname,
         classifier,
         queue,
         delivery,
         tls,
+        authentication,
+        users: Arc::default(),
         control,
         log,
         dns,
@@ -188,6 +198,19 @@ fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
         send_organization_headers,
         message_expiration_timeout,
     })
+}
+
+fn authentication(root: &mut Section<'_, '_>) -> Option<Authentication> {
+    let line = root.line_of("authentication");
+    let is_there = root.has("authentication");
+    let mut section = root.take_section("authentication", "[authentication]");
+    if !is_there {
+        return None;
+    }
+    let mend = "write users_file = \"/etc/relay/users.toml\", and let `relay passwd` make it";
+    let users_file = section.require("users_file", mend, path);
+    section.finish(|_| None);
+    Some(Authentication { users_file: users_file.unwrap_or_default(), line })
 }
 
 fn control(mut section: Section<'_, '_>) -> Control {

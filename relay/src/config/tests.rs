@@ -1,5 +1,6 @@
 //! Every refusal and every warning by its text, and what a sound text becomes.
 
+mod authentication;
 mod refusals;
 mod warnings;
 
@@ -118,6 +119,8 @@ connection_timeout = "10s"
 connection_inactivity_timeout = "5s"
 max_protocol_errors = 1
 tarpit_interval = "1s"
+auth_tarpit_interval = "2s"
+max_logon_failures = 0
 max_inbound_connection = 2
 max_inbound_connection_per_source = 3
 max_inbound_connection_percentage_per_source = 4
@@ -206,6 +209,8 @@ reject_single_label_recipient_domains = true
             max_local_hop_count: 0,
             max_protocol_errors: Some(1),
             tarpit_interval: Duration::from_secs(1),
+            max_logon_failures: None,
+            auth_tarpit_interval: Duration::from_secs(2),
             max_inbound_connection: Some(2),
             max_inbound_connection_per_source: Some(3),
             max_inbound_connection_percentage_per_source: 4,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::connector::place;
 use super::document::{Document, Wrong};
 use super::tls::Tls;
+use super::{Authentication, Finding};
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{
@@ -12,6 +13,7 @@ use crate::connector::{
     Standing, Table,
 };
 use crate::policy::AcceptedDomains;
+use crate::users::Users;
 
 /// Notes every warning.
 pub(super) fn warn(
@@ -177,9 +179,20 @@ fn why_nobody(principal: Principal) -> &'static str {
             "without ExternalAuthoritative nobody is externally secured"
         }
         Principal::Partner => "without domain_secure_enabled nobody is a partner",
-        Principal::User => "nobody can authenticate as a user",
+        Principal::User => "without BasicAuth nobody can authenticate as a user",
         Principal::Server => "without ExchangeServer in auth_mechanism nobody is a server",
     }
+}
+
+/// The rights of everybody that a peer can be, users that are granted some of their own included.
+fn rights_of_all(connector: &Connector) -> impl Iterator<Item = PermissionSet> {
+    let named = connector.grants.iter().filter_map(|entry| match &entry.to {
+        Grantee::User(name) if connector.can_be(Principal::User) => {
+            Some(connector.permissions_of(Principal::User, Some(name)))
+        }
+        _ => None,
+    });
+    connector.principals().map(|principal| connector.permissions(principal)).chain(named)
 }
 
 /// Connectors that accept no message at all.
@@ -188,9 +201,7 @@ fn nothing_to_do(
     connector: &Connector,
     accepted_domains: &AcceptedDomains,
 ) {
-    let permissions = connector
-        .principals()
-        .map(|principal| connector.permissions(principal))
+    let permissions = rights_of_all(connector)
         .filter(|permissions| permissions.contains(Permission::Submit))
         .fold(PermissionSet::EMPTY, PermissionSet::union);
     if permissions.is_empty() {
@@ -207,6 +218,66 @@ fn nothing_to_do(
         );
         document.warn(connector.line, &place(&connector.name), "", wrong);
     }
+}
+
+/// Users who are on no connector, and connectors whose users cannot do anything.
+pub(super) fn of_authentication(
+    document: &Document<'_>,
+    authentication: Option<&Authentication>,
+    connectors: &[Connector],
+) {
+    let mut offering =
+        connectors.iter().filter(|connector| connector.auth_mechanism.basic_auth.is_some());
+    if let Some(authentication) = authentication
+        && offering.clone().next().is_none()
+    {
+        let wrong = Wrong::new(
+            "has no effect: no connector has BasicAuth",
+            "write auth_mechanism = [\"Tls\", \"BasicAuth\", \"BasicAuthRequireTLS\"] on one",
+        );
+        document.warn(authentication.line, "[authentication]", "", wrong);
+    }
+    let may_submit = |connector: &Connector| {
+        let named = connector.grants.iter().filter_map(|entry| match &entry.to {
+            Grantee::User(name) => Some(Some(name)),
+            Grantee::Principal(_) => None,
+        });
+        std::iter::once(None).chain(named).any(|user| {
+            connector.permissions_of(Principal::User, user).contains(Permission::Submit)
+        })
+    };
+    while let Some(connector) = offering.find(|connector| !may_submit(connector)) {
+        let wrong = Wrong::new(
+            "no user can authenticate: they lack ms-Exch-SMTP-Submit",
+            "add ExchangeUsers to permission_groups, or remove BasicAuth",
+        );
+        document.warn(connector.line, &place(&connector.name), "permission_groups", wrong);
+    }
+}
+
+/// What is unwise in a users file, at the line that names it.
+pub(super) fn of_users(users: &Users, line: u32) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut warn = |problem: &str, mend: &str| {
+        let (place, key) = ("[authentication]".to_owned(), "users_file".to_owned());
+        let (problem, mend) = (problem.to_owned(), mend.to_owned());
+        findings.push(Finding { line, place, key, problem, mend });
+    };
+    if users.iter().next().is_none() {
+        warn("there is no user", "make one with `relay passwd`");
+    } else if !users.all_have_scram() {
+        warn(
+            "some users have no scram, so SCRAM-SHA-256 is not offered",
+            "give them their passwords anew with `relay passwd`",
+        );
+    }
+    if !users.cost_alike() {
+        warn(
+            "password hashes differ in cost: how long a refusal takes tells who exists",
+            "give the users with the cheaper ones their passwords anew with `relay passwd`",
+        );
+    }
+    findings
 }
 
 /// A binding whose family none of the ranges has.

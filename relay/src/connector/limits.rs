@@ -3,6 +3,7 @@
 //! Data only. [`crate::config`] holds them to Exchange's bounds; which module enforces one is said
 //! in [`crate::limits`], where the defaults are.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::limits;
@@ -35,6 +36,10 @@ pub struct Limits {
     pub max_inbound_connection_percentage_per_source: u32,
     /// How long a refusal is kept back from who did not authenticate. Zero: not at all.
     pub tarpit_interval: Duration,
+    /// Failures to authenticate in one session. `None`: not limited.
+    pub max_logon_failures: Option<NonZeroU32>,
+    /// How long the refusal of an AUTH is kept back. Zero: not at all.
+    pub auth_tarpit_interval: Duration,
 }
 
 /// Recipients that are refused for their domain alone.
@@ -64,6 +69,8 @@ impl Default for Limits {
             max_inbound_connection_percentage_per_source:
                 limits::MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE,
             tarpit_interval: limits::TARPIT_INTERVAL,
+            max_logon_failures: Some(limits::MAX_LOGON_FAILURES),
+            auth_tarpit_interval: limits::AUTH_TARPIT_INTERVAL,
         }
     }
 }

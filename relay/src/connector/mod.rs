@@ -81,15 +81,26 @@ pub struct Connector {
     pub limits: Limits,
 }
 
-/// `AuthMechanism`, as far as this version has it. Both false is Exchange's `None`.
+/// `AuthMechanism`, as far as this version has it. Nothing of it is Exchange's `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuthMechanism {
     /// `Tls`: STARTTLS is offered when there is a certificate.
     pub tls: bool,
+    /// `BasicAuth`: users may authenticate.
+    pub basic_auth: Option<BasicAuth>,
     /// `ExternalAuthoritative`: whoever connects is externally secured from the first byte.
     pub external_authoritative: bool,
     /// `ExchangeServer`: a certificate of our own fleet makes a client a server.
     pub exchange_server: bool,
+}
+
+/// When users may authenticate. A password is shown as it is in PLAIN and LOGIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BasicAuth {
+    /// `BasicAuth` alone: at any time, in clear as well.
+    InClear,
+    /// With `BasicAuthRequireTLS`: within TLS.
+    WithinTls,
 }
 
 /// One entry of `grants` or `denies`.
@@ -151,7 +162,7 @@ impl Connector {
             Principal::Anonymous | Principal::ExternallySecured => principal == self.principal(),
             Principal::Partner => self.encryption.domain_secure_enabled,
             Principal::Server => self.auth_mechanism.exchange_server,
-            Principal::User => false,
+            Principal::User => self.auth_mechanism.basic_auth.is_some(),
         }
     }
 

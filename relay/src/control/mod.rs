@@ -74,6 +74,8 @@ pub struct QuestionText {
     /// Host names of the certificate that it shows. Empty: it shows none.
     #[serde(default)]
     pub client_certificate: Vec<String>,
+    /// The user that it authenticates as.
+    pub auth: Option<String>,
     /// Does it ask for SMTPUTF8?
     pub smtputf8: bool,
     /// The sender, in angle brackets.

@@ -16,6 +16,7 @@ use crate::server::LimitUse;
 use crate::smtp::command::HelloName;
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::tls::ClientCertificate;
+use crate::users::UserName;
 
 /// The answer to `relay explain`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Explained {
     pub beaten: Vec<Beaten>,
     /// Who the client is.
     pub principal: Option<String>,
+    /// The user's name, if it is one.
+    pub user: Option<String>,
     /// What it may do, by Exchange's names.
     pub permissions: Vec<String>,
     /// What it has and what is denied to it, each with its source.
@@ -115,6 +118,7 @@ impl Explained {
             range_line: range.map(|range| range.line),
             beaten: explanation.beaten.iter().filter_map(beaten).collect(),
             principal: peer.map(|peer| peer.principal.to_string()),
+            user: peer.and_then(Peer::user_name).map(ToString::to_string),
             permissions: peer.map_or_else(Vec::new, permissions),
             rights: peer.map_or_else(Vec::new, rights),
             replies: explanation.steps.iter().map(reply).collect(),
@@ -130,7 +134,7 @@ fn permissions(peer: &Peer) -> Vec<String> {
 
 fn rights(peer: &Peer) -> Vec<ExplainedRight> {
     let right = |&permission: &Permission| {
-        let standing = peer.connector.standing(peer.principal, None, permission);
+        let standing = peer.connector.standing(peer.principal, peer.user_name(), permission);
         let has = match standing {
             Standing::Granted(_) => true,
             Standing::Denied { .. } => false,
@@ -180,12 +184,14 @@ impl TryFrom<QuestionText> for Question {
         let wrong = |what: &str, error: &dyn std::error::Error| format!("{what}: {error}");
         let recipient = |path: &String| ForwardPath::parse(path).map_err(|e| wrong(path, &e));
         let helo = text.helo.as_deref().map(HelloName::parse).transpose();
+        let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
             remote: text.from,
             local: text.to_binding,
             helo: helo.map_err(|error| wrong("helo", &error))?,
             tls: text.tls,
             client_certificate: certificate(text.client_certificate),
+            auth: auth.map_err(|error| wrong("auth", &error))?,
             smtputf8: text.smtputf8,
             sender: ReversePath::parse(&text.mail_from)
                 .map_err(|error| wrong(&text.mail_from, &error))?,

@@ -5,6 +5,7 @@
 //! it. Whether a message is refused is for [`crate::policy`].
 
 pub mod authentication_results;
+pub mod author;
 pub mod firewall;
 pub mod header;
 pub mod hops;

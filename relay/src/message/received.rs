@@ -44,12 +44,20 @@ pub enum Protocol {
     Smtp,
     /// EHLO.
     Esmtp,
+    /// EHLO, and the client has authenticated.
+    Esmtpa,
     /// EHLO within TLS.
     Esmtps,
+    /// EHLO within TLS, and the client has authenticated.
+    Esmtpsa,
     /// SMTPUTF8 was asked for.
     Utf8Smtp,
+    /// SMTPUTF8 was asked for by a client that has authenticated.
+    Utf8Smtpa,
     /// SMTPUTF8 was asked for within TLS.
     Utf8Smtps,
+    /// SMTPUTF8 was asked for within TLS by a client that has authenticated.
+    Utf8Smtpsa,
 }
 
 impl Protocol {
@@ -58,9 +66,13 @@ impl Protocol {
         match self {
             Self::Smtp => "SMTP",
             Self::Esmtp => "ESMTP",
+            Self::Esmtpa => "ESMTPA",
             Self::Esmtps => "ESMTPS",
+            Self::Esmtpsa => "ESMTPSA",
             Self::Utf8Smtp => "UTF8SMTP",
+            Self::Utf8Smtpa => "UTF8SMTPA",
             Self::Utf8Smtps => "UTF8SMTPS",
+            Self::Utf8Smtpsa => "UTF8SMTPSA",
         }
     }
 }

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use super::antispam::{Client, screen_message, screen_sender};
 use super::{
-    Decision, Finding, Findings, Inquiry, Judgement, MessageFacts, Peer, Rules, connect, ehlo,
-    mail, message, needs_smtputf8, not_offered, rcpt, start_tls,
+    Decision, Finding, Findings, Inquiry, Judgement, MessageFacts, PasswordFinding, Peer, Rules,
+    auth, connect, ehlo, logon, mail, message, needs_smtputf8, not_offered, rcpt, start_tls,
 };
 use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use crate::smtp::command::{Command, HelloName, Mail};
 use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::QUEUED;
+use crate::smtp::sasl::{Claim, Mechanism};
 use crate::smtp::tls::ClientCertificate;
+use crate::users::UserName;
 
 /// A session as somebody imagines it.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Question {
     pub tls: bool,
     /// The certificate that it shows in TLS where it is asked for one.
     pub client_certificate: Option<ClientCertificate>,
+    /// The user that it authenticates as, with the right password.
+    pub auth: Option<UserName>,
     /// Does it ask for SMTPUTF8?
     pub smtputf8: bool,
     /// MAIL FROM.
@@ -50,7 +54,7 @@ pub struct Explanation {
     pub connector: Option<(Arc<Connector>, RangeId)>,
     /// Connectors that take the address on this binding as well, by larger ranges.
     pub beaten: Vec<(Arc<Connector>, RangeId)>,
-    /// Who the client is and what it may do.
+    /// Who the client is in the end, and what it may do.
     pub peer: Option<Peer>,
     /// The dialogue, up to the command after which nothing more can come of it.
     pub steps: Vec<Step>,
@@ -162,7 +166,7 @@ fn walk(
     }
     let (true, Some(peer)) = (take(String::new(), greeting), peer) else { return false };
     if let Some(name) = &question.helo
-        && !take(format!("EHLO {}", name.as_str()), ehlo(peer, question.remote, name))
+        && !take(format!("EHLO {}", name.as_str()), ehlo(rules, peer, question.remote, name))
     {
         return false;
     }
@@ -175,6 +179,18 @@ fn walk(
         if !take("STARTTLS".to_owned(), decision) {
             return false;
         }
+    }
+    if let Some(name) = &question.auth {
+        let claim = Claim::new(name.as_str(), &rules.users);
+        let (command, offer) = ("AUTH PLAIN", auth(rules, peer, Mechanism::Plain.name()));
+        let decision = match offer.reply.is_positive() {
+            true => logon(peer, &claim, &PasswordFinding::NotAsked),
+            false => offer,
+        };
+        let (true, Some(user)) = (take(command.to_owned(), decision), claim.user) else {
+            return false;
+        };
+        *peer = peer.authenticated(user);
     }
     // A client that was not told of SIZE does not use it.
     let is_told = peer.connector.extensions.size_enabled != SizeEnabled::Disabled;

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{Decision, Peer, Reasons, start_tls};
+use super::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
 use crate::connector::{Permission, SizeEnabled};
 use crate::smtp::command::HelloName;
 use crate::smtp::path::Domain;
 use crate::smtp::reply::{HELLO, INVALID_DOMAIN_NAME};
+use crate::smtp::sasl::Mechanism;
 
 /// HELO: one line.
 pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
@@ -14,7 +15,7 @@ pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
 }
 
 /// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
-pub fn ehlo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
+pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
     let mut text = greeting(peer, remote);
     let extensions = &peer.connector.extensions;
     let limits = &peer.connector.limits;
@@ -37,6 +38,8 @@ pub fn ehlo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
     list(extensions.delivery_status_notification_enabled, "DSN");
     list(extensions.enhanced_status_codes_enabled, "ENHANCEDSTATUSCODES");
     list(start_tls(peer).reply.is_positive(), "STARTTLS");
+    let mechanisms: Vec<_> = mechanisms(rules, peer).into_iter().map(Mechanism::name).collect();
+    list(!mechanisms.is_empty(), &format!("AUTH {}", mechanisms.join(" ")));
     list(extensions.eight_bit_mime_enabled, "8BITMIME");
     list(extensions.binary_mime_enabled, "BINARYMIME");
     list(extensions.chunking_enabled, "CHUNKING");

@@ -21,6 +21,7 @@ impl Peer {
         let mut note = |rule, found| because.push(Because { rule, found });
         let mut principal = self.connector.principal();
         self.partner_domains.clear();
+        self.user = None;
         if self.connector.can_be(Principal::Partner) {
             let (domains, found) = match certificate {
                 Some(certificate) => {

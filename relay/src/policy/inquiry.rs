@@ -10,6 +10,7 @@
 use super::antispam::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use super::{Decision, RecipientLookup};
 use crate::smtp::path::Mailbox;
+use crate::users::password::PasswordCheck;
 
 /// A decision, or what is missing for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Judgement {
 pub enum Inquiry {
     /// What do the checks say of a message that has come as a whole?
     Message(MessageQuestion),
+    /// Is this the right password?
+    Password(PasswordCheck),
     /// Does the server that owns the domain know this recipient?
     Recipient {
         /// The recipient.
@@ -41,10 +44,25 @@ pub enum Inquiry {
 pub enum Finding {
     /// To [`Inquiry::Message`].
     Message(MessageFinding),
+    /// To [`Inquiry::Password`].
+    Password(PasswordFinding),
     /// To [`Inquiry::Recipient`].
     Recipient(RecipientFinding),
     /// To [`Inquiry::Sender`].
     Sender(SenderFinding),
+}
+
+/// What is known of a client's proof to be a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordFinding {
+    /// It is right.
+    Right,
+    /// It is wrong; why, in a sentence.
+    Wrong(String),
+    /// Nobody was asked: an explanation goes on as if it were right.
+    NotAsked,
+    /// It could not be compared; why, in a sentence.
+    Unavailable(String),
 }
 
 /// What is known of a recipient.
@@ -65,6 +83,8 @@ pub enum RecipientFinding {
 pub struct Findings {
     /// About the message.
     pub message: Option<MessageFinding>,
+    /// About the client's password.
+    pub password: Option<PasswordFinding>,
     /// About the recipient.
     pub recipient: Option<RecipientFinding>,
     /// About client and sender.
@@ -76,6 +96,7 @@ impl Findings {
     pub fn insert(&mut self, finding: Finding) {
         match finding {
             Finding::Message(finding) => self.message = Some(finding),
+            Finding::Password(finding) => self.password = Some(finding),
             Finding::Recipient(finding) => self.recipient = Some(finding),
             Finding::Sender(finding) => self.sender = Some(finding),
         }
@@ -90,6 +111,10 @@ impl Inquiry {
             Self::Message(question) => {
                 Finding::Message(MessageFinding::Found(question.unavailable(WHY)))
             }
+            Self::Password(_) => {
+                let why = "the comparison did not come to its end in time".to_owned();
+                Finding::Password(PasswordFinding::Unavailable(why))
+            }
             Self::Recipient { .. } => {
                 Finding::Recipient(RecipientFinding::Unavailable(WHY.to_owned()))
             }
@@ -103,6 +128,7 @@ impl Inquiry {
     pub fn not_asked(&self) -> Finding {
         match self {
             Self::Message(_) => Finding::Message(MessageFinding::NotAsked),
+            Self::Password(_) => Finding::Password(PasswordFinding::NotAsked),
             Self::Recipient { .. } => Finding::Recipient(RecipientFinding::NotAsked),
             Self::Sender(_) => Finding::Sender(SenderFinding::NotAsked),
         }

@@ -2,9 +2,10 @@
 //!
 //! The session, `explain` and the log use the same decision, so they can never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
-//! [`ehlo`] and [`start_tls`] for what is offered, [`mail`] for the sender, [`rcpt`] for a
-//! recipient, [`message`] at the end of data; after MAIL and after the message [`antispam`] screens
-//! what all of them let pass. A check that passes is named in the decision as well
+//! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
+//! for the sender, [`rcpt`] for a recipient, [`message`] at the end of data; after MAIL and after
+//! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
+//! decision as well
 //! as one that fails, with where the right comes from.
 //! [`explain`] walks through all of them for a session that does not take place.
 //!
@@ -14,6 +15,7 @@
 mod accepted_domain;
 pub mod antispam;
 mod auth_as;
+mod authentication;
 mod connect;
 mod explanation;
 mod extensions;
@@ -34,21 +36,23 @@ use std::sync::Arc;
 
 use crate::connector::{Connector, Permission, PermissionSet, Principal};
 use crate::smtp::reply::Reply;
+use crate::users::{User, UserName};
 
 pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
     RecipientLookup,
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
+pub use authentication::{auth, logon, mechanisms, password};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
-pub use inquiry::{Finding, Findings, Inquiry, Judgement, RecipientFinding};
+pub use inquiry::{Finding, Findings, Inquiry, Judgement, PasswordFinding, RecipientFinding};
 pub use message::{MessageFacts, chunk, message};
 pub use recipient::rcpt;
 pub use rules::Rules;
-pub use sender::mail;
+pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
 
 /// A reply together with the rules that led to it.
@@ -82,6 +86,8 @@ pub struct Peer {
     pub tls: bool,
     /// Of a partner: the domains that its certificate is for.
     pub partner_domains: Vec<DomainPattern>,
+    /// The user that it is, once it has authenticated.
+    pub user: Option<Arc<User>>,
 }
 
 impl Peer {
@@ -89,13 +95,28 @@ impl Peer {
     pub fn new(connector: Arc<Connector>) -> Self {
         let principal = connector.principal();
         let permissions = connector.permissions(principal);
-        Self { connector, principal, permissions, tls: false, partner_domains: Vec::new() }
+        let partner_domains = Vec::new();
+        Self { connector, principal, permissions, tls: false, partner_domains, user: None }
+    }
+
+    /// The peer after it has authenticated as this user: what it was before, and what it was given
+    /// for that, holds no more.
+    pub fn authenticated(&self, user: Arc<User>) -> Self {
+        let connector = Arc::clone(&self.connector);
+        let principal = Principal::User;
+        let permissions = connector.permissions_of(principal, Some(&user.name));
+        Self { principal, permissions, tls: self.tls, user: Some(user), ..Self::new(connector) }
+    }
+
+    /// The user's name, once it has authenticated.
+    pub fn user_name(&self) -> Option<&UserName> {
+        self.user.as_ref().map(|user| &user.name)
     }
 
     /// Does the peer have this permission? The answer goes with its reason.
     fn has(&self, permission: Permission) -> (bool, Because) {
-        let found =
-            self.connector.standing(self.principal, None, permission).sentence(self.principal);
+        let standing = self.connector.standing(self.principal, self.user_name(), permission);
+        let found = standing.sentence(self.principal);
         (self.permissions.contains(permission), Because { rule: permission.name(), found })
     }
 }

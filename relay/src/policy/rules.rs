@@ -8,6 +8,7 @@ use crate::config::{Config, Trusted};
 use crate::connector::id::TooManyConnectorNames;
 use crate::connector::{Connector, ConnectorId, ConnectorIds, Table};
 use crate::smtp::path::Domain;
+use crate::users::Users;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Rules {
     pub fleet_names: Vec<DomainPattern>,
     /// Which connector a connection belongs to.
     pub table: Table,
+    /// Who may authenticate.
+    pub users: Arc<Users>,
     /// [`Config::digest`].
     pub digest: [u8; 32],
     connectors: BTreeMap<ConnectorId, Arc<Connector>>,
@@ -57,6 +60,7 @@ impl Rules {
             partner_domains: names(config.tls.partners.as_ref()),
             fleet_names: names(config.tls.fleet.as_ref()),
             table,
+            users: Arc::clone(&config.users),
             digest: config.digest,
             connectors,
             host_names,

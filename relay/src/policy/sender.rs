@@ -1,12 +1,15 @@
-//! MAIL: may this principal send, as this sender, that much?
+//! MAIL: may this principal send, as this sender, that much? And at the end of data: may it send a
+//! message that says so of its authors?
 //!
-//! The null sender passes both sender checks: a report must reach its reader.
+//! The null sender passes both sender checks: a report must reach its reader. Its authors are
+//! judged all the same, or `<>` would open what the check closes.
 
 use super::{AcceptedDomainType, Decision, Peer, Reasons, Rules};
 use crate::connector::Permission;
+use crate::message::author::Unclear;
 use crate::smtp::path::{Domain, Mailbox, ReversePath};
 use crate::smtp::reply::{
-    MAY_NOT_SEND_AS, MESSAGE_TOO_LARGE, NOT_AUTHENTICATED, Reply, SENDER_OK, TLS_REQUIRED,
+    MAY_NOT_SEND_AS, MESSAGE_TOO_LARGE, NOT_AUTHENTICATED, QUEUED, Reply, SENDER_OK, TLS_REQUIRED,
 };
 
 /// MAIL with this sender and, where the client gave one, this SIZE in octets.
@@ -51,10 +54,45 @@ fn decide(
     SENDER_OK
 }
 
+/// The header's authors, for who lacks Accept-Any-Sender: each of them must be one that it could give
+/// to MAIL. They are read only where that is so. With Accept-Any-Sender the header is not looked at,
+/// not even for our own domains: a mailing list sends its members' words from outside.
+pub fn authors(
+    rules: &Rules,
+    peer: &Peer,
+    read: impl FnOnce() -> Result<Vec<Mailbox>, Unclear>,
+) -> Decision {
+    let mut reasons = Reasons::default();
+    if reasons.permits(peer, Permission::AcceptAnySender) {
+        return reasons.decide(QUEUED);
+    }
+    let may_send = match read() {
+        Ok(authors) => authors.iter().all(|author| may_send_as(rules, peer, author, &mut reasons)),
+        Err(unclear) => {
+            reasons.note("header From", unclear.to_string());
+            false
+        }
+    };
+    reasons.decide(if may_send { QUEUED } else { MAY_NOT_SEND_AS })
+}
+
+/// A user sends as itself, whatever the domain; as anybody else only like everybody else, with
+/// Accept-Any-Sender.
+///
 /// Two rights, two questions. A sender in an authoritative domain speaks for us and needs
 /// Accept-Authoritative-Domain-Sender. Accept-Any-Sender spares the other check: without it the
 /// sender has to be in an accepted domain, or in a domain that the certificate of a partner is for.
 fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> bool {
+    if let Some(user) = &peer.user {
+        if let Some(entry) = user.send_as.iter().find(|entry| entry.covers(mailbox)) {
+            reasons.note("send_as", format!("the user {} may send as {entry}", user.name));
+            return true;
+        }
+        reasons.note("send_as", format!("`{mailbox}` is no address of the user {}", user.name));
+        if !reasons.permits(peer, Permission::AcceptAnySender) {
+            return false;
+        }
+    }
     let domain = mailbox.domain().map(Domain::ascii);
     let accepted = domain.and_then(|domain| rules.accepted_domains.covering(domain));
     if let Some(accepted) = accepted

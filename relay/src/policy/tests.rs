@@ -422,6 +422,7 @@ connector = [{ name = "C", bindings = ["0.0.0.0:25"], implicit_tls_bindings = ["
             helo: None,
             tls,
             client_certificate,
+            auth: None,
             smtputf8: false,
             sender: sender(from),
             recipients: vec![recipient("<b@contoso.example>")],

@@ -17,6 +17,7 @@ use crate::server::tls::Handshake;
 use crate::server::transport::Transport;
 use crate::server::{Shared, inquiries};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
+use crate::users::password;
 
 /// Drives one session to its end.
 pub(super) async fn drive(
@@ -67,7 +68,9 @@ impl Driver {
                 *handshake = shared.handshake(*connector);
                 let queue = shared.queue.store().accepts();
                 let certificate = handshake.is_some();
-                session.handle_conditions(Conditions { queue, certificate });
+                let has_nonces = session.peer().connector.auth_mechanism.basic_auth.is_some();
+                let seed = has_nonces.then(|| password::random().ok()).flatten();
+                session.handle_conditions(Conditions { queue, certificate, seed });
             }
             session.handle_bytes(Instant::now(), octets);
         });

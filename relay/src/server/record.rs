@@ -78,6 +78,7 @@ impl Record {
             decided_by = self.classification.decided_by.name(),
             why = self.classification.decided_by.why(),
             principal = peer.principal.name(),
+            user = peer.user_name().map(tracing::field::display),
             hello = summary.hello,
             client_certificate = summary.client_certificate,
             tls = summary.tls.as_ref().map(tracing::field::display),

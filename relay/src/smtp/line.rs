@@ -6,7 +6,7 @@
 use bytes::{Buf, BytesMut};
 use memchr::{memchr3, memmem};
 
-use crate::limits::COMMAND_LINE_OCTETS;
+use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
 use crate::smtp::reply::{self, Reply};
 
 /// Why a line is answered with an error before anybody looks at its words.
@@ -18,6 +18,9 @@ pub enum LineError {
     /// The line is longer than [`COMMAND_LINE_OCTETS`].
     #[error("the line is longer than {COMMAND_LINE_OCTETS} octets")]
     TooLong,
+    /// A line of an AUTH exchange, the first included, is longer than [`AUTH_LINE_OCTETS`].
+    #[error("the line of an AUTH exchange is longer than {AUTH_LINE_OCTETS} octets")]
+    ResponseTooLong,
 }
 
 /// Takes command lines off the front of a buffer. The result depends on the octets only, never on
@@ -26,8 +29,8 @@ pub enum LineError {
 pub struct LineReader {
     /// How far the unfinished line was searched already, so that a drip costs no second search.
     searched: usize,
-    /// The line is over the limit already; its end is still to come.
-    skipping: bool,
+    /// The line is over the limit already, which is this error; its end is still to come.
+    skipping: Option<LineError>,
 }
 
 impl LineError {
@@ -36,21 +39,32 @@ impl LineError {
         match self {
             Self::ForbiddenOctet => reply::INVALID_CHARACTER,
             Self::TooLong => reply::LINE_TOO_LONG,
+            Self::ResponseTooLong => reply::RESPONSE_TOO_LONG,
         }
     }
 }
 
 impl LineReader {
-    /// The next line without its CRLF. `None` while its end is still to come.
-    pub fn next_line(&mut self, input: &mut BytesMut) -> Option<Result<BytesMut, LineError>> {
+    /// The next line without its CRLF. `None` while its end is still to come. Every line
+    /// `in_exchange` is one of an AUTH exchange.
+    pub fn next_line(
+        &mut self,
+        input: &mut BytesMut,
+        in_exchange: bool,
+    ) -> Option<Result<BytesMut, LineError>> {
+        let (most, too_long) = if in_exchange || begins_exchange(input) {
+            (AUTH_LINE_OCTETS, LineError::ResponseTooLong)
+        } else {
+            (COMMAND_LINE_OCTETS, LineError::TooLong)
+        };
         // The octet before the searched part may be a CR whose LF has just arrived.
         let from = self.searched.saturating_sub(1);
         // RFC 5321 section 2.3.8: nothing but CRLF ends a line. Were a bare LF taken for an end,
         // even of a line that is refused, an address with an LF in it, passed on by a careless
         // client, could begin a command of its own.
         let Some(end) = memmem::find(&input[from..], b"\r\n").map(|end| from + end) else {
-            if self.skipping || input.len() >= COMMAND_LINE_OCTETS {
-                self.skipping = true;
+            if self.skipping.is_some() || input.len() >= most {
+                self.skipping.get_or_insert(too_long);
                 // A CR at the end may be half of the CRLF.
                 let keep = usize::from(input.last() == Some(&b'\r'));
                 input.advance(input.len() - keep);
@@ -61,14 +75,20 @@ impl LineReader {
         self.searched = 0;
         let line = input.split_to(end);
         input.advance(2);
-        if std::mem::take(&mut self.skipping) || end + 2 > COMMAND_LINE_OCTETS {
-            return Some(Err(LineError::TooLong));
+        let skipped = self.skipping.take();
+        if let Some(error) = skipped.or((end + 2 > most).then_some(too_long)) {
+            return Some(Err(error));
         }
         if memchr3(b'\r', b'\n', 0, &line).is_some() {
             return Some(Err(LineError::ForbiddenOctet));
         }
         Some(Ok(line))
     }
+}
+
+/// Is this the AUTH command? RFC 4954 section 4 gives it, with its initial response, more room.
+fn begins_exchange(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
 }
 
 #[cfg(test)]
@@ -85,7 +105,7 @@ mod tests {
         let mut lines = Vec::new();
         for chunk in chunks {
             input.extend_from_slice(chunk);
-            while let Some(line) = reader.next_line(&mut input) {
+            while let Some(line) = reader.next_line(&mut input, false) {
                 lines.push(line.map(|line| line.to_vec()));
             }
         }
@@ -120,6 +140,21 @@ mod tests {
         let (lines, rest) = read(&[&endless, &endless, b"\r", b"\nNOOP\r\n"]);
         assert_eq!(lines, [Err(LineError::TooLong), Ok(b"NOOP".to_vec())]);
         assert_eq!(rest, b"");
+    }
+
+    #[test]
+    fn an_exchange_has_longer_lines() {
+        let auth = |octets| [b"AUTH ".to_vec(), b"A".repeat(octets - 7), b"\r\n".to_vec()].concat();
+        assert!(lines(&auth(AUTH_LINE_OCTETS))[0].is_ok());
+        assert_eq!(lines(&auth(AUTH_LINE_OCTETS + 1)), [Err(LineError::ResponseTooLong)]);
+        let endless = auth(5 * AUTH_LINE_OCTETS);
+        let chunks: Vec<_> = endless.chunks(1000).collect();
+        assert_eq!(read(&chunks).0, [Err(LineError::ResponseTooLong)]);
+
+        let mut reader = LineReader::default();
+        let mut input = BytesMut::from(&auth(AUTH_LINE_OCTETS)[5..]);
+        assert!(reader.next_line(&mut input.clone(), false).unwrap().is_err());
+        assert!(reader.next_line(&mut input, true).unwrap().is_ok());
     }
 
     proptest! {

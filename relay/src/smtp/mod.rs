@@ -10,5 +10,6 @@ pub mod dsn;
 pub mod line;
 pub mod path;
 pub mod reply;
+pub mod sasl;
 pub mod session;
 pub mod tls;

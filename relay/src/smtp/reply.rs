@@ -123,7 +123,11 @@ replies! {
     /// VRFY: RFC 5321 section 3.5.3.
     CANNOT_VERIFY = 252 (2, 1, 5), "Cannot VRFY user";
     /// HELP.
-    HELP = 214 (2, 0, 0), "Commands: HELO EHLO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    HELP = 214 (2, 0, 0), "Commands: HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    /// AUTH has succeeded.
+    AUTHENTICATED = 235 (2, 7, 0), "Authentication successful";
+    /// AUTH goes on; the text is the challenge in base64.
+    CHALLENGE = 334, "";
     /// DATA accepted.
     START_MAIL_INPUT = 354, "Start mail input; end with <CRLF>.<CRLF>";
 
@@ -147,6 +151,8 @@ replies! {
     TLS_REQUIRED = 451 (5, 7, 3), "STARTTLS is required to send mail";
     /// TLS cannot be started now.
     TLS_NOT_AVAILABLE = 454 (4, 7, 0), "TLS not available due to temporary reason";
+    /// A password cannot be compared now.
+    AUTHENTICATION_UNAVAILABLE = 454 (4, 7, 0), "Temporary authentication failure";
     /// The message could not be brought to stable storage.
     NOT_STORED = 451 (4, 3, 0), "Message could not be stored, try again later";
     /// Disk, queue or memory is short.
@@ -173,6 +179,8 @@ replies! {
     UNRECOGNIZED_COMMAND = 500 (5, 3, 3), "Unrecognized command";
     /// A command line over the limit.
     LINE_TOO_LONG = 500 (5, 5, 2), "Command line too long";
+    /// A line of an AUTH exchange over the limit.
+    RESPONSE_TOO_LONG = 500 (5, 5, 6), "Authentication exchange line is too long";
     /// A command line that holds a bare CR, a bare LF or a NUL, or is not UTF-8.
     INVALID_CHARACTER = 500 (5, 5, 2), "Command line holds a forbidden character";
     /// HELO or EHLO with a bad name.
@@ -189,7 +197,11 @@ replies! {
     SINGLE_LABEL_DOMAIN = 501 (5, 1, 6), "Recipient addresses in single label domains not accepted";
     /// RCPT with a malformed path.
     INVALID_RECIPIENT = 501 (5, 1, 3), "Invalid address";
-    /// MAIL or RCPT before HELO or EHLO.
+    /// A message of an AUTH exchange that is not base64, or not in the mechanism's form.
+    INVALID_RESPONSE = 501 (5, 5, 2), "Invalid authentication response";
+    /// The client has cancelled an AUTH exchange.
+    AUTHENTICATION_CANCELLED = 501 (5, 7, 0), "Authentication cancelled";
+    /// MAIL, RCPT or AUTH before HELO or EHLO.
     HELLO_FIRST = 503 (5, 5, 2), "Send hello first";
     /// MAIL while a transaction is open.
     SENDER_ALREADY_SPECIFIED = 503 (5, 5, 2), "Sender already specified";
@@ -199,7 +211,10 @@ replies! {
     NEED_RECIPIENT = 503 (5, 5, 2), "Need rcpt command";
     /// DATA after BODY=BINARYMIME (RFC 3030 section 3).
     BINARYMIME_NEEDS_BDAT = 503 (5, 5, 1), "BODY=BINARYMIME needs BDAT";
-    /// STARTTLS inside TLS or inside a transaction; DATA and BDAT in one message.
+    /// AUTH with a mechanism that is not offered to this client now.
+    UNRECOGNIZED_AUTHENTICATION = 504 (5, 7, 4), "Unrecognized authentication type";
+    /// STARTTLS inside TLS, AUTH after AUTH, or one of them inside a transaction; DATA and BDAT in
+    /// one message.
     BAD_SEQUENCE = 503 (5, 5, 1), "Bad sequence of commands";
     /// A MAIL or RCPT parameter that we do not know, or a value we do not support.
     UNSUPPORTED_PARAMETER = 555 (5, 5, 4), "Unsupported parameter";
@@ -213,6 +228,8 @@ replies! {
     DMARC_REJECTED = 550 (5, 7, 1), "Email rejected per DMARC policy";
     /// Rspamd refuses the message.
     RSPAMD_REJECTED = 554 (5, 7, 1), "Spam message rejected";
+    /// Wrong credentials, or a user that lacks ms-Exch-SMTP-Submit.
+    AUTHENTICATION_UNSUCCESSFUL = 535 (5, 7, 3), "Authentication unsuccessful";
     /// The principal lacks ms-Exch-SMTP-Submit.
     NOT_AUTHENTICATED = 530 (5, 7, 57), "SMTP; Client was not authenticated to send anonymous mail during MAIL FROM";
     /// The principal lacks ms-Exch-SMTP-Accept-Any-Recipient and the domain is not accepted.

@@ -1,5 +1,6 @@
 //! The limits of a connector: keys, Exchange's bounds, and its word `unlimited`.
 
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -41,6 +42,15 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Limits {
         tarpit_interval: section
             .take("tarpit_interval", duration(Duration::ZERO..=limits::LONGEST_TARPIT_INTERVAL))
             .unwrap_or(default.tarpit_interval),
+        max_logon_failures: section
+            .take("max_logon_failures", number(0..=limits::MOST_LOGON_FAILURES))
+            .map_or(default.max_logon_failures, NonZeroU32::new),
+        auth_tarpit_interval: section
+            .take(
+                "auth_tarpit_interval",
+                duration(Duration::ZERO..=limits::LONGEST_TARPIT_INTERVAL),
+            )
+            .unwrap_or(default.auth_tarpit_interval),
         ..timeouts(section)
     };
     if has_percentage && limits.max_inbound_connection.is_none() {

@@ -9,13 +9,17 @@ use super::super::document::{Section, Value, Wrong};
 use super::super::value::{text, unknown_word};
 use crate::connector::permission::has_no_effect;
 use crate::connector::{
-    AccessEntry, AuthMechanism, Grantee, Permission, PermissionGroup, PermissionGroups, Principal,
+    AccessEntry, AuthMechanism, BasicAuth, Grantee, Permission, PermissionGroup, PermissionGroups,
+    Principal,
 };
 use crate::users::UserNameError;
 
+#[derive(Clone, Copy, PartialEq)]
 enum MechanismWord {
     None,
     Tls,
+    BasicAuth,
+    BasicAuthRequireTls,
     ExternalAuthoritative,
     ExchangeServer,
 }
@@ -79,75 +83,127 @@ fn group_word(value: Value<'_>) -> Result<GroupWord, Wrong> {
     Err(unknown_word(&word, &names.chain(["Custom", "None"]).collect::<Vec<_>>()))
 }
 
+const AUTH_MECHANISM: &str = "auth_mechanism";
+
 /// Reads `auth_mechanism`. Without it a connector has Tls, as in Exchange.
 pub(super) fn auth_mechanism(
     section: &mut Section<'_, '_>,
     groups: PermissionGroups,
-    has_tls: bool,
+    has_certificate: bool,
+    has_users: bool,
 ) -> AuthMechanism {
-    const KEY: &str = "auth_mechanism";
-    let is_there = section.has(KEY);
-    let line = section.line_of(KEY);
-    let words = section.take_list(KEY, mechanism_word);
+    let is_there = section.has(AUTH_MECHANISM);
+    let line = section.line_of(AUTH_MECHANISM);
+    let words = section.take_list(AUTH_MECHANISM, mechanism_word);
     if !is_there {
         return AuthMechanism { tls: true, ..AuthMechanism::default() };
     }
-    let has = |wanted: fn(&MechanismWord) -> bool| words.iter().any(wanted);
-    let mechanism = AuthMechanism {
-        tls: has(|word| matches!(word, MechanismWord::Tls)),
-        external_authoritative: has(|word| matches!(word, MechanismWord::ExternalAuthoritative)),
-        exchange_server: has(|word| matches!(word, MechanismWord::ExchangeServer)),
+    let has = |wanted| words.contains(&wanted);
+    let basic_auth = match (has(MechanismWord::BasicAuth), has(MechanismWord::BasicAuthRequireTls))
+    {
+        (_, true) => Some(BasicAuth::WithinTls),
+        (true, false) => Some(BasicAuth::InClear),
+        (false, false) => None,
     };
-    if has(|word| matches!(word, MechanismWord::None)) && mechanism != AuthMechanism::default() {
+    let mechanism = AuthMechanism {
+        tls: has(MechanismWord::Tls),
+        basic_auth,
+        external_authoritative: has(MechanismWord::ExternalAuthoritative),
+        exchange_server: has(MechanismWord::ExchangeServer),
+    };
+    if has(MechanismWord::None) && mechanism != AuthMechanism::default() {
         let wrong = Wrong::new("None stands beside other mechanisms", "remove None, or the others");
-        section.refuse(line, KEY, wrong);
+        section.refuse(line, AUTH_MECHANISM, wrong);
+    }
+    if has(MechanismWord::BasicAuthRequireTls) && !(has(MechanismWord::BasicAuth) && mechanism.tls)
+    {
+        let wrong = Wrong::new(
+            "BasicAuthRequireTLS needs BasicAuth and Tls beside it",
+            "write auth_mechanism = [\"Tls\", \"BasicAuth\", \"BasicAuthRequireTLS\"]",
+        );
+        section.refuse(line, AUTH_MECHANISM, wrong);
+    }
+    if let Some(basic_auth) = basic_auth {
+        check_basic_auth(section, line, basic_auth, has_certificate);
+        if !has_users {
+            let wrong = Wrong::new(
+                "BasicAuth needs users",
+                "write [authentication] and users_file = \"/etc/relay/users.toml\" below it",
+            );
+            section.refuse(line, AUTH_MECHANISM, wrong);
+        }
     }
     if mechanism.external_authoritative && !groups.contains(PermissionGroup::ExchangeServers) {
         let wrong = Wrong::new(
             "ExternalAuthoritative needs the permission group ExchangeServers",
             "write permission_groups = [\"ExchangeServers\"]",
         );
-        section.refuse(line, KEY, wrong);
+        section.refuse(line, AUTH_MECHANISM, wrong);
     }
-    if mechanism.external_authoritative && mechanism.exchange_server {
+    if mechanism.external_authoritative && (basic_auth.is_some() || mechanism.exchange_server) {
         let wrong = Wrong::new(
-            "ExternalAuthoritative may stand beside Tls only",
-            "remove ExternalAuthoritative, or ExchangeServer",
+            "ExternalAuthoritative may stand beside Tls only: its peers need not authenticate",
+            "remove ExternalAuthoritative, or the mechanisms beside it",
         );
-        section.refuse(line, KEY, wrong);
+        section.refuse(line, AUTH_MECHANISM, wrong);
     }
-    if mechanism.tls && !has_tls {
+    if mechanism.tls && !has_certificate && basic_auth != Some(BasicAuth::WithinTls) {
         let wrong = Wrong::new(
             "Tls without a certificate: STARTTLS is not offered",
             "name certificate and key in [tls], or remove Tls",
         );
-        section.warn(line, KEY, wrong);
+        section.warn(line, AUTH_MECHANISM, wrong);
     }
     mechanism
 }
 
+/// What BasicAuth needs of encryption.
+fn check_basic_auth(
+    section: &Section<'_, '_>,
+    line: u32,
+    basic_auth: BasicAuth,
+    has_certificate: bool,
+) {
+    match basic_auth {
+        BasicAuth::InClear => {
+            let wrong = Wrong::new(
+                "BasicAuth without BasicAuthRequireTLS: who listens on the way learns passwords",
+                "add BasicAuthRequireTLS, unless the network on the way is trusted",
+            );
+            section.warn(line, AUTH_MECHANISM, wrong);
+        }
+        BasicAuth::WithinTls if !has_certificate => {
+            let wrong = Wrong::new(
+                "BasicAuthRequireTLS needs a certificate: nobody could authenticate",
+                "name certificate and key in [tls], or remove BasicAuthRequireTLS",
+            );
+            section.refuse(line, AUTH_MECHANISM, wrong);
+        }
+        BasicAuth::WithinTls => {}
+    }
+}
+
 fn mechanism_word(value: Value<'_>) -> Result<MechanismWord, Wrong> {
+    const WORDS: &[(&str, MechanismWord)] = &[
+        ("None", MechanismWord::None),
+        ("Tls", MechanismWord::Tls),
+        ("BasicAuth", MechanismWord::BasicAuth),
+        ("BasicAuthRequireTLS", MechanismWord::BasicAuthRequireTls),
+        ("ExchangeServer", MechanismWord::ExchangeServer),
+        ("ExternalAuthoritative", MechanismWord::ExternalAuthoritative),
+    ];
     let word = text(value)?;
     let is = |name: &str| word.eq_ignore_ascii_case(name);
-    if is("None") {
-        return Ok(MechanismWord::None);
+    if let Some((_, meaning)) = WORDS.iter().find(|(name, _)| is(name)) {
+        return Ok(*meaning);
     }
-    if is("Tls") {
-        return Ok(MechanismWord::Tls);
-    }
-    if is("ExternalAuthoritative") {
-        return Ok(MechanismWord::ExternalAuthoritative);
-    }
-    if is("ExchangeServer") {
-        return Ok(MechanismWord::ExchangeServer);
-    }
-    if ["Integrated", "BasicAuth", "BasicAuthRequireTLS"].into_iter().any(is) {
+    if is("Integrated") {
         return Err(Wrong::new(
-            format!("{word} is not supported by this version, which has no AUTH"),
-            "remove it",
+            "Integrated is not supported: it is NTLM and Kerberos, which need a Windows domain",
+            "write BasicAuth and BasicAuthRequireTLS, and make users with `relay passwd`",
         ));
     }
-    Err(unknown_word(&word, &["None", "Tls", "ExchangeServer", "ExternalAuthoritative"]))
+    Err(unknown_word(&word, &WORDS.iter().map(|(name, _)| *name).collect::<Vec<_>>()))
 }
 
 /// Reads `grants = { anonymous = ["ms-Exch-…"], "user:alice" = ["ms-Exch-…"] }`, or `denies`.

@@ -133,8 +133,8 @@ fn every_warning_by_its_text() {
                 "[\"10.0.0.1\"]",
                 "permission_groups = [\"AnonymousUsers\", \"ExchangeUsers\"]",
             ),
-            "4: connector \"C\": permission_groups: ExchangeUsers has no effect: nobody can \
-             authenticate as a user\n    remove it",
+            "4: connector \"C\": permission_groups: ExchangeUsers has no effect: without \
+             BasicAuth nobody can authenticate as a user\n    remove it",
         ),
         (
             connector("C", "[\"0.0.0.0:25\", \"[::]:25\"]", "[\"10.0.0.1\"]", ANONYMOUS),

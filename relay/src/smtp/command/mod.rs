@@ -3,6 +3,7 @@
 //! This module decides what a line says: verb, path, parameters. Whether the command is legal now
 //! is for the session, and whether it is allowed, for [`crate::policy`].
 
+mod auth;
 mod hello;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ use crate::smtp::dsn::{Addressee, EnvelopeId, MailDsn, Notify, OriginalRecipient
 use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_path};
 use crate::smtp::reply::{self, Reply};
 
+pub use self::auth::{Auth, Response, SaslMessage};
 pub use self::hello::HelloName;
 
 /// A command of RFC 5321 section 4.1.1 or of an extension that we offer.
@@ -24,6 +26,10 @@ pub enum Command {
     Ehlo(HelloName),
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// AUTH (RFC 4954).
+    Auth(Auth),
+    /// A line of the exchange that AUTH began. No line is parsed into one by [`Command::parse`].
+    Response(Response),
     /// MAIL FROM and its parameters.
     Mail(Mail),
     /// RCPT TO and its parameters.
@@ -80,6 +86,12 @@ pub enum CommandError {
     /// BDAT without a size that can be believed: where the octets after it end is not known.
     #[error("BDAT does not say how many octets follow")]
     ChunkSize,
+    /// A message of an AUTH exchange that is not in base64.
+    #[error("the response is not in base64")]
+    Base64,
+    /// A message of an AUTH exchange that its mechanism does not know.
+    #[error("{0}")]
+    Sasl(&'static str),
     /// HELO or EHLO with a name that is none.
     #[error("the name after HELO or EHLO is neither a domain nor an address literal")]
     HelloName,
@@ -118,6 +130,7 @@ impl CommandError {
     pub const fn verb(&self) -> &'static str {
         match self {
             Self::Arguments { verb } => verb,
+            Self::Base64 | Self::Sasl(_) => "AUTH",
             Self::ChunkSize => "BDAT",
             Self::HelloName => "EHLO",
             Self::NotUtf8 | Self::Verb => "?",
@@ -133,6 +146,7 @@ impl CommandError {
             Self::Arguments { .. } | Self::ChunkSize | Self::Parameter { .. } => {
                 reply::INVALID_ARGUMENTS
             }
+            Self::Base64 | Self::Sasl(_) => reply::INVALID_RESPONSE,
             Self::HelloName => reply::INVALID_DOMAIN_NAME,
             Self::NotUtf8 => reply::INVALID_CHARACTER,
             Self::Recipient(_) => reply::INVALID_RECIPIENT,
@@ -158,6 +172,7 @@ impl Command {
             "HELO" => Ok(Self::Helo(HelloName::parse(argument)?)),
             "EHLO" => Ok(Self::Ehlo(HelloName::parse(argument)?)),
             "STARTTLS" => alone("STARTTLS", Self::StartTls),
+            "AUTH" => Auth::parse(argument).map(Self::Auth),
             "MAIL" => parse_mail(argument).map(Self::Mail),
             "RCPT" => parse_rcpt(argument).map(Self::Rcpt),
             "DATA" => alone("DATA", Self::Data),
@@ -178,6 +193,7 @@ impl Command {
             Self::Helo(_) => "HELO",
             Self::Ehlo(_) => "EHLO",
             Self::StartTls => "STARTTLS",
+            Self::Auth(_) | Self::Response(_) => "AUTH",
             Self::Mail(_) => "MAIL",
             Self::Rcpt(_) => "RCPT",
             Self::Data => "DATA",

@@ -37,7 +37,7 @@ impl Session {
         if !matches!(self.state, State::StartingTls) {
             return;
         }
-        // RFC 3207 section 4.2: whatever the client said before is forgotten.
+        // RFC 3207 section 4.2: whatever the client said before is forgotten, AUTH included.
         self.state = State::connected();
         self.timers.active(now);
         let context = &mut self.context;

@@ -5,11 +5,13 @@
 //! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
 //!
 //! The session decides what is read when and in which order things happen. Which command is legal
-//! in which state is decided in [`state`], how a command waits for an answer in [`inquiry`], what
+//! in which state is decided in [`state`], how a client
+//! authenticates in [`authentication`], how a command waits for an answer in [`inquiry`], what
 //! becomes of a message in [`reception`] and [`storage`],
 //! what follows when its octets have come in [`transfer`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
+mod authentication;
 mod encryption;
 mod inquiry;
 mod output;
@@ -158,8 +160,8 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         if let Some(held) = self.held.take_if(|held| held.until <= now) {
-            self.output.reply(&held.reply);
             self.timers.active(now);
+            self.give(held);
         }
         let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
         if matches!(self.state, State::Closed) {
@@ -270,17 +272,24 @@ impl Session {
                 }
             }
             State::Skipping(_) => self.skip(),
-            State::Chunking(_)
+            State::Authenticating(_)
+            | State::Chunking(_)
             | State::Connected(_)
             | State::Ready(_)
             | State::Mail(_)
             | State::Recipients(_) => {
-                let Some(line) = self.lines.next_line(&mut self.input) else { return false };
+                let in_exchange = matches!(self.state, State::Authenticating(_));
+                let line = self.lines.next_line(&mut self.input, in_exchange);
+                let Some(line) = line else { return false };
                 // Only a whole line is a sign of life; a client that drips is silent.
                 self.timers.active(self.now);
                 match line {
+                    Ok(line) if in_exchange => self.response(&line),
                     Ok(line) => self.command(&line),
-                    Err(error) => self.fault("?", error.reply(), &error),
+                    Err(error) => {
+                        self.end_exchange();
+                        self.fault("?", error.reply(), &error);
+                    }
                 }
                 true
             }
@@ -329,6 +338,10 @@ impl Session {
     fn carry_out(&mut self, verb: &'static str, effect: Effect) {
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(command)),
+            Effect::Authenticated(reply, user) => {
+                self.context.peer = self.context.peer.authenticated(user);
+                self.output.reply(&reply);
+            }
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
                 self.close_with(&reply, Ending::Quit);
@@ -347,6 +360,8 @@ impl Session {
                 self.context.summary.hello = self.state.hello_name();
                 self.output.reply(&reply);
             }
+            Effect::LogonFailure(decision) => self.logon_failure(decision),
+            Effect::Malformed(error) => self.fault(verb, error.reply(), &error),
             Effect::Nothing => {}
             Effect::Reply(reply) => self.answer(reply),
             Effect::SendAway(decision) => {

@@ -49,6 +49,8 @@ pub struct Conditions {
     pub queue: Result<(), StoreError>,
     /// Is there a certificate for a handshake now?
     pub certificate: bool,
+    /// Random, and new each time: nonces are made of it. `None`: there is nothing random now.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// Replies that gather until something else must happen first, and the actions in order.
@@ -62,7 +64,7 @@ pub(super) struct Output {
 
 impl Default for Conditions {
     fn default() -> Self {
-        Self { queue: Ok(()), certificate: true }
+        Self { queue: Ok(()), certificate: true, seed: None }
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message::authentication_results::AuthservIds;
+use crate::message::author;
 use crate::message::header::{Collected, HeaderCollector};
 use crate::message::received::{self, Protocol};
 use crate::message::stamp;
@@ -83,12 +84,17 @@ impl Reception {
         begun: MessageBegun,
     ) -> Self {
         let connector = &context.peer.connector;
-        let protocol = match (smtputf8, hello.kind, context.tls.is_some()) {
-            (true, _, true) => Protocol::Utf8Smtps,
-            (true, _, false) => Protocol::Utf8Smtp,
-            (false, HelloKind::Ehlo, true) => Protocol::Esmtps,
-            (false, HelloKind::Ehlo, false) => Protocol::Esmtp,
-            (false, HelloKind::Helo, _) => Protocol::Smtp,
+        let has_authenticated = context.peer.user.is_some();
+        let protocol = match (smtputf8, hello.kind, context.tls.is_some(), has_authenticated) {
+            (true, _, true, true) => Protocol::Utf8Smtpsa,
+            (true, _, true, false) => Protocol::Utf8Smtps,
+            (true, _, false, true) => Protocol::Utf8Smtpa,
+            (true, _, false, false) => Protocol::Utf8Smtp,
+            (false, HelloKind::Ehlo, true, true) => Protocol::Esmtpsa,
+            (false, HelloKind::Ehlo, true, false) => Protocol::Esmtps,
+            (false, HelloKind::Ehlo, false, true) => Protocol::Esmtpa,
+            (false, HelloKind::Ehlo, false, false) => Protocol::Esmtp,
+            (false, HelloKind::Helo, _, _) => Protocol::Smtp,
         };
         let trace = received::Received {
             hello: &hello.name,
@@ -265,6 +271,11 @@ impl Reception {
         self.check(context, act);
         if !matches!(self.stage, Stage::Body) {
             return;
+        }
+        let authors = || author::authors(&section);
+        let decision = policy::authors(&context.rules, &context.peer, authors);
+        if !decision.reply.is_positive() {
+            return self.discard(decision, act);
         }
         let admitted = firewall::admit(
             &section,

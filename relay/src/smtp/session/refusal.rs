@@ -16,6 +16,8 @@ use crate::smtp::session::{Ending, Session};
 pub(super) struct Held {
     pub(super) reply: Reply,
     pub(super) until: Instant,
+    /// The session ends after it.
+    pub(super) ending: Option<Ending>,
 }
 
 impl Session {
@@ -51,10 +53,35 @@ impl Session {
             Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
             _ => Duration::ZERO,
         };
+        self.hold(reply, interval, None);
+    }
+
+    /// A failure to authenticate: counted, and late. The last one that `max_logon_failures` allows
+    /// is answered like any other, and then the session ends.
+    pub(super) fn logon_failure(&mut self, decision: Decision) {
+        let limits = &self.context.peer.connector.limits;
+        let (most, interval) = (limits.max_logon_failures, limits.auth_tarpit_interval);
+        let reply = decision.reply.clone();
+        self.context.summary.logon_failure(decision);
+        let failures = self.context.summary.logon_failures;
+        let is_last = most.is_some_and(|most| failures >= most.get());
+        self.hold(reply, interval, is_last.then_some(Ending::TooManyLogonFailures));
+    }
+
+    fn hold(&mut self, reply: Reply, interval: Duration, ending: Option<Ending>) {
+        let held = Held { reply, until: self.now + interval, ending };
         if interval.is_zero() {
-            self.output.reply(&reply);
+            self.give(held);
         } else {
-            self.held = Some(Held { reply, until: self.now + interval });
+            self.held = Some(held);
+        }
+    }
+
+    /// Sends what was held back, and ends the session if that is what follows.
+    pub(super) fn give(&mut self, held: Held) {
+        self.output.reply(&held.reply);
+        if let Some(ending) = held.ending {
+            self.close_with(&reply::TOO_MANY_ERRORS, ending);
         }
     }
 
@@ -66,10 +93,12 @@ impl Session {
             Command::Help | Command::Noop | Command::Rset | Command::Vrfy => true,
             // An empty chunk brings nothing, unless it ends the message.
             Command::Bdat(chunk) => chunk.octets == 0 && !chunk.last,
-            Command::Data
+            Command::Auth(_)
+            | Command::Data
             | Command::Mail(_)
             | Command::Quit
             | Command::Rcpt(_)
+            | Command::Response(_)
             | Command::StartTls => false,
         };
         let junk = &mut self.context.summary.junk_commands;

@@ -6,22 +6,28 @@
 
 mod message;
 
+use std::sync::Arc;
+
 use crate::policy::antispam::screen_sender;
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
-use crate::smtp::command::{Command, HelloName, Mail};
+use crate::smtp::command::{Command, CommandError, HelloName, Mail};
 use crate::smtp::dsn::Addressee;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::Context;
+use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;
 use crate::smtp::session::storage::store_decision;
+use crate::users::User;
 
 pub(super) use self::message::{MessageInput, Skipping};
 
 /// Where the dialogue stands.
 #[derive(Debug)]
 pub(super) enum State {
+    /// After AUTH, before its end.
+    Authenticating(Authenticating),
     /// After a chunk that was not the last.
     Chunking(Box<Reception>),
     /// Nothing more will happen.
@@ -68,7 +74,7 @@ pub(super) enum HelloKind {
 
 #[derive(Debug)]
 pub(super) struct Ready {
-    hello: Hello,
+    pub(super) hello: Hello,
     /// A MAIL or a chunk was refused. The RCPT, DATA and BDAT that a pipelining client sent after
     /// it are answered like any others, but they are no errors of its own.
     transaction_refused: bool,
@@ -109,6 +115,8 @@ pub(super) struct WaitingForStore {
 pub(super) enum Effect {
     /// The command cannot be decided before this is answered. The state is as it was.
     Ask(Inquiry, Command),
+    /// The client has proved to be this user.
+    Authenticated(Reply, Arc<User>),
     BeginMessage(Envelope),
     Close(Reply),
     /// Policy was asked.
@@ -120,6 +128,10 @@ pub(super) enum Effect {
     Fault(Reply),
     /// The client has introduced itself.
     Hello(Reply),
+    /// The client has not proved to be a user.
+    LogonFailure(Decision),
+    /// A message of an exchange that its mechanism does not know; a protocol error.
+    Malformed(CommandError),
     /// Octets of the client come next; it is answered after them.
     Nothing,
     Reply(Reply),
@@ -152,6 +164,8 @@ impl State {
             Command::Helo(name) => self.hello(name, HelloKind::Helo, context),
             Command::Ehlo(name) => self.hello(name, HelloKind::Ehlo, context),
             Command::StartTls => self.start_tls(context),
+            Command::Auth(auth) => self.auth(auth, context),
+            Command::Response(response) => self.respond(response, context),
             Command::Mail(mail) => self.mail(mail, context),
             Command::Rcpt(recipient) => self.rcpt(recipient, context),
             Command::Data => self.data(),
@@ -167,6 +181,7 @@ impl State {
     /// The client's name for itself, while one is known.
     pub(super) fn hello_name(&self) -> Option<String> {
         let hello = match self {
+            Self::Authenticating(state) => &state.hello,
             Self::Chunking(reception) => reception.hello(),
             Self::Ready(state) => &state.hello,
             Self::Mail(state) => &state.hello,
@@ -186,7 +201,7 @@ impl State {
     /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let decision = match kind {
-            HelloKind::Ehlo => policy::ehlo(&context.peer, context.remote, &name),
+            HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote, &name),
             HelloKind::Helo => policy::helo(&context.peer, context.remote, &name),
         };
         if !decision.reply.is_positive() {
@@ -309,7 +324,7 @@ impl State {
 }
 
 impl Ready {
-    fn new(hello: Hello) -> Self {
+    pub(super) fn new(hello: Hello) -> Self {
         Self { hello, transaction_refused: false }
     }
 

@@ -24,6 +24,8 @@ pub struct Summary {
     pub messages_refused: u32,
     /// MAIL, RCPT and ends of data that policy or storage refused.
     pub commands_refused: u32,
+    /// Failures to authenticate.
+    pub logon_failures: u32,
     /// Errors that count against `max_protocol_errors`.
     pub protocol_errors: u32,
     /// The names of the first accepted messages, [`LOGGED_VERDICTS`] at most.
@@ -81,6 +83,8 @@ pub enum Ending {
     TooManyCommands,
     /// More errors than `max_protocol_errors`.
     TooManyErrors,
+    /// As many failures to authenticate as `max_logon_failures`.
+    TooManyLogonFailures,
 }
 
 impl Summary {
@@ -138,6 +142,11 @@ impl Summary {
         self.refuse(".", decision);
     }
 
+    pub(super) fn logon_failure(&mut self, decision: Decision) {
+        self.logon_failures += 1;
+        self.note("AUTH", decision);
+    }
+
     pub(super) fn protocol_error(&mut self, command: &'static str, decision: Decision) {
         self.protocol_errors += 1;
         self.note(command, decision);
@@ -176,6 +185,7 @@ impl Display for Ending {
             Self::ShutDown => "shut down",
             Self::TooManyCommands => "too many commands without a message",
             Self::TooManyErrors => "too many errors",
+            Self::TooManyLogonFailures => "too many logon failures",
         })
     }
 }

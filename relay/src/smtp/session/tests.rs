@@ -18,17 +18,20 @@ smart_host = "127.0.0.1:25"
 [tls]
 certificate = "/relay.pem"
 key = "/relay.key"
+[authentication]
+users_file = "/users.toml"
 [[accepted_domain]]
 name = "accepted.example"
 [[connector]]
 name = "Dialogue"
 bindings = ["127.0.0.1:25"]
 remote_ip_ranges = ["127.0.0.0/8"]
-permission_groups = ["AnonymousUsers"]
-auth_mechanism = ["Tls"]
+permission_groups = ["AnonymousUsers", "ExchangeUsers"]
+auth_mechanism = ["Tls", "BasicAuth"]
 max_message_size = "64 KB"
 max_header_size = 1000
 tarpit_interval = "0s"
+auth_tarpit_interval = "0s"
 "#;
 
 fn session() -> Session {
@@ -102,6 +105,7 @@ fn transitions() {
         ("Connected", ""),
         ("Ready", "EHLO c\n"),
         ("Ready, sender refused", "EHLO c\nMAIL FROM:<a@b> SIZE=99999\n"),
+        ("Authenticating", "EHLO c\nAUTH LOGIN\n"),
         ("Mail", "EHLO c\nMAIL FROM:<a@b>\n"),
         ("Mail, recipient refused", "EHLO c\nMAIL FROM:<a@b>\nRCPT TO:<a@b>\n"),
         ("Recipients", "EHLO c\nMAIL FROM:<a@b>\nRCPT TO:<a@accepted.example>\n"),
@@ -114,6 +118,8 @@ fn transitions() {
         "HELO c",
         "EHLO c",
         "STARTTLS",
+        "AUTH PLAIN",
+        "AUTH PLAIN AGEAYg==",
         "MAIL FROM:<a@b>",
         "MAIL FROM:<a@b> SIZE=99999",
         "RCPT TO:<a@accepted.example>",
@@ -167,6 +173,7 @@ fn transitions() {
 
 fn state_name(session: &Session) -> &'static str {
     match session.state {
+        State::Authenticating(_) => "Authenticating",
         State::Chunking(_) => "Chunking",
         State::Closed => "Closed",
         State::Connected(_) => "Connected",

@@ -215,12 +215,6 @@ fn rights() {
             "remove None, or the others",
         ),
         (
-            "auth_mechanism = [\"BasicAuthRequireTls\"]",
-            "auth_mechanism: BasicAuthRequireTls is not supported by this version, which has no \
-             AUTH",
-            "remove it",
-        ),
-        (
             "auth_mechanism = [\"ExternalAuthorative\"]",
             "auth_mechanism: `ExternalAuthorative` is not known",
             "did you mean `ExternalAuthoritative`?",
@@ -372,8 +366,9 @@ fn clients_that_show_certificates() {
     );
     check(
         &format!("{NEEDED}{trusted}{external}, \"ExchangeServer\"]\n{tls}{fleet}"),
-        "9: connector \"C\": auth_mechanism: ExternalAuthoritative may stand beside Tls only\n    \
-         remove ExternalAuthoritative, or ExchangeServer",
+        "9: connector \"C\": auth_mechanism: ExternalAuthoritative may stand beside Tls only: \
+         its peers need not authenticate\n    remove ExternalAuthoritative, or the mechanisms \
+         beside it",
     );
     check(
         &format!("{NEEDED}{CONNECTOR}[partners]\nca = \"/ca\"\n"),

@@ -1,0 +1,96 @@
+//! `relay passwd`: gives a user a password, or takes the user away.
+//!
+//! The password comes from the terminal, twice and without echo, or else from the first line of
+//! standard input. It is no argument, which every user of the host could read.
+
+use std::io::{self, BufRead, IsTerminal, Read as _};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use relay::config::{Config, LoadError, users};
+use relay::limits::PASSWORD_OCTETS;
+use relay::users::entry::{Change, Done, change};
+use relay::users::password::Password;
+use relay::users::{SendAs, UserName};
+
+use super::{Console, Outcome, print_refusals, printed};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// The configuration file, which names the users file.
+    #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
+    config: PathBuf,
+    /// The user.
+    #[arg(value_name = "USER")]
+    name: UserName,
+    /// An address that the user may send as, or @domain; may be given several times. In place of
+    /// those there were.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "remove")]
+    send_as: Vec<SendAs>,
+    /// Remove the user.
+    #[arg(long)]
+    remove: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let config = Config::load_without_users(&arguments.config);
+    let Some(config) = printed(config, console)? else { return Ok(Outcome::Unusable) };
+    let Some(authentication) = config.authentication else {
+        bail!(
+            "{}: names no users file; write [authentication] and users_file below it",
+            arguments.config.display()
+        );
+    };
+    let file = authentication.users_file;
+    // A slip in it is told before a password is asked for.
+    if file.exists() {
+        match users::load(&file) {
+            Ok(_) => {}
+            Err(LoadError::Refused(refusals)) => {
+                print_refusals(&refusals, console)?;
+                return Ok(Outcome::Unusable);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let wanted = if arguments.remove {
+        Change::Remove
+    } else {
+        let password = Password::new(&read_password(&arguments.name)?)?;
+        let send_as = (!arguments.send_as.is_empty()).then(|| arguments.send_as.clone());
+        Change::Set { password, send_as }
+    };
+    let done =
+        change(&file, &arguments.name, &wanted).with_context(|| file.display().to_string())?;
+    let what = match done {
+        Done::Added => "added",
+        Done::Changed => "changed",
+        Done::Removed => "removed",
+        Done::NotThere => {
+            writeln!(console.err, "{}: there is no user {}", file.display(), arguments.name)?;
+            return Ok(Outcome::No);
+        }
+    };
+    let name = &arguments.name;
+    writeln!(console.out, "{}: {name} {what}; `relay reload` puts it in force", file.display())?;
+    Ok(Outcome::Yes)
+}
+
+fn read_password(name: &UserName) -> anyhow::Result<String> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        let mut line = String::new();
+        stdin.lock().take(PASSWORD_OCTETS + 1).read_line(&mut line)?;
+        if line.len() as u64 > PASSWORD_OCTETS {
+            bail!("the password is longer than {PASSWORD_OCTETS} octets");
+        }
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        return Ok(line.strip_suffix('\r').unwrap_or(line).to_owned());
+    }
+    let password = rpassword::prompt_password(format!("Password of {name}: "))?;
+    if rpassword::prompt_password("Once more: ")? != password {
+        bail!("the two are not the same");
+    }
+    Ok(password)
+}
