@@ -6,6 +6,7 @@ use relay::queue::BodyType;
 use relay::smtp::command::{Chunk, Command, CommandError};
 use relay::smtp::dsn::Addressee;
 use relay::smtp::line::{LineError, LineReader};
+use relay::smtp::path::ReversePath;
 
 use super::pieces::{pieces, whole};
 
@@ -83,6 +84,16 @@ fn written(command: &Command) -> String {
                 line.push_str(" SMTPUTF8");
             }
             line.push_str(&mail.dsn.to_string());
+            match &mail.submitter {
+                None => {}
+                Some(ReversePath::Null) => line.push_str(" AUTH=<>"),
+                Some(path) => {
+                    // xtext, each octet by its number.
+                    let octets = path.to_string().into_bytes().into_iter();
+                    let text: String = octets.map(|octet| format!("+{octet:02X}")).collect();
+                    line.push_str(&format!(" AUTH={text}"));
+                }
+            }
             line
         }
         Command::Rcpt(Addressee { path, dsn }) => format!("{verb} TO:<{path}>{dsn}"),

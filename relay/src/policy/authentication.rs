@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
 use crate::connector::{BasicAuth, Permission};
+use crate::smtp::path::{Mailbox, ReversePath};
 use crate::smtp::reply::{
     AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
     UNRECOGNIZED_AUTHENTICATION,
@@ -56,6 +57,18 @@ fn is_offered(peer: &Peer) -> Result<&'static str, &'static str> {
         }
         Some(BasicAuth::WithinTls) => Ok("the connector has BasicAuthRequireTLS"),
         Some(BasicAuth::InClear) => Ok("the connector has BasicAuth"),
+    }
+}
+
+/// AUTH= of MAIL (RFC 4954 section 5): who submitted the message first, as far as the peer is
+/// believed. Others may say what they like and are taken to have said `<>`. It gives no right, and
+/// stands in the log.
+pub fn submitter<'m>(peer: &Peer, claimed: Option<&'m ReversePath>) -> Option<&'m Mailbox> {
+    match claimed? {
+        ReversePath::Mailbox(mailbox) => {
+            peer.permissions.contains(Permission::AcceptAuthenticationFlag).then_some(mailbox)
+        }
+        ReversePath::Null => None,
     }
 }
 

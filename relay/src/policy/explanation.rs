@@ -204,6 +204,7 @@ fn walk(
         body: None,
         dsn: MailDsn::default(),
         smtputf8: question.smtputf8,
+        submitter: None,
     });
     let decision = not_offered(peer, &parameters)
         .or_else(|| needs_smtputf8(question.sender.is_ascii(), question.smtputf8))

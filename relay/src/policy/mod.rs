@@ -43,7 +43,7 @@ pub use accepted_domain::{
     RecipientLookup,
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
-pub use authentication::{auth, logon, mechanisms, password};
+pub use authentication::{auth, logon, mechanisms, password, submitter};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::{not_offered, unknown_bdat};

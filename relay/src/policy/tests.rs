@@ -587,6 +587,7 @@ fn an_explanation_names_the_checks_and_asks_nobody() {
                 helo: None,
                 tls: false,
                 client_certificate: None,
+                auth: None,
                 smtputf8: false,
                 sender: sender("<a@sender.example>"),
                 recipients: vec![recipient("<b@contoso.example>")],

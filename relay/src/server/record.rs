@@ -79,6 +79,7 @@ impl Record {
             why = self.classification.decided_by.why(),
             principal = peer.principal.name(),
             user = peer.user_name().map(tracing::field::display),
+            submitter = summary.submitter,
             hello = summary.hello,
             client_certificate = summary.client_certificate,
             tls = summary.tls.as_ref().map(tracing::field::display),

@@ -180,7 +180,7 @@ pub fn push_escaped(text: &mut String, character: char) {
 }
 
 /// What xtext stands for (RFC 3461 section 4): printable ASCII, spaces included, or nothing.
-fn decode_xtext(text: &str) -> Option<String> {
+pub(super) fn decode_xtext(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut octets = text.bytes();
     while let Some(octet) = octets.next() {

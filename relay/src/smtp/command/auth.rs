@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::CommandError;
+use crate::smtp::dsn::decode_xtext;
+use crate::smtp::path::ReversePath;
 
 /// The argument of AUTH.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,15 @@ impl Response {
     }
 }
 
+/// The value of AUTH= on MAIL: `<>`, or an address in xtext (RFC 4954 section 5).
+pub(super) fn submitter(value: &str) -> Option<ReversePath> {
+    if value == "<>" {
+        return Some(ReversePath::Null);
+    }
+    let address = decode_xtext(value).filter(|address| !address.is_empty())?;
+    ReversePath::parse(&format!("<{address}>")).ok()
+}
+
 impl SaslMessage {
     /// The message in base64, as it goes on the wire.
     pub fn encoded(&self) -> String {
@@ -102,6 +113,19 @@ mod tests {
         }
         for initial in ["*", "==", "AGEAYg", "AGEAYg= =", "AGEA YgA=", "AGEAYh==", "\u{e9}"] {
             assert_eq!(auth(&format!("AUTH PLAIN {initial}")), Err(CommandError::Base64));
+        }
+    }
+
+    #[test]
+    fn submitters() {
+        let read = |value| submitter(value).map(|path| path.to_string());
+        assert_eq!(read("<>").as_deref(), Some(""));
+        assert_eq!(read("a@b.example").as_deref(), Some("a@b.example"));
+        assert_eq!(read("e+3Dmc2@b.example").as_deref(), Some("e=mc2@b.example"));
+        for value in
+            ["", "a", "<a@b.example>", "a+3d@b.example", "a=b@c.example", "+0D+0A", "+3C+3E"]
+        {
+            assert_eq!(read(value), None, "{value}");
         }
     }
 

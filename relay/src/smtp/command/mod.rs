@@ -72,6 +72,8 @@ pub struct Mail {
     pub smtputf8: bool,
     /// RET and ENVID (RFC 3461).
     pub dsn: MailDsn,
+    /// AUTH (RFC 4954 section 5): who submitted the message first, says the client.
+    pub submitter: Option<ReversePath>,
 }
 
 /// Why a line is no command of ours.
@@ -214,6 +216,7 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
     let mut body = None;
     let mut smtputf8 = None;
     let mut dsn = MailDsn::default();
+    let mut submitter = None;
     for parameter in split_parameters(parameters) {
         let Parameter { text, keyword, value } = parameter;
         let malformed = || CommandError::Parameter { verb: "MAIL", keyword: keyword.to_owned() };
@@ -225,6 +228,9 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
                 "BINARYMIME" => body.replace(BodyType::BinaryMime).is_some(),
                 _ => return Err(unsupported("MAIL", text)),
             },
+            "AUTH" => {
+                submitter.replace(value.and_then(auth::submitter).ok_or_else(malformed)?).is_some()
+            }
             "RET" => {
                 let ret = value.and_then(Ret::parse).ok_or_else(malformed)?;
                 dsn.ret.replace(ret).is_some()
@@ -242,7 +248,7 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             return Err(malformed());
         }
     }
-    Ok(Mail { sender, declared_size, body, smtputf8: smtputf8.is_some(), dsn })
+    Ok(Mail { sender, declared_size, body, smtputf8: smtputf8.is_some(), dsn, submitter })
 }
 
 fn parse_rcpt(argument: &str) -> Result<Addressee, CommandError> {

@@ -40,7 +40,8 @@ fn verbs_are_read_in_any_case() {
 fn mail_and_its_parameters() {
     let sender = ReversePath::parse("<a@b.example>").unwrap();
     let dsn = MailDsn::default();
-    let plain = Mail { sender, declared_size: None, body: None, smtputf8: false, dsn };
+    let plain =
+        Mail { sender, declared_size: None, body: None, smtputf8: false, dsn, submitter: None };
     assert_eq!(mail("MAIL FROM:<a@b.example>").as_ref(), Ok(&plain));
     assert_eq!(mail("MAIL FROM: <a@b.example>").as_ref(), Ok(&plain), "one space is common");
     let seven_bit = Mail { body: Some(BodyType::SevenBit), ..plain.clone() };
@@ -114,7 +115,9 @@ fn every_error_has_its_reply() {
         (b"MAIL FROM:<a@b.example> ENVID=a+0D+0Ab", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> ENVID", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> NOTIFY=NEVER", reply::UNSUPPORTED_PARAMETER),
-        (b"MAIL FROM:<a@b.example> AUTH=<>", reply::UNSUPPORTED_PARAMETER),
+        (b"MAIL FROM:<a@b.example> AUTH", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> AUTH=a", reply::INVALID_ARGUMENTS),
+        (b"MAIL FROM:<a@b.example> AUTH=<> AUTH=<>", reply::INVALID_ARGUMENTS),
         (b"RCPT", reply::INVALID_ARGUMENTS),
         (b"RCPT TO:<>", reply::INVALID_RECIPIENT),
         (b"RCPT TO:<a>", reply::INVALID_RECIPIENT),

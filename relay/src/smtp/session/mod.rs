@@ -314,6 +314,13 @@ impl Session {
         if let Some(refusal) = policy::not_offered(&self.context.peer, &command) {
             return self.protocol_error(verb, refusal);
         }
+        let submitter = match &command {
+            Command::Mail(mail) => policy::submitter(&self.context.peer, mail.submitter.as_ref()),
+            _ => None,
+        };
+        if let Some(submitter) = submitter {
+            self.context.summary.submitter = Some(submitter.to_string());
+        }
         let was_chunking = matches!(self.state, State::Chunking(_));
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;

@@ -18,6 +18,8 @@ pub struct Summary {
     pub tls: Option<TlsInfo>,
     /// What the client's certificate was worth, where one was asked for.
     pub client_certificate: Option<String>,
+    /// The last AUTH= of MAIL that was believed: who submitted a message first.
+    pub submitter: Option<String>,
     /// Messages that got a 250.
     pub messages_accepted: u32,
     /// Messages that were refused at the end of data, by us or by storage.

@@ -35,7 +35,12 @@ auth_tarpit_interval = "0s"
 "#;
 
 fn session() -> Session {
-    let config = Config::parse(CONFIGURATION, "relay.toml").unwrap();
+    session_with("")
+}
+
+/// With a line of the connector's configuration more.
+fn session_with(more: &str) -> Session {
+    let config = Config::parse(&format!("{CONFIGURATION}{more}"), "relay.toml").unwrap();
     let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
     let (_, connector) = rules.connectors().next().unwrap();
     let peer = Peer::new(Arc::clone(connector));
@@ -255,6 +260,19 @@ fn output_is_bounded() {
         sent += octets.len();
     }
     assert!(sent > 10 * OUTPUT_OCTETS);
+}
+
+/// AUTH= is in the log where the peer is believed, and nowhere else.
+#[test]
+fn a_submitter_is_believed_of_some() {
+    let granted = "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Authentication-Flag\"] }\n";
+    for (more, submitter) in [(granted, Some("c@d.example")), ("", None)] {
+        let mut session = session_with(more);
+        let mut outcome = Outcome::default();
+        session.handle_bytes(session.now, b"EHLO c\r\nMAIL FROM:<a@b> AUTH=c@d.example\r\n");
+        perform(&mut session, &mut outcome);
+        assert_eq!(session.summary().submitter.as_deref(), submitter);
+    }
 }
 
 #[test]
