@@ -23,7 +23,8 @@ fn what_needs_no_daemon_works_without_one() {
 
     let rows = exits(edge.relay(&["connectors", "--json"]), 0).json();
     let row = &rows["connectors"][0];
-    let columns = ["binding", "connector", "permissions", "principal", "range", "refuse", "rights"];
+    let columns =
+        ["binding", "connector", "permissions", "principal", "range", "refuse", "rights", "user"];
     assert_eq!(keys(row), columns);
 
     let binding = edge.address().to_string();
