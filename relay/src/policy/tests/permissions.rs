@@ -6,14 +6,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::config::users;
 use crate::message::authentication_results::AuthservIds;
 use crate::message::firewall::admit;
 use crate::message::header::{Collected, HeaderCollector};
+use crate::smtp::sasl::Claim;
 
 const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Organization-SCL: -1\r\n\
     X-MS-Exchange-Forest-RulesExecuted: x\r\n\
     Subject: x\r\n";
+
+/// The user of the table. Nobody computes with these: the table is about what follows once a
+/// password was right.
+const USERS: &str = r#"
+secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+[[user]]
+name = "alice"
+password = "$argon2id$v=19$m=64,t=1,p=1$6wdvjjFc2zeJvdzquxyvXA$U3f10w21kOb/IRf4frn2HYIVho3PVoZrQL048msOUak"
+send_as = ["alice@contoso.example"]
+"#;
 
 /// A peer that is this principal and has exactly these rights, by a connector that grants them and
 /// denies all others: the groups have no say, except where a mechanism demands one.
@@ -44,7 +56,8 @@ fn peer_of_group(principal: Principal) -> (Arc<Rules>, Peer) {
 /// The keys without which nobody is this principal.
 fn mechanism(principal: Principal) -> &'static str {
     match principal {
-        Principal::Anonymous | Principal::User => "permission_groups = []",
+        Principal::Anonymous => "permission_groups = []",
+        Principal::User => "auth_mechanism = [\"Tls\", \"BasicAuth\"]\npermission_groups = []",
         Principal::ExternallySecured => {
             "auth_mechanism = [\"Tls\", \"ExternalAuthoritative\"]\n\
              permission_groups = [\"ExchangeServers\"]"
@@ -62,6 +75,7 @@ fn build(principal: Principal, keys: &str) -> (Arc<Rules>, Peer) {
 hostname = "edge1.contoso.example"
 delivery.smart_host = "127.0.0.1:2626"
 tls = {{ certificate = "/c", key = "/k" }}
+authentication.users_file = "/users.toml"
 partners = {{ ca = "/a", tls_receive_domain_secure_list = ["partner.example"] }}
 fleet = {{ ca = "/a", names = ["hub1.contoso.example"] }}
 accepted_domain = [
@@ -75,9 +89,15 @@ remote_ip_ranges = ["10.0.0.1"]
 {keys}
 "#
     );
-    let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
+    let mut config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
+    config.users = Arc::new(users::parse(USERS, "users.toml").unwrap());
     let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
     let connector = Arc::clone(rules.connectors().next().unwrap().1);
+    if principal == Principal::User {
+        let user = rules.users.iter().next().unwrap();
+        let peer = Peer::new(connector).authenticated(Arc::clone(user));
+        return (rules, peer);
+    }
     let permissions = connector.permissions(principal);
     let partner_domains = match principal {
         Principal::Partner => rules.partner_domains.clone(),
@@ -100,11 +120,23 @@ fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
     let kept = admit(&section, peer.permissions, ours).slices.concat();
     let kept = String::from_utf8(kept).unwrap();
     let field = |name: &str| if kept.contains(name) { "kept" } else { "removed" }.to_owned();
+    // AUTH comes before a peer is a user: with the right password, by the right of users to send.
+    let before = Peer::new(Arc::clone(&peer.connector));
+    let offered = auth(rules, &before, "PLAIN");
+    let logged_on = if offered.reply.is_positive() {
+        let user = rules.users.iter().next().unwrap();
+        let claim = Claim { name: Some(user.name.clone()), user: Some(Arc::clone(user)) };
+        logon(&before, &claim, &PasswordFinding::Right)
+    } else {
+        offered
+    };
     let encrypted = Peer { tls: true, ..peer.clone() };
     vec![
         ("STARTTLS", start_tls(peer).reply.code.to_string()),
         ("again", start_tls(&encrypted).reply.code.to_string()),
-        ("MAIL ours", from("<a@contoso.example>", None)),
+        ("AUTH", logged_on.reply.code.to_string()),
+        ("MAIL own", from("<alice@contoso.example>", None)),
+        ("ours", from("<a@contoso.example>", None)),
         ("relayed", from("<a@customer.example>", None)),
         ("partner's", from("<a@partner.example>", None)),
         ("stranger's", from("<a@stranger.example>", None)),
@@ -126,7 +158,8 @@ fn the_whole_table() {
         "# For each principal, each right alone and each right taken away: what every command answers.\n\
          # Written by the test `the_whole_table` of relay/src/policy/tests/permissions.rs with\n\
          # UPDATE_EXPECT=1. Senders and recipients are in domains that are ours (Authoritative),\n\
-         # relayed (ExternalRelay), of a partner, or of strangers; large is over max_message_size;\n\
+         # relayed (ExternalRelay), of a partner, or of strangers; own is what the user may send as;\n\
+         # AUTH is that of a user with the right password; large is over max_message_size;\n\
          # the last columns say what becomes of the client's header fields and how it is stamped.\n",
     );
     let all = PermissionSet::of(Permission::ALL);
