@@ -12,7 +12,9 @@
 //! - [`users`]: users of our own, who can prove with AUTH who they are.
 //! - [`antispam`]: asks DNS and Rspamd what the policy wants to know of mail from strangers.
 //! - [`message`]: what we read and write in a message's headers.
+//! - [`back_pressure`]: how short this host is of disk and memory, and who has to wait for it.
 //! - [`queue`]: accepted mail, on stable storage until it is delivered or reported.
+//! - [`recipients`]: asks other servers whether a recipient exists, and remembers the answers.
 //! - [`delivery`]: routes, attempts, reports.
 //! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
 //!   we may still do after start-up.
@@ -21,6 +23,7 @@
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
 
 pub mod antispam;
+pub mod back_pressure;
 pub mod causes;
 pub mod classifier;
 pub mod config;
@@ -35,6 +38,7 @@ pub mod message;
 pub mod policy;
 pub mod privileges;
 pub mod queue;
+pub mod recipients;
 pub mod selftest;
 pub mod server;
 pub mod smtp;

@@ -6,6 +6,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::back_pressure::Thresholds;
+
 // Commands and paths.
 
 /// Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 at
@@ -208,6 +210,10 @@ pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 /// it is more than 20 until 4,000 are open, and lets nobody take the rest after that.
 pub const MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE: u32 = 2;
 
+/// Buckets of `message_rate_limit`, of all connectors: sources and users, a hundred octets or so for
+/// each. Where there are more, one that is full is forgotten, or any.
+pub const MESSAGE_RATE_BUCKETS: usize = 65_536;
+
 // Checks of mail from strangers. The deadlines end before INQUIRY_WAIT does.
 
 /// Name servers of `[dns]`. More add nothing but time.
@@ -257,16 +263,76 @@ pub const RSPAMD_REPLY_OCTETS: usize = 1024 * 1024;
 /// RFC 5322 section 2.1.1. The rest is cut off.
 pub const RESULT_VALUE_OCTETS: usize = 255;
 
+// Recipients. Our own bounds.
+
+/// Octets of a `recipients_file`: some sixty for each recipient. Larger: not loaded.
+pub const RECIPIENTS_FILE_OCTETS: u64 = 64 * 1024 * 1024;
+/// Recipients of one `recipients_file`; each takes about a hundred octets of memory. More: not
+/// loaded.
+pub const RECIPIENTS_LISTED: usize = 1_000_000;
+/// How long it is believed that a recipient exists, after its server said so. What it takes for mail
+/// in the meantime may be returned by that server.
+pub const RECIPIENT_KNOWN: Duration = Duration::from_secs(60 * 60);
+/// How long it is believed that a recipient does not exist. Short, for the sake of new ones.
+pub const RECIPIENT_UNKNOWN: Duration = Duration::from_secs(5 * 60);
+/// Answers about recipients that are kept, some three hundred octets each. Where there are more, one
+/// that is too old is forgotten, or any.
+pub const RECIPIENT_ANSWERS: usize = 100_000;
+/// How often answers that are too old are looked for while there is no room for another.
+pub const RECIPIENTS_SWEEP: Duration = Duration::from_secs(1);
+/// Questions about recipients that are under way at one time, a connection each. More wait.
+pub const RECIPIENT_QUESTIONS: usize = 20;
+/// For one question, from the look-up of the server's name to its answer. Then `451 4.4.3`, or what
+/// policy says. Below [`INQUIRY_WAIT`], so that the client learns why.
+pub const RECIPIENT_QUESTION: Duration = Duration::from_secs(30);
+/// For a connection to one address of the server that is asked.
+pub const RECIPIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(RECIPIENT_QUESTION.as_secs() < INQUIRY_WAIT.as_secs());
+
 // The queue.
 
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
 /// size. With the header section and its buffers a session in the middle of a message holds up to
-/// 640 KiB, and all of [`SESSIONS`] at once up to 12 GiB; an idle one holds next to nothing. Nothing
-/// bounds the sum below that but `max_inbound_connection` and its per-source fellow: clients that
-/// send slowly would use up a common budget and keep all others waiting.
+/// 640 KiB; [`MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
 pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
+/// Octets of messages on their way in that all sessions together hold in memory, the default of
+/// `message_memory`: a thousand messages as large as [`MESSAGE_IN_MEMORY`] lets them become. Nobody
+/// waits for it, since clients that send slowly could use it up: beyond it a message goes to its
+/// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
+/// [`HEADER_BEYOND_MEMORY`].
+pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;
+/// Octets that `message_memory` is at least: one message.
+pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
+/// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer
+/// one: `452 4.3.1` at the end of data.
+pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
+/// How often the resources are metered that make back pressure, as in Exchange.
+pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
+/// Exchange's levels of its queue's drive, in percent of the file system of the queue.
+pub const BACK_PRESSURE_DISK_USE: Thresholds =
+    Thresholds { low_to_medium: 89, medium_to_high: 99, high_to_medium: 90, medium_to_low: 80 };
+/// Exchange's levels of its submission queue, in messages. What is in that queue has not been
+/// looked at yet; so these are messages that are due and that delivery has not come to, and none
+/// of those that wait for a next hop.
+pub const BACK_PRESSURE_QUEUE_LENGTH: Thresholds = Thresholds {
+    low_to_medium: 9_999,
+    medium_to_high: 15_000,
+    high_to_medium: 10_000,
+    medium_to_low: 2_000,
+};
+/// Messages of a backlog that are counted: the index is locked meanwhile, for a millisecond or two.
+/// The levels of `queue_length` are at most this.
+pub const BACKLOG_COUNTED: usize = 200_000;
+/// Exchange's levels of private memory, in percent of the memory of this host. It names no values
+/// to fall at; they are ours.
+pub const BACK_PRESSURE_MEMORY_USE: Thresholds =
+    Thresholds { low_to_medium: 72, medium_to_high: 75, high_to_medium: 73, medium_to_low: 71 };
+/// Levels of the memory that messages on their way in take, in percent of `message_memory`. Our own.
+pub const BACK_PRESSURE_MESSAGE_MEMORY_USE: Thresholds =
+    Thresholds { low_to_medium: 80, medium_to_high: 100, high_to_medium: 85, medium_to_low: 60 };
 /// Messages in the queue; the index takes about 200 octets of memory for each. More: `452 4.3.1`.
 pub const QUEUED_MESSAGES: u64 = 5_000_000;
 /// Octets that the queue's file system must have free for a message to begin. Less: `452 4.3.1`.

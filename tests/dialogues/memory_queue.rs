@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use relay::queue::store::{Change, Lengths, Message, Pending, Settlement, Store};
+use relay::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
 use relay::queue::{Entry, MessageFile, MessageReader, QueueId, StoreError};
 use tokio::sync::Notify;
 
@@ -61,6 +61,10 @@ impl Store for MemoryStore {
             Behaviour::Full => Err(full()),
             Behaviour::Failing | Behaviour::Working => Ok(()),
         }
+    }
+
+    fn usage(&self) -> Result<Usage, StoreError> {
+        Ok(Usage::default())
     }
 
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use relay::back_pressure::{Pressure, PressureLevel, Resource};
 use relay::connector::ConnectorIds;
 use relay::limits::INPUT_OCTETS;
 use relay::policy::antispam::{MessageFinding, SenderFinding};
-use relay::policy::{Finding, Inquiry, PasswordFinding, Peer, RecipientFinding, Rules};
+use relay::policy::{
+    Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
+};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 use relay::smtp::tls::{ClientCertificate, TlsInfo};
@@ -33,9 +36,12 @@ pub struct Player {
     awaits_handshake: bool,
     closed: bool,
     certificate: bool,
+    pressure: PressureLevel,
     recipients: Option<Recipients>,
     checks: Checks,
     auth: Option<Auth>,
+    /// Messages that were counted against the connector's rate.
+    messages: u32,
     queue: Queue,
 }
 
@@ -61,17 +67,18 @@ impl Player {
         let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
         let (awaits_handshake, closed) = (false, false);
         let certificate = settings.tls_available && !settings.tls_removed;
-        let Settings { recipients, auth, .. } = *settings;
-        let sent = Vec::new();
+        let auth = settings.auth;
         let checks = settings.checks.clone();
         Ok(Self {
             session,
             now,
-            sent,
+            sent: Vec::new(),
             awaits_handshake,
             closed,
             certificate,
-            recipients,
+            pressure: PressureLevel::Normal,
+            recipients: settings.recipients,
+            messages: 0,
             checks,
             auth,
             queue,
@@ -128,11 +135,13 @@ impl Player {
             QueueBehaviour::Full => Err(full()),
             _ => Ok(()),
         };
-        Conditions { queue, certificate: self.certificate, seed: Some([0; 32]) }
+        let pressure = Pressure { level: self.pressure, resource: Some(Resource::DiskUse) };
+        Conditions { pressure, queue, certificate: self.certificate, seed: Some([0; 32]) }
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
         match event {
+            Event::BackPressure(level) => self.pressure = level,
             Event::ClientDisconnects => self.session.handle_disconnect(),
             Event::DaemonStops => self.session.handle_shutdown(),
             Event::Pass(time) => self.pass(time),
@@ -200,6 +209,15 @@ impl Player {
             Inquiry::Message(question) => {
                 let found = self.checks.message(question);
                 found.map(|found| Finding::Message(MessageFinding::Found(found)))
+            }
+            // No time passes here that would bring a message back.
+            Inquiry::MessageRate { limit, .. } => {
+                let is_within = self.messages < *limit;
+                self.messages += 1;
+                Some(Finding::MessageRate(match is_within {
+                    true => MessageRateFinding::Within,
+                    false => MessageRateFinding::Exceeded,
+                }))
             }
             Inquiry::Recipient { .. } => {
                 let said = "the dialogue says so".to_owned();

@@ -30,6 +30,7 @@
 //!                                                authority of [partners] and [fleet]
 //! E: TLS handshake as stranger mail.x.example    the same, issued by somebody else
 //! E: 5m pass                                     ms, s or m
+//! E: back pressure Medium                        Normal, Medium, High
 //! E: client disconnects
 //! E: daemon stops
 //! Q: from <a@b.example> to <c@d.example>         what reached the queue in the end; nothing,
@@ -38,6 +39,8 @@
 //! ```
 
 use std::time::Duration;
+
+use relay::back_pressure::PressureLevel;
 
 use crate::checks::Checks;
 
@@ -134,6 +137,7 @@ pub struct Turn {
 
 #[derive(Clone, Debug)]
 pub enum Event {
+    BackPressure(PressureLevel),
     ClientDisconnects,
     DaemonStops,
     Pass(Duration),
@@ -316,6 +320,9 @@ pub fn update(text: &str, turns: &[Vec<String>], queued: &[String]) -> String {
 fn event(text: &str) -> Option<Event> {
     match text {
         "TLS handshake" => Some(Event::TlsHandshake(None)),
+        "back pressure Normal" => Some(Event::BackPressure(PressureLevel::Normal)),
+        "back pressure Medium" => Some(Event::BackPressure(PressureLevel::Medium)),
+        "back pressure High" => Some(Event::BackPressure(PressureLevel::High)),
         "client disconnects" => Some(Event::ClientDisconnects),
         "daemon stops" => Some(Event::DaemonStops),
         _ if text.starts_with("TLS handshake as ") => {

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use relay::back_pressure::{self, PressureLevel, Readings};
 use relay::classifier::Classifier;
 use relay::connector::ConnectorIds;
 use relay::counts::Counts;
 use relay::policy::Rules;
 use relay::queue::schedule::Schedule;
+use relay::queue::store::Store;
 use relay::queue::{self, Queue};
 use relay::server::Server;
 use relay::server::tls::Credentials;
@@ -57,6 +59,10 @@ pub fn play(script: &Script) -> Result<(), String> {
                 client.disconnect();
                 host.wait_until_idle()?;
                 vec![CLOSED.to_owned()]
+            }
+            Some(Event::BackPressure(level)) => {
+                host.press(*level);
+                Vec::new()
             }
             Some(Event::DaemonStops) => {
                 host.stop();
@@ -137,7 +143,9 @@ impl Host {
         let _in_runtime = runtime.enter();
         server.listen(&rules).map_err(|error| error.to_string())?;
         drop(_in_runtime);
-        Ok(Self { runtime, server, store, address, certificate, authority })
+        let host = Self { runtime, server, store, address, certificate, authority };
+        host.press(PressureLevel::Normal);
+        Ok(host)
     }
 
     /// A certificate that a client can show.
@@ -150,6 +158,19 @@ impl Host {
         let certificate = params.signed_by(&key, issuer).map_err(wrong)?;
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes());
         Ok((certificate.der().clone(), key.map_err(|error| error.to_string())?))
+    }
+
+    /// What a meter would find where the disk of the queue is that full.
+    fn press(&self, level: PressureLevel) {
+        let thresholds = back_pressure::Settings::default().disk_use;
+        let disk = match level {
+            PressureLevel::Normal => thresholds.medium_to_low,
+            PressureLevel::Medium => thresholds.high_to_medium,
+            PressureLevel::High => thresholds.medium_to_high,
+        };
+        let refusal = self.store.accepts().err();
+        let values = [Some(disk), None, None, None];
+        self.server.back_pressure().take(Readings { values, refusal });
     }
 
     fn stop(&self) {

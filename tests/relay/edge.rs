@@ -47,6 +47,10 @@ remote_ip_ranges = ["127.0.0.4"]
 refuse = true
 "#;
 
+/// Back pressure that begins where a disk has no room at all.
+const ROOMY: &str = "[back_pressure]\ndisk_use = { low_to_medium = 99, medium_to_high = 100, \
+                     high_to_medium = 98, medium_to_low = 97 }\n";
+
 /// An address behind the connector that relays to anywhere.
 pub const SCANNER: &str = "127.0.0.3";
 
@@ -131,7 +135,12 @@ type = "Authoritative"
 "#,
             sink = self.sink.address(),
         );
-        head + &connectors.replace("PORT", &self.port.to_string())
+        // How full this machine's disk is must not decide what a test sees, unless it is about that.
+        let pressure = match connectors.contains("[back_pressure]") {
+            true => "",
+            false => ROOMY,
+        };
+        head + pressure + &connectors.replace("PORT", &self.port.to_string())
     }
 
     /// Starts the daemon with the article's connectors.

@@ -10,6 +10,7 @@
 
 mod antispam;
 mod authentication;
+mod back_pressure;
 mod capabilities;
 mod chunking;
 mod client_certificates;
@@ -21,8 +22,12 @@ mod dialogue;
 mod durability;
 mod edge;
 mod encrypted;
+#[path = "../idle/mod.rs"]
+mod idle;
 mod inspection;
+mod load;
 mod neighbours;
+mod recipients;
 mod reload;
 mod shutdown;
 mod starttls;

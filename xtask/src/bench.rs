@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measurements that need the kernel half, and so root.
+//! `cargo xtask bench`: measurements. Those of the kernel half need root.
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -18,6 +18,8 @@ pub struct Arguments {
 enum Subject {
     /// Sessions of the relay connector while forged SYNs arrive, with and without the guard.
     Flood,
+    /// Memory of idle sessions, and sessions of the relay connector while others drip.
+    Idle,
     /// Nanoseconds per packet in the guard, and per tag read in the daemon.
     Kernel,
 }
@@ -26,6 +28,11 @@ enum Subject {
 pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     match arguments.subject {
         Subject::Flood => run_target(workspace, "flood"),
+        Subject::Idle => process::run(
+            process::cargo()
+                .args(["bench", "--package", "relay-tests", "--bench", "idle"])
+                .current_dir(workspace.root()),
+        ),
         Subject::Kernel => run_target(workspace, "kernel"),
     }
 }

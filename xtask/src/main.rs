@@ -40,7 +40,7 @@ enum Verb {
     Run,
     /// Play the article's scenario in network namespaces and judge it; needs root.
     Demo,
-    /// Measure: what the kernel half costs.
+    /// Measure: what the kernel half costs, and what an idle session takes.
     Bench(bench::Arguments),
     /// Hold the kernel's tags against brute force for 200,000 connections under reloads.
     Soak,

@@ -3,8 +3,9 @@
 use std::io;
 
 use clap::Args;
+use relay::back_pressure::{ResourceStatus, Thresholds};
 use relay::control::Request;
-use relay::daemon::status::{ClassifierStatus, ConnectorStatus, Status};
+use relay::daemon::status::{BackPressureStatus, ClassifierStatus, ConnectorStatus, Status};
 
 use super::{Asked, Common, Console, Outcome};
 
@@ -66,6 +67,7 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
             certificate.name, certificate.certificate
         )?;
     }
+    print_back_pressure(&status.back_pressure, console)?;
     for connector in &status.connectors {
         print_connector(connector, console)?;
     }
@@ -75,6 +77,21 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}",
         none.by_kernel, none.by_daemon, none.tags_missing, none.tags_disagreeing
     )
+}
+
+fn print_back_pressure(pressure: &BackPressureStatus, console: &mut Console<'_>) -> io::Result<()> {
+    writeln!(console.out, "back pressure  {}", pressure.level)?;
+    for ResourceStatus { resource, level, value, unit, thresholds } in &pressure.resources {
+        let value = value.map_or_else(|| "unknown".to_owned(), |value| format!("{value} {unit}"));
+        let Thresholds { low_to_medium, medium_to_high, high_to_medium, medium_to_low } =
+            thresholds;
+        writeln!(
+            console.out,
+            "  {resource:<19}{level:<7}{value:>16}; rises at {low_to_medium} and {medium_to_high}, \
+             falls at {high_to_medium} and {medium_to_low}"
+        )?;
+    }
+    Ok(())
 }
 
 fn print_classifier(classifier: &ClassifierStatus, console: &mut Console<'_>) -> io::Result<()> {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::document::{Section, Value, Wrong, nearest};
-use super::value::{domain_name, text, unknown_word};
+use super::value::{domain_name, path, text, unknown_word};
 use crate::policy::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
-    RecipientLookup,
+    RecipientLookup, RecipientsFile,
 };
 
 /// Reads every accepted domain.
@@ -35,12 +35,32 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
             let mend = "remove it, or write type = \"Authoritative\"";
             section.refuse(line, "recipient_lookup", Wrong::new(problem, mend));
         }
+        let recipients_file = recipients_file(&mut section, kind, recipient_lookup.is_some());
         if let Some(pattern) = pattern {
-            domains.insert(AcceptedDomain { pattern, kind, recipient_lookup });
+            domains.insert(AcceptedDomain { pattern, kind, recipient_lookup, recipients_file });
         }
         section.finish(unsupported);
     }
     domains
+}
+
+fn recipients_file(
+    section: &mut Section<'_, '_>,
+    kind: AcceptedDomainType,
+    has_lookup: bool,
+) -> Option<RecipientsFile> {
+    const KEY: &str = "recipients_file";
+    let line = section.line_of(KEY);
+    let path = section.take(KEY, path)?;
+    if kind != AcceptedDomainType::Authoritative {
+        let problem = format!("has no effect: with type {kind} unknown recipients are sent on");
+        let mend = "remove it, or write type = \"Authoritative\"";
+        section.refuse(line, KEY, Wrong::new(problem, mend));
+    } else if has_lookup {
+        let problem = "stands beside recipient_lookup: two that know who exists";
+        section.refuse(line, KEY, Wrong::new(problem, "remove one of them"));
+    }
+    Some(RecipientsFile { path, list: None })
 }
 
 fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {

@@ -247,8 +247,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "extended_protection_policy",
     "long_addresses_enabled",
     "max_acknowledgement_delay",
-    "message_rate_limit",
-    "message_rate_source",
     "orar_enabled",
     "protocol_logging_level",
     "service_discovery_fqdn",

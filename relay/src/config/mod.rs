@@ -3,16 +3,19 @@
 //! Keys are the Exchange parameter names in snake_case, values are spelled as Exchange spells
 //! them. Nothing is read and ignored: a key that this version does not have is an error. What is
 //! legal and unwise is a warning. Files that the configuration names are opened by those who
-//! use them, not here; but for the users file, which is configuration itself.
+//! use them, not here; but for the users file, which is configuration itself, and for lists of
+//! recipients: policy asks these, and opens nothing.
 //!
 //! [`document`] is the TOML tree with its lines, [`value`] turns one value into a type,
 //! [`sections`], [`connector`] and [`users`] know the keys, [`warning`] reads the finished configuration.
 
 mod accepted_domain;
 mod antispam;
+mod back_pressure;
 mod connector;
 mod document;
 mod finding;
+mod recipients;
 mod sections;
 mod tls;
 pub mod users;
@@ -39,6 +42,7 @@ use crate::smtp::path::Domain;
 use crate::users::Users;
 
 pub use finding::{Finding, Refusals};
+pub use recipients::RecipientsError;
 pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
 
 /// One configuration, known to be sound.
@@ -58,6 +62,8 @@ pub struct Config {
     pub authentication: Option<Authentication>,
     /// The users of [`Authentication::users_file`], where it was read.
     pub users: Arc<Users>,
+    /// `[back_pressure]`: when this host takes less mail, and none.
+    pub back_pressure: crate::back_pressure::Settings,
     /// `[control]`.
     pub control: Control,
     /// `[log]`.
@@ -223,6 +229,9 @@ pub enum LoadError {
         /// What it allows whom.
         mode: u32,
     },
+    /// A file that lists recipients cannot be used.
+    #[error(transparent)]
+    Recipients(#[from] RecipientsError),
     /// The file says what cannot be.
     #[error(transparent)]
     Refused(#[from] Refusals),
@@ -247,7 +256,8 @@ impl Config {
     /// Reads a file, and no users: nobody can authenticate by it.
     ///
     /// # Errors
-    /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused.
+    /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused; or so is a
+    /// `recipients_file` that it names.
     pub fn load_without_users(path: &Path) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
         let mut text = String::new();
@@ -257,7 +267,9 @@ impl Config {
             let most = CONFIGURATION_OCTETS;
             return Err(LoadError::TooLarge { path: path.to_owned(), most });
         }
-        Ok(Self::parse(&text, &path.display().to_string())?)
+        let mut config = Self::parse(&text, &path.display().to_string())?;
+        recipients::read(&mut config.accepted_domains)?;
+        Ok(config)
     }
 
     /// Reads a text, and no other file; `file_name` is what refusals and warnings call it.

@@ -8,7 +8,8 @@ use super::document::{Document, Section, Value, Wrong};
 use super::value::{boolean, duration, host_name, one_of, path, smart_host, text, timespan};
 use super::{
     Authentication, Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat,
-    LogLevel, Queue, Refusals, accepted_domain, antispam, connector, digest, tls, warning,
+    LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest, tls,
+    warning,
 };
 use crate::connector::{AntiSpam, Table};
 use crate::limits;
@@ -29,6 +30,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let delivery = delivery(root.take_section("delivery", "[delivery]"));
     let tls = tls::read(&mut root);
     let authentication = authentication(&mut root);
+    let back_pressure = back_pressure::read(root.take_section("back_pressure", "[back_pressure]"));
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
     let line_of = |root: &Section<'_, '_>, key| root.has(key).then(|| root.line_of(key));
@@ -95,6 +97,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         tls,
         authentication,
         users: Arc::default(),
+        back_pressure,
         control,
         log,
         dns,

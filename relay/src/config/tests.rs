@@ -7,9 +7,10 @@ mod warnings;
 use std::path::Path;
 
 use super::*;
+use crate::back_pressure::Thresholds;
 use crate::connector::{
-    CertificateName, Encryption, Grantee, Permission, PermissionGroup, PermissionSet,
-    PermissionSource, Principal, Standing, TlsVersion,
+    CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
+    PermissionSet, PermissionSource, Principal, Standing, TlsVersion,
 };
 
 /// Three lines that every text needs.
@@ -125,6 +126,8 @@ max_inbound_connection = 2
 max_inbound_connection_per_source = 3
 max_inbound_connection_percentage_per_source = 4
 max_local_hop_count = 0
+message_rate_limit = 5
+message_rate_source = "User"
 reject_reserved_top_level_recipient_domains = true
 reject_reserved_second_level_recipient_domains = true
 reject_single_label_recipient_domains = true
@@ -207,6 +210,8 @@ reject_single_label_recipient_domains = true
             connection_timeout: Duration::from_secs(10),
             connection_inactivity_timeout: Duration::from_secs(5),
             max_local_hop_count: 0,
+            message_rate_limit: Some(5),
+            message_rate_source: MessageRateSource::User,
             max_protocol_errors: Some(1),
             tarpit_interval: Duration::from_secs(1),
             max_logon_failures: None,
@@ -260,6 +265,23 @@ fn grants_to_users() {
         assert_eq!(has(name, permission), source, "{name:?} {permission}");
     }
     assert_eq!(connector.permissions(Principal::Anonymous), PermissionSet::EMPTY);
+}
+
+#[test]
+fn back_pressure_has_defaults_for_what_is_not_said() {
+    let table = "[back_pressure]\n\
+         disk_use = { low_to_medium = 10, medium_to_high = 20, high_to_medium = 15, medium_to_low = 5 }\n\
+         queue_length.medium_to_low = 0\nmessage_memory = \"1 MB\"\n";
+    let config = parse(&format!("{NEEDED}{table}{CONNECTOR}"));
+    let back_pressure = config.back_pressure;
+    assert_eq!(
+        back_pressure.disk_use,
+        Thresholds { low_to_medium: 10, medium_to_high: 20, high_to_medium: 15, medium_to_low: 5 }
+    );
+    let default = crate::back_pressure::Settings::default();
+    assert_eq!(back_pressure.queue_length, Thresholds { medium_to_low: 0, ..default.queue_length });
+    assert_eq!(back_pressure.memory_use, default.memory_use);
+    assert_eq!(back_pressure.message_memory, 1024 * 1024);
 }
 
 #[test]

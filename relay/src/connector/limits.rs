@@ -3,6 +3,7 @@
 //! Data only. [`crate::config`] holds them to Exchange's bounds; which module enforces one is said
 //! in [`crate::limits`], where the defaults are.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -34,12 +35,47 @@ pub struct Limits {
     pub max_inbound_connection_per_source: Option<u32>,
     /// Connections at one time from one source, in percent of those that the connector has left.
     pub max_inbound_connection_percentage_per_source: u32,
+    /// Messages a minute, of each of whom `message_rate_source` counts.
+    pub message_rate_limit: Option<u32>,
+    /// Whose messages are counted.
+    pub message_rate_source: MessageRateSource,
     /// How long a refusal is kept back from who did not authenticate. Zero: not at all.
     pub tarpit_interval: Duration,
     /// Failures to authenticate in one session. `None`: not limited.
     pub max_logon_failures: Option<NonZeroU32>,
     /// How long the refusal of an AUTH is kept back. Zero: not at all.
     pub auth_tarpit_interval: Duration,
+}
+
+/// `MessageRateSource`: whose messages `message_rate_limit` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageRateSource {
+    /// Both, each by itself.
+    All,
+    /// Each source's: an IPv4 address, or the /64 of an IPv6 address.
+    #[default]
+    IpAddress,
+    /// Nobody's.
+    None,
+    /// Each user's; of a client that did not authenticate, its source's.
+    User,
+}
+
+impl MessageRateSource {
+    /// Every value, in Exchange's order, by the name that Exchange gives it.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("None", Self::None),
+        ("IPAddress", Self::IpAddress),
+        ("User", Self::User),
+        ("All", Self::All),
+    ];
+}
+
+impl fmt::Display for MessageRateSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, source)| source == self);
+        f.write_str(name.map_or("", |(name, _)| name))
+    }
 }
 
 /// Recipients that are refused for their domain alone.
@@ -68,6 +104,8 @@ impl Default for Limits {
             max_inbound_connection_per_source: Some(limits::MAX_INBOUND_CONNECTION_PER_SOURCE),
             max_inbound_connection_percentage_per_source:
                 limits::MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE,
+            message_rate_limit: None,
+            message_rate_source: MessageRateSource::default(),
             tarpit_interval: limits::TARPIT_INTERVAL,
             max_logon_failures: Some(limits::MAX_LOGON_FAILURES),
             auth_tarpit_interval: limits::AUTH_TARPIT_INTERVAL,

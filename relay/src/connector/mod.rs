@@ -26,7 +26,7 @@ pub use encryption::{CertificateName, Encryption, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
-pub use limits::{Limits, RejectRecipientDomains};
+pub use limits::{Limits, MessageRateSource, RejectRecipientDomains};
 pub use permission::{Permission, PermissionSet};
 pub use principal::{Grantee, Principal};
 pub use range::Range;

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::antispam::{Checks, ResolverError};
+use crate::back_pressure::meter::{self, Meter};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
@@ -146,6 +147,9 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
         server.set_credentials(credentials);
         server.set_checks(Checks::new(&config)?);
+        server.recipients().set_hello_name(config.hostname.ascii());
+        server.back_pressure().set(&config.back_pressure);
+        queue.message_memory().set_budget(config.back_pressure.message_memory);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), reload::delivery_settings(&config));
         let daemon = Arc::new(Daemon {
@@ -201,6 +205,8 @@ async fn serve(
     let control = tokio::spawn(control.serve(Arc::clone(&daemon)));
     let sweeper = tokio::spawn(sweep(Arc::clone(&daemon.classifier)));
     let renewer = tokio::spawn(renew(Arc::clone(&daemon)));
+    let pressure = Arc::clone(daemon.server.back_pressure());
+    let metering = tokio::spawn(meter::run(pressure, Meter::new(daemon.queue.clone())));
     let forwarder = kernel_log.map(|log| tokio::spawn(forward(log)));
     info!(version = env!("CARGO_PKG_VERSION"), decided_by = daemon.kernel.name(), "ready");
     let signal = loop {
@@ -218,6 +224,7 @@ async fn serve(
     for task in [control, sweeper].into_iter().map(|task| task.abort_handle()) {
         task.abort();
     }
+    metering.abort();
     if let Some(forwarder) = forwarder {
         forwarder.abort();
     }

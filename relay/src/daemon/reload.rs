@@ -127,6 +127,9 @@ impl Daemon {
         let published_ms = milliseconds(started);
         self.server.set_credentials(credentials);
         self.server.set_checks(checks);
+        self.server.recipients().set_hello_name(config.hostname.ascii());
+        self.server.back_pressure().set(&config.back_pressure);
+        self.queue.message_memory().set_budget(config.back_pressure.message_memory);
         self.server.listen_to(prepared);
         let reloaded = Reloaded {
             generation,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Daemon;
 use super::kernel_half::InUse;
+use crate::back_pressure::{PressureLevel, ResourceStatus};
 use crate::config::digest_text;
 use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
@@ -31,6 +32,8 @@ pub struct Status {
     pub classifier: ClassifierStatus,
     /// Sessions at this moment.
     pub sessions: u64,
+    /// What keeps mail away, if anything is short.
+    pub back_pressure: BackPressureStatus,
     /// Every connector.
     pub connectors: Vec<ConnectorStatus>,
     /// Connections that no connector took.
@@ -52,6 +55,15 @@ pub struct ConfigurationStatus {
     pub digest: String,
     /// Where we listen.
     pub bindings: Vec<String>,
+}
+
+/// The resources that are metered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackPressureStatus {
+    /// The highest level of all.
+    pub level: PressureLevel,
+    /// Each with its level.
+    pub resources: Vec<ResourceStatus>,
 }
 
 /// Who classifies, and what the kernel half says of itself.
@@ -121,6 +133,10 @@ impl Daemon {
             },
             classifier: self.classifier_status()?,
             sessions: self.server.sessions(),
+            back_pressure: BackPressureStatus {
+                level: self.server.back_pressure().pressure().level,
+                resources: self.server.back_pressure().status(),
+            },
             connectors,
             no_connector: self.counts.read(ConnectorId::NONE),
             queue: self.queue.counters(),

@@ -14,11 +14,12 @@ use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::queue::{Answer, Cause, MessageReader, Outcome};
 use crate::smtp::client::{Event, Session, Transaction};
+use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Enhanced;
 
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     session: Session,
     state: State,
@@ -42,7 +43,7 @@ impl Connection {
     ///
     /// # Errors
     /// What kept the next hop from being used; its messages are deferred.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         hop: &str,
         addresses: &[SocketAddr],
         settings: &Settings,
@@ -73,7 +74,11 @@ impl Connection {
         })?;
         // Commands are small and each waits for its reply.
         let _ = stream.set_nodelay(true);
-        let session = Session::new(hop, &settings.hello_name, settings.timeouts, Instant::now());
+        let now = Instant::now();
+        let mut session = Session::new(hop, &settings.hello_name, settings.timeouts, now);
+        if settings.lmtp {
+            session = session.speaking_lmtp();
+        }
         let mut connection = Self {
             stream,
             session,
@@ -118,8 +123,22 @@ impl Connection {
         }
     }
 
+    /// Asks whether the server would take mail for this recipient. `None` when the connection was
+    /// not [`Connection::ready`].
+    pub(crate) async fn ask(&mut self, recipient: ForwardPath) -> Option<Outcome> {
+        self.state = State::Busy;
+        self.session.ask(recipient, Instant::now());
+        loop {
+            match self.event().await {
+                Event::Done(outcomes) => return outcomes.into_iter().next(),
+                Event::Ready | Event::SendMessage => {}
+                Event::Closed(_) => return None,
+            }
+        }
+    }
+
     /// Says QUIT and waits a little for the answer.
-    pub(super) async fn quit(mut self) {
+    pub(crate) async fn quit(mut self) {
         if self.ready().await {
             self.state = State::Busy;
             self.session.quit(Instant::now());

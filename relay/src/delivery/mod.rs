@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::error;
 
+pub(crate) use self::connection::Connection;
 pub use self::route::{InvalidSmartHost, SmartHost};
 
 use self::hop::Hop;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub hello_name: String,
     /// Connections to one next hop at a time.
     pub concurrency: usize,
+    /// Speak LMTP (RFC 2033) instead of SMTP.
+    pub lmtp: bool,
     /// How long each step of a session may take.
     pub timeouts: Timeouts,
     /// How long a connection to one address may take.
@@ -61,6 +64,7 @@ impl Settings {
         Self {
             smart_host,
             hello_name: hello_name.into(),
+            lmtp: false,
             concurrency: limits::DELIVERY_CONCURRENCY,
             timeouts: Timeouts::default(),
             connect_timeout: limits::CONNECT_TIMEOUT,

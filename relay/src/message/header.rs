@@ -71,6 +71,11 @@ impl HeaderCollector {
         self.complete(body)
     }
 
+    /// Octets that are kept.
+    pub fn gathered(&self) -> usize {
+        self.octets.len()
+    }
+
     /// The message has ended without an empty line.
     pub fn finish(&mut self) -> Collected {
         self.complete(Bytes::new())

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use super::RecipientList;
 use crate::delivery::route::SmartHost;
 
 /// `[[accepted_domain]]`: a pattern and who owns its recipients.
@@ -15,6 +18,17 @@ pub struct AcceptedDomain {
     pub kind: AcceptedDomainType,
     /// `recipient_lookup`: who knows the recipients; `None`: all are taken.
     pub recipient_lookup: Option<RecipientLookup>,
+    /// `recipients_file`: the recipients; `None`: no file lists them.
+    pub recipients_file: Option<RecipientsFile>,
+}
+
+/// `recipients_file`: where the recipients are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipientsFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What it lists. `None` until it is read: then nobody knows who exists.
+    pub list: Option<Arc<RecipientList>>,
 }
 
 /// `recipient_lookup`: the server that is asked whether it knows a recipient.
@@ -135,6 +149,11 @@ impl AcceptedDomains {
         self.exact.values().chain(self.with_subdomains.values())
     }
 
+    /// Every accepted domain, for whoever reads their files.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut AcceptedDomain> {
+        self.exact.values_mut().chain(self.with_subdomains.values_mut())
+    }
+
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.with_subdomains.is_empty()
@@ -190,7 +209,7 @@ mod tests {
             None => (name, false),
         };
         let pattern = DomainPattern::new(domain.to_owned(), with_subdomains);
-        AcceptedDomain { pattern, kind, recipient_lookup: None }
+        AcceptedDomain { pattern, kind, recipient_lookup: None, recipients_file: None }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! [`crate::smtp::session`].
 
 use super::antispam::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
-use super::{Decision, RecipientLookup};
+use super::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
 use crate::smtp::path::Mailbox;
 use crate::users::password::PasswordCheck;
 
@@ -28,6 +28,13 @@ pub enum Inquiry {
     Message(MessageQuestion),
     /// Is this the right password?
     Password(PasswordCheck),
+    /// Has this client sent too many messages lately? Where it has not, one more is counted.
+    MessageRate {
+        /// `message_rate_limit`: messages a minute.
+        limit: u32,
+        /// Who pays.
+        payers: MessageRatePayers,
+    },
     /// Does the server that owns the domain know this recipient?
     Recipient {
         /// The recipient.
@@ -46,6 +53,8 @@ pub enum Finding {
     Message(MessageFinding),
     /// To [`Inquiry::Password`].
     Password(PasswordFinding),
+    /// To [`Inquiry::MessageRate`].
+    MessageRate(MessageRateFinding),
     /// To [`Inquiry::Recipient`].
     Recipient(RecipientFinding),
     /// To [`Inquiry::Sender`].
@@ -85,6 +94,8 @@ pub struct Findings {
     pub message: Option<MessageFinding>,
     /// About the client's password.
     pub password: Option<PasswordFinding>,
+    /// About the client's rate.
+    pub message_rate: Option<MessageRateFinding>,
     /// About the recipient.
     pub recipient: Option<RecipientFinding>,
     /// About client and sender.
@@ -97,6 +108,7 @@ impl Findings {
         match finding {
             Finding::Message(finding) => self.message = Some(finding),
             Finding::Password(finding) => self.password = Some(finding),
+            Finding::MessageRate(finding) => self.message_rate = Some(finding),
             Finding::Recipient(finding) => self.recipient = Some(finding),
             Finding::Sender(finding) => self.sender = Some(finding),
         }
@@ -115,6 +127,7 @@ impl Inquiry {
                 let why = "the comparison did not come to its end in time".to_owned();
                 Finding::Password(PasswordFinding::Unavailable(why))
             }
+            Self::MessageRate { .. } => Finding::MessageRate(MessageRateFinding::Exceeded),
             Self::Recipient { .. } => {
                 Finding::Recipient(RecipientFinding::Unavailable(WHY.to_owned()))
             }
@@ -129,6 +142,7 @@ impl Inquiry {
         match self {
             Self::Message(_) => Finding::Message(MessageFinding::NotAsked),
             Self::Password(_) => Finding::Password(PasswordFinding::NotAsked),
+            Self::MessageRate { .. } => Finding::MessageRate(MessageRateFinding::NotAsked),
             Self::Recipient { .. } => Finding::Recipient(RecipientFinding::NotAsked),
             Self::Sender(_) => Finding::Sender(SenderFinding::NotAsked),
         }

@@ -16,14 +16,18 @@ mod accepted_domain;
 pub mod antispam;
 mod auth_as;
 mod authentication;
+mod back_pressure;
 mod connect;
+mod existence;
 mod explanation;
 mod extensions;
 mod hello;
 mod identity;
 mod inquiry;
 mod message;
+mod message_rate;
 mod recipient;
+mod recipient_list;
 mod reserved_domain;
 mod rules;
 mod sender;
@@ -40,17 +44,20 @@ use crate::users::{User, UserName};
 
 pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
-    RecipientLookup,
+    RecipientLookup, RecipientsFile,
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use authentication::{auth, logon, mechanisms, password, submitter};
+pub use back_pressure::{connect_under_pressure, mail_under_pressure};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{Finding, Findings, Inquiry, Judgement, PasswordFinding, RecipientFinding};
 pub use message::{MessageFacts, chunk, message};
+pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
 pub use recipient::rcpt;
+pub use recipient_list::{InvalidRecipientList, RecipientList};
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use super::content::Content;
+use super::memory::Held;
 use super::store::{Message, Store, StoreError};
 use super::{Entry, Envelope, MessageFile, QueueId};
 use crate::limits;
@@ -20,6 +21,8 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Incoming {
     store: Arc<dyn Store>,
+    /// What `pieces` take of the budget that all share.
+    memory: Held,
     id: QueueId,
     envelope: Envelope,
     /// Pieces not yet in the file; the whole message while there is none.
@@ -43,18 +46,15 @@ pub struct IncomingReader {
 }
 
 impl Incoming {
-    pub(super) fn new(store: Arc<dyn Store>, id: QueueId, envelope: Envelope) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        memory: Held,
+        id: QueueId,
+        envelope: Envelope,
+    ) -> Self {
         let content = Content::new(envelope.body);
-        Self {
-            store,
-            id,
-            envelope,
-            pieces: Vec::new(),
-            waiting: 0,
-            file: None,
-            fields: Bytes::new(),
-            content,
-        }
+        let (pieces, waiting, file, fields) = (Vec::new(), 0, None, Bytes::new());
+        Self { store, memory, id, envelope, pieces, waiting, file, fields, content }
     }
 
     /// The name that the 250 will carry, and the Received line.
@@ -90,7 +90,7 @@ impl Incoming {
     }
 
     /// Appends to the message. Waits for the disk only when [`limits::MESSAGE_IN_MEMORY`] octets
-    /// have gathered.
+    /// have gathered, or when the budget of all messages is used up.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Io`]; the message cannot be kept and is dropped.
@@ -98,7 +98,12 @@ impl Incoming {
         self.content.add(&piece);
         self.waiting += piece.len();
         self.pieces.push(piece);
-        if self.waiting > limits::MESSAGE_IN_MEMORY {
+        self.memory.set(self.waiting as u64);
+        let most = match self.memory.is_used_up() {
+            true => limits::SMALL_WRITE_OCTETS,
+            false => limits::MESSAGE_IN_MEMORY,
+        };
+        if self.waiting > most {
             self.spill().await?;
         }
         Ok(())
@@ -138,7 +143,9 @@ impl Incoming {
             None => self.file.insert(self.store.create_file(self.id)?),
         };
         self.waiting = 0;
-        file.append(mem::take(&mut self.pieces)).await
+        let appended = file.append(mem::take(&mut self.pieces)).await;
+        self.memory.set(0);
+        appended
     }
 }
 

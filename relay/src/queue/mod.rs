@@ -10,6 +10,7 @@ mod content;
 mod entry;
 mod id;
 mod incoming;
+pub mod memory;
 mod message_file;
 mod record;
 mod report;
@@ -36,6 +37,7 @@ pub use self::store::StoreError;
 
 use self::content::Content;
 use self::id::QueueIds;
+use self::memory::MessageMemory;
 use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
@@ -93,6 +95,7 @@ pub struct Queue {
 struct Shared {
     ids: QueueIds,
     settings: ArcSwap<Settings>,
+    memory: Arc<MessageMemory>,
     delivered: AtomicU64,
     deferred: AtomicU64,
     failed: AtomicU64,
@@ -141,6 +144,7 @@ impl Queue {
         let shared = Shared {
             ids: QueueIds::above(store.highest_id()),
             settings: ArcSwap::from_pointee(settings),
+            memory: MessageMemory::new(limits::MESSAGE_MEMORY),
             delivered: AtomicU64::new(0),
             deferred: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -159,12 +163,18 @@ impl Queue {
         }
         self.store.accepts()?;
         let id = self.shared.ids.next(SystemTime::now());
-        Ok(Incoming::new(Arc::clone(&self.store), id, envelope))
+        let memory = self.shared.memory.holder();
+        Ok(Incoming::new(Arc::clone(&self.store), memory, id, envelope))
     }
 
     /// Other settings from now on: for the next attempt of every message, and for reports.
     pub fn set_settings(&self, settings: Settings) {
         self.shared.settings.store(Arc::new(settings));
+    }
+
+    /// The budget of memory for messages on their way in.
+    pub fn message_memory(&self) -> &Arc<MessageMemory> {
+        &self.shared.memory
     }
 
     /// The engine: claims, reads, lists and changes entries.

@@ -33,12 +33,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`StoreError::Full`] or [`StoreError::Io`] when the file cannot be made.
     fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError>;
 
-    /// May a message begin? Cheap; asked at MAIL so that a client need not send what cannot be
-    /// kept.
+    /// May a message begin? Asked at DATA, so that a client need not send what cannot be kept.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Refusing`].
     fn accepts(&self) -> Result<(), StoreError>;
+
+    /// How full the store is, for whoever meters it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when its file system does not say.
+    fn usage(&self) -> Result<Usage, StoreError>;
 
     /// Keeps a message. Ready only after entry and bytes are on stable storage.
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()>;
@@ -116,6 +121,18 @@ pub struct Lengths {
     pub held: u64,
     /// Those being delivered now.
     pub claimed: u64,
+}
+
+/// How full a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Messages that are due and that nobody has claimed, [`crate::limits::BACKLOG_COUNTED`] at
+    /// most.
+    pub backlog: u64,
+    /// Octets of the file system that are in use.
+    pub used_octets: u64,
+    /// Octets that are in use or could be used by us.
+    pub octets: u64,
 }
 
 /// What a store could not do.

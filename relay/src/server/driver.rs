@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use crate::connector::ConnectorId;
 use crate::limits::CLOSE_WAIT;
+use crate::queue::memory::Held;
 use crate::queue::{Incoming, StoreError};
+use crate::server::inquiries::Asker;
 use crate::server::record::Record;
 use crate::server::tls::Handshake;
 use crate::server::transport::Transport;
@@ -19,58 +20,87 @@ use crate::server::{Shared, inquiries};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::users::password;
 
-/// Drives one session to its end.
-pub(super) async fn drive(
+/// Drives one session to its end, and keeps what it was admitted with as long.
+///
+/// Not an async function: such a one would keep all that it is given twice, and an idle session is
+/// little more than the task that waits for it.
+pub(super) fn drive(
     session: Session,
     stream: TcpStream,
     shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-    mut record: Record,
-) {
-    let transport = Transport::Plain(stream);
-    let connector = record.connector_id();
-    let mut driver =
-        Driver { session, transport, shared, connector, handshake: None, incoming: None };
-    loop {
-        while let Some(action) = driver.session.poll_action() {
-            driver.perform(action).await;
-        }
-        record.count(driver.session.summary());
-        if driver.session.is_closed() {
-            break;
-        }
-        driver.wait(&mut stop).await;
+    stop: watch::Receiver<bool>,
+    record: Record,
+    admitted: impl Send,
+) -> impl Future<Output = ()> + Send {
+    let mut driver = Driver {
+        session,
+        transport: Transport::Plain(stream),
+        asker: record.asker(),
+        memory: shared.queue.message_memory().holder(),
+        handshake: None,
+        incoming: None,
+        shared,
+        stop,
+        record,
+    };
+    async move {
+        driver.run().await;
+        drop(admitted);
     }
-    record.write(driver.session.peer(), driver.session.summary());
 }
 
 struct Driver {
     session: Session,
     transport: Transport,
     shared: Arc<Shared>,
-    connector: ConnectorId,
+    asker: Asker,
     /// What the session was told of as its certificate, so that a handshake which it has promised
     /// takes place whatever a reload does meanwhile.
     handshake: Option<Arc<Handshake>>,
     /// The message that the session has begun.
     incoming: Option<Incoming>,
+    /// What the session itself keeps of what the client sent.
+    memory: Held,
+    /// Becomes true when the daemon stops.
+    stop: watch::Receiver<bool>,
+    record: Record,
 }
 
 impl Driver {
+    async fn run(&mut self) {
+        loop {
+            while let Some(action) = self.session.poll_action() {
+                self.perform(action).await;
+            }
+            self.memory.set(self.session.held_octets());
+            if self.memory.is_used_up() && self.session.handle_short_memory() {
+                continue;
+            }
+            self.record.count(self.session.summary());
+            if self.session.is_closed() {
+                break;
+            }
+            self.wait().await;
+        }
+        self.record.write(self.session.peer(), self.session.summary());
+    }
+
     /// Waits for the first of: octets, the deadline, the end of the daemon.
-    async fn wait(&mut self, stop: &mut watch::Receiver<bool>) {
-        let Self { session, transport, shared, connector, handshake, .. } = self;
+    async fn wait(&mut self) {
+        let Self { session, transport, shared, asker, handshake, stop, .. } = self;
         let deadline = session.deadline();
         let wants_bytes = session.wants_bytes();
         let is_told = session.is_shutting_down();
         let read = transport.read(|octets| {
             if session.wants_conditions() {
-                *handshake = shared.handshake(*connector);
-                let queue = shared.queue.store().accepts();
-                let certificate = handshake.is_some();
+                *handshake = shared.handshake(asker.connector);
                 let has_nonces = session.peer().connector.auth_mechanism.basic_auth.is_some();
-                let seed = has_nonces.then(|| password::random().ok()).flatten();
-                session.handle_conditions(Conditions { queue, certificate, seed });
+                session.handle_conditions(Conditions {
+                    pressure: shared.back_pressure.pressure(),
+                    queue: shared.back_pressure.queue(),
+                    certificate: handshake.is_some(),
+                    seed: has_nonces.then(|| password::random().ok()).flatten(),
+                });
             }
             session.handle_bytes(Instant::now(), octets);
         });
@@ -87,14 +117,16 @@ impl Driver {
         }
     }
 
+    /// What is large is boxed: a future is as large as the largest that it awaits, and an idle
+    /// session keeps that room.
     async fn perform(&mut self, action: Action) {
         let deadline = self.session.deadline();
         match action {
             Action::AbandonMessage => self.incoming = None,
             Action::Ask(inquiry) => {
                 let message = self.incoming.as_ref();
-                let found = inquiries::perform(inquiry, &self.shared, message);
-                match timeout_at(deadline.into(), found).await {
+                let found = inquiries::perform(inquiry, self.asker, &self.shared, message);
+                match timeout_at(deadline.into(), Box::pin(found)).await {
                     Ok(finding) => self.session.handle_finding(Instant::now(), finding),
                     Err(_) => self.session.handle_timeout(Instant::now()),
                 }
@@ -106,14 +138,14 @@ impl Driver {
                 });
                 self.session.handle_message_begun(Instant::now(), begun);
             }
-            Action::Close => self.close().await,
+            Action::Close => Box::pin(self.close()).await,
             Action::CommitMessage => {
                 // Without a message nothing can have been stored.
                 let Some(incoming) = self.incoming.take() else {
                     let stored = Err(StoreError::Closed);
                     return self.session.handle_stored(Instant::now(), stored);
                 };
-                match timeout_at(deadline.into(), incoming.commit()).await {
+                match timeout_at(deadline.into(), Box::pin(incoming.commit())).await {
                     Ok(stored) => self.session.handle_stored(Instant::now(), stored),
                     Err(_) => self.session.handle_timeout(Instant::now()),
                 }
@@ -130,7 +162,7 @@ impl Driver {
                     Ok(Err(_)) | Err(_) => self.session.handle_disconnect(),
                 }
             }
-            Action::StartTls => self.start_tls(deadline).await,
+            Action::StartTls => Box::pin(self.start_tls(deadline)).await,
             Action::Write(octets) => {
                 if let Some(incoming) = &mut self.incoming
                     && let Err(error) = incoming.write(octets).await
@@ -145,7 +177,8 @@ impl Driver {
     async fn start_tls(&mut self, deadline: Instant) {
         let handshake = async {
             // Where TLS begins with the first octet nothing has been promised yet.
-            let handshake = self.handshake.take().or_else(|| self.shared.handshake(self.connector));
+            let handshake =
+                self.handshake.take().or_else(|| self.shared.handshake(self.asker.connector));
             let handshake = handshake.ok_or(io::ErrorKind::Unsupported)?;
             self.transport.start_tls(&handshake).await
         };

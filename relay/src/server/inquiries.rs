@@ -1,22 +1,36 @@
 //! Performs what decisions need to know: see [`crate::policy::Inquiry`].
 
+use std::net::IpAddr;
+use std::time::Instant;
+
+use relay_common::address::Address;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::connector::ConnectorId;
 use crate::limits::PASSWORD_CHECKS;
 use crate::policy::antispam::{MessageFinding, SenderFinding};
-use crate::policy::{Finding, Inquiry, PasswordFinding, RecipientFinding};
+use crate::policy::{Finding, Inquiry, MessageRateFinding, MessageRatePayers, PasswordFinding};
 use crate::queue::Incoming;
 use crate::server::Shared;
+use crate::server::rates::Counted;
 use crate::users::password::PasswordCheck;
 
 /// Passwords under comparison, all sessions together.
 static PASSWORDS: Semaphore = Semaphore::const_new(PASSWORD_CHECKS);
 
+/// On whose behalf something is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) connector: ConnectorId,
+    pub(super) remote: IpAddr,
+}
+
 /// The answer, as soon as there is one. The caller bounds the time. `message` is the one that the
 /// session has begun.
 pub(super) async fn perform(
     inquiry: Inquiry,
+    asker: Asker,
     shared: &Shared,
     message: Option<&Incoming>,
 ) -> Finding {
@@ -29,14 +43,31 @@ pub(super) async fn perform(
             Finding::Message(MessageFinding::Found(found))
         }
         Inquiry::Password(check) => Finding::Password(compare(check).await),
-        Inquiry::Recipient { .. } => {
-            let why = "this host cannot ask yet".to_owned();
-            Finding::Recipient(RecipientFinding::Unavailable(why))
+        Inquiry::MessageRate { limit, payers } => {
+            Finding::MessageRate(message_rate(limit, payers, asker, shared))
+        }
+        Inquiry::Recipient { mailbox, lookup } => {
+            Finding::Recipient(shared.recipients.find(lookup, mailbox).await)
         }
         Inquiry::Sender(question) => {
             let found = shared.checks.load_full().sender(&question).await;
             Finding::Sender(SenderFinding::Found(found))
         }
+    }
+}
+
+fn message_rate(
+    limit: u32,
+    payers: MessageRatePayers,
+    asker: Asker,
+    shared: &Shared,
+) -> MessageRateFinding {
+    let MessageRatePayers { source, user } = payers;
+    let source = source.then(|| Counted::Source(Address::from(asker.remote).source()));
+    let counted: Vec<_> = source.into_iter().chain(user.map(Counted::User)).collect();
+    match shared.rates.take(Instant::now(), asker.connector, &counted, limit) {
+        true => MessageRateFinding::Within,
+        false => MessageRateFinding::Exceeded,
     }
 }
 

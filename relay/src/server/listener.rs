@@ -12,9 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 
+use crate::classifier::Chosen;
 use crate::connector::{Binding, ConnectorId};
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE};
 use crate::policy;
+use crate::server::admission::Place;
 use crate::server::record::Record;
 use crate::server::{Shared, driver};
 use crate::smtp::reply::Reply;
@@ -156,16 +158,11 @@ fn welcome(
     let binding = classification.rules.table.binding_of(local);
     let is_implicit =
         binding.is_some_and(|binding| chosen.connector.encryption.is_implicit_on(binding));
-    let limits = &chosen.connector.limits;
-    let place = match shared.admission.admit(chosen.id, limits, remote.ip()) {
+    let place = match admit(chosen, remote, shared) {
         Ok(place) => place,
-        Err(refusal) => {
-            let (connector, reply) = (&chosen.connector.name, refusal.reply());
-            tracing::debug!(%remote, connector, %refusal, "connection refused");
-            if is_implicit {
-                // Nobody reads plain text there.
-                return shared.counts.connection_refused(chosen.id);
-            }
+        // Nobody reads plain text there.
+        Err(_) if is_implicit => return shared.counts.connection_refused(chosen.id),
+        Err(reply) => {
             let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
             return turn_away(&stream, &reply.with_codes(has_codes), chosen.id, shared);
         }
@@ -177,11 +174,22 @@ fn welcome(
     let begin = if is_implicit { Session::encrypted } else { Session::new };
     let session = begin(Instant::now(), rules, peer, local.ip(), remote.ip());
     let record = Record::new(classification, local, remote, Arc::clone(&shared.counts));
-    let drive = driver::drive(session, stream, Arc::clone(shared), stop.clone(), record);
-    tokio::spawn(async move {
-        drive.await;
-        drop((place, permit));
-    });
+    let (shared, stop, admitted) = (Arc::clone(shared), stop.clone(), (place, permit));
+    tokio::spawn(driver::drive(session, stream, shared, stop, record, admitted));
+}
+
+/// A place for one more connection, or what its client is told instead.
+fn admit(chosen: &Chosen, remote: SocketAddr, shared: &Shared) -> Result<Place, Reply> {
+    let connector = &chosen.connector;
+    if let Some(refusal) = policy::connect_under_pressure(shared.back_pressure.pressure()) {
+        let why = refusal.because.last().map(|because| because.found.as_str());
+        tracing::debug!(%remote, connector = connector.name, why, "connection refused");
+        return Err(refusal.reply);
+    }
+    shared.admission.admit(chosen.id, &connector.limits, remote.ip()).map_err(|refusal| {
+        tracing::debug!(%remote, connector = connector.name, %refusal, "connection refused");
+        refusal.reply()
+    })
 }
 
 /// One reply and the end. The send buffer of a new connection takes a line at once; a client for

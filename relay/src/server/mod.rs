@@ -5,13 +5,14 @@
 //! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
 //!
 //! [`listener`] accepts, [`admission`] counts, [`driver`] performs what a session asks for on a
-//! [`transport`], [`inquiries`] finds out what decisions need to know, [`tls`] keeps the
-//! certificates, [`record`] writes the log line.
+//! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
+//! messages, [`tls`] keeps the certificates, [`record`] writes the log line.
 
 mod admission;
 mod driver;
 mod inquiries;
 mod listener;
+mod rates;
 mod record;
 pub mod tls;
 mod transport;
@@ -20,7 +21,7 @@ mod transport;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,15 +30,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::antispam::Checks;
+use crate::back_pressure::{self, BackPressure};
 use crate::classifier::Classifier;
 use crate::connector::{ConnectorId, Limits};
 use crate::counts::Counts;
 use crate::limits::{INQUIRY_WAIT, SESSIONS};
 use crate::policy::{Finding, Inquiry, Rules};
 use crate::queue::Queue;
+use crate::recipients::Recipients;
 
 use self::admission::Admission;
+use self::inquiries::Asker;
 use self::listener::Listening;
+use self::rates::MessageRates;
 use self::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
 
 pub use self::admission::LimitUse;
@@ -67,6 +72,9 @@ struct Shared {
     /// Whom the checks of mail from strangers ask.
     checks: ArcSwap<Checks>,
     admission: Arc<Admission>,
+    back_pressure: Arc<BackPressure>,
+    rates: MessageRates,
+    recipients: Recipients,
     /// A permit for each session that may exist at once.
     sessions: Arc<Semaphore>,
 }
@@ -81,6 +89,9 @@ impl Server {
             handshakes: ArcSwap::default(),
             checks: ArcSwap::from_pointee(Checks::nobody()),
             admission: Arc::default(),
+            rates: MessageRates::default(),
+            recipients: Recipients::default(),
+            back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
         let (stop, _) = watch::channel(false);
@@ -161,15 +172,31 @@ impl Server {
         }
     }
 
+    /// What keeps mail away while this host is short of something: to be metered by the caller.
+    pub fn back_pressure(&self) -> &Arc<BackPressure> {
+        &self.shared.back_pressure
+    }
+
+    /// Whom servers know: what they are asked for sessions, and have said.
+    pub fn recipients(&self) -> &Recipients {
+        &self.shared.recipients
+    }
+
     /// How many sessions there are.
     pub fn sessions(&self) -> u64 {
         self.shared.admission.connections()
     }
 
-    /// Finds out what a decision needs to know, as for a session.
+    /// Finds out what a decision needs to know, as for a session. What an answer would be paid for
+    /// with is not asked.
     pub async fn find_out(&self, inquiry: Inquiry) -> Finding {
         let unanswered = inquiry.unanswered();
-        let found = inquiries::perform(inquiry, &self.shared, None);
+        if let Inquiry::MessageRate { .. } = inquiry {
+            return inquiry.not_asked();
+        }
+        // Nobody pays, so it does not matter who asks.
+        let asker = Asker { connector: ConnectorId::NONE, remote: Ipv4Addr::UNSPECIFIED.into() };
+        let found = inquiries::perform(inquiry, asker, &self.shared, None);
         let answer = tokio::time::timeout(INQUIRY_WAIT, found).await;
         answer.unwrap_or(unanswered)
     }

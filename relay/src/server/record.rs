@@ -8,6 +8,7 @@ use crate::classifier::Classification;
 use crate::connector::ConnectorId;
 use crate::counts::Counts;
 use crate::policy::Peer;
+use crate::server::inquiries::Asker;
 use crate::smtp::session::{Ending, Summary};
 
 /// What is known of a connection beside what its session knows.
@@ -95,7 +96,12 @@ impl Record {
         );
     }
 
-    pub(super) fn connector_id(&self) -> ConnectorId {
+    /// On whose behalf the session asks.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { connector: self.connector_id(), remote: self.remote.ip() }
+    }
+
+    fn connector_id(&self) -> ConnectorId {
         self.classification.connector.as_ref().map_or(ConnectorId::NONE, |chosen| chosen.id)
     }
 }

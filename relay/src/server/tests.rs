@@ -6,8 +6,10 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::back_pressure::Readings;
 use crate::config::Config;
 use crate::connector::{ConnectorId, ConnectorIds};
+use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::queue::schedule::Schedule;
 use crate::queue::{Settings, StoreSettings};
 use crate::smtp::path::Domain;
@@ -121,6 +123,78 @@ impl Client {
             assert!(reply.starts_with("250") || reply.starts_with("354"), "{line}: {reply}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_message_rate_holds_over_connections_and_for_its_source_only() {
+    let host = Host::start(&format!("{EVERYBODY}message_rate_limit = 3\n"));
+    let mail = "MAIL FROM:<a@b>";
+    for replies in [["250 ", "250 "], ["250 ", "421 4.4.2 "]] {
+        let mut client = host.connect().await;
+        assert!(client.reply().await.starts_with("220 "));
+        client.say("EHLO c").await;
+        for expected in replies {
+            let reply = client.say(mail).await;
+            assert!(reply.starts_with(expected), "{reply}");
+            if expected == "250 " {
+                client.say("RSET").await;
+            }
+        }
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.9.9.9:0".parse().unwrap()).unwrap();
+    let mut other = Client(BufReader::new(socket.connect(host.address).await.unwrap()));
+    assert!(other.reply().await.starts_with("220 "));
+    other.say("EHLO c").await;
+    assert!(other.say(mail).await.starts_with("250 "));
+}
+
+#[tokio::test]
+async fn connections_are_turned_away_at_back_pressure_high() {
+    let host = Host::start(EVERYBODY);
+    let readings = |disk| Readings { values: [Some(disk), None, None, None], refusal: None };
+    for (disk, greeting) in [
+        (95, "220 "),
+        (99, "421 4.3.2 Insufficient system resources, closing transmission channel"),
+        (95, "421 "),
+        (90, "220 "),
+    ] {
+        host.server.back_pressure().take(readings(disk));
+        let mut client = host.connect().await;
+        let reply = client.reply().await;
+        assert!(reply.starts_with(greeting), "{disk}: {reply}");
+    }
+    assert_eq!(host.counts.read(ConnectorId(1)).connections_refused, 2);
+}
+
+/// A stranger that sends a long header section slowly holds memory; with the budget used up it is
+/// put off, and messages in files are taken all the same.
+#[tokio::test]
+async fn beyond_the_budget_header_sections_are_put_off_and_bodies_go_to_disk() {
+    let host = Host::start(EVERYBODY);
+    let memory = host.queue.message_memory();
+    memory.set_budget(HEADER_BEYOND_MEMORY as u64);
+    let mut client = host.connect().await;
+    client.begin_message().await;
+    client.send(&format!("Subject: {}\r\n", "x".repeat(100))).await;
+    let held = async {
+        while memory.octets() < 100 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, held).await.expect("what the session keeps is counted");
+    client.send(&"A: b\r\n".repeat(HEADER_BEYOND_MEMORY / 5)).await;
+    let reply = client.say("\r\nbody\r\n.").await;
+    assert_eq!(reply, "452 4.3.1 Insufficient system resources");
+    assert_eq!(memory.octets(), 0);
+
+    let body = format!("Subject: x\r\n\r\n{}.", "0123456789\r\n".repeat(10_000));
+    for line in ["MAIL FROM:<a@b>", "RCPT TO:<c@accepted.example>", "DATA"] {
+        client.say(line).await;
+    }
+    let reply = client.say(&body).await;
+    assert!(reply.starts_with("250 2.6.0 "), "{reply}");
+    assert_eq!(memory.octets(), 0);
 }
 
 #[tokio::test]

@@ -137,10 +137,14 @@ replies! {
     TOO_MANY_CONNECTIONS = 421 (4, 3, 2), "The maximum number of concurrent server connections has exceeded a limit, closing transmission channel";
     /// `MaxInboundConnectionPerSource` is reached.
     TOO_MANY_CONNECTIONS_PER_SOURCE = 421 (4, 3, 2), "The maximum number of concurrent server connections has exceeded a per-source limit, closing transmission channel";
+    /// Back pressure is High.
+    SYSTEM_NOT_ACCEPTING = 421 (4, 3, 2), "Insufficient system resources, closing transmission channel";
     /// The daemon is shutting down.
     SHUTTING_DOWN = 421 (4, 3, 2), "Service shutting down, closing transmission channel";
     /// `ConnectionTimeout` is reached.
     CONNECTION_TIMED_OUT = 421 (4, 4, 1), "Connection timed out";
+    /// `MessageRateLimit` is exceeded.
+    MESSAGE_RATE_EXCEEDED = 421 (4, 4, 2), "Message submission rate for this client has exceeded the configured limit";
     /// `MaxProtocolErrors` is reached.
     TOO_MANY_ERRORS = 421 (4, 7, 0), "Too many errors on this connection, closing transmission channel";
     /// [`crate::limits::JUNK_COMMANDS`] is reached.

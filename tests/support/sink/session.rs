@@ -71,7 +71,7 @@ impl<'script> Session<'script> {
     fn command(&mut self, line: &str, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => {
+            "EHLO" | "LHLO" => {
                 let mut lines: Vec<_> = EXTENSIONS.map(str::to_owned).to_vec();
                 lines.extend(self.script.offers().iter().cloned());
                 let last = lines.pop().unwrap_or_default();

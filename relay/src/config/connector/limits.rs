@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::document::{Section, Wrong};
-use super::super::value::{boolean, duration, number, number_or_unlimited, size, timespan};
-use crate::connector::{Limits, RejectRecipientDomains};
+use super::super::value::{boolean, duration, number, number_or_unlimited, one_of, size, timespan};
+use crate::connector::{Limits, MessageRateSource, RejectRecipientDomains};
 use crate::limits;
 
 /// The bounds are Exchange's, and so is which keys know `unlimited`.
@@ -16,6 +16,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Limits {
     let most = u64::from(all);
     let percentage_line = section.line_of(PERCENTAGE);
     let has_percentage = section.has(PERCENTAGE);
+    let (message_rate_limit, message_rate_source) = message_rate(section);
     let limits = Limits {
         max_message_size: section
             .take("max_message_size", size(65_536..=most))
@@ -39,6 +40,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Limits {
             .unwrap_or(default.max_inbound_connection_per_source),
         max_inbound_connection_percentage_per_source: count(section, PERCENTAGE, 1..=100)
             .unwrap_or(default.max_inbound_connection_percentage_per_source),
+        message_rate_limit,
+        message_rate_source,
         tarpit_interval: section
             .take("tarpit_interval", duration(Duration::ZERO..=limits::LONGEST_TARPIT_INTERVAL))
             .unwrap_or(default.tarpit_interval),
@@ -69,6 +72,29 @@ fn count(
     bounds: RangeInclusive<u32>,
 ) -> Option<u32> {
     section.take(key, number(bounds))
+}
+
+fn message_rate(section: &mut Section<'_, '_>) -> (Option<u32>, MessageRateSource) {
+    let source_line = section.line_of("message_rate_source");
+    let source = section.take("message_rate_source", one_of(MessageRateSource::NAMES));
+    let limit_line = section.line_of("message_rate_limit");
+    let limit = section
+        .take("message_rate_limit", number_or_unlimited(1..=i32::MAX.unsigned_abs()))
+        .unwrap_or_default();
+    match (limit, source) {
+        (Some(_), Some(MessageRateSource::None)) => {
+            let problem = "has no effect: message_rate_source is None";
+            let mend = "remove it, or write message_rate_source = \"IPAddress\"";
+            section.warn(limit_line, "message_rate_limit", Wrong::new(problem, mend));
+        }
+        (None, Some(source)) if source != MessageRateSource::None => {
+            let problem = "has no effect: messages are not limited";
+            let mend = "remove it, or write message_rate_limit = 600";
+            section.warn(source_line, "message_rate_source", Wrong::new(problem, mend));
+        }
+        _ => {}
+    }
+    (limit, source.unwrap_or_default())
 }
 
 /// All three are off unless they are switched on, as in Exchange.

@@ -187,6 +187,35 @@ fn delivery() {
 }
 
 #[test]
+fn back_pressure() {
+    for (key, expected) in [
+        (
+            "disk_use.low_to_medium = 101",
+            "disk_use: low_to_medium: 101 is out of bounds\n    write a number from 0 to 100",
+        ),
+        (
+            "disk_use.low_to_medium = 80",
+            "disk_use: rises at 80 and 99 and falls at 90 and 80, which cannot be told apart\n    \
+             write medium_to_low < low_to_medium < medium_to_high and medium_to_low < \
+             high_to_medium < medium_to_high",
+        ),
+        (
+            "memory_use.high = 80",
+            "memory_use: high: is not a key of this table\n    known here: low_to_medium, \
+             medium_to_high, high_to_medium, medium_to_low",
+        ),
+        (
+            "message_memory = \"64 KB\"",
+            "message_memory: `64 KB` is out of bounds\n    write a size from 262144 to \
+             4398046510080 octets",
+        ),
+    ] {
+        let text = format!("{NEEDED}back_pressure.{key}\n{CONNECTOR}");
+        check(&text, &format!("4: [back_pressure]: {expected}"));
+    }
+}
+
+#[test]
 fn accepted_domains() {
     for (domain, expected) in [
         (
@@ -220,6 +249,16 @@ fn accepted_domains() {
             "{ name = \"a.example\", type = \"InternalRelay\", recipient_lookup = \"lmtp://a:24\" }",
             "accepted domain \"a.example\": recipient_lookup: has no effect: with type InternalRelay \
              unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+        ),
+        (
+            "{ name = \"a.example\", type = \"ExternalRelay\", recipients_file = \"/r\" }",
+            "accepted domain \"a.example\": recipients_file: has no effect: with type ExternalRelay \
+             unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+        ),
+        (
+            "{ name = \"a.example\", recipients_file = \"/r\", recipient_lookup = \"lmtp://a:24\" }",
+            "accepted domain \"a.example\": recipients_file: stands beside recipient_lookup: two \
+             that know who exists\n    remove one of them",
         ),
         (
             "{ name = \"a.example\", domain_type = \"Authoritative\" }",

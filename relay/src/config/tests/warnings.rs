@@ -45,6 +45,40 @@ fn every_warning_by_its_text() {
              hosts of yours",
         ),
         (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!("{ANONYMOUS}\nmessage_rate_limit = 5\nmessage_rate_source = \"none\""),
+            ),
+            "9: connector \"C\": message_rate_limit: has no effect: message_rate_source is None\n    \
+             remove it, or write message_rate_source = \"IPAddress\"",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!("{ANONYMOUS}\nmessage_rate_source = \"User\""),
+            ),
+            "9: connector \"C\": message_rate_source: has no effect: messages are not limited\n    \
+             remove it, or write message_rate_limit = 600",
+        ),
+        (
+            connector(
+                "C",
+                v4,
+                "[\"10.0.0.1\"]",
+                &format!(
+                    "{ANONYMOUS}\nmax_inbound_connection = \"unlimited\"\n\
+                     max_inbound_connection_percentage_per_source = 5"
+                ),
+            ),
+            "10: connector \"C\": max_inbound_connection_percentage_per_source: has no effect: \
+             max_inbound_connection is unlimited\n    remove it, or write a number for \
+             max_inbound_connection",
+        ),
+        (
             connector("C", v4, "[\"10.0.0.1\"]", ""),
             "4: connector \"C\": permission_groups: nobody can send: anonymous lacks \
              ms-Exch-SMTP-Submit\n    write permission_groups = [\"AnonymousUsers\"], or refuse = \

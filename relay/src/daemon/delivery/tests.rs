@@ -11,7 +11,7 @@ use super::*;
 use crate::delivery::tests::{Fault, Sink, accept, open_queue, patient};
 use crate::limits;
 use crate::queue::schedule::Schedule;
-use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store};
+use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
 use crate::queue::{Entry, MessageFile, MessageReader, QueueId, StoreError};
 use crate::smtp::path::Domain;
 
@@ -41,6 +41,10 @@ impl Store for Refusing {
 
     fn accepts(&self) -> Result<(), StoreError> {
         self.queue.store().accepts()
+    }
+
+    fn usage(&self) -> Result<Usage, StoreError> {
+        self.queue.store().usage()
     }
 
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::SystemTime;
 
+use crate::limits;
 use crate::queue::record::StoredBody;
 use crate::queue::store::Lengths;
 use crate::queue::{QueueId, StoreError};
@@ -98,6 +99,12 @@ impl Index {
 
     pub(super) fn next_due(&self) -> Option<SystemTime> {
         self.due.first().map(|&(due, _)| due)
+    }
+
+    /// How many items are due, [`limits::BACKLOG_COUNTED`] at most.
+    pub(super) fn backlog(&self, now: SystemTime) -> u64 {
+        let due = self.due.iter().take_while(|(due, _)| *due <= now);
+        due.take(limits::BACKLOG_COUNTED).count() as u64
     }
 
     pub(super) fn lengths(&self) -> Lengths {

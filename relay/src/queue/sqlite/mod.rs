@@ -37,6 +37,7 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use rustix::fs::StatVfs;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
@@ -52,7 +53,7 @@ use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
 use super::message_file::{MessageFile, MessageReader};
 use super::record::{self, StoredBody};
-use super::store::{Change, Lengths, Message, Pending, Settlement, Store};
+use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
 use super::{Entry, QueueId, StoreError};
 use crate::limits;
 
@@ -239,6 +240,16 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn usage(&self) -> Result<Usage, StoreError> {
+        let system = self.shared.file_system()?;
+        let block = system.f_frsize;
+        let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
+        // As df counts: what is reserved for root can never be ours.
+        let octets = used_octets.saturating_add(system.f_bavail.saturating_mul(block));
+        let backlog = self.shared.index().backlog(SystemTime::now());
+        Ok(Usage { backlog, used_octets, octets })
+    }
+
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
         Box::pin(async move {
             let body = match message {
@@ -352,14 +363,19 @@ impl Shared {
 
     /// Octets that the file system has free.
     fn free_octets(&self) -> Result<u64, StoreError> {
-        let directory = self.directory.path();
-        let system = rustix::fs::statvfs(directory)
-            .map_err(|error| StoreError::io("examine", directory, error.into()))?;
+        let system = self.file_system()?;
         // Some file systems count no inodes and say 0 of 0.
         if system.f_files > 0 && system.f_favail == 0 {
-            return Err(StoreError::Full(format!("{} has no inode free", directory.display())));
+            let directory = self.directory.path().display();
+            return Err(StoreError::Full(format!("{directory} has no inode free")));
         }
         Ok(system.f_bavail.saturating_mul(system.f_frsize))
+    }
+
+    fn file_system(&self) -> Result<StatVfs, StoreError> {
+        let directory = self.directory.path();
+        rustix::fs::statvfs(directory)
+            .map_err(|error| StoreError::io("examine", directory, error.into()))
     }
 }
 

@@ -31,6 +31,7 @@ use self::body::BodyWriter;
 use self::transaction::{Command, Progress};
 use crate::limits;
 use crate::queue::{Cause, Outcome};
+use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::{Enhanced, Reply};
 
 /// What the driver must know.
@@ -53,6 +54,8 @@ pub struct Session {
     hop: String,
     /// What we call ourselves in EHLO.
     hello_name: String,
+    /// LHLO instead of EHLO (RFC 2033 section 4.1).
+    lmtp: bool,
     timeouts: Timeouts,
     state: State,
     capabilities: Capabilities,
@@ -85,6 +88,7 @@ impl Session {
         Self {
             hop: hop.to_owned(),
             hello_name: hello_name.to_owned(),
+            lmtp: false,
             timeouts,
             state: State::Greeting,
             capabilities: Capabilities::default(),
@@ -93,6 +97,12 @@ impl Session {
             events: VecDeque::new(),
             deadline: Some(now + timeouts.greeting),
         }
+    }
+
+    /// The next hop speaks LMTP. Only for questions: a message would have a reply for each of its
+    /// recipients.
+    pub fn speaking_lmtp(self) -> Self {
+        Self { lmtp: true, ..self }
     }
 
     /// Bytes to write, if there are any.
@@ -141,6 +151,19 @@ impl Session {
             return;
         }
         let mut progress = Progress::new(transaction, &self.capabilities);
+        progress.write(&self.capabilities, &mut self.output);
+        self.set_deadline(now, progress.awaited());
+        self.state = State::Envelope(progress);
+    }
+
+    /// Asks whether mail for this recipient would be taken; only after [`Event::Ready`]. The outcome
+    /// is that of RCPT; when MAIL is refused, for whatever reason, that says nothing of the
+    /// recipient, which is then put off.
+    pub fn ask(&mut self, recipient: ForwardPath, now: Instant) {
+        if !matches!(self.state, State::Ready) {
+            return;
+        }
+        let mut progress = Progress::question(recipient);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
@@ -276,7 +299,7 @@ impl Session {
 
     fn handle_greeting(&mut self, mut reply: Reply, now: Instant) {
         if reply.code == 220 {
-            self.hello("EHLO", false, now);
+            self.hello(if self.lmtp { "LHLO" } else { "EHLO" }, false, now);
         } else {
             shorten(&mut reply);
             self.close(Some(Cause::Reply(reply)));
@@ -291,7 +314,7 @@ impl Session {
             }
             (250, true) => self.become_ready(),
             // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
-            (500..=599, false) => self.hello("HELO", true, now),
+            (500..=599, false) if !self.lmtp => self.hello("HELO", true, now),
             _ => {
                 shorten(&mut reply);
                 self.close(Some(Cause::Reply(reply)));

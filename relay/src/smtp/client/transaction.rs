@@ -6,7 +6,7 @@ use super::body::BodyWriter;
 use super::{Capabilities, SizeLimit};
 use crate::queue::{Answer, Cause, Outcome};
 use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
-use crate::smtp::path::ReversePath;
+use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::{Enhanced, Reply};
 
 /// The envelope of a message and what it needs from the next hop.
@@ -66,6 +66,8 @@ pub(super) struct Progress {
     passes_dsn_on: bool,
     /// A recipient got a positive reply.
     accepted_one: bool,
+    /// No message follows: the reply to RCPT is the outcome.
+    is_question: bool,
 }
 
 impl Transaction {
@@ -101,7 +103,7 @@ impl Transaction {
 
     fn mail(&self, capabilities: &Capabilities) -> String {
         let mut line = format!("MAIL FROM:<{}>", self.sender);
-        if capabilities.size.is_some() {
+        if capabilities.size.is_some() && self.size > 0 {
             line.push_str(&format!(" SIZE={}", self.size));
         }
         if self.binary {
@@ -151,7 +153,29 @@ impl Progress {
             in_chunk,
             passes_dsn_on,
             accepted_one: false,
+            is_question: false,
         }
+    }
+
+    /// Would mail for this recipient be taken? From the null sender, which nobody may refuse
+    /// (RFC 5321 section 6.1) and which no report is sent to.
+    pub(super) fn question(recipient: ForwardPath) -> Self {
+        let smtputf8 = !recipient.is_ascii();
+        let transaction = Transaction {
+            sender: ReversePath::Null,
+            dsn: MailDsn::default(),
+            recipients: vec![Addressee::from(recipient)],
+            size: 0,
+            eight_bit: false,
+            binary: false,
+            smtputf8,
+        };
+        // Nothing is sent, in whatever form, and nothing is relayed.
+        let capabilities = Capabilities { chunking: false, dsn: true, ..Capabilities::default() };
+        let mut progress = Self::new(transaction, &capabilities);
+        progress.unsent.retain(|command| *command != Command::Data);
+        progress.is_question = true;
+        progress
     }
 
     /// Writes the message, after [`Step::SendMessage`].
@@ -188,6 +212,10 @@ impl Progress {
         let Some(command) = self.awaited.pop_front() else { return Step::Nonsense(reply) };
         match (command, reply.code / 100) {
             (Command::Mail, 2) => {}
+            (Command::Mail, 4 | 5) if self.is_question => {
+                self.settle_rest(&Outcome::Deferred(Answer::reply(hop, reply)));
+            }
+            (Command::Recipient(place), 2) if self.is_question => self.settle(place, hop, &reply),
             (Command::Recipient(_), 2) => self.accepted_one = true,
             (Command::Recipient(place), 4 | 5)
                 if self.accepted_one && says_too_many_recipients(&reply) =>

@@ -14,6 +14,7 @@
 mod authentication;
 mod encryption;
 mod inquiry;
+mod memory;
 mod output;
 mod reception;
 mod refusal;
@@ -360,6 +361,11 @@ impl Session {
                 let reply = decision.reply.clone();
                 self.context.summary.refuse(verb, decision);
                 self.refuse(reply);
+            }
+            Effect::DecidedEnd(decision) => {
+                let reply = decision.reply.clone();
+                self.context.summary.refuse(verb, decision);
+                self.close_with(&reply, Ending::MessageRate);
             }
             Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
             Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use crate::back_pressure::Pressure;
 use crate::limits::OUTPUT_OCTETS;
 use crate::policy::Inquiry;
 use crate::queue::{Envelope, QueueId, StoreError};
@@ -45,7 +46,9 @@ pub struct MessageBegun {
 /// What a session cannot know by itself and may change while it lasts.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// Would the queue begin a message now? MAIL is answered by it; DATA asks again.
+    /// How short this host is of disk and memory.
+    pub pressure: Pressure,
+    /// Did the queue take messages lately? MAIL is answered by it; DATA asks again.
     pub queue: Result<(), StoreError>,
     /// Is there a certificate for a handshake now?
     pub certificate: bool,
@@ -64,7 +67,7 @@ pub(super) struct Output {
 
 impl Default for Conditions {
     fn default() -> Self {
-        Self { queue: Ok(()), certificate: true, seed: None }
+        Self { pressure: Pressure::default(), queue: Ok(()), certificate: true, seed: None }
     }
 }
 

@@ -201,6 +201,14 @@ impl Reception {
         }
     }
 
+    /// Octets of the header section that wait for its end.
+    pub(super) fn gathered(&self) -> usize {
+        match &self.stage {
+            Stage::Header(collector) => collector.gathered(),
+            Stage::Body | Stage::Discarded { .. } => 0,
+        }
+    }
+
     /// Does the queue still hold this message open?
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Header(_) | Stage::Body)

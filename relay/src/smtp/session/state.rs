@@ -121,6 +121,8 @@ pub(super) enum Effect {
     Close(Reply),
     /// Policy was asked.
     Decided(Decision),
+    /// Policy was asked, and the session ends with its reply.
+    DecidedEnd(Decision),
     /// Policy was asked whether there is such a command or parameter for this client; a protocol
     /// error.
     DecidedFault(Decision),
@@ -229,7 +231,7 @@ impl State {
 
     fn mail(self, mail: Mail, context: &Context) -> (Self, Effect) {
         match self {
-            Self::Ready(Ready { hello, .. }) => {
+            Self::Ready(Ready { hello, transaction_refused }) => {
                 let refused = |hello| Self::Ready(Ready::after_refusal(hello));
                 if let Some(refusal) = policy::needs_smtputf8(mail.sender.is_ascii(), mail.smtputf8)
                 {
@@ -240,16 +242,31 @@ impl State {
                 if !decision.reply.is_positive() {
                     return (refused(hello), Effect::Decided(decision));
                 }
-                // Who may not send at all is told so, however full the queue is.
+                // Who may not send at all is told so, however short this host is of anything.
+                if let Some(refusal) =
+                    policy::mail_under_pressure(peer, context.conditions.pressure)
+                {
+                    return (refused(hello), Effect::Decided(refusal));
+                }
                 if let Err(error) = &context.conditions.queue {
                     let decision = store_decision(&reply::INSUFFICIENT_RESOURCES, error);
                     return (refused(hello), Effect::Decided(decision));
+                }
+                match policy::message_rate(peer, &context.findings) {
+                    None => {}
+                    Some(Judgement::Needs(inquiry)) => {
+                        let state = Self::Ready(Ready { hello, transaction_refused });
+                        return (state, Effect::Ask(inquiry, Command::Mail(mail)));
+                    }
+                    Some(Judgement::Decided(decision)) => {
+                        return (refused(hello), Effect::DecidedEnd(decision));
+                    }
                 }
                 let client = context.client(&hello);
                 match screen_sender(peer, &client, &mail.sender, decision, &context.findings) {
                     Judgement::Needs(inquiry) => {
                         let asked = Effect::Ask(inquiry, Command::Mail(mail));
-                        (Self::Ready(Ready::new(hello)), asked)
+                        (Self::Ready(Ready { hello, transaction_refused }), asked)
                     }
                     Judgement::Decided(decision) if decision.reply.is_positive() => {
                         let given = MailGiven { hello, mail, recipient_refused: false };

@@ -71,6 +71,8 @@ pub enum Ending {
     NoDomainName,
     /// The client did not complete the TLS handshake in time.
     HandshakeTimeout,
+    /// More messages than `message_rate_limit`.
+    MessageRate,
     /// Something came in plain text between STARTTLS and the handshake.
     PlaintextAfterStartTls,
     /// The queue did not answer in time.
@@ -180,6 +182,7 @@ impl Display for Ending {
             Self::InactivityTimeout => "inactivity timeout",
             Self::NoDomainName => "no domain name in EHLO",
             Self::HandshakeTimeout => "TLS handshake timeout",
+            Self::MessageRate => "message rate",
             Self::PlaintextAfterStartTls => "plain text after STARTTLS",
             Self::QueueTimeout => "queue timeout",
             Self::Quit => "QUIT",

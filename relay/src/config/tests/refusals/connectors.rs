@@ -7,8 +7,8 @@ fn a_connectors_keys() {
     for (keys, problem, mend) in [
         ("enable = true", "enable: is not a key of this table", "did you mean `enabled`?"),
         (
-            "message_rate_limit = 600",
-            "message_rate_limit: is a parameter of Exchange that this version does not support",
+            "orar_enabled = true",
+            "orar_enabled: is a parameter of Exchange that this version does not support",
             "remove it",
         ),
         (
@@ -116,6 +116,16 @@ fn a_connectors_keys() {
             "max_inbound_connection_percentage_per_source = \"unlimited\"",
             "max_inbound_connection_percentage_per_source: a text where a number belongs",
             "write a number from 1 to 100",
+        ),
+        (
+            "message_rate_limit = 0",
+            "message_rate_limit: 0 is out of bounds",
+            "write a number from 1 to 2147483647",
+        ),
+        (
+            "message_rate_source = \"Address\"",
+            "message_rate_source: `Address` is not known",
+            "did you mean `IPAddress`?",
         ),
         (
             "max_local_hop_count = 51",

@@ -1,0 +1,126 @@
+//! Reads the resources, off the path of every session, and says in the log when a level changes.
+
+use std::fs;
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::{BackPressure, Change, PressureLevel, Readings};
+use crate::limits::BACK_PRESSURE_INTERVAL;
+use crate::queue::Queue;
+
+/// Where the values come from.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    queue: Queue,
+    /// Octets of memory that this process may have; `None`: unknown.
+    memory: Option<u64>,
+}
+
+impl Meter {
+    /// For this queue and this process.
+    pub fn new(queue: Queue) -> Self {
+        Self { queue, memory: host_memory() }
+    }
+
+    /// Reads every resource once. It asks the file system of the queue, which may take its time.
+    pub fn read(&self) -> Readings {
+        let store = self.queue.store();
+        let usage = store.usage();
+        if let Err(error) = &usage {
+            warn!(%error, "cannot read how full the queue's file system is");
+        }
+        let disk = usage.as_ref().ok().map(|usage| percent(usage.used_octets, usage.octets));
+        let backlog = usage.ok().map(|usage| usage.backlog);
+        let memory = private_memory().zip(self.memory).map(|(used, all)| percent(used, all));
+        let held = self.queue.message_memory();
+        let messages = percent(held.octets(), held.budget());
+        Readings { values: [disk, backlog, memory, Some(messages)], refusal: store.accepts().err() }
+    }
+}
+
+/// Meters for as long as the daemon runs.
+pub async fn run(pressure: Arc<BackPressure>, meter: Meter) {
+    let mut ticks = tokio::time::interval(BACK_PRESSURE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let meter = meter.clone();
+        // A file system may be slow to answer, and sessions must not wait for it.
+        match tokio::task::spawn_blocking(move || meter.read()).await {
+            Ok(readings) => pressure.take(readings).iter().for_each(tell),
+            Err(error) => error!(%error, "the resources could not be metered"),
+        }
+    }
+}
+
+fn tell(change: &Change) {
+    let Change { resource, from, to, value } = change;
+    let unit = resource.unit();
+    if to > from {
+        warn!(%resource, %from, %to, value, unit, "back pressure rises: {}", effect(*to));
+    } else {
+        info!(%resource, %from, %to, value, unit, "back pressure falls: {}", effect(*to));
+    }
+}
+
+const fn effect(level: PressureLevel) -> &'static str {
+    match level {
+        PressureLevel::Normal => "this resource keeps no mail away",
+        PressureLevel::Medium => "mail is taken from servers only",
+        PressureLevel::High => "no mail is taken, and connections are turned away",
+    }
+}
+
+/// Rounded down; nothing of nothing is nothing.
+fn percent(part: u64, whole: u64) -> u64 {
+    let percent = u128::from(part) * 100 / u128::from(whole.max(1));
+    u64::try_from(percent).unwrap_or(u64::MAX)
+}
+
+/// Octets of memory that no other process shares, as Exchange's private bytes.
+fn private_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    kibibytes(&status, "RssAnon:")
+}
+
+/// Octets of memory of this host, or of the control group that this process is confined to.
+fn host_memory() -> Option<u64> {
+    let host = kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:");
+    let group = group_memory();
+    host.into_iter().chain(group).min()
+}
+
+fn group_memory() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = fs::read_to_string(format!("/sys/fs/cgroup/{path}/memory.max")).ok()?;
+    // `max` is no number, and no limit.
+    limit.trim().parse().ok()
+}
+
+/// A line such as `MemTotal:  16318480 kB`, in octets.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    number.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_can_be_read() {
+        let (used, all) = (private_memory().unwrap(), host_memory().unwrap());
+        assert!(used > 4096 && used < all, "{used} of {all}");
+        assert_eq!(kibibytes("MemFree: 1 kB\nMemTotal:   16 kB\n", "MemTotal:"), Some(16_384));
+        assert_eq!(kibibytes("MemTotal: many kB\n", "MemTotal:"), None);
+    }
+
+    #[test]
+    fn percents_are_rounded_down() {
+        let percents = [percent(89, 100), percent(899, 1000), percent(1, 0), percent(0, 0)];
+        assert_eq!(percents, [89, 89, 100, 0]);
+        assert_eq!(percent(u64::MAX, u64::MAX), 100);
+    }
+}

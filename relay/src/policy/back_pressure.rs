@@ -1,0 +1,44 @@
+//! What follows from a level of back pressure, and for whom.
+//!
+//! At Medium mail is put off at MAIL, but for servers: what they hold was accepted by somebody
+//! already, and to make them keep it helps nobody. At High mail is put off for everybody, and new
+//! connections are turned away. Exchange may delay the reply to MAIL before it refuses; we do not,
+//! since a client that waits holds what is short.
+
+use super::{Decision, Peer, Reasons};
+use crate::back_pressure::{Pressure, PressureLevel};
+use crate::connector::Principal;
+use crate::smtp::reply::{INSUFFICIENT_RESOURCES, SYSTEM_NOT_ACCEPTING};
+
+/// A new connection: its refusal, if there is one.
+pub fn connect_under_pressure(pressure: Pressure) -> Option<Decision> {
+    (pressure.level == PressureLevel::High).then(|| because(pressure).decide(SYSTEM_NOT_ACCEPTING))
+}
+
+/// MAIL that the checks of the sender let pass: its refusal, if there is one.
+pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> {
+    let mut reasons = because(pressure);
+    match pressure.level {
+        PressureLevel::Normal => return None,
+        PressureLevel::Medium if is_server(peer.principal) => return None,
+        PressureLevel::Medium => {
+            reasons.note("back_pressure", format!("{} is no server", peer.principal));
+        }
+        PressureLevel::High => {}
+    }
+    Some(reasons.decide(INSUFFICIENT_RESOURCES))
+}
+
+fn is_server(principal: Principal) -> bool {
+    match principal {
+        Principal::ExternallySecured | Principal::Server => true,
+        Principal::Anonymous | Principal::Partner | Principal::User => false,
+    }
+}
+
+fn because(pressure: Pressure) -> Reasons {
+    let mut reasons = Reasons::default();
+    let resource = pressure.resource.map_or("nothing", |resource| resource.name());
+    reasons.note("back_pressure", format!("{resource} is at level {}", pressure.level));
+    reasons
+}

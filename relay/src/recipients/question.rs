@@ -1,0 +1,111 @@
+//! One question to one server: MAIL with the null sender, RCPT, and RSET before anything is sent.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::delivery::{Connection, Settings};
+use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
+use crate::policy::{LookupProtocol, RecipientFinding, RecipientLookup};
+use crate::queue::{Answer, Cause, Outcome};
+use crate::smtp::client::Timeouts;
+use crate::smtp::path::{ForwardPath, Mailbox};
+use crate::smtp::reply::{Enhanced, Reply};
+
+/// Asks the server. It always has an answer, and in time.
+pub(super) async fn ask(
+    lookup: &RecipientLookup,
+    mailbox: &Mailbox,
+    hello_name: &str,
+) -> RecipientFinding {
+    let server = &lookup.server;
+    let asking = async {
+        let addresses = server.addresses().await.map_err(|error| error.to_string())?;
+        let settings = settings(lookup, hello_name);
+        // Nobody cuts a question off but the clock.
+        let (_keep, cut) = watch::channel(false);
+        let hop = lookup.to_string();
+        let connection = Connection::open(&hop, &addresses, &settings, &cut).await;
+        let mut connection = connection.map_err(|cause| Answer { hop: None, cause }.to_string())?;
+        let outcome = connection.ask(ForwardPath::Mailbox(mailbox.clone())).await;
+        // The server may take its time with the end, and nobody waits for it.
+        tokio::spawn(connection.quit());
+        outcome.ok_or_else(|| format!("{hop} gave no answer"))
+    };
+    match timeout(RECIPIENT_QUESTION, asking).await {
+        Ok(Ok(outcome)) => finding(outcome),
+        Ok(Err(why)) => RecipientFinding::Unavailable(why),
+        Err(_) => {
+            let seconds = RECIPIENT_QUESTION.as_secs();
+            let why = format!("{server} did not answer within {seconds} seconds");
+            RecipientFinding::Unavailable(why)
+        }
+    }
+}
+
+fn settings(lookup: &RecipientLookup, hello_name: &str) -> Settings {
+    let all = |time: Duration| Timeouts {
+        greeting: time,
+        mail: time,
+        recipient: time,
+        data_initiation: time,
+        data_block: time,
+        data_termination: time,
+        ..Timeouts::default()
+    };
+    Settings {
+        timeouts: all(RECIPIENT_QUESTION),
+        connect_timeout: RECIPIENT_CONNECT_TIMEOUT,
+        lmtp: lookup.protocol == LookupProtocol::Lmtp,
+        ..Settings::new(lookup.server.clone(), hello_name)
+    }
+}
+
+/// What the reply to RCPT says of the recipient. A refusal that is about something else, us for
+/// example, says nothing of it.
+fn finding(outcome: Outcome) -> RecipientFinding {
+    match outcome {
+        Outcome::Delivered(_) | Outcome::Relayed(_) => RecipientFinding::Known,
+        Outcome::Failed(Answer { cause: Cause::Reply(reply), .. }) if is_about_it(&reply) => {
+            RecipientFinding::Unknown(reply.to_string())
+        }
+        Outcome::Failed(answer) | Outcome::Deferred(answer) => {
+            RecipientFinding::Unavailable(answer.to_string())
+        }
+    }
+}
+
+/// RFC 3463: X.1.n is about the address and X.2.1 says that the mailbox takes no mail. A server that
+/// gives no such code can only be taken at its word.
+fn is_about_it(reply: &Reply) -> bool {
+    match reply.enhanced {
+        None => true,
+        Some(Enhanced(_, subject, detail)) => subject == 1 || (subject, detail) == (2, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_address_is_an_unknown_recipient() {
+        let reply = |enhanced| Reply::new(550, enhanced, "No");
+        let failed = |reply| Outcome::Failed(Answer::reply("hop", reply));
+        for (enhanced, is_unknown) in [
+            (None, true),
+            (Some(Enhanced(5, 1, 1)), true),
+            (Some(Enhanced(5, 1, 10)), true),
+            (Some(Enhanced(5, 2, 1)), true),
+            (Some(Enhanced(5, 2, 2)), false),
+            (Some(Enhanced(5, 7, 1)), false),
+            (Some(Enhanced(5, 5, 1)), false),
+        ] {
+            let finding = finding(failed(reply(enhanced)));
+            let found = matches!(finding, RecipientFinding::Unknown(_));
+            assert_eq!(found, is_unknown, "{enhanced:?}");
+            assert_eq!(matches!(finding, RecipientFinding::Unavailable(_)), !is_unknown);
+        }
+    }
+}

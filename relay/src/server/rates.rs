@@ -1,0 +1,183 @@
+//! How many messages each source or user may still begin.
+//!
+//! A bucket of `message_rate_limit` tokens for each source and connector, refilled evenly over a
+//! minute: who has been quiet for a minute may send its whole limit at once, and nobody more than
+//! twice of it in any minute. A bucket is one moment, the one at which it will be full again, as
+//! the guard's are. It belongs to the connector and outlives sessions, so that a client gains
+//! nothing by connecting anew. It owns no clock.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use relay_common::address::Address;
+
+use crate::connector::ConnectorId;
+use crate::limits::MESSAGE_RATE_BUCKETS;
+use crate::users::UserName;
+
+/// The buckets of all connectors that have a limit, [`MESSAGE_RATE_BUCKETS`] at most.
+#[derive(Debug, Default)]
+pub(super) struct MessageRates(Mutex<Buckets>);
+
+#[derive(Debug, Default)]
+struct Buckets {
+    /// When each is full.
+    full: HashMap<(ConnectorId, Counted), Instant>,
+    /// When full ones were last looked for.
+    swept: Option<Instant>,
+}
+
+/// Whose messages one bucket counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Counted {
+    Source(Address),
+    User(UserName),
+}
+
+/// The time in which an empty bucket becomes full.
+const MINUTE: Duration = Duration::from_secs(60);
+/// How often full buckets are looked for while the table has no room: each look is at all of them.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl MessageRates {
+    /// One more message at a limit of so many a minute. False when one of `counted` has none left;
+    /// then none of them pays.
+    pub(super) fn take(
+        &self,
+        now: Instant,
+        connector: ConnectorId,
+        counted: &[Counted],
+        limit: u32,
+    ) -> bool {
+        let interval = MINUTE / limit.max(1);
+        let mut buckets = self.lock();
+        let after: Option<Vec<_>> = counted
+            .iter()
+            .map(|counted| {
+                let key = (connector, counted.clone());
+                let full = buckets.full.get(&key).map_or(now, |&full| full.max(now));
+                let after = full + interval;
+                (after - now <= interval * limit.max(1)).then_some((key, after))
+            })
+            .collect();
+        let Some(after) = after else { return false };
+        for (key, full) in after {
+            buckets.put(now, key, full);
+        }
+        true
+    }
+
+    /// Buckets are right after every statement, so that a panic elsewhere leaves no harm.
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buckets {
+    /// Where there is no room, a bucket that is full is forgotten, which changes nothing; where none
+    /// is, any: its owner begins with a full one, as after a minute of quiet. Who has that many
+    /// addresses has that many limits anyway.
+    fn put(&mut self, now: Instant, key: (ConnectorId, Counted), full: Instant) {
+        if self.full.len() >= MESSAGE_RATE_BUCKETS && !self.full.contains_key(&key) {
+            if self.swept.is_none_or(|swept| now >= swept + SWEEP) {
+                self.swept = Some(now);
+                self.full.retain(|_, full| *full > now);
+            }
+            if self.full.len() >= MESSAGE_RATE_BUCKETS
+                && let Some(any) = self.full.keys().next().cloned()
+            {
+                self.full.remove(&any);
+            }
+        }
+        self.full.insert(key, full);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HERE: ConnectorId = ConnectorId(1);
+
+    fn source(number: u32) -> Counted {
+        Counted::Source(Address::from(std::net::IpAddr::from(number.to_be_bytes())))
+    }
+
+    #[test]
+    fn the_limit_is_for_a_minute_and_comes_back_evenly() {
+        let rates = MessageRates::default();
+        let start = Instant::now();
+        let take =
+            |seconds| rates.take(start + Duration::from_secs(seconds), HERE, &[source(1)], 6);
+        assert_eq!([0; 7].map(take), [true, true, true, true, true, true, false]);
+        assert_eq!([9, 10, 10, 29, 29].map(take), [false, true, false, true, false]);
+        assert_eq!([600; 7].map(take), [true, true, true, true, true, true, false]);
+    }
+
+    #[test]
+    fn sources_users_and_connectors_have_their_own() {
+        let rates = MessageRates::default();
+        let now = Instant::now();
+        let alice = Counted::User("alice".parse().unwrap());
+        assert!(rates.take(now, HERE, &[source(1)], 1));
+        assert!(rates.take(now, HERE, &[source(2)], 1));
+        assert!(rates.take(now, ConnectorId(2), &[source(1)], 1));
+        // Who may not for one of two reasons pays for neither.
+        assert!(!rates.take(now, HERE, &[alice.clone(), source(1)], 1));
+        assert!(rates.take(now, HERE, &[alice.clone(), source(3)], 1));
+        assert!(!rates.take(now, HERE, &[alice, source(4)], 1));
+        assert!(rates.take(now, HERE, &[source(4)], 1));
+    }
+
+    #[test]
+    fn a_lower_limit_after_a_reload_holds_within_a_minute() {
+        let rates = MessageRates::default();
+        let now = Instant::now();
+        assert!((0..600).all(|_| rates.take(now, HERE, &[source(1)], 600)));
+        assert!(!rates.take(now, HERE, &[source(1)], 2));
+        assert!(rates.take(now + MINUTE, HERE, &[source(1)], 2));
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_who_is_quiet_first() {
+        let rates = MessageRates::default();
+        let now = Instant::now();
+        let most = u32::try_from(MESSAGE_RATE_BUCKETS).unwrap();
+        for number in 0..most {
+            assert!(rates.take(now, HERE, &[source(number)], 1));
+        }
+        let later = now + MINUTE;
+        assert!(rates.take(later, HERE, &[source(most)], 1));
+        assert_eq!(rates.lock().full.len(), 1, "those that were full again are gone");
+        for number in 0..most + 100 {
+            rates.take(later, HERE, &[source(number)], 1);
+        }
+        assert_eq!(rates.lock().full.len(), MESSAGE_RATE_BUCKETS);
+    }
+
+    proptest! {
+        #[test]
+        fn no_minute_has_more_than_twice_the_limit(
+            limit in 1u32..50,
+            waits in proptest::collection::vec(0u64..5_000, 1..300),
+        ) {
+            let rates = MessageRates::default();
+            let start = Instant::now();
+            let mut now = start;
+            let mut taken = Vec::new();
+            for wait in waits {
+                now += Duration::from_millis(wait);
+                if rates.take(now, HERE, &[source(1)], limit) {
+                    taken.push(now);
+                }
+            }
+            for (index, &first) in taken.iter().enumerate() {
+                let within = taken[index..].iter().take_while(|&&at| at - first < MINUTE).count();
+                prop_assert!(within <= 2 * limit as usize, "{within} of {limit}");
+            }
+        }
+    }
+}
