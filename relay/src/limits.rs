@@ -422,6 +422,8 @@ pub const DELIVERY_DRAIN: Duration = Duration::from_secs(30);
 /// to an end of data and for the disk. An attempt that is still under way then is a duplicate
 /// later.
 pub const DELIVERY_STOP: Duration = Duration::from_secs(40);
+/// Octets of a chunk that a message is sent in (RFC 3030). A connection gathers as many.
+pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
 /// Octets of a next hop's reply line, CRLF included: four times what RFC 5321 section 4.5.3.1.5

@@ -91,3 +91,15 @@ fn a_message_declared_binary_that_is_none_leaves_by_data() {
     submit(&edge, "BODY=BINARYMIME", DOTS, &[]);
     assert_eq!(arrived(&edge), (DOTS.to_vec(), String::new()));
 }
+
+/// Its chunks are cut anew on the way out, after fields of ours were taken out of its header.
+#[test]
+fn a_large_message_arrives_in_chunks_whatever_its_size_was_here() {
+    let edge = Edge::answered(&["offer=CHUNKING"]);
+    let _daemon = edge.start();
+    let message = [b"Subject: large\r\n\r\n".to_vec(), b".\r\n..\r\n0123456789\r\n".repeat(20_000)];
+    let message = message.concat();
+    submit(&edge, "", &message, &[100_000]);
+    assert!(arrived(&edge).0 == message);
+    assert_eq!(edge.sink.messages().len(), 1);
+}

@@ -1,14 +1,17 @@
-//! A message on its way out, as the argument of DATA or as one chunk (RFC 3030).
+//! A message on its way out, as the argument of DATA or in chunks (RFC 3030).
 
 use super::dot::{DotStuffer, UnsafeMessage};
+use crate::limits::CLIENT_CHUNK_OCTETS;
 use crate::smtp::data::{LineEndings, Violation};
 
 /// Writes a message that comes in pieces.
 #[derive(Debug)]
 pub(super) enum BodyWriter {
-    /// After BDAT: so many octets, not one of them changed.
-    Chunk {
-        remaining: u64,
+    /// After BDAT: not one octet changed. How many there will be is known at the end only, since
+    /// fields may have been taken out on the way.
+    Chunks {
+        /// What has not been written yet.
+        gathered: Vec<u8>,
         /// BODY=BINARYMIME was said, so that line endings are what they are.
         binary: bool,
         endings: LineEndings,
@@ -22,32 +25,30 @@ impl BodyWriter {
         Self::Data(DotStuffer::new())
     }
 
-    /// Begins a chunk that is the whole message.
-    pub(super) fn chunk(size: u64, binary: bool, out: &mut Vec<u8>) -> Self {
-        out.extend_from_slice(format!("BDAT {size} LAST\r\n").as_bytes());
-        Self::Chunk { remaining: size, binary, endings: LineEndings::default() }
+    pub(super) fn chunks(binary: bool) -> Self {
+        Self::Chunks { gathered: Vec::new(), binary, endings: LineEndings::default() }
     }
 
-    /// Appends a piece of the message to `out`.
+    /// Appends a piece of the message to `out`, and says whether a chunk has gone out that will be
+    /// replied to.
     ///
     /// # Errors
     /// [`UnsafeMessage`]; the connection must then close before the message is complete.
-    pub(super) fn write(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
+    pub(super) fn write(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<bool, UnsafeMessage> {
         match self {
-            Self::Data(stuffer) => stuffer.stuff(piece, out),
-            Self::Chunk { remaining, binary, endings } => {
-                *remaining =
-                    remaining.checked_sub(piece.len() as u64).ok_or(UnsafeMessage::Length)?;
+            Self::Data(stuffer) => stuffer.stuff(piece, out).map(|()| false),
+            Self::Chunks { gathered, binary, endings } => {
                 if !*binary {
                     endings.scan(piece);
-                    // What it holds now is complete for the next hop, and a CR cannot be its end.
-                    if *remaining == 0 {
-                        endings.finish();
-                    }
                     check(endings)?;
                 }
-                out.extend_from_slice(piece);
-                Ok(())
+                gathered.extend_from_slice(piece);
+                if gathered.len() < CLIENT_CHUNK_OCTETS {
+                    return Ok(false);
+                }
+                write_chunk(gathered, "", out);
+                gathered.clear();
+                Ok(true)
             }
         }
     }
@@ -59,10 +60,21 @@ impl BodyWriter {
     pub(super) fn finish(self, out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
         match self {
             Self::Data(stuffer) => stuffer.finish(out),
-            Self::Chunk { remaining: 0, .. } => Ok(()),
-            Self::Chunk { .. } => Err(UnsafeMessage::Length),
+            Self::Chunks { gathered, binary, mut endings } => {
+                if !binary {
+                    endings.finish();
+                    check(&endings)?;
+                }
+                write_chunk(&gathered, " LAST", out);
+                Ok(())
+            }
         }
     }
+}
+
+fn write_chunk(octets: &[u8], marker: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("BDAT {}{marker}\r\n", octets.len()).as_bytes());
+    out.extend_from_slice(octets);
 }
 
 fn check(endings: &LineEndings) -> Result<(), UnsafeMessage> {
@@ -78,22 +90,34 @@ fn check(endings: &LineEndings) -> Result<(), UnsafeMessage> {
 mod tests {
     use super::*;
 
-    fn chunked(pieces: &[&[u8]], binary: bool) -> Result<Vec<u8>, UnsafeMessage> {
-        let mut out = Vec::new();
-        let size = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let mut writer = BodyWriter::chunk(size, binary, &mut out);
+    fn chunked(pieces: &[&[u8]], binary: bool) -> Result<(Vec<u8>, usize), UnsafeMessage> {
+        let (mut out, mut replies) = (Vec::new(), 0);
+        let mut writer = BodyWriter::chunks(binary);
         for piece in pieces {
-            writer.write(piece, &mut out)?;
+            replies += usize::from(writer.write(piece, &mut out)?);
         }
         writer.finish(&mut out)?;
-        Ok(out)
+        Ok((out, replies))
     }
 
     #[test]
-    fn a_chunk_leaves_as_it_is() {
-        let out = chunked(&[b"a\r\n.\r\n..b", b"\r\n.\r\n"], false).unwrap();
+    fn a_small_message_is_one_chunk_and_leaves_as_it_is() {
+        let (out, replies) = chunked(&[b"a\r\n.\r\n..b", b"\r\n.\r\n"], false).unwrap();
         assert_eq!(out, b"BDAT 14 LAST\r\na\r\n.\r\n..b\r\n.\r\n");
-        assert_eq!(chunked(&[], false).unwrap(), b"BDAT 0 LAST\r\n");
+        assert_eq!(replies, 0);
+        assert_eq!(chunked(&[], false).unwrap().0, b"BDAT 0 LAST\r\n");
+    }
+
+    #[test]
+    fn a_large_message_is_several() {
+        let line = b"0123456789abcd\r\n";
+        let pieces = vec![&line[..]; CLIENT_CHUNK_OCTETS / line.len() * 2 + 1];
+        let (out, replies) = chunked(&pieces, false).unwrap();
+        assert_eq!(replies, 2);
+        let first = format!("BDAT {CLIENT_CHUNK_OCTETS}\r\n");
+        assert!(out.starts_with(first.as_bytes()));
+        assert!(out.ends_with(b"BDAT 16 LAST\r\n0123456789abcd\r\n"));
+        assert_eq!(out.len(), pieces.len() * 16 + 2 * first.len() + 14);
     }
 
     #[test]
@@ -107,15 +131,5 @@ mod tests {
             assert_eq!(chunked(message, false), Err(error));
             assert!(chunked(message, true).is_ok());
         }
-    }
-
-    #[test]
-    fn the_size_that_was_said_holds() {
-        let mut out = Vec::new();
-        let mut writer = BodyWriter::chunk(3, true, &mut out);
-        assert_eq!(writer.write(b"abcd", &mut out), Err(UnsafeMessage::Length));
-        let mut writer = BodyWriter::chunk(3, true, &mut out);
-        writer.write(b"ab", &mut out).unwrap();
-        assert_eq!(writer.finish(&mut out), Err(UnsafeMessage::Length));
     }
 }

@@ -13,9 +13,6 @@ pub enum UnsafeMessage {
     /// A LF without a CR before it.
     #[error("the message holds a bare LF")]
     BareLf,
-    /// It is longer or shorter than BDAT said.
-    #[error("the message does not have the size that was recorded of it")]
-    Length,
     /// A NUL, which RFC 5321 section 4.5.2 forbids and programs downstream may stop at.
     #[error("the message holds a NUL")]
     Nul,

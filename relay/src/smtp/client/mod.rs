@@ -172,12 +172,16 @@ impl Session {
     /// Sends a piece of the message; only after [`Event::SendMessage`]. A message with a bare CR,
     /// a bare LF or a NUL is given up for good: the connection closes without an end of data.
     pub fn send_message(&mut self, piece: &[u8], now: Instant) {
-        if let State::Message(_, writer) = &mut self.state {
+        if let State::Message(progress, writer) = &mut self.state {
             self.deadline = Some(now + self.timeouts.data_block);
             let before = self.output.len();
-            if let Err(error) = writer.write(piece, &mut self.output) {
-                self.output.truncate(before);
-                self.refuse_message(error);
+            match writer.write(piece, &mut self.output) {
+                Ok(false) => {}
+                Ok(true) => progress.await_chunk(),
+                Err(error) => {
+                    self.output.truncate(before);
+                    self.refuse_message(error);
+                }
             }
         }
     }
@@ -271,6 +275,12 @@ impl Session {
                 shorten(&mut reply);
                 self.handle_envelope(progress, reply, now);
             }
+            State::Message(mut progress, writer)
+                if progress.awaits_chunk() && reply.code / 100 == 2 =>
+            {
+                progress.chunk_taken();
+                self.state = State::Message(progress, writer);
+            }
             State::Message(progress, _) => {
                 shorten(&mut reply);
                 self.state = State::Envelope(progress);
@@ -280,6 +290,17 @@ impl Session {
                 self.state = State::EndOfData(progress);
                 let text = format!("the next hop replied {reply} to the end of data");
                 self.fail(local(Enhanced(4, 5, 0), text));
+            }
+            State::EndOfData(mut progress) if progress.awaits_chunk() => {
+                if reply.code / 100 == 2 {
+                    progress.chunk_taken();
+                    self.state = State::EndOfData(progress);
+                    return;
+                }
+                // The replies to the chunks after it are of no more use.
+                shorten(&mut reply);
+                self.state = State::Envelope(progress);
+                self.fail_with_reply(reply, "to a chunk");
             }
             State::EndOfData(progress) => {
                 shorten(&mut reply);
@@ -338,7 +359,7 @@ impl Session {
             }
             transaction::Step::SendMessage => {
                 self.deadline = Some(now + self.timeouts.data_block);
-                let writer = progress.body_writer(&mut self.output);
+                let writer = progress.body_writer();
                 self.state = State::Message(progress, writer);
                 self.events.push_back(Event::SendMessage);
             }

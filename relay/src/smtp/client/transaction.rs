@@ -61,7 +61,9 @@ pub(super) struct Progress {
     /// One for each recipient that is settled.
     outcomes: Vec<Option<Outcome>>,
     /// The message goes by BDAT, once its recipients are known.
-    in_chunk: bool,
+    in_chunks: bool,
+    /// Chunks before the last that have not been replied to.
+    awaited_chunks: usize,
     /// The next hop has DSN.
     passes_dsn_on: bool,
     /// A recipient got a positive reply.
@@ -79,7 +81,7 @@ impl Transaction {
             let text = "the message needs SMTPUTF8, which the next hop does not offer";
             return cause(Enhanced(5, 6, 7), text.to_owned());
         }
-        if self.binary && !(capabilities.chunking && capabilities.binary_mime) {
+        if self.binary && !(capabilities.takes_chunks() && capabilities.binary_mime) {
             // RFC 3030 section 3: convert or return. Conversion would mean to rewrite MIME parts.
             let text = "the message needs BINARYMIME, which the next hop does not offer";
             return cause(Enhanced(5, 6, 1), text.to_owned());
@@ -137,11 +139,11 @@ impl Transaction {
 
 impl Progress {
     pub(super) fn new(transaction: Transaction, capabilities: &Capabilities) -> Self {
-        let (in_chunk, passes_dsn_on) = (capabilities.chunking, capabilities.dsn);
+        let (in_chunks, passes_dsn_on) = (capabilities.takes_chunks(), capabilities.dsn);
         let recipients = transaction.recipients.len();
         let mut unsent = VecDeque::from([Command::Mail]);
         unsent.extend((0..recipients).map(Command::Recipient));
-        if !in_chunk {
+        if !in_chunks {
             unsent.push_back(Command::Data);
         }
         let (awaited, outcomes) = (VecDeque::new(), vec![None; recipients]);
@@ -150,7 +152,8 @@ impl Progress {
             unsent,
             awaited,
             outcomes,
-            in_chunk,
+            in_chunks,
+            awaited_chunks: 0,
             passes_dsn_on,
             accepted_one: false,
             is_question: false,
@@ -179,12 +182,26 @@ impl Progress {
     }
 
     /// Writes the message, after [`Step::SendMessage`].
-    pub(super) fn body_writer(&self, output: &mut Vec<u8>) -> BodyWriter {
-        if self.in_chunk {
-            BodyWriter::chunk(self.transaction.size, self.transaction.binary, output)
-        } else {
-            BodyWriter::data()
+    pub(super) fn body_writer(&self) -> BodyWriter {
+        match self.in_chunks {
+            true => BodyWriter::chunks(self.transaction.binary),
+            false => BodyWriter::data(),
         }
+    }
+
+    /// A chunk has gone out that is not the last.
+    pub(super) fn await_chunk(&mut self) {
+        self.awaited_chunks += 1;
+    }
+
+    /// Is the next reply that to a chunk which is not the last?
+    pub(super) fn awaits_chunk(&self) -> bool {
+        self.awaited_chunks > 0
+    }
+
+    /// The next hop has taken a chunk that is not the last.
+    pub(super) fn chunk_taken(&mut self) {
+        self.awaited_chunks = self.awaited_chunks.saturating_sub(1);
     }
 
     /// The command whose reply comes next.
@@ -246,7 +263,7 @@ impl Progress {
         match (self.unsent.is_empty() && self.awaited.is_empty(), self.has_accepted()) {
             (false, _) => Step::Wait,
             // With DATA the last reply is that to DATA, and nobody is left unsettled here.
-            (true, true) if self.in_chunk => Step::SendMessage,
+            (true, true) if self.in_chunks => Step::SendMessage,
             (true, _) => Step::Reset,
         }
     }

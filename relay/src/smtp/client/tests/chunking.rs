@@ -48,13 +48,61 @@ fn a_message_that_is_not_binary_keeps_the_rules_of_lines_in_a_chunk() {
 }
 
 #[test]
-fn a_message_of_another_size_never_completes_its_chunk() {
+fn the_size_is_that_of_what_is_sent() {
     let mut hop = Hop::begun(CHUNKING, 1);
     hop.say("250 ok\r\n250 ok\r\n");
     assert_eq!(hop.event(), Event::SendMessage);
-    hop.send("too short\r\n");
-    assert_eq!(hop.letters(), "-");
+    hop.heard();
+    // A field was taken out on the way: 100 octets were recorded.
+    hop.send("shorter\r\n");
+    assert_eq!(hop.heard(), "BDAT 9 LAST\r\nshorter\r\n");
+    hop.say("250 taken\r\n");
+    assert_eq!(hop.letters(), "+");
+}
+
+/// A message of three chunks on its way, the last included.
+fn three_chunks() -> Hop {
+    let mut hop = Hop::begun(CHUNKING, 1);
+    hop.say("250 ok\r\n250 ok\r\n");
+    assert_eq!(hop.event(), Event::SendMessage);
+    let chunk = "x".repeat(limits::CLIENT_CHUNK_OCTETS);
+    hop.session.send_message(chunk.as_bytes(), hop.now);
+    hop.session.send_message(chunk.as_bytes(), hop.now);
+    hop.say("250 first\r\n");
+    assert_eq!(hop.session.poll_event(), None);
+    hop.session.send_message(b"\r\n", hop.now);
+    hop.session.end_message(hop.now);
+    hop
+}
+
+#[test]
+fn each_chunk_has_its_reply_and_the_last_one_counts() {
+    let mut hop = three_chunks();
+    hop.say("250 second\r\n");
+    assert_eq!(hop.session.poll_event(), None);
+    hop.say("250 taken\r\n");
+    assert_eq!(hop.outcomes(), [('+', "250 taken (hop:25)".to_owned())]);
+    assert_eq!(hop.event(), Event::Ready);
+}
+
+#[test]
+fn a_refused_chunk_refuses_the_message() {
+    let mut hop = three_chunks();
+    hop.say("552 too large\r\n");
+    assert_eq!(hop.outcomes(), [('-', "552 too large (hop:25)".to_owned())]);
     hop.is_closed();
+    let mut hop = three_chunks();
+    hop.say("354 what\r\n");
+    assert_eq!(hop.letters(), "~");
+    hop.is_closed();
+}
+
+#[test]
+fn without_pipelining_there_are_no_chunks() {
+    let mut hop = Hop::begun("250-hop\r\n250 CHUNKING\r\n", 1);
+    hop.say("250 ok\r\n");
+    hop.say("250 ok\r\n");
+    assert!(hop.heard().ends_with("DATA\r\n"));
 }
 
 #[test]
