@@ -292,6 +292,11 @@ const _: () = assert!(RECIPIENT_QUESTION.as_secs() < INQUIRY_WAIT.as_secs());
 
 // The queue.
 
+/// Tries to lock the queue's directory, since the process that has it may be ending. Then the daemon
+/// does not start.
+pub const QUEUE_LOCK_TRIES: u32 = 20;
+/// Between two tries.
+pub const QUEUE_LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
 /// size. With the header section and its buffers a session in the middle of a message holds up to
 /// 640 KiB; [`MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.

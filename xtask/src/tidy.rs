@@ -3,6 +3,7 @@
 
 mod documents;
 mod layers;
+mod parameters;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ enum Severity {
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 /// Every rule, in the order their findings are printed.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     layers::protocol_and_policy_touch_no_world,
     layers::only_kernel_names_aya,
     layers::relay_common_stands_alone,
@@ -41,6 +42,7 @@ const RULES: [Rule; 10] = [
     documents::limits_name_unit_or_source,
     documents::readme_is_short,
     documents::documents_name_existing_verbs,
+    parameters::exchange_parameters_are_told_and_tested,
     size::rust_files_are_short,
     size::no_file_names_this_checkout,
 ];

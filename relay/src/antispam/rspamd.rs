@@ -172,6 +172,9 @@ impl Rspamd {
         for recipient in message.envelope().recipients.iter().take(RSPAMD_RECIPIENTS) {
             request = request.header(name("rcpt"), value(&recipient.to_string())?);
         }
+        if let Some(user) = &client.user {
+            request = request.header(name("user"), value(user)?);
+        }
         request.body(Box::pin(StreamBody::new(pieces)))
     }
 }

@@ -14,9 +14,11 @@ pub const AUTH_AS: &[u8] = b"X-MS-Exchange-Organization-AuthAs";
 /// The fields, with their CRLFs. `source` is the host that judged: the connector's `fqdn`.
 pub fn fields(stamp: Stamp, source: &str) -> Bytes {
     let Stamp { auth_as, mechanism } = stamp;
+    let mechanism = mechanism.map_or_else(String::new, |mechanism| {
+        format!("X-MS-Exchange-Organization-AuthMechanism: {mechanism:02X}\r\n")
+    });
     Bytes::from(format!(
         "X-MS-Exchange-Organization-AuthSource: {source}\r\n\
-         X-MS-Exchange-Organization-AuthAs: {auth_as}\r\n\
-         X-MS-Exchange-Organization-AuthMechanism: {mechanism:02X}\r\n"
+         X-MS-Exchange-Organization-AuthAs: {auth_as}\r\n{mechanism}"
     ))
 }

@@ -27,8 +27,9 @@ pub enum AuthAs {
 pub struct Stamp {
     /// As what the sender counts.
     pub auth_as: AuthAs,
-    /// `X-MS-Exchange-Organization-AuthMechanism`: how it was known, by Exchange's numbers.
-    pub mechanism: u8,
+    /// `X-MS-Exchange-Organization-AuthMechanism`: how it was known, by Exchange's numbers. `None`
+    /// where no published source tells the number: then there is no such field.
+    pub mechanism: Option<u8>,
 }
 
 /// The stamp for messages of this peer.
@@ -38,12 +39,9 @@ pub fn auth_as(peer: &Peer) -> Stamp {
 
 pub(super) fn decide(peer: &Peer, reasons: &mut Reasons) -> Stamp {
     let mechanism = match peer.principal {
-        Principal::Anonymous => 0x00,
-        Principal::Partner => 0x02,
-        Principal::User if peer.tls => 0x06,
-        Principal::User => 0x07,
-        Principal::ExternallySecured => 0x10,
-        Principal::Server => 0x11,
+        Principal::Anonymous => Some(0x00),
+        Principal::ExternallySecured => Some(0x10),
+        Principal::Partner | Principal::Server | Principal::User => None,
     };
     let is_ours = reasons.permits(peer, Permission::AcceptAuthenticationFlag);
     let auth_as = match peer.principal {
@@ -69,9 +67,13 @@ impl fmt::Display for AuthAs {
     }
 }
 
-/// As in `Internal, mechanism 10`.
+/// As in `Internal, mechanism 10`, or `Partner` alone.
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, mechanism {:02X}", self.auth_as, self.mechanism)
+        self.auth_as.fmt(f)?;
+        match self.mechanism {
+            Some(mechanism) => write!(f, ", mechanism {mechanism:02X}"),
+            None => Ok(()),
+        }
     }
 }

@@ -210,7 +210,8 @@ fn walk(
         .or_else(|| needs_smtputf8(question.sender.is_ascii(), question.smtputf8))
         .unwrap_or_else(|| mail(rules, peer, &question.sender, declared_size));
     let hello = question.helo.as_ref().map(HelloName::as_str).unwrap_or_default().to_owned();
-    let client = Client { address: question.remote, hello };
+    let user = peer.user_name().map(ToString::to_string);
+    let client = Client { address: question.remote, hello, user };
     let decision = if decision.reply.is_positive() {
         let sender = &question.sender;
         decide(find_out, |findings| {

@@ -102,6 +102,33 @@ fn a_verb_that_does_not_exist_is_found() {
 }
 
 #[test]
+fn a_parameter_without_a_row_or_a_test_is_found() {
+    let rule = parameters::exchange_parameters_are_told_and_tested;
+    let table = |rows: &str| {
+        let files = [
+            ("docs/exchange-parameters.md", rows),
+            ("tests/dialogues/hello/banner.smtp", "# A sentence."),
+            ("relay/src/a.rs", "#[test]\nfn it_works() {}"),
+        ];
+        let findings = rule(&Tree::of(&files));
+        findings.iter().filter(|it| it.line > 0).map(|it| it.says.clone()).collect::<Vec<_>>()
+    };
+    assert!(table("| `Banner` | supported | as is | `hello/banner.smtp`, `it_works` |").is_empty());
+    assert_eq!(
+        table(
+            "| `Banner` | supported | as is | |\n| `Baner` | none | why | |\n| `Fqdn` | maybe | | |"
+        ),
+        ["is supported without a test", "Baner is no parameter", "`maybe` is no status"]
+    );
+    assert_eq!(
+        table("| `Banner` | supported | as is | `hello/fqdn.smtp`, `it_fails` |"),
+        ["there is no test hello/fqdn.smtp", "there is no test it_fails"]
+    );
+    let missing = rule(&Tree::of(&[("docs/exchange-parameters.md", "")]));
+    assert!(missing.iter().any(|it| it.says == "Banner has 0 rows"));
+}
+
+#[test]
 fn a_long_file_warns_and_a_longer_one_fails() {
     let tree = Tree::of(&[("a.rs", &"\n".repeat(401)), ("b.rs", &"\n".repeat(701)), ("c.rs", "")]);
     let severities: Vec<Severity> =

@@ -12,6 +12,8 @@ pub struct Client {
     pub address: IpAddr,
     /// What it calls itself.
     pub hello: String,
+    /// As whom it authenticated.
+    pub user: Option<String>,
 }
 
 /// What is asked about client and sender.

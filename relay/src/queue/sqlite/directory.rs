@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::limits::{QUEUE_LOCK_PAUSE, QUEUE_LOCK_TRIES};
 use crate::queue::QueueId;
 
 /// Why a queue directory cannot be used.
@@ -67,6 +68,13 @@ impl Directory {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut lock =
             options.open(&lock_path).map_err(|source| OpenError::io("open", &lock_path, source))?;
+        // Whoever held it may be ending at this moment: a process that was killed, or a child of it
+        // that has not yet become another program.
+        let mut tries = 1;
+        while matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) && tries < QUEUE_LOCK_TRIES {
+            tries += 1;
+            std::thread::sleep(QUEUE_LOCK_PAUSE);
+        }
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

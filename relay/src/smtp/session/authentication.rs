@@ -119,7 +119,7 @@ fn advance(
         Step::Compare(claim, check) => {
             match policy::password(&context.peer, &claim, &check, &context.findings) {
                 Judgement::Needs(inquiry) => {
-                    return (again(hello), Effect::Ask(inquiry, command));
+                    return (again(hello), Effect::Ask(inquiry, Box::new(command)));
                 }
                 Judgement::Decided(decision) => end(claim, decision),
             }

@@ -345,7 +345,7 @@ impl Session {
     /// Does what a command does besides changing the state.
     fn carry_out(&mut self, verb: &'static str, effect: Effect) {
         match effect {
-            Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(command)),
+            Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
             Effect::Authenticated(reply, user) => {
                 self.context.peer = self.context.peer.authenticated(user);
                 self.output.reply(&reply);

@@ -24,7 +24,11 @@ pub(super) struct Screening {
 impl Context {
     /// The client as the checks see it.
     pub(super) fn client(&self, hello: &Hello) -> Client {
-        Client { address: self.remote, hello: hello.name.as_str().to_owned() }
+        Client {
+            address: self.remote,
+            hello: hello.name.as_str().to_owned(),
+            user: self.peer.user_name().map(ToString::to_string),
+        }
     }
 }
 

@@ -114,7 +114,7 @@ pub(super) struct WaitingForStore {
 #[derive(Debug)]
 pub(super) enum Effect {
     /// The command cannot be decided before this is answered. The state is as it was.
-    Ask(Inquiry, Command),
+    Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
     Authenticated(Reply, Arc<User>),
     BeginMessage(Envelope),
@@ -256,7 +256,7 @@ impl State {
                     None => {}
                     Some(Judgement::Needs(inquiry)) => {
                         let state = Self::Ready(Ready { hello, transaction_refused });
-                        return (state, Effect::Ask(inquiry, Command::Mail(mail)));
+                        return (state, Effect::Ask(inquiry, Box::new(Command::Mail(mail))));
                     }
                     Some(Judgement::Decided(decision)) => {
                         return (refused(hello), Effect::DecidedEnd(decision));
@@ -265,7 +265,7 @@ impl State {
                 let client = context.client(&hello);
                 match screen_sender(peer, &client, &mail.sender, decision, &context.findings) {
                     Judgement::Needs(inquiry) => {
-                        let asked = Effect::Ask(inquiry, Command::Mail(mail));
+                        let asked = Effect::Ask(inquiry, Box::new(Command::Mail(mail)));
                         (Self::Ready(Ready { hello, transaction_refused }), asked)
                     }
                     Judgement::Decided(decision) if decision.reply.is_positive() => {
@@ -298,7 +298,9 @@ impl State {
         }
         let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
         match policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
-            Judgement::Needs(inquiry) => (self, Effect::Ask(inquiry, Command::Rcpt(recipient))),
+            Judgement::Needs(inquiry) => {
+                (self, Effect::Ask(inquiry, Box::new(Command::Rcpt(recipient))))
+            }
             Judgement::Decided(decision) => {
                 let is_accepted = decision.reply.is_positive();
                 let state = if is_accepted { self.with(recipient) } else { self.without() };
