@@ -155,6 +155,7 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
     let daemon = edge.start();
     let status = edge.status();
     let fields = [
+        "back_pressure",
         "capabilities",
         "certificates",
         "classifier",
