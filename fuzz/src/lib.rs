@@ -4,12 +4,14 @@
 //! Where packets are cut is part of an input: [`pieces`] says how. The modules depend on the
 //! public interface of `relay` and `relay-common` only.
 
+pub mod bdat;
 pub mod command;
 pub mod configuration;
 pub mod data;
 pub mod packet;
 pub mod path;
 pub mod pieces;
+pub mod proxy;
 pub mod ranges;
 pub mod reply;
 pub mod sasl;
@@ -19,12 +21,14 @@ pub mod session;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
+    ("bdat", bdat::check),
     ("command", command::check),
     ("configuration", configuration::check),
     ("data", data::check),
     ("packet", packet::check),
     ("path", path::check),
+    ("proxy", proxy::check),
     ("ranges", ranges::check),
     ("reply", reply::check),
     ("sasl", sasl::check),

@@ -254,6 +254,7 @@ impl Player {
                     message.splice(0..0, fields);
                 }
                 Action::Send(octets) => self.sent(&octets),
+                Action::Reclassify(remote) => panic!("nobody may use XCLIENT: {remote}"),
                 Action::StartTls => self.handshake_is_due = true,
                 Action::Write(octets) => {
                     let Some(message) = &mut self.open else { panic!("no message is open") };

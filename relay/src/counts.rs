@@ -70,7 +70,7 @@ impl Counts {
                 match why {
                     Why::TagMissing | Why::TagUnreadable => add(&counters.tags_missing),
                     Why::TagDisagrees | Why::TagUnknown => add(&counters.tags_disagreeing),
-                    Why::Userspace => {}
+                    Why::Proxied | Why::Userspace => {}
                 }
             }
         }

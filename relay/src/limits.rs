@@ -151,6 +151,17 @@ pub const CERTIFICATE_NAMES: usize = 100;
 /// sees it.
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 
+// Proxies.
+
+/// Longest PROXY header of version 1 in octets, CRLF included, as its specification has it. Longer:
+/// the connection is closed.
+pub const PROXY_LINE_OCTETS: usize = 107;
+/// Longest PROXY header of version 2 in octets, the fields that are skipped included. Longer: the
+/// connection is closed.
+pub const PROXY_HEADER_OCTETS: usize = 4096;
+/// How long a proxy may take for its header. The specification asks for 3 seconds at least.
+pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
+
 // Sessions. Our own bounds.
 
 /// Octets received but not yet understood that a session keeps. Above it the driver does not read;

@@ -1,16 +1,16 @@
 //! Plays a dialogue against a session, with a queue in memory and a clock of its own.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use relay::back_pressure::{Pressure, PressureLevel, Resource};
-use relay::connector::ConnectorIds;
+use relay::connector::{ConnectorIds, Match};
 use relay::limits::INPUT_OCTETS;
 use relay::policy::antispam::{MessageFinding, SenderFinding};
 use relay::policy::{
-    Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
+    self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
@@ -30,6 +30,7 @@ pub enum Pace {
 }
 
 pub struct Player {
+    rules: Arc<Rules>,
     session: Session,
     now: Instant,
     sent: Vec<u8>,
@@ -70,6 +71,7 @@ impl Player {
         let auth = settings.auth;
         let checks = settings.checks.clone();
         Ok(Self {
+            rules,
             session,
             now,
             sent: Vec::new(),
@@ -191,6 +193,7 @@ impl Player {
                     message.splice(0..0, fields);
                 }
                 Action::Send(octets) => self.sent.extend_from_slice(&octets),
+                Action::Reclassify(remote) => self.reclassify(remote),
                 Action::StartTls => self.awaits_handshake = true,
                 Action::Write(octets) => {
                     let (_, message) = self.queue.open.as_mut().expect("a message is open");
@@ -249,6 +252,19 @@ impl Player {
             Ok(false) => PasswordFinding::Wrong("the password is wrong".to_owned()),
             Err(why) => PasswordFinding::Unavailable(why),
         }))
+    }
+
+    /// What the server does with its classifier.
+    fn reclassify(&mut self, remote: SocketAddr) {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
+        let client = match self.rules.table.classify(local, remote.ip()) {
+            Match::Connector { connector, .. } => self.rules.connector(connector),
+            Match::NoBinding | Match::NoConnector => None,
+        };
+        let client = client
+            .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
+            .ok_or_else(|| policy::connect(None).reply);
+        self.session.handle_client(self.now, client);
     }
 
     fn begin(&mut self, envelope: Envelope) {

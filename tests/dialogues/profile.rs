@@ -86,6 +86,20 @@ fn text(settings: &Settings, binding: &str, directory: &Path) -> String {
         true => "[rspamd]\nurl = \"http://127.0.0.1:11333\"\n",
         false => "",
     };
+    let (proxies, carried) = match settings.xclient {
+        true => (
+            "[proxies]\nxclient_from = [\"127.0.0.1\"]\n",
+            format!(
+                "[[connector]]\nname = \"Carried\"\nbindings = [\"{binding}\"]\n\
+                 remote_ip_ranges = [\"192.0.2.0/24\"]\n\
+                 auth_mechanism = [\"ExternalAuthoritative\"]\n\
+                 permission_groups = [\"ExchangeServers\"]\n\
+                 [[connector]]\nname = \"Refused\"\nbindings = [\"{binding}\"]\n\
+                 remote_ip_ranges = [\"198.51.100.0/24\"]\nrefuse = true\n"
+            ),
+        ),
+        false => ("", String::new()),
+    };
     // A dialogue that is about the tarpit sets one; the others need not wait.
     let sets = |key: &str| settings.connector.lines().any(|line| line.starts_with(key));
     let tarpits: String = ["tarpit_interval", "auth_tarpit_interval"]
@@ -96,11 +110,11 @@ fn text(settings: &Settings, binding: &str, directory: &Path) -> String {
     format!(
         "hostname = \"relay.example\"\n\
          [delivery]\nsmart_host = \"127.0.0.1:25\"\n\
-         {tls}{trusted}{authentication}{rspamd}\
+         {tls}{trusted}{authentication}{rspamd}{proxies}\
          [[accepted_domain]]\nname = \"accepted.example\"\n{lookup}\
          [[connector]]\nname = \"Dialogue\"\n\
          {bindings} = [\"{binding}\"]\nremote_ip_ranges = [\"127.0.0.0/8\"]\n\
-         auth_mechanism = {mechanisms:?}\n{rights}\n{tarpits}{}",
+         auth_mechanism = {mechanisms:?}\n{rights}\n{tarpits}{}\n{carried}",
         settings.connector
     )
 }

@@ -12,6 +12,9 @@
 //! queue: full                                    how the queue behaves: full, filling (after
 //!                                                MAIL), failing, breaking (in the middle of a
 //!                                                message), silent
+//! xclient: offered                               the client may use XCLIENT; 192.0.2.0/24 has an
+//!                                                externally secured connector, 198.51.100.0/24
+//!                                                one that refuses, and nobody else has one
 //! spf: fail                                      what the checks find, see [`crate::checks`]
 //! recipients: unknown                            accepted.example has a recipient_lookup, which
 //!                                                says so: known, unknown, unavailable, silent
@@ -69,6 +72,8 @@ pub struct Settings {
     /// The rules of the session have a certificate, and the server has it no more.
     pub tls_removed: bool,
     pub queue: QueueBehaviour,
+    /// The client may use XCLIENT.
+    pub xclient: bool,
     /// What the look-up of a recipient says, if there is one.
     pub recipients: Option<Recipients>,
     /// What the checks of mail from strangers find.
@@ -230,6 +235,7 @@ impl Script {
                     })
                 }
                 "nonces:" if value == "fixed" => script.settings.nonces_fixed = true,
+                "xclient:" if value == "offered" => script.settings.xclient = true,
                 "recipients:" => {
                     script.settings.recipients = Some(match value {
                         "known" => Recipients::Known,

@@ -26,8 +26,12 @@ pub fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
 impl Dialogue {
     /// Connects from this address and reads the greeting.
     pub fn connect(from: IpAddr, to: SocketAddr) -> Self {
-        let stream = BufReader::new(connect(from, to));
-        let mut dialogue = Self { stream, greeting: String::new() };
+        Self::on(connect(from, to))
+    }
+
+    /// Reads the greeting of a connection that is open.
+    pub fn on(stream: TcpStream) -> Self {
+        let mut dialogue = Self { stream: BufReader::new(stream), greeting: String::new() };
         dialogue.greeting = dialogue.reply();
         dialogue
     }

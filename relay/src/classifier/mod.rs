@@ -66,6 +66,8 @@ pub enum Why {
     TagUnknown,
     /// The kernel did not answer when asked for the tag.
     TagUnreadable,
+    /// The address was told by a proxy, of whom the kernel knows nothing.
+    Proxied,
     /// The kernel half is not in use.
     Userspace,
 }
@@ -95,6 +97,7 @@ impl DecidedBy {
                 Some("the tag names an unknown generation or connector")
             }
             Self::Daemon(Why::TagUnreadable) => Some("the kernel did not give the tag"),
+            Self::Daemon(Why::Proxied) => Some("a proxy told the address"),
             Self::Daemon(Why::Userspace) => Some("the userspace classifier is in use"),
             Self::Kernel => None,
         }
@@ -191,6 +194,12 @@ impl Classifier {
             Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel };
         self.counts.classified(&classification);
         classification
+    }
+
+    /// Where a client belongs whose address somebody else told: a proxy, who is believed. The tag is
+    /// about the proxy, so the daemon's table of the generation in force answers.
+    pub fn classify_told(&self, local: SocketAddr, remote: SocketAddr) -> Classification {
+        self.by_table(&self.generations.load().in_force, local, remote, Why::Proxied)
     }
 
     fn by_table(

@@ -121,8 +121,8 @@ fn explain_tells_the_whole_story_of_a_refusal() {
     let expected = "\
 192.0.2.7 connects to 198.51.100.1:25
   binding    0.0.0.0:25
-  connector  Default Frontend (line 64)
-  range      0.0.0.0-255.255.255.255 (line 67)
+  connector  Default Frontend (line 70)
+  range      0.0.0.0-255.255.255.255 (line 73)
   principal  anonymous
   may        ms-Exch-SMTP-Submit: granted to anonymous by permission group AnonymousUsers
              ms-Exch-SMTP-Accept-Any-Sender: granted to anonymous by permission group AnonymousUsers

@@ -34,7 +34,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
-use crate::connector::{Connector, Table};
+use crate::connector::{Connector, Proxies, Table};
 use crate::delivery::SmartHost;
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
@@ -72,6 +72,8 @@ pub struct Config {
     pub dns: Dns,
     /// `[rspamd]`; without it no connector can ask Rspamd.
     pub rspamd: Option<Rspamd>,
+    /// `[proxies]`.
+    pub proxies: Proxies,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
     /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether it is the

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Document, Section, Value, Wrong};
-use super::value::{boolean, duration, host_name, one_of, path, smart_host, text, timespan};
+use super::value::{
+    boolean, duration, host_name, one_of, parsed, path, smart_host, text, timespan,
+};
 use super::{
     Authentication, Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat,
     LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest, tls,
     warning,
 };
-use crate::connector::{AntiSpam, Table};
+use crate::connector::range::RangeError;
+use crate::connector::{AntiSpam, Proxies, Range, Table};
 use crate::limits;
 use crate::smtp::path::Domain;
 
@@ -40,6 +43,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let has_rspamd = rspamd_line.is_some();
     let rspamd = antispam::rspamd(root.take_section("rspamd", "[rspamd]"), has_rspamd);
     let antispam = antispam::defaults(root.take_section("antispam", "[antispam]"), has_rspamd);
+    let proxies = proxies(root.take_section("proxies", "[proxies]"));
     let accepted_domains = accepted_domain::read(root.take_sections("accepted_domain"));
     let sections = root.take_sections("connector");
     if sections.is_empty() {
@@ -74,6 +78,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let has_guard =
         classifier.mode != ClassifierMode::Userspace && !classifier.interfaces.is_empty();
     warning::unused_tls(&document, &tls, &connectors);
+    warning::trust_in_proxies(&document, &proxies);
     warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
     let idle = |needs: fn(&AntiSpam) -> bool| !connectors.iter().any(|c| needs(&c.antispam));
     for (key, line, is_idle) in [
@@ -102,6 +107,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         log,
         dns,
         rspamd,
+        proxies,
         accepted_domains,
         digest: digest(text),
         connectors,
@@ -245,4 +251,17 @@ fn log(mut section: Section<'_, '_>) -> Log {
     let level = section.take("level", levels).unwrap_or_default();
     section.finish(|_| None);
     Log { format, level }
+}
+
+fn proxies(mut section: Section<'_, '_>) -> Proxies {
+    let range = |value: Value<'_>| {
+        let line = value.line;
+        let mut range: Range = parsed(RangeError::mend)(value)?;
+        range.line = line;
+        Ok(range)
+    };
+    let proxy_protocol_from = section.take_list("proxy_protocol_from", range);
+    let xclient_from = section.take_list("xclient_from", range);
+    section.finish(|_| None);
+    Proxies { proxy_protocol_from, xclient_from }
 }

@@ -9,7 +9,7 @@ use super::{Authentication, Finding};
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{
-    AccessEntry, Binding, Connector, Grantee, Permission, PermissionSet, Principal, Range,
+    AccessEntry, Binding, Connector, Grantee, Permission, PermissionSet, Principal, Proxies, Range,
     Standing, Table,
 };
 use crate::policy::AcceptedDomains;
@@ -89,6 +89,23 @@ fn trust_in_strangers(document: &Document<'_>, connector: &Connector) {
         "remote_ip_ranges",
         Wrong::new(problem, mend),
     );
+}
+
+/// Who may say who somebody else is had better be no stranger.
+pub(super) fn trust_in_proxies(document: &Document<'_>, proxies: &Proxies) {
+    for (key, ranges) in [
+        ("proxy_protocol_from", &proxies.proxy_protocol_from),
+        ("xclient_from", &proxies.xclient_from),
+    ] {
+        if let Some(range) = ranges.iter().find(|range| !is_private(range)) {
+            let problem = format!(
+                "whoever connects from {range} can claim any address, that of an externally secured \
+                 server included, and the range is public"
+            );
+            let wrong = Wrong::new(problem, "narrow it to proxies of yours");
+            document.warn(range.line, "[proxies]", key, wrong);
+        }
+    }
 }
 
 /// Addresses that no stranger has: RFC 1918, loopback, link-local, unique local (RFC 4193). Not

@@ -13,6 +13,7 @@ pub mod id;
 pub mod limits;
 pub mod permission;
 pub mod principal;
+pub mod proxies;
 pub mod range;
 pub mod table;
 
@@ -29,6 +30,7 @@ pub use id::{ConnectorId, ConnectorIds, RangeId};
 pub use limits::{Limits, MessageRateSource, RejectRecipientDomains};
 pub use permission::{Permission, PermissionSet};
 pub use principal::{Grantee, Principal};
+pub use proxies::Proxies;
 pub use range::Range;
 pub use table::{Match, Table};
 

@@ -23,6 +23,9 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
             let found = "NOTIFY or ORCPT is not offered".to_owned();
             ("delivery_status_notification_enabled", found, UNSUPPORTED_PARAMETER)
         }
+        Command::XClient(_) if !peer.may_use_xclient => {
+            ("xclient_from", "XCLIENT is not offered".to_owned(), UNRECOGNIZED_COMMAND)
+        }
         Command::Bdat(_) if !peer.connector.extensions.chunking_enabled => {
             return Some(unknown_bdat());
         }

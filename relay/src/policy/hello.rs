@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
 use crate::connector::{Permission, SizeEnabled};
-use crate::smtp::command::HelloName;
+use crate::smtp::command::{HelloName, XClient};
 use crate::smtp::path::Domain;
 use crate::smtp::reply::{HELLO, INVALID_DOMAIN_NAME};
 use crate::smtp::sasl::Mechanism;
@@ -45,6 +45,7 @@ pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Dec
     list(extensions.chunking_enabled, "CHUNKING");
     // RFC 9422 section 5: what would be refused anyway, told before a client tries.
     list(true, &format!("LIMITS RCPTMAX={}", limits.max_recipients_per_message));
+    list(peer.may_use_xclient, &format!("XCLIENT {}", XClient::ATTRIBUTES));
     list(extensions.smtp_utf8_enabled, "SMTPUTF8");
     greet(peer, name, text)
 }

@@ -95,6 +95,8 @@ pub struct Peer {
     pub partner_domains: Vec<DomainPattern>,
     /// The user that it is, once it has authenticated.
     pub user: Option<Arc<User>>,
+    /// Is what it says with XCLIENT believed? By the address of the connection, whatever was told.
+    pub may_use_xclient: bool,
 }
 
 impl Peer {
@@ -102,8 +104,15 @@ impl Peer {
     pub fn new(connector: Arc<Connector>) -> Self {
         let principal = connector.principal();
         let permissions = connector.permissions(principal);
-        let partner_domains = Vec::new();
-        Self { connector, principal, permissions, tls: false, partner_domains, user: None }
+        Self {
+            connector,
+            principal,
+            permissions,
+            tls: false,
+            partner_domains: Vec::new(),
+            user: None,
+            may_use_xclient: false,
+        }
     }
 
     /// The peer after it has authenticated as this user: what it was before, and what it was given
@@ -112,7 +121,14 @@ impl Peer {
         let connector = Arc::clone(&self.connector);
         let principal = Principal::User;
         let permissions = connector.permissions_of(principal, Some(&user.name));
-        Self { principal, permissions, tls: self.tls, user: Some(user), ..Self::new(connector) }
+        Self {
+            principal,
+            permissions,
+            tls: self.tls,
+            user: Some(user),
+            may_use_xclient: self.may_use_xclient,
+            ..Self::new(connector)
+        }
     }
 
     /// The user's name, once it has authenticated.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{AcceptedDomains, DomainPattern};
 use crate::config::{Config, Trusted};
 use crate::connector::id::TooManyConnectorNames;
-use crate::connector::{Connector, ConnectorId, ConnectorIds, Table};
+use crate::connector::{Connector, ConnectorId, ConnectorIds, Proxies, Table};
 use crate::smtp::path::Domain;
 use crate::users::Users;
 
@@ -23,6 +23,8 @@ pub struct Rules {
     pub partner_domains: Vec<DomainPattern>,
     /// `[fleet] names`.
     pub fleet_names: Vec<DomainPattern>,
+    /// `[proxies]`.
+    pub proxies: Proxies,
     /// Which connector a connection belongs to.
     pub table: Table,
     /// Who may authenticate.
@@ -59,6 +61,7 @@ impl Rules {
             accepted_domains: config.accepted_domains.clone(),
             partner_domains: names(config.tls.partners.as_ref()),
             fleet_names: names(config.tls.fleet.as_ref()),
+            proxies: config.proxies.clone(),
             table,
             users: Arc::clone(&config.users),
             digest: config.digest,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::probes::{Asks, Probe};
 use crate::policy::{Peer, Rules};
 use crate::queue::StoreError;
+use crate::smtp::reply;
 use crate::smtp::session::{Action, Session};
 use crate::smtp::tls::TlsInfo;
 
@@ -90,6 +91,9 @@ impl Player {
                 }
                 Action::CommitMessage => {
                     self.session.handle_stored(self.now, Err(StoreError::Closed));
+                }
+                Action::Reclassify(_) => {
+                    self.session.handle_client(self.now, Err(reply::SERVICE_NOT_AVAILABLE));
                 }
                 Action::Send(octets) => self.heard.extend_from_slice(&octets),
                 Action::StartTls => {

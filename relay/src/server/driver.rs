@@ -2,6 +2,7 @@
 //! on the other. It decides nothing.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -10,13 +11,15 @@ use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::limits::CLOSE_WAIT;
+use crate::policy::{self, Peer};
 use crate::queue::memory::Held;
 use crate::queue::{Incoming, StoreError};
+use crate::server::admission::Place;
 use crate::server::inquiries::Asker;
 use crate::server::record::Record;
 use crate::server::tls::Handshake;
 use crate::server::transport::Transport;
-use crate::server::{Shared, inquiries};
+use crate::server::{Shared, inquiries, welcome};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::users::password;
 
@@ -30,7 +33,8 @@ pub(super) fn drive(
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
     record: Record,
-    admitted: impl Send,
+    place: Place,
+    permit: impl Send,
 ) -> impl Future<Output = ()> + Send {
     let mut driver = Driver {
         session,
@@ -42,10 +46,11 @@ pub(super) fn drive(
         shared,
         stop,
         record,
+        place,
     };
     async move {
         driver.run().await;
-        drop(admitted);
+        drop(permit);
     }
 }
 
@@ -64,6 +69,8 @@ struct Driver {
     /// Becomes true when the daemon stops.
     stop: watch::Receiver<bool>,
     record: Record,
+    /// What the connection counts for.
+    place: Place,
 }
 
 impl Driver {
@@ -117,6 +124,22 @@ impl Driver {
         }
     }
 
+    /// The session goes on for another client, which takes a place of its own.
+    fn reclassify(&mut self, remote: SocketAddr) {
+        let classification = self.shared.classifier.classify_told(self.record.local(), remote);
+        let client = match &classification.connector {
+            None => Err(policy::connect(None).reply),
+            Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
+                self.place = place;
+                let peer = Peer::new(Arc::clone(&chosen.connector));
+                (Arc::clone(&classification.rules), peer)
+            }),
+        };
+        self.record.become_client(classification, remote);
+        self.asker = self.record.asker();
+        self.session.handle_client(Instant::now(), client);
+    }
+
     /// What is large is boxed: a future is as large as the largest that it awaits, and an idle
     /// session keeps that room.
     async fn perform(&mut self, action: Action) {
@@ -162,6 +185,7 @@ impl Driver {
                     Ok(Err(_)) | Err(_) => self.session.handle_disconnect(),
                 }
             }
+            Action::Reclassify(remote) => self.reclassify(remote),
             Action::StartTls => Box::pin(self.start_tls(deadline)).await,
             Action::Write(octets) => {
                 if let Some(incoming) = &mut self.incoming

@@ -1,26 +1,18 @@
-//! Where we listen, and how connections are accepted, admitted, or turned away.
+//! Where we listen, and how connections are accepted.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::classifier::Chosen;
-use crate::connector::{Binding, ConnectorId};
+use crate::connector::Binding;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE};
-use crate::policy;
-use crate::server::admission::Place;
-use crate::server::record::Record;
-use crate::server::{Shared, driver};
-use crate::smtp::reply::Reply;
-use crate::smtp::session::Session;
+use crate::server::{Shared, welcome};
 
 /// A binding that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +114,7 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
         match listener.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE;
-                welcome(stream, remote, &shared, &stop, permit);
+                welcome::welcome(stream, remote, &shared, &stop, permit);
             }
             // `Listening::end` was faster than its abort.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
@@ -137,66 +129,4 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
             }
         }
     }
-}
-
-/// Finds the connector of a new connection and begins its session, or turns it away.
-fn welcome(
-    stream: TcpStream,
-    remote: SocketAddr,
-    shared: &Arc<Shared>,
-    stop: &watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
-) {
-    // It fails when the peer has gone already.
-    let Ok(local) = stream.local_addr() else { return };
-    let classification = shared.classifier.classify(stream.as_fd(), local, remote);
-    let Some(chosen) = &classification.connector else {
-        let decision = policy::connect(None);
-        tracing::debug!(%remote, %local, reply = %decision.reply, "no connector");
-        return turn_away(&stream, &decision.reply, ConnectorId::NONE, shared);
-    };
-    let binding = classification.rules.table.binding_of(local);
-    let is_implicit =
-        binding.is_some_and(|binding| chosen.connector.encryption.is_implicit_on(binding));
-    let place = match admit(chosen, remote, shared) {
-        Ok(place) => place,
-        // Nobody reads plain text there.
-        Err(_) if is_implicit => return shared.counts.connection_refused(chosen.id),
-        Err(reply) => {
-            let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
-            return turn_away(&stream, &reply.with_codes(has_codes), chosen.id, shared);
-        }
-    };
-    // A reply is written whole; to wait for more would only make the client wait.
-    let _ = stream.set_nodelay(true);
-    let peer = policy::Peer::new(Arc::clone(&chosen.connector));
-    let rules = Arc::clone(&classification.rules);
-    let begin = if is_implicit { Session::encrypted } else { Session::new };
-    let session = begin(Instant::now(), rules, peer, local.ip(), remote.ip());
-    let record = Record::new(classification, local, remote, Arc::clone(&shared.counts));
-    let (shared, stop, admitted) = (Arc::clone(shared), stop.clone(), (place, permit));
-    tokio::spawn(driver::drive(session, stream, shared, stop, record, admitted));
-}
-
-/// A place for one more connection, or what its client is told instead.
-fn admit(chosen: &Chosen, remote: SocketAddr, shared: &Shared) -> Result<Place, Reply> {
-    let connector = &chosen.connector;
-    if let Some(refusal) = policy::connect_under_pressure(shared.back_pressure.pressure()) {
-        let why = refusal.because.last().map(|because| because.found.as_str());
-        tracing::debug!(%remote, connector = connector.name, why, "connection refused");
-        return Err(refusal.reply);
-    }
-    shared.admission.admit(chosen.id, &connector.limits, remote.ip()).map_err(|refusal| {
-        tracing::debug!(%remote, connector = connector.name, %refusal, "connection refused");
-        refusal.reply()
-    })
-}
-
-/// One reply and the end. The send buffer of a new connection takes a line at once; a client for
-/// whom it does not gets none.
-fn turn_away(stream: &TcpStream, reply: &Reply, id: ConnectorId, shared: &Shared) {
-    shared.counts.connection_refused(id);
-    let mut octets = Vec::new();
-    reply.encode(&mut octets);
-    let _ = stream.try_write(&octets);
 }

@@ -4,7 +4,7 @@
 //! connector a connection belongs to is for [`crate::classifier`], what is said on it for
 //! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
 //!
-//! [`listener`] accepts, [`admission`] counts, [`driver`] performs what a session asks for on a
+//! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
 //! messages, [`tls`] keeps the certificates, [`record`] writes the log line.
 
@@ -16,6 +16,7 @@ mod rates;
 mod record;
 pub mod tls;
 mod transport;
+mod welcome;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ pub(super) struct Record {
     classification: Classification,
     local: SocketAddr,
     remote: SocketAddr,
+    /// Who told the remote address, where it is not that of the connection.
+    proxy: Option<SocketAddr>,
     counts: Arc<Counts>,
     since: Instant,
     counted: Counted,
@@ -34,10 +36,23 @@ impl Record {
         classification: Classification,
         local: SocketAddr,
         remote: SocketAddr,
+        proxy: Option<SocketAddr>,
         counts: Arc<Counts>,
     ) -> Self {
         let (since, counted) = (Instant::now(), Counted::default());
-        Self { classification, local, remote, counts, since, counted }
+        Self { classification, local, remote, proxy, counts, since, counted }
+    }
+
+    /// Where the connection came in.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The session is that of another client from now on, whom the peer has told of.
+    pub(super) fn become_client(&mut self, classification: Classification, remote: SocketAddr) {
+        self.proxy.get_or_insert(self.remote);
+        self.remote = remote;
+        self.classification = classification;
     }
 
     /// Counts what happened since the last time, so that `status` is never behind a session.
@@ -72,6 +87,7 @@ impl Record {
         let verdicts = summary.verdicts.iter().map(ToString::to_string).collect();
         tracing::info!(
             remote = %self.remote,
+            proxy = self.proxy.map(tracing::field::display),
             local = %self.local,
             connector = peer.connector.name,
             range,

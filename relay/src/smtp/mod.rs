@@ -9,6 +9,7 @@ pub mod data;
 pub mod dsn;
 pub mod line;
 pub mod path;
+pub mod proxy;
 pub mod reply;
 pub mod sasl;
 pub mod session;

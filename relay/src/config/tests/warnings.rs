@@ -304,3 +304,17 @@ fn whom_no_check_asks_has_no_effect() {
     let both = "antispam = { spf = \"Annotate\", rspamd = \"Annotate\" }";
     assert_eq!(asked(both), [""; 0]);
 }
+
+#[test]
+fn a_proxy_that_anybody_can_be_is_unwise() {
+    let text = format!(
+        "{NEEDED}{CONNECTOR}[proxies]\nproxy_protocol_from = [\"10.0.0.4\", \"0.0.0.0/0\"]\n\
+         xclient_from = [\"10.0.0.5\"]\n"
+    );
+    let warnings = warnings(&text);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(
+        warnings[0].contains("[proxies]: proxy_protocol_from: whoever connects from 0.0.0.0/0 can"),
+        "{warnings:#?}"
+    );
+}

@@ -5,6 +5,7 @@
 
 mod auth;
 mod hello;
+mod xclient;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::smtp::reply::{self, Reply};
 
 pub use self::auth::{Auth, Response, SaslMessage};
 pub use self::hello::HelloName;
+pub use self::xclient::XClient;
 
 /// A command of RFC 5321 section 4.1.1 or of an extension that we offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Command {
     Help,
     /// QUIT.
     Quit,
+    /// XCLIENT of Postfix.
+    XClient(XClient),
 }
 
 /// The arguments of BDAT.
@@ -185,6 +189,7 @@ impl Command {
             "VRFY" => Ok(Self::Vrfy),
             "HELP" => Ok(Self::Help),
             "QUIT" => alone("QUIT", Self::Quit),
+            "XCLIENT" => XClient::parse(argument).map(Self::XClient),
             _ => Err(CommandError::Verb),
         }
     }
@@ -205,6 +210,7 @@ impl Command {
             Self::Vrfy => "VRFY",
             Self::Help => "HELP",
             Self::Quit => "QUIT",
+            Self::XClient(_) => "XCLIENT",
         }
     }
 }

@@ -41,7 +41,9 @@ impl Session {
         self.state = State::connected();
         self.timers.active(now);
         let context = &mut self.context;
-        let because = context.peer.secure(&context.rules, tls.client.as_ref());
+        // A certificate that a proxy shows is its own, and says nothing of the client it told of.
+        let certificate = tls.client.as_ref().filter(|_| !context.is_told);
+        let because = context.peer.secure(&context.rules, certificate);
         context.summary.note_certificate(&because);
         self.context.summary.tls = Some(tls.clone());
         self.context.tls = Some(tls);

@@ -8,7 +8,7 @@
 //! in which state is decided in [`state`], how a client
 //! authenticates in [`authentication`], how a command waits for an answer in [`inquiry`], what
 //! becomes of a message in [`reception`] and [`storage`],
-//! what follows when its octets have come in [`transfer`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
+//! what follows when its octets have come in [`transfer`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
 mod authentication;
@@ -23,6 +23,7 @@ mod state;
 mod storage;
 mod summary;
 mod timers;
+mod told;
 mod transfer;
 mod writer;
 
@@ -38,7 +39,7 @@ use bytes::BytesMut;
 use crate::limits::INPUT_OCTETS;
 use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
-use crate::smtp::command::{Command, CommandError};
+use crate::smtp::command::{Command, HelloName};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::tls::TlsInfo;
@@ -77,6 +78,10 @@ struct Context {
     peer: Peer,
     local: IpAddr,
     remote: IpAddr,
+    /// The client is whom a proxy told of with XCLIENT.
+    is_told: bool,
+    /// What a proxy says the client calls itself.
+    told_hello: Option<HelloName>,
     tls: Option<TlsInfo>,
     conditions: Conditions,
     /// For the command at hand.
@@ -95,7 +100,14 @@ impl Session {
     }
 
     /// A session that has said nothing yet.
-    fn silent(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
+    fn silent(
+        now: Instant,
+        rules: Arc<Rules>,
+        mut peer: Peer,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Self {
+        peer.may_use_xclient = rules.proxies.may_use_xclient(remote);
         let timers = Timers::new(now, &peer.connector.limits);
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
         let context = Context {
@@ -103,6 +115,8 @@ impl Session {
             peer,
             local,
             remote,
+            is_told: false,
+            told_hello: None,
             tls: None,
             conditions: Conditions::default(),
             findings: Findings::default(),
@@ -253,6 +267,7 @@ impl Session {
         }
         match &mut self.state {
             State::Closed
+            | State::Reclassifying
             | State::Screening(_)
             | State::StartingTls
             | State::WaitingForQueue(_)
@@ -300,8 +315,7 @@ impl Session {
     fn command(&mut self, line: &[u8]) {
         let command = match Command::parse(line) {
             Ok(command) => command,
-            Err(CommandError::ChunkSize) => return self.lose_step(),
-            Err(error) => return self.fault(error.verb(), error.reply(), &error),
+            Err(error) => return self.misunderstood(&error),
         };
         if self.is_one_too_many(&command) {
             return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
@@ -350,6 +364,7 @@ impl Session {
                 self.context.peer = self.context.peer.authenticated(user);
                 self.output.reply(&reply);
             }
+            Effect::BecomeClient(told) => self.become_client(told),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
                 self.close_with(&reply, Ending::Quit);
@@ -403,6 +418,7 @@ impl Session {
             State::Chunking(_)
                 | State::Closed
                 | State::Receiving(_)
+                | State::Reclassifying
                 | State::Screening(_)
                 | State::Skipping(_)
                 | State::WaitingForQueue(_)

@@ -1,6 +1,7 @@
 //! What the driver must do, in order, with replies gathered as RFC 2920 section 3.2 wants them.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub enum Action {
     CommitMessage,
     /// Put these fields before the octets of the message. It comes before a commit.
     PutInFront(Bytes),
+    /// Find the connector of this client, then [`super::Session::handle_client`].
+    Reclassify(SocketAddr),
     /// Send these octets to the client.
     Send(Bytes),
     /// Begin TLS, without reading anything more in plain text, then [`super::Session::handle_tls`].
@@ -75,6 +78,11 @@ impl Output {
     /// Nothing to do. Replies have their enhanced codes where `has_codes`.
     pub(super) fn new(has_codes: bool) -> Self {
         Self { actions: VecDeque::new(), replies: Vec::new(), has_codes }
+    }
+
+    /// Whether replies have their enhanced codes from now on.
+    pub(super) fn set_codes(&mut self, has_codes: bool) {
+        self.has_codes = has_codes;
     }
 
     pub(super) fn reply(&mut self, reply: &Reply) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::connector::Principal;
 use crate::limits::JUNK_COMMANDS;
 use crate::policy::{Because, Decision};
-use crate::smtp::command::Command;
+use crate::smtp::command::{Command, CommandError};
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Ending, Session};
@@ -24,6 +24,18 @@ impl Session {
     pub(super) fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn Display) {
         let because = vec![Because { rule: "protocol", found: found.to_string() }];
         self.protocol_error(verb, Decision { reply, because });
+    }
+
+    /// A line that is no command, or none for this client.
+    pub(super) fn misunderstood(&mut self, error: &CommandError) {
+        match error {
+            CommandError::ChunkSize => self.lose_step(),
+            // Whether it is well written is nobody's business who may not use it.
+            CommandError::Arguments { verb: "XCLIENT" } if !self.context.peer.may_use_xclient => {
+                self.fault("?", reply::UNRECOGNIZED_COMMAND, &CommandError::Verb);
+            }
+            error => self.fault(error.verb(), error.reply(), error),
+        }
     }
 
     /// A protocol error: counted, and one too many ends the session.
@@ -100,6 +112,8 @@ impl Session {
             | Command::Rcpt(_)
             | Command::Response(_)
             | Command::StartTls => false,
+            // A proxy that starts over again and again works for nobody.
+            Command::XClient(_) => true,
         };
         let junk = &mut self.context.summary.junk_commands;
         *junk = junk.saturating_add(u32::from(is_junk));

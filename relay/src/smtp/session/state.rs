@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::policy::antispam::screen_sender;
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
-use crate::smtp::command::{Command, CommandError, HelloName, Mail};
+use crate::smtp::command::{Command, CommandError, HelloName, Mail, XClient};
 use crate::smtp::dsn::Addressee;
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::Context;
@@ -42,6 +42,8 @@ pub(super) enum State {
     Receiving(Reception),
     /// At least one recipient is accepted.
     Recipients(Recipients),
+    /// After XCLIENT, before it is known whose connector this is.
+    Reclassifying,
     /// After the end of data, while somebody is asked about the message.
     Screening(Screening),
     /// Within a chunk that is refused.
@@ -117,6 +119,8 @@ pub(super) enum Effect {
     Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
     Authenticated(Reply, Arc<User>),
+    /// XCLIENT: the session is somebody else's.
+    BecomeClient(XClient),
     BeginMessage(Envelope),
     Close(Reply),
     /// Policy was asked.
@@ -177,6 +181,12 @@ impl State {
             Command::Vrfy => (self, Effect::Reply(reply::CANNOT_VERIFY)),
             Command::Help => (self, Effect::Reply(reply::HELP)),
             Command::Quit => (self, Effect::Close(reply::CLOSING)),
+            Command::XClient(told) => match self {
+                Self::Connected(_) | Self::Ready(_) => {
+                    (Self::Reclassifying, Effect::BecomeClient(told))
+                }
+                _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            },
         }
     }
 
@@ -193,6 +203,7 @@ impl State {
             Self::Closed
             | Self::Connected(_)
             | Self::Receiving(_)
+            | Self::Reclassifying
             | Self::Screening(_)
             | Self::Skipping(_)
             | Self::StartingTls => return None,
@@ -202,6 +213,7 @@ impl State {
 
     /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
+        let name = context.told_hello.clone().unwrap_or(name);
         let decision = match kind {
             HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote, &name),
             HelloKind::Helo => policy::helo(&context.peer, context.remote, &name),

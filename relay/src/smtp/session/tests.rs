@@ -81,6 +81,7 @@ fn perform(session: &mut Session, outcome: &mut Outcome) {
                 message.splice(0..0, fields);
             }
             Action::Send(octets) => outcome.sent.extend_from_slice(&octets),
+            Action::Reclassify(remote) => panic!("nobody may use XCLIENT here: {remote}"),
             Action::StartTls => {}
             Action::Write(octets) => outcome.open.as_mut().unwrap().extend_from_slice(&octets),
         }
@@ -140,6 +141,7 @@ fn transitions() {
         "VRFY a",
         "HELP",
         "QUIT",
+        "XCLIENT ADDR=192.0.2.7",
         "FOO",
     ];
     let mut table = String::from(
@@ -186,6 +188,7 @@ fn state_name(session: &Session) -> &'static str {
         State::Ready(_) => "Ready",
         State::Receiving(_) => "Receiving",
         State::Recipients(_) => "Recipients",
+        State::Reclassifying => "Reclassifying",
         State::Screening(_) => "Screening",
         State::Skipping(_) => "Skipping",
         State::StartingTls => "StartingTls",

@@ -1,0 +1,52 @@
+//! A PROXY header, however it is cut. An input is what a proxy sends, cuts included.
+
+use relay::limits::PROXY_HEADER_OCTETS;
+use relay::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
+
+use super::pieces::{pieces, whole};
+
+/// See the module.
+pub fn check(input: &[u8]) {
+    let stream = whole(input);
+    let expected = read([&stream[..]].into_iter());
+    assert_eq!(read(pieces(input)), expected, "cuts do not matter");
+    assert_eq!(read(stream.chunks(1)), expected, "cuts do not matter");
+    if let (Ok(Some(header)), taken) = expected {
+        // The end is where the specification has it, whatever follows.
+        let header_octets = &stream[..taken];
+        if header_octets.starts_with(b"PROXY ") {
+            assert!(header_octets.ends_with(b"\r\n"));
+            assert_eq!(header_octets.iter().filter(|octet| **octet < b' ').count(), 2);
+        } else {
+            let length = usize::from(header_octets[14]) << 8 | usize::from(header_octets[15]);
+            assert_eq!(taken, 16 + length);
+        }
+        if let ProxyHeader::Client(client) = header {
+            assert_eq!(client.ip(), client.ip().to_canonical(), "a mapped address is IPv4");
+        }
+    }
+}
+
+/// What is read of a stream, never beyond what the reader wants, and how many octets it took.
+fn read<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Result<Option<ProxyHeader>, ProxyError>, usize) {
+    let mut reader = ProxyReader::default();
+    let mut taken = 0;
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            let wanted = reader.wants();
+            assert!(wanted > 0 && taken + wanted <= PROXY_HEADER_OCTETS);
+            let (octets, rest) = piece.split_at(wanted.min(piece.len()));
+            piece = rest;
+            taken += octets.len();
+            match reader.take(octets) {
+                Ok(None) => {}
+                // When it is certain that there is none depends on the cuts.
+                Err(error) => return (Err(error), 0),
+                decided => return (decided, taken),
+            }
+        }
+    }
+    (Ok(None), taken)
+}

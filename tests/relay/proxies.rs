@@ -1,0 +1,159 @@
+//! Clients behind a proxy: who they are to us, and who may say so.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use crate::PATIENCE;
+use crate::dialogue::{self, Dialogue};
+use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
+use relay_tests::sink::Message;
+
+/// Whose PROXY header is believed, and whose XCLIENT.
+const PROXY: &str = "127.0.0.8";
+const XCLIENT: &str = "127.0.0.9";
+
+const PROXIES: &str = r#"
+[proxies]
+proxy_protocol_from = ["127.0.0.8"]
+xclient_from = ["127.0.0.9"]
+"#;
+
+fn configuration(edge: &Edge, connectors: &str) -> String {
+    edge.configuration(&format!("{PROXIES}{connectors}"))
+}
+
+/// A connection from the proxy on which nothing has been said.
+fn connect(edge: &Edge) -> TcpStream {
+    let stream = dialogue::connect(PROXY.parse().unwrap(), edge.address());
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Says the header in pieces of `size`, then what a client says that does not wait.
+fn speak(edge: &Edge, header: &[u8], size: usize, rest: &str) -> String {
+    let mut stream = connect(edge);
+    for piece in header.chunks(size) {
+        stream.write_all(piece).unwrap();
+    }
+    stream.write_all(rest.as_bytes()).unwrap();
+    let mut heard = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut heard) {
+        // What we said and nobody read makes the end a hard one.
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    String::from_utf8(heard).unwrap()
+}
+
+fn version_2(client: [u8; 4]) -> Vec<u8> {
+    let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f".to_vec();
+    let addresses = [&client[..], &[10, 0, 0, 1, 0x12, 0x67, 0, 25], &[4, 0, 0]].concat();
+    [fixed, addresses].concat()
+}
+
+const RELAYING: &str = "EHLO c\r\nMAIL FROM:<a@contoso.example>\r\n\
+    RCPT TO:<b@fabrikam.example>\r\nQUIT\r\n";
+
+#[test]
+fn the_address_that_a_proxy_tells_chooses_the_connector_however_the_header_is_cut() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start_with(&configuration(&edge, ARTICLE));
+    let line = b"PROXY TCP4 127.0.0.3 10.0.0.1 4711 25\r\n";
+    let of_scanner = version_2([127, 0, 0, 3]);
+    for header in [&line[..], &of_scanner] {
+        for size in [1, 2, 7, header.len()] {
+            let heard = speak(&edge, header, size, RELAYING);
+            assert!(heard.contains("\r\n250-edge.test Hello [127.0.0.3]\r\n"), "{heard}");
+            assert!(heard.contains("\r\n250 2.1.5 Recipient OK\r\n"), "{heard}");
+        }
+    }
+    let stranger = speak(&edge, b"PROXY TCP4 127.0.0.77 10.0.0.1 4711 25\r\n", 100, RELAYING);
+    assert!(stranger.contains("\r\n550 5.7.54 "), "{stranger}");
+    let refused = speak(&edge, &version_2([127, 0, 0, 4]), 100, "");
+    assert!(refused.starts_with("421 4.3.2 "), "{refused}");
+    let nobody = speak(&edge, b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 25\r\n", 100, "");
+    assert!(nobody.starts_with("421 4.3.2 "), "{nobody}");
+    // For itself a proxy is whoever its address is.
+    let own = speak(&edge, b"PROXY UNKNOWN\r\n", 100, RELAYING);
+    assert!(own.contains(" Hello [127.0.0.8]\r\n") && own.contains("\r\n550 5.7.54 "), "{own}");
+}
+
+#[test]
+fn a_proxy_without_a_header_is_cut_off_without_a_word() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start_with(&configuration(&edge, ARTICLE));
+    for octets in ["EHLO client.example\r\n", "PROXY TCP4 nonsense\r\n", "\r\n\r\nNOOP\r\n"] {
+        assert_eq!(speak(&edge, octets.as_bytes(), 100, ""), "");
+    }
+    // And from anybody else a header is a command that there is not.
+    let mut forger = edge.connect("127.0.0.5");
+    let reply = forger.say("PROXY TCP4 127.0.0.3 10.0.0.1 4711 25");
+    assert_eq!(reply, "500 5.3.3 Unrecognized command");
+    assert!(forger.hello().starts_with("250-edge.test Hello [127.0.0.5]\n"));
+    assert_eq!(forger.say("XCLIENT ADDR=127.0.0.3"), "500 5.3.3 Unrecognized command");
+}
+
+#[test]
+fn limits_count_the_client_and_not_the_proxy() {
+    const ONE_EACH: &str = r#"
+[[connector]]
+name = "One each"
+bindings = ["127.0.0.1:PORT"]
+remote_ip_ranges = ["127.0.0.0/8"]
+permission_groups = ["AnonymousUsers"]
+max_inbound_connection_per_source = 1
+max_inbound_connection_percentage_per_source = 100
+"#;
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start_with(&configuration(&edge, ONE_EACH));
+    let open = |client: &str| {
+        let mut stream = connect(&edge);
+        let header = format!("PROXY TCP4 {client} 10.0.0.1 4711 25\r\n");
+        stream.write_all(header.as_bytes()).unwrap();
+        Dialogue::on(stream)
+    };
+    let first = open("127.0.0.20");
+    let second = open("127.0.0.21");
+    assert!(first.greeting.starts_with("220 ") && second.greeting.starts_with("220 "));
+    assert!(open("127.0.0.20").greeting.starts_with("421 4.3.2 The maximum number"));
+
+    // The same behind XCLIENT: the session leaves its own place for that of the client.
+    let mut told = edge.connect(XCLIENT);
+    assert!(told.hello().contains("\n250-XCLIENT NAME ADDR PORT"));
+    assert!(told.say("XCLIENT ADDR=127.0.0.20").starts_with("421 4.3.2 The maximum number"));
+    told.ends();
+    edge.wait_until(|status| status["sessions"] == 2);
+    let mut told = edge.connect(XCLIENT);
+    assert!(told.say("XCLIENT ADDR=127.0.0.22").starts_with("220 "));
+    let again = edge.connect(XCLIENT);
+    assert!(again.greeting.starts_with("220 "));
+    first.quit();
+    edge.wait_until(|status| status["sessions"] == 3);
+    assert!(open("127.0.0.20").greeting.starts_with("220 "));
+}
+
+fn arrived(edge: &Edge) -> Message {
+    edge.sink.wait_for(1, PATIENCE).unwrap().remove(0)
+}
+
+#[test]
+fn what_came_by_xclient_is_said_to_come_from_the_client() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start_with(&configuration(&edge, ARTICLE));
+    let mut client = edge.connect(XCLIENT);
+    client.hello();
+    let told =
+        format!("XCLIENT NAME=printer.example ADDR={SCANNER} PORT=4711 HELO=printer.example");
+    assert!(client.say(&told).starts_with("220 "));
+    assert!(client.hello().starts_with("250-edge.test Hello [127.0.0.3]\n"));
+    let content = b"Subject: a scan\r\n\r\nhello\r\n";
+    let reply = client.message("a@contoso.example", &["b@fabrikam.example"], content);
+    assert!(reply.ends_with("Queued mail for delivery"), "{reply}");
+    client.quit();
+    let text = arrived(&edge).text();
+    assert!(text.starts_with("Received: from printer.example ([127.0.0.3])\r\n"), "{text}");
+    assert!(text.contains("(connector \"Scanners\", anonymous)"), "{text}");
+    let line = json_line(&daemon, 0, |line| line["accepted"] == 1);
+    assert_eq!(line["remote"], "127.0.0.3:4711");
+    assert!(line["proxy"].as_str().unwrap().starts_with("127.0.0.9:"), "{line}");
+    assert_eq!(line["connector"], "Scanners");
+}
