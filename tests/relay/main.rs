@@ -27,6 +27,7 @@ mod idle;
 mod inspection;
 mod load;
 mod neighbours;
+mod peers;
 mod proxies;
 mod recipients;
 mod reload;

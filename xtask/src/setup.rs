@@ -26,6 +26,8 @@ pub struct Machine {
     pub kernel_compiler: Option<KernelCompiler>,
     /// Where Postfix's `smtp-source` and `smtp-sink` were unpacked.
     pub postfix: Option<PathBuf>,
+    /// The unpacked Exim.
+    pub exim: Option<PathBuf>,
     /// What is still missing: a sentence each, with the command that mends it.
     pub missing: Vec<String>,
 }
@@ -65,6 +67,7 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
     let toolchain = note(&mut missing, toolchain::find_or_install());
     let linker = note(&mut missing, linker::find_or_install(workspace));
     let postfix = note(&mut missing, peers::postfix(workspace));
+    let exim = note(&mut missing, peers::exim(workspace));
     for sentence in &missing {
         eprintln!("setup: MISSING: {sentence}");
     }
@@ -77,7 +80,7 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
         }
         _ => None,
     };
-    Ok(Machine { kernel_compiler, postfix, missing })
+    Ok(Machine { kernel_compiler, postfix, exim, missing })
 }
 
 /// The distribution's packages: programs, and the compiler for BPF unless one is here already.
@@ -85,6 +88,7 @@ fn install_packages(missing: &mut Vec<String>) {
     const PROGRAMS: &[(&str, &str)] = &[
         ("bpftool", "bpftool"),
         ("dkimsign", "python3-dkim"),
+        ("haproxy", "haproxy"),
         ("ip", "iproute2"),
         ("msmtp", "msmtp"),
         ("nsd", "nsd"),

@@ -18,6 +18,8 @@ use crate::{ebpf, process, tidy};
 const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
 /// Names the folder where tests find Postfix's `smtp-source` and `smtp-sink`.
 const POSTFIX: &str = "RELAY_POSTFIX";
+/// Names the folder where tests find Exim.
+const EXIM: &str = "RELAY_EXIM";
 
 /// The verb.
 pub fn run(workspace: &Workspace) -> Result<()> {
@@ -98,6 +100,9 @@ fn tests(
     }
     if let Some(postfix) = &machine.postfix {
         command.env(POSTFIX, postfix);
+    }
+    if let Some(exim) = &machine.exim {
+        command.env(EXIM, exim);
     }
     command
 }

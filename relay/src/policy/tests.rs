@@ -613,3 +613,39 @@ fn an_explanation_names_the_checks_and_asks_nobody() {
     let spared = "ms-Exch-Bypass-Anti-Spam: granted to anonymous by grants".to_owned();
     assert_eq!(reasons(&bypass), (spared.clone(), spared));
 }
+
+/// `bücher.example` and `xn--bcher-kva.example` are one domain, whichever of them was configured and
+/// whichever a client writes.
+#[test]
+fn u_labels_and_a_labels_are_the_same_domain() {
+    for configured in ["b\u{fc}cher.example", "xn--bcher-kva.example", "*.b\u{fc}cher.example"] {
+        let text = format!(
+            r#"
+hostname = "edge1.contoso.example"
+delivery.smart_host = "127.0.0.1:2626"
+accepted_domain = [{{ name = "{configured}" }}]
+[[connector]]
+name = "C"
+bindings = ["0.0.0.0:25"]
+remote_ip_ranges = ["0.0.0.0/0"]
+permission_groups = ["AnonymousUsers"]
+"#
+        );
+        let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
+        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+        let peer = peer(&rules, "C");
+        for written in ["b\u{fc}cher.example", "B\u{dc}CHER.example", "XN--BCHER-KVA.example"] {
+            let recipient = recipient(&format!("<a@{written}>"));
+            let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
+            let Judgement::Decided(decision) = judgement else { panic!("nobody is asked") };
+            assert_eq!(decision.reply, reply::RECIPIENT_OK, "{configured} {written}");
+        }
+        // One letter more, or a look-alike, is another domain.
+        for other in ["bucher.example", "b\u{fc}chers.example", "b\u{f9}cher.example"] {
+            let recipient = recipient(&format!("<a@{other}>"));
+            let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
+            let Judgement::Decided(decision) = judgement else { panic!("nobody is asked") };
+            assert_eq!(decision.reply, reply::UNABLE_TO_RELAY, "{configured} {other}");
+        }
+    }
+}

@@ -29,6 +29,32 @@ pub fn postfix(workspace: &Workspace) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// Exim. Returns the unpacked tree's root: the program is `usr/sbin/exim4`.
+pub fn exim(workspace: &Workspace) -> Result<PathBuf> {
+    let root = workspace.peers().join("exim");
+    if exim_loads(&root) {
+        return Ok(root);
+    }
+    if process::find_program("apt-get").is_none() {
+        bail!("Exim; tests that need it are skipped");
+    }
+    println!("setup: unpacking exim4-daemon-light; it is not installed");
+    let archive = debian::unpack("exim4-daemon-light", &root)?;
+    if !exim_loads(&root) {
+        debian::install_libraries_of(&archive)?;
+    }
+    if !exim_loads(&root) {
+        bail!("the unpacked Exim does not find its libraries");
+    }
+    Ok(root)
+}
+
+/// Are all its libraries here? It does not run without a user of its own, which the tests give it.
+fn exim_loads(root: &Path) -> bool {
+    let libraries = process::output(Command::new("ldd").arg(root.join("usr/sbin/exim4")));
+    libraries.is_ok_and(|text| !text.contains("not found"))
+}
+
 /// Without arguments the program prints its usage, provided that its libraries load.
 fn runs(root: &Path) -> Result<()> {
     let program = root.join("usr/sbin/smtp-source");

@@ -7,6 +7,7 @@ mod refusals;
 use std::time::Duration;
 
 use super::*;
+use crate::limits;
 use crate::queue::Answer;
 use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{ForwardPath, ReversePath};

@@ -52,7 +52,7 @@ use self::output::Output;
 use self::reception::Progress;
 use self::refusal::Held;
 use self::state::{Effect, State};
-use self::timers::{Awaited, Expired, Timers};
+use self::timers::Timers;
 
 /// The receiving side of one connection.
 #[derive(Debug)]
@@ -171,27 +171,6 @@ impl Session {
         self.context.conditions = conditions;
     }
 
-    /// The clock has reached [`Session::deadline`]; earlier is harmless.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
-        if let Some(held) = self.held.take_if(|held| held.until <= now) {
-            self.timers.active(now);
-            self.give(held);
-        }
-        let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
-        if matches!(self.state, State::Closed) {
-            return;
-        }
-        let (reply, ending) = match expired {
-            Expired::Answer => return self.unanswered(),
-            Expired::Handshake => return self.close(Ending::HandshakeTimeout),
-            Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
-            Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
-            Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
-        };
-        self.close_with(&reply, ending);
-    }
-
     /// The daemon is stopping. A session between messages is told and closed; one with a message
     /// on its way is closed after the reply to it.
     pub fn handle_shutdown(&mut self) {
@@ -214,15 +193,6 @@ impl Session {
             if self.output.is_full() || !self.step() {
                 return self.output.take_replies();
             }
-        }
-    }
-
-    /// When [`Session::handle_timeout`] is due.
-    pub fn deadline(&self) -> Instant {
-        let deadline = self.timers.deadline(self.awaited());
-        match &self.held {
-            Some(held) => held.until.min(deadline),
-            None => deadline,
         }
     }
 
@@ -426,16 +396,6 @@ impl Session {
         );
         if self.shutting_down && is_idle {
             self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
-        }
-    }
-
-    fn awaited(&self) -> Awaited {
-        match self.state {
-            State::StartingTls => Awaited::Handshake,
-            State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
-            _ if self.asked.is_some() => Awaited::Answer,
-            _ if self.held.is_some() => Awaited::Tarpit,
-            _ => Awaited::Client,
         }
     }
 

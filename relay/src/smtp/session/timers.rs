@@ -8,6 +8,9 @@ use std::time::Instant;
 
 use crate::connector::Limits;
 use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
+use crate::smtp::reply;
+use crate::smtp::session::state::State;
+use crate::smtp::session::{Ending, Session};
 
 /// The deadlines of one session.
 #[derive(Debug)]
@@ -114,5 +117,47 @@ impl Timers {
             Awaited::Client if self.connection <= now => Expired::Connection,
             Awaited::Client => Expired::Inactivity,
         })
+    }
+}
+
+impl Session {
+    /// The clock has reached [`Session::deadline`]; earlier is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        if let Some(held) = self.held.take_if(|held| held.until <= now) {
+            self.timers.active(now);
+            self.give(held);
+        }
+        let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        let (reply, ending) = match expired {
+            Expired::Answer => return self.unanswered(),
+            Expired::Handshake => return self.close(Ending::HandshakeTimeout),
+            Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
+            Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
+            Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
+        };
+        self.close_with(&reply, ending);
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn deadline(&self) -> Instant {
+        let deadline = self.timers.deadline(self.awaited());
+        match &self.held {
+            Some(held) => held.until.min(deadline),
+            None => deadline,
+        }
+    }
+
+    pub(super) fn awaited(&self) -> Awaited {
+        match self.state {
+            State::StartingTls => Awaited::Handshake,
+            State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
+            _ if self.asked.is_some() => Awaited::Answer,
+            _ if self.held.is_some() => Awaited::Tarpit,
+            _ => Awaited::Client,
+        }
     }
 }
