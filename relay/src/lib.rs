@@ -16,6 +16,7 @@
 //! - [`queue`]: accepted mail, on stable storage until it is delivered or reported.
 //! - [`recipients`]: asks other servers whether a recipient exists, and remembers the answers.
 //! - [`delivery`]: routes, attempts, reports.
+//! - [`dns`]: the way to DNS.
 //! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
 //!   we may still do after start-up.
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
@@ -32,6 +33,7 @@ pub mod control;
 pub mod counts;
 pub mod daemon;
 pub mod delivery;
+pub mod dns;
 pub mod kernel;
 pub mod limits;
 pub mod message;

@@ -238,7 +238,7 @@ pub const LONGEST_DNS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DNS_RETRIES: usize = 1;
 /// Questions at one time on one connection to a name server. Further ones have no answer.
 pub const DNS_QUESTIONS: usize = 4096;
-/// Answers of DNS that are remembered, all sessions together. One is seldom over 1 KB.
+/// Answers of DNS that are remembered, all sessions and deliveries together. One is seldom over 1 KB.
 pub const DNS_CACHED_ANSWERS: u64 = 8192;
 /// How long an answer is remembered at most, whatever it says itself.
 pub const DNS_LONGEST_CACHED: Duration = Duration::from_secs(60 * 60);
@@ -412,19 +412,38 @@ const _: () = assert!(
 
 // Next hops.
 
-/// Connections to one next hop at a time.
+/// Connections to one next hop at a time, once it has shown that it takes as many.
 pub const DELIVERY_CONCURRENCY: usize = 20;
-/// Messages that are claimed for each connection: the one under way and the one to follow.
+/// Connections to a next hop of which nothing is known yet, as in Postfix.
+pub const DELIVERY_CONCURRENCY_FIRST: usize = 5;
+/// Messages in hand for all next hops together. It bounds connections too, since each of them has
+/// a message or is closed after [`CONNECTION_IDLE`].
+pub const DELIVERY_CLAIMS: usize = 1000;
+/// Messages that are claimed in one go.
+pub const CLAIMED_AT_ONCE: usize = 100;
+/// Messages for each connection that a next hop may always have in hand: the one under way and the
+/// one to follow.
 pub const CLAIMS_PER_CONNECTION: usize = 2;
+/// The shortest time for which a message is put back that its next hop has no room for.
+pub const OVERFLOW_PAUSE: Duration = Duration::from_millis(200);
+/// Next hops whose state is kept. More: those that have nothing to do are forgotten.
+pub const NEXT_HOPS_REMEMBERED: usize = 1000;
+/// How long an address that could not be used comes after the others of its next hop.
+pub const ADDRESS_PAUSE: Duration = Duration::from_secs(60);
+/// The port of mail exchangers (RFC 5321 section 4.5.4.2).
+pub const SMTP_PORT: u16 = 25;
 /// Recipients of one transaction; every server must take 100 (RFC 5321 section 4.5.3.1.8). More
 /// go in further transactions.
 pub const RECIPIENTS_PER_TRANSACTION: usize = 100;
-/// Addresses of a next hop that are tried in one attempt.
+/// Addresses of one smart host, or of all mail exchangers of a domain, that are tried in one
+/// attempt.
 pub const ADDRESSES_PER_HOP: usize = 8;
 /// For a connection to be made to one address.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// For a next hop's name to be looked up.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Mail exchangers of one domain whose addresses are looked up; more are not tried.
+pub const EXCHANGERS_PER_DOMAIN: usize = 10;
 /// How long a connection is kept when no mail waits for it.
 pub const CONNECTION_IDLE: Duration = Duration::from_secs(2);
 /// How long a next hop that cannot be reached is left alone at first; doubled with each failure.
@@ -464,6 +483,8 @@ pub const CLIENT_DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// For the reply to the end of data. RFC 5321 section 4.5.3.2.6: 10 minutes; a shorter one
 /// makes duplicates.
 pub const CLIENT_DATA_TERMINATION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// Octets of a file of credentials; an access token takes two thousand or so.
+pub const CREDENTIALS_OCTETS: u64 = 64 * 1024;
 /// For the reply to QUIT. No message depends on it.
 pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 

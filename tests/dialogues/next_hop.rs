@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use relay::queue::{BodyType, Envelope};
-use relay::smtp::client::{Event, Session, Timeouts, Transaction};
+use relay::smtp::client::{Event, Opening, Session, Timeouts, Transaction};
 
 /// What a hop takes for the end of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,8 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
         commands: Vec::new(),
     };
     let now = Instant::now();
-    let mut session = Session::new("hop:25", "relay.example", Timeouts::default(), now);
+    let mut session =
+        Session::new("hop:25", Opening::plain("relay.example"), Timeouts::default(), now);
     session.handle_bytes(b"220 hop\r\n", now);
     let mut begun = false;
     loop {
@@ -121,6 +122,7 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
                 }
                 session.end_message(now);
             }
+            Some(Event::StartTls) => panic!("nobody asked for TLS"),
             Some(Event::Done(_)) => {}
             Some(Event::Closed(_)) => return hop,
             None if session.is_closed() => return hop,

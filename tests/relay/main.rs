@@ -22,15 +22,18 @@ mod dialogue;
 mod durability;
 mod edge;
 mod encrypted;
+mod exchangers;
 #[path = "../idle/mod.rs"]
 mod idle;
 mod inspection;
 mod load;
 mod neighbours;
+mod next_hops;
 mod peers;
 mod proxies;
 mod recipients;
 mod reload;
+mod servers;
 mod shutdown;
 mod starttls;
 mod tls;

@@ -4,13 +4,12 @@
 //! [`crate::policy::antispam`], when it is asked for, too. Every question has a deadline of its own
 //! within [`crate::limits::INQUIRY_WAIT`], and whatever goes wrong is an answer that says so.
 //!
-//! [`resolver`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and
+//! [`crate::dns`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and
 //! [`rspamd`] speaks HTTP.
 
 mod block_list;
 mod dkim;
 mod dmarc;
-mod resolver;
 mod rspamd;
 mod spf;
 
@@ -19,11 +18,12 @@ use mail_auth::MessageAuthenticator;
 use tokio::join;
 
 use crate::config::Config;
+use crate::dns;
 use crate::policy::antispam::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
 use crate::queue::Incoming;
 
-pub use self::resolver::ResolverError;
 pub use self::rspamd::Endpoint;
+pub use crate::dns::ResolverError;
 
 use self::rspamd::Rspamd;
 
@@ -46,7 +46,9 @@ impl Checks {
         let needs_dns = config.connectors().iter().any(|connector| connector.antispam.needs_dns());
         Ok(Self {
             hostname: config.hostname.ascii().to_owned(),
-            dns: needs_dns.then(|| resolver::build(&config.dns)).transpose()?,
+            dns: needs_dns
+                .then(|| dns::resolver(&config.dns).map(MessageAuthenticator))
+                .transpose()?,
             rspamd: config.rspamd.clone().map(Rspamd::new),
         })
     }

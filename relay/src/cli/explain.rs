@@ -9,7 +9,8 @@ use clap::Args;
 use relay::connector::ConnectorIds;
 use relay::control::{QuestionText, Request};
 use relay::daemon::explain::{
-    Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRule, Live, certificate,
+    Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
+    certificate,
 };
 use relay::policy::{Question, Rules, explain};
 use relay::smtp::command::HelloName;
@@ -69,7 +70,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     } else {
         let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
-        Explained::new(&explain(&rules, &question))
+        Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question)
     };
     if arguments.common.json {
         console.json(&serde_json::to_value(&explained)?)?;
@@ -179,6 +180,13 @@ fn print(
         for ExplainedRule { rule, found } in because {
             writeln!(out, "     {rule}: {found}")?;
         }
+    }
+    if !explained.routes.is_empty() {
+        writeln!(out)?;
+    }
+    for ExplainedRoute { recipient, because, next_hop, tls } in &explained.routes {
+        let tls = tls.as_ref().map(|tls| format!(", tls {tls}")).unwrap_or_default();
+        writeln!(out, "route for {recipient}: {next_hop}{tls}, by {because}")?;
     }
     let verdict = if explained.accepted {
         "Accepted: every recipient would get the message."

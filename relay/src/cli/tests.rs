@@ -110,6 +110,13 @@ fn connectors_are_listed_as_they_are_decided() {
     );
 }
 
+/// The first line of the deployed configuration that begins so.
+fn line_of(beginning: &str) -> String {
+    let text = include_str!("../../../deploy/relay.toml");
+    let place = text.lines().position(|line| line.starts_with(beginning)).unwrap();
+    (place + 1).to_string()
+}
+
 #[test]
 fn explain_tells_the_whole_story_of_a_refusal() {
     let (outcome, out, err) = relay(
@@ -121,8 +128,8 @@ fn explain_tells_the_whole_story_of_a_refusal() {
     let expected = "\
 192.0.2.7 connects to 198.51.100.1:25
   binding    0.0.0.0:25
-  connector  Default Frontend (line 70)
-  range      0.0.0.0-255.255.255.255 (line 73)
+  connector  Default Frontend (line CONNECTOR)
+  range      0.0.0.0-255.255.255.255 (line RANGE)
   principal  anonymous
   may        ms-Exch-SMTP-Submit: granted to anonymous by permission group AnonymousUsers
              ms-Exch-SMTP-Accept-Any-Sender: granted to anonymous by permission group AnonymousUsers
@@ -161,8 +168,15 @@ S: 250 2.6.0 Queued mail for delivery
      ms-Exch-SMTP-Accept-Authentication-Flag: not granted to anonymous
      AuthAs: the message is stamped Anonymous, mechanism 00
 
+route for u@contoso.example: mail.contoso.example:25, tls opportunistic, by [delivery]
+route for c@d.example: mail.contoso.example:25, tls opportunistic, by [delivery]
+
 Refused: not every recipient would get the message.
 ";
+    // The commented configuration grows; what matters is that the lines are its own.
+    let expected = expected
+        .replace("CONNECTOR", &line_of("[[connector]]"))
+        .replace("RANGE", &line_of("remote_ip_ranges = [\"0.0.0.0-"));
     assert_eq!(out, expected);
 }
 
@@ -174,7 +188,16 @@ fn explain_in_json_has_the_documented_shape() {
     );
     assert_eq!(outcome, Outcome::Yes);
     let json: Value = serde_json::from_str(&out).unwrap();
-    let keys = ["accepted", "connector", "permissions", "principal", "range", "replies", "rights"];
+    let keys = [
+        "accepted",
+        "connector",
+        "permissions",
+        "principal",
+        "range",
+        "replies",
+        "rights",
+        "routes",
+    ];
     for key in keys {
         assert!(json.get(key).is_some(), "{key}");
     }

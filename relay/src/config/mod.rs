@@ -15,7 +15,9 @@ mod back_pressure;
 mod connector;
 mod document;
 mod finding;
+mod next_hop;
 mod recipients;
+mod route;
 mod sections;
 mod tls;
 pub mod users;
@@ -35,7 +37,7 @@ use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
 use crate::connector::{Connector, Proxies, Table};
-use crate::delivery::SmartHost;
+use crate::delivery::Routes;
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
 use crate::smtp::path::Domain;
@@ -64,12 +66,16 @@ pub struct Config {
     pub users: Arc<Users>,
     /// `[back_pressure]`: when this host takes less mail, and none.
     pub back_pressure: crate::back_pressure::Settings,
+    /// `[[route]]`, and what `[delivery]` says of all other mail.
+    pub routes: Routes,
+    /// `[mx]`.
+    pub mx: Mx,
+    /// `[dns]`.
+    pub dns: Dns,
     /// `[control]`.
     pub control: Control,
     /// `[log]`.
     pub log: Log,
-    /// `[dns]`.
-    pub dns: Dns,
     /// `[rspamd]`; without it no connector can ask Rspamd.
     pub rspamd: Option<Rspamd>,
     /// `[proxies]`.
@@ -116,24 +122,28 @@ pub struct Queue {
     pub directory: PathBuf,
 }
 
-/// `[delivery]`: where mail goes next, and how long we try. Exchange retries in steps of fixed
-/// length and we back off, so the intervals have names of their own.
+/// `[delivery]`: how long we try. Exchange retries in steps of fixed length and we back off, so the
+/// intervals have names of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// `smart_host`: the next hop of everything.
-    pub smart_host: SmartHost,
     /// `initial_retry_interval`: from the first failed attempt to the second attempt.
     pub initial_retry_interval: Duration,
     /// `maximum_retry_interval`: what the growing interval stops at.
     pub maximum_retry_interval: Duration,
-    /// `send_organization_headers`: the smart host belongs to our organization, and gets the fields
-    /// that are for its eyes only.
-    pub send_organization_headers: bool,
     /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
     pub message_expiration_timeout: Duration,
 }
 
-/// `[dns]`: whom the checks of mail from strangers ask.
+/// `[mx]`: how mail exchangers are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mx {
+    /// `port`: another than 25 in a laboratory only.
+    pub port: u16,
+    /// `allow_private_addresses`: deliver to private and loopback addresses that DNS names.
+    pub allow_private_addresses: bool,
+}
+
+/// `[dns]`: whom delivery and the checks of mail from strangers ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// `servers`; empty for those of the system.

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Document, Section, Value, Wrong};
-use super::value::{
-    boolean, duration, host_name, one_of, parsed, path, smart_host, text, timespan,
-};
+use super::value::{boolean, duration, host_name, one_of, parsed, path, text, timespan};
 use super::{
     Authentication, Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat,
-    LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest, tls,
-    warning,
+    LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
+    next_hop, route, tls, warning,
 };
 use crate::connector::range::RangeError;
-use crate::connector::{AntiSpam, Proxies, Range, Table};
+use crate::connector::{Proxies, Range, Table};
+use crate::delivery::{NextHop, Routes};
 use crate::limits;
 use crate::smtp::path::Domain;
 
@@ -30,14 +29,15 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     );
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
-    let delivery = delivery(root.take_section("delivery", "[delivery]"));
+    let (delivery, otherwise) = delivery(root.take_section("delivery", "[delivery]"));
+    let routes = Routes::new(route::read(root.take_sections("route")), otherwise);
+    let mx = route::mx(root.take_section("mx", "[mx]"));
     let tls = tls::read(&mut root);
     let authentication = authentication(&mut root);
     let back_pressure = back_pressure::read(root.take_section("back_pressure", "[back_pressure]"));
     let control = control(root.take_section("control", "[control]"));
     let log = log(root.take_section("log", "[log]"));
     let line_of = |root: &Section<'_, '_>, key| root.has(key).then(|| root.line_of(key));
-    let dns_line = line_of(&root, "dns");
     let dns = antispam::dns(root.take_section("dns", "[dns]"));
     let rspamd_line = line_of(&root, "rspamd");
     let has_rspamd = rspamd_line.is_some();
@@ -71,8 +71,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         }
         Table::default()
     });
-    let (Some(hostname), Some(delivery), false) = (hostname, delivery, document.has_refusals())
-    else {
+    let (Some(hostname), false) = (hostname, document.has_refusals()) else {
         return Err(document.into_refusals());
     };
     let has_guard =
@@ -80,18 +79,13 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     warning::unused_tls(&document, &tls, &connectors);
     warning::trust_in_proxies(&document, &proxies);
     warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
-    let idle = |needs: fn(&AntiSpam) -> bool| !connectors.iter().any(|c| needs(&c.antispam));
-    for (key, line, is_idle) in [
-        ("dns", dns_line, idle(AntiSpam::needs_dns)),
-        ("rspamd", rspamd_line, idle(|antispam| antispam.rspamd.is_on())),
-    ] {
-        if let Some(line) = line.filter(|_| is_idle) {
-            let wrong = Wrong::new(
-                "has no effect: no connector has a check that asks it",
-                "remove it, or say in [antispam] which checks there are",
-            );
-            document.warn(line, &format!("[{key}]"), "", wrong);
-        }
+    let asks_rspamd = connectors.iter().any(|connector| connector.antispam.rspamd.is_on());
+    if let Some(line) = rspamd_line.filter(|_| !asks_rspamd) {
+        let wrong = Wrong::new(
+            "has no effect: no connector has a check that asks it",
+            "remove it, or say in [antispam] which checks there are",
+        );
+        document.warn(line, "[rspamd]", "", wrong);
     }
     warning::of_authentication(&document, authentication.as_ref(), &connectors);
     Ok(Config {
@@ -99,13 +93,15 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         classifier,
         queue,
         delivery,
+        routes,
+        mx,
+        dns,
         tls,
         authentication,
         users: Arc::default(),
         back_pressure,
         control,
         log,
-        dns,
         rspamd,
         proxies,
         accepted_domains,
@@ -160,12 +156,8 @@ fn queue(mut section: Section<'_, '_>) -> Queue {
     Queue { directory }
 }
 
-fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
-    let smart_host = section.require(
-        "smart_host",
-        "write smart_host = \"mail.contoso.example:25\"; this version does not look up MX records",
-        smart_host,
-    );
+fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
+    let next_hop = next_hop::read(&mut section);
     let interval = || duration(Duration::from_secs(1)..=Duration::from_hours(24));
     let initial_line = section.line_of("initial_retry_interval");
     let initial_retry_interval = section
@@ -185,8 +177,6 @@ fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
     let message_expiration_timeout = section
         .take("message_expiration_timeout", expiration)
         .unwrap_or(limits::MESSAGE_EXPIRATION_TIMEOUT);
-    let send_organization_headers =
-        section.take("send_organization_headers", boolean).unwrap_or(false);
     section.finish(|key| {
         let exchange = [
             "outbound_connection_failure_retry_interval",
@@ -200,13 +190,9 @@ fn delivery(mut section: Section<'_, '_>) -> Option<Delivery> {
             )
         })
     });
-    Some(Delivery {
-        smart_host: smart_host?,
-        initial_retry_interval,
-        maximum_retry_interval,
-        send_organization_headers,
-        message_expiration_timeout,
-    })
+    let delivery =
+        Delivery { initial_retry_interval, maximum_retry_interval, message_expiration_timeout };
+    (delivery, next_hop)
 }
 
 fn authentication(root: &mut Section<'_, '_>) -> Option<Authentication> {

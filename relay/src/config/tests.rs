@@ -12,6 +12,8 @@ use crate::connector::{
     CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
     PermissionSet, PermissionSource, Principal, Standing, TlsVersion,
 };
+use crate::delivery::{Auth, NextHop, Security, TlsMode};
+use crate::smtp::client::Protocol;
 
 /// Three lines that every text needs.
 const NEEDED: &str = r#"hostname = "edge1.contoso.example"
@@ -72,6 +74,10 @@ cross_check = true
 directory = "/q"
 [delivery]
 smart_host = "[2001:db8::25]:2525"
+tls = "Verified"
+ca_file = "/ca"
+auth = "/auth"
+auth_in_clear = false
 initial_retry_interval = "30s"
 maximum_retry_interval = "01:00:00"
 message_expiration_timeout = "1.12:00:00"
@@ -146,14 +152,20 @@ reject_single_label_recipient_domains = true
     assert_eq!(
         config.delivery,
         Delivery {
-            smart_host: "[2001:db8::25]:2525".parse().unwrap(),
             initial_retry_interval: Duration::from_secs(30),
             maximum_retry_interval: Duration::from_hours(1),
-            send_organization_headers: true,
             message_expiration_timeout: Duration::from_hours(36),
         }
     );
-    assert_eq!(config.delivery.smart_host.to_string(), "[2001:db8::25]:2525");
+    let security = Security {
+        tls: TlsMode::Verified,
+        ca_file: Some("/ca".into()),
+        auth: Some(Auth { credentials: "/auth".into(), in_clear: false }),
+        send_organization_headers: true,
+    };
+    let hosts = vec!["[2001:db8::25]:2525".parse().unwrap()];
+    let otherwise = NextHop::SmartHosts { hosts, protocol: Protocol::Smtp, security };
+    assert_eq!(config.routes.next_hops().collect::<Vec<_>>(), [&otherwise]);
     let files = |certificate: &str, key: &str, line| CertificateFiles {
         certificate: certificate.into(),
         key: key.into(),
@@ -163,8 +175,8 @@ reject_single_label_recipient_domains = true
     assert_eq!(
         config.tls.certificates,
         Certificates::from([
-            (CertificateName::Default, files("/c", "/k", 16)),
-            (named.clone(), files("/pc", "/pk", 21)),
+            (CertificateName::Default, files("/c", "/k", 20)),
+            (named.clone(), files("/pc", "/pk", 25)),
         ])
     );
     assert_eq!(config.control, Control { socket: "/s".into() });
@@ -185,7 +197,7 @@ reject_single_label_recipient_domains = true
         }
     );
     assert!(!connector.encryption.is_implicit_on(connector.bindings[0]));
-    assert_eq!(connector.remote_ip_ranges[1].line, 41);
+    assert_eq!(connector.remote_ip_ranges[1].line, 45);
     assert_eq!(connector.principal(), Principal::ExternallySecured);
     assert!(
         connector

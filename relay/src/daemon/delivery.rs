@@ -9,8 +9,59 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use crate::delivery::{Settings, run};
+use crate::config::Config;
+use crate::delivery::credentials::CredentialsError;
+use crate::delivery::{
+    AuthoritiesError, ExchangerRules, Handshakes, NextHop, Settings, credentials, run,
+};
+use crate::dns::{Dns, ResolverError};
 use crate::queue::Queue;
+
+/// Why mail cannot be delivered as the configuration says.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// Who is trusted.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
+    /// Who we are.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// Who is asked for mail exchangers.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+}
+
+/// How mail is delivered by this configuration. The files that it takes are read, so that a
+/// mistake shows now and not with the first message.
+pub(super) fn settings(config: &Config) -> Result<Settings, DeliveryError> {
+    let secured = || config.routes.next_hops().filter_map(NextHop::security);
+    let handshakes = Handshakes::load(secured())?;
+    for auth in secured().filter_map(|security| security.auth.as_ref()) {
+        credentials::read(&auth.credentials)?;
+    }
+    let asks_dns = config.routes.next_hops().any(|hop| matches!(hop, NextHop::Exchangers { .. }));
+    let dns_for_smart_hosts = !config.dns.servers.is_empty();
+    let dns = if asks_dns || dns_for_smart_hosts { Some(Dns::new(&config.dns)?) } else { None };
+    let settings = Settings::new(config.routes.clone(), handshakes, config.hostname.ascii());
+    Ok(Settings { dns, dns_for_smart_hosts, exchangers: exchangers(config), ..settings })
+}
+
+/// Does delivery differ between two configurations?
+pub(super) fn differs(before: &Config, after: &Config) -> bool {
+    (&before.delivery, &before.hostname, &before.routes, &before.dns, exchangers(before))
+        != (&after.delivery, &after.hostname, &after.routes, &after.dns, exchangers(after))
+}
+
+fn exchangers(config: &Config) -> ExchangerRules {
+    let enabled = || config.connectors().iter().filter(|connector| connector.enabled);
+    let fqdns = enabled().map(|connector| connector.fqdn.clone());
+    ExchangerRules {
+        port: config.mx.port,
+        allow_private_addresses: config.mx.allow_private_addresses,
+        our_names: fqdns.chain([config.hostname.ascii().to_owned()]).collect(),
+        our_bindings: enabled().flat_map(|c| &c.bindings).map(|b| b.address()).collect(),
+    }
+}
 
 /// Delivery, over all reloads.
 pub(super) struct Delivery {

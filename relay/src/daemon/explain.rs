@@ -11,8 +11,10 @@ use tokio::runtime::Handle;
 use super::Daemon;
 use crate::connector::{Connector, Match, Permission, RangeId, Standing};
 use crate::control::QuestionText;
+use crate::delivery::{Destination, Routes};
 use crate::policy::{Because, Explanation, Peer, Question, Step, explain_with};
 use crate::server::LimitUse;
+use crate::smtp::client::Protocol;
 use crate::smtp::command::HelloName;
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::tls::ClientCertificate;
@@ -45,6 +47,8 @@ pub struct Explained {
     pub replies: Vec<ExplainedReply>,
     /// Would every recipient get the message?
     pub accepted: bool,
+    /// Where it would go from here, for each recipient.
+    pub routes: Vec<ExplainedRoute>,
     /// What only a running instance knows.
     pub live: Option<Live>,
 }
@@ -95,6 +99,19 @@ pub struct ExplainedRule {
     pub found: String,
 }
 
+/// Where a message for one recipient goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExplainedRoute {
+    /// The recipient.
+    pub recipient: String,
+    /// Which rule says so.
+    pub because: String,
+    /// The next hop.
+    pub next_hop: String,
+    /// `tls` of the way there; none where there is no connection.
+    pub tls: Option<String>,
+}
+
 /// What only a running instance knows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Live {
@@ -123,8 +140,31 @@ impl Explained {
             rights: peer.map_or_else(Vec::new, rights),
             replies: explanation.steps.iter().map(reply).collect(),
             accepted: explanation.accepted,
+            routes: Vec::new(),
             live: None,
         }
+    }
+
+    /// The same, with where the message goes by these routes.
+    pub fn with_routes(self, routes: &Routes, question: &Question) -> Self {
+        let explain = |recipient: &ForwardPath| {
+            let because = match routes.route(&question.sender, recipient) {
+                Some(route) => format!("[[route]] (line {})", route.line),
+                None => "[delivery]".to_owned(),
+            };
+            let destination = routes.destination(&question.sender, recipient);
+            let tls = match &destination {
+                Destination::SmartHosts { security, .. }
+                | Destination::Exchangers { security, .. } => Some(security.tls.to_string()),
+                Destination::Maildir(_) | Destination::Nowhere => None,
+            };
+            let next_hop = match destination.protocol() {
+                Protocol::Smtp => destination.to_string(),
+                Protocol::Lmtp => format!("{destination} (LMTP)"),
+            };
+            ExplainedRoute { recipient: recipient.to_string(), because, next_hop, tls }
+        };
+        Self { routes: question.recipients.iter().map(explain).collect(), ..self }
     }
 }
 
@@ -218,12 +258,14 @@ impl Daemon {
                 .map(|connector| self.server.limits_of(id, &connector.limits, question.remote)),
             Match::NoBinding | Match::NoConnector => None,
         };
+        let routes = self.configured.lock().await.config.routes.clone();
         let live = Live { generation: rules.generation, limits: limits.unwrap_or_default() };
         // The explanation is made step by step and waits in the middle, so it has a thread.
         let runtime = Handle::current();
         let explaining = tokio::task::spawn_blocking(move || {
             let find_out = &mut |inquiry| runtime.block_on(self.server.find_out(inquiry));
-            Explained::new(&explain_with(&rules, &question, find_out))
+            let explained = Explained::new(&explain_with(&rules, &question, find_out));
+            explained.with_routes(&routes, &question)
         });
         let explained = explaining.await.map_err(|error| error.to_string())?;
         Ok(Explained { live: Some(live), ..explained })

@@ -45,7 +45,7 @@ use crate::queue::{OpenError, Queue};
 use crate::server::tls::{Credentials, TlsError};
 use crate::server::{ListenError, Server};
 
-use delivery::Delivery;
+use delivery::{Delivery, DeliveryError};
 use kernel_half::{Chosen, InUse};
 
 /// Why the daemon does not run.
@@ -81,6 +81,9 @@ pub enum StartError {
     /// DNS, which the checks of mail from strangers ask.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
+    /// What delivery needs.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// The runtime or its signals.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
@@ -128,6 +131,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let (self_test, generation) = (1, 2);
     let rules = Rules::build(&config, &mut ids, generation)?;
     let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
+    let delivery_settings = delivery::settings(&config)?;
     let counts = Arc::new(Counts::default());
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
@@ -151,7 +155,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         server.back_pressure().set(&config.back_pressure);
         queue.message_memory().set_budget(config.back_pressure.message_memory);
         server.listen(&rules)?;
-        let delivery = Delivery::start(queue.clone(), reload::delivery_settings(&config));
+        let delivery = Delivery::start(queue.clone(), delivery_settings);
         let daemon = Arc::new(Daemon {
             file: file.to_owned(),
             started: Instant::now(),

@@ -11,12 +11,12 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
+use super::delivery::{DeliveryError, differs as delivery_differs, settings as delivery_settings};
 use super::{Configured, Daemon, queue};
 use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError, digest_text};
 use crate::connector::id::TooManyConnectorNames;
-use crate::delivery::Settings;
 use crate::kernel::KernelError;
 use crate::policy::Rules;
 use crate::server::ListenError;
@@ -65,6 +65,9 @@ pub enum ReloadError {
     /// DNS, which the checks of mail from strangers ask.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
+    /// What delivery needs.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// A task of ours failed.
     #[error("the reload was interrupted: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -115,6 +118,7 @@ impl Daemon {
             return Err(ReloadError::NeedsRestart { key });
         }
         let checks = Checks::new(&config)?;
+        let delivery_settings = delivery_settings(&config)?;
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
         let rules = Rules::build(&config, &mut ids, generation)?;
@@ -141,10 +145,10 @@ impl Daemon {
             warnings: config.warnings().iter().map(ToString::to_string).collect(),
         };
         let Configured { config: before, delivery, .. } = &mut *configured;
-        if (&before.delivery, &before.hostname) != (&config.delivery, &config.hostname) {
+        if delivery_differs(before, &config) {
             // A changed route or schedule holds for mail that is queued already.
             self.queue.set_settings(queue::settings(&config));
-            delivery.replace(delivery_settings(&config));
+            delivery.replace(delivery_settings);
         }
         configured.config = config;
         configured.ids = ids;
@@ -169,13 +173,6 @@ fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(key, differs)| differs.then_some(key))
-}
-
-/// How mail is delivered by this configuration.
-pub(super) fn delivery_settings(config: &Config) -> Settings {
-    let send_organization_headers = config.delivery.send_organization_headers;
-    let settings = Settings::new(config.delivery.smart_host.clone(), config.hostname.ascii());
-    Settings { send_organization_headers, ..settings }
 }
 
 fn milliseconds(since: Instant) -> f64 {

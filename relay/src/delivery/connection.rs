@@ -1,28 +1,39 @@
-//! Drives one [`Session`] over one TCP connection: bytes, clock and the message.
+//! Drives one [`Session`] over one TCP connection: bytes, TLS, clock and the message.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tracing::{debug, info};
 
-use super::Settings;
+use super::reach::{Candidate, Unreachable, candidates};
+use super::route::Destination;
+use super::security::{Security, TlsMode};
+use super::transport::{Moved, Transport};
+use super::{Settings, credentials};
+use crate::causes::in_full;
 use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::queue::{Answer, Cause, MessageReader, Outcome};
-use crate::smtp::client::{Event, Session, Transaction};
+use crate::smtp::client::{
+    Credentials, Encryption, Event, Opening, Protocol, Session, Transaction,
+};
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Enhanced;
 
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    transport: Transport,
     session: Session,
     state: State,
+    handshake: Handshake,
     /// Becomes true when an attempt under way is to end.
     cut: watch::Receiver<bool>,
     /// Does the next hop belong to our organization?
@@ -37,59 +48,126 @@ enum State {
     Closed(Option<Cause>),
 }
 
+/// The handshake that the session may ask for.
+#[derive(Debug)]
+enum Handshake {
+    /// Not asked for yet.
+    With(Option<Arc<ClientConfig>>, ServerName<'static>),
+    Done,
+    Failed,
+}
+
 impl Connection {
-    /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
-    /// 5.1: the others are tried in order, whatever is wrong with the first).
+    /// Connects to a destination, wherever it is at the moment.
     ///
     /// # Errors
-    /// What kept the next hop from being used; its messages are deferred.
-    pub(crate) async fn open(
-        hop: &str,
-        addresses: &[SocketAddr],
+    /// What keeps it from being used.
+    pub(crate) async fn to(
+        destination: &Destination,
         settings: &Settings,
         cut: &watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
+        let found = candidates(destination, settings).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => return Err(cause),
+        };
+        let (protocol, security) = (destination.protocol(), destination.security());
+        Self::open(&found, protocol, &security, settings, cut, &mut Vec::new()).await
+    }
+
+    /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
+    /// 5.1: the others are tried in order, whatever is wrong with the first).
+    ///
+    /// Addresses that could not be used are added to `failed`, whether or not another could.
+    ///
+    /// # Errors
+    /// What kept the next hop from being used; its messages are deferred.
+    pub(super) async fn open(
+        candidates: &[Candidate],
+        protocol: Protocol,
+        security: &Security,
+        settings: &Settings,
+        cut: &watch::Receiver<bool>,
+        failed: &mut Vec<SocketAddr>,
+    ) -> Result<Self, Cause> {
+        let credentials = read_credentials(security).await?;
         let mut causes = Vec::new();
-        for &address in addresses {
-            match Self::open_one(hop, address, settings, cut).await {
+        for candidate in candidates {
+            let open = |encryption| {
+                let auth = security.auth.as_ref();
+                let opening = Opening {
+                    protocol,
+                    hello_name: settings.hello_name.clone(),
+                    encryption,
+                    credentials: credentials.clone(),
+                    credentials_in_clear: auth.is_some_and(|auth| auth.in_clear),
+                };
+                Self::open_one(candidate, opening, security, settings, cut)
+            };
+            let opened = match open(security.tls.encryption()).await {
+                // RFC 7435: where plain text would have done, a handshake that fails is no reason
+                // to keep the mail.
+                Err((cause, true)) if security.tls == TlsMode::Opportunistic => {
+                    let address = candidate.address;
+                    let answer = Answer { hop: None, cause };
+                    info!(hop = %candidate.server, %address, %answer, "no TLS with this next hop; it gets plain text");
+                    open(Encryption::Never).await
+                }
+                opened => opened,
+            };
+            match opened {
                 Ok(connection) => return Ok(connection),
-                Err(cause) => causes.push((address, cause)),
+                Err((cause, _)) => {
+                    failed.push(candidate.address);
+                    causes.push((candidate.address, cause));
+                }
             }
         }
         Err(one_cause(causes))
     }
 
+    /// An error goes with whether it was the handshake that failed.
     async fn open_one(
-        hop: &str,
-        address: SocketAddr,
+        candidate: &Candidate,
+        opening: Opening,
+        security: &Security,
         settings: &Settings,
         cut: &watch::Receiver<bool>,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, (Cause, bool)> {
+        let address = candidate.address;
         let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
         let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(|error| Cause::Local {
+        let stream = stream.map_err(|error| {
+            let text = format!("cannot connect to {address}: {error}");
             // X.4.1 of RFC 3463: no answer from host.
-            status: Enhanced(4, 4, 1),
-            text: format!("cannot connect to {address}: {error}"),
+            (Cause::Local { status: Enhanced(4, 4, 1), text }, false)
         })?;
         // Commands are small and each waits for its reply.
         let _ = stream.set_nodelay(true);
-        let now = Instant::now();
-        let mut session = Session::new(hop, &settings.hello_name, settings.timeouts, now);
-        if settings.lmtp {
-            session = session.speaking_lmtp();
-        }
+        let hop = candidate.server.to_string();
+        let session = Session::new(&hop, opening, settings.timeouts, Instant::now());
+        let config = settings.handshakes.config(security).cloned();
         let mut connection = Self {
-            stream,
+            transport: Transport::Plain(stream),
             session,
             state: State::Busy,
+            handshake: Handshake::With(config, candidate.server.server_name()),
             cut: cut.clone(),
-            is_internal: settings.send_organization_headers,
+            is_internal: security.send_organization_headers,
         };
-        match connection.ready().await {
-            true => Ok(connection),
-            false => Err(connection.cause()),
+        if connection.ready().await {
+            let tls = connection.tls().unwrap_or_else(|| "none".to_owned());
+            debug!(hop, %address, tls, "connected");
+            return Ok(connection);
         }
+        let failed = matches!(connection.handshake, Handshake::Failed);
+        Err((connection.cause(), failed))
+    }
+
+    /// Protocol and cipher suite, where there is TLS.
+    pub(super) fn tls(&self) -> Option<String> {
+        self.transport.tls()
     }
 
     /// Waits until a transaction may begin. False when the connection is of no more use.
@@ -117,7 +195,7 @@ impl Connection {
                 Event::SendMessage => self.send(&mut message).await,
                 // Nothing is left to wait for once the session is closed.
                 Event::Done(outcomes) => return outcomes,
-                Event::Ready => {}
+                Event::Ready | Event::StartTls => {}
                 Event::Closed(_) => return Vec::new(),
             }
         }
@@ -131,7 +209,7 @@ impl Connection {
         loop {
             match self.event().await {
                 Event::Done(outcomes) => return outcomes.into_iter().next(),
-                Event::Ready | Event::SendMessage => {}
+                Event::Ready | Event::SendMessage | Event::StartTls => {}
                 Event::Closed(_) => return None,
             }
         }
@@ -145,6 +223,7 @@ impl Connection {
             while self.state == State::Busy {
                 self.event().await;
             }
+            let _ = timeout(limits::CLIENT_QUIT_TIMEOUT, self.transport.close()).await;
         }
     }
 
@@ -196,11 +275,33 @@ impl Connection {
                 match &event {
                     Event::Ready => self.state = State::Ready,
                     Event::Closed(cause) => self.state = State::Closed(cause.clone()),
+                    Event::StartTls => self.start_tls().await,
                     Event::SendMessage | Event::Done(_) => {}
                 }
                 return event;
             }
             self.step(&mut &b""[..]).await;
+        }
+    }
+
+    /// Does the handshake that the session has asked for.
+    async fn start_tls(&mut self) {
+        let handshake = std::mem::replace(&mut self.handshake, Handshake::Failed);
+        let Handshake::With(Some(config), name) = handshake else {
+            return self.session.handle_closed("there is no way to do the TLS handshake");
+        };
+        let deadline = self.session.deadline().map(TokioInstant::from_std);
+        tokio::select! {
+            biased;
+            done = self.transport.start_tls(config, name) => match done {
+                Ok(()) => {
+                    self.handshake = Handshake::Done;
+                    self.session.handle_encrypted(Instant::now());
+                }
+                Err(error) => self.session.handle_closed(&error.to_string()),
+            },
+            () = until(deadline) => self.session.handle_timeout(Instant::now()),
+            () = cut_off(&mut self.cut) => self.session.cut_off(),
         }
     }
 
@@ -217,20 +318,16 @@ impl Connection {
 
     /// Reads or writes something, or lets the deadline pass, or the attempt be cut off.
     async fn step(&mut self, output: &mut &[u8]) {
-        let Self { stream, session, cut, .. } = self;
+        let Self { transport, session, cut, .. } = self;
         let may_be_cut_off = !session.awaits_end_of_data();
         let deadline = session.deadline().map(TokioInstant::from_std);
-        let (mut reader, mut writer) = stream.split();
         let mut input = [0; limits::CLIENT_READ_OCTETS];
         tokio::select! {
             biased;
-            read = reader.read(&mut input) => match read {
-                Ok(0) => session.handle_closed("the next hop closed it"),
-                Ok(length) => session.handle_bytes(&input[..length], Instant::now()),
-                Err(error) => session.handle_closed(&error.to_string()),
-            },
-            written = writer.write(output), if !output.is_empty() => match written {
-                Ok(length) => *output = &output[length..],
+            moved = transport.exchange(&mut input, output) => match moved {
+                Ok(Moved::Read(0)) => session.handle_closed("the next hop closed it"),
+                Ok(Moved::Read(length)) => session.handle_bytes(&input[..length], Instant::now()),
+                Ok(Moved::Wrote(length)) => *output = &output[length..],
                 Err(error) => session.handle_closed(&error.to_string()),
             },
             () = until(deadline) => session.handle_timeout(Instant::now()),
@@ -241,18 +338,30 @@ impl Connection {
     /// A next hop may have closed a connection that nothing was sent on for a while.
     fn notice_close(&mut self) {
         let mut input = [0; limits::CLIENT_READ_OCTETS];
-        match self.stream.try_read(&mut input) {
-            Ok(0) => self.session.handle_closed("the next hop closed it"),
-            Ok(length) => {
+        match self.transport.try_read(&mut input) {
+            None => return,
+            Some(Ok(0)) => self.session.handle_closed("the next hop closed it"),
+            Some(Ok(length)) => {
                 self.session.handle_bytes(&input[..length], Instant::now());
                 // Part of a reply would leave us waiting for the rest without a deadline.
                 self.session.handle_closed("the next hop spoke out of turn");
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => self.session.handle_closed(&error.to_string()),
+            Some(Err(error)) => self.session.handle_closed(&error.to_string()),
         }
         // The session is closed now, and says so as its next event.
         self.state = State::Busy;
+    }
+}
+
+/// The credentials of a route that has some.
+async fn read_credentials(security: &Security) -> Result<Option<Credentials>, Cause> {
+    let Some(auth) = &security.auth else { return Ok(None) };
+    let path = auth.credentials.clone();
+    let failed = |text| Cause::Local { status: Enhanced(4, 7, 0), text };
+    match tokio::task::spawn_blocking(move || credentials::read(&path)).await {
+        Ok(Ok(credentials)) => Ok(Some(credentials)),
+        Ok(Err(error)) => Err(failed(in_full(&error))),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 

@@ -1,16 +1,25 @@
 //! Takes due messages from the queue to their next hops.
 //!
 //! This module decides which message is worked on next and how many at a time. [`route`] says
-//! where one goes, [`hop`] keeps connections and knows which next hop is alive,
-//! [`connection`] drives [`crate::smtp::client`], and what an attempt means for a message is for
+//! where one goes and [`reach`] which servers that is; [`hop`] knows which next hop is alive and how
+//! much it can take, its [`worker`]s deliver over a [`connection`], which drives
+//! [`crate::smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
 //! [`crate::queue`] to say.
 
+mod concurrency;
 mod connection;
+pub mod credentials;
 mod hop;
 mod job;
+mod maildir;
+mod reach;
 pub mod route;
+pub mod security;
+mod smart_host;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transport;
+mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,26 +31,35 @@ use tokio::time::sleep;
 use tracing::error;
 
 pub(crate) use self::connection::Connection;
-pub use self::route::{InvalidSmartHost, SmartHost};
+pub use self::reach::ExchangerRules;
+pub use self::route::{Destination, NextHop, Route, Routes};
+pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
+pub use self::smart_host::{InvalidSmartHost, SmartHost};
 
 use self::hop::Hop;
 use self::job::Job;
-use self::route::route;
+use crate::dns::Dns;
 use crate::limits;
-use crate::queue::Queue;
+use crate::queue::{Entry, Queue};
 use crate::smtp::client::Timeouts;
 
 /// How mail is delivered.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where everything goes.
-    pub smart_host: SmartHost,
+    /// Where mail goes.
+    pub routes: Routes,
+    /// What TLS takes on the way there.
+    pub handshakes: Handshakes,
+    /// Who is asked about names; none where no route needs it.
+    pub dns: Option<Dns>,
+    /// The names of smart hosts are asked of [`Settings::dns`] too, instead of the system.
+    pub dns_for_smart_hosts: bool,
+    /// Who may be delivered to by way of DNS.
+    pub exchangers: ExchangerRules,
     /// What we call ourselves in EHLO: our host name, or an address literal.
     pub hello_name: String,
     /// Connections to one next hop at a time.
     pub concurrency: usize,
-    /// Speak LMTP (RFC 2033) instead of SMTP.
-    pub lmtp: bool,
     /// How long each step of a session may take.
     pub timeouts: Timeouts,
     /// How long a connection to one address may take.
@@ -52,26 +70,32 @@ pub struct Settings {
     pub pause_first: Duration,
     /// How long a next hop is left alone at most.
     pub pause_longest: Duration,
-    /// Do fields of the organization and of its forest go out with a message?
-    pub send_organization_headers: bool,
     /// How long attempts under way may go on once delivery is to end.
     pub drain: Duration,
 }
 
 impl Settings {
-    /// The defaults of [`limits`] for a smart host.
-    pub fn new(smart_host: SmartHost, hello_name: impl Into<String>) -> Self {
+    /// The defaults of [`limits`], without DNS.
+    pub fn new(routes: Routes, handshakes: Handshakes, hello_name: impl Into<String>) -> Self {
+        let exchangers = ExchangerRules {
+            port: limits::SMTP_PORT,
+            allow_private_addresses: false,
+            our_names: Vec::new(),
+            our_bindings: Vec::new(),
+        };
         Self {
-            smart_host,
+            routes,
+            handshakes,
+            dns: None,
+            dns_for_smart_hosts: false,
+            exchangers,
             hello_name: hello_name.into(),
-            lmtp: false,
             concurrency: limits::DELIVERY_CONCURRENCY,
             timeouts: Timeouts::default(),
             connect_timeout: limits::CONNECT_TIMEOUT,
             idle: limits::CONNECTION_IDLE,
             pause_first: limits::HOP_PAUSE_FIRST,
             pause_longest: limits::HOP_PAUSE_LONGEST,
-            send_organization_headers: false,
             drain: limits::DELIVERY_DRAIN,
         }
     }
@@ -82,14 +106,12 @@ impl Settings {
 /// end of data; the others may take as long as the next hop may for its reply, and a disk that
 /// refuses what they came to as long as it likes. Whoever cannot wait drops this future.
 pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
-    let most = settings.concurrency.max(1) * limits::CLAIMS_PER_CONNECTION;
     let mut dispatcher = Dispatcher {
         became_due: queue.store().became_due(),
-        permits: Arc::new(Semaphore::new(most)),
+        permits: Arc::new(Semaphore::new(limits::DELIVERY_CLAIMS)),
         hops: HashMap::new(),
-        most,
         queue,
-        settings,
+        settings: Arc::new(settings),
     };
     loop {
         tokio::select! {
@@ -109,12 +131,11 @@ pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver
 
 struct Dispatcher {
     queue: Queue,
-    settings: Settings,
+    settings: Arc<Settings>,
     became_due: Arc<tokio::sync::Notify>,
     /// One for each message that is claimed.
     permits: Arc<Semaphore>,
-    most: usize,
-    hops: HashMap<SmartHost, Arc<Hop>>,
+    hops: HashMap<Destination, Arc<Hop>>,
 }
 
 impl Dispatcher {
@@ -140,7 +161,7 @@ impl Dispatcher {
 
     /// Claims what is due and hands it to the next hops.
     async fn dispatch(&mut self) {
-        let limit = self.permits.available_permits().min(self.most);
+        let limit = self.permits.available_permits().min(limits::CLAIMED_AT_ONCE);
         let permits = u32::try_from(limit).unwrap_or(u32::MAX);
         // Only this task takes permits, so those that are there stay there.
         let Ok(mut permits) = Arc::clone(&self.permits).try_acquire_many_owned(permits) else {
@@ -153,14 +174,34 @@ impl Dispatcher {
                 return sleep(limits::STORE_RETRY).await;
             }
         };
-        let job = |entry| Job::new(self.queue.clone(), entry, permits.split(1));
-        let jobs: Vec<_> = entries.into_iter().map(job).collect();
-        for job in jobs {
-            let host = route(&job.entry, &self.settings.smart_host);
-            let hop = self.hops.entry(host.clone()).or_insert_with(|| {
-                Hop::new(host.clone(), self.queue.clone(), self.settings.clone())
-            });
-            hop.push(job);
+        for entry in entries {
+            let (destinations, groups): (Vec<_>, Vec<_>) = self.groups(&entry).into_iter().unzip();
+            let jobs = Job::split(self.queue.clone(), entry, groups, permits.split(1));
+            for (destination, job) in destinations.into_iter().zip(jobs) {
+                let free = self.permits.available_permits();
+                self.hop(destination).push(job, free);
+            }
         }
+        if self.hops.len() > limits::NEXT_HOPS_REMEMBERED {
+            self.hops.retain(|_, hop| !hop.is_idle());
+        }
+    }
+
+    /// The recipients that wait, by where they go now: a route that was changed holds for mail that
+    /// was there before.
+    fn groups(&self, entry: &Entry) -> HashMap<Destination, Vec<usize>> {
+        let mut groups: HashMap<_, Vec<_>> = HashMap::new();
+        for (place, recipient) in entry.pending() {
+            let destination = self.settings.routes.destination(&entry.sender, recipient);
+            groups.entry(destination).or_default().push(place);
+        }
+        groups
+    }
+
+    fn hop(&mut self, destination: Destination) -> &Arc<Hop> {
+        let (queue, settings) = (&self.queue, &self.settings);
+        self.hops.entry(destination).or_insert_with_key(|destination| {
+            Hop::new(destination.clone(), queue.clone(), Arc::clone(settings))
+        })
     }
 }

@@ -1,126 +1,267 @@
-//! Where does a message go next? For now: to the smart host, whatever its recipients.
+//! Where does a message go next? The table of routes, and the rule by which one is chosen. Pure.
+//!
+//! The route that is most specific about the recipient's domain wins; among those that are equally
+//! specific about it, the one that is most specific about the sender. So the order in the file does
+//! not matter. Which servers a destination has at the moment is for [`super::reach`] to find out.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use crate::limits;
-use crate::queue::Entry;
-use crate::smtp::path::Domain;
+use super::{Security, SmartHost};
+use crate::policy::DomainPattern;
+use crate::smtp::client::Protocol;
+use crate::smtp::path::{ForwardPath, Host, Mailbox, ReversePath};
 
-/// A next hop as it is written in the configuration: `mail.contoso.example:25`,
-/// `192.0.2.1:25` or `[2001:db8::1]:25`.
+/// `[[route]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The line of its header.
+    pub line: u32,
+    /// `recipient_domains`; [`RecipientPattern::Any`] alone where there is no such key.
+    pub recipients: Vec<RecipientPattern>,
+    /// `senders`; [`SenderPattern::Any`] alone where there is no such key.
+    pub senders: Vec<SenderPattern>,
+    /// Where it leads.
+    pub next_hop: NextHop,
+}
+
+/// Which recipients a route is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SmartHost {
-    host: HopHost,
-    port: u16,
+pub enum RecipientPattern {
+    /// `*`, address literals and a bare `postmaster` included.
+    Any,
+    /// `contoso.example`, or `*.contoso.example`, which includes `contoso.example` itself.
+    Domain(DomainPattern),
 }
 
+/// Which senders a route is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum HopHost {
-    Name(Domain),
-    Address(IpAddr),
+pub enum SenderPattern {
+    /// Everybody, the null sender included.
+    Any,
+    /// A domain, as in [`RecipientPattern::Domain`].
+    Domain(DomainPattern),
+    /// One address, in lower case and A-labels: sender addresses are compared without regard to
+    /// case, as everybody writes them.
+    Address(String),
 }
 
-/// Why a text is no smart host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSmartHost {
-    /// No colon and port.
-    #[error("a smart host is written host:port, as in mail.contoso.example:25")]
-    NoPort,
-    /// A port that is no number from 1 to 65535.
-    #[error("the port is not a number from 1 to 65535")]
-    Port,
-    /// Neither a domain name nor an address.
-    #[error("the host is neither a domain name nor an address; IPv6 stands in brackets")]
-    Host,
-}
-
-/// Why a next hop has no address.
-#[derive(Debug, thiserror::Error)]
-pub enum LookupError {
-    /// The resolver said so.
-    #[error("cannot look up {host}: {source}")]
-    Resolver {
-        /// The name.
-        host: String,
-        /// What the system said.
-        source: std::io::Error,
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NextHop {
+    /// `smart_hosts`: the first that can be used.
+    SmartHosts {
+        /// In the order in which they are tried. Never empty.
+        hosts: Vec<SmartHost>,
+        /// `protocol`.
+        protocol: Protocol,
+        /// How connections are secured.
+        security: Security,
     },
-    /// It took too long.
-    #[error("looking up {host} took longer than {} seconds", limit.as_secs())]
-    Timeout {
-        /// The name.
-        host: String,
-        /// [`limits::LOOKUP_TIMEOUT`].
-        limit: Duration,
+    /// The mail exchangers of the recipient's domain.
+    Exchangers {
+        /// How connections are secured.
+        security: Security,
     },
-    /// The answer was empty.
-    #[error("{host} has no address")]
-    NoAddress {
-        /// The name.
-        host: String,
-    },
+    /// `maildir`: a directory of this host.
+    Maildir(PathBuf),
 }
 
-/// The next hop of a message. The one place that a table of routes, MX lookup and a local mailbox
-/// will change.
-pub fn route<'a>(_entry: &Entry, smart_host: &'a SmartHost) -> &'a SmartHost {
-    smart_host
+/// One next hop, with connections, concurrency and back-off of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// These servers, in order.
+    SmartHosts {
+        /// Never empty.
+        hosts: Vec<SmartHost>,
+        /// What they speak.
+        protocol: Protocol,
+        /// How connections are secured.
+        security: Security,
+    },
+    /// The mail exchangers of a domain, or the host of an address literal.
+    Exchangers {
+        /// The part behind the `@`.
+        of: Host,
+        /// How connections are secured.
+        security: Security,
+    },
+    /// A directory of this host.
+    Maildir(PathBuf),
+    /// A recipient without a domain, where only its domain could tell.
+    Nowhere,
 }
 
-impl SmartHost {
-    /// The addresses to try, in order.
-    ///
-    /// # Errors
-    /// [`LookupError`]; the attempt is deferred.
-    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, LookupError> {
-        let name = match &self.host {
-            HopHost::Address(address) => return Ok(vec![SocketAddr::new(*address, self.port)]),
-            HopHost::Name(name) => name,
+/// All routes of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes {
+    routes: Vec<Route>,
+    by_recipient: HashMap<RecipientPattern, Vec<(SenderPattern, usize)>>,
+    /// `[delivery]`, for what no route is for.
+    otherwise: NextHop,
+}
+
+impl Routes {
+    /// The table. Of routes with the same patterns the first counts; the configuration refuses
+    /// them.
+    pub fn new(routes: Vec<Route>, otherwise: NextHop) -> Self {
+        let mut by_recipient: HashMap<_, Vec<_>> = HashMap::new();
+        for (number, route) in routes.iter().enumerate() {
+            for recipient in &route.recipients {
+                let of_recipient: &mut Vec<_> = by_recipient.entry(recipient.clone()).or_default();
+                of_recipient.extend(route.senders.iter().map(|sender| (sender.clone(), number)));
+            }
+        }
+        Self { routes, by_recipient, otherwise }
+    }
+
+    /// The route of a message for one recipient; none where `[delivery]` says where it goes.
+    pub fn route(&self, sender: &ReversePath, recipient: &ForwardPath) -> Option<&Route> {
+        let domain = match recipient {
+            ForwardPath::Mailbox(mailbox) => mailbox.domain().map(|domain| domain.ascii()),
+            ForwardPath::Postmaster => None,
         };
-        let host = || name.as_str().to_owned();
-        let limit = limits::LOOKUP_TIMEOUT;
-        let lookup = tokio::net::lookup_host((name.ascii(), self.port));
-        let found = tokio::time::timeout(limit, lookup).await;
-        let found = found.map_err(|_| LookupError::Timeout { host: host(), limit })?;
-        let found = found.map_err(|source| LookupError::Resolver { host: host(), source })?;
-        let addresses: Vec<_> = found.take(limits::ADDRESSES_PER_HOP).collect();
-        if addresses.is_empty() {
-            Err(LookupError::NoAddress { host: host() })
-        } else {
-            Ok(addresses)
+        let patterns = domain.into_iter().flat_map(patterns).map(RecipientPattern::Domain);
+        patterns.chain([RecipientPattern::Any]).find_map(|pattern| {
+            let routes = self.by_recipient.get(&pattern)?;
+            let fits = routes.iter().filter_map(|(pattern, number)| {
+                specificity(pattern, sender).map(|specificity| (specificity, *number))
+            });
+            // Of equals the first.
+            let (_, number) =
+                fits.max_by_key(|&(specificity, number)| (specificity, usize::MAX - number))?;
+            self.routes.get(number)
+        })
+    }
+
+    /// Where a message for one recipient goes.
+    pub fn destination(&self, sender: &ReversePath, recipient: &ForwardPath) -> Destination {
+        let route = self.route(sender, recipient);
+        match route.map_or(&self.otherwise, |route| &route.next_hop) {
+            NextHop::SmartHosts { hosts, protocol, security } => Destination::SmartHosts {
+                hosts: hosts.clone(),
+                protocol: *protocol,
+                security: security.clone(),
+            },
+            NextHop::Exchangers { security } => match recipient {
+                ForwardPath::Mailbox(mailbox) => Destination::Exchangers {
+                    of: mailbox.host().clone(),
+                    security: security.clone(),
+                },
+                ForwardPath::Postmaster => Destination::Nowhere,
+            },
+            NextHop::Maildir(path) => Destination::Maildir(path.clone()),
+        }
+    }
+
+    /// Every place that mail may go to, `[delivery]` last.
+    pub fn next_hops(&self) -> impl Iterator<Item = &NextHop> {
+        self.routes.iter().map(|route| &route.next_hop).chain([&self.otherwise])
+    }
+}
+
+/// The patterns that cover a domain, most specific first.
+fn patterns(domain: &str) -> impl Iterator<Item = DomainPattern> {
+    let parents = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
+    let with_subdomains = std::iter::once(domain).chain(parents);
+    let exact = DomainPattern::new(domain.to_owned(), false);
+    std::iter::once(exact)
+        .chain(with_subdomains.map(|parent| DomainPattern::new(parent.to_owned(), true)))
+}
+
+/// How well a pattern fits a sender: more is more specific.
+fn specificity(pattern: &SenderPattern, sender: &ReversePath) -> Option<usize> {
+    let mailbox = match sender {
+        ReversePath::Mailbox(mailbox) => Some(mailbox),
+        ReversePath::Null => None,
+    };
+    match pattern {
+        SenderPattern::Any => Some(0),
+        SenderPattern::Domain(pattern) => {
+            let domain = mailbox?.domain()?.ascii();
+            // From the most specific down, so the first is worth the most.
+            let place = patterns(domain).position(|of_domain| of_domain == *pattern)?;
+            Some(usize::from(u16::MAX).saturating_sub(place))
+        }
+        SenderPattern::Address(address) => (folded(mailbox?) == *address).then_some(usize::MAX),
+    }
+}
+
+/// An address as [`SenderPattern::Address`] has it.
+pub fn folded(mailbox: &Mailbox) -> String {
+    let local_part = mailbox.local_part().to_lowercase();
+    match mailbox.host() {
+        Host::Domain(domain) => format!("{local_part}@{}", domain.ascii()),
+        host @ Host::Address(_) => format!("{local_part}@{host}"),
+    }
+}
+
+impl NextHop {
+    /// How connections are secured, where there are any.
+    pub fn security(&self) -> Option<&Security> {
+        match self {
+            Self::SmartHosts { security, .. } | Self::Exchangers { security } => Some(security),
+            Self::Maildir(_) => None,
         }
     }
 }
 
-impl FromStr for SmartHost {
-    type Err = InvalidSmartHost;
+impl Destination {
+    /// What is spoken there.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::SmartHosts { protocol, .. } => *protocol,
+            Self::Exchangers { .. } | Self::Maildir(_) | Self::Nowhere => Protocol::Smtp,
+        }
+    }
 
-    fn from_str(text: &str) -> Result<Self, InvalidSmartHost> {
-        let (host, port) = text.rsplit_once(':').ok_or(InvalidSmartHost::NoPort)?;
-        // u16 would also take a plus sign.
-        let digits = !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
-        let port = port.parse().ok().filter(|&port| digits && port != 0);
-        let port = port.ok_or(InvalidSmartHost::Port)?;
-        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = match in_brackets {
-            Some(address) => address.parse().ok().map(|v6| HopHost::Address(IpAddr::V6(v6))),
-            None => match host.parse() {
-                Ok(v4) => Some(HopHost::Address(IpAddr::V4(v4))),
-                Err(_) => Domain::parse(host).ok().map(HopHost::Name),
-            },
-        };
-        Ok(Self { host: host.ok_or(InvalidSmartHost::Host)?, port })
+    /// How connections are secured.
+    pub fn security(&self) -> Security {
+        match self {
+            Self::SmartHosts { security, .. } | Self::Exchangers { security, .. } => {
+                security.clone()
+            }
+            Self::Maildir(_) | Self::Nowhere => Security::default(),
+        }
     }
 }
 
-impl fmt::Display for SmartHost {
+/// What logs call it: `mail.contoso.example:25`, `MX of fabrikam.example`, `maildir /var/mail/x`.
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            HopHost::Name(name) => write!(f, "{name}:{}", self.port),
-            HopHost::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+        match self {
+            Self::SmartHosts { hosts, .. } => {
+                for (number, host) in hosts.iter().enumerate() {
+                    write!(f, "{}{host}", if number > 0 { ", " } else { "" })?;
+                }
+                Ok(())
+            }
+            Self::Exchangers { of: Host::Domain(domain), .. } => write!(f, "MX of {domain}"),
+            Self::Exchangers { of: Host::Address(address), .. } => write!(f, "[{address}]"),
+            Self::Maildir(path) => write!(f, "maildir {}", path.display()),
+            Self::Nowhere => f.write_str("nowhere"),
+        }
+    }
+}
+
+/// As it is configured.
+impl fmt::Display for RecipientPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Domain(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+/// As it is configured.
+impl fmt::Display for SenderPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Domain(pattern) => pattern.fmt(f),
+            Self::Address(address) => f.write_str(address),
         }
     }
 }
@@ -129,34 +270,93 @@ impl fmt::Display for SmartHost {
 mod tests {
     use super::*;
 
+    fn domain(text: &str) -> DomainPattern {
+        match text.strip_prefix("*.") {
+            Some(parent) => DomainPattern::new(parent.to_owned(), true),
+            None => DomainPattern::new(text.to_owned(), false),
+        }
+    }
+
+    /// A route that leads into a Maildir of its name.
+    fn route(name: &str, recipients: &[&str], senders: &[&str]) -> Route {
+        let recipient = |text: &&str| match *text {
+            "*" => RecipientPattern::Any,
+            text => RecipientPattern::Domain(domain(text)),
+        };
+        let sender = |text: &&str| match *text {
+            "*" => SenderPattern::Any,
+            text if text.contains('@') => SenderPattern::Address(text.to_owned()),
+            text => SenderPattern::Domain(domain(text)),
+        };
+        Route {
+            line: 1,
+            recipients: recipients.iter().map(recipient).collect(),
+            senders: senders.iter().map(sender).collect(),
+            next_hop: NextHop::Maildir(name.into()),
+        }
+    }
+
+    fn goes_to(routes: &Routes, sender: &str, recipient: &str) -> String {
+        let sender = ReversePath::parse(&format!("<{sender}>")).unwrap();
+        let recipient = ForwardPath::parse(&format!("<{recipient}>")).unwrap();
+        routes.destination(&sender, &recipient).to_string()
+    }
+
     #[test]
-    fn written_and_read() {
-        for text in ["mail.contoso.example:25", "192.0.2.1:2525", "[2001:db8::1]:25", "localhost:1"]
-        {
-            assert_eq!(text.parse::<SmartHost>().unwrap().to_string(), text);
+    fn the_most_specific_route_wins_whatever_the_order() {
+        let all = [
+            route("any", &["*"], &["*"]),
+            route("wild", &["*.fabrikam.example"], &["*"]),
+            route("wilder", &["*.example"], &["*"]),
+            route("exact", &["fabrikam.example", "other.example"], &["*"]),
+            route("sender", &["*"], &["scanner@contoso.example"]),
+            route("sender domain", &["*"], &["contoso.example"]),
+            route("sender and domain", &["fabrikam.example"], &["*.contoso.example"]),
+        ];
+        let otherwise = NextHop::Exchangers { security: Security::default() };
+        for reversed in [false, true] {
+            let mut list = all.to_vec();
+            if reversed {
+                list.reverse();
+            }
+            let routes = Routes::new(list, otherwise.clone());
+            for (sender, recipient, expected) in [
+                ("a@x.org", "b@fabrikam.example", "exact"),
+                ("a@x.org", "b@mail.fabrikam.example", "wild"),
+                ("a@x.org", "b@other.example", "exact"),
+                ("a@x.org", "b@third.example", "wilder"),
+                ("a@x.org", "b@notfabrikam.example", "wilder"),
+                ("a@x.org", "b@x.org", "any"),
+                ("a@x.org", "b@[192.0.2.1]", "any"),
+                ("a@x.org", "postmaster", "any"),
+                ("", "b@x.org", "any"),
+                ("Scanner@Contoso.Example", "b@x.org", "sender"),
+                ("b@contoso.example", "b@x.org", "sender domain"),
+                ("b@mail.contoso.example", "b@x.org", "any"),
+                // The recipient's domain counts before the sender.
+                ("scanner@contoso.example", "b@third.example", "wilder"),
+                ("scanner@contoso.example", "b@fabrikam.example", "sender and domain"),
+                ("b@mail.contoso.example", "b@fabrikam.example", "sender and domain"),
+            ] {
+                let found = goes_to(&routes, sender, recipient);
+                assert_eq!(found, format!("maildir {expected}"), "{sender} to {recipient}");
+            }
         }
     }
 
     #[test]
-    fn what_is_no_smart_host() {
-        for (text, error) in [
-            ("mail.contoso.example", InvalidSmartHost::NoPort),
-            ("mail.contoso.example:", InvalidSmartHost::Port),
-            ("mail.contoso.example:0", InvalidSmartHost::Port),
-            ("mail.contoso.example:+25", InvalidSmartHost::Port),
-            ("mail.contoso.example:65536", InvalidSmartHost::Port),
-            ("2001:db8::1:25", InvalidSmartHost::Host),
-            ("[192.0.2.1]:25", InvalidSmartHost::Host),
-            ("mail contoso:25", InvalidSmartHost::Host),
-            (":25", InvalidSmartHost::Host),
-        ] {
-            assert_eq!(text.parse::<SmartHost>(), Err(error), "{text}");
-        }
+    fn without_a_route_the_recipients_domain_says() {
+        let security = Security::default();
+        let routes = Routes::new(Vec::new(), NextHop::Exchangers { security });
+        assert_eq!(goes_to(&routes, "a@x.org", "b@Fabrikam.example"), "MX of fabrikam.example");
+        assert_eq!(goes_to(&routes, "a@x.org", "b@[192.0.2.1]"), "[192.0.2.1]");
+        assert_eq!(goes_to(&routes, "a@x.org", "postmaster"), "nowhere");
     }
 
-    #[tokio::test]
-    async fn addresses_need_no_resolver() {
-        let hop: SmartHost = "[::1]:25".parse().unwrap();
-        assert_eq!(hop.addresses().await.unwrap(), ["[::1]:25".parse().unwrap()]);
+    #[test]
+    fn domains_are_compared_by_a_labels() {
+        let list = vec![route("idn", &["xn--bcher-kva.example"], &["*"])];
+        let routes = Routes::new(list, NextHop::Maildir("otherwise".into()));
+        assert_eq!(goes_to(&routes, "a@x.org", "b@b\u{fc}cher.example"), "maildir idn");
     }
 }

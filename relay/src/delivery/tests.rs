@@ -2,6 +2,9 @@
 
 mod addresses;
 mod endings;
+mod maildirs;
+mod routes;
+mod tls;
 mod too_many_recipients;
 
 use std::collections::VecDeque;
@@ -10,14 +13,19 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::*;
 use crate::queue::schedule::Schedule;
 use crate::queue::{BodyType, Counters, Envelope, QueueId, StoreSettings};
+use crate::smtp::client::Protocol;
 use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
@@ -39,10 +47,17 @@ pub(crate) enum Fault {
     IsSlow(Duration),
 }
 
+/// A connection, whatever it goes over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A next hop that keeps what it takes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sink {
     state: Arc<Mutex<SinkState>>,
+    /// STARTTLS is offered with this.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,13 +67,22 @@ struct SinkState {
     connections: usize,
     /// Recipients and message, dots still doubled as they came.
     taken: Vec<(Vec<String>, Vec<u8>)>,
+    /// Verbs that came within TLS.
+    encrypted: Vec<String>,
 }
 
 impl Sink {
     pub(crate) async fn start(faults: impl IntoIterator<Item = Fault>) -> (Self, SocketAddr) {
+        Self::start_with(None, faults).await
+    }
+
+    async fn start_with(
+        tls: Option<Arc<ServerConfig>>,
+        faults: impl IntoIterator<Item = Fault>,
+    ) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let sink = Self::default();
+        let sink = Self { tls, ..Self::default() };
         sink.state.lock().unwrap().faults.extend(faults);
         sink.clone().serve(listener);
         (sink, address)
@@ -82,7 +106,8 @@ impl Sink {
     }
 
     async fn session(self, stream: TcpStream, fault: Fault) -> std::io::Result<()> {
-        let mut stream = BufReader::new(stream);
+        let mut stream: BufReader<Box<dyn Stream>> = BufReader::new(Box::new(stream));
+        let mut encrypted = false;
         if fault == Fault::Silent {
             let mut nothing = Vec::new();
             stream.read_to_end(&mut nothing).await?;
@@ -92,7 +117,12 @@ impl Sink {
         let mut verb = "greeting".to_owned();
         loop {
             let usual = match verb.as_str() {
+                "handshake" => "",
                 "greeting" => "220 sink\r\n",
+                "EHLO" if self.tls.is_some() && !encrypted => "250-sink\r\n250 STARTTLS\r\n",
+                "EHLO" if encrypted => "250-sink\r\n250-8BITMIME\r\n250 AUTH PLAIN\r\n",
+                "AUTH" => "235 ok\r\n",
+                "STARTTLS" => "220 go\r\n",
                 "EHLO" => "250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n",
                 "DATA" if recipients.is_empty() => "503 no recipients\r\n",
                 "DATA" => "354 go\r\n",
@@ -109,6 +139,14 @@ impl Sink {
                 _ => usual,
             };
             stream.write_all(reply.as_bytes()).await?;
+            stream.flush().await?;
+            if verb == "STARTTLS" && reply.starts_with("220") {
+                let config = self.tls.clone().ok_or(std::io::ErrorKind::Unsupported)?;
+                let inside = TlsAcceptor::from(config).accept(stream.into_inner()).await?;
+                stream = BufReader::new(Box::new(inside));
+                (encrypted, verb) = (true, "handshake".to_owned());
+                continue;
+            }
             if verb == "DATA" && fault == Fault::ResetsInData {
                 // Unread input makes the kernel send a reset.
                 return Ok(());
@@ -132,6 +170,9 @@ impl Sink {
                 return Ok(());
             }
             verb = line.split([' ', '\r']).next().unwrap_or_default().to_owned();
+            if encrypted {
+                self.state.lock().unwrap().encrypted.push(verb.clone());
+            }
             if let Some(path) = line.trim_end().strip_prefix("RCPT TO:") {
                 match fault {
                     Fault::Replies("MAIL" | "RCPT", _) => {}
@@ -155,7 +196,7 @@ impl Sink {
 }
 
 /// The message without the end of data, its doubled dots undone line by line.
-async fn read_message(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {
         let mut line = Vec::new();
@@ -184,11 +225,18 @@ pub(crate) fn open_queue(directory: &TempDir, lifetime: Duration) -> Queue {
 /// Delivery that waits for half a second where the real one waits for minutes.
 pub(crate) fn impatient(address: SocketAddr) -> Settings {
     let second = Duration::from_secs(1);
-    let mut settings = Settings::new(address.to_string().parse().unwrap(), "edge1");
+    let routes = Routes::new(Vec::new(), to_servers(&[address], Security::default()));
+    let mut settings = Settings::new(routes, Handshakes::load([]).unwrap(), "edge1");
     settings.pause_first = second / 10;
     settings.pause_longest = second / 2;
     settings.timeouts = every_step(second / 2);
     settings
+}
+
+/// Smart hosts, in this order.
+fn to_servers(addresses: &[SocketAddr], security: Security) -> NextHop {
+    let hosts = addresses.iter().map(|address| address.to_string().parse().unwrap()).collect();
+    NextHop::SmartHosts { hosts, protocol: Protocol::Smtp, security }
 }
 
 fn every_step(timeout: Duration) -> Timeouts {

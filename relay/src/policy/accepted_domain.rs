@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::RecipientList;
-use crate::delivery::route::SmartHost;
+use crate::delivery::SmartHost;
 
 /// `[[accepted_domain]]`: a pattern and who owns its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,6 +44,15 @@ pub struct Entry {
     pub held: bool,
 }
 
+/// The places of recipients that an attempt was about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tried {
+    /// All of them.
+    pub(super) all: Vec<usize>,
+    /// Those that a next hop took which knows nothing of DSN.
+    pub(super) relayed: Vec<usize>,
+}
+
 /// One recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
@@ -145,6 +154,23 @@ impl Entry {
         let recipients_are_ascii = || self.pending().all(|(_, path)| path.is_ascii());
         self.smtputf8
             && (self.eight_bit_header || !self.sender.is_ascii() || !recipients_are_ascii())
+    }
+
+    /// Enters outcomes. Of the recipients that were pending, returns who was tried, and of those
+    /// who was relayed to.
+    pub(super) fn apply_all(&mut self, outcomes: Vec<(usize, Outcome)>) -> Tried {
+        let pending: Vec<_> = self.pending().map(|(place, _)| place).collect();
+        let mut tried = Tried::default();
+        for (place, outcome) in outcomes {
+            if pending.binary_search(&place).is_ok() {
+                tried.all.push(place);
+                if matches!(outcome, Outcome::Relayed(_)) {
+                    tried.relayed.push(place);
+                }
+            }
+            self.apply(place, outcome);
+        }
+        tried
     }
 
     /// Enters one outcome. Recipients that are settled already stay as they are.

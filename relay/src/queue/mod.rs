@@ -36,6 +36,7 @@ pub use self::sqlite::{Damage, OpenError, Recovery, StoreSettings};
 pub use self::store::StoreError;
 
 use self::content::Content;
+use self::entry::Tried;
 use self::id::QueueIds;
 use self::memory::MessageMemory;
 use self::report::{Original, Report};
@@ -46,7 +47,7 @@ use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::smtp::client::DotStuffer;
 use crate::smtp::dsn::{Addressee, MailDsn, Ret};
-use crate::smtp::path::{Domain, ReversePath};
+use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
 /// How a message body is written on the wire (RFC 6152 and RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -209,26 +210,56 @@ impl Queue {
         outcomes: Vec<(usize, Outcome)>,
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
-        let was_pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
+        let was_pending = places(entry.pending());
+        let tried = entry.apply_all(outcomes);
         entry.attempts = entry.attempts.saturating_add(1);
-        let mut relayed = Vec::new();
-        for (place, outcome) in outcomes {
-            if matches!(outcome, Outcome::Relayed(_)) && was_pending.contains(&place) {
-                relayed.push(place);
-            }
-            entry.apply(place, outcome);
-        }
         let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts, now) {
             Next::At(due) => entry.due = due,
             Next::Expired => entry.expire(),
         }
+        self.settle(entry, &was_pending, &tried, now, false).await
+    }
+
+    /// Records what one next hop of several did with its recipients of a claimed entry. The
+    /// claim stands, and the attempt goes on at the others. Otherwise as [`Queue::record`].
+    ///
+    /// # Errors
+    /// As [`Queue::record`].
+    pub async fn record_part(
+        &self,
+        mut entry: Entry,
+        outcomes: Vec<(usize, Outcome)>,
+        now: SystemTime,
+    ) -> Result<Entry, StoreError> {
+        let was_pending = places(entry.pending());
+        let tried = entry.apply_all(outcomes);
+        self.settle(entry, &was_pending, &tried, now, true).await
+    }
+
+    /// When an entry is due again that was tried in part and is now put back.
+    pub fn due_after_part(&self, entry: &Entry, now: SystemTime) -> SystemTime {
+        let schedule = self.shared.settings.load().schedule;
+        match schedule.next(entry.id, entry.arrived, entry.attempts.saturating_add(1), now) {
+            Next::At(due) => due,
+            Next::Expired => now,
+        }
+    }
+
+    async fn settle(
+        &self,
+        entry: Entry,
+        was_pending: &[usize],
+        tried: &Tried,
+        now: SystemTime,
+        keeps_claim: bool,
+    ) -> Result<Entry, StoreError> {
         let failed: Vec<_> =
             was_pending.iter().copied().filter(|&place| entry.has_failed(place)).collect();
-        let told = entry.to_be_told(&failed, &relayed);
+        let told = entry.to_be_told(&failed, &tried.relayed);
         let report = self.report(&entry, &told, now).await;
         let reported = u64::from(report.is_some());
-        let settlement = Settlement { entry: entry.clone(), report };
+        let settlement = Settlement { entry: entry.clone(), report, keeps_claim };
         while let Err(error) = self.store.record(settlement.clone()).await {
             if matches!(error, StoreError::Closed | StoreError::NotFound(_)) {
                 return Err(error);
@@ -236,10 +267,13 @@ impl Queue {
             warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
             tokio::time::sleep(limits::STORE_RETRY).await;
         }
-        let pending = entry.pending().count();
+        let pending = places(entry.pending());
+        let deferred = tried.all.iter().filter(|place| pending.contains(place)).count();
+        let gone_on =
+            tried.all.iter().filter(|place| !pending.contains(place) && !failed.contains(place));
         let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);
-        add(&self.shared.delivered, was_pending.len() - pending - failed.len());
-        add(&self.shared.deferred, pending);
+        add(&self.shared.delivered, gone_on.count());
+        add(&self.shared.deferred, deferred);
         add(&self.shared.failed, failed.len());
         self.shared.reports.fetch_add(reported, Ordering::Relaxed);
         Ok(entry)
@@ -305,4 +339,8 @@ impl Queue {
         }
         Ok(if whole { Original::Whole(returned) } else { Original::Headers(returned) })
     }
+}
+
+fn places<'a>(recipients: impl Iterator<Item = (usize, &'a ForwardPath)>) -> Vec<usize> {
+    recipients.map(|(place, _)| place).collect()
 }

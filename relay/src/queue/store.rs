@@ -51,8 +51,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Claims at most `limit` entries that are due, not held and not claimed, oldest due first.
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>>;
 
-    /// Records what an attempt came to and gives up the claim. Ready only after it is on stable
-    /// storage. On an error the claim stands, and the caller records again.
+    /// Records what an attempt came to and gives up the claim, unless it is only part of an
+    /// attempt. Ready only after it is on stable storage. On an error the claim stands, and the
+    /// caller records again.
     fn record(&self, settlement: Settlement) -> Pending<'_, ()>;
 
     /// Gives up a claim without an attempt: due again at `due`. Nothing is written.
@@ -99,6 +100,9 @@ pub struct Settlement {
     pub entry: Entry,
     /// The report to the sender that this attempt caused.
     pub report: Option<(Entry, Bytes)>,
+    /// The attempt goes on at another next hop: the claim stands. Never for an entry without
+    /// pending recipients.
+    pub keeps_claim: bool,
 }
 
 /// What an administrator may change about an entry.

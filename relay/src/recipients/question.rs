@@ -5,11 +5,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::delivery::{Connection, Settings};
+use crate::delivery::{
+    AuthoritiesError, Connection, Destination, Handshakes, NextHop, Routes, Security, Settings,
+};
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
 use crate::policy::{LookupProtocol, RecipientFinding, RecipientLookup};
 use crate::queue::{Answer, Cause, Outcome};
-use crate::smtp::client::Timeouts;
+use crate::smtp::client::{Protocol, Timeouts};
 use crate::smtp::path::{ForwardPath, Mailbox};
 use crate::smtp::reply::{Enhanced, Reply};
 
@@ -21,12 +23,19 @@ pub(super) async fn ask(
 ) -> RecipientFinding {
     let server = &lookup.server;
     let asking = async {
-        let addresses = server.addresses().await.map_err(|error| error.to_string())?;
-        let settings = settings(lookup, hello_name);
+        let settings = settings(hello_name).map_err(|error| error.to_string())?;
+        let destination = Destination::SmartHosts {
+            hosts: vec![server.clone()],
+            protocol: match lookup.protocol {
+                LookupProtocol::Lmtp => Protocol::Lmtp,
+                LookupProtocol::Smtp => Protocol::Smtp,
+            },
+            security: Security::default(),
+        };
         // Nobody cuts a question off but the clock.
         let (_keep, cut) = watch::channel(false);
         let hop = lookup.to_string();
-        let connection = Connection::open(&hop, &addresses, &settings, &cut).await;
+        let connection = Connection::to(&destination, &settings, &cut).await;
         let mut connection = connection.map_err(|cause| Answer { hop: None, cause }.to_string())?;
         let outcome = connection.ask(ForwardPath::Mailbox(mailbox.clone())).await;
         // The server may take its time with the end, and nobody waits for it.
@@ -44,7 +53,7 @@ pub(super) async fn ask(
     }
 }
 
-fn settings(lookup: &RecipientLookup, hello_name: &str) -> Settings {
+fn settings(hello_name: &str) -> Result<Settings, AuthoritiesError> {
     let all = |time: Duration| Timeouts {
         greeting: time,
         mail: time,
@@ -54,12 +63,12 @@ fn settings(lookup: &RecipientLookup, hello_name: &str) -> Settings {
         data_termination: time,
         ..Timeouts::default()
     };
-    Settings {
+    let nowhere = Routes::new(Vec::new(), NextHop::Exchangers { security: Security::default() });
+    Ok(Settings {
         timeouts: all(RECIPIENT_QUESTION),
         connect_timeout: RECIPIENT_CONNECT_TIMEOUT,
-        lmtp: lookup.protocol == LookupProtocol::Lmtp,
-        ..Settings::new(lookup.server.clone(), hello_name)
-    }
+        ..Settings::new(nowhere, Handshakes::load([])?, hello_name)
+    })
 }
 
 /// What the reply to RCPT says of the recipient. A refusal that is about something else, us for

@@ -1,7 +1,5 @@
 //! Mail from strangers, checked against a real name server and a real Rspamd.
 
-mod servers;
-
 use std::io::Write;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
@@ -9,9 +7,9 @@ use std::process::{Command, Stdio};
 use relay_tests::requirements::{Requirement, met};
 use serde_json::Value;
 
-use self::servers::Server;
 use crate::PATIENCE;
 use crate::edge::{Edge, Mode, session_line};
+use crate::servers::Server;
 
 const NSD: Requirement = Requirement::Program("nsd");
 const RSPAMD: Requirement = Requirement::Program("rspamd");

@@ -113,11 +113,6 @@ fn what_has_to_be_there() {
         "1: hostname: is missing\n    write hostname = \"edge1.contoso.example\" at the top",
     );
     check(
-        &format!("{accepted}hostname = \"edge1\"\n{CONNECTOR}"),
-        "1: [delivery]: smart_host: is missing\n    write smart_host = \
-         \"mail.contoso.example:25\"; this version does not look up MX records",
-    );
-    check(
         NEEDED,
         "1: connector: is missing\n    write [[connector]] and its keys below, or take \
          deploy/relay.toml as a start",
@@ -137,6 +132,92 @@ fn what_has_to_be_there() {
         &format!("{NEEDED}{}", CONNECTOR.replace("name = \"C\"\n", "")),
         "4: [[connector]]: name: is missing\n    write name = \"Default Frontend\", or what you \
          call it",
+    );
+}
+
+#[test]
+fn routes() {
+    let refused = |keys: &str, expected: &str| {
+        check(&format!("{NEEDED}[[route]]\n{keys}{CONNECTOR}"), expected);
+    };
+    refused(
+        "maildir = \"/m\"\n",
+        "4: [[route]]: says neither whose mail it is for nor from whom\n    write \
+         recipient_domains = [\"fabrikam.example\"], or [\"*\"] for all of it",
+    );
+    let all = "recipient_domains = [\"*\"]\n";
+    refused(
+        &format!("{all}maildir = \"m\"\n"),
+        "6: [[route]]: maildir: is not an absolute path\n    write it from the root, as in \
+         /var/mail/x",
+    );
+    refused(
+        &format!("{all}maildir = \"/m\"\ntls = \"off\"\n"),
+        "7: [[route]]: tls: has no effect: maildir is a directory of this host\n    remove it",
+    );
+    refused(
+        &format!("{all}protocol = \"lmtp\"\n"),
+        "6: [[route]]: protocol: mail exchangers do not speak LMTP\n    write smart_hosts = \
+         [\"127.0.0.1:24\"], or remove it",
+    );
+    refused(
+        &format!("{all}smart_hosts = []\n"),
+        "6: [[route]]: smart_hosts: is empty\n    write smart_hosts = \
+         [\"mail.contoso.example:25\"], or remove it",
+    );
+    refused(
+        &format!("{all}smart_host = \"a:25\"\nsmart_hosts = [\"b:25\"]\n"),
+        "7: [[route]]: smart_hosts: says again what smart_host says\n    write one of them",
+    );
+    refused(
+        "senders = [\"a@b@c\"]\n",
+        "5: [[route]]: senders: `a@b@c` is not an address: the domain is invalid: a label \
+         holds a character that is no letter, digit or hyphen\n    write an address or a domain, as \
+         in scanner@contoso.example",
+    );
+    refused(
+        "recipient_domains = [\"a.*.example\"]\n",
+        "5: [[route]]: recipient_domains: `a.*.example` has a star elsewhere than in front\n    \
+         write the star as the first label only, as in *.contoso.example",
+    );
+    refused(
+        "recipient_domains = [\"a.example\", \"b.example\"]\n\
+         [[route]]\nrecipient_domains = [\"c.example\", \"B.example\"]\n",
+        "6: [[route]]: recipient_domains b.example with senders * is also what the route in line \
+         4 is for\n    remove it from one of them",
+    );
+}
+
+#[test]
+fn security_of_the_next_hop() {
+    let refused = |keys: &[&str], expected: &str| {
+        let keys: String = keys.iter().map(|key| format!("delivery.{key}\n")).collect();
+        check(&format!("{NEEDED}{keys}{CONNECTOR}"), expected);
+    };
+    refused(
+        &["tls = \"verify\""],
+        "4: [delivery]: tls: `verify` is not known\n    write one of off, \
+         opportunistic, required, verified",
+    );
+    refused(
+        &["tls = \"required\"", "ca_file = \"/ca\""],
+        "5: [delivery]: ca_file: has no effect: with tls = \"required\" no certificate is \
+         verified\n    write tls = \"verified\", or remove it",
+    );
+    refused(
+        &["auth = \"/auth\"", "tls = \"opportunistic\""],
+        "5: [delivery]: tls: with tls = \"opportunistic\" the credentials might be said in \
+         clear\n    write tls = \"verified\" or \"required\", or auth_in_clear = true",
+    );
+    refused(
+        &["auth_in_clear = true"],
+        "4: [delivery]: auth_in_clear: has no effect: there are no credentials\n    write auth = \
+         \"/etc/relay/smart-host.credentials\", or remove it",
+    );
+    refused(
+        &["auth = \"/auth\"", "auth_in_clear = true", "tls = \"required\""],
+        "5: [delivery]: auth_in_clear: has no effect: with tls = \"required\" nothing is said in \
+         clear\n    remove it, or write tls = \"opportunistic\"",
     );
 }
 

@@ -299,7 +299,7 @@ fn whom_no_check_asks_has_no_effect() {
     };
     let idle = "has no effect: no connector has a check that asks it\n    remove it, or say in \
                 [antispam] which checks there are";
-    assert_eq!(asked(""), [format!("4: [dns]: {idle}"), format!("5: [rspamd]: {idle}")]);
+    assert_eq!(asked(""), [format!("5: [rspamd]: {idle}")]);
     assert_eq!(asked("antispam = { spf = \"Annotate\" }"), [format!("5: [rspamd]: {idle}")]);
     let both = "antispam = { spf = \"Annotate\", rspamd = \"Annotate\" }";
     assert_eq!(asked(both), [""; 0]);

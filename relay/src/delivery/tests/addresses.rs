@@ -2,12 +2,20 @@
 
 use super::*;
 use crate::delivery::connection::Connection;
+use crate::delivery::reach::Candidate;
 use crate::queue::Cause;
 use crate::smtp::reply::Enhanced;
 
 async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
     let (_keep, cut) = watch::channel(false);
-    Connection::open("hop:25", addresses, &impatient(addresses[0]), &cut).await
+    let candidates: Vec<_> = addresses.iter().map(|&address| candidate(address)).collect();
+    let (settings, security) = (impatient(addresses[0]), Security::default());
+    let mut failed = Vec::new();
+    Connection::open(&candidates, Protocol::Smtp, &security, &settings, &cut, &mut failed).await
+}
+
+fn candidate(address: SocketAddr) -> Candidate {
+    Candidate { address, server: address.to_string().parse().unwrap() }
 }
 
 #[tokio::test]

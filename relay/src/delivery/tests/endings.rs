@@ -17,9 +17,9 @@ async fn a_job_that_is_dropped_goes_back() {
     let queue = open_queue(&directory, Duration::from_secs(60));
     accept(&queue, &[ONE], b"x\r\n").await;
     let mut claimed = queue.store().claim_due(SystemTime::now(), 1).await.unwrap();
-    let job = Job::new(queue.clone(), claimed.remove(0), None);
+    let jobs = Job::split(queue.clone(), claimed.remove(0), vec![vec![0]], None);
     assert_eq!(queue.counters().lengths.claimed, 1);
-    drop(job);
+    drop(jobs);
     assert_eq!(queue.counters().lengths.claimed, 0);
     let due = queue.store().next_due().unwrap();
     assert!(due > SystemTime::now(), "a worker that panics would be tried without a pause");

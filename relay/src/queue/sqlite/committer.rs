@@ -41,8 +41,8 @@ pub(super) struct Request {
 pub(super) enum Step {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
-    /// Its entry has changed, and whoever claimed it is done.
-    Update { entry: EntryRow, due: SystemTime },
+    /// Its entry has changed; whoever claimed it is done unless `claimed` says otherwise.
+    Update { entry: EntryRow, due: SystemTime, claimed: bool },
     /// It has left the queue.
     Remove { id: QueueId },
 }
@@ -263,9 +263,10 @@ impl Shared {
                     error!(id = %entry.id, "the entry of a queued message is lost");
                     index.remove(entry.id);
                 }
-                Step::Update { entry, due } => {
+                Step::Update { entry, due, claimed } => {
                     if let Ok(old) = index.find(entry.id) {
-                        index.put(entry.id, Item::new(due, entry.held, old.body));
+                        let item = Item::new(due, entry.held, old.body);
+                        index.put(entry.id, Item { claimed, ..item });
                     }
                 }
                 Step::Remove { id } => {

@@ -18,7 +18,7 @@ pub(super) struct Item {
     pub(super) held: bool,
     pub(super) body: StoredBody,
     /// Being delivered, or being changed by a commit that is under way.
-    claimed: bool,
+    pub(super) claimed: bool,
 }
 
 /// All messages.
@@ -38,7 +38,7 @@ impl Item {
 }
 
 impl Index {
-    /// Adds an item, or puts it in the place of the one with the same id, unclaimed.
+    /// Adds an item, or puts it in the place of the one with the same id.
     pub(super) fn put(&mut self, id: QueueId, item: Item) {
         if let Some(old) = self.items.insert(id, item) {
             self.unschedule(id, &old);

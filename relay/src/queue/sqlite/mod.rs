@@ -182,9 +182,9 @@ impl SqliteStore {
         self.blocking(read).await
     }
 
-    fn update(&self, entry: &Entry) -> Result<Step, StoreError> {
+    fn update(&self, entry: &Entry, claimed: bool) -> Result<Step, StoreError> {
         let body = self.shared.index().find(entry.id)?.body;
-        Ok(Step::Update { entry: row(entry, body), due: entry.due })
+        Ok(Step::Update { entry: row(entry, body), due: entry.due, claimed })
     }
 
     fn put(&self, entry: &Entry, body: NewBody) -> Step {
@@ -274,10 +274,10 @@ impl Store for SqliteStore {
 
     fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
         Box::pin(async move {
-            let Settlement { entry, report } = settlement;
+            let Settlement { entry, report, keeps_claim } = settlement;
             let mut steps = Vec::with_capacity(2);
             steps.push(if entry.pending().next().is_some() {
-                self.update(&entry)?
+                self.update(&entry, keeps_claim)?
             } else {
                 Step::Remove { id: entry.id }
             });
@@ -319,7 +319,7 @@ impl Store for SqliteStore {
                     Change::Release => entry.held = false,
                     Change::Retry => entry.due = SystemTime::now(),
                 }
-                self.commit(vec![self.update(&entry)?], false).await
+                self.commit(vec![self.update(&entry, false)?], false).await
             };
             changed.await.inspect_err(|_| self.put_back(id, item.due))
         })

@@ -1,5 +1,7 @@
 //! What a next hop offers in its reply to EHLO (RFC 5321 section 4.1.1.1).
 
+use super::Mechanisms;
+
 /// The extensions that we make use of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -17,6 +19,10 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// SIZE (RFC 1870).
     pub size: Option<SizeLimit>,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// AUTH (RFC 4954).
+    pub auth: Mechanisms,
 }
 
 /// What SIZE promises.
@@ -44,6 +50,8 @@ impl Capabilities {
                 "BINARYMIME" => capabilities.binary_mime = true,
                 "DSN" => capabilities.dsn = true,
                 "SMTPUTF8" => capabilities.smtputf8 = true,
+                "STARTTLS" => capabilities.starttls = true,
+                "AUTH" => capabilities.auth = Mechanisms::parse(words),
                 "SIZE" => {
                     let octets = words.next().and_then(|word| word.parse().ok());
                     // RFC 1870 section 4: zero means that no maximum is in force.
@@ -70,7 +78,8 @@ mod tests {
 
     #[test]
     fn keywords_in_any_case_and_order() {
-        let text = "mx greets you\nsize 1000\nPipelining\n8bitmime\nX-ODD thing\nSMTPUTF8\nDsn\nChunking\nBINARYMIME\n";
+        let text = "mx greets you\nsize 1000\nPipelining\n8bitmime\nX-ODD thing\nSMTPUTF8\n\
+                    Dsn\nChunking\nBINARYMIME\nStartTLS\nAUTH login CRAM-MD5 Plain\n";
         let expected = Capabilities {
             pipelining: true,
             eight_bit_mime: true,
@@ -79,6 +88,8 @@ mod tests {
             dsn: true,
             smtputf8: true,
             size: Some(SizeLimit::Octets(1000)),
+            starttls: true,
+            auth: Mechanisms { plain: true, login: true, xoauth2: false },
         };
         assert_eq!(Capabilities::parse(text), expected);
     }

@@ -40,9 +40,7 @@ impl Session {
             }
             State::Quitting => self.close(None),
             State::Closed => {}
-            State::Greeting | State::Hello { .. } | State::Ready | State::Resetting => {
-                self.close(Some(cause));
-            }
+            State::Opening(_) | State::Ready | State::Resetting => self.close(Some(cause)),
         }
     }
 
@@ -63,8 +61,8 @@ impl Session {
     pub(super) fn close(&mut self, cause: Option<Cause>) {
         self.state = State::Closed;
         self.deadline = None;
-        // Ready, if it was announced, no longer holds.
-        self.events.retain(|event| *event != Event::Ready);
+        // Ready or a handshake, if announced, no longer holds.
+        self.events.retain(|event| !matches!(event, Event::Ready | Event::StartTls));
         self.events.push_back(Event::Closed(cause));
     }
 }

@@ -6,10 +6,12 @@
 //! The driver's part: write what [`Session::poll_output`] gives, hand in what arrives, call
 //! [`Session::handle_timeout`] at [`Session::deadline`], and act on [`Session::poll_event`].
 
+mod auth;
 mod body;
 mod capabilities;
 mod dot;
 mod ending;
+mod opening;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -22,14 +24,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use self::auth::{Credentials, Mechanisms, Secret};
 pub use self::capabilities::{Capabilities, SizeLimit};
 pub use self::dot::{DotStuffer, UnsafeMessage};
+pub use self::opening::{Encryption, Opening, Protocol};
 pub use self::reply::{ReplyError, ReplyParser};
 pub use self::timeouts::Timeouts;
 pub use self::transaction::{Transaction, says_too_many_recipients};
 
 use self::body::BodyWriter;
 use self::ending::{local, shorten};
+use self::opening::Stage;
 use self::transaction::{Command, Progress};
 use crate::queue::{Cause, Outcome};
 use crate::smtp::path::ForwardPath;
@@ -38,6 +43,9 @@ use crate::smtp::reply::{Enhanced, Reply};
 /// What the driver must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The TLS handshake is due: [`Session::handle_encrypted`] once it is done, or
+    /// [`Session::handle_closed`]. Nothing more is read or written in plain text.
+    StartTls,
     /// A transaction may begin, or QUIT.
     Ready,
     /// The message is wanted: [`Session::send_message`] until [`Session::end_message`].
@@ -53,12 +61,10 @@ pub enum Event {
 pub struct Session {
     /// The next hop's name for logs and reports.
     hop: String,
-    /// What we call ourselves in EHLO.
-    hello_name: String,
-    /// LHLO instead of EHLO (RFC 2033 section 4.1).
-    lmtp: bool,
+    opening: Opening,
     timeouts: Timeouts,
     state: State,
+    encrypted: bool,
     capabilities: Capabilities,
     parser: ReplyParser,
     output: Vec<u8>,
@@ -68,11 +74,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Greeting,
-    Hello {
-        /// EHLO was refused and HELO is tried.
-        helo: bool,
-    },
+    Opening(Stage),
     Ready,
     /// MAIL, RCPT and, without CHUNKING, DATA are under way.
     Envelope(Progress),
@@ -85,25 +87,19 @@ enum State {
 
 impl Session {
     /// A connection has just been made; the next hop speaks first.
-    pub fn new(hop: &str, hello_name: &str, timeouts: Timeouts, now: Instant) -> Self {
+    pub fn new(hop: &str, opening: Opening, timeouts: Timeouts, now: Instant) -> Self {
         Self {
             hop: hop.to_owned(),
-            hello_name: hello_name.to_owned(),
-            lmtp: false,
+            opening,
             timeouts,
-            state: State::Greeting,
+            state: State::Opening(Stage::Greeting),
+            encrypted: false,
             capabilities: Capabilities::default(),
             parser: ReplyParser::default(),
             output: Vec::new(),
             events: VecDeque::new(),
             deadline: Some(now + timeouts.greeting),
         }
-    }
-
-    /// The next hop speaks LMTP. Only for questions: a message would have a reply for each of its
-    /// recipients.
-    pub fn speaking_lmtp(self) -> Self {
-        Self { lmtp: true, ..self }
     }
 
     /// Bytes to write, if there are any.
@@ -235,6 +231,9 @@ impl Session {
     /// Takes bytes from the next hop.
     pub fn handle_bytes(&mut self, mut bytes: &[u8], now: Instant) {
         while !bytes.is_empty() && !matches!(self.state, State::Closed) {
+            if matches!(self.state, State::Opening(Stage::Handshake)) {
+                return self.refuse_plain_text();
+            }
             match self.parser.parse(&mut bytes) {
                 Ok(Some(reply)) => self.handle_reply(reply, now),
                 Ok(None) => return,
@@ -270,8 +269,7 @@ impl Session {
             return self.fail(Cause::Reply(reply));
         }
         match state {
-            State::Greeting => self.handle_greeting(reply, now),
-            State::Hello { helo } => self.handle_hello(reply, helo, now),
+            State::Opening(stage) => self.handle_opening(stage, reply, now),
             State::Envelope(progress) => {
                 shorten(&mut reply);
                 self.handle_envelope(progress, reply, now);
@@ -303,6 +301,16 @@ impl Session {
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "to a chunk");
             }
+            State::EndOfData(mut progress) if self.opening.protocol == Protocol::Lmtp => {
+                shorten(&mut reply);
+                if progress.settle_next(&self.hop, &reply) {
+                    self.deadline = Some(now + self.timeouts.data_termination);
+                    self.state = State::EndOfData(progress);
+                } else {
+                    self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                    self.become_ready();
+                }
+            }
             State::EndOfData(progress) => {
                 shorten(&mut reply);
                 let outcomes = progress.finish(&self.hop, reply);
@@ -313,41 +321,10 @@ impl Session {
             State::Quitting => self.close(None),
             State::Ready | State::Resetting => {
                 shorten(&mut reply);
-                self.fail(Cause::Reply(reply));
+                self.close(Some(Cause::Reply(reply)));
             }
             State::Closed => {}
         }
-    }
-
-    fn handle_greeting(&mut self, mut reply: Reply, now: Instant) {
-        if reply.code == 220 {
-            self.hello(if self.lmtp { "LHLO" } else { "EHLO" }, false, now);
-        } else {
-            shorten(&mut reply);
-            self.close(Some(Cause::Reply(reply)));
-        }
-    }
-
-    fn handle_hello(&mut self, mut reply: Reply, helo: bool, now: Instant) {
-        match (reply.code, helo) {
-            (250, false) => {
-                self.capabilities = Capabilities::parse(&reply.text);
-                self.become_ready();
-            }
-            (250, true) => self.become_ready(),
-            // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
-            (500..=599, false) if !self.lmtp => self.hello("HELO", true, now),
-            _ => {
-                shorten(&mut reply);
-                self.close(Some(Cause::Reply(reply)));
-            }
-        }
-    }
-
-    fn hello(&mut self, verb: &str, helo: bool, now: Instant) {
-        self.output.extend_from_slice(format!("{verb} {}\r\n", self.hello_name).as_bytes());
-        self.deadline = Some(now + self.timeouts.greeting);
-        self.state = State::Hello { helo };
     }
 
     fn handle_envelope(&mut self, mut progress: Progress, reply: Reply, now: Instant) {
@@ -363,6 +340,12 @@ impl Session {
                 let writer = progress.body_writer();
                 self.state = State::Message(progress, writer);
                 self.events.push_back(Event::SendMessage);
+            }
+            transaction::Step::SendNothing if self.opening.protocol == Protocol::Lmtp => {
+                self.state = State::Envelope(progress);
+                // RFC 2033 section 4.2 forbids it, and no reply would end such a message.
+                let text = "the next hop wants a message that it has no recipient for";
+                self.fail(local(Enhanced(4, 5, 0), text));
             }
             transaction::Step::SendNothing => {
                 // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
@@ -403,8 +386,7 @@ impl Session {
     /// Where the session stands, for the sentence that a report quotes.
     fn stage(&self) -> &'static str {
         match &self.state {
-            State::Greeting => "before the greeting",
-            State::Hello { .. } => "after EHLO or HELO",
+            State::Opening(stage) => stage.name(),
             State::Ready => "between two messages",
             State::Envelope(progress) => match progress.awaited() {
                 Some(Command::Recipient(_)) => "after RCPT",

@@ -1,4 +1,4 @@
-//! How patient we are with a next hop.
+//! How long a next hop may take for each step.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::limits;
 /// How long we wait for a next hop at each step (RFC 5321 section 4.5.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For the greeting, and for the reply to EHLO or HELO.
+    /// For the greeting, the reply to EHLO or HELO, and each step of STARTTLS and AUTH.
     pub greeting: Duration,
     /// For the replies to MAIL and RSET.
     pub mail: Duration,

@@ -274,6 +274,15 @@ impl Progress {
         self.outcomes(hop)
     }
 
+    /// The reply of an LMTP server to the end of data, for the next recipient that was accepted
+    /// (RFC 2033 section 4.2). Are there more?
+    pub(super) fn settle_next(&mut self, hop: &str, reply: &Reply) -> bool {
+        if let Some(place) = self.outcomes.iter().position(Option::is_none) {
+            self.settle(place, hop, reply);
+        }
+        self.has_accepted()
+    }
+
     /// Defers every recipient that is unsettled.
     pub(super) fn abandon(mut self, hop: &str, cause: Cause) -> Vec<Outcome> {
         let answer = Answer { hop: Some(hop.to_owned()), cause };

@@ -1,7 +1,10 @@
 //! Debian's servers, each in a folder of its own, on free ports, and ended by process id.
 
+mod mail;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,7 +22,7 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct Server {
     pub address: SocketAddr,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -80,8 +83,9 @@ impl Server {
     fn start(mut command: Command, port: u16, folder: TempDir) -> Self {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        let mut server = Self { address, child, _folder: folder };
+        // Postfix ends its whole process group.
+        let child = command.process_group(0).spawn().unwrap();
+        let mut server = Self { address, child, folder };
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
             assert!(server.child.try_wait().unwrap().is_none(), "{command:?} has ended");

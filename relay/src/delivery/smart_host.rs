@@ -1,0 +1,105 @@
+//! A server by name or address, and its port.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::smtp::path::{Domain, Host};
+
+/// A server as it is written in the configuration: `mail.contoso.example:25`, `192.0.2.1:25` or
+/// `[2001:db8::1]:25`. A mail exchanger that DNS names is one too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SmartHost {
+    pub(super) host: Host,
+    pub(super) port: u16,
+}
+
+/// Why a text is no smart host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSmartHost {
+    /// No colon and port.
+    #[error("a smart host is written host:port, as in mail.contoso.example:25")]
+    NoPort,
+    /// A port that is no number from 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// Neither a domain name nor an address.
+    #[error("the host is neither a domain name nor an address; IPv6 stands in brackets")]
+    Host,
+}
+
+impl SmartHost {
+    /// What the certificate must be for, where that is asked.
+    pub(super) fn server_name(&self) -> ServerName<'static> {
+        let unnamed = || ServerName::IpAddress(IpAddr::from([0; 4]).into());
+        match &self.host {
+            Host::Address(address) => ServerName::IpAddress((*address).into()),
+            // Every domain name that we take is one for TLS too; if not, no certificate fits.
+            Host::Domain(name) => {
+                ServerName::try_from(name.ascii().to_owned()).unwrap_or_else(|_| unnamed())
+            }
+        }
+    }
+}
+
+impl FromStr for SmartHost {
+    type Err = InvalidSmartHost;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSmartHost> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidSmartHost::NoPort)?;
+        // u16 would also take a plus sign.
+        let digits = !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
+        let port = port.parse().ok().filter(|&port| digits && port != 0);
+        let port = port.ok_or(InvalidSmartHost::Port)?;
+        let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = match in_brackets {
+            Some(address) => address.parse().ok().map(|v6| Host::Address(IpAddr::V6(v6))),
+            None => match host.parse() {
+                Ok(v4) => Some(Host::Address(IpAddr::V4(v4))),
+                Err(_) => Domain::parse(host).ok().map(Host::Domain),
+            },
+        };
+        Ok(Self { host: host.ok_or(InvalidSmartHost::Host)?, port })
+    }
+}
+
+impl fmt::Display for SmartHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Domain(name) => write!(f, "{name}:{}", self.port),
+            Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_and_read() {
+        for text in ["mail.contoso.example:25", "192.0.2.1:2525", "[2001:db8::1]:25", "localhost:1"]
+        {
+            assert_eq!(text.parse::<SmartHost>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_smart_host() {
+        for (text, error) in [
+            ("mail.contoso.example", InvalidSmartHost::NoPort),
+            ("mail.contoso.example:", InvalidSmartHost::Port),
+            ("mail.contoso.example:0", InvalidSmartHost::Port),
+            ("mail.contoso.example:+25", InvalidSmartHost::Port),
+            ("mail.contoso.example:65536", InvalidSmartHost::Port),
+            ("2001:db8::1:25", InvalidSmartHost::Host),
+            ("[192.0.2.1]:25", InvalidSmartHost::Host),
+            ("mail contoso:25", InvalidSmartHost::Host),
+            (":25", InvalidSmartHost::Host),
+        ] {
+            assert_eq!(text.parse::<SmartHost>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What a worker of a next hop does: message after message, over one connection as long as it
+//! holds.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tracing::{error, info};
+
+use super::connection::{Connection, cut_off};
+use super::hop::Hop;
+use super::job::Job;
+use super::maildir;
+use super::reach::{Unreachable, candidates};
+use super::route::Destination;
+use crate::limits;
+use crate::queue::{Answer, Cause, Entry, Outcome, StoreError};
+use crate::smtp::client::{Transaction, says_too_many_recipients};
+use crate::smtp::reply::Enhanced;
+
+impl Hop {
+    /// Delivers message after message, over one connection as long as it holds.
+    pub(super) async fn work(self: Arc<Self>) {
+        let mut connection = None;
+        while let Some(job) = self.next_job(connection.is_some()).await {
+            match self.pause() {
+                Some(pause) => self.postpone(job, pause).await,
+                None => self.attempt(&mut connection, job).await,
+            }
+        }
+        if let Some(connection) = connection {
+            connection.quit().await;
+        }
+    }
+
+    async fn attempt(self: &Arc<Self>, connection: &mut Option<Connection>, job: Job) {
+        if let Destination::Maildir(directory) = &self.destination {
+            let outcomes = self.store(directory, &job).await;
+            return self.record(job, outcomes).await;
+        }
+        let mut waiting: VecDeque<_> = job.places.iter().copied().collect();
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        while !waiting.is_empty() {
+            let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
+            let places: Vec<_> = waiting.drain(..most).collect();
+            let of_these = self.transaction(connection, &job.entry, &places).await;
+            // Each transaction that others are put off to delivers to one at least, so there are
+            // no more of them than recipients.
+            let has_delivered =
+                of_these.iter().any(|o| matches!(o, Outcome::Delivered(_) | Outcome::Relayed(_)));
+            for (place, outcome) in places.into_iter().zip(of_these) {
+                if has_delivered && is_for_another_transaction(&outcome) {
+                    waiting.push_back(place);
+                } else {
+                    outcomes.push((place, outcome));
+                }
+            }
+        }
+        self.record(job, outcomes).await;
+    }
+
+    /// One copy for each of the recipients.
+    async fn store(&self, directory: &Path, job: &Job) -> Vec<(usize, Outcome)> {
+        let mut outcomes = Vec::with_capacity(job.places.len());
+        for &place in &job.places {
+            let outcome = match self.queue.store().read(job.entry.id).await {
+                Ok(message) => maildir::deliver(directory, &job.entry, place, message).await,
+                Err(error) => self.unreadable(&job.entry, &error),
+            };
+            outcomes.push((place, outcome));
+        }
+        outcomes
+    }
+
+    /// One transaction for some of the recipients; one outcome for each.
+    async fn transaction(
+        self: &Arc<Self>,
+        connection: &mut Option<Connection>,
+        entry: &Entry,
+        places: &[usize],
+    ) -> Vec<Outcome> {
+        let answer = |cause| Answer { hop: Some(self.name.clone()), cause };
+        let message = match self.queue.store().read(entry.id).await {
+            Ok(message) => message,
+            Err(error) => return vec![self.unreadable(entry, &error); places.len()],
+        };
+        let open = match self.connect(connection).await {
+            Ok(open) => open,
+            Err(Unreachable::Now(cause)) => {
+                return vec![Outcome::Deferred(answer(cause)); places.len()];
+            }
+            Err(Unreachable::Ever(cause)) => {
+                return vec![Outcome::Failed(answer(cause)); places.len()];
+            }
+        };
+        let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
+        let transaction = Transaction {
+            sender: entry.sender.clone(),
+            dsn: entry.dsn.clone(),
+            recipients: recipients.map(|recipient| recipient.addressee()).collect(),
+            size: entry.size,
+            eight_bit: entry.eight_bit,
+            binary: entry.binary,
+            smtputf8: entry.needs_smtputf8(),
+        };
+        let outcomes = open.deliver(transaction, message).await;
+        self.learn(&outcomes);
+        outcomes
+    }
+
+    fn unreadable(&self, entry: &Entry, error: &StoreError) -> Outcome {
+        error!(id = %entry.id, %error, "cannot read a queued message");
+        Outcome::Deferred(Answer::local(Some(&self.name), Enhanced(4, 3, 0), error.to_string()))
+    }
+
+    /// The open connection, or a new one.
+    async fn connect<'a>(
+        self: &Arc<Self>,
+        connection: &'a mut Option<Connection>,
+    ) -> Result<&'a mut Connection, Unreachable> {
+        if let Some(mut open) = connection.take()
+            && open.ready().await
+        {
+            return Ok(connection.insert(open));
+        }
+        let mut cut = self.cut.subscribe();
+        let opened = tokio::select! {
+            opened = self.open() => opened,
+            () = cut_off(&mut cut) => {
+                let text = "the attempt was cut off before there was a connection".to_owned();
+                let cause = Cause::Local { status: Enhanced(4, 3, 2), text };
+                return Err(Unreachable::Now(cause));
+            }
+        };
+        if let Err(Unreachable::Now(cause)) = &opened {
+            self.failed(cause);
+        }
+        let open = opened?;
+        self.succeeded();
+        Ok(connection.insert(open))
+    }
+
+    async fn open(&self) -> Result<Connection, Unreachable> {
+        let found = candidates(&self.destination, &self.settings).await?;
+        let found = self.last_ones_last(found);
+        let (protocol, security) = (self.destination.protocol(), self.destination.security());
+        let (settings, cut) = (&self.settings, self.cut.subscribe());
+        let mut failed: Vec<SocketAddr> = Vec::new();
+        let opened =
+            Connection::open(&found, protocol, &security, settings, &cut, &mut failed).await;
+        self.remember_failed(failed);
+        opened.map_err(Unreachable::Now)
+    }
+
+    /// Puts a message back until the next hop is tried again, unless its time is over.
+    async fn postpone(&self, job: Job, pause: Duration) {
+        let now = SystemTime::now();
+        if self.queue.has_expired(&job.entry, now) {
+            let text = "the next hop could not be reached lately and is left alone for now";
+            let answer = Answer::local(Some(&self.name), Enhanced(4, 4, 1), text);
+            let outcome = Outcome::Deferred(answer);
+            let outcomes = job.places.iter().map(|&place| (place, outcome.clone())).collect();
+            self.record(job, outcomes).await;
+        } else {
+            job.put_back(now + pause);
+        }
+    }
+
+    async fn record(&self, job: Job, outcomes: Vec<(usize, Outcome)>) {
+        log_attempt(&self.name, &job.entry, &outcomes);
+        job.record(outcomes).await;
+        self.passed();
+    }
+}
+
+/// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
+fn is_for_another_transaction(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => {
+            says_too_many_recipients(reply)
+        }
+        _ => false,
+    }
+}
+
+/// One line for each attempt.
+fn log_attempt(hop: &str, entry: &Entry, outcomes: &[(usize, Outcome)]) {
+    let (mut delivered, mut deferred, mut failed) = (0, 0, 0);
+    let mut replies = Vec::new();
+    for (_, outcome) in outcomes {
+        let (count, answer) = match outcome {
+            Outcome::Delivered(answer) | Outcome::Relayed(answer) => (&mut delivered, answer),
+            Outcome::Deferred(answer) => (&mut deferred, answer),
+            Outcome::Failed(answer) => (&mut failed, answer),
+        };
+        *count += 1;
+        let said = Answer { hop: None, cause: answer.cause.clone() }.to_string();
+        if !replies.contains(&said) {
+            replies.push(said);
+        }
+    }
+    let recipients: Vec<_> = outcomes
+        .iter()
+        .filter_map(|(place, _)| entry.recipients.get(*place))
+        .map(|recipient| recipient.path.to_string())
+        .collect();
+    info!(
+        id = %entry.id,
+        hop,
+        sender = %entry.sender,
+        recipients = recipients.join(" "),
+        delivered,
+        deferred,
+        failed,
+        replies = replies.join(" | "),
+        "attempt"
+    );
+}

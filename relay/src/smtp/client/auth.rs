@@ -1,0 +1,119 @@
+//! AUTH at a next hop (RFC 4954): PLAIN, LOGIN and XOAUTH2.
+//!
+//! It decides which mechanism is used and what is said in it. Whether the connection is fit for
+//! credentials is for [`super::opening`] to say.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Capabilities;
+
+/// Who we are for a next hop, and how we prove it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name.
+    pub user: String,
+    /// The proof.
+    pub secret: Secret,
+}
+
+/// The proof that goes with a user name.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// For PLAIN (RFC 4616) or LOGIN.
+    Password(String),
+    /// An OAuth 2.0 access token, for XOAUTH2 as Google and Microsoft have it.
+    Token(String),
+}
+
+/// The mechanisms that a next hop offers, of those that we know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// PLAIN (RFC 4616).
+    pub plain: bool,
+    /// LOGIN, which no RFC describes and everybody has.
+    pub login: bool,
+    /// XOAUTH2.
+    pub xoauth2: bool,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    credentials: Credentials,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Everything has been said.
+    Said,
+    LoginUser,
+    LoginPassword,
+    /// A refusal of XOAUTH2 is a challenge with the reason in it, to be answered with nothing.
+    TokenRefused,
+}
+
+impl Mechanisms {
+    /// Reads what follows AUTH in the reply to EHLO.
+    pub(super) fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Self {
+        let mut mechanisms = Self::default();
+        for word in words {
+            match word.to_ascii_uppercase().as_str() {
+                "PLAIN" => mechanisms.plain = true,
+                "LOGIN" => mechanisms.login = true,
+                "XOAUTH2" => mechanisms.xoauth2 = true,
+                _ => {}
+            }
+        }
+        mechanisms
+    }
+}
+
+impl Exchange {
+    /// The exchange and its first line, or nothing when no mechanism that is offered fits.
+    pub(super) fn begin(
+        credentials: Credentials,
+        offered: &Capabilities,
+    ) -> Option<(Self, String)> {
+        let user = &credentials.user;
+        let (line, step) = match &credentials.secret {
+            Secret::Password(password) if offered.auth.plain => {
+                let response = STANDARD.encode(format!("\0{user}\0{password}"));
+                (format!("AUTH PLAIN {response}"), Step::Said)
+            }
+            Secret::Password(_) if offered.auth.login => ("AUTH LOGIN".to_owned(), Step::LoginUser),
+            Secret::Token(token) if offered.auth.xoauth2 => {
+                let response =
+                    STANDARD.encode(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
+                (format!("AUTH XOAUTH2 {response}"), Step::TokenRefused)
+            }
+            _ => return None,
+        };
+        Some((Self { credentials, step }, line))
+    }
+
+    /// The answer to a 334, or nothing when there is none to give.
+    pub(super) fn answer(&mut self) -> Option<String> {
+        let (line, next) = match self.step {
+            Step::Said => return None,
+            Step::LoginUser => (STANDARD.encode(&self.credentials.user), Step::LoginPassword),
+            Step::LoginPassword => match &self.credentials.secret {
+                Secret::Password(password) => (STANDARD.encode(password), Step::Said),
+                Secret::Token(_) => return None,
+            },
+            Step::TokenRefused => (String::new(), Step::Said),
+        };
+        self.step = next;
+        Some(line)
+    }
+}
+
+/// Without the secret: this ends in logs.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}

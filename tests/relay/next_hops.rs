@@ -1,0 +1,148 @@
+//! Real servers behind us: Postfix with TLS that is verified, Exim that asks who we are.
+
+use std::fs;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use relay_tests::requirements::{Requirement, met, say_skipped};
+
+use crate::PATIENCE;
+use crate::edge::{ARTICLE, Edge, Mode};
+use crate::servers::Server;
+
+const SKIPPED: &str = "only `cargo xtask test` says where the server is";
+
+/// The edge host's configuration with these keys in place of its smart host.
+fn configuration(edge: &Edge, delivery: &str) -> String {
+    let smart_host = format!("smart_host = \"{}\"\n", edge.sink.address());
+    edge.configuration(ARTICLE).replace(&smart_host, delivery)
+}
+
+/// Waits until the server has so many messages.
+fn wait_for(server: &Server, count: usize) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mail = server.mail();
+        if mail.len() >= count {
+            return mail;
+        }
+        assert!(Instant::now() < deadline, "{} of {count}; {}", mail.len(), server.log());
+        sleep(Duration::from_millis(50));
+    }
+}
+
+fn write_credentials(path: &Path, password: &str) {
+    fs::write(path, format!("user = \"edge\"\npassword = \"{password}\"\n")).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn postfix_gets_every_octet_over_tls_that_is_verified() {
+    let test = "postfix_gets_every_octet_over_tls_that_is_verified";
+    if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
+        return;
+    }
+    let Some(postfix) = Server::postfix() else { return say_skipped(test, &SKIPPED) };
+    let edge = Edge::new(Mode::Userspace);
+    let delivery = format!(
+        "smart_hosts = [\"localhost:{}\"]\ntls = \"verified\"\nca_file = \"{}\"\n",
+        postfix.address.port(),
+        postfix.authority().display()
+    );
+    let _daemon = edge.start_with(&configuration(&edge, &delivery));
+    let large = "0123456789 gr\u{fc}\u{df}e\r\n..\r\n.\r\n".repeat(40_000);
+    let contents = ["one\r\n", ".\r\n..dots\r\n", &large];
+    for content in contents {
+        let content = format!("Subject: x\r\n\r\n{content}");
+        edge.submit("a@contoso.example", &["b@fabrikam.example", "c@fabrikam.example"], &content);
+    }
+    edge.wait_until(|status| status["queue"]["delivered"] == 6);
+    let mail = wait_for(&postfix, 6);
+    for content in contents {
+        let body = format!("\n\n{}", content.replace("\r\n", "\n"));
+        let copies = mail.iter().filter(|message| message.ends_with(&body)).count();
+        assert_eq!(copies, 2, "{} octets", content.len());
+    }
+    let log = postfix.log();
+    assert!(log.contains("TLS connection established from localhost"), "{log}");
+    assert!(!log.contains("improper command pipelining"), "{log}");
+}
+
+#[test]
+fn postfix_with_a_name_that_its_certificate_lacks_gets_nothing() {
+    let test = "postfix_with_a_name_that_its_certificate_lacks_gets_nothing";
+    if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
+        return;
+    }
+    let Some(postfix) = Server::postfix() else { return say_skipped(test, &SKIPPED) };
+    let edge = Edge::new(Mode::Userspace);
+    let delivery = |host: &str| {
+        format!(
+            "smart_hosts = [\"{host}:{}\"]\ntls = \"verified\"\nca_file = \"{}\"\n",
+            postfix.address.port(),
+            postfix.authority().display()
+        )
+    };
+    let _daemon = edge.start_with(&configuration(&edge, &delivery("127.0.0.1")));
+    let id = edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+    edge.wait_until(|status| status["queue"]["deferred"].as_u64() >= Some(1));
+    let shown = edge.relay(&["queue", "show", &id, "--json"]).out;
+    assert!(shown.contains("certificate not valid for name"), "{shown}");
+    assert!(postfix.mail().is_empty());
+    // The route is mended, and the mail goes.
+    let mended = configuration(&edge, &delivery("localhost"));
+    fs::write(edge.folder().join("relay.toml"), mended).unwrap();
+    assert_eq!(edge.relay(&["reload"]).code, 0);
+    wait_for(&postfix, 1);
+}
+
+#[test]
+fn exim_takes_mail_from_whom_it_knows() {
+    let test = "exim_takes_mail_from_whom_it_knows";
+    if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
+        return;
+    }
+    let Some(exim) = Server::exim("s3cret") else { return say_skipped(test, &SKIPPED) };
+    let edge = Edge::new(Mode::Userspace);
+    let credentials = edge.folder().join("credentials");
+    write_credentials(&credentials, "wrong");
+    // With credentials a certificate is verified unless something else is said.
+    let delivery = format!(
+        "smart_hosts = [\"localhost:{}\"]\nca_file = \"{}\"\nauth = \"{}\"\n",
+        exim.address.port(),
+        exim.authority().display(),
+        credentials.display()
+    );
+    let daemon = edge.start_with(&configuration(&edge, &delivery));
+    let id = edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+    edge.wait_until(|status| status["queue"]["deferred"].as_u64() >= Some(1));
+    let shown = edge.relay(&["queue", "show", &id, "--json"]).out;
+    assert!(shown.contains("535"), "{shown}");
+    assert!(exim.mail().is_empty());
+    // The file is read for each connection: nobody has to reload.
+    write_credentials(&credentials, "s3cret");
+    let mail = wait_for(&exim, 1);
+    assert!(mail[0].contains("Subject: x\n\nx\n"), "{}", mail[0]);
+    let log = exim.log();
+    assert!(log.contains("P=esmtpsa") && log.contains("A=plain:edge"), "{log}");
+    drop(daemon);
+}
+
+#[test]
+fn credentials_that_everybody_can_read_keep_the_daemon_from_starting() {
+    let edge = Edge::new(Mode::Userspace);
+    let credentials = edge.folder().join("credentials");
+    write_credentials(&credentials, "s3cret");
+    fs::set_permissions(&credentials, Permissions::from_mode(0o644)).unwrap();
+    let delivery = format!(
+        "smart_host = \"localhost:25\"\ntls = \"required\"\nauth = \"{}\"\n",
+        credentials.display()
+    );
+    let ran = edge.fail_to_start(&configuration(&edge, &delivery));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("can be read or written by others; say chmod o-rwx"), "{ran:?}");
+    assert!(!format!("{ran:?}").contains("s3cret"));
+}
