@@ -46,6 +46,7 @@ fn what_needs_no_daemon_works_without_one() {
         "range_line",
         "replies",
         "rights",
+        "routes",
         "user",
     ];
     assert_eq!(keys(&yes), fields);
