@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use memchr::memmem;
+
 use crate::limits::{PROXY_HEADER_OCTETS, PROXY_LINE_OCTETS};
 
 /// How a header of version 1 begins.
@@ -70,8 +72,12 @@ impl ProxyReader {
         self.octets.extend_from_slice(octets);
         let header = &self.octets[..];
         if begins(header, TEXT) {
-            return match header.strip_suffix(b"\r\n") {
-                Some(line) => parse_text(line).map(Some).ok_or(ProxyError::Malformed),
+            return match memmem::find(header, b"\r\n") {
+                Some(end) if end + 2 == header.len() => {
+                    parse_text(&header[..end]).map(Some).ok_or(ProxyError::Malformed)
+                }
+                // A line that ends before the first octets that are wanted do says nothing.
+                Some(_) => Err(ProxyError::Malformed),
                 None if header.len() >= PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
                 None => Ok(None),
             };
@@ -264,6 +270,7 @@ mod tests {
             (b"PROXY UDP4 1.2.3.4 1.2.3.4 1 1\r\n", Malformed),
             (b"PROXY TCP4 1.2.3.4\n1.2.3.4 1 1\r\n", Malformed),
             (b"PROXY UNKNOWN\rx\r\n", Malformed),
+            (b"PROXY T\r\nQUIT\r\n", Malformed),
             (&line, TooLong),
             (&version_2(0x21, 0x11, &[0; 11]), Malformed),
             (&version_2(0x21, 0x21, &[0; 35]), Malformed),
