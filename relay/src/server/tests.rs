@@ -197,6 +197,37 @@ async fn beyond_the_budget_header_sections_are_put_off_and_bodies_go_to_disk() {
     assert_eq!(memory.octets(), 0);
 }
 
+/// What has come in chunks is held between them as well.
+#[tokio::test]
+async fn beyond_the_budget_a_header_section_in_chunks_is_put_off() {
+    let host = Host::start(EVERYBODY);
+    let memory = host.queue.message_memory();
+    memory.set_budget(HEADER_BEYOND_MEMORY as u64);
+    let mut client = host.connect().await;
+    assert!(client.reply().await.starts_with("220 "));
+    for line in ["EHLO client.example", "MAIL FROM:<a@b>", "RCPT TO:<c@accepted.example>"] {
+        client.say(line).await;
+    }
+    let chunk = "A: b\r\n".repeat(HEADER_BEYOND_MEMORY / 12);
+    let bdat = format!("BDAT {}\r\n{}", chunk.len(), chunk.trim_end_matches("\r\n"));
+    assert_eq!(
+        client.say(&bdat).await,
+        format!("250 2.6.0 CHUNK received OK, {} octets", chunk.len())
+    );
+    let held = async {
+        while memory.octets() < chunk.len() as u64 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, held).await.expect("what the session keeps is counted");
+    for _ in 0..2 {
+        assert!(client.say(&bdat).await.starts_with("250 "), "what has come already was taken");
+    }
+    assert_eq!(client.say(&bdat).await, "452 4.3.1 Insufficient system resources");
+    assert_eq!(memory.octets(), 0);
+    assert_eq!(client.say("RSET").await, "250 2.0.0 Resetting");
+}
+
 #[tokio::test]
 async fn a_message_is_in_the_queue_at_its_250() {
     let host = Host::start(EVERYBODY);

@@ -11,7 +11,7 @@ impl Session {
     /// Octets of the client that the session keeps, the queue not having them.
     pub fn held_octets(&self) -> u64 {
         let gathered = match &self.state {
-            State::Receiving(reception) => reception.gathered(),
+            State::Chunking(reception) | State::Receiving(reception) => reception.gathered(),
             _ => 0,
         };
         (self.input.len() + gathered) as u64
@@ -20,7 +20,9 @@ impl Session {
     /// All sessions together hold what they may. True when this one has let go of a message whose
     /// header section it would have had to gather any further: the rest is read and thrown away.
     pub fn handle_short_memory(&mut self) -> bool {
-        let State::Receiving(reception) = &mut self.state else { return false };
+        let (State::Chunking(reception) | State::Receiving(reception)) = &mut self.state else {
+            return false;
+        };
         if !reception.is_open() || reception.gathered() <= HEADER_BEYOND_MEMORY {
             return false;
         }

@@ -306,7 +306,7 @@ impl Session {
         if let Some(submitter) = submitter {
             self.context.summary.submitter = Some(submitter.to_string());
         }
-        let was_chunking = matches!(self.state, State::Chunking(_));
+        let was_chunking = matches!(&self.state, State::Chunking(reception) if reception.is_open());
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
         if was_chunking && !matches!(self.state, State::Chunking(_) | State::Receiving(_)) {

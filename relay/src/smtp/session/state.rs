@@ -29,7 +29,7 @@ pub(super) enum State {
     /// After AUTH, before its end.
     Authenticating(Authenticating),
     /// After a chunk that was not the last.
-    Chunking(Box<Reception>),
+    Chunking(Reception),
     /// Nothing more will happen.
     Closed,
     /// Before HELO or EHLO.

@@ -49,7 +49,7 @@ impl Session {
                 self.timers.active(self.now);
                 let text = format!("{}, {octets} octets", reply::CHUNK_RECEIVED.text);
                 self.output.reply(&reply::CHUNK_RECEIVED.with_text(text));
-                self.state = State::Chunking(Box::new(reception));
+                self.state = State::Chunking(reception);
             }
             other => {
                 self.state = other;
@@ -92,8 +92,7 @@ impl Session {
     /// client, which has not seen our 250, sends it again.
     pub(super) fn abandon(&mut self) {
         let is_open = match &self.state {
-            State::Chunking(reception) => reception.is_open(),
-            State::Receiving(reception) => reception.is_open(),
+            State::Chunking(reception) | State::Receiving(reception) => reception.is_open(),
             State::Screening(_) | State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
             _ => false,
         };

@@ -61,7 +61,7 @@ impl State {
                     return next.after_skipping(chunk, Effect::Decided(decision));
                 }
                 reception.begin_chunk(chunk);
-                (Self::Receiving(*reception), Effect::Nothing)
+                (Self::Receiving(reception), Effect::Nothing)
             }
             _ => {
                 let effect = self.without_recipients();
