@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::document::{Section, Value, Wrong, nearest};
 use super::value::{domain_name, path, text, unknown_word};
 use crate::policy::{
-    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
-    RecipientLookup, RecipientsFile,
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, RecipientLookup,
+    RecipientsFile,
 };
+use crate::smtp::client::Protocol;
 
 /// Reads every accepted domain.
 pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
@@ -107,8 +108,8 @@ fn lookup(value: Value<'_>) -> Result<RecipientLookup, Wrong> {
     };
     let (scheme, server) = text.split_once("://").ok_or_else(wrong)?;
     let protocol = match scheme {
-        "smtp" => LookupProtocol::Smtp,
-        "lmtp" => LookupProtocol::Lmtp,
+        "smtp" => Protocol::Smtp,
+        "lmtp" => Protocol::Lmtp,
         _ => return Err(wrong()),
     };
     Ok(RecipientLookup { protocol, server: server.parse().map_err(|_| wrong())? })

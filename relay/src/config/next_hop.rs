@@ -1,8 +1,10 @@
 //! How a next hop is reached: the keys that `[delivery]` and every `[[route]]` share.
 
+use std::sync::Arc;
+
 use super::document::{Section, Wrong};
 use super::value::{boolean, one_of, path, smart_host};
-use crate::delivery::{Auth, NextHop, Security, TlsMode};
+use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
 use crate::smtp::client::Protocol;
 
 /// Reads where mail goes: to smart hosts, into a Maildir, or as DNS says.
@@ -56,14 +58,14 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
         return NextHop::Maildir(directory);
     }
     if !hosts.is_empty() {
-        return NextHop::SmartHosts { hosts, protocol, security };
+        return NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol, security }));
     }
     if protocol == Protocol::Lmtp {
         let problem = "mail exchangers do not speak LMTP";
         let mend = "write smart_hosts = [\"127.0.0.1:24\"], or remove it";
         section.refuse(protocol_line, "protocol", Wrong::new(problem, mend));
     }
-    NextHop::Exchangers { security }
+    NextHop::Exchangers { security: Arc::new(security) }
 }
 
 /// Reads how connections are secured.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::Mx;
+use super::accepted_domain::domain_pattern;
 use super::document::{Section, Value, Wrong};
 use super::next_hop;
-use super::value::{boolean, domain_name, number, text};
+use super::value::{boolean, number, text};
 use crate::delivery::Route;
 use crate::delivery::route::{RecipientPattern, SenderPattern, folded};
 use crate::limits;
-use crate::policy::DomainPattern;
 use crate::smtp::path::Mailbox;
 
 /// Reads every route.
@@ -55,14 +55,14 @@ fn recipient_pattern(value: Value<'_>) -> Result<RecipientPattern, Wrong> {
     if text == "*" {
         Ok(RecipientPattern::Any)
     } else {
-        domain(&text).map(RecipientPattern::Domain)
+        domain_pattern(&text).map(RecipientPattern::Domain)
     }
 }
 
 fn sender_pattern(value: Value<'_>) -> Result<SenderPattern, Wrong> {
     let text = text(value)?;
     if !text.contains('@') {
-        return domain(&text).map(SenderPattern::Domain);
+        return domain_pattern(&text).map(SenderPattern::Domain);
     }
     match Mailbox::parse(&text) {
         Ok(mailbox) => Ok(SenderPattern::Address(folded(&mailbox))),
@@ -71,20 +71,6 @@ fn sender_pattern(value: Value<'_>) -> Result<SenderPattern, Wrong> {
             "write an address or a domain, as in scanner@contoso.example",
         )),
     }
-}
-
-fn domain(text: &str) -> Result<DomainPattern, Wrong> {
-    let (name, with_subdomains) = match text.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (text, false),
-    };
-    if name.contains('*') {
-        return Err(Wrong::new(
-            format!("`{text}` has a star elsewhere than in front"),
-            "write the star as the first label only, as in *.contoso.example",
-        ));
-    }
-    Ok(DomainPattern::new(domain_name(name)?.ascii().to_owned(), with_subdomains))
 }
 
 /// Reads `[mx]`.

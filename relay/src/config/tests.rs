@@ -12,7 +12,7 @@ use crate::connector::{
     CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
     PermissionSet, PermissionSource, Principal, Standing, TlsVersion,
 };
-use crate::delivery::{Auth, NextHop, Security, TlsMode};
+use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
 use crate::smtp::client::Protocol;
 
 /// Three lines that every text needs.
@@ -164,7 +164,8 @@ reject_single_label_recipient_domains = true
         send_organization_headers: true,
     };
     let hosts = vec!["[2001:db8::25]:2525".parse().unwrap()];
-    let otherwise = NextHop::SmartHosts { hosts, protocol: Protocol::Smtp, security };
+    let otherwise =
+        NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol: Protocol::Smtp, security }));
     assert_eq!(config.routes.next_hops().collect::<Vec<_>>(), [&otherwise]);
     let files = |certificate: &str, key: &str, line| CertificateFiles {
         certificate: certificate.into(),

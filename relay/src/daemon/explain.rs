@@ -154,8 +154,9 @@ impl Explained {
             };
             let destination = routes.destination(&question.sender, recipient);
             let tls = match &destination {
-                Destination::SmartHosts { security, .. }
-                | Destination::Exchangers { security, .. } => Some(security.tls.to_string()),
+                Destination::SmartHosts(_) | Destination::Exchangers { .. } => {
+                    Some(destination.security().tls.to_string())
+                }
                 Destination::Maildir(_) | Destination::Nowhere => None,
             };
             let next_hop = match destination.protocol() {

@@ -73,7 +73,7 @@ impl Connection {
             Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => return Err(cause),
         };
         let (protocol, security) = (destination.protocol(), destination.security());
-        Self::open(&found, protocol, &security, settings, cut, &mut Vec::new()).await
+        Self::open(&found, protocol, security, settings, cut, &mut Vec::new()).await
     }
 
     /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section

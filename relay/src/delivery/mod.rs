@@ -32,7 +32,7 @@ use tracing::error;
 
 pub(crate) use self::connection::Connection;
 pub use self::reach::ExchangerRules;
-pub use self::route::{Destination, NextHop, Route, Routes};
+pub use self::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
 pub use self::smart_host::{InvalidSmartHost, SmartHost};
 

@@ -53,7 +53,7 @@ pub(super) async fn candidates(
     settings: &Settings,
 ) -> Result<Vec<Candidate>, Unreachable> {
     match destination {
-        Destination::SmartHosts { hosts, .. } => of_smart_hosts(hosts, settings).await,
+        Destination::SmartHosts(servers) => of_smart_hosts(&servers.hosts, settings).await,
         Destination::Exchangers { of: Host::Address(address), .. } => {
             let server =
                 SmartHost { host: Host::Address(*address), port: settings.exchangers.port };

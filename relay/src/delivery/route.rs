@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::{Security, SmartHost};
+use super::{Security, SmartHost, TlsMode};
 use crate::policy::DomainPattern;
 use crate::smtp::client::Protocol;
 use crate::smtp::path::{ForwardPath, Host, Mailbox, ReversePath};
@@ -51,41 +52,38 @@ pub enum SenderPattern {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NextHop {
     /// `smart_hosts`: the first that can be used.
-    SmartHosts {
-        /// In the order in which they are tried. Never empty.
-        hosts: Vec<SmartHost>,
-        /// `protocol`.
-        protocol: Protocol,
-        /// How connections are secured.
-        security: Security,
-    },
+    SmartHosts(Arc<SmartHosts>),
     /// The mail exchangers of the recipient's domain.
     Exchangers {
         /// How connections are secured.
-        security: Security,
+        security: Arc<Security>,
     },
     /// `maildir`: a directory of this host.
     Maildir(PathBuf),
+}
+
+/// Servers that are configured as a next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SmartHosts {
+    /// In the order in which they are tried. Never empty.
+    pub hosts: Vec<SmartHost>,
+    /// `protocol`: what they speak.
+    pub protocol: Protocol,
+    /// How connections are secured.
+    pub security: Security,
 }
 
 /// One next hop, with connections, concurrency and back-off of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// These servers, in order.
-    SmartHosts {
-        /// Never empty.
-        hosts: Vec<SmartHost>,
-        /// What they speak.
-        protocol: Protocol,
-        /// How connections are secured.
-        security: Security,
-    },
+    SmartHosts(Arc<SmartHosts>),
     /// The mail exchangers of a domain, or the host of an address literal.
     Exchangers {
         /// The part behind the `@`.
         of: Host,
         /// How connections are secured.
-        security: Security,
+        security: Arc<Security>,
     },
     /// A directory of this host.
     Maildir(PathBuf),
@@ -122,7 +120,8 @@ impl Routes {
             ForwardPath::Mailbox(mailbox) => mailbox.domain().map(|domain| domain.ascii()),
             ForwardPath::Postmaster => None,
         };
-        let patterns = domain.into_iter().flat_map(patterns).map(RecipientPattern::Domain);
+        let patterns =
+            domain.into_iter().flat_map(DomainPattern::all_covering).map(RecipientPattern::Domain);
         patterns.chain([RecipientPattern::Any]).find_map(|pattern| {
             let routes = self.by_recipient.get(&pattern)?;
             let fits = routes.iter().filter_map(|(pattern, number)| {
@@ -139,15 +138,11 @@ impl Routes {
     pub fn destination(&self, sender: &ReversePath, recipient: &ForwardPath) -> Destination {
         let route = self.route(sender, recipient);
         match route.map_or(&self.otherwise, |route| &route.next_hop) {
-            NextHop::SmartHosts { hosts, protocol, security } => Destination::SmartHosts {
-                hosts: hosts.clone(),
-                protocol: *protocol,
-                security: security.clone(),
-            },
+            NextHop::SmartHosts(servers) => Destination::SmartHosts(Arc::clone(servers)),
             NextHop::Exchangers { security } => match recipient {
                 ForwardPath::Mailbox(mailbox) => Destination::Exchangers {
                     of: mailbox.host().clone(),
-                    security: security.clone(),
+                    security: Arc::clone(security),
                 },
                 ForwardPath::Postmaster => Destination::Nowhere,
             },
@@ -161,15 +156,6 @@ impl Routes {
     }
 }
 
-/// The patterns that cover a domain, most specific first.
-fn patterns(domain: &str) -> impl Iterator<Item = DomainPattern> {
-    let parents = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
-    let with_subdomains = std::iter::once(domain).chain(parents);
-    let exact = DomainPattern::new(domain.to_owned(), false);
-    std::iter::once(exact)
-        .chain(with_subdomains.map(|parent| DomainPattern::new(parent.to_owned(), true)))
-}
-
 /// How well a pattern fits a sender: more is more specific.
 fn specificity(pattern: &SenderPattern, sender: &ReversePath) -> Option<usize> {
     let mailbox = match sender {
@@ -181,7 +167,8 @@ fn specificity(pattern: &SenderPattern, sender: &ReversePath) -> Option<usize> {
         SenderPattern::Domain(pattern) => {
             let domain = mailbox?.domain()?.ascii();
             // From the most specific down, so the first is worth the most.
-            let place = patterns(domain).position(|of_domain| of_domain == *pattern)?;
+            let place =
+                DomainPattern::all_covering(domain).position(|of_domain| of_domain == *pattern)?;
             Some(usize::from(u16::MAX).saturating_sub(place))
         }
         SenderPattern::Address(address) => (folded(mailbox?) == *address).then_some(usize::MAX),
@@ -201,7 +188,8 @@ impl NextHop {
     /// How connections are secured, where there are any.
     pub fn security(&self) -> Option<&Security> {
         match self {
-            Self::SmartHosts { security, .. } | Self::Exchangers { security } => Some(security),
+            Self::SmartHosts(servers) => Some(&servers.security),
+            Self::Exchangers { security } => Some(security),
             Self::Maildir(_) => None,
         }
     }
@@ -211,18 +199,23 @@ impl Destination {
     /// What is spoken there.
     pub fn protocol(&self) -> Protocol {
         match self {
-            Self::SmartHosts { protocol, .. } => *protocol,
+            Self::SmartHosts(servers) => servers.protocol,
             Self::Exchangers { .. } | Self::Maildir(_) | Self::Nowhere => Protocol::Smtp,
         }
     }
 
-    /// How connections are secured.
-    pub fn security(&self) -> Security {
+    /// How connections are secured. Nobody connects to a directory, nor nowhere.
+    pub fn security(&self) -> &Security {
+        static UNUSED: Security = Security {
+            tls: TlsMode::Opportunistic,
+            ca_file: None,
+            auth: None,
+            send_organization_headers: false,
+        };
         match self {
-            Self::SmartHosts { security, .. } | Self::Exchangers { security, .. } => {
-                security.clone()
-            }
-            Self::Maildir(_) | Self::Nowhere => Security::default(),
+            Self::SmartHosts(servers) => &servers.security,
+            Self::Exchangers { security, .. } => security,
+            Self::Maildir(_) | Self::Nowhere => &UNUSED,
         }
     }
 }
@@ -231,8 +224,8 @@ impl Destination {
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SmartHosts { hosts, .. } => {
-                for (number, host) in hosts.iter().enumerate() {
+            Self::SmartHosts(servers) => {
+                for (number, host) in servers.hosts.iter().enumerate() {
                     write!(f, "{}{host}", if number > 0 { ", " } else { "" })?;
                 }
                 Ok(())
@@ -313,7 +306,7 @@ mod tests {
             route("sender domain", &["*"], &["contoso.example"]),
             route("sender and domain", &["fabrikam.example"], &["*.contoso.example"]),
         ];
-        let otherwise = NextHop::Exchangers { security: Security::default() };
+        let otherwise = NextHop::Exchangers { security: Arc::default() };
         for reversed in [false, true] {
             let mut list = all.to_vec();
             if reversed {
@@ -346,7 +339,7 @@ mod tests {
 
     #[test]
     fn without_a_route_the_recipients_domain_says() {
-        let security = Security::default();
+        let security = Arc::default();
         let routes = Routes::new(Vec::new(), NextHop::Exchangers { security });
         assert_eq!(goes_to(&routes, "a@x.org", "b@Fabrikam.example"), "MX of fabrikam.example");
         assert_eq!(goes_to(&routes, "a@x.org", "b@[192.0.2.1]"), "[192.0.2.1]");

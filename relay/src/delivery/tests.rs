@@ -236,7 +236,7 @@ pub(crate) fn impatient(address: SocketAddr) -> Settings {
 /// Smart hosts, in this order.
 fn to_servers(addresses: &[SocketAddr], security: Security) -> NextHop {
     let hosts = addresses.iter().map(|address| address.to_string().parse().unwrap()).collect();
-    NextHop::SmartHosts { hosts, protocol: Protocol::Smtp, security }
+    NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol: Protocol::Smtp, security }))
 }
 
 fn every_step(timeout: Duration) -> Timeouts {

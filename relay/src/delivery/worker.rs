@@ -149,7 +149,7 @@ impl Hop {
         let (settings, cut) = (&self.settings, self.cut.subscribe());
         let mut failed: Vec<SocketAddr> = Vec::new();
         let opened =
-            Connection::open(&found, protocol, &security, settings, &cut, &mut failed).await;
+            Connection::open(&found, protocol, security, settings, &cut, &mut failed).await;
         self.remember_failed(failed);
         opened.map_err(Unreachable::Now)
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::RecipientList;
 use crate::delivery::SmartHost;
+use crate::smtp::client::Protocol;
 
 /// `[[accepted_domain]]`: a pattern and who owns its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,19 +35,10 @@ pub struct RecipientsFile {
 /// `recipient_lookup`: the server that is asked whether it knows a recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecipientLookup {
-    /// What it speaks.
-    pub protocol: LookupProtocol,
+    /// What it speaks. In both the answer to RCPT is the answer.
+    pub protocol: Protocol,
     /// Where it is.
     pub server: SmartHost,
-}
-
-/// What the server of a [`RecipientLookup`] speaks. In both the answer to RCPT is the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LookupProtocol {
-    /// RFC 2033.
-    Lmtp,
-    /// RFC 5321.
-    Smtp,
 }
 
 /// Who owns the recipients. For a relay that knows no mailboxes the difference is in the sender
@@ -95,6 +87,12 @@ impl DomainPattern {
         Self { domain, with_subdomains }
     }
 
+    /// The patterns that cover a domain, given in lower case and A-labels: the most specific first.
+    pub fn all_covering(domain: &str) -> impl Iterator<Item = Self> {
+        let with_subdomains = at_and_above(domain).map(|it| Self::new(it.to_owned(), true));
+        std::iter::once(Self::new(domain.to_owned(), false)).chain(with_subdomains)
+    }
+
     /// Does it stand for this domain, given in lower case and A-labels?
     pub fn covers(&self, domain: &str) -> bool {
         match domain.strip_suffix(self.domain.as_str()) {
@@ -108,6 +106,12 @@ impl DomainPattern {
     pub fn exact(&self) -> Option<&str> {
         (!self.with_subdomains).then_some(self.domain.as_str())
     }
+}
+
+/// A domain and every domain that it lies below, the longest first.
+fn at_and_above(domain: &str) -> impl Iterator<Item = &str> {
+    let above = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
+    std::iter::once(domain).chain(above)
 }
 
 impl AcceptedDomain {
@@ -127,12 +131,8 @@ impl AcceptedDomains {
     /// The most specific accepted domain that covers this domain, given in lower case and
     /// A-labels: its exact name before patterns, and a longer pattern before a shorter one.
     pub fn covering(&self, domain: &str) -> Option<&AcceptedDomain> {
-        let parents = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
-        self.exact.get(domain).or_else(|| {
-            std::iter::once(domain)
-                .chain(parents)
-                .find_map(|parent| self.with_subdomains.get(parent))
-        })
+        let with_subdomains = || at_and_above(domain).find_map(|it| self.with_subdomains.get(it));
+        self.exact.get(domain).or_else(with_subdomains)
     }
 
     /// A domain of this type, the same each time: for a self-test, which has to name one.
@@ -172,8 +172,8 @@ impl FromStr for AcceptedDomainType {
 impl fmt::Display for RecipientLookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.protocol {
-            LookupProtocol::Lmtp => "lmtp",
-            LookupProtocol::Smtp => "smtp",
+            Protocol::Lmtp => "lmtp",
+            Protocol::Smtp => "smtp",
         };
         write!(f, "{scheme}://{}", self.server)
     }

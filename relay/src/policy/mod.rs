@@ -43,8 +43,8 @@ use crate::smtp::reply::Reply;
 use crate::users::{User, UserName};
 
 pub use accepted_domain::{
-    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, LookupProtocol,
-    RecipientLookup, RecipientsFile,
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, RecipientLookup,
+    RecipientsFile,
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use authentication::{auth, logon, mechanisms, password, submitter};

@@ -18,11 +18,9 @@ const SECOND_LEVEL: [&str; 3] = ["example.com", "example.net", "example.org"];
 /// The refusal of a recipient, if the connector refuses its domain. An address literal has none.
 pub(super) fn refusal(peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> Option<Reply> {
     let refused = peer.connector.reject_recipient_domains;
+    let is_below =
+        |reserved: &&str| mailbox.domain().is_some_and(|domain| domain.is_at_or_below(reserved));
     let domain = mailbox.domain().map(Domain::ascii)?;
-    let is_below = |reserved: &&str| {
-        let above = domain.strip_suffix(*reserved);
-        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
-    };
     if refused.reserved_top_level && TOP_LEVEL.iter().any(is_below) {
         let found = format!("`{domain}` is reserved");
         reasons.note("reject_reserved_top_level_recipient_domains", found);

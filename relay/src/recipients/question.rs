@@ -1,5 +1,6 @@
 //! One question to one server: MAIL with the null sender, RCPT, and RSET before anything is sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,11 +8,12 @@ use tokio::time::timeout;
 
 use crate::delivery::{
     AuthoritiesError, Connection, Destination, Handshakes, NextHop, Routes, Security, Settings,
+    SmartHosts,
 };
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
-use crate::policy::{LookupProtocol, RecipientFinding, RecipientLookup};
+use crate::policy::{RecipientFinding, RecipientLookup};
 use crate::queue::{Answer, Cause, Outcome};
-use crate::smtp::client::{Protocol, Timeouts};
+use crate::smtp::client::Timeouts;
 use crate::smtp::path::{ForwardPath, Mailbox};
 use crate::smtp::reply::{Enhanced, Reply};
 
@@ -24,14 +26,11 @@ pub(super) async fn ask(
     let server = &lookup.server;
     let asking = async {
         let settings = settings(hello_name).map_err(|error| error.to_string())?;
-        let destination = Destination::SmartHosts {
+        let destination = Destination::SmartHosts(Arc::new(SmartHosts {
             hosts: vec![server.clone()],
-            protocol: match lookup.protocol {
-                LookupProtocol::Lmtp => Protocol::Lmtp,
-                LookupProtocol::Smtp => Protocol::Smtp,
-            },
+            protocol: lookup.protocol,
             security: Security::default(),
-        };
+        }));
         // Nobody cuts a question off but the clock.
         let (_keep, cut) = watch::channel(false);
         let hop = lookup.to_string();
@@ -63,7 +62,7 @@ fn settings(hello_name: &str) -> Result<Settings, AuthoritiesError> {
         data_termination: time,
         ..Timeouts::default()
     };
-    let nowhere = Routes::new(Vec::new(), NextHop::Exchangers { security: Security::default() });
+    let nowhere = Routes::new(Vec::new(), NextHop::Exchangers { security: Arc::default() });
     Ok(Settings {
         timeouts: all(RECIPIENT_QUESTION),
         connect_timeout: RECIPIENT_CONNECT_TIMEOUT,

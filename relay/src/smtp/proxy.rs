@@ -148,24 +148,23 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<ProxyHeader> {
         (0x20, _) => Some(ProxyHeader::Own),
         // UNSPEC.
         (0x21, 0x00) => Some(ProxyHeader::Own),
-        // TCP over IPv4: source, destination, and their ports.
-        (0x21, 0x11) => {
-            let (source, rest) = rest.split_first_chunk::<4>()?;
-            let (_destination, rest) = rest.split_first_chunk::<4>()?;
-            let (port, rest) = rest.split_first_chunk::<2>()?;
-            rest.first_chunk::<2>()?;
-            Some(client(Ipv4Addr::from(*source).into(), u16::from_be_bytes(*port)))
-        }
-        // TCP over IPv6.
-        (0x21, 0x21) => {
-            let (source, rest) = rest.split_first_chunk::<16>()?;
-            let (_destination, rest) = rest.split_first_chunk::<16>()?;
-            let (port, rest) = rest.split_first_chunk::<2>()?;
-            rest.first_chunk::<2>()?;
-            Some(client(Ipv6Addr::from(*source).into(), u16::from_be_bytes(*port)))
-        }
+        // TCP over IPv4 or IPv6: source, destination, and their ports.
+        (0x21, 0x11) => source::<4>(rest),
+        (0x21, 0x21) => source::<16>(rest),
         _ => None,
     }
+}
+
+/// The source of a connection whose addresses have so many octets.
+fn source<const OCTETS: usize>(rest: &[u8]) -> Option<ProxyHeader>
+where
+    IpAddr: From<[u8; OCTETS]>,
+{
+    let (source, rest) = rest.split_first_chunk::<OCTETS>()?;
+    let (_destination, rest) = rest.split_first_chunk::<OCTETS>()?;
+    let (port, rest) = rest.split_first_chunk::<2>()?;
+    rest.first_chunk::<2>()?;
+    Some(client(IpAddr::from(*source), u16::from_be_bytes(*port)))
 }
 
 /// An IPv4 client of an IPv6 proxy is the IPv4 client that it is.

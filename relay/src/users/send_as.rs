@@ -50,12 +50,7 @@ impl SendAs {
                     && own.local_part().to_lowercase() == mailbox.local_part().to_lowercase()
             }
             Self::Domain { domain, with_subdomains } => mailbox.domain().is_some_and(|given| {
-                given == domain
-                    || *with_subdomains
-                        && given
-                            .ascii()
-                            .strip_suffix(domain.ascii())
-                            .is_some_and(|rest| rest.ends_with('.'))
+                given == domain || *with_subdomains && given.is_at_or_below(domain.ascii())
             }),
         }
     }

@@ -122,7 +122,7 @@ async fn the_next_smart_host_stands_in() {
 async fn a_recipient_without_a_domain_fails_where_dns_would_have_to_tell() {
     let (sink, address) = Sink::start([]).await;
     let daemon = Daemon::start_with(address, |settings| {
-        let otherwise = NextHop::Exchangers { security: Security::default() };
+        let otherwise = NextHop::Exchangers { security: Arc::default() };
         settings.routes = Routes::new(vec![route("contoso.example", address)], otherwise);
     });
     daemon.accept(&["<postmaster>"], b"x\r\n").await;

@@ -69,6 +69,12 @@ impl Domain {
         &self.text
     }
 
+    /// Is it this domain, given in lower case and A-labels, or does it lie below it?
+    pub fn is_at_or_below(&self, domain: &str) -> bool {
+        let below = self.ascii().strip_suffix(domain);
+        below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+    }
+
     /// The domain with every U-label as an A-label (`xn--…`): what DNS and comparisons use.
     pub fn ascii(&self) -> &str {
         self.a_labels.as_deref().unwrap_or(&self.text)
