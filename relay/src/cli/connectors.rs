@@ -3,9 +3,9 @@
 use clap::Args;
 use relay::config::Config;
 use relay::connector::{Binding, Connector, Permission, Range};
+use relay::daemon::explain::{ExplainedRight, rights};
 use serde_json::{Map, Value, json};
 
-use super::rights::{rights, rights_as_json};
 use super::{Common, Console, Outcome};
 
 #[derive(Args, Debug)]
@@ -67,7 +67,11 @@ fn as_json(row: &Row<'_>) -> Value {
     let rights: Map<String, Value> = row
         .connector
         .principals()
-        .map(|principal| (principal.name().to_owned(), rights_as_json(row.connector, principal)))
+        .map(|principal| {
+            let mut rights = rights(row.connector, principal, None);
+            rights.sort_by_key(|right| !right.has);
+            (principal.name().to_owned(), json!(rights))
+        })
         .collect();
     json!({
         "binding": row.binding.to_string(),
@@ -120,13 +124,15 @@ fn print_rights(connector: &Connector, console: &mut Console<'_>) -> anyhow::Res
     }
     for principal in connector.principals() {
         writeln!(console.out, "{name}: {principal}")?;
-        let [may, may_not] = rights(connector, principal);
-        if may.1.is_empty() {
+        let rights = rights(connector, principal, None);
+        if !rights.iter().any(|right| right.has) {
             writeln!(console.out, "  has no permission")?;
         }
-        for (heading, rights) in [may, may_not] {
-            for (permission, source) in rights {
-                writeln!(console.out, "  {heading} {permission}: {source}")?;
+        for (heading, has) in [("may", true), ("may not", false)] {
+            for ExplainedRight { permission, because, .. } in
+                rights.iter().filter(|right| right.has == has)
+            {
+                writeln!(console.out, "  {heading} {permission}: {because}")?;
             }
         }
     }

@@ -9,7 +9,6 @@ mod explain;
 mod passwd;
 mod queue;
 mod reload;
-mod rights;
 mod run;
 mod selftest;
 mod status;

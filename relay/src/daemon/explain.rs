@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::Daemon;
-use crate::connector::{Connector, Match, Permission, RangeId, Standing};
+use crate::connector::{Connector, Match, Permission, Principal, RangeId, Standing};
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
 use crate::policy::{Because, Explanation, Peer, Question, Step, explain_with};
@@ -137,7 +137,9 @@ impl Explained {
             principal: peer.map(|peer| peer.principal.to_string()),
             user: peer.and_then(Peer::user_name).map(ToString::to_string),
             permissions: peer.map_or_else(Vec::new, permissions),
-            rights: peer.map_or_else(Vec::new, rights),
+            rights: peer.map_or_else(Vec::new, |peer| {
+                rights(&peer.connector, peer.principal, peer.user_name())
+            }),
             replies: explanation.steps.iter().map(reply).collect(),
             accepted: explanation.accepted,
             routes: Vec::new(),
@@ -173,16 +175,20 @@ fn permissions(peer: &Peer) -> Vec<String> {
     peer.permissions.iter().map(|permission| permission.name().to_owned()).collect()
 }
 
-fn rights(peer: &Peer) -> Vec<ExplainedRight> {
+/// What a principal has on a connector, and what `denies` keeps from it.
+pub fn rights(
+    connector: &Connector,
+    principal: Principal,
+    user: Option<&UserName>,
+) -> Vec<ExplainedRight> {
     let right = |&permission: &Permission| {
-        let standing = peer.connector.standing(peer.principal, peer.user_name(), permission);
+        let standing = connector.standing(principal, user, permission);
         let has = match standing {
             Standing::Granted(_) => true,
             Standing::Denied { .. } => false,
             Standing::NotGranted => return None,
         };
-        let (permission, because) =
-            (permission.name().to_owned(), standing.sentence(peer.principal));
+        let (permission, because) = (permission.name().to_owned(), standing.sentence(principal));
         Some(ExplainedRight { permission, has, because })
     };
     Permission::ALL.iter().filter_map(right).collect()

@@ -22,6 +22,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -149,11 +150,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let result = runtime.block_on(async {
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
-        server.set_credentials(credentials);
-        server.set_checks(Checks::new(&config)?);
-        server.recipients().set_hello_name(config.hostname.ascii());
-        server.back_pressure().set(&config.back_pressure);
-        queue.message_memory().set_budget(config.back_pressure.message_memory);
+        put_in_force(&server, &queue, &config, credentials, Checks::new(&config)?);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), delivery_settings);
         let daemon = Arc::new(Daemon {
@@ -173,6 +170,21 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // The programs stay attached until the last session has ended.
     drop(attached.programs);
     result
+}
+
+/// What holds for sessions from now on, besides the rules.
+fn put_in_force(
+    server: &Server,
+    queue: &Queue,
+    config: &Config,
+    credentials: Credentials,
+    checks: Checks,
+) {
+    server.set_credentials(credentials);
+    server.set_checks(checks);
+    server.recipients().set_hello_name(config.hostname.ascii());
+    server.back_pressure().set(&config.back_pressure);
+    queue.message_memory().set_budget(config.back_pressure.message_memory);
 }
 
 /// A hang-up that comes before we are ready asks for what is being done anyway, and must not end
@@ -224,11 +236,13 @@ async fn serve(
         }
     };
     info!(signal, sessions = daemon.server.sessions(), "stopping");
-    renewer.abort();
-    for task in [control, sweeper].into_iter().map(|task| task.abort_handle()) {
-        task.abort();
-    }
-    metering.abort();
+    let tasks = [
+        control.abort_handle(),
+        sweeper.abort_handle(),
+        renewer.abort_handle(),
+        metering.abort_handle(),
+    ];
+    tasks.iter().for_each(AbortHandle::abort);
     if let Some(forwarder) = forwarder {
         forwarder.abort();
     }

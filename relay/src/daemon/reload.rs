@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use super::delivery::{DeliveryError, differs as delivery_differs, settings as delivery_settings};
-use super::{Configured, Daemon, queue};
+use super::{Configured, Daemon, put_in_force, queue};
 use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError, digest_text};
@@ -129,11 +129,7 @@ impl Daemon {
         let classifier = Arc::clone(&self.classifier);
         tokio::task::spawn_blocking(move || classifier.publish(rules)).await??;
         let published_ms = milliseconds(started);
-        self.server.set_credentials(credentials);
-        self.server.set_checks(checks);
-        self.server.recipients().set_hello_name(config.hostname.ascii());
-        self.server.back_pressure().set(&config.back_pressure);
-        self.queue.message_memory().set_budget(config.back_pressure.message_memory);
+        put_in_force(&self.server, &self.queue, &config, credentials, checks);
         self.server.listen_to(prepared);
         let reloaded = Reloaded {
             generation,

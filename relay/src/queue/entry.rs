@@ -47,7 +47,9 @@ pub struct Entry {
 /// The places of recipients that an attempt was about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tried {
-    /// All of them.
+    /// Who waited before it, in order, tried or not.
+    pub(super) was_pending: Vec<usize>,
+    /// Of these, who was tried.
     pub(super) all: Vec<usize>,
     /// Those that a next hop took which knows nothing of DSN.
     pub(super) relayed: Vec<usize>,
@@ -156,13 +158,12 @@ impl Entry {
             && (self.eight_bit_header || !self.sender.is_ascii() || !recipients_are_ascii())
     }
 
-    /// Enters outcomes. Of the recipients that were pending, returns who was tried, and of those
-    /// who was relayed to.
+    /// Enters outcomes, and says whom they were for.
     pub(super) fn apply_all(&mut self, outcomes: Vec<(usize, Outcome)>) -> Tried {
-        let pending: Vec<_> = self.pending().map(|(place, _)| place).collect();
-        let mut tried = Tried::default();
+        let was_pending = self.pending().map(|(place, _)| place).collect();
+        let mut tried = Tried { was_pending, ..Tried::default() };
         for (place, outcome) in outcomes {
-            if pending.binary_search(&place).is_ok() {
+            if tried.was_pending.binary_search(&place).is_ok() {
                 tried.all.push(place);
                 if matches!(outcome, Outcome::Relayed(_)) {
                     tried.relayed.push(place);

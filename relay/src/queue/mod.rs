@@ -210,7 +210,6 @@ impl Queue {
         outcomes: Vec<(usize, Outcome)>,
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
-        let was_pending = places(entry.pending());
         let tried = entry.apply_all(outcomes);
         entry.attempts = entry.attempts.saturating_add(1);
         let schedule = self.shared.settings.load().schedule;
@@ -218,7 +217,7 @@ impl Queue {
             Next::At(due) => entry.due = due,
             Next::Expired => entry.expire(),
         }
-        self.settle(entry, &was_pending, &tried, now, false).await
+        self.settle(entry, &tried, now, false).await
     }
 
     /// Records what one next hop of several did with its recipients of a claimed entry. The
@@ -232,9 +231,8 @@ impl Queue {
         outcomes: Vec<(usize, Outcome)>,
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
-        let was_pending = places(entry.pending());
         let tried = entry.apply_all(outcomes);
-        self.settle(entry, &was_pending, &tried, now, true).await
+        self.settle(entry, &tried, now, true).await
     }
 
     /// When an entry is due again that was tried in part and is now put back.
@@ -249,13 +247,12 @@ impl Queue {
     async fn settle(
         &self,
         entry: Entry,
-        was_pending: &[usize],
         tried: &Tried,
         now: SystemTime,
         keeps_claim: bool,
     ) -> Result<Entry, StoreError> {
-        let failed: Vec<_> =
-            was_pending.iter().copied().filter(|&place| entry.has_failed(place)).collect();
+        let was_pending = tried.was_pending.iter().copied();
+        let failed: Vec<_> = was_pending.filter(|&place| entry.has_failed(place)).collect();
         let told = entry.to_be_told(&failed, &tried.relayed);
         let report = self.report(&entry, &told, now).await;
         let reported = u64::from(report.is_some());
@@ -267,10 +264,12 @@ impl Queue {
             warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
             tokio::time::sleep(limits::STORE_RETRY).await;
         }
+        // Both are in order.
         let pending = places(entry.pending());
-        let deferred = tried.all.iter().filter(|place| pending.contains(place)).count();
+        let is_in = |places: &[usize], place: &usize| places.binary_search(place).is_ok();
+        let deferred = tried.all.iter().filter(|place| is_in(&pending, place)).count();
         let gone_on =
-            tried.all.iter().filter(|place| !pending.contains(place) && !failed.contains(place));
+            tried.all.iter().filter(|place| !is_in(&pending, place) && !is_in(&failed, place));
         let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);
         add(&self.shared.delivered, gone_on.count());
         add(&self.shared.deferred, deferred);

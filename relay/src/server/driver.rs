@@ -15,7 +15,6 @@ use crate::policy::{self, Peer};
 use crate::queue::memory::Held;
 use crate::queue::{Incoming, StoreError};
 use crate::server::admission::Place;
-use crate::server::inquiries::Asker;
 use crate::server::record::Record;
 use crate::server::tls::Handshake;
 use crate::server::transport::Transport;
@@ -39,7 +38,6 @@ pub(super) fn drive(
     let mut driver = Driver {
         session,
         transport: Transport::Plain(stream),
-        asker: record.asker(),
         memory: shared.queue.message_memory().holder(),
         handshake: None,
         incoming: None,
@@ -58,7 +56,6 @@ struct Driver {
     session: Session,
     transport: Transport,
     shared: Arc<Shared>,
-    asker: Asker,
     /// What the session was told of as its certificate, so that a handshake which it has promised
     /// takes place whatever a reload does meanwhile.
     handshake: Option<Arc<Handshake>>,
@@ -94,13 +91,13 @@ impl Driver {
 
     /// Waits for the first of: octets, the deadline, the end of the daemon.
     async fn wait(&mut self) {
-        let Self { session, transport, shared, asker, handshake, stop, .. } = self;
+        let Self { session, transport, shared, handshake, stop, record, .. } = self;
         let deadline = session.deadline();
         let wants_bytes = session.wants_bytes();
         let is_told = session.is_shutting_down();
         let read = transport.read(|octets| {
             if session.wants_conditions() {
-                *handshake = shared.handshake(asker.connector);
+                *handshake = shared.handshake(record.connector_id());
                 let has_nonces = session.peer().connector.auth_mechanism.basic_auth.is_some();
                 session.handle_conditions(Conditions {
                     pressure: shared.back_pressure.pressure(),
@@ -136,7 +133,6 @@ impl Driver {
             }),
         };
         self.record.become_client(classification, remote);
-        self.asker = self.record.asker();
         self.session.handle_client(Instant::now(), client);
     }
 
@@ -148,7 +144,7 @@ impl Driver {
             Action::AbandonMessage => self.incoming = None,
             Action::Ask(inquiry) => {
                 let message = self.incoming.as_ref();
-                let found = inquiries::perform(inquiry, self.asker, &self.shared, message);
+                let found = inquiries::perform(inquiry, self.record.asker(), &self.shared, message);
                 match timeout_at(deadline.into(), Box::pin(found)).await {
                     Ok(finding) => self.session.handle_finding(Instant::now(), finding),
                     Err(_) => self.session.handle_timeout(Instant::now()),
@@ -202,7 +198,7 @@ impl Driver {
         let handshake = async {
             // Where TLS begins with the first octet nothing has been promised yet.
             let handshake =
-                self.handshake.take().or_else(|| self.shared.handshake(self.asker.connector));
+                self.handshake.take().or_else(|| self.shared.handshake(self.record.connector_id()));
             let handshake = handshake.ok_or(io::ErrorKind::Unsupported)?;
             self.transport.start_tls(&handshake).await
         };

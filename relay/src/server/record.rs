@@ -117,7 +117,7 @@ impl Record {
         Asker { connector: self.connector_id(), remote: self.remote.ip() }
     }
 
-    fn connector_id(&self) -> ConnectorId {
+    pub(super) fn connector_id(&self) -> ConnectorId {
         self.classification.connector.as_ref().map_or(ConnectorId::NONE, |chosen| chosen.id)
     }
 }

@@ -45,8 +45,7 @@ impl Session {
         let certificate = tls.client.as_ref().filter(|_| !context.is_told);
         let because = context.peer.secure(&context.rules, certificate);
         context.summary.note_certificate(&because);
-        self.context.summary.tls = Some(tls.clone());
-        self.context.tls = Some(tls);
+        context.summary.tls = Some(tls);
         if !self.greeted {
             self.greet();
         }

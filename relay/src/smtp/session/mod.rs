@@ -42,7 +42,6 @@ use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::command::{Command, HelloName};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::tls::TlsInfo;
 
 pub use self::output::{Action, Conditions, MessageBegun};
 pub use self::summary::{Ending, Summary, Verdict};
@@ -82,7 +81,6 @@ struct Context {
     is_told: bool,
     /// What a proxy says the client calls itself.
     told_hello: Option<HelloName>,
-    tls: Option<TlsInfo>,
     conditions: Conditions,
     /// For the command at hand.
     findings: Findings,
@@ -117,7 +115,6 @@ impl Session {
             remote,
             is_told: false,
             told_hello: None,
-            tls: None,
             conditions: Conditions::default(),
             findings: Findings::default(),
             sender: None,

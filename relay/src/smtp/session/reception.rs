@@ -85,17 +85,18 @@ impl Reception {
     ) -> Self {
         let connector = &context.peer.connector;
         let has_authenticated = context.peer.user.is_some();
-        let protocol = match (smtputf8, hello.kind, context.tls.is_some(), has_authenticated) {
-            (true, _, true, true) => Protocol::Utf8Smtpsa,
-            (true, _, true, false) => Protocol::Utf8Smtps,
-            (true, _, false, true) => Protocol::Utf8Smtpa,
-            (true, _, false, false) => Protocol::Utf8Smtp,
-            (false, HelloKind::Ehlo, true, true) => Protocol::Esmtpsa,
-            (false, HelloKind::Ehlo, true, false) => Protocol::Esmtps,
-            (false, HelloKind::Ehlo, false, true) => Protocol::Esmtpa,
-            (false, HelloKind::Ehlo, false, false) => Protocol::Esmtp,
-            (false, HelloKind::Helo, _, _) => Protocol::Smtp,
-        };
+        let protocol =
+            match (smtputf8, hello.kind, context.summary.tls.is_some(), has_authenticated) {
+                (true, _, true, true) => Protocol::Utf8Smtpsa,
+                (true, _, true, false) => Protocol::Utf8Smtps,
+                (true, _, false, true) => Protocol::Utf8Smtpa,
+                (true, _, false, false) => Protocol::Utf8Smtp,
+                (false, HelloKind::Ehlo, true, true) => Protocol::Esmtpsa,
+                (false, HelloKind::Ehlo, true, false) => Protocol::Esmtps,
+                (false, HelloKind::Ehlo, false, true) => Protocol::Esmtpa,
+                (false, HelloKind::Ehlo, false, false) => Protocol::Esmtp,
+                (false, HelloKind::Helo, _, _) => Protocol::Smtp,
+            };
         let trace = received::Received {
             hello: &hello.name,
             client: context.remote,
@@ -105,7 +106,7 @@ impl Reception {
             id: begun.id,
             connector: &connector.name,
             principal: context.peer.principal,
-            tls: context.tls.as_ref(),
+            tls: context.summary.tls.as_ref(),
             at: begun.at,
         }
         .to_field();

@@ -190,25 +190,12 @@ impl State {
         }
     }
 
-    /// The client's name for itself, while one is known.
+    /// The client's name for itself, once it has introduced itself.
     pub(super) fn hello_name(&self) -> Option<String> {
-        let hello = match self {
-            Self::Authenticating(state) => &state.hello,
-            Self::Chunking(reception) => reception.hello(),
-            Self::Ready(state) => &state.hello,
-            Self::Mail(state) => &state.hello,
-            Self::Recipients(state) => &state.hello,
-            Self::WaitingForQueue(state) => &state.hello,
-            Self::WaitingForStore(state) => &state.hello,
-            Self::Closed
-            | Self::Connected(_)
-            | Self::Receiving(_)
-            | Self::Reclassifying
-            | Self::Screening(_)
-            | Self::Skipping(_)
-            | Self::StartingTls => return None,
-        };
-        Some(hello.name.as_str().to_owned())
+        match self {
+            Self::Ready(state) => Some(state.hello.name.as_str().to_owned()),
+            _ => None,
+        }
     }
 
     /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.

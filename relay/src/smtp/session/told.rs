@@ -25,7 +25,6 @@ impl Session {
         context.is_told = true;
         context.sender = None;
         let remote = SocketAddr::new(context.remote, told.port.unwrap_or(0));
-        self.timers.ask(self.now);
         self.output.push(Action::Reclassify(remote));
     }
 
