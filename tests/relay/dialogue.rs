@@ -23,6 +23,20 @@ pub fn connect(from: IpAddr, to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
+/// The next reply, its lines with a line feed between; empty when the daemon has closed.
+pub fn reply(stream: &mut impl BufRead) -> String {
+    let mut reply = String::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        reply.push_str(line.trim_end());
+        if line.get(3..4) != Some("-") {
+            return reply;
+        }
+        reply.push('\n');
+    }
+}
+
 impl Dialogue {
     /// Connects from this address and reads the greeting.
     pub fn connect(from: IpAddr, to: SocketAddr) -> Self {
@@ -56,16 +70,7 @@ impl Dialogue {
 
     /// The next reply; empty when the daemon has closed.
     pub fn reply(&mut self) -> String {
-        let mut reply = String::new();
-        loop {
-            let mut line = String::new();
-            self.stream.read_line(&mut line).unwrap();
-            reply.push_str(line.trim_end());
-            if line.get(3..4) != Some("-") {
-                return reply;
-            }
-            reply.push('\n');
-        }
+        reply(&mut self.stream)
     }
 
     /// Begins a transaction whose commands must all be accepted, up to the 354. `sender` may have

@@ -1,6 +1,6 @@
 //! A client that speaks TLS: which versions, what it trusts, which certificate it shows.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::PATIENCE;
+use crate::dialogue;
 use crate::edge::Edge;
 
 /// What a client brings to a handshake.
@@ -92,16 +93,7 @@ impl Terms {
 impl Encrypted {
     /// The next reply.
     pub fn reply(&mut self) -> String {
-        let mut reply = String::new();
-        loop {
-            let mut line = String::new();
-            self.stream.read_line(&mut line).unwrap();
-            reply.push_str(line.trim_end());
-            if line.get(3..4) != Some("-") {
-                return reply;
-            }
-            reply.push('\n');
-        }
+        dialogue::reply(&mut self.stream)
     }
 
     /// Sends a command, or the end of a message, and returns the reply.

@@ -4,103 +4,25 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
+use relay_tests::client::POSTFIX;
 use relay_tests::daemon::free_port;
 use relay_tests::requirements::{Requirement, met, say_skipped};
 use relay_tests::sink::Message;
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 use crate::PATIENCE;
-use crate::dialogue::{self, Dialogue};
+use crate::dialogue::Dialogue;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
-
-/// The user that the mail servers run as, which exists in their mount namespace only.
-const USER: u32 = 10_089;
+use crate::servers::Server;
+use crate::servers::mail::{EXIM, USER, folder, in_namespace};
 
 /// What a server must not change, and what it would if it took a dot for an end or a line for a
 /// command.
 const BODY: &str = "\r\n.\r\n..\r\n.x\r\nQUIT\r\nRCPT TO:<e@f.example>\r\n.\r\n \t \r\n=2E=20\r\n";
-
-/// A running server. Dropping it ends it.
-struct Peer {
-    child: Child,
-    address: SocketAddr,
-    folder: TempDir,
-}
-
-impl Peer {
-    /// Waits until it listens on this port.
-    fn start(mut command: Command, port: u16, folder: TempDir) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let log = fs::File::create(folder.path().join("output")).unwrap();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        // Postfix ends its whole process group.
-        let child = command.process_group(0).spawn().unwrap();
-        let mut peer = Self { child, address, folder };
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            let ended = peer.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "{}", peer.said());
-            sleep(Duration::from_millis(20));
-        }
-        peer
-    }
-
-    fn said(&self) -> String {
-        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        read("output") + &read("log")
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It is our child and was not waited for, so the id cannot be another process's.
-        if let Some(id) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(id, Signal::TERM);
-        }
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(self.child.try_wait(), Ok(None)) {
-            if Instant::now() > deadline {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                return;
-            }
-            sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-/// A folder that the servers' user may enter, with the files that make it a user.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let with = |file: &str, lines: &str| fs::read_to_string(file).unwrap() + lines;
-    let home = format!("{USER}:{USER}::/:/bin/false");
-    let users = format!("postfix:x:{home}\nDebian-exim:x:{home}\n");
-    fs::write(folder.path().join("passwd"), with("/etc/passwd", &users)).unwrap();
-    let groups = format!("postfix:x:{USER}:\nDebian-exim:x:{USER}:\npostdrop:x:{}:\n", USER + 1);
-    fs::write(folder.path().join("group"), with("/etc/group", &groups)).unwrap();
-    folder
-}
-
-/// A command line in a mount namespace where that user exists.
-fn in_namespace(folder: &Path, line: &str) -> Command {
-    let at = folder.display();
-    let script = format!(
-        "mount --bind {at}/passwd /etc/passwd && mount --bind {at}/group /etc/group && exec {line}"
-    );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &script]);
-    command
-}
 
 /// The unpacked tree that this variable names, where it may be used.
 fn unpacked(test: &str, variable: &str) -> Option<PathBuf> {
@@ -132,7 +54,7 @@ fn behind_haproxy_each_client_has_its_own_connector() {
     const PROXIES: &str = "[proxies]\nproxy_protocol_from = [\"127.0.0.8\"]\n";
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start_with(&edge.configuration(&format!("{PROXIES}{ARTICLE}")));
-    let (folder, port) = (folder(), free_port().unwrap());
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
     let configuration = format!(
         "global\n  maxconn 20\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  \
          timeout server 60s\nlisten smtp\n  bind 127.0.0.1:{port}\n  \
@@ -143,12 +65,9 @@ fn behind_haproxy_each_client_has_its_own_connector() {
     fs::write(&file, configuration).unwrap();
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-f").arg(&file);
-    let haproxy = Peer::start(command, port, folder);
+    let haproxy = Server::start(command, port, folder);
 
-    let connect = |from: &str| {
-        let from = from.parse().unwrap();
-        Dialogue::on(dialogue::connect(from, haproxy.address))
-    };
+    let connect = |from: &str| Dialogue::connect(from.parse().unwrap(), haproxy.address);
     let mut scanner = connect(SCANNER);
     assert!(scanner.hello().starts_with("250-edge.test Hello [127.0.0.3]\n"));
     let content = format!("Subject: through haproxy\r\n{BODY}");
@@ -173,7 +92,7 @@ fn behind_haproxy_each_client_has_its_own_connector() {
 #[test]
 fn what_exim_sends_in_chunks_arrives_unchanged() {
     let test = "what_exim_sends_in_chunks_arrives_unchanged";
-    let Some(root) = unpacked(test, "RELAY_EXIM") else { return };
+    let Some(root) = unpacked(test, EXIM) else { return };
     let edge = Edge::answered(&["offer=CHUNKING", "offer=DSN"]);
     let _daemon = edge.start();
     let folder = folder();
@@ -216,55 +135,29 @@ fn what_exim_sends_in_chunks_arrives_unchanged() {
 #[test]
 fn what_postfix_asks_for_goes_on() {
     let test = "what_postfix_asks_for_goes_on";
-    let Some(root) = unpacked(test, "RELAY_POSTFIX") else { return };
+    if unpacked(test, POSTFIX).is_none() {
+        return;
+    }
     let edge = Edge::answered(&["offer=CHUNKING", "offer=DSN"]);
     let _daemon = edge.start();
-    let (folder, port) = (folder(), free_port().unwrap());
-    let (root, at) = (root.display(), folder.path().display());
-    let main = format!(
-        "compatibility_level = 3.6\nqueue_directory = {at}/spool\n\
-         daemon_directory = {root}/usr/lib/postfix/sbin\ncommand_directory = {root}/usr/sbin\n\
-         shlib_directory = {root}/usr/lib/postfix\nmeta_directory = {root}/etc/postfix\n\
-         data_directory = {at}/data\nmail_owner = postfix\nsetgid_group = postdrop\n\
-         import_environment = MAIL_CONFIG LD_LIBRARY_PATH TZ LANG=C\n\
-         maillog_file = {at}/log\nmaillog_file_prefixes = {at}\n\
-         inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = postfix.test\n\
-         mydestination =\nlocal_recipient_maps =\nalias_maps =\nalias_database =\n\
-         mynetworks = 127.0.0.0/8\nrelayhost = [127.0.0.1]:{}\nsmtp_bind_address = {SCANNER}\n\
-         smtputf8_enable = yes\nsmtp_dns_support_level = disabled\n\
-         smtpd_relay_restrictions = permit_mynetworks,reject\n",
-        edge.port
-    );
-    fs::write(folder.path().join("main.cf"), main).unwrap();
-    let services = format!(
-        "127.0.0.1:{port} inet n - n - - smtpd\ncleanup unix n - n - 0 cleanup\n\
-         qmgr unix n - n 300 1 qmgr\nrewrite unix - - n - - trivial-rewrite\n\
-         bounce unix - - n - 0 bounce\ndefer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\n\
-         error unix - - n - - error\nretry unix - - n - - error\nproxymap unix - - n - - proxymap\n\
-         smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nanvil unix - - n - 1 anvil\n\
-         scache unix - - n - 1 scache\ntlsmgr unix - - n 1000? 1 tlsmgr\n\
-         postlog unix-dgram n - n - 1 postlogd\n"
-    );
-    fs::write(folder.path().join("master.cf"), services).unwrap();
-    for name in ["active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"]
-        .into_iter()
-        .chain(["maildrop", "private", "public", "saved", "trace"])
-        .map(|name| format!("spool/{name}"))
-        .chain(["data".to_owned()])
-    {
-        let path = folder.path().join(name);
-        fs::create_dir_all(&path).unwrap();
-        chown(&path, Some(USER), Some(USER)).unwrap();
-    }
-    fs::create_dir(folder.path().join("spool/pid")).unwrap();
-    let master = format!("{root}/usr/lib/postfix/sbin/master -c {at} -d");
-    let mut command = in_namespace(folder.path(), &master);
-    command.env("LD_LIBRARY_PATH", format!("{root}/usr/lib/postfix"));
-    command.env("MAIL_CONFIG", folder.path());
-    let postfix = Peer::start(command, port, folder);
+    let parameters = |_: &str| {
+        format!(
+            "mynetworks = 127.0.0.0/8\nrelayhost = [127.0.0.1]:{}\n\
+             smtp_bind_address = {SCANNER}\nsmtputf8_enable = yes\n\
+             smtp_dns_support_level = disabled\n\
+             smtpd_relay_restrictions = permit_mynetworks,reject\n",
+            edge.port
+        )
+    };
+    let services = [
+        ("smtp", "unix - - n - - smtp"),
+        ("relay", "unix - - n - - smtp"),
+        ("scache", "unix - - n - 1 scache"),
+    ];
+    let postfix = Server::postfix_with(parameters, &services).unwrap();
 
     let from = Ipv4Addr::LOCALHOST.into();
-    let mut client = Dialogue::on(dialogue::connect(from, postfix.address));
+    let mut client = Dialogue::connect(from, postfix.address);
     client.hello();
     let said = [
         client.say("MAIL FROM:<j\u{f6}rg@contoso.example> SMTPUTF8 RET=HDRS ENVID=QQ+2B7"),
@@ -295,6 +188,6 @@ fn what_postfix_asks_for_goes_on() {
             "<c@fabrikam.example> NOTIFY=NEVER ORCPT=rfc822;c@fabrikam.example",
         ],
         "{}",
-        postfix.said()
+        postfix.log()
     );
 }

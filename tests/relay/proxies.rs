@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use crate::PATIENCE;
-use crate::dialogue::{self, Dialogue};
+use crate::dialogue::Dialogue;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 use relay_tests::sink::Message;
 
@@ -24,7 +24,7 @@ fn configuration(edge: &Edge, connectors: &str) -> String {
 
 /// A connection from the proxy on which nothing has been said.
 fn connect(edge: &Edge) -> TcpStream {
-    let stream = dialogue::connect(PROXY.parse().unwrap(), edge.address());
+    let stream = edge.stream(PROXY);
     stream.set_nodelay(true).unwrap();
     stream
 }

@@ -1,6 +1,6 @@
 //! Debian's servers, each in a folder of its own, on free ports, and ended by process id.
 
-mod mail;
+pub mod mail;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -80,19 +80,29 @@ impl Server {
         Self::start(command, port, folder)
     }
 
-    fn start(mut command: Command, port: u16, folder: TempDir) -> Self {
+    /// Starts a server that keeps its files in this folder, and waits until it listens.
+    pub fn start(mut command: Command, port: u16, folder: TempDir) -> Self {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let output = fs::File::create(folder.path().join("output")).unwrap();
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         // Postfix ends its whole process group.
         let child = command.process_group(0).spawn().unwrap();
         let mut server = Self { address, child, folder };
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
-            assert!(server.child.try_wait().unwrap().is_none(), "{command:?} has ended");
-            assert!(Instant::now() < deadline, "{command:?} does not listen");
+            let has_ended = server.child.try_wait().unwrap().is_some();
+            assert!(!has_ended, "{command:?} has ended: {}", server.log());
+            let in_time = Instant::now() < deadline;
+            assert!(in_time, "{command:?} does not listen: {}", server.log());
             sleep(Duration::from_millis(20));
         }
         server
+    }
+
+    /// What the server said and logged.
+    pub fn log(&self) -> String {
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        ["output", "log", "mainlog"].map(read).concat()
     }
 }
 

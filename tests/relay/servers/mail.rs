@@ -8,20 +8,44 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use relay_tests::client::POSTFIX;
 use relay_tests::daemon::free_port;
 use tempfile::TempDir;
 
 use super::Server;
 
+/// Names the folder of the unpacked Exim.
+pub const EXIM: &str = "RELAY_EXIM";
+
 /// The user that the mail servers run as, and that their mail belongs to.
-const USER: u32 = 10_089;
+pub const USER: u32 = 10_089;
 
 impl Server {
     /// Postfix with STARTTLS required, for everybody at fabrikam.example, into one Maildir. None
     /// where nobody says where Postfix is.
     pub fn postfix() -> Option<Self> {
-        let root = PathBuf::from(env::var_os("RELAY_POSTFIX")?);
+        let parameters = |at: &str| {
+            format!(
+                "virtual_mailbox_domains = fabrikam.example\nvirtual_mailbox_maps = static:mail/\n\
+                 virtual_mailbox_base = {at}\nvirtual_uid_maps = static:{USER}\n\
+                 virtual_gid_maps = static:{USER}\nvirtual_minimum_uid = 100\n\
+                 smtpd_tls_security_level = encrypt\nsmtpd_tls_loglevel = 1\n\
+                 smtpd_tls_cert_file = {at}/certificate.pem\nsmtpd_tls_key_file = {at}/key.pem\n\
+                 smtpd_relay_restrictions = reject_unauth_destination\n"
+            )
+        };
+        Self::postfix_with(parameters, &[("virtual", "unix - n n - - virtual")])
+    }
+
+    /// Postfix with these parameters, which may name its folder, and these services, both beside
+    /// what it always needs. None where nobody says where Postfix is.
+    pub fn postfix_with(
+        parameters: impl FnOnce(&str) -> String,
+        services: &[(&str, &str)],
+    ) -> Option<Self> {
+        let root = PathBuf::from(env::var_os(POSTFIX)?);
         let (folder, port) = (folder(), free_port().unwrap());
+        let parameters = parameters(&folder.path().display().to_string());
         let (root, at) = (root.display(), folder.path().display());
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = {at}/spool\n\
@@ -33,14 +57,9 @@ impl Server {
              maillog_file = {at}/log\nmaillog_file_prefixes = {at}\n\
              inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = postfix.test\n\
              mydestination =\nlocal_recipient_maps =\nalias_maps =\nalias_database =\n\
-             virtual_mailbox_domains = fabrikam.example\nvirtual_mailbox_maps = static:mail/\n\
-             virtual_mailbox_base = {at}\nvirtual_uid_maps = static:{USER}\n\
-             virtual_gid_maps = static:{USER}\nvirtual_minimum_uid = 100\n\
-             smtpd_tls_security_level = encrypt\nsmtpd_tls_loglevel = 1\n\
-             smtpd_tls_cert_file = {at}/certificate.pem\nsmtpd_tls_key_file = {at}/key.pem\n\
-             smtpd_relay_restrictions = reject_unauth_destination\n"
+             {parameters}"
         );
-        let services = [
+        let always = [
             ("cleanup", "unix n - n - 0 cleanup"),
             ("qmgr", "unix n - n 300 1 qmgr"),
             ("tlsmgr", "unix - - n 1000? 1 tlsmgr"),
@@ -51,12 +70,11 @@ impl Server {
             ("error", "unix - - n - - error"),
             ("retry", "unix - - n - - error"),
             ("proxymap", "unix - - n - - proxymap"),
-            ("virtual", "unix - n n - - virtual"),
             ("anvil", "unix - - n - 1 anvil"),
             ("postlog", "unix-dgram n - n - 1 postlogd"),
         ];
         let services: String =
-            services.iter().map(|(name, rest)| format!("{name} {rest}\n")).collect();
+            always.iter().chain(services).map(|(name, rest)| format!("{name} {rest}\n")).collect();
         fs::write(folder.path().join("main.cf"), main).unwrap();
         let listener = format!("127.0.0.1:{port} inet n - n - - smtpd\n");
         fs::write(folder.path().join("master.cf"), listener + &services).unwrap();
@@ -91,7 +109,7 @@ impl Server {
     /// Exim with STARTTLS, for whoever is `edge` with this password, into one Maildir. None where
     /// nobody says where Exim is.
     pub fn exim(password: &str) -> Option<Self> {
-        let program = PathBuf::from(env::var_os("RELAY_EXIM")?).join("usr/sbin/exim4");
+        let program = PathBuf::from(env::var_os(EXIM)?).join("usr/sbin/exim4");
         let (folder, port) = (folder(), free_port().unwrap());
         let (program, at) = (program.display(), folder.path().display());
         let configuration = format!(
@@ -130,16 +148,10 @@ impl Server {
         let octets = files.flatten().map(read);
         octets.map(|octets| String::from_utf8_lossy(&octets).into_owned()).collect()
     }
-
-    /// What the server logged.
-    pub fn log(&self) -> String {
-        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        read("log") + &read("mainlog")
-    }
 }
 
 /// A folder that the servers may enter, with a certificate for `localhost`, and the users.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let authority_key = KeyPair::generate().unwrap();
@@ -166,7 +178,7 @@ fn folder() -> TempDir {
 }
 
 /// A command line where the users of this folder exist, and nowhere else.
-fn in_namespace(folder: &Path, line: &str) -> Command {
+pub fn in_namespace(folder: &Path, line: &str) -> Command {
     let at = folder.display();
     let script = format!(
         "mount --bind {at}/passwd /etc/passwd && mount --bind {at}/group /etc/group && exec {line}"
