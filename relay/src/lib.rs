@@ -22,6 +22,7 @@
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
 //! - [`selftest`]: plays the classic open-relay set against a configuration.
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
+//!   [`fading`]: a bounded table of what holds for a while.
 
 pub mod antispam;
 pub mod back_pressure;
@@ -34,6 +35,7 @@ pub mod counts;
 pub mod daemon;
 pub mod delivery;
 pub mod dns;
+mod fading;
 pub mod kernel;
 pub mod limits;
 pub mod message;

@@ -289,8 +289,8 @@ pub const RECIPIENT_UNKNOWN: Duration = Duration::from_secs(5 * 60);
 /// Answers about recipients that are kept, some three hundred octets each. Where there are more, one
 /// that is too old is forgotten, or any.
 pub const RECIPIENT_ANSWERS: usize = 100_000;
-/// How often answers that are too old are looked for while there is no room for another.
-pub const RECIPIENTS_SWEEP: Duration = Duration::from_secs(1);
+/// How often a full table is searched for entries whose time is over. Each look is at all of them.
+pub const FADING_SWEEP: Duration = Duration::from_secs(1);
 /// Questions about recipients that are under way at one time, a connection each. More wait.
 pub const RECIPIENT_QUESTIONS: usize = 20;
 /// For one question, from the look-up of the server's name to its answer. Then `451 4.4.3`, or what

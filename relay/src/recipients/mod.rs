@@ -19,9 +19,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
-use crate::limits::{
-    RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN, RECIPIENTS_SWEEP,
-};
+use crate::fading::Fading;
+use crate::limits::{RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN};
 use crate::policy::{RecipientFinding, RecipientLookup};
 use crate::smtp::path::Mailbox;
 
@@ -38,22 +37,15 @@ struct Shared {
     questions: Arc<Semaphore>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
-    answers: HashMap<Key, Answered>,
+    answers: Fading<Key, RecipientFinding>,
     under_way: HashMap<Key, watch::Receiver<Option<RecipientFinding>>>,
-    swept: Option<Instant>,
 }
 
 /// Whom to ask about whom. The local part is as it was written: only its server knows whether case
 /// matters.
 type Key = (RecipientLookup, Mailbox);
-
-#[derive(Debug)]
-struct Answered {
-    finding: RecipientFinding,
-    until: Instant,
-}
 
 impl Recipients {
     /// Nothing is known yet.
@@ -135,27 +127,21 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self { answers: Fading::new(RECIPIENT_ANSWERS), under_way: HashMap::new() }
+    }
+}
+
 impl Table {
     fn answer(&self, key: &Key, now: Instant) -> Option<RecipientFinding> {
-        let answered = self.answers.get(key).filter(|answered| now < answered.until)?;
-        Some(answered.finding.clone())
+        self.answers.get(now, key).map(|(finding, _)| finding.clone())
     }
 
-    /// Where there is no room, answers that are too old are forgotten, or else any.
     fn keep(&mut self, key: &Key, finding: RecipientFinding, now: Instant) {
-        let Some(lifetime) = lifetime(&finding) else { return };
-        if self.answers.len() >= RECIPIENT_ANSWERS && !self.answers.contains_key(key) {
-            if self.swept.is_none_or(|swept| now >= swept + RECIPIENTS_SWEEP) {
-                self.swept = Some(now);
-                self.answers.retain(|_, answered| now < answered.until);
-            }
-            if self.answers.len() >= RECIPIENT_ANSWERS
-                && let Some(any) = self.answers.keys().next().cloned()
-            {
-                self.answers.remove(&any);
-            }
+        if let Some(lifetime) = lifetime(&finding) {
+            self.answers.put(now, key.clone(), finding, now + lifetime);
         }
-        self.answers.insert(key.clone(), Answered { finding, until: now + lifetime });
     }
 }
 

@@ -6,27 +6,23 @@
 //! the guard's are. It belongs to the connector and outlives sessions, so that a client gains
 //! nothing by connecting anew. It owns no clock.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
 
 use crate::connector::ConnectorId;
+use crate::fading::Fading;
 use crate::limits::MESSAGE_RATE_BUCKETS;
 use crate::users::UserName;
 
-/// The buckets of all connectors that have a limit, [`MESSAGE_RATE_BUCKETS`] at most.
-#[derive(Debug, Default)]
+/// When each bucket of all connectors that have a limit is full, [`MESSAGE_RATE_BUCKETS`] at most. A
+/// bucket that is forgotten for want of room is a full one, as after a minute of quiet: who has that
+/// many addresses has that many limits anyway.
+#[derive(Debug)]
 pub(super) struct MessageRates(Mutex<Buckets>);
 
-#[derive(Debug, Default)]
-struct Buckets {
-    /// When each is full.
-    full: HashMap<(ConnectorId, Counted), Instant>,
-    /// When full ones were last looked for.
-    swept: Option<Instant>,
-}
+type Buckets = Fading<(ConnectorId, Counted), ()>;
 
 /// Whose messages one bucket counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,8 +33,12 @@ pub(super) enum Counted {
 
 /// The time in which an empty bucket becomes full.
 const MINUTE: Duration = Duration::from_secs(60);
-/// How often full buckets are looked for while the table has no room: each look is at all of them.
-const SWEEP: Duration = Duration::from_secs(1);
+
+impl Default for MessageRates {
+    fn default() -> Self {
+        Self(Mutex::new(Fading::new(MESSAGE_RATE_BUCKETS)))
+    }
+}
 
 impl MessageRates {
     /// One more message at a limit of so many a minute. False when one of `counted` has none left;
@@ -56,14 +56,14 @@ impl MessageRates {
             .iter()
             .map(|counted| {
                 let key = (connector, counted.clone());
-                let full = buckets.full.get(&key).map_or(now, |&full| full.max(now));
+                let full = buckets.get(now, &key).map_or(now, |(_, full)| full);
                 let after = full + interval;
                 (after - now <= interval * limit.max(1)).then_some((key, after))
             })
             .collect();
         let Some(after) = after else { return false };
         for (key, full) in after {
-            buckets.put(now, key, full);
+            buckets.put(now, key, (), full);
         }
         true
     }
@@ -71,26 +71,6 @@ impl MessageRates {
     /// Buckets are right after every statement, so that a panic elsewhere leaves no harm.
     fn lock(&self) -> MutexGuard<'_, Buckets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Buckets {
-    /// Where there is no room, a bucket that is full is forgotten, which changes nothing; where none
-    /// is, any: its owner begins with a full one, as after a minute of quiet. Who has that many
-    /// addresses has that many limits anyway.
-    fn put(&mut self, now: Instant, key: (ConnectorId, Counted), full: Instant) {
-        if self.full.len() >= MESSAGE_RATE_BUCKETS && !self.full.contains_key(&key) {
-            if self.swept.is_none_or(|swept| now >= swept + SWEEP) {
-                self.swept = Some(now);
-                self.full.retain(|_, full| *full > now);
-            }
-            if self.full.len() >= MESSAGE_RATE_BUCKETS
-                && let Some(any) = self.full.keys().next().cloned()
-            {
-                self.full.remove(&any);
-            }
-        }
-        self.full.insert(key, full);
     }
 }
 
@@ -151,11 +131,11 @@ mod tests {
         }
         let later = now + MINUTE;
         assert!(rates.take(later, HERE, &[source(most)], 1));
-        assert_eq!(rates.lock().full.len(), 1, "those that were full again are gone");
+        assert_eq!(rates.lock().len(), 1, "those that were full again are gone");
         for number in 0..most + 100 {
             rates.take(later, HERE, &[source(number)], 1);
         }
-        assert_eq!(rates.lock().full.len(), MESSAGE_RATE_BUCKETS);
+        assert_eq!(rates.lock().len(), MESSAGE_RATE_BUCKETS);
     }
 
     proptest! {
