@@ -67,7 +67,7 @@ pub const SECRET_OCTETS: usize = 32;
 pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 /// Passwords that are compared at one time, each with the memory that its hash asks for, so that
 /// guessers take neither all memory nor the threads that write mail. More wait, and a session that
-/// waits longer than [`INQUIRY`] gets `454 4.7.0`.
+/// waits longer than [`INQUIRY_WAIT`] gets `454 4.7.0`.
 pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
@@ -238,7 +238,8 @@ pub const LONGEST_DNS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DNS_RETRIES: usize = 1;
 /// Questions at one time on one connection to a name server. Further ones have no answer.
 pub const DNS_QUESTIONS: usize = 4096;
-/// Answers of DNS that are remembered, all sessions and deliveries together. One is seldom over 1 KB.
+/// Answers of DNS that are remembered for all checks of mail, and as many for all deliveries. One is
+/// seldom over 1 KB.
 pub const DNS_CACHED_ANSWERS: u64 = 8192;
 /// How long an answer is remembered at most, whatever it says itself.
 pub const DNS_LONGEST_CACHED: Duration = Duration::from_secs(60 * 60);

@@ -1,6 +1,6 @@
 //! One question to one server: MAIL with the null sender, RCPT, and RSET before anything is sent.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -52,7 +52,11 @@ pub(super) async fn ask(
     }
 }
 
-fn settings(hello_name: &str) -> Result<Settings, AuthoritiesError> {
+/// What TLS takes, the same for every question: nobody's certificate is verified.
+static HANDSHAKES: LazyLock<Result<Handshakes, AuthoritiesError>> =
+    LazyLock::new(|| Handshakes::load([]));
+
+fn settings(hello_name: &str) -> Result<Settings, &'static AuthoritiesError> {
     let all = |time: Duration| Timeouts {
         greeting: time,
         mail: time,
@@ -62,11 +66,12 @@ fn settings(hello_name: &str) -> Result<Settings, AuthoritiesError> {
         data_termination: time,
         ..Timeouts::default()
     };
+    let handshakes = HANDSHAKES.as_ref()?.clone();
     let nowhere = Routes::new(Vec::new(), NextHop::Exchangers { security: Arc::default() });
     Ok(Settings {
         timeouts: all(RECIPIENT_QUESTION),
         connect_timeout: RECIPIENT_CONNECT_TIMEOUT,
-        ..Settings::new(nowhere, Handshakes::load([])?, hello_name)
+        ..Settings::new(nowhere, handshakes, hello_name)
     })
 }
 
