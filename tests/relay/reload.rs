@@ -19,22 +19,38 @@ enum Way {
 const WAYS: [Way; 2] = [Way::CommandLine, Way::Signal];
 
 /// Reloads this configuration; the error is what an administrator reads.
+///
+/// The daemon says in its log what came of it whichever way it was asked. That line is waited for
+/// in both, or the next reload by signal would take it, when it is late, for its own. A file that
+/// the command line itself finds at fault never reaches the daemon.
 fn reload(edge: &Edge, daemon: &Daemon, way: Way, text: &str) -> Result<Value, String> {
-    match way {
+    let before = daemon.line_count();
+    let answer = match way {
         Way::CommandLine => {
             fs::write(daemon.configuration(), text).unwrap();
             let ran = edge.relay(&["reload", "--json"]);
-            if ran.code == 0 { Ok(ran.json()) } else { Err(ran.err) }
+            if ran.err.contains("nothing has changed") {
+                return Err(ran.err);
+            }
+            Some(if ran.code == 0 { Ok(ran.json()) } else { Err(ran.err) })
         }
         Way::Signal => {
-            let before = daemon.line_count();
             daemon.reload(text).unwrap();
-            let line = json_line(daemon, before, |line| {
-                let message = line["message"].as_str().unwrap_or_default();
-                message == "reloaded" || message.starts_with("the configuration in force stays")
-            });
-            if line["level"] == "INFO" { Ok(line) } else { Err(line["message"].to_string()) }
+            None
         }
+    };
+    let line = json_line(daemon, before, |line| {
+        let message = line["message"].as_str().unwrap_or_default();
+        message == "reloaded" || message.starts_with("the configuration in force stays")
+    });
+    let taken = line["level"] == "INFO";
+    match answer {
+        Some(answer) => {
+            assert_eq!(answer.is_ok(), taken, "{line}");
+            answer
+        }
+        None if taken => Ok(line),
+        None => Err(line["message"].to_string()),
     }
 }
 
