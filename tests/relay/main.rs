@@ -17,6 +17,9 @@ mod client_certificates;
 mod clients;
 mod command_line;
 mod connectors;
+#[path = "../crash/mod.rs"]
+mod crash;
+mod crashes;
 mod delivery;
 mod dialogue;
 mod durability;

@@ -42,8 +42,9 @@ enum Verb {
     Demo,
     /// Measure: what the kernel half costs, and what an idle session takes.
     Bench(bench::Arguments),
-    /// Hold the kernel's tags against brute force for 200,000 connections under reloads.
-    Soak,
+    /// Hold the kernel's tags against brute force for 200,000 connections under reloads; or, with
+    /// `crash`, kill the daemon hundreds of times and count what arrives.
+    Soak(soak::Arguments),
     /// Look for inputs that break a parser, the session or the table of ranges.
     Fuzz(fuzz::Arguments),
     /// Run everything: formatting, lints, tidiness, and every test.
@@ -72,7 +73,7 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Run => run::run(&workspace),
         Verb::Demo => demo::run(&workspace),
         Verb::Bench(arguments) => bench::run(&workspace, arguments),
-        Verb::Soak => soak::run(&workspace),
+        Verb::Soak(arguments) => soak::run(&workspace, arguments),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, arguments),
         Verb::Test => test::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),

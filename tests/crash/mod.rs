@@ -1,0 +1,311 @@
+//! SIGKILL to the daemon at random moments under load: what got a 250 arrives, and nothing else.
+//!
+//! Round after round a daemon is started on the same queue directory, clients send to it, it relays
+//! to a sink, and it is killed: at a random moment, or at the moment when the sink has a message and
+//! has not yet said so; now and then the next one is killed as well, while it still recovers. After
+//! the last round a daemon empties the queue, and [`ledger`] judges. [`client`] is the load.
+//!
+//! The test run asks for a few rounds, `cargo xtask soak crash` for hundreds.
+
+#![expect(clippy::unwrap_used, reason = "a rig: whatever fails must end the run")]
+
+mod client;
+pub mod ledger;
+
+use std::fmt;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use relay_tests::daemon::{self, Daemon};
+use relay_tests::sink::{self, Message, Script};
+use rustix::process::{Pid, Signal, kill_process};
+
+use self::ledger::{Arrival, Ledger, Verdict};
+
+/// Clients that send at the same time: some with a connection for each message, some reusing one.
+const CLIENTS: u64 = 6;
+/// The load lasts at most this long before the kill.
+const LONGEST_LOAD: Duration = Duration::from_millis(900);
+/// A daemon that is killed while it starts has had at most this long.
+const LONGEST_START: Duration = Duration::from_millis(150);
+/// The queue must be one message shorter after so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the run is, and what its random choices follow from.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub rounds: u32,
+    pub seed: u64,
+}
+
+/// What a run showed.
+#[derive(Debug)]
+pub struct Outcome {
+    pub plan: Plan,
+    /// Kills while the sink had a message whose delivery it had not yet confirmed.
+    pub kills_in_delivery: u32,
+    /// Kills of a daemon that was still starting.
+    pub kills_in_recovery: u32,
+    /// Daemons that found something damaged in the queue; a kill damages nothing.
+    pub damages: usize,
+    /// Message files that are left when the queue is empty.
+    pub files_left: usize,
+    pub verdict: Verdict,
+    /// From the start of a process to its line with `ready`, sorted.
+    pub restarts: Vec<Duration>,
+    pub took: Duration,
+}
+
+/// The process that the next message at the sink will end.
+#[derive(Default)]
+struct Trigger {
+    /// How many messages are to come before that, and whom it will end.
+    armed: Mutex<Option<(u32, Pid)>>,
+    fired: AtomicBool,
+}
+
+/// A sink that tells the ledger, and the listener to stop it by.
+struct Hop(Arc<TcpListener>);
+
+impl Outcome {
+    /// Did it hold?
+    pub fn holds(&self) -> bool {
+        self.verdict.holds() && self.damages == 0 && self.files_left == 0
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = |place: usize| {
+            self.restarts.get(place).map_or(0.0, |restart| restart.as_secs_f64() * 1000.0)
+        };
+        let verdict = &self.verdict;
+        writeln!(f, "seed                          {:>8}", self.plan.seed)?;
+        writeln!(f, "rounds                        {:>8}", self.plan.rounds)?;
+        writeln!(f, "  killed in mid-delivery      {:>8}", self.kills_in_delivery)?;
+        writeln!(f, "  killed again in recovery    {:>8}", self.kills_in_recovery)?;
+        writeln!(f, "messages                      {:>8}", verdict.messages)?;
+        writeln!(f, "  of their own file           {:>8}", verdict.large)?;
+        writeln!(f, "250s                          {:>8}", verdict.accepted)?;
+        writeln!(f, "end of data without a reply   {:>8}", verdict.unanswered)?;
+        writeln!(f, "  of these arrived            {:>8}", verdict.unanswered_arrived)?;
+        writeln!(f, "end of data never sent        {:>8}", verdict.not_ended)?;
+        writeln!(f, "refused                       {:>8}", verdict.refused)?;
+        writeln!(f, "lost                          {:>8}", verdict.lost.len())?;
+        writeln!(f, "foreign                       {:>8}", verdict.foreign.len())?;
+        writeln!(f, "changed on the way            {:>8}", verdict.changed.len())?;
+        writeln!(f, "duplicates                    {:>8}", verdict.duplicates)?;
+        writeln!(f, "  not under way at a kill     {:>8}", verdict.forbidden.len())?;
+        writeln!(f, "starts that found damage      {:>8}", self.damages)?;
+        writeln!(f, "message files left            {:>8}", self.files_left)?;
+        writeln!(
+            f,
+            "restart, median               {:>8.0} ms",
+            milliseconds(self.restarts.len() / 2)
+        )?;
+        let last = self.restarts.len().saturating_sub(1);
+        writeln!(f, "restart, longest              {:>8.0} ms", milliseconds(last))?;
+        writeln!(f, "all of it                     {:>8.0} s", self.took.as_secs_f64())?;
+        let named = [
+            ("lost", &verdict.lost),
+            ("foreign", &verdict.foreign),
+            ("changed", &verdict.changed),
+            ("duplicate that no kill explains", &verdict.forbidden),
+        ];
+        for (what, which) in named {
+            for message in which.iter().take(10) {
+                writeln!(f, "{what}: {message}")?;
+            }
+        }
+        write!(f, "verdict: {}", if self.holds() { "it holds" } else { "IT DOES NOT HOLD" })
+    }
+}
+
+/// Runs it. `tell` hears of each round.
+pub fn run(plan: Plan, tell: impl Fn(u32)) -> Outcome {
+    let begin = Instant::now();
+    let folder = tempfile::tempdir().unwrap();
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()));
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let trigger = Arc::new(Trigger::default());
+    let (hop, address) = Hop::start(&ledger, &trigger);
+    let mut random = fastrand::Rng::with_seed(plan.seed);
+    let (mut kills_in_delivery, mut kills_in_recovery, mut damages) = (0, 0, 0);
+    let mut restarts = Vec::new();
+    for round in 0..plan.rounds {
+        let configuration = configuration(folder.path(), server, address, round);
+        if random.u32(0..8) == 0 {
+            let longest = LONGEST_START.as_micros() as u64;
+            let moment = Duration::from_micros(random.u64(0..longest));
+            kills_in_recovery +=
+                u32::from(kill_while_it_starts(folder.path(), &configuration, moment));
+        }
+        let daemon = start(folder.path(), &configuration, &mut restarts);
+        let in_delivery = random.bool().then(|| random.u32(1..150));
+        let moment = Duration::from_micros(random.u64(0..LONGEST_LOAD.as_micros() as u64));
+        if let Some(messages) = in_delivery {
+            trigger.arm(messages, &daemon);
+        }
+        let load = client::Load::begin(server, &ledger, CLIENTS, random.u64(..));
+        match in_delivery {
+            None => thread::sleep(moment),
+            Some(_) => trigger.wait(LONGEST_LOAD),
+        }
+        kills_in_delivery += u32::from(trigger.disarm());
+        damages += usize::from(has_found_damage(&daemon));
+        daemon.kill().unwrap();
+        load.end();
+        tell(round + 1);
+    }
+
+    let configuration = configuration(folder.path(), server, address, plan.rounds);
+    let daemon = start(folder.path(), &configuration, &mut restarts);
+    wait_until_empty(folder.path());
+    damages += usize::from(has_found_damage(&daemon));
+    assert_eq!(daemon.stop().unwrap().code(), Some(0));
+    drop(hop);
+    restarts.sort_unstable();
+    let verdict = ledger.lock().unwrap().judge();
+    Outcome {
+        plan,
+        kills_in_delivery,
+        kills_in_recovery,
+        damages,
+        files_left: fs::read_dir(folder.path().join("queue/messages")).unwrap().count(),
+        verdict,
+        restarts,
+        took: begin.elapsed(),
+    }
+}
+
+fn start(folder: &Path, configuration: &str, restarts: &mut Vec<Duration>) -> Daemon {
+    let begin = Instant::now();
+    let daemon = Daemon::start(None, folder, configuration).unwrap();
+    restarts.push(begin.elapsed());
+    daemon
+}
+
+/// Starts a daemon and kills it at this moment. True if it had not ended by itself before.
+fn kill_while_it_starts(folder: &Path, configuration: &str, moment: Duration) -> bool {
+    let path = folder.join("relay.toml");
+    fs::write(&path, configuration).unwrap();
+    let mut command = Command::new(daemon::binary().unwrap());
+    command.args(["run", "-c"]).arg(path);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    thread::sleep(moment);
+    let runs = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    runs
+}
+
+fn has_found_damage(daemon: &Daemon) -> bool {
+    let output = daemon.output();
+    ["something in the queue is damaged", "database is damaged", "queued message is lost"]
+        .iter()
+        .any(|words| output.contains(words))
+}
+
+/// Waits as long as the queue grows shorter.
+fn wait_until_empty(folder: &Path) {
+    let (mut shortest, mut since) = (u64::MAX, Instant::now());
+    loop {
+        let mut command = Command::new(daemon::binary().unwrap());
+        command.args(["status", "--json", "-c"]).arg(folder.join("relay.toml"));
+        let output = command.output().unwrap().stdout;
+        let status: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        let queued = status["queue"]["queued"].as_u64().unwrap();
+        if queued == 0 {
+            return;
+        }
+        if queued < shortest {
+            (shortest, since) = (queued, Instant::now());
+        }
+        assert!(since.elapsed() < PATIENCE, "{queued} messages do not leave: {status:#}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+impl Trigger {
+    fn arm(&self, messages: u32, daemon: &Daemon) {
+        let process = Pid::from_raw(daemon.id().cast_signed()).unwrap();
+        *self.armed.lock().unwrap() = Some((messages, process));
+    }
+
+    /// A message is at the sink, and its client has not been told so.
+    fn message_came(&self) {
+        let mut armed = self.armed.lock().unwrap();
+        let Some((messages, process)) = &mut *armed else { return };
+        *messages -= 1;
+        if *messages == 0 {
+            // Nobody has waited for it while this is armed: the id is no other process's.
+            kill_process(*process, Signal::KILL).unwrap();
+            *armed = None;
+            self.fired.store(true, Ordering::Release);
+        }
+    }
+
+    fn wait(&self, most: Duration) {
+        let begin = Instant::now();
+        while !self.fired.load(Ordering::Acquire) && begin.elapsed() < most {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// True if it has fired.
+    fn disarm(&self) -> bool {
+        *self.armed.lock().unwrap() = None;
+        self.fired.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Hop {
+    fn start(ledger: &Arc<Mutex<Ledger>>, trigger: &Arc<Trigger>) -> (Self, SocketAddr) {
+        let listener = Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let address = listener.local_addr().unwrap();
+        let (ledger, trigger) = (Arc::clone(ledger), Arc::clone(trigger));
+        let keep = move |message: Message| {
+            let arrival = Arrival::of(&message);
+            ledger.lock().unwrap().arrived(arrival);
+            trigger.message_came();
+        };
+        let serving = Arc::clone(&listener);
+        thread::spawn(move || sink::serve(&serving, Script::default(), keep));
+        (Self(listener), address)
+    }
+}
+
+impl Drop for Hop {
+    fn drop(&mut self) {
+        let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Both);
+    }
+}
+
+/// The name that the daemon of a round gives itself, and by which the sink knows it.
+fn hostname(round: u32) -> String {
+    format!("edge-{round}.test")
+}
+
+fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr, round: u32) -> String {
+    let folder = folder.display();
+    format!(
+        "hostname = \"{}\"\n[classifier]\nmode = \"userspace\"\n\
+         [queue]\ndirectory = \"{folder}/queue\"\n[delivery]\nsmart_host = \"{sink}\"\n\
+         [control]\nsocket = \"{folder}/control.sock\"\n[log]\nformat = \"json\"\n\
+         [back_pressure]\ndisk_use = {{ low_to_medium = 99, medium_to_high = 100, \
+         high_to_medium = 98, medium_to_low = 97 }}\n\
+         [[accepted_domain]]\nname = \"contoso.example\"\n\
+         [[connector]]\nname = \"Scanners\"\nbindings = [\"{server}\"]\n\
+         remote_ip_ranges = [\"127.0.0.0/8\"]\npermission_groups = [\"AnonymousUsers\"]\n\
+         grants = {{ anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }}\n\
+         tarpit_interval = \"0s\"\n",
+        hostname(round)
+    )
+}
