@@ -60,9 +60,9 @@ impl Directory {
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
         let parts = [messages(path), damaged(path)];
         for part in &parts {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(part);
-            made.map_err(|source| OpenError::io("make the directory", part, source))?;
+            make(part)?;
         }
+        sync_above(path)?;
         let lock_path = path.join("lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -121,6 +121,47 @@ impl Directory {
     /// Where something damaged is kept for an administrator.
     pub(super) fn damaged(&self, name: &str) -> PathBuf {
         damaged(&self.path).join(name)
+    }
+}
+
+/// Makes a directory and those above it that are missing. The name of each is on stable storage
+/// before anything is put into it: with the name all of it would be lost.
+fn make(path: &Path) -> Result<(), OpenError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = above(path);
+    make(above)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(OpenError::io("make the directory", path, source));
+        }
+        _ => {}
+    }
+    let synced = File::open(above).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| OpenError::io("sync", above, source))
+}
+
+/// A daemon that was killed may have made the queue's directory and not synced its name. Where that
+/// is kept by somebody else, in a directory that we may not read or whose file system syncs none,
+/// there is nothing that we could do.
+fn sync_above(path: &Path) -> Result<(), OpenError> {
+    let above = above(path);
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match File::open(above).and_then(|directory| directory.sync_all()) {
+        Err(source) if matches!(source.kind(), InvalidInput | PermissionDenied | Unsupported) => {
+            Ok(())
+        }
+        result => result.map_err(|source| OpenError::io("sync", above, source)),
+    }
+}
+
+/// The directory that a path is in.
+fn above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => path,
     }
 }
 
