@@ -174,7 +174,7 @@ impl<'a> Log<'a> {
         for (number, &frame) in raw.iter().enumerate() {
             let next = raw.get(number + 1);
             // Frames of an earlier round of the log follow the newest. One foreign frame between
-            // two of ours is a damaged one.
+            // two of ours is a damaged one, or a power cut came before it was written.
             if !is_ours(Some(&frame)) && !is_ours(next) {
                 break;
             }
@@ -196,6 +196,12 @@ impl<'a> Log<'a> {
                     (whole, head) = (true, mended);
                 }
                 seed = stored;
+                if !whole && !is_ours(Some(&frame)) {
+                    // More than a byte of it is wrong: it was never written, and what is there is
+                    // of an earlier round. The frame behind it does not follow from it and is not
+                    // whole, so neither is the transaction.
+                    continue;
+                }
             }
             let (page, commit) = (word(&head, 0), word(&head, 4));
             self.frames.push(Frame { page, commit, data: &frame[FRAME_HEADER..], whole });

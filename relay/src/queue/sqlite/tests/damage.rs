@@ -236,6 +236,47 @@ async fn a_torn_log_costs_what_was_not_confirmed() {
     }
 }
 
+/// The power fails while the log is in its second round, and one frame of its last transaction is
+/// still that of the first.
+#[tokio::test]
+async fn a_frame_that_was_never_written_costs_what_was_not_confirmed() {
+    const FRAME: usize = limits::DATABASE_PAGE_OCTETS + 24;
+    let directory = TempDir::new().unwrap();
+    let (queue, _) = open(&directory);
+    let log = directory.path().join("queue.db-wal");
+    let mut kept = Vec::new();
+    for number in 0..20 {
+        kept.push((commit(&queue, &message(number)).await, message(number)));
+    }
+    let first_round = fs::read(&log).unwrap();
+    tokio::time::sleep(limits::CHECKPOINT_IDLE + Duration::from_millis(500)).await;
+    // The last one lies where the first round had several, with their ends.
+    for message in [message(20), message(21), vec![b'm'; 60_000]] {
+        kept.push((commit(&queue, &message).await, message));
+    }
+    let second_round = fs::read(&log).unwrap();
+    let salts = &second_round[16..24];
+    let frames: Vec<_> = second_round[32..]
+        .chunks_exact(FRAME)
+        .take_while(|frame| frame[8..16] == *salts)
+        .map(|frame| frame[4..8] != [0; 4])
+        .collect();
+    let last = 1 + frames[..frames.len() - 1].iter().rposition(|is_end| *is_end).unwrap();
+    assert!(last + 2 < frames.len() && second_round.len() == first_round.len());
+    for frame in last..frames.len() {
+        let torn = copy(directory.path());
+        let mut bytes = second_round.clone();
+        let place = 32 + frame * FRAME..32 + (frame + 1) * FRAME;
+        bytes[place.clone()].copy_from_slice(&first_round[place]);
+        fs::write(torn.path().join("queue.db-wal"), bytes).unwrap();
+        let (again, recovery) = open(&torn);
+        assert_eq!(recovery.messages, 22, "frame {frame}: {:?}", recovery.damages);
+        for (id, bytes) in &kept[..22] {
+            assert!(bytes_of(&again, *id).await.unwrap() == *bytes, "frame {frame}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn message_files_without_an_entry_and_entries_without_a_file() {
     let directory = TempDir::new().unwrap();
