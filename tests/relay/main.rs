@@ -33,6 +33,7 @@ mod load;
 mod neighbours;
 mod next_hops;
 mod peers;
+mod power_cut;
 mod proxies;
 mod recipients;
 mod reload;

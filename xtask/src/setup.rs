@@ -94,6 +94,7 @@ fn install_packages(missing: &mut Vec<String>) {
         ("nsd", "nsd"),
         ("openssl", "openssl"),
         ("rspamd", "rspamd"),
+        ("strace", "strace"),
         ("swaks", "swaks"),
     ];
     // Without these swaks speaks neither IPv6 nor TLS; its package only recommends them.
