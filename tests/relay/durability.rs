@@ -13,7 +13,7 @@ use crate::{PATIENCE, has_kernel};
 const CONTENT: &str = "Subject: outlives\r\n\r\n.\r\n.. dots\r\nthe end\r\n";
 
 /// Its next hop is down; returns the configuration and where the next hop will be.
-fn without_next_hop(edge: &Edge) -> (String, SocketAddr) {
+pub fn without_next_hop(edge: &Edge) -> (String, SocketAddr) {
     let later = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let configuration = edge.configuration(ARTICLE);
     (configuration.replace(&edge.sink.address().to_string(), &later.to_string()), later)

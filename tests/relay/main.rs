@@ -22,6 +22,7 @@ mod crash;
 mod crashes;
 mod delivery;
 mod dialogue;
+mod disk;
 mod durability;
 mod edge;
 mod encrypted;
