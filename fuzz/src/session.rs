@@ -13,11 +13,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use relay::config::Config;
 use relay::connector::ConnectorIds;
-use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, READ_OCTETS, REPLY_LINE_OCTETS};
+use relay::limits::{
+    INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS, READ_OCTETS, REPLY_LINE_OCTETS,
+};
 use relay::policy::{Inquiry, Peer, Rules};
 use relay::queue::{Envelope, QueueId, StoreError};
 use relay::smtp::client::ReplyParser;
-use relay::smtp::session::{Action, MessageBegun, Session};
+use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
 use relay::smtp::tls::TlsInfo;
 
 const EVENT: u8 = 0xff;
@@ -44,6 +46,7 @@ max_message_size = "64 KB"
 max_header_size = 1000
 max_recipients_per_message = 3
 tarpit_interval = "0s"
+protocol_logging_level = "Verbose"
 [[connector]]
 name = "Tarpit"
 bindings = ["127.0.0.1:26"]
@@ -229,6 +232,7 @@ impl Player {
     fn perform(&mut self) {
         while let Some(action) = self.session.poll_action() {
             assert!(!self.outcome.closed, "{action:?} after Close");
+            self.check_protocol_log();
             match action {
                 Action::AbandonMessage => {
                     let begun = self.open.take().is_some();
@@ -265,8 +269,20 @@ impl Player {
                 }
             }
         }
+        self.check_protocol_log();
         if self.asked == Asked::Nothing && self.session.wants_bytes() {
             self.backlog = 0;
+        }
+    }
+
+    /// A record is a line, and no client makes two of it.
+    fn check_protocol_log(&mut self) {
+        for record in self.session.take_protocol_records() {
+            assert!(record.data.len() <= PROTOCOL_LOG_LINE_OCTETS);
+            assert!(!record.data.contains(char::is_control), "{record:?}");
+            let is_gap = record.event == ProtocolEvent::Information
+                && record.data.ends_with("records left out");
+            assert!(!is_gap, "what is fetched in time is whole");
         }
     }
 

@@ -192,6 +192,12 @@ pub const INQUIRY_WAIT: Duration = Duration::from_secs(60);
 pub const JUNK_COMMANDS: u32 = 100;
 /// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
 pub const LOGGED_VERDICTS: usize = 8;
+/// Octets of one record of the protocol log. Of a longer line the rest is left out, and the record
+/// says how long it was.
+pub const PROTOCOL_LOG_LINE_OCTETS: usize = 1024;
+/// Octets of records that a session keeps for the protocol log until they are fetched, which is
+/// when half of them are there. Further ones are left out and counted.
+pub const PROTOCOL_LOG_OCTETS: usize = 16 * 1024;
 
 // Sessions. Defaults of the Exchange parameters of the same name.
 
@@ -407,6 +413,7 @@ const _: () = assert!(
         + READ_OCTETS
         + OUTPUT_OCTETS
         + 2 * SMALL_WRITE_OCTETS
+        + PROTOCOL_LOG_OCTETS
         <= 640 * 1024,
     "what a session holds, as MESSAGE_IN_MEMORY says"
 );

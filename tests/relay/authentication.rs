@@ -13,7 +13,7 @@ use crate::PATIENCE;
 use crate::edge::{Edge, Mode, Ran, json_line};
 
 /// In clear on one address, within TLS on another.
-const CONNECTORS: &str = r#"
+pub const CONNECTORS: &str = r#"
 [[connector]]
 name = "In clear"
 bindings = ["127.0.0.1:PORT"]
@@ -35,6 +35,11 @@ tarpit_interval = "0s"
 
 /// An edge with the user alice, and its daemon.
 fn with_alice() -> (Edge, Daemon) {
+    with_alice_on(CONNECTORS)
+}
+
+/// The same with these connectors.
+pub fn with_alice_on(connectors: &str) -> (Edge, Daemon) {
     let edge = Edge::new(Mode::Userspace);
     let folder = edge.folder().display();
     let made = rcgen::generate_simple_self_signed(["edge.test".to_owned()]).unwrap();
@@ -42,7 +47,7 @@ fn with_alice() -> (Edge, Daemon) {
     fs::write(edge.folder().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
     let text = edge.configuration(&format!(
         "[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n\
-         [authentication]\nusers_file = \"{folder}/users.toml\"\n{CONNECTORS}"
+         [authentication]\nusers_file = \"{folder}/users.toml\"\n{connectors}"
     ));
     fs::write(edge.folder().join("relay.toml"), &text).unwrap();
     let added = passwd(&edge, &["Alice", "--send-as", "alice@contoso.example"], "wonderland\n");
@@ -190,39 +195,42 @@ fn smtplib_logs_in() {
     edge.sink.wait_for(3, PATIENCE).unwrap();
 }
 
+/// Has msmtp send a message as alice, within TLS where the connector wants it: whether it was
+/// taken, and what it printed.
+pub fn msmtp(edge: &Edge, server: &str, method: &str, password: &str) -> (bool, String) {
+    let mut command = Command::new("msmtp");
+    command.args(["--file=/dev/null", "--host", server, "--port", &edge.port.to_string()]);
+    command.args(["--domain=client.example", "--user=alice", "--from=alice@contoso.example"]);
+    command.arg(format!("--auth={method}")).arg(format!("--passwordeval=echo {password}"));
+    if server == "127.0.0.2" {
+        command.args(["--tls=on", "--tls-certcheck=off", "--tls-trust-file="]);
+    }
+    command.arg("--debug").arg("b@fabrikam.example");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let message = b"From: alice@contoso.example\nSubject: from msmtp\n\n";
+    child.stdin.take().unwrap().write_all(message).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
 #[test]
 fn msmtp_proves_its_password_with_scram() {
     if !met("msmtp_proves_its_password_with_scram", &[Requirement::Program("msmtp")]) {
         return;
     }
     let (edge, daemon) = with_alice();
-    let send = |server: &str, method: &str, password: &str| {
-        let mut command = Command::new("msmtp");
-        command.args(["--file=/dev/null", "--host", server, "--port", &edge.port.to_string()]);
-        command.args(["--domain=client.example", "--user=alice", "--from=alice@contoso.example"]);
-        command.arg(format!("--auth={method}")).arg(format!("--passwordeval=echo {password}"));
-        if server == "127.0.0.2" {
-            command.args(["--tls=on", "--tls-certcheck=off", "--tls-trust-file="]);
-        }
-        command.arg("--debug").arg("b@fabrikam.example");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let message = b"From: alice@contoso.example\nSubject: from msmtp\n\n";
-        child.stdin.take().unwrap().write_all(message).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
-    };
     let mut sent = 0;
     for server in ["127.0.0.1", "127.0.0.2"] {
         for method in ["scram-sha-256", "plain", "login"] {
-            let (success, said) = send(server, method, "wonderland");
+            let (success, said) = msmtp(&edge, server, method, "wonderland");
             assert!(success, "{server} {method}\n{said}");
             sent += 1;
             edge.sink.wait_for(sent, PATIENCE).unwrap();
         }
     }
-    let (success, said) = send("127.0.0.1", "scram-sha-256", "x");
+    let (success, said) = msmtp(&edge, "127.0.0.1", "scram-sha-256", "x");
     assert!(!success && said.contains("535 5.7.3 "), "{said}");
     let line = json_line(&daemon, 0, |line| {
         line["verdicts"].as_str().is_some_and(|verdicts| verdicts.contains("the proof is wrong"))

@@ -35,6 +35,7 @@ mod neighbours;
 mod next_hops;
 mod peers;
 mod power_cut;
+mod protocol_log;
 mod proxies;
 mod recipients;
 mod reload;

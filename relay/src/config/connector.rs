@@ -17,10 +17,10 @@ use toml::de::DeValue;
 use super::antispam;
 use super::document::{Section, Value, Wrong, describe};
 use super::tls::Tls;
-use super::value::{boolean, host_name, number, parsed, text};
+use super::value::{boolean, host_name, number, one_of, parsed, text};
 use crate::connector::binding::BindingError;
 use crate::connector::range::RangeError;
-use crate::connector::{Binding, Budget, Connector, Encryption, Range};
+use crate::connector::{Binding, Budget, Connector, Encryption, ProtocolLoggingLevel, Range};
 use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS, REPLY_LINE_OCTETS};
 
 pub(super) use conflict::refuse as refuse_conflict;
@@ -115,6 +115,9 @@ fn connector(section: &mut Section<'_, '_>, name: String, host: Host<'_>) -> Con
     let reject_recipient_domains = limits::reject_recipient_domains(section);
     let antispam = antispam::of_connector(section, host.antispam);
     let limits = limits::read(section);
+    let levels =
+        one_of(&[("None", ProtocolLoggingLevel::None), ("Verbose", ProtocolLoggingLevel::Verbose)]);
+    let protocol_logging_level = section.take("protocol_logging_level", levels).unwrap_or_default();
     Connector {
         name,
         line,
@@ -138,6 +141,7 @@ fn connector(section: &mut Section<'_, '_>, name: String, host: Host<'_>) -> Con
         reject_recipient_domains,
         antispam,
         limits,
+        protocol_logging_level,
     }
 }
 
@@ -248,7 +252,6 @@ const NOT_SUPPORTED: &[&str] = &[
     "long_addresses_enabled",
     "max_acknowledgement_delay",
     "orar_enabled",
-    "protocol_logging_level",
     "service_discovery_fqdn",
     "suppress_x_anonymous_tls",
     "tls_domain_capabilities",

@@ -10,7 +10,7 @@ use super::*;
 use crate::back_pressure::Thresholds;
 use crate::connector::{
     CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
-    PermissionSet, PermissionSource, Principal, Standing, TlsVersion,
+    PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
 };
 use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
 use crate::smtp::client::Protocol;
@@ -137,6 +137,7 @@ message_rate_source = "User"
 reject_reserved_top_level_recipient_domains = true
 reject_reserved_second_level_recipient_domains = true
 reject_single_label_recipient_domains = true
+protocol_logging_level = "verbose"
 "#,
     );
     assert_eq!(config.hostname.as_str(), "edge1.contoso.example");
@@ -206,6 +207,7 @@ reject_single_label_recipient_domains = true
             .contains(Permission::AcceptHeadersOrganization)
     );
     assert!(connector.require_tls && !connector.refuse);
+    assert_eq!(connector.protocol_logging_level, ProtocolLoggingLevel::Verbose);
     let budgets = [connector.syn_budget, connector.syn_budget_per_source];
     let budgets = budgets.map(|budget| budget.map(|b| (b.rate.get(), b.burst.get())));
     assert_eq!(budgets, [Some((200, 400)), Some((20, 40))]);

@@ -81,6 +81,8 @@ pub struct Connector {
     pub antispam: AntiSpam,
     /// What one message or session may not exceed.
     pub limits: Limits,
+    /// `protocol_logging_level`: is what its sessions say and hear written into the log?
+    pub protocol_logging_level: ProtocolLoggingLevel,
 }
 
 /// `AuthMechanism`, as far as this version has it. Nothing of it is Exchange's `None`.
@@ -103,6 +105,17 @@ pub enum BasicAuth {
     InClear,
     /// With `BasicAuthRequireTLS`: within TLS.
     WithinTls,
+}
+
+/// `ProtocolLoggingLevel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtocolLoggingLevel {
+    /// The one line that every session has.
+    #[default]
+    None,
+    /// Commands, replies and what happened besides as well, a line each; neither messages nor what
+    /// authenticates a client.
+    Verbose,
 }
 
 /// One entry of `grants` or `denies`.

@@ -72,10 +72,13 @@ struct Driver {
 
 impl Driver {
     async fn run(&mut self) {
+        self.record.write_connected();
         loop {
             while let Some(action) = self.session.poll_action() {
+                self.record.write_protocol(&mut self.session);
                 self.perform(action).await;
             }
+            self.record.write_protocol(&mut self.session);
             self.memory.set(self.session.held_octets());
             if self.memory.is_used_up() && self.session.handle_short_memory() {
                 continue;
@@ -133,6 +136,9 @@ impl Driver {
             }),
         };
         self.record.become_client(classification, remote);
+        if client.is_ok() {
+            self.record.write_connected();
+        }
         self.session.handle_client(Instant::now(), client);
     }
 

@@ -6,12 +6,14 @@
 //!
 //! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
-//! messages, [`tls`] keeps the certificates, [`record`] writes the log line.
+//! messages, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
+//! connectors that want more of them.
 
 mod admission;
 mod driver;
 mod inquiries;
 mod listener;
+pub(crate) mod protocol_log;
 mod rates;
 mod record;
 pub mod tls;
@@ -43,6 +45,7 @@ use crate::recipients::Recipients;
 use self::admission::Admission;
 use self::inquiries::Asker;
 use self::listener::Listening;
+use self::protocol_log::SessionIds;
 use self::rates::MessageRates;
 use self::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
 
@@ -76,6 +79,7 @@ struct Shared {
     back_pressure: Arc<BackPressure>,
     rates: MessageRates,
     recipients: Recipients,
+    session_ids: SessionIds,
     /// A permit for each session that may exist at once.
     sessions: Arc<Semaphore>,
 }
@@ -92,6 +96,7 @@ impl Server {
             admission: Arc::default(),
             rates: MessageRates::default(),
             recipients: Recipients::default(),
+            session_ids: SessionIds::default(),
             back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };

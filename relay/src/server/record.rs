@@ -1,15 +1,16 @@
-//! The log line of a session, and its part of the counts.
+//! The log lines of a session, and its part of the counts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::classifier::Classification;
-use crate::connector::ConnectorId;
+use crate::connector::{ConnectorId, ProtocolLoggingLevel};
 use crate::counts::Counts;
 use crate::policy::Peer;
 use crate::server::inquiries::Asker;
-use crate::smtp::session::{Ending, Summary};
+use crate::server::protocol_log::{Ends, ProtocolLog};
+use crate::smtp::session::{Ending, Session, Summary};
 
 /// What is known of a connection beside what its session knows.
 pub(super) struct Record {
@@ -18,6 +19,7 @@ pub(super) struct Record {
     remote: SocketAddr,
     /// Who told the remote address, where it is not that of the connection.
     proxy: Option<SocketAddr>,
+    protocol_log: ProtocolLog,
     counts: Arc<Counts>,
     since: Instant,
     counted: Counted,
@@ -37,10 +39,11 @@ impl Record {
         local: SocketAddr,
         remote: SocketAddr,
         proxy: Option<SocketAddr>,
+        protocol_log: ProtocolLog,
         counts: Arc<Counts>,
     ) -> Self {
         let (since, counted) = (Instant::now(), Counted::default());
-        Self { classification, local, remote, proxy, counts, since, counted }
+        Self { classification, local, remote, proxy, protocol_log, counts, since, counted }
     }
 
     /// Where the connection came in.
@@ -53,6 +56,28 @@ impl Record {
         self.proxy.get_or_insert(self.remote);
         self.remote = remote;
         self.classification = classification;
+    }
+
+    /// Begins the protocol log with the connector, where it keeps one.
+    pub(super) fn write_connected(&mut self) {
+        let Some(chosen) = &self.classification.connector else { return };
+        if chosen.connector.protocol_logging_level == ProtocolLoggingLevel::None {
+            return;
+        }
+        let range = chosen.range().map(ToString::to_string).unwrap_or_default();
+        let connector = &chosen.connector.name;
+        let ends = Ends { connector, local: self.local, remote: self.remote };
+        self.protocol_log.connected(&ends, &range, self.proxy);
+    }
+
+    /// Writes what the session has noted since the last time.
+    pub(super) fn write_protocol(&mut self, session: &mut Session) {
+        let records = session.take_protocol_records();
+        let connector = &session.peer().connector.name;
+        let ends = Ends { connector, local: self.local, remote: self.remote };
+        for record in &records {
+            self.protocol_log.write(&ends, record);
+        }
     }
 
     /// Counts what happened since the last time, so that `status` is never behind a session.
@@ -86,6 +111,7 @@ impl Record {
         let queue_ids = summary.queue_ids.iter().map(ToString::to_string).collect();
         let verdicts = summary.verdicts.iter().map(ToString::to_string).collect();
         tracing::info!(
+            session_id = self.protocol_log.session_id(),
             remote = %self.remote,
             proxy = self.proxy.map(tracing::field::display),
             local = %self.local,

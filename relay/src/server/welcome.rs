@@ -168,7 +168,8 @@ fn begin(
     let rules = Arc::clone(&classification.rules);
     let begin = if is_implicit(&classification, local) { Session::encrypted } else { Session::new };
     let session = begin(Instant::now(), rules, peer, local.ip(), remote.ip());
-    let record = Record::new(classification, local, remote, proxy, Arc::clone(&shared.counts));
+    let log = shared.session_ids.next();
+    let record = Record::new(classification, local, remote, proxy, log, Arc::clone(&shared.counts));
     let shared = Arc::clone(shared);
     tokio::spawn(driver::drive(session, stream, shared, stop, record, place, permit));
 }

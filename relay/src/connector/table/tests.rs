@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::connector::{
-    AntiSpam, AuthMechanism, Encryption, Extensions, Limits, PermissionGroups, Range,
-    RejectRecipientDomains,
+    AntiSpam, AuthMechanism, Encryption, Extensions, Limits, PermissionGroups,
+    ProtocolLoggingLevel, Range, RejectRecipientDomains,
 };
 
 fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
@@ -33,6 +33,7 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         require_ehlo_domain: false,
         extensions: Extensions::default(),
         reject_recipient_domains: RejectRecipientDomains::default(),
+        protocol_logging_level: ProtocolLoggingLevel::None,
         antispam: AntiSpam::default(),
         limits: Limits::default(),
     }

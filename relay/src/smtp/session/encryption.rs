@@ -40,12 +40,17 @@ impl Session {
         // RFC 3207 section 4.2: whatever the client said before is forgotten, AUTH included.
         self.state = State::connected();
         self.timers.active(now);
+        self.output.protocol.information(|| format!("TLS established: {tls}"));
         let context = &mut self.context;
+        let before = context.peer.principal;
         // A certificate that a proxy shows is its own, and says nothing of the client it told of.
         let certificate = tls.client.as_ref().filter(|_| !context.is_told);
         let because = context.peer.secure(&context.rules, certificate);
         context.summary.note_certificate(&because);
         context.summary.tls = Some(tls);
+        if context.peer.principal != before {
+            self.note_principal();
+        }
         if !self.greeted {
             self.greet();
         }

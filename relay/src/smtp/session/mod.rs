@@ -8,14 +8,17 @@
 //! in which state is decided in [`state`], how a client
 //! authenticates in [`authentication`], how a command waits for an answer in [`inquiry`], what
 //! becomes of a message in [`reception`] and [`storage`],
-//! what follows when its octets have come in [`transfer`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
+//! what follows when its octets have come in [`transfer`], how it ends in [`closing`], what of it
+//! is for the log in [`protocol_log`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
 mod authentication;
+mod closing;
 mod encryption;
 mod inquiry;
 mod memory;
 mod output;
+mod protocol_log;
 mod reception;
 mod refusal;
 mod screening;
@@ -41,9 +44,10 @@ use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::command::{Command, HelloName};
 use crate::smtp::line::LineReader;
-use crate::smtp::reply::{self, Reply};
+use crate::smtp::reply;
 
 pub use self::output::{Action, Conditions, MessageBegun};
+pub use self::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use self::summary::{Ending, Summary, Verdict};
 
 use self::inquiry::{Asked, Waiting};
@@ -107,7 +111,7 @@ impl Session {
     ) -> Self {
         peer.may_use_xclient = rules.proxies.may_use_xclient(remote);
         let timers = Timers::new(now, &peer.connector.limits);
-        let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
+        let output = Output::new(&peer.connector);
         let context = Context {
             rules,
             peer,
@@ -125,7 +129,7 @@ impl Session {
             state: State::connected(),
             input: BytesMut::new(),
             lines: LineReader::default(),
-            output: Output::new(has_codes),
+            output,
             held: None,
             asked: None,
             timers,
@@ -168,19 +172,6 @@ impl Session {
         self.context.conditions = conditions;
     }
 
-    /// The daemon is stopping. A session between messages is told and closed; one with a message
-    /// on its way is closed after the reply to it.
-    pub fn handle_shutdown(&mut self) {
-        self.shutting_down = true;
-        self.finish_if_shutting_down();
-    }
-
-    /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
-    /// kept.
-    pub fn handle_disconnect(&mut self) {
-        self.close(Ending::Disconnected);
-    }
-
     /// What the driver must do now.
     pub fn poll_action(&mut self) -> Option<Action> {
         loop {
@@ -210,11 +201,6 @@ impl Session {
     /// Nothing happens any more.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
-    }
-
-    /// Was the session told that the daemon is stopping?
-    pub fn is_shutting_down(&self) -> bool {
-        self.shutting_down
     }
 
     /// Who is at the other end.
@@ -267,9 +253,13 @@ impl Session {
                 // Only a whole line is a sign of life; a client that drips is silent.
                 self.timers.active(self.now);
                 match line {
-                    Ok(line) if in_exchange => self.response(&line),
+                    Ok(line) if in_exchange => {
+                        self.output.protocol.response();
+                        self.response(&line);
+                    }
                     Ok(line) => self.command(&line),
                     Err(error) => {
+                        self.output.protocol.no_line(error);
                         self.end_exchange();
                         self.fault("?", error.reply(), &error);
                     }
@@ -280,7 +270,9 @@ impl Session {
     }
 
     fn command(&mut self, line: &[u8]) {
-        let command = match Command::parse(line) {
+        let understood = Command::parse(line);
+        self.output.protocol.command(line, &understood);
+        let command = match understood {
             Ok(command) => command,
             Err(error) => return self.misunderstood(&error),
         };
@@ -329,6 +321,7 @@ impl Session {
             Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
             Effect::Authenticated(reply, user) => {
                 self.context.peer = self.context.peer.authenticated(user);
+                self.note_principal();
                 self.output.reply(&reply);
             }
             Effect::BecomeClient(told) => self.become_client(told),
@@ -377,45 +370,5 @@ impl Session {
                 }
             }
         }
-    }
-
-    fn finish_if_shutting_down(&mut self) {
-        let is_idle = !matches!(
-            self.state,
-            State::Chunking(_)
-                | State::Closed
-                | State::Receiving(_)
-                | State::Reclassifying
-                | State::Screening(_)
-                | State::Skipping(_)
-                | State::WaitingForQueue(_)
-                | State::WaitingForStore(_)
-        );
-        if self.shutting_down && is_idle {
-            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
-        }
-    }
-
-    /// Ends the session with a last reply, after one that the tarpit still holds.
-    fn close_with(&mut self, reply: &Reply, ending: Ending) {
-        self.release();
-        // In the middle of a handshake nobody could read it.
-        if !matches!(self.state, State::StartingTls) {
-            self.output.reply(reply);
-        }
-        self.close(ending);
-    }
-
-    fn close(&mut self, ending: Ending) {
-        if matches!(self.state, State::Closed) {
-            return;
-        }
-        self.release();
-        self.abandon();
-        self.asked = None;
-        self.state = State::Closed;
-        self.input.clear();
-        self.context.summary.ending = Some(ending);
-        self.output.push(Action::Close);
     }
 }

@@ -7,10 +7,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use crate::back_pressure::Pressure;
+use crate::connector::Connector;
 use crate::limits::OUTPUT_OCTETS;
 use crate::policy::Inquiry;
 use crate::queue::{Envelope, QueueId, StoreError};
 use crate::smtp::reply::Reply;
+use crate::smtp::session::protocol_log::ProtocolLog;
 
 /// What the driver must do.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub(super) struct Output {
     replies: Vec<u8>,
     /// `enhanced_status_codes_enabled`.
     has_codes: bool,
+    /// Replies are noted in it.
+    pub(super) protocol: ProtocolLog,
 }
 
 impl Default for Conditions {
@@ -75,18 +79,26 @@ impl Default for Conditions {
 }
 
 impl Output {
-    /// Nothing to do. Replies have their enhanced codes where `has_codes`.
-    pub(super) fn new(has_codes: bool) -> Self {
-        Self { actions: VecDeque::new(), replies: Vec::new(), has_codes }
+    /// Nothing to do.
+    pub(super) fn new(connector: &Connector) -> Self {
+        Self {
+            actions: VecDeque::new(),
+            replies: Vec::new(),
+            has_codes: connector.extensions.enhanced_status_codes_enabled,
+            protocol: ProtocolLog::new(connector.protocol_logging_level),
+        }
     }
 
-    /// Whether replies have their enhanced codes from now on.
-    pub(super) fn set_codes(&mut self, has_codes: bool) {
-        self.has_codes = has_codes;
+    /// Replies are those of this connector from now on.
+    pub(super) fn set_connector(&mut self, connector: &Connector) {
+        self.has_codes = connector.extensions.enhanced_status_codes_enabled;
+        self.protocol = ProtocolLog::new(connector.protocol_logging_level);
     }
 
     pub(super) fn reply(&mut self, reply: &Reply) {
+        let start = self.replies.len();
         reply.with_codes(self.has_codes).encode(&mut self.replies);
+        self.protocol.reply(reply.code, &self.replies[start..]);
     }
 
     /// Replies first: the client must have them before anything else happens.
@@ -109,6 +121,6 @@ impl Output {
 
     /// Must the replies be sent before more may gather?
     pub(super) fn is_full(&self) -> bool {
-        self.replies.len() >= OUTPUT_OCTETS
+        self.replies.len() >= OUTPUT_OCTETS || !self.replies.is_empty() && self.protocol.is_full()
     }
 }

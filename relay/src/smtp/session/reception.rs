@@ -171,6 +171,14 @@ impl Reception {
         &self.hello
     }
 
+    /// Octets of the chunk, or of what has come of a message that is sent by DATA.
+    pub(super) fn octets(&self) -> u64 {
+        match &self.reader {
+            Reader::Chunks { chunk, .. } => chunk.octets,
+            Reader::Data(_) => self.facts.size,
+        }
+    }
+
     /// Octets that have come.
     pub(super) fn size(&self) -> u64 {
         self.facts.size

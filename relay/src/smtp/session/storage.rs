@@ -61,6 +61,7 @@ impl Session {
         self.timers.active(now);
         match stored {
             Ok(()) => {
+                self.output.protocol.information(|| format!("message {} committed", waiting.id));
                 let text = format!("{} {}", waiting.id, reply::QUEUED.text);
                 self.context.summary.accept(waiting.id);
                 self.output.reply(&reply::QUEUED.with_text(text));

@@ -34,12 +34,15 @@ tarpit_interval = "0s"
 auth_tarpit_interval = "0s"
 "#;
 
+/// The connector keeps a protocol log.
+pub(super) const VERBOSE: &str = "protocol_logging_level = \"Verbose\"\n";
+
 fn session() -> Session {
     session_with("")
 }
 
 /// With a line of the connector's configuration more.
-fn session_with(more: &str) -> Session {
+pub(super) fn session_with(more: &str) -> Session {
     let config = Config::parse(&format!("{CONFIGURATION}{more}"), "relay.toml").unwrap();
     let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
     let (_, connector) = rules.connectors().next().unwrap();
@@ -50,18 +53,20 @@ fn session_with(more: &str) -> Session {
 
 /// What came out of a session.
 #[derive(Debug, Default, PartialEq)]
-struct Outcome {
-    sent: Vec<u8>,
+pub(super) struct Outcome {
+    pub(super) sent: Vec<u8>,
     open: Option<Vec<u8>>,
     kept: Vec<Vec<u8>>,
     closed: bool,
+    pub(super) protocol: Vec<ProtocolRecord>,
 }
 
 /// Does what a driver with a working queue does.
-fn perform(session: &mut Session, outcome: &mut Outcome) {
+pub(super) fn perform(session: &mut Session, outcome: &mut Outcome) {
     let now = session.now;
     while let Some(action) = session.poll_action() {
         assert!(!outcome.closed, "{action:?} after Close");
+        outcome.protocol.extend(session.take_protocol_records());
         match action {
             Action::AbandonMessage => assert!(outcome.open.take().is_some()),
             Action::Ask(inquiry) => session.handle_finding(now, inquiry.unanswered()),
@@ -86,11 +91,12 @@ fn perform(session: &mut Session, outcome: &mut Outcome) {
             Action::Write(octets) => outcome.open.as_mut().unwrap().extend_from_slice(&octets),
         }
     }
+    outcome.protocol.extend(session.take_protocol_records());
     assert!(session.is_closed() || session.wants_bytes(), "what is left must not block reading");
 }
 
 fn talk(chunks: &[&[u8]]) -> Outcome {
-    let mut session = session();
+    let mut session = session_with(VERBOSE);
     let now = session.now;
     let mut outcome = Outcome::default();
     perform(&mut session, &mut outcome);

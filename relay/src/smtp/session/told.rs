@@ -46,7 +46,7 @@ impl Session {
                 context.rules = rules;
                 let connector = &context.peer.connector;
                 self.timers = Timers::new(now, &connector.limits);
-                self.output.set_codes(connector.extensions.enhanced_status_codes_enabled);
+                self.output.set_connector(connector);
                 self.greet();
             }
         }

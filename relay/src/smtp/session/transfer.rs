@@ -19,6 +19,7 @@ impl Session {
     pub(super) fn end_of_data(&mut self) {
         let State::Receiving(reception) = self.state.take() else { return };
         self.timers.active(self.now);
+        self.output.protocol.received(|| format!("{} octets", reception.octets()));
         let act = &mut |action| self.output.push(action);
         let (waiting, decision) = reception.conclude(&self.context, act);
         if decision.reply.is_positive() {
@@ -47,6 +48,7 @@ impl Session {
         match self.state.take() {
             State::Receiving(reception) if reception.is_open() => {
                 self.timers.active(self.now);
+                self.output.protocol.received(|| format!("{octets} octets"));
                 let text = format!("{}, {octets} octets", reply::CHUNK_RECEIVED.text);
                 self.output.reply(&reply::CHUNK_RECEIVED.with_text(text));
                 self.state = State::Chunking(reception);
@@ -69,6 +71,7 @@ impl Session {
         }
         self.timers.active(self.now);
         if let State::Skipping(skipping) = self.state.take() {
+            self.output.protocol.received(|| format!("{} octets", skipping.octets));
             let (state, effect) = *skipping.then;
             self.state = state;
             self.carry_out("BDAT", effect);

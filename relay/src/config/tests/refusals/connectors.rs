@@ -53,6 +53,11 @@ fn a_connectors_keys() {
             "write one of Enabled, EnabledWithoutValue, Disabled",
         ),
         (
+            "protocol_logging_level = \"Debug\"",
+            "protocol_logging_level: `Debug` is not known",
+            "write one of None, Verbose",
+        ),
+        (
             "banner = \"edge1 ready\"",
             "banner: does not begin with 220",
             "write 220, a space and the greeting, as in \"220 edge1.contoso.example ready\"",

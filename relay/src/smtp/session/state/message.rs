@@ -21,6 +21,8 @@ pub(in crate::smtp::session) enum MessageInput {
 /// would be taken for commands. Then the client is told.
 #[derive(Debug)]
 pub(in crate::smtp::session) struct Skipping {
+    /// Of the whole chunk.
+    pub(in crate::smtp::session) octets: u64,
     pub(in crate::smtp::session) remaining: u64,
     pub(in crate::smtp::session) then: Box<(State, Effect)>,
 }
@@ -88,7 +90,10 @@ impl State {
             return (self, effect);
         }
         let then = Box::new((self, effect));
-        (Self::Skipping(Skipping { remaining: chunk.octets, then }), Effect::Nothing)
+        (
+            Self::Skipping(Skipping { octets: chunk.octets, remaining: chunk.octets, then }),
+            Effect::Nothing,
+        )
     }
 }
 

@@ -1,0 +1,69 @@
+//! How a session ends: what it still says, and what it lets go of.
+
+use crate::smtp::reply::{self, Reply};
+use crate::smtp::session::state::State;
+use crate::smtp::session::{Action, Ending, Session};
+
+impl Session {
+    /// The daemon is stopping. A session between messages is told and closed; one with a message
+    /// on its way is closed after the reply to it.
+    pub fn handle_shutdown(&mut self) {
+        self.shutting_down = true;
+        self.finish_if_shutting_down();
+    }
+
+    /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
+    /// kept.
+    pub fn handle_disconnect(&mut self) {
+        self.close(Ending::Disconnected);
+    }
+
+    /// Was the session told that the daemon is stopping?
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
+    pub(super) fn finish_if_shutting_down(&mut self) {
+        let is_idle = !matches!(
+            self.state,
+            State::Chunking(_)
+                | State::Closed
+                | State::Receiving(_)
+                | State::Reclassifying
+                | State::Screening(_)
+                | State::Skipping(_)
+                | State::WaitingForQueue(_)
+                | State::WaitingForStore(_)
+        );
+        if self.shutting_down && is_idle {
+            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
+        }
+    }
+
+    /// Ends the session with a last reply, after one that the tarpit still holds.
+    pub(super) fn close_with(&mut self, reply: &Reply, ending: Ending) {
+        self.release();
+        // In the middle of a handshake nobody could read it.
+        if !matches!(self.state, State::StartingTls) {
+            self.output.reply(reply);
+        }
+        self.close(ending);
+    }
+
+    pub(super) fn close(&mut self, ending: Ending) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        self.release();
+        if let State::Receiving(reception) = &self.state {
+            self.output.protocol.received(|| format!("{} octets, unfinished", reception.size()));
+        }
+        self.output.protocol.information(|| format!("disconnected: {ending}"));
+        self.abandon();
+        self.asked = None;
+        self.state = State::Closed;
+        self.input.clear();
+        self.context.summary.ending = Some(ending);
+        self.output.push(Action::Close);
+    }
+}
