@@ -203,3 +203,32 @@ fn a_reload_makes_new_sessions_verbose() {
     assert_eq!(dialogue(&daemon, "127.0.0.12").last().unwrap(), "* disconnected: QUIT");
     assert_eq!(records(&daemon, "127.0.0.13"), [] as [Value; 0]);
 }
+
+#[test]
+fn xclient_takes_a_session_to_the_log_of_its_clients_connector() {
+    let edge = Edge::new(Mode::Userspace);
+    let proxies = "[proxies]\nxclient_from = [\"127.0.0.3\", \"127.0.0.9\"]\n";
+    let daemon = edge.start_with(&edge.configuration(&format!("{proxies}{TWO}")));
+    let become_client = |proxy: &str, attributes: &str| {
+        let mut client = edge.connect(proxy);
+        client.hello();
+        let reply = client.say(&format!("XCLIENT {attributes}"));
+        assert!(reply.starts_with("220 "), "{reply}");
+        client.hello();
+        client.quit();
+    };
+    become_client("127.0.0.9", "ADDR=127.0.0.3 PORT=4711 LOGIN=alice");
+    session_line(&daemon, 0, "127.0.0.3");
+    let last = "< XCLIENT ADDR=127.0.0.3 PORT=4711 LOGIN=<authentication data>";
+    assert_eq!(dialogue(&daemon, "127.0.0.9").last().unwrap(), last);
+    assert_eq!(records(&daemon, "127.0.0.3"), [] as [Value; 0]);
+
+    become_client("127.0.0.3", "ADDR=127.0.0.14 PORT=4711");
+    session_line(&daemon, 0, "127.0.0.14");
+    assert_eq!(records(&daemon, "127.0.0.3"), [] as [Value; 0]);
+    let dialogue = dialogue(&daemon, "127.0.0.14");
+    let through = "* connected: connector Default Frontend, range 127.0.0.0/8, through the proxy \
+                   127.0.0.3:";
+    assert!(dialogue[0].starts_with(through), "{dialogue:#?}");
+    assert_eq!(dialogue[1..3], ["> 220 edge.test ESMTP", "< EHLO client.example"]);
+}
