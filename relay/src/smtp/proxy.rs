@@ -73,6 +73,8 @@ impl ProxyReader {
         let header = &self.octets[..];
         if begins(header, TEXT) {
             return match memmem::find(header, b"\r\n") {
+                // Had its octets come one by one, its end would not have been waited for.
+                Some(end) if end + 2 > PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
                 Some(end) if end + 2 == header.len() => {
                     parse_text(&header[..end]).map(Some).ok_or(ProxyError::Malformed)
                 }
@@ -252,6 +254,8 @@ mod tests {
     fn what_is_no_header() {
         use ProxyError::{Malformed, Missing, TooLong};
         let line = [b"PROXY TCP6 ".as_slice(), &[b'f'; 200]].concat();
+        let room = PROXY_LINE_OCTETS + 1 - "PROXY UNKNOWN \r\n".len();
+        let one_too_long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(room)).into_bytes();
         for (octets, error) in [
             (&b"EHLO x\r\nMAIL"[..], Missing),
             (b"QUIT\r\n", Missing),
@@ -271,6 +275,7 @@ mod tests {
             (b"PROXY UNKNOWN\rx\r\n", Malformed),
             (b"PROXY T\r\nQUIT\r\n", Malformed),
             (&line, TooLong),
+            (&one_too_long, TooLong),
             (&version_2(0x21, 0x11, &[0; 11]), Malformed),
             (&version_2(0x21, 0x21, &[0; 35]), Malformed),
             (&version_2(0x22, 0x11, &[0; 12]), Malformed),
