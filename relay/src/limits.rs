@@ -170,6 +170,10 @@ pub const INPUT_OCTETS: usize = 64 * 1024;
 /// Octets of replies that gather before they are sent, so that a client which pipelines many
 /// commands and reads no reply makes us keep no more than this.
 pub const OUTPUT_OCTETS: usize = 16 * 1024;
+/// Octets of replies that the system keeps for a client that does not read them; Linux counts its
+/// own overhead in and doubles the number. Left to itself it would give each such client as many
+/// megabytes as `net.ipv4.tcp_wmem` allows. Replies are all that we send there.
+pub const SEND_BUFFER_OCTETS: usize = 64 * 1024;
 /// Parts of a message with fewer octets than this are gathered before they are written, up to twice
 /// as many: each part costs the queue some forty octets beside its own.
 pub const SMALL_WRITE_OCTETS: usize = 8 * 1024;

@@ -10,8 +10,8 @@ use crate::idle::Plan;
 
 const PLAN: Plan = Plan {
     plain: 5_000,
-    encrypted: 500,
-    half_open: 500,
+    encrypted: 2_000,
+    half_open: 3_000,
     drips: 500,
     clients: 4,
     window: Duration::from_secs(15),

@@ -294,7 +294,7 @@ fn address(connector: u8, number: usize) -> IpAddr {
 }
 
 /// Octets of memory that the process shares with no other.
-fn private_octets(process: u32) -> u64 {
+pub fn private_octets(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024

@@ -181,10 +181,11 @@ impl Driver {
                 }
             }
             Action::Send(octets) => {
-                // A client that does not read its replies is as silent as one that sends nothing.
+                let deadline = self.session.send_deadline();
                 match timeout_at(deadline.into(), self.transport.write(&octets)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => self.session.handle_disconnect(),
+                    Ok(Err(_)) => self.session.handle_disconnect(),
+                    Err(_) => self.session.handle_unread(),
                 }
             }
             Action::Reclassify(remote) => self.reclassify(remote),

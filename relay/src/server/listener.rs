@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::connector::Binding;
-use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE};
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
 use crate::server::{Shared, welcome};
 
 /// A binding that cannot be listened on.
@@ -90,6 +90,8 @@ pub(super) fn bind(
         // Not to wait for old connections when the daemon is started anew.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // Accepted sockets have it from this one.
+        socket.set_send_buffer_size(SEND_BUFFER_OCTETS)?;
         share(true)?;
         socket.set_reuse_port(overlapping().next().is_some())?;
         socket.bind(&address.into())?;

@@ -12,6 +12,7 @@ impl Session {
     pub fn held_octets(&self) -> u64 {
         let gathered = match &self.state {
             State::Chunking(reception) | State::Receiving(reception) => reception.gathered(),
+            State::Recipients(recipients) => recipients.octets(),
             _ => 0,
         };
         (self.input.len() + gathered) as u64

@@ -97,6 +97,13 @@ pub(super) struct Recipients {
     recipients: Vec<Addressee>,
 }
 
+impl Recipients {
+    /// Octets that the list takes, what its members point to left out.
+    pub(super) fn octets(&self) -> usize {
+        self.recipients.capacity() * size_of::<Addressee>()
+    }
+}
+
 /// The envelope is with the queue.
 #[derive(Debug)]
 pub(super) struct WaitingForQueue {

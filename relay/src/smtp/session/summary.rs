@@ -81,6 +81,8 @@ pub enum Ending {
     Quit,
     /// The greeting was a refusal.
     Refused,
+    /// The client did not read its replies in time.
+    RepliesUnread,
     /// The daemon is stopping.
     ShutDown,
     /// More commands without a message than [`crate::limits::JUNK_COMMANDS`].
@@ -187,6 +189,7 @@ impl Display for Ending {
             Self::QueueTimeout => "queue timeout",
             Self::Quit => "QUIT",
             Self::Refused => "refused",
+            Self::RepliesUnread => "replies not read",
             Self::ShutDown => "shut down",
             Self::TooManyCommands => "too many commands without a message",
             Self::TooManyErrors => "too many errors",

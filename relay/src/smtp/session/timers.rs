@@ -151,6 +151,18 @@ impl Session {
         }
     }
 
+    /// By when replies must be with the client, whatever the session waits for beside it: a reply
+    /// that is held back is given later, and does not hurry those before it.
+    pub fn send_deadline(&self) -> Instant {
+        self.timers.deadline(Awaited::Client)
+    }
+
+    /// [`Session::send_deadline`] has passed. A client that does not read its replies is as silent
+    /// as one that sends nothing, and there is no way to tell it so.
+    pub fn handle_unread(&mut self) {
+        self.close(Ending::RepliesUnread);
+    }
+
     pub(super) fn awaited(&self) -> Awaited {
         match self.state {
             State::StartingTls => Awaited::Handshake,
