@@ -22,19 +22,27 @@ enum Subject {
     Idle,
     /// Nanoseconds per packet in the guard, and per tag read in the daemon.
     Kernel,
+    /// The daemon's time for each session, with limits that are far away and without.
+    Limits,
 }
 
 /// The verb.
 pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     match arguments.subject {
         Subject::Flood => run_target(workspace, "flood"),
-        Subject::Idle => process::run(
-            process::cargo()
-                .args(["bench", "--package", "relay-tests", "--bench", "idle"])
-                .current_dir(workspace.root()),
-        ),
+        Subject::Idle => run_rig(workspace, "idle"),
         Subject::Kernel => run_target(workspace, "kernel"),
+        Subject::Limits => run_rig(workspace, "limits"),
     }
+}
+
+/// Runs one `[[bench]]` target of relay-tests, which needs no rights.
+fn run_rig(workspace: &Workspace, target: &str) -> Result<()> {
+    process::run(
+        process::cargo()
+            .args(["bench", "--package", "relay-tests", "--bench", target])
+            .current_dir(workspace.root()),
+    )
 }
 
 /// Runs one `[[bench]]` target of relay-kernel-tests with the kernel half built in.
