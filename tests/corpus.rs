@@ -1,5 +1,6 @@
-//! Replays the inputs that fuzzing has found worth keeping, `fuzz/corpus/TARGET/*`, through the
-//! same checks without libFuzzer: one test a target. `cargo xtask fuzz` looks for new ones.
+//! A short run of each fuzz target without libFuzzer: the inputs that fuzzing has found worth
+//! keeping, `fuzz/corpus/TARGET/*`, and changed copies of them go through the same checks. The
+//! copies are the same in each run; `cargo xtask fuzz` looks for new inputs.
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
@@ -13,6 +14,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::fuzz::{TARGETS, Target};
 
+/// Changed copies for each target: seconds in all, in a build without optimisation.
+const COPIES: usize = 4_000;
+/// What the copies are made of. Another number makes others.
+const SEED: u64 = 0x5321;
+/// Copies are no longer than this, so that one input cannot take the time of many.
+const COPY_OCTETS: usize = 16 * 1024;
+
 fn main() -> ExitCode {
     let trials = TARGETS.map(|target| Trial::test(target.0, move || replay(target)));
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
@@ -23,13 +31,48 @@ fn replay((name, check): Target) -> Result<(), Failed> {
     if files.is_empty() {
         return Err("the corpus is empty".into());
     }
+    let mut inputs = Vec::new();
     for file in files {
         let input = fs::read(&file)?;
         // What was wrong has been printed by the panic itself; which input it was, has not.
         catch_unwind(AssertUnwindSafe(|| check(&input)))
             .map_err(|_| format!("{} does not hold", file.display()))?;
+        inputs.push(input);
+    }
+    let mut random = fastrand::Rng::with_seed(SEED);
+    for _ in 0..COPIES {
+        let input = changed_copy(&inputs, &mut random);
+        catch_unwind(AssertUnwindSafe(|| check(&input)))
+            .map_err(|_| format!("\"{}\" does not hold", input.escape_ascii()))?;
     }
     Ok(())
+}
+
+/// One of these inputs with some changes: octets changed, a part taken out or twice, or a part of
+/// another put in.
+fn changed_copy(inputs: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
+    let any = |random: &mut fastrand::Rng| &inputs[random.usize(..inputs.len())][..];
+    let mut copy = any(random).to_vec();
+    for _ in 0..random.usize(1..=4) {
+        let at = random.usize(..=copy.len());
+        let end = (at + random.usize(..=24)).min(copy.len());
+        match random.u8(..4) {
+            0 => copy[at..end].iter_mut().for_each(|octet| *octet = random.u8(..)),
+            1 => drop(copy.drain(at..end)),
+            2 => {
+                let twice = copy[at..end].to_vec();
+                drop(copy.splice(at..at, twice));
+            }
+            _ => {
+                let other = any(random);
+                let from = random.usize(..=other.len());
+                let to = (from + random.usize(..=64)).min(other.len());
+                drop(copy.splice(at..at, other[from..to].iter().copied()));
+            }
+        }
+    }
+    copy.truncate(COPY_OCTETS);
+    copy
 }
 
 fn corpus(target: &str) -> io::Result<Vec<PathBuf>> {

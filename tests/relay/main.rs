@@ -26,6 +26,7 @@ mod disk;
 mod durability;
 mod edge;
 mod encrypted;
+mod encrypted_clients;
 mod exchangers;
 #[path = "../idle/mod.rs"]
 mod idle;

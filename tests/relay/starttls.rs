@@ -78,7 +78,7 @@ fn with_tls(edge: &Edge) -> String {
 }
 
 /// Writes a new certificate with its key, and returns it.
-fn write_certificate(folder: &Path) -> CertificateDer<'static> {
+pub fn write_certificate(folder: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(["edge.test".to_owned()]).unwrap();
     fs::write(folder.join("chain.pem"), made.cert.pem()).unwrap();
     fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
