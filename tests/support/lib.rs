@@ -1,5 +1,6 @@
 //! Support for tests of whole behaviours: the real daemon between real peers.
 //!
+//! - [`benchmark`]: what the comparison with other mail servers reports.
 //! - [`requirements`]: may this test run here? A skipped test says so aloud.
 //! - [`namespace`]: network namespaces and the cables between them.
 //! - [`daemon`]: the daemon under test, its configuration and its output.
@@ -8,6 +9,7 @@
 //!
 //! What happens inside one process is tested beside the code instead.
 
+pub mod benchmark;
 pub mod client;
 pub mod daemon;
 pub mod namespace;

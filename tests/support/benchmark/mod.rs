@@ -1,0 +1,156 @@
+//! What `cargo xtask bench smtp` reports: figures in, a document and a picture out. It decides how
+//! they are shown, which peer is the one to beat, and which targets are met; it measures nothing.
+
+mod document;
+mod plot;
+mod table;
+mod targets;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use self::plot::svg;
+pub use self::table::{Cell, Row, Table};
+pub use self::targets::{Target, targets};
+
+const KIB: usize = 1024;
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Sessions at a time.
+    pub sessions: usize,
+    /// Octets of one message, about.
+    pub size: usize,
+    /// A new connection for each message; otherwise a session sends message after message.
+    pub connect_each: bool,
+    /// The time runs until the sink has everything; otherwise until the last 250, and nothing is
+    /// delivered meanwhile.
+    pub deliver: bool,
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.deliver { "Accept and deliver" } else { "Accept" };
+        let sessions = if self.sessions == 1 { "session" } else { "sessions" };
+        let connections =
+            if self.connect_each { "a connection per message" } else { "reused connections" };
+        let size = match self.size {
+            size if size % (KIB * KIB) == 0 => format!("{} MiB", size / KIB / KIB),
+            size if size % 1_000_000 == 0 => format!("{} MB", size / 1_000_000),
+            size => format!("{} KiB", size / KIB),
+        };
+        write!(f, "{what}: {} {sessions}, {size}, {connections}", self.sessions)
+    }
+}
+
+/// What is on the other side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// This daemon.
+    Ours,
+    /// Its 250 means that the message was synced.
+    Durable,
+    /// Its 250 means less. It is shown, and no target is about it.
+    NotDurable,
+    /// No server: what the machine does without one.
+    Limit,
+}
+
+/// A server and how it was run.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Name and version.
+    pub name: String,
+    /// What it is compared as.
+    pub standing: Standing,
+    /// What its 250 means.
+    pub acceptance: String,
+    /// What is not its default.
+    pub settings: String,
+}
+
+/// Memory of all processes of a server: its proportional share (PSS), in octets.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// The server's name.
+    pub name: String,
+    /// Without sessions.
+    pub idle: u64,
+    /// With so many sessions that have said EHLO; or why there is no figure.
+    pub sessions: Vec<(usize, Result<u64, String>)>,
+}
+
+/// A restart with a queue.
+#[derive(Clone, Debug)]
+pub struct Restart {
+    /// The server's name.
+    pub name: String,
+    /// Messages of 4 KiB that were in the queue.
+    pub queue: usize,
+    /// From its start to its greeting.
+    pub greeting: Duration,
+    /// From its start to the 250 of a new message.
+    pub message: Duration,
+}
+
+/// A whole run.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The machine, a line each.
+    pub machine: Vec<String>,
+    /// How it was measured, a line each.
+    pub method: Vec<String>,
+    /// Who was measured.
+    pub subjects: Vec<Subject>,
+    /// What cannot be compared, and why.
+    pub absent: Vec<String>,
+    /// The workloads.
+    pub table: Table,
+    /// The median of 4 KiB appended and synced, over the whole run.
+    pub raw_sync: Duration,
+    /// Memory, in the order of the subjects.
+    pub memory: Vec<Memory>,
+    /// Restarts, in the order of the subjects.
+    pub restarts: Vec<Restart>,
+}
+
+/// The time that so many of a hundred do not exceed; zero where there are none.
+pub fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let place = (times.len() * percent).div_ceil(100).saturating_sub(1);
+    times.get(place).copied().unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_time_that_was_measured() {
+        let times: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
+        assert_eq!(percentile(&times, 50), Duration::from_millis(100));
+        assert_eq!(percentile(&times, 99), Duration::from_millis(198));
+        assert_eq!(percentile(&times, 100), Duration::from_millis(200));
+        assert_eq!(percentile(&times[..1], 50), Duration::from_millis(200));
+        assert_eq!(percentile(&[], 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_workload_says_what_it_is() {
+        let workload =
+            Workload { sessions: 20, size: 4 * KIB, connect_each: false, deliver: false };
+        assert_eq!(workload.to_string(), "Accept: 20 sessions, 4 KiB, reused connections");
+        let large = Workload { sessions: 1, size: 20_000_000, connect_each: true, deliver: true };
+        assert_eq!(
+            large.to_string(),
+            "Accept and deliver: 1 session, 20 MB, a connection per message"
+        );
+        assert!(Workload { size: KIB * KIB, ..workload }.to_string().contains(" 1 MiB,"));
+    }
+}
