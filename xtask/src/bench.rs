@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::build_daemon::KERNEL_OBJECT;
+use crate::build_daemon::{self, KERNEL_OBJECT};
 use crate::workspace::Workspace;
 use crate::{ebpf, process, setup};
 
@@ -12,6 +12,9 @@ use crate::{ebpf, process, setup};
 pub struct Arguments {
     #[arg(value_enum)]
     subject: Subject,
+    /// Of `smtp` only: two minutes, to see that it works; nothing in docs/ is written.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -24,15 +27,23 @@ enum Subject {
     Kernel,
     /// The daemon's time for each session, with limits that are far away and without.
     Limits,
+    /// Messages a second and more beside Postfix, Exim, OpenSMTPD and Haraka, each as a relay to
+    /// the same sink. Writes docs/benchmark.md and docs/benchmark.svg.
+    Smtp,
 }
 
 /// The verb.
 pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
+    ensure!(
+        !arguments.quick || matches!(arguments.subject, Subject::Smtp),
+        "--quick goes with `bench smtp` only"
+    );
     match arguments.subject {
         Subject::Flood => run_target(workspace, "flood"),
         Subject::Idle => run_rig(workspace, "idle"),
         Subject::Kernel => run_target(workspace, "kernel"),
         Subject::Limits => run_rig(workspace, "limits"),
+        Subject::Smtp => smtp(workspace, arguments.quick),
     }
 }
 
@@ -43,6 +54,27 @@ fn run_rig(workspace: &Workspace, target: &str) -> Result<()> {
             .args(["bench", "--package", "relay-tests", "--bench", target])
             .current_dir(workspace.root()),
     )
+}
+
+/// The peers are unpacked, not installed: their packages exclude each other. The daemon is built
+/// without its kernel half, which no connection from loopback needs; the generator is built as the
+/// daemon is, so that both share what they are made of.
+fn smtp(workspace: &Workspace, quick: bool) -> Result<()> {
+    ensure!(process::is_root(), "the peers run in namespaces of their own: be root");
+    build_daemon::build(workspace, None)?;
+    let mut cargo = process::cargo();
+    cargo
+        .args(["bench", "--profile", "release", "--package", "relay-tests", "--bench", "smtp"])
+        .envs(setup::peers::for_benchmark(workspace))
+        .env("RELAY_BINARY", workspace.daemon())
+        .env_remove(KERNEL_OBJECT)
+        .current_dir(workspace.root());
+    if quick {
+        cargo.args(["--", "--quick"]);
+    } else {
+        cargo.env("RELAY_BENCH_REPORT", workspace.root().join("docs"));
+    }
+    process::run(&mut cargo)
 }
 
 /// Runs one `[[bench]]` target of relay-kernel-tests with the kernel half built in.

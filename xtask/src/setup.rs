@@ -7,7 +7,7 @@
 mod clippy;
 mod debian;
 mod linker;
-mod peers;
+pub mod peers;
 mod rustup;
 mod toolchain;
 

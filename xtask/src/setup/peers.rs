@@ -1,6 +1,7 @@
 //! Other people's mail software, as peers for tests: unpacked into the target directory, so that
 //! no server is installed and this machine's own mail system is left alone.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,30 +30,79 @@ pub fn postfix(workspace: &Workspace) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Exim. Returns the unpacked tree's root: the program is `usr/sbin/exim4`.
+/// Exim. Returns the unpacked tree's root: the program is `usr/sbin/exim4`. It does not run without
+/// a user of its own, which whoever starts it gives it.
 pub fn exim(workspace: &Workspace) -> Result<PathBuf> {
-    let root = workspace.peers().join("exim");
-    if exim_loads(&root) {
+    server(workspace, "exim", "exim4-daemon-light", "exim4")
+}
+
+/// OpenSMTPD, which only `cargo xtask bench smtp` needs.
+fn opensmtpd(workspace: &Workspace) -> Result<PathBuf> {
+    server(workspace, "opensmtpd", "opensmtpd", "smtpd")
+}
+
+/// A server from a package, unpacked, whose program in `usr/sbin` finds its libraries.
+fn server(workspace: &Workspace, folder: &str, package: &str, program: &str) -> Result<PathBuf> {
+    let root = workspace.peers().join(folder);
+    let program = root.join("usr/sbin").join(program);
+    if loads(&program) {
         return Ok(root);
     }
     if process::find_program("apt-get").is_none() {
-        bail!("Exim; tests that need it are skipped");
+        bail!("{package}, which is a Debian package; what needs it is skipped");
     }
-    println!("setup: unpacking exim4-daemon-light; it is not installed");
-    let archive = debian::unpack("exim4-daemon-light", &root)?;
-    if !exim_loads(&root) {
+    println!("setup: unpacking {package}; it is not installed");
+    let archive = debian::unpack(package, &root)?;
+    if !loads(&program) {
         debian::install_libraries_of(&archive)?;
     }
-    if !exim_loads(&root) {
-        bail!("the unpacked Exim does not find its libraries");
+    if !loads(&program) {
+        bail!("the unpacked {package} does not find its libraries");
     }
     Ok(root)
 }
 
-/// Are all its libraries here? It does not run without a user of its own, which the tests give it.
-fn exim_loads(root: &Path) -> bool {
-    let libraries = process::output(Command::new("ldd").arg(root.join("usr/sbin/exim4")));
+/// Are all its libraries here?
+fn loads(program: &Path) -> bool {
+    let libraries = process::output(Command::new("ldd").arg(program));
     libraries.is_ok_and(|text| !text.contains("not found"))
+}
+
+/// Haraka, from npm. Returns the folder that it was installed into.
+fn haraka(workspace: &Workspace) -> Result<PathBuf> {
+    const PACKAGE: &str = "Haraka@3.3.4";
+    let root = workspace.peers().join("haraka");
+    if root.join("node_modules/Haraka/package.json").is_file() {
+        return Ok(root);
+    }
+    // Debian 12's Node.js is too old for it, so installing that would not help.
+    if process::find_program("npm").is_none() {
+        bail!("Haraka needs npm and Node.js 20 or later");
+    }
+    println!("setup: installing {PACKAGE} with npm, into the target directory");
+    std::fs::create_dir_all(&root)?;
+    let mut npm = process::outside_cargo("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts"])
+        .args(["--omit=dev", "--omit=optional", "--prefix"])
+        .arg(&root)
+        .arg(PACKAGE);
+    process::run(&mut npm)?;
+    Ok(root)
+}
+
+/// The servers that `cargo xtask bench smtp` compares: what it has to know to find them, and to say
+/// why it does not. One that cannot be had is left out.
+pub fn for_benchmark(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
+    for unpacked in [postfix(workspace), exim(workspace), opensmtpd(workspace)] {
+        if let Err(error) = unpacked {
+            eprintln!("setup: MISSING: {error:#}");
+        }
+    }
+    let haraka = match haraka(workspace) {
+        Ok(folder) => ("RELAY_BENCH_HARAKA", folder.into()),
+        Err(error) => ("RELAY_BENCH_HARAKA_MISSING", format!("{error:#}").into()),
+    };
+    vec![("RELAY_BENCH_PEERS", workspace.peers().into()), haraka]
 }
 
 /// Without arguments the program prints its usage, provided that its libraries load.

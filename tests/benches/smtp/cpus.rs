@@ -1,0 +1,48 @@
+//! Who runs where: the server has every CPU but the last, generator and sink have the last.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The CPUs of the server, and that of the world around it.
+pub struct Shares {
+    pub server: Vec<usize>,
+    pub world: usize,
+}
+
+/// Decided once, before anybody is pinned; `None` where there is only one CPU.
+pub fn shares() -> Option<&'static Shares> {
+    static SHARES: OnceLock<Option<Shares>> = OnceLock::new();
+    let decide = || {
+        let all = sched_getaffinity(None).ok()?;
+        let mut server: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).collect();
+        let world = server.pop()?;
+        (!server.is_empty()).then_some(Shares { server, world })
+    };
+    SHARES.get_or_init(decide).as_ref()
+}
+
+/// The calling thread is the generator's or the sink's.
+pub fn of_the_world() {
+    if let Some(Shares { world, .. }) = shares() {
+        let mut wanted = CpuSet::new();
+        wanted.set(*world);
+        // Who may not be pinned shares all CPUs.
+        let _ = sched_setaffinity(None, &wanted);
+    }
+}
+
+/// A command that runs on the CPUs of the server, and that the kernel kills when our thread ends:
+/// nothing outlives the benchmark, however it ends.
+pub fn of_the_server(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some(Shares { server, .. }) = shares() {
+        let list: Vec<_> = server.iter().map(ToString::to_string).collect();
+        command.args(["taskset", "--cpu-list", &list.join(",")]);
+    }
+    command.arg(program);
+    command
+}
