@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements. Those of the kernel half need root.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
@@ -40,20 +42,20 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     );
     match arguments.subject {
         Subject::Flood => run_target(workspace, "flood"),
-        Subject::Idle => run_rig(workspace, "idle"),
+        Subject::Idle => process::run(&mut rig(workspace, "idle", "bench")),
         Subject::Kernel => run_target(workspace, "kernel"),
-        Subject::Limits => run_rig(workspace, "limits"),
+        Subject::Limits => process::run(&mut rig(workspace, "limits", "bench")),
         Subject::Smtp => smtp(workspace, arguments.quick),
     }
 }
 
-/// Runs one `[[bench]]` target of relay-tests, which needs no rights.
-fn run_rig(workspace: &Workspace, target: &str) -> Result<()> {
-    process::run(
-        process::cargo()
-            .args(["bench", "--package", "relay-tests", "--bench", target])
-            .current_dir(workspace.root()),
-    )
+/// What runs one `[[bench]]` target of relay-tests, built in this profile.
+pub fn rig(workspace: &Workspace, target: &str, profile: &str) -> Command {
+    let mut cargo = process::cargo();
+    cargo
+        .args(["bench", "--profile", profile, "--package", "relay-tests", "--bench", target])
+        .current_dir(workspace.root());
+    cargo
 }
 
 /// The peers are unpacked, not installed: their packages exclude each other. The daemon is built
@@ -62,13 +64,11 @@ fn run_rig(workspace: &Workspace, target: &str) -> Result<()> {
 fn smtp(workspace: &Workspace, quick: bool) -> Result<()> {
     ensure!(process::is_root(), "the peers run in namespaces of their own: be root");
     build_daemon::build(workspace, None)?;
-    let mut cargo = process::cargo();
+    let mut cargo = rig(workspace, "smtp", "release");
     cargo
-        .args(["bench", "--profile", "release", "--package", "relay-tests", "--bench", "smtp"])
         .envs(setup::peers::for_benchmark(workspace))
         .env("RELAY_BINARY", workspace.daemon())
-        .env_remove(KERNEL_OBJECT)
-        .current_dir(workspace.root());
+        .env_remove(KERNEL_OBJECT);
     if quick {
         cargo.args(["--", "--quick"]);
     } else {

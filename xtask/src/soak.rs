@@ -35,11 +35,9 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
 
 /// In the profile with the assertions: how fast the daemon is does not matter here.
 fn crash(workspace: &Workspace, rounds: u32, seed: Option<u64>) -> Result<()> {
-    let mut cargo = process::cargo();
+    let mut cargo = bench::rig(workspace, "crash", "dev");
     cargo
-        .args(["bench", "--profile", "dev", "--package", "relay-tests", "--bench", "crash", "--"])
-        .args(["--rounds", &rounds.to_string()])
-        .args(seed.map(|seed| format!("--seed={seed}")))
-        .current_dir(workspace.root());
+        .args(["--", "--rounds", &rounds.to_string()])
+        .args(seed.map(|seed| format!("--seed={seed}")));
     process::run(&mut cargo)
 }

@@ -5,7 +5,7 @@
 //! recipient is a mistake, whoever makes it.
 
 use super::{Peer, Reasons};
-use crate::smtp::path::{Domain, Mailbox};
+use crate::smtp::path::Mailbox;
 use crate::smtp::reply::{
     RESERVED_SECOND_LEVEL_DOMAIN, RESERVED_TOP_LEVEL_DOMAIN, Reply, SINGLE_LABEL_DOMAIN,
 };
@@ -18,9 +18,9 @@ const SECOND_LEVEL: [&str; 3] = ["example.com", "example.net", "example.org"];
 /// The refusal of a recipient, if the connector refuses its domain. An address literal has none.
 pub(super) fn refusal(peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> Option<Reply> {
     let refused = peer.connector.reject_recipient_domains;
-    let is_below =
-        |reserved: &&str| mailbox.domain().is_some_and(|domain| domain.is_at_or_below(reserved));
-    let domain = mailbox.domain().map(Domain::ascii)?;
+    let domain = mailbox.domain()?;
+    let is_below = |reserved: &&str| domain.is_at_or_below(reserved);
+    let domain = domain.ascii();
     if refused.reserved_top_level && TOP_LEVEL.iter().any(is_below) {
         let found = format!("`{domain}` is reserved");
         reasons.note("reject_reserved_top_level_recipient_domains", found);
