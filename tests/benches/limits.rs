@@ -13,9 +13,10 @@ mod client;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use relay_tests::daemon::{self, Daemon};
+use relay_tests::daemon::{self, Daemon, configuration_head};
 use relay_tests::sink::{Script, Sink};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -38,7 +39,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let sink = Sink::on_loopback(Script::default()).unwrap();
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()));
-    let text = configuration(&folder.path().display().to_string(), server, sink.address());
+    let text = configuration(folder.path(), server, sink.address());
     let daemon = Daemon::start(None, folder.path(), &text).unwrap();
     println!("{}, {ROUNDS} rounds of {SESSIONS} sessions", daemon::binary().unwrap().display());
     let (mut off, mut far) = (Vec::new(), Vec::new());
@@ -99,7 +100,7 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-fn configuration(folder: &str, server: SocketAddr, sink: SocketAddr) -> String {
+fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr) -> String {
     let connector = |name: &str, number: u8, limits: &str| {
         format!(
             "[[connector]]\nname = \"{name}\"\nbindings = [\"{server}\"]\n\
@@ -116,14 +117,6 @@ fn configuration(folder: &str, server: SocketAddr, sink: SocketAddr) -> String {
                max_inbound_connection_percentage_per_source = 50\nmax_protocol_errors = 1000\n\
                max_local_hop_count = 10\nmessage_rate_limit = 1000000\n\
                message_rate_source = \"IPAddress\"\n";
-    format!(
-        "hostname = \"edge.test\"\n[classifier]\nmode = \"userspace\"\n\
-         [queue]\ndirectory = \"{folder}/queue\"\n[delivery]\nsmart_host = \"{sink}\"\n\
-         [control]\nsocket = \"{folder}/control.sock\"\n\
-         [back_pressure]\ndisk_use = {{ low_to_medium = 99, medium_to_high = 100, \
-         high_to_medium = 98, medium_to_low = 97 }}\n\
-         [[accepted_domain]]\nname = \"contoso.example\"\n{}{}",
-        connector("Limits off", OFF, off),
-        connector("Limits far away", FAR, far),
-    )
+    let head = configuration_head("edge.test", folder, sink);
+    head + &connector("Limits off", OFF, off) + &connector("Limits far away", FAR, far)
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use relay_tests::daemon::{self, Daemon};
+use relay_tests::daemon::{self, Daemon, configuration_head};
 use relay_tests::sink::{self, Message, Script};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -166,7 +166,7 @@ pub fn run(plan: Plan, tell: impl Fn(u32)) -> Outcome {
 
     let configuration = configuration(folder.path(), server, address, plan.rounds);
     let daemon = start(folder.path(), &configuration, &mut restarts);
-    wait_until_empty(folder.path());
+    wait_until_empty(&daemon);
     damages += usize::from(has_found_damage(&daemon));
     assert_eq!(daemon.stop().unwrap().code(), Some(0));
     drop(hop);
@@ -214,13 +214,10 @@ fn has_found_damage(daemon: &Daemon) -> bool {
 }
 
 /// Waits as long as the queue grows shorter.
-fn wait_until_empty(folder: &Path) {
+fn wait_until_empty(daemon: &Daemon) {
     let (mut shortest, mut since) = (u64::MAX, Instant::now());
     loop {
-        let mut command = Command::new(daemon::binary().unwrap());
-        command.args(["status", "--json", "-c"]).arg(folder.join("relay.toml"));
-        let output = command.output().unwrap().stdout;
-        let status: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&daemon.status().unwrap()).unwrap();
         let queued = status["queue"]["queued"].as_u64().unwrap();
         if queued == 0 {
             return;
@@ -294,18 +291,11 @@ fn hostname(round: u32) -> String {
 }
 
 fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr, round: u32) -> String {
-    let folder = folder.display();
+    let head = configuration_head(&hostname(round), folder, sink);
     format!(
-        "hostname = \"{}\"\n[classifier]\nmode = \"userspace\"\n\
-         [queue]\ndirectory = \"{folder}/queue\"\n[delivery]\nsmart_host = \"{sink}\"\n\
-         [control]\nsocket = \"{folder}/control.sock\"\n[log]\nformat = \"json\"\n\
-         [back_pressure]\ndisk_use = {{ low_to_medium = 99, medium_to_high = 100, \
-         high_to_medium = 98, medium_to_low = 97 }}\n\
-         [[accepted_domain]]\nname = \"contoso.example\"\n\
-         [[connector]]\nname = \"Scanners\"\nbindings = [\"{server}\"]\n\
+        "{head}[[connector]]\nname = \"Scanners\"\nbindings = [\"{server}\"]\n\
          remote_ip_ranges = [\"127.0.0.0/8\"]\npermission_groups = [\"AnonymousUsers\"]\n\
          grants = {{ anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }}\n\
-         tarpit_interval = \"0s\"\n",
-        hostname(round)
+         tarpit_interval = \"0s\"\n"
     )
 }

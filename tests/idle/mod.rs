@@ -17,11 +17,10 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay_tests::daemon::{self, Daemon};
+use relay_tests::daemon::{self, Daemon, configuration_head};
 use relay_tests::sink::{Script, Sink};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -143,37 +142,31 @@ pub fn run(plan: Plan) -> Outcome {
     let configuration = configuration(folder.path(), server, sink.address());
     let daemon = Daemon::start(None, folder.path(), &configuration).unwrap();
     let runtime = Runtime::new().unwrap();
-    let outcome = runtime.block_on(measure(plan, &daemon, folder.path(), server, tls));
+    let outcome = runtime.block_on(measure(plan, &daemon, server, tls));
     runtime.shutdown_background();
     outcome
 }
 
-async fn measure(
-    plan: Plan,
-    daemon: &Daemon,
-    folder: &Path,
-    server: SocketAddr,
-    tls: TlsConnector,
-) -> Outcome {
+async fn measure(plan: Plan, daemon: &Daemon, server: SocketAddr, tls: TlsConnector) -> Outcome {
     // What is made once, at the first session of its kind, belongs to none of them.
     for kind in [Kind::Plain, Kind::Encrypted] {
         drop(open(kind, 10, 0, server, &tls).await);
     }
-    settle(folder, 0).await;
-    let empty_octets = private_octets(daemon.id());
+    settle(daemon, 0).await;
+    let empty_octets = daemon.memory("RssAnon").unwrap();
 
     let mut idle = open(Kind::Plain, plan.plain, 0, server, &tls).await;
-    settle(folder, idle.len()).await;
-    let with_plain = private_octets(daemon.id());
+    settle(daemon, idle.len()).await;
+    let with_plain = daemon.memory("RssAnon").unwrap();
 
     idle.extend(open(Kind::Encrypted, plan.encrypted, plan.plain, server, &tls).await);
-    settle(folder, idle.len()).await;
-    let with_encrypted = private_octets(daemon.id());
+    settle(daemon, idle.len()).await;
+    let with_encrypted = daemon.memory("RssAnon").unwrap();
 
     let before = plan.plain + plan.encrypted;
     let half_open = open(Kind::HalfOpen, plan.half_open, before, server, &tls).await;
-    let sessions = settle(folder, before + half_open.len()).await;
-    let with_half_open = private_octets(daemon.id());
+    let sessions = settle(daemon, before + half_open.len()).await;
+    let with_half_open = daemon.memory("RssAnon").unwrap();
 
     let quiet = serve(plan, server).await;
     let attack = drip::begin(plan.drips, server);
@@ -268,22 +261,17 @@ async fn serve(plan: Plan, server: SocketAddr) -> Served {
 }
 
 /// Waits until the daemon has as many sessions, and says how many.
-async fn settle(folder: &Path, sessions: usize) -> u64 {
+async fn settle(daemon: &Daemon, sessions: usize) -> u64 {
     let deadline = Instant::now() + client::PATIENCE;
     loop {
-        let now = status(folder)["sessions"].as_u64().unwrap();
+        let status: serde_json::Value = serde_json::from_str(&daemon.status().unwrap()).unwrap();
+        let now = status["sessions"].as_u64().unwrap();
         if now == u64::try_from(sessions).unwrap() {
             return now;
         }
         assert!(Instant::now() < deadline, "{now} sessions, and not {sessions}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn status(folder: &Path) -> serde_json::Value {
-    let mut command = Command::new(daemon::binary().unwrap());
-    command.args(["status", "--json", "-c"]).arg(folder.join("relay.toml"));
-    serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
 }
 
 /// A client's address: the connector by its second octet.
@@ -293,13 +281,6 @@ fn address(connector: u8, number: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, connector, high, low))
 }
 
-/// Octets of memory that the process shares with no other.
-pub fn private_octets(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
-}
-
 /// A client has a descriptor for each of its sessions too.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -307,7 +288,6 @@ fn raise_descriptor_limit() {
 }
 
 fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr) -> String {
-    let folder = folder.display();
     let connector = |name: &str, number: u8, more: &str| {
         format!(
             "[[connector]]\nname = \"{name}\"\nbindings = [\"{server}\"]\n\
@@ -315,14 +295,10 @@ fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr) -> String 
              {more}\n"
         )
     };
+    let head = configuration_head("edge.test", folder, sink);
+    let folder = folder.display();
     format!(
-        "hostname = \"edge.test\"\n[classifier]\nmode = \"userspace\"\n\
-         [queue]\ndirectory = \"{folder}/queue\"\n[delivery]\nsmart_host = \"{sink}\"\n\
-         [control]\nsocket = \"{folder}/control.sock\"\n[log]\nformat = \"json\"\n\
-         [back_pressure]\ndisk_use = {{ low_to_medium = 99, medium_to_high = 100, \
-         high_to_medium = 98, medium_to_low = 97 }}\n\
-         [tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n\
-         [[accepted_domain]]\nname = \"contoso.example\"\n{}{}{}",
+        "{head}[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n{}{}{}",
         connector(
             "Idle",
             IDLE,

@@ -5,12 +5,13 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use relay_tests::client::swaks;
+use relay_tests::client::{self, MSMTP_ENCRYPTED, swaks};
 use relay_tests::daemon::{self, Daemon};
 use relay_tests::requirements::{Requirement, met};
 
 use crate::PATIENCE;
 use crate::edge::{Edge, Mode, Ran, json_line};
+use crate::starttls::{with_tls, write_certificate};
 
 /// In clear on one address, within TLS on another.
 pub const CONNECTORS: &str = r#"
@@ -42,13 +43,9 @@ fn with_alice() -> (Edge, Daemon) {
 pub fn with_alice_on(connectors: &str) -> (Edge, Daemon) {
     let edge = Edge::new(Mode::Userspace);
     let folder = edge.folder().display();
-    let made = rcgen::generate_simple_self_signed(["edge.test".to_owned()]).unwrap();
-    fs::write(edge.folder().join("chain.pem"), made.cert.pem()).unwrap();
-    fs::write(edge.folder().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    let text = edge.configuration(&format!(
-        "[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n\
-         [authentication]\nusers_file = \"{folder}/users.toml\"\n{connectors}"
-    ));
+    write_certificate(edge.folder());
+    let users = format!("[authentication]\nusers_file = \"{folder}/users.toml\"\n{connectors}");
+    let text = with_tls(&edge, &users);
     fs::write(edge.folder().join("relay.toml"), &text).unwrap();
     let added = passwd(&edge, &["Alice", "--send-as", "alice@contoso.example"], "wonderland\n");
     assert_eq!(added.code, 0, "{added:?}");
@@ -198,19 +195,14 @@ fn smtplib_logs_in() {
 /// Has msmtp send a message as alice, within TLS where the connector wants it: whether it was
 /// taken, and what it printed.
 pub fn msmtp(edge: &Edge, server: &str, method: &str, password: &str) -> (bool, String) {
-    let mut command = Command::new("msmtp");
-    command.args(["--file=/dev/null", "--host", server, "--port", &edge.port.to_string()]);
-    command.args(["--domain=client.example", "--user=alice", "--from=alice@contoso.example"]);
-    command.arg(format!("--auth={method}")).arg(format!("--passwordeval=echo {password}"));
+    let (auth, secret) = (format!("--auth={method}"), format!("--passwordeval=echo {password}"));
+    let mut arguments = vec!["--user=alice", "--from=alice@contoso.example", &auth, &secret];
     if server == "127.0.0.2" {
-        command.args(["--tls=on", "--tls-certcheck=off", "--tls-trust-file="]);
+        arguments.extend(MSMTP_ENCRYPTED);
     }
-    command.arg("--debug").arg("b@fabrikam.example");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    arguments.extend(["--debug", "b@fabrikam.example"]);
     let message = b"From: alice@contoso.example\nSubject: from msmtp\n\n";
-    child.stdin.take().unwrap().write_all(message).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = client::msmtp(server, edge.port, &arguments, message).unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use relay_tests::daemon::{self, Daemon};
+use relay_tests::daemon::{self, Daemon, ROOMY};
 use relay_tests::sink::{Script, Sink};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,10 +46,6 @@ bindings = ["127.0.0.1:PORT"]
 remote_ip_ranges = ["127.0.0.4"]
 refuse = true
 "#;
-
-/// Back pressure that begins where a disk has no room at all.
-const ROOMY: &str = "[back_pressure]\ndisk_use = { low_to_medium = 99, medium_to_high = 100, \
-                     high_to_medium = 98, medium_to_low = 97 }\n";
 
 /// An address behind the connector that relays to anywhere.
 pub const SCANNER: &str = "127.0.0.3";
@@ -135,7 +131,6 @@ type = "Authoritative"
 "#,
             sink = self.sink.address(),
         );
-        // How full this machine's disk is must not decide what a test sees, unless it is about that.
         let pressure = match connectors.contains("[back_pressure]") {
             true => "",
             false => ROOMY,

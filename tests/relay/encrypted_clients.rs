@@ -1,18 +1,16 @@
 //! Clients that we did not write send without AUTH, in clear, after STARTTLS and in TLS from the
 //! first octet. What they send with AUTH is in [`crate::authentication`].
 
-use std::fs;
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use relay_tests::client::postfix;
-use relay_tests::daemon::{Daemon, free_port};
+use relay_tests::client::{MSMTP_ENCRYPTED, msmtp, postfix};
+use relay_tests::daemon::Daemon;
 use relay_tests::requirements::{Requirement, met, say_skipped};
 
 use crate::PATIENCE;
 use crate::edge::{Edge, Mode};
 use crate::servers::Server;
-use crate::starttls::write_certificate;
+use crate::starttls::{with_tls, write_certificate};
 
 /// In clear on one address, after STARTTLS on another, in TLS from the first octet on a third.
 const CONNECTORS: &str = r#"
@@ -36,11 +34,7 @@ require_tls = true
 fn start() -> (Edge, Daemon) {
     let edge = Edge::new(Mode::Userspace);
     write_certificate(edge.folder());
-    let folder = edge.folder().display();
-    let text = edge.configuration(&format!(
-        "[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n{CONNECTORS}"
-    ));
-    let daemon = edge.start_with(&text);
+    let daemon = edge.start_with(&with_tls(&edge, CONNECTORS));
     (edge, daemon)
 }
 
@@ -96,23 +90,16 @@ fn msmtp_sends_in_clear_and_encrypted() {
         return;
     }
     let (edge, _daemon) = start();
-    let encrypted = ["--tls=on", "--tls-certcheck=off", "--tls-trust-file="];
     for (number, (server, more, protocol)) in [
         ("127.0.0.1", Vec::new(), "ESMTP"),
-        ("127.0.0.2", encrypted.to_vec(), "ESMTPS"),
-        ("127.0.0.3", [&encrypted[..], &["--tls-starttls=off"]].concat(), "ESMTPS"),
+        ("127.0.0.2", MSMTP_ENCRYPTED.to_vec(), "ESMTPS"),
+        ("127.0.0.3", [&MSMTP_ENCRYPTED[..], &["--tls-starttls=off"]].concat(), "ESMTPS"),
     ]
     .into_iter()
     .enumerate()
     {
-        let mut command = Command::new("msmtp");
-        command.args(["--file=/dev/null", "--host", server, "--port", &edge.port.to_string()]);
-        command.args(["--domain=client.example", "--from=a@fabrikam.example"]).args(more);
-        command.arg("b@contoso.example");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"Subject: x\n\nx\n").unwrap();
-        let output = child.wait_with_output().unwrap();
+        let arguments = [&more[..], &["--from=a@fabrikam.example", "b@contoso.example"]].concat();
+        let output = msmtp(server, edge.port, &arguments, b"Subject: x\n\nx\n").unwrap();
         assert!(output.status.success(), "{server} {output:?}");
         assert_eq!(protocols(&edge, number + 1).last().unwrap(), protocol, "{server}");
     }
@@ -129,19 +116,11 @@ fn smtp_source_sends_encrypted_through_haproxy() {
         return say_skipped(test, &"only `cargo xtask test` says where Postfix is");
     };
     let (edge, _daemon) = start();
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
-    let configuration = format!(
-        "global\n  maxconn 50\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  \
-         timeout server 60s\nlisten smtps\n  bind 127.0.0.1:{port}\n  \
-         server relay 127.0.0.3:{} ssl ca-file {} verify required verifyhost edge.test\n",
+    let haproxy = Server::haproxy(&format!(
+        "127.0.0.3:{} ssl ca-file {} verify required verifyhost edge.test",
         edge.port,
         edge.folder().join("chain.pem").display(),
-    );
-    let file = folder.path().join("haproxy.cfg");
-    fs::write(&file, configuration).unwrap();
-    let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(&file);
-    let haproxy = Server::start(command, port, folder);
+    ));
 
     let arguments = ["-s", "5", "-m", "50", "-l", "4096", "-f", "a@fabrikam.example"];
     source.args(arguments).args(["-t", "b@contoso.example", &haproxy.address.to_string()]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::edge::{Edge, Mode, SCANNER, session_line};
-use crate::idle::{self, Plan, private_octets};
+use crate::idle::{self, Plan};
 
 /// Small enough for every run of the tests.
 const PLAN: Plan = Plan {
@@ -68,7 +68,7 @@ grants = { anonymous = ["ms-Exch-SMTP-Accept-Any-Recipient"] }
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start_with(&edge.configuration(CONNECTORS));
     edge.connect(SCANNER).quit();
-    let before = private_octets(daemon.id());
+    let before = daemon.memory("RssAnon").unwrap();
     let lines = daemon.line_count();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -79,7 +79,7 @@ grants = { anonymous = ["ms-Exch-SMTP-Accept-Any-Recipient"] }
     edge.wait_until(|status| status["sessions"] == CLIENTS);
     let mut peak = before;
     while clients.iter().any(|client| !client.is_finished()) {
-        peak = peak.max(private_octets(daemon.id()));
+        peak = peak.max(daemon.memory("RssAnon").unwrap());
         edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
     }
     clients.into_iter().for_each(|client| client.join().unwrap());

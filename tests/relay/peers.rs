@@ -7,10 +7,9 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use relay_tests::client::POSTFIX;
-use relay_tests::daemon::free_port;
 use relay_tests::requirements::{Requirement, met, say_skipped};
 use relay_tests::sink::Message;
 
@@ -54,18 +53,7 @@ fn behind_haproxy_each_client_has_its_own_connector() {
     const PROXIES: &str = "[proxies]\nproxy_protocol_from = [\"127.0.0.8\"]\n";
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start_with(&edge.configuration(&format!("{PROXIES}{ARTICLE}")));
-    let (folder, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
-    let configuration = format!(
-        "global\n  maxconn 20\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  \
-         timeout server 60s\nlisten smtp\n  bind 127.0.0.1:{port}\n  \
-         server relay {} send-proxy-v2 source 127.0.0.8\n",
-        edge.address()
-    );
-    let file = folder.path().join("haproxy.cfg");
-    fs::write(&file, configuration).unwrap();
-    let mut command = Command::new("haproxy");
-    command.arg("-db").arg("-f").arg(&file);
-    let haproxy = Server::start(command, port, folder);
+    let haproxy = Server::haproxy(&format!("{} send-proxy-v2 source 127.0.0.8", edge.address()));
 
     let connect = |from: &str| Dialogue::connect(from.parse().unwrap(), haproxy.address);
     let mut scanner = connect(SCANNER);

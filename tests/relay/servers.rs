@@ -80,6 +80,21 @@ impl Server {
         Self::start(command, port, folder)
     }
 
+    /// HAProxy that passes each connection on as this `server` line says.
+    pub fn haproxy(server: &str) -> Self {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
+        let configuration = format!(
+            "global\n  maxconn 50\ndefaults\n  mode tcp\n  timeout connect 10s\n  \
+             timeout client 60s\n  timeout server 60s\nlisten smtp\n  bind 127.0.0.1:{port}\n  \
+             server relay {server}\n"
+        );
+        let file = folder.path().join("haproxy.cfg");
+        fs::write(&file, configuration).unwrap();
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&file);
+        Self::start(command, port, folder)
+    }
+
     /// Starts a server that keeps its files in this folder, and waits until it listens.
     pub fn start(mut command: Command, port: u16, folder: TempDir) -> Self {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();

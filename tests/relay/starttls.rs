@@ -30,7 +30,7 @@ fn what_swaks_sends_encrypted_arrives_and_says_so() {
     }
     let edge = Edge::new(Mode::Userspace);
     write_certificate(edge.folder());
-    let daemon = edge.start_with(&with_tls(&edge));
+    let daemon = edge.start_with(&with_tls(&edge, CONNECTORS));
     let server = edge.address().to_string();
     let base = ["--server", &server, "--helo", "client.example", "--local-interface", SCANNER];
     let mail = ["--from", "a@contoso.example", "--to", "b@fabrikam.example"];
@@ -54,7 +54,7 @@ fn what_swaks_sends_encrypted_arrives_and_says_so() {
 fn a_renewed_certificate_is_shown_after_a_reload() {
     let edge = Edge::new(Mode::Userspace);
     let first = write_certificate(edge.folder());
-    let _daemon = edge.start_with(&with_tls(&edge));
+    let _daemon = edge.start_with(&with_tls(&edge, CONNECTORS));
     assert!(is_shown(&edge, &first));
     let second = write_certificate(edge.folder());
     assert_eq!(edge.relay(&["reload"]).code, 0);
@@ -69,12 +69,12 @@ fn a_renewed_certificate_is_shown_after_a_reload() {
     assert!(is_shown(&edge, &second));
 }
 
-fn with_tls(edge: &Edge) -> String {
+/// The whole configuration with what [`write_certificate`] has written, and this.
+pub fn with_tls(edge: &Edge, connectors: &str) -> String {
     let folder = edge.folder().display();
-    let tls = format!(
-        "[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n{CONNECTORS}"
-    );
-    edge.configuration(&tls)
+    edge.configuration(&format!(
+        "[tls]\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n{connectors}"
+    ))
 }
 
 /// Writes a new certificate with its key, and returns it.

@@ -135,7 +135,7 @@ fn half_open_handshakes_cost_little_and_keep_nobody_waiting() {
     let certificate = write_pair(edge.folder(), "ordinary");
     write_pair(edge.folder(), "modern");
     let daemon = edge.start_with(&configuration(&edge, CONNECTORS));
-    let before = resident_octets(daemon.id());
+    let before = daemon.memory("VmRSS").unwrap();
     let half_open: Vec<TcpStream> = (0..HALF_OPEN)
         .map(|_| {
             let mut stream = edge.stream(SCANNER);
@@ -145,7 +145,7 @@ fn half_open_handshakes_cost_little_and_keep_nobody_waiting() {
         })
         .collect();
     edge.wait_until(|status| status["sessions"] == HALF_OPEN);
-    let each = resident_octets(daemon.id()).saturating_sub(before) / HALF_OPEN;
+    let each = daemon.memory("VmRSS").unwrap().saturating_sub(before) / HALF_OPEN as u64;
     println!("{HALF_OPEN} half-open handshakes: {each} octets each");
     assert!(each < 64 * 1024, "{each} octets for a half-open handshake");
     let mut client = Terms::trusting(&certificate).shake_hands(edge.stream(SCANNER)).unwrap();
@@ -153,13 +153,6 @@ fn half_open_handshakes_cost_little_and_keep_nobody_waiting() {
     drop(half_open);
     drop(client);
     edge.wait_until(|status| status["sessions"] == 0);
-}
-
-/// VmRSS of a process.
-fn resident_octets(process: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1024
 }
 
 fn wait_until(mut wanted: impl FnMut() -> bool) {

@@ -1,8 +1,9 @@
-//! Clients that we did not write: swaks, and Postfix's traffic generators.
+//! Clients that we did not write: swaks, msmtp, and Postfix's traffic generators.
 
 use std::env;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -53,6 +54,22 @@ pub fn swaks(place: Option<&Namespace>, arguments: &[&str]) -> Result<Transcript
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     Ok(Transcript { text, status: output.status })
+}
+
+/// What makes msmtp encrypt, whoever the server is.
+pub const MSMTP_ENCRYPTED: [&str; 3] = ["--tls=on", "--tls-certcheck=off", "--tls-trust-file="];
+
+/// Runs msmtp with `arguments`, the recipients among them, and gives it the message.
+pub fn msmtp(host: &str, port: u16, arguments: &[&str], message: &[u8]) -> Result<Output> {
+    let mut command = Command::new("msmtp");
+    command.args(["--file=/dev/null", "--domain=client.example", "--host", host]);
+    command.args(["--port", &port.to_string()]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().context("cannot start msmtp; `cargo xtask setup` installs it")?;
+    // Dropped, so that the message has an end.
+    child.stdin.take().context("it has an input")?.write_all(message)?;
+    Ok(child.wait_with_output()?)
 }
 
 /// `smtp-source` or `smtp-sink`, if `cargo xtask test` told us where Postfix is.

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -97,6 +97,25 @@ impl Daemon {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Octets that a line of `/proc/PID/status` tells, such as `RssAnon`, its memory that it shares
+    /// with no other process.
+    pub fn memory(&self, line: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let kilobytes = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
+        let kilobytes = kilobytes.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        let kilobytes: u64 = kilobytes.with_context(|| format!("no {line}"))?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// What `relay status --json` prints.
+    pub fn status(&self) -> Result<String> {
+        let mut command = Command::new(binary()?);
+        command.args(["status", "--json", "-c"]).arg(&self.configuration);
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The path of its configuration.
@@ -223,6 +242,23 @@ impl Lines {
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Back pressure that begins where a disk has no room at all: how full this machine's disk is must
+/// not decide what a test sees, unless it is about that.
+pub const ROOMY: &str = "[back_pressure]\ndisk_use = { low_to_medium = 99, medium_to_high = 100, \
+                         high_to_medium = 98, medium_to_low = 97 }\n";
+
+/// What the configuration of a rig begins with: the daemon classifies by itself, has its files in
+/// `folder`, relays to `next_hop`, and is roomy.
+pub fn configuration_head(hostname: &str, folder: &Path, next_hop: SocketAddr) -> String {
+    let folder = folder.display();
+    format!(
+        "hostname = \"{hostname}\"\n[classifier]\nmode = \"userspace\"\n\
+         [queue]\ndirectory = \"{folder}/queue\"\n[delivery]\nsmart_host = \"{next_hop}\"\n\
+         [control]\nsocket = \"{folder}/control.sock\"\n[log]\nformat = \"json\"\n{ROOMY}\
+         [[accepted_domain]]\nname = \"contoso.example\"\n"
+    )
 }
 
 /// The daemon of this checkout, built once per process in the profile of the running test, since

@@ -230,22 +230,10 @@ impl Disk {
         let covered = covered.unwrap_or_default();
         match &mut self.nodes[descriptor.node] {
             Node::File { synced, pending } => {
-                pending.retain(|(number, write)| {
-                    let stays = *number >= covered;
-                    if !stays {
-                        write.apply(synced);
-                    }
-                    stays
-                });
+                take_covered(pending, covered).for_each(|write| write.apply(synced));
             }
             Node::Directory { synced, pending, .. } => {
-                pending.retain(|(number, change)| {
-                    let stays = *number >= covered;
-                    if !stays {
-                        change.apply(synced);
-                    }
-                    stays
-                });
+                take_covered(pending, covered).for_each(|change| change.apply(synced));
             }
         }
     }
@@ -327,6 +315,12 @@ impl Change {
             }
         }
     }
+}
+
+/// Takes out what was there when a sync began. What is pending is in order.
+fn take_covered<T>(pending: &mut Vec<(usize, T)>, covered: usize) -> impl Iterator<Item = T> {
+    let count = pending.partition_point(|(number, _)| *number < covered);
+    pending.drain(..count).map(|(_, it)| it)
 }
 
 fn put(octets: &mut Vec<u8>, at: usize, written: &[u8]) {
