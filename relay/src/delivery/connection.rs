@@ -301,7 +301,7 @@ impl Connection {
                 Err(error) => self.session.handle_closed(&error.to_string()),
             },
             () = until(deadline) => self.session.handle_timeout(Instant::now()),
-            () = cut_off(&mut self.cut) => self.session.cut_off(),
+            () = told(&mut self.cut) => self.session.cut_off(),
         }
     }
 
@@ -331,7 +331,7 @@ impl Connection {
                 Err(error) => session.handle_closed(&error.to_string()),
             },
             () = until(deadline) => session.handle_timeout(Instant::now()),
-            () = cut_off(cut), if may_be_cut_off => session.cut_off(),
+            () = told(cut), if may_be_cut_off => session.cut_off(),
         }
     }
 
@@ -372,9 +372,9 @@ async fn until(deadline: Option<TokioInstant>) {
     }
 }
 
-/// Waits until attempts under way are to end. Never, once nobody is left to say so.
-pub(super) async fn cut_off(cut: &mut watch::Receiver<bool>) {
-    if cut.wait_for(|&cut| cut).await.is_err() {
+/// Waits until it becomes true. Forever, once nobody is left to make it so.
+pub(super) async fn told(what: &mut watch::Receiver<bool>) {
+    if what.wait_for(|&is_so| is_so).await.is_err() {
         std::future::pending().await
     }
 }

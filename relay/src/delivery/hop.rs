@@ -31,6 +31,8 @@ pub(super) struct Hop {
     pub(super) settings: Arc<Settings>,
     state: Mutex<State>,
     arrived: Notify,
+    /// Becomes true when no attempt is to begin any more.
+    pub(super) closing: watch::Sender<bool>,
     /// Becomes true when attempts under way are to end.
     pub(super) cut: watch::Sender<bool>,
 }
@@ -50,7 +52,6 @@ struct State {
     paused_until: Option<Instant>,
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
-    closing: bool,
 }
 
 impl Hop {
@@ -70,16 +71,16 @@ impl Hop {
             failures: 0,
             paused_until: None,
             last: HashMap::new(),
-            closing: false,
         };
-        let (arrived, cut) = (Notify::new(), watch::Sender::new(false));
+        let (closing, cut) = (watch::Sender::new(false), watch::Sender::new(false));
         Arc::new(Self {
             name,
             destination,
             queue,
             settings,
             state: Mutex::new(state),
-            arrived,
+            arrived: Notify::new(),
+            closing,
             cut,
         })
     }
@@ -112,14 +113,15 @@ impl Hop {
         state.alive == 0 && state.waiting.is_empty() && state.failures == 0
     }
 
-    /// Puts back what waits and lets attempts under way end. Those that take longer than
-    /// [`Settings::drain`] are cut off, except after the end of data: then the next hop may have
+    /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
+    /// Those that take longer than [`Settings::drain`] are cut off, except after the end of data: then the next hop may have
     /// the message already, and only its reply keeps it from being sent again. These end with
     /// the time-out for that reply.
     pub(super) async fn close(&self) {
         let (waiting, mut workers) = {
             let mut state = self.state();
-            state.closing = true;
+            // Under the lock, so that no worker begins after it.
+            self.closing.send_replace(true);
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.workers))
         };
         for job in waiting {
@@ -151,7 +153,7 @@ impl Hop {
     fn staff(self: &Arc<Self>, state: &mut State) {
         while state.workers.try_join_next().is_some() {}
         let most = if state.failures > 0 { 1 } else { state.window.size() };
-        if state.closing {
+        if *self.closing.borrow() {
             return;
         }
         if state.idle > 0 {
@@ -181,7 +183,7 @@ impl Hop {
                 }
                 state.pace.paused();
                 // Decided under the lock that `push` takes, so that no job is left alone.
-                if state.closing || Instant::now() >= deadline {
+                if *self.closing.borrow() || Instant::now() >= deadline {
                     state.alive -= 1;
                     return None;
                 }

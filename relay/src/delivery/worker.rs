@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info};
 
-use super::connection::{Connection, cut_off};
+use super::connection::{Connection, told};
 use super::hop::Hop;
 use super::job::Job;
 use super::maildir;
@@ -45,7 +45,13 @@ impl Hop {
         while !waiting.is_empty() {
             let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
             let places: Vec<_> = waiting.drain(..most).collect();
-            let of_these = self.transaction(connection, &job.entry, &places).await;
+            let Some(of_these) = self.transaction(connection, &job.entry, &places).await else {
+                if outcomes.is_empty() {
+                    let due = job.entry.due;
+                    return job.put_back(due);
+                }
+                break;
+            };
             // Each transaction that others are put off to delivers to one at least, so there are
             // no more of them than recipients.
             let has_delivered =
@@ -74,25 +80,26 @@ impl Hop {
         outcomes
     }
 
-    /// One transaction for some of the recipients; one outcome for each.
+    /// One transaction for some of the recipients; one outcome for each. `None` when it did not
+    /// begin, since delivery ends.
     async fn transaction(
         self: &Arc<Self>,
         connection: &mut Option<Connection>,
         entry: &Entry,
         places: &[usize],
-    ) -> Vec<Outcome> {
+    ) -> Option<Vec<Outcome>> {
         let answer = |cause| Answer { hop: Some(self.name.clone()), cause };
         let message = match self.queue.store().read(entry.id).await {
             Ok(message) => message,
-            Err(error) => return vec![self.unreadable(entry, &error); places.len()],
+            Err(error) => return Some(vec![self.unreadable(entry, &error); places.len()]),
         };
-        let open = match self.connect(connection).await {
+        let open = match self.connect(connection).await? {
             Ok(open) => open,
             Err(Unreachable::Now(cause)) => {
-                return vec![Outcome::Deferred(answer(cause)); places.len()];
+                return Some(vec![Outcome::Deferred(answer(cause)); places.len()]);
             }
             Err(Unreachable::Ever(cause)) => {
-                return vec![Outcome::Failed(answer(cause)); places.len()];
+                return Some(vec![Outcome::Failed(answer(cause)); places.len()]);
             }
         };
         let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
@@ -107,7 +114,7 @@ impl Hop {
         };
         let outcomes = open.deliver(transaction, message).await;
         self.learn(&outcomes);
-        outcomes
+        Some(outcomes)
     }
 
     fn unreadable(&self, entry: &Entry, error: &StoreError) -> Outcome {
@@ -115,31 +122,41 @@ impl Hop {
         Outcome::Deferred(Answer::local(Some(&self.name), Enhanced(4, 3, 0), error.to_string()))
     }
 
-    /// The open connection, or a new one.
+    /// The open connection, or a new one. `None` when delivery ends before there is one: nothing of
+    /// a message is under way then, so nothing is waited for.
     async fn connect<'a>(
         self: &Arc<Self>,
         connection: &'a mut Option<Connection>,
-    ) -> Result<&'a mut Connection, Unreachable> {
-        if let Some(mut open) = connection.take()
-            && open.ready().await
-        {
-            return Ok(connection.insert(open));
-        }
-        let mut cut = self.cut.subscribe();
-        let opened = tokio::select! {
-            opened = self.open() => opened,
-            () = cut_off(&mut cut) => {
-                let text = "the attempt was cut off before there was a connection".to_owned();
-                let cause = Cause::Local { status: Enhanced(4, 3, 2), text };
-                return Err(Unreachable::Now(cause));
+    ) -> Option<Result<&'a mut Connection, Unreachable>> {
+        let kept = connection.take();
+        let usable = async {
+            if let Some(mut open) = kept
+                && open.ready().await
+            {
+                return Ok((open, false));
             }
+            self.open().await.map(|open| (open, true))
         };
-        if let Err(Unreachable::Now(cause)) = &opened {
-            self.failed(cause);
-        }
-        let open = opened?;
-        self.succeeded();
-        Ok(connection.insert(open))
+        let mut closing = self.closing.subscribe();
+        let found = tokio::select! {
+            biased;
+            found = usable => found,
+            () = told(&mut closing) => return None,
+        };
+        Some(match found {
+            Ok((open, is_new)) => {
+                if is_new {
+                    self.succeeded();
+                }
+                Ok(connection.insert(open))
+            }
+            Err(unreachable) => {
+                if let Unreachable::Now(cause) = &unreachable {
+                    self.failed(cause);
+                }
+                Err(unreachable)
+            }
+        })
     }
 
     async fn open(&self) -> Result<Connection, Unreachable> {

@@ -26,8 +26,26 @@ async fn a_job_that_is_dropped_goes_back() {
 }
 
 #[tokio::test]
-async fn an_attempt_before_the_end_of_data_is_cut_off_and_tried_again() {
+async fn nothing_is_waited_for_without_a_connection() {
     let (sink, address) = Sink::start([Fault::Silent]).await;
+    let daemon = Daemon::start_with(address, |settings| {
+        *settings = Settings { drain: Duration::from_secs(3600), ..patient(address) };
+    });
+    let id = daemon.accept(&[ONE], b"x\r\n").await;
+    connected(&sink).await;
+    let queue = daemon.queue.clone();
+    tokio::time::timeout(Duration::from_secs(10), daemon.stop()).await.unwrap();
+    let counters = queue.counters();
+    assert_eq!((counters.lengths.queued, counters.lengths.claimed), (1, 0));
+    // Nobody was asked, so it was no attempt, and it is due at once.
+    let entry = queue.store().find(id).await.unwrap();
+    assert_eq!((entry.attempts, counters.deferred), (0, 0));
+    assert!(queue.store().next_due().unwrap() <= SystemTime::now());
+}
+
+#[tokio::test]
+async fn an_attempt_before_the_end_of_data_is_cut_off_and_tried_again() {
+    let (sink, address) = Sink::start([Fault::Replies("MAIL", "")]).await;
     let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
