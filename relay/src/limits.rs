@@ -372,6 +372,16 @@ pub const DATABASE_CACHE_KIBIBYTES: i64 = 16 * 1024;
 /// is 4 MB; more of it saves writes of messages that are delivered before they are moved. It is
 /// read whole at start-up.
 pub const DATABASE_LOG_OCTETS: u64 = 32 * 1024 * 1024;
+/// Octets that the log of the database gets in front of its end at a time, measured in
+/// docs/queue-storage.md: about 200 messages that come alone. Writing and syncing them takes a few
+/// milliseconds, between two commits.
+pub const LOG_ROOM_STEP: u64 = 4 * 1024 * 1024;
+/// Octets in front of the log's end below which it gets more.
+pub const LOG_ROOM_LEAST: u64 = 1024 * 1024;
+/// Octets of the log's file above which it gets no more: by then the log has begun anew.
+pub const LOG_ROOM_MOST: u64 = DATABASE_LOG_OCTETS + COMMIT_OCTETS as u64;
+/// Octets that are written at a time.
+pub const LOG_ROOM_WRITE: usize = 256 * 1024;
 /// Octets that new mail leaves free on the disk besides what its commit and the checkpoint after
 /// it take, so that there is room to record that a message has gone.
 pub const DATABASE_SPARE_OCTETS: u64 = 512 * 1024;

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use super::Shared;
 use super::database::{self, BodyRow, EntryRow};
 use super::index::Item;
+use super::log_room::LogRoom;
 use super::recovery::{self, Occasion, Opened};
 use super::wal;
 use super::writer::Writer;
@@ -74,7 +75,8 @@ impl Committer {
         reserved: Option<QueueId>,
     ) -> Self {
         let reserved = reserved.map_or(0, QueueId::to_u64);
-        let writer = Writer { connection, frames, reserved };
+        let log_room = shared.log_room();
+        let writer = Writer { connection, frames, reserved, log_room };
         Self { shared, requests, writer: Some(writer), believed: 0, retry_at: Instant::now() }
     }
 
@@ -141,6 +143,7 @@ impl Committer {
                     let _ = done.send(Ok(()));
                 }
                 self.shared.became_due.notify_one();
+                self.make_log_room();
                 let log_octets = self.writer.as_ref().map_or(0, Writer::log_octets);
                 if log_octets > limits::DATABASE_LOG_OCTETS {
                     self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
@@ -150,6 +153,17 @@ impl Committer {
                 let refusal = self.fail(failure);
                 batch.into_iter().for_each(|request| request.answer(Err(refusal.clone())));
             }
+        }
+    }
+
+    /// Room for commits to come, where the disk has more than mail may ever need of it.
+    fn make_log_room(&mut self) {
+        let Some(writer) = &mut self.writer else { return };
+        let spare = self.shared.min_free_octets + limits::LOG_ROOM_MOST;
+        if writer.log_room.is_short(writer.log_octets())
+            && self.shared.free_octets().is_ok_and(|free| free >= spare)
+        {
+            writer.log_room.extend();
         }
     }
 
@@ -227,7 +241,7 @@ impl Committer {
             }
         };
         let reserved = reserved.map_or(0, QueueId::to_u64);
-        let mut writer = Writer { connection, frames, reserved };
+        let mut writer = Writer { connection, frames, reserved, log_room: shared.log_room() };
         let agreed = writer.agree_with(&shared, &index);
         self.writer = Some(writer);
         match agreed {
@@ -281,6 +295,10 @@ impl Shared {
                 }
             }
         }
+    }
+
+    fn log_room(&self) -> LogRoom {
+        LogRoom::new(wal::path(&self.directory.database()))
     }
 
     /// What a failure of SQLite means to whoever asked.

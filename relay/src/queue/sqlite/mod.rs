@@ -4,7 +4,7 @@
 //! - [`directory`]: what is where, and the lock.
 //! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
 //! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
-//!   [`writer`]: its connection.
+//!   [`writer`]: its connection. [`log_room`]: what makes a commit's sync a short one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find.
 //! - [`index`]: which messages there are and when they are due.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
@@ -18,6 +18,7 @@ mod database;
 mod directory;
 mod exchange;
 mod index;
+mod log_room;
 mod readers;
 mod reading;
 mod recovery;

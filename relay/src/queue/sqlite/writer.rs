@@ -8,6 +8,7 @@ use tracing::{error, warn};
 
 use super::committer::{NewBody, Request, Step};
 use super::index::Index;
+use super::log_room::LogRoom;
 use super::{Shared, database};
 use crate::limits;
 use crate::queue::QueueId;
@@ -19,6 +20,7 @@ pub(super) struct Writer {
     pub(super) frames: Arc<AtomicU32>,
     /// Ids up to this one need not be reserved again.
     pub(super) reserved: u64,
+    pub(super) log_room: LogRoom,
 }
 
 impl Writer {
