@@ -391,6 +391,9 @@ pub const DATABASE_CHECKED_OCTETS: u64 = 256 * 1024 * 1024;
 /// Octets of a row that are believed when a damaged database is read: a message in memory, or an
 /// entry with thousands of recipients.
 pub const DATABASE_ROW_OCTETS: usize = 16 * 1024 * 1024;
+/// Octets of messages that are kept in memory between their commit and their first attempt: two
+/// thousand of 4 KiB.
+pub const FRESH_OCTETS: usize = 8 * 1024 * 1024;
 /// Connections for reads that are kept idle: about as many as deliveries begin at one moment.
 pub const DATABASE_READERS: usize = 16;
 /// How many seconds SQLite waits for a lock. Only this process has the database; it waits for

@@ -215,6 +215,8 @@ impl Committer {
         if let Some(writer) = self.writer.take() {
             self.believed = writer.frames();
         }
+        // What is read must be what the disk has after all.
+        self.shared.fresh.clear();
         if database::is_corrupt(&failure) {
             self.shared.ask_for_salvage(&failure);
         }
@@ -267,23 +269,26 @@ impl Shared {
         for step in steps {
             match step {
                 Step::Put { entry, due, body } => {
-                    let stored = body.stored();
-                    if let NewBody::File(file) = body {
-                        file.keep();
+                    let (id, stored) = (entry.id, body.stored());
+                    match body {
+                        NewBody::File(file) => file.keep(),
+                        NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
                     }
-                    index.put(entry.id, Item::new(due, false, stored));
+                    index.put(id, Item::new(due, false, stored));
                 }
                 Step::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
                     index.remove(entry.id);
                 }
                 Step::Update { entry, due, claimed } => {
+                    self.fresh.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
                         let item = Item::new(due, entry.held, old.body);
                         index.put(entry.id, Item { claimed, ..item });
                     }
                 }
                 Step::Remove { id } => {
+                    self.fresh.take(id);
                     let body = index.remove(id).map(|item| item.body);
                     if let Some(StoredBody::InFile { .. }) = body {
                         let path = self.directory.message(id);

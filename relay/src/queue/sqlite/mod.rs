@@ -5,7 +5,8 @@
 //! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
 //! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
 //!   [`writer`]: its connection. [`log_room`]: what makes a commit's sync a short one.
-//! - [`readers`]: connections for reads beside it; [`reading`]: what they find.
+//! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
+//!   not be read at all.
 //! - [`index`]: which messages there are and when they are due.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
 //!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
@@ -17,6 +18,7 @@ mod committer;
 mod database;
 mod directory;
 mod exchange;
+mod fresh;
 mod index;
 mod log_room;
 mod readers;
@@ -49,6 +51,7 @@ pub use self::recovery::{Damage, Recovery};
 use self::committer::{Committer, NewBody, Request, Step};
 use self::database::{BodyRow, EntryRow};
 use self::directory::Directory;
+use self::fresh::Fresh;
 use self::index::Index;
 use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
@@ -85,6 +88,7 @@ struct Shared {
     min_free_octets: u64,
     index: Mutex<Index>,
     readers: Readers,
+    fresh: Fresh,
     /// Why new mail is refused, while it is.
     refusal: Mutex<Option<StoreError>>,
     highest_id: AtomicU64,
@@ -118,6 +122,7 @@ impl SqliteStore {
         let highest = index.highest().max(reserved).map_or(0, QueueId::to_u64);
         let shared = Arc::new(Shared {
             readers: Readers::new(directory.database(), vfs),
+            fresh: Fresh::default(),
             directory,
             vfs,
             min_free_octets: settings.min_free_octets,
@@ -163,24 +168,11 @@ impl SqliteStore {
 
     /// Reads entries. Those that cannot be read are named in the log of the daemon and left out.
     async fn read_entries(&self, ids: Vec<QueueId>) -> Result<Vec<Entry>, StoreError> {
-        let read = |shared: &Shared| {
-            let entries = ids.into_iter().filter_map(|id| match shared.read_entry(id) {
-                Ok(entry) => Some(entry),
-                // It left the queue a moment ago.
-                Err(StoreError::NotFound(_)) => None,
-                Err(error @ StoreError::Damaged { .. }) => {
-                    shared.give_up(id, &error);
-                    None
-                }
-                // The database is closed for a moment, or the disk is ill; the entry is not.
-                Err(error) => {
-                    shared.postpone(id, &error);
-                    None
-                }
-            });
-            entries.collect()
-        };
-        self.blocking(read).await
+        let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
+        match fresh {
+            Some(entries) => Ok(entries),
+            None => self.blocking(move |shared| shared.read_entries(&ids)).await,
+        }
     }
 
     fn update(&self, entry: &Entry, claimed: bool) -> Result<Step, StoreError> {
@@ -291,12 +283,18 @@ impl Store for SqliteStore {
     }
 
     fn put_back(&self, id: QueueId, due: SystemTime) {
+        self.shared.fresh.take(id);
         self.shared.index().put_back(id, due);
         self.shared.became_due.notify_one();
     }
 
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
-        Box::pin(async move { self.blocking(move |shared| shared.read_message(id)).await? })
+        Box::pin(async move {
+            if let Some(message) = self.shared.fresh.take(id) {
+                return Ok(MessageReader::memory(id, message));
+            }
+            self.blocking(move |shared| shared.read_message(id)).await?
+        })
     }
 
     fn find(&self, id: QueueId) -> Pending<'_, Entry> {

@@ -5,34 +5,76 @@ use std::time::SystemTime;
 use rusqlite::Connection;
 use tracing::error;
 
-use super::{Shared, database};
+use super::Shared;
+use super::database::{self, EntryRow};
 use crate::limits;
 use crate::queue::record::{self, StoredBody};
 use crate::queue::{Entry, MessageReader, QueueId, StoreError};
 
+/// What there is of an entry: its row and whether that is whole; and, without a row, whether
+/// nothing else of the message is there either.
+type Found = (Option<(EntryRow, bool)>, bool);
+
 impl Shared {
+    /// Entries in this order, on this thread. What cannot be read is named in the log and left out.
+    pub(super) fn read_entries(&self, ids: &[QueueId]) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(limits::CLAIMED_AT_ONCE) {
+            // One transaction for all, since its locks cost more than a row. Whatever is wrong with
+            // it shows again, and with its message, when they are read one by one.
+            let found = self.readers.read(|connection| {
+                let _snapshot = connection.unchecked_transaction()?;
+                ids.iter().map(|&id| find(connection, id)).collect::<rusqlite::Result<Vec<_>>>()
+            });
+            let mut found = found.ok().and_then(Result::ok).unwrap_or_default().into_iter();
+            entries.extend(ids.iter().filter_map(|&id| {
+                let entry = found.next().map(|found| self.entry(id, found));
+                self.take_if_readable(id, entry.unwrap_or_else(|| self.read_entry(id)))
+            }));
+        }
+        entries
+    }
+
+    fn take_if_readable(&self, id: QueueId, read: Result<Entry, StoreError>) -> Option<Entry> {
+        match read {
+            Ok(entry) => return Some(entry),
+            // It left the queue a moment ago.
+            Err(StoreError::NotFound(_)) => {}
+            Err(error @ StoreError::Damaged { .. }) => self.give_up(id, &error),
+            // The database is closed for a moment, or the disk is ill; the entry is not.
+            Err(error) => self.postpone(id, &error),
+        }
+        None
+    }
+
     /// One entry, on this thread.
     pub(super) fn read_entry(&self, id: QueueId) -> Result<Entry, StoreError> {
         self.index().find(id)?;
+        match self.readers.read(|connection| find(connection, id))? {
+            Ok(found) => self.entry(id, found),
+            Err(error) => Err(self.unreadable(id, error)),
+        }
+    }
+
+    fn entry(&self, id: QueueId, found: Found) -> Result<Entry, StoreError> {
         let damaged = |what: String| StoreError::Damaged { id, what };
-        // An entry and its body leave in one step, so a body without an entry is damage.
-        let read = |connection: &Connection| {
-            let found = database::find_entry(connection, id)?;
-            let is_gone = found.is_none() && database::find_body(connection, id)?.is_none();
-            Ok((found, is_gone))
-        };
-        match self.readers.read(read)? {
-            Ok((Some((row, true)), _)) => record::decode(id, &row.record)
+        match found {
+            (Some((row, true)), _) => record::decode(id, &row.record)
                 .map(|(entry, _)| entry)
                 .map_err(|error| damaged(error.to_string())),
-            Ok((Some(_), _)) => Err(damaged("its entry does not have its checksum".to_owned())),
-            Ok((None, true)) => Err(StoreError::NotFound(id)),
-            Ok((None, false)) => {
+            (Some(_), _) => Err(damaged("its entry does not have its checksum".to_owned())),
+            (None, true) => Err(StoreError::NotFound(id)),
+            (None, false) => {
                 self.ask_for_salvage(&"an entry cannot be found");
                 Err(damaged("its entry is lost".to_owned()))
             }
-            Err(error) => Err(self.unreadable(id, error)),
         }
+    }
+
+    /// An entry that need not be read.
+    pub(super) fn fresh_entry(&self, id: QueueId) -> Option<Entry> {
+        let decoded = self.fresh.record(id, |record| record::decode(id, record))?;
+        decoded.ok().map(|(entry, _)| entry)
     }
 
     /// Opens the bytes of a message, on this thread.
@@ -89,4 +131,11 @@ impl Shared {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
         self.index().put_back(id, SystemTime::now() + limits::STORE_RETRY);
     }
+}
+
+/// An entry and its body leave in one step, so a body without an entry is damage.
+fn find(connection: &Connection, id: QueueId) -> rusqlite::Result<Found> {
+    let found = database::find_entry(connection, id)?;
+    let is_gone = found.is_none() && database::find_body(connection, id)?.is_none();
+    Ok((found, is_gone))
 }
