@@ -2,10 +2,12 @@
 //! on the other. It decides nothing.
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
@@ -41,6 +43,7 @@ pub(super) fn drive(
         memory: shared.queue.message_memory().holder(),
         handshake: None,
         incoming: None,
+        unsent: Bytes::new(),
         shared,
         stop,
         record,
@@ -61,6 +64,9 @@ struct Driver {
     handshake: Option<Arc<Handshake>>,
     /// The message that the session has begun.
     incoming: Option<Incoming>,
+    /// Replies that wait for what comes at once after them: RFC 2920 section 3.2 wants those to a
+    /// group of commands in one send, and DATA begins a message between them.
+    unsent: Bytes,
     /// What the session itself keeps of what the client sent.
     memory: Held,
     /// Becomes true when the daemon stops.
@@ -76,7 +82,16 @@ impl Driver {
         loop {
             while let Some(action) = self.session.poll_action() {
                 self.record.write_protocol(&mut self.session);
+                // Nobody is kept waiting for a reply that is there.
+                if !matches!(action, Action::Send(_) | Action::BeginMessage(_)) {
+                    self.send().await;
+                }
                 self.perform(action).await;
+            }
+            if !self.unsent.is_empty() {
+                self.send().await;
+                // What became of it may be an action.
+                continue;
             }
             self.record.write_protocol(&mut self.session);
             self.memory.set(self.session.held_octets());
@@ -181,12 +196,10 @@ impl Driver {
                 }
             }
             Action::Send(octets) => {
-                let deadline = self.session.send_deadline();
-                match timeout_at(deadline.into(), self.transport.write(&octets)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => self.session.handle_disconnect(),
-                    Err(_) => self.session.handle_unread(),
-                }
+                self.unsent = match self.unsent.is_empty() {
+                    true => octets,
+                    false => [&self.unsent[..], &octets].concat().into(),
+                };
             }
             Action::Reclassify(remote) => self.reclassify(remote),
             Action::StartTls => Box::pin(self.start_tls(deadline)).await,
@@ -198,6 +211,20 @@ impl Driver {
                     self.session.handle_write_failed(&error);
                 }
             }
+        }
+    }
+
+    /// Sends the replies that wait.
+    async fn send(&mut self) {
+        let octets = mem::take(&mut self.unsent);
+        if octets.is_empty() {
+            return;
+        }
+        let deadline = self.session.send_deadline();
+        match timeout_at(deadline.into(), self.transport.write(&octets)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.session.handle_disconnect(),
+            Err(_) => self.session.handle_unread(),
         }
     }
 
