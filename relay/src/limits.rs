@@ -449,8 +449,15 @@ pub const CLAIMED_AT_ONCE: usize = 100;
 /// Messages for each connection that a next hop may always have in hand: the one under way and the
 /// one to follow.
 pub const CLAIMS_PER_CONNECTION: usize = 2;
-/// The shortest time for which a message is put back that its next hop has no room for.
-pub const OVERFLOW_PAUSE: Duration = Duration::from_millis(200);
+/// Messages in hand of a next hop below which those that it had no room for are fetched, as many as
+/// are claimed in one go.
+pub const PARKED_REFILL: usize = DELIVERY_CONCURRENCY;
+/// How long a message waits at most for its next hop to have room, or to be alive again, before it
+/// is looked at all the same.
+pub const PARKED_LOOK: Duration = Duration::from_secs(5 * 60);
+/// Messages that come up with the end of a next hop's pause, for one of them to find out whether it
+/// is alive. All others wait for what becomes of them.
+pub const PAUSE_ENDS_WITH: usize = 2 * DELIVERY_CONCURRENCY;
 /// Next hops whose state is kept. More: those that have nothing to do are forgotten.
 pub const NEXT_HOPS_REMEMBERED: usize = 1000;
 /// How long an address that could not be used comes after the others of its next hop.

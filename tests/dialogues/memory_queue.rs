@@ -89,6 +89,8 @@ impl Store for MemoryStore {
 
     fn put_back(&self, _: QueueId, _: SystemTime) {}
 
+    fn bring_forward(&self, _: &[QueueId], _: SystemTime) {}
+
     fn read(&self, _: QueueId) -> Pending<'_, MessageReader> {
         not_here()
     }

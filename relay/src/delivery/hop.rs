@@ -2,7 +2,8 @@
 //!
 //! A connection takes message after message while some wait. A next hop that cannot be reached is
 //! left alone for a while, longer each time; then one connection alone finds out whether it is
-//! back. Messages that come up meanwhile are put back, which costs them no attempt.
+//! back. Messages that come up meanwhile are put back, which costs them no attempt, and so are those
+//! that there is no room for; [`super::parking`] knows which of them to fetch.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,8 +16,9 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::Settings;
-use super::concurrency::{Pace, Window};
+use super::concurrency::Window;
 use super::job::Job;
+use super::parking::Parking;
 use super::reach::Candidate;
 use super::route::Destination;
 use crate::limits;
@@ -46,7 +48,9 @@ struct State {
     /// Workers that wait for a job.
     idle: usize,
     window: Window,
-    pace: Pace,
+    parking: Parking,
+    /// Messages that come up when the pause ends.
+    returning: usize,
     /// Failed connections in a row.
     failures: u32,
     paused_until: Option<Instant>,
@@ -67,7 +71,8 @@ impl Hop {
             alive: 0,
             idle: 0,
             window: Window::new(settings.concurrency),
-            pace: Pace::default(),
+            parking: Parking::default(),
+            returning: 0,
             failures: 0,
             paused_until: None,
             last: HashMap::new(),
@@ -89,28 +94,64 @@ impl Hop {
     /// room. No next hop takes more of the messages in hand than are left for all others, which
     /// is `free`. Never waits: what has to be written, a worker writes.
     pub(super) fn push(self: &Arc<Self>, job: Job, free: usize) {
-        let now = SystemTime::now();
-        if let Some(pause) = self.pause()
-            && !self.queue.has_expired(&job.entry, now)
-        {
-            return job.put_back(now + pause);
-        }
+        let pause = self.pause();
         let mut state = self.state();
-        let room = free.max(self.settings.concurrency * limits::CLAIMS_PER_CONNECTION);
-        let waiting = state.waiting.len();
-        if waiting >= room {
-            let pause = state.pace.postpone(waiting, std::time::Instant::now());
+        state.parking.came(job.entry.id);
+        if let Some(pause) = pause
+            && !self.queue.has_expired(&job.entry, SystemTime::now())
+        {
             drop(state);
-            return job.put_back(now + pause);
+            return self.put_off(job, pause);
+        }
+        let room = free.max(self.settings.concurrency * limits::CLAIMS_PER_CONNECTION);
+        if state.waiting.len() >= room {
+            drop(state);
+            return self.park(job);
         }
         state.waiting.push_back(job);
         self.staff(&mut state);
     }
 
+    /// Puts a message back while the next hop is left alone. A few come up when the pause ends, and
+    /// the others once it is known to be alive.
+    pub(super) fn put_off(&self, job: Job, pause: Duration) {
+        let comes_up = {
+            let mut state = self.state();
+            state.returning += 1;
+            state.returning <= limits::PAUSE_ENDS_WITH
+        };
+        if comes_up { job.put_back(SystemTime::now() + pause) } else { self.park(job) }
+    }
+
+    /// Puts a message back until there is room.
+    fn park(&self, job: Job) {
+        let id = job.entry.id;
+        // First: one that is claimed still cannot be fetched.
+        job.put_back(SystemTime::now() + limits::PARKED_LOOK);
+        let mut state = self.state();
+        state.parking.park(id);
+        // There may be room by now, and nobody left to notice.
+        self.fetch(&mut state);
+    }
+
+    /// Makes messages due that there is room for now; all of them when nobody here will.
+    fn fetch(&self, state: &mut State) {
+        let is_paused = state.paused_until.is_some_and(|until| until > Instant::now());
+        let ids = if *self.closing.borrow() {
+            state.parking.take()
+        } else if is_paused || state.failures > 0 {
+            return;
+        } else {
+            state.parking.next(state.waiting.len())
+        };
+        self.queue.store().bring_forward(&ids, SystemTime::now());
+    }
+
     /// Is there nothing to do and nothing to remember?
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
-        state.alive == 0 && state.waiting.is_empty() && state.failures == 0
+        let is_known = state.failures > 0 || !state.parking.is_empty();
+        state.alive == 0 && state.waiting.is_empty() && !is_known
     }
 
     /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
@@ -122,6 +163,7 @@ impl Hop {
             let mut state = self.state();
             // Under the lock, so that no worker begins after it.
             self.closing.send_replace(true);
+            self.fetch(&mut state);
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.workers))
         };
         for job in waiting {
@@ -178,10 +220,11 @@ impl Hop {
                     state.alive -= 1;
                     return None;
                 }
-                if let Some(job) = state.waiting.pop_front() {
-                    return Some(job);
+                let job = state.waiting.pop_front();
+                self.fetch(&mut state);
+                if job.is_some() {
+                    return job;
                 }
-                state.pace.paused();
                 // Decided under the lock that `push` takes, so that no job is left alone.
                 if *self.closing.borrow() || Instant::now() >= deadline {
                     state.alive -= 1;
@@ -213,6 +256,7 @@ impl Hop {
             return;
         }
         state.window.failed();
+        state.returning = 0;
         let doublings = state.failures.min(31);
         state.failures = state.failures.saturating_add(1);
         let pause = self.settings.pause_first.saturating_mul(1 << doublings);
@@ -233,11 +277,6 @@ impl Hop {
         } else if outcomes.iter().any(is_trouble) {
             state.window.failed();
         }
-    }
-
-    /// A message has been dealt with.
-    pub(super) fn passed(&self) {
-        self.state().pace.passed(std::time::Instant::now());
     }
 
     /// These addresses come after the others for a while.

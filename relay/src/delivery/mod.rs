@@ -12,6 +12,7 @@ pub mod credentials;
 mod hop;
 mod job;
 mod maildir;
+mod parking;
 mod reach;
 pub mod route;
 pub mod security;

@@ -326,7 +326,9 @@ const ONE: &str = "<one@fabrikam.example>";
 #[tokio::test]
 async fn bytes_arrive_as_they_were_accepted() {
     let (sink, address) = Sink::start([]).await;
-    let daemon = Daemon::start(address);
+    let daemon = Daemon::start_with(address, |settings| {
+        settings.timeouts = every_step(Duration::from_secs(60));
+    });
     let large = "..\r\n.\r\nline \u{e9}\r\n".repeat(100_000);
     let messages = ["Subject: x\r\n\r\n.\r\n..\r\nend\r\n", "", "\r\n", &large];
     for message in messages {

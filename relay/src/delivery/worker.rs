@@ -181,14 +181,13 @@ impl Hop {
             let outcomes = job.places.iter().map(|&place| (place, outcome.clone())).collect();
             self.record(job, outcomes).await;
         } else {
-            job.put_back(now + pause);
+            self.put_off(job, pause);
         }
     }
 
     async fn record(&self, job: Job, outcomes: Vec<(usize, Outcome)>) {
         log_attempt(&self.name, &job.entry, &outcomes);
         job.record(outcomes).await;
-        self.passed();
     }
 }
 

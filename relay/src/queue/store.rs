@@ -59,6 +59,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Gives up a claim without an attempt: due again at `due`. Nothing is written.
     fn put_back(&self, id: QueueId, due: SystemTime);
 
+    /// Makes entries due at `due` that nobody has claimed, if they are due later. Nothing is written.
+    fn bring_forward(&self, ids: &[QueueId], due: SystemTime);
+
     /// Opens the bytes of a message.
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader>;
 

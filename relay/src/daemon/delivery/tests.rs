@@ -59,6 +59,10 @@ impl Store for Refusing {
         self.queue.store().put_back(id, due);
     }
 
+    fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
+        self.queue.store().bring_forward(ids, due);
+    }
+
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
         self.queue.store().read(id)
     }

@@ -104,6 +104,26 @@ async fn a_dead_or_silent_next_hop_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn what_there_was_no_room_for_follows_once_there_is() {
+    let (sink, address) = Sink::start([Fault::Silent; limits::DELIVERY_CONCURRENCY_FIRST]).await;
+    let daemon = Daemon::start_with(address, |settings| {
+        settings.timeouts = every_step(Duration::from_secs(5));
+    });
+    let many = limits::DELIVERY_CLAIMS + 200;
+    for _ in 0..many {
+        daemon.accept(&[ONE], b"x\r\n").await;
+    }
+    // The first ones are tried again by their own schedule, and long after all the others.
+    let begin = Instant::now();
+    while sink.taken().len() < many - limits::DELIVERY_CONCURRENCY_FIRST {
+        let counters = daemon.queue.counters();
+        assert!(begin.elapsed() < Duration::from_secs(60), "{counters:?}, {}", sink.taken().len());
+        sleep(Duration::from_millis(50)).await;
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn the_next_smart_host_stands_in() {
     let (sink, address) = Sink::start([]).await;
     let dead = nobody().await;

@@ -90,6 +90,16 @@ impl Index {
         }
     }
 
+    /// Due at `due`, unless it is claimed or due before that.
+    pub(super) fn bring_forward(&mut self, id: QueueId, due: SystemTime) {
+        if let Ok(item) = self.find(id)
+            && !item.claimed
+            && item.due > due
+        {
+            self.put(id, Item { due, ..item });
+        }
+    }
+
     /// Stops an item whose entry cannot be read from being claimed again and again.
     pub(super) fn hold_unreadable(&mut self, id: QueueId) {
         if let Ok(item) = self.find(id) {

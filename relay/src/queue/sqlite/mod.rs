@@ -288,6 +288,16 @@ impl Store for SqliteStore {
         self.shared.became_due.notify_one();
     }
 
+    fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut index = self.shared.index();
+        ids.iter().for_each(|&id| index.bring_forward(id, due));
+        drop(index);
+        self.shared.became_due.notify_one();
+    }
+
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
         Box::pin(async move {
             if let Some(message) = self.shared.fresh.take(id) {
