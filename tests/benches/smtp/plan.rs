@@ -74,7 +74,7 @@ impl Plan {
                 "Each server starts anew for each workload, on an empty queue, and is warmed up with \
                  two messages for each session; then messages are sent for {time} s, and no new one \
                  after that. The rate is what was accepted until the last reply, or what had come to \
-                 the sink until the last of it came."
+                 the sink until the last of it came, which is waited for no longer than 12 s."
             ),
             "The client sends MAIL, RCPT and DATA in one write where PIPELINING is offered, and the \
              message in one; a wait is from its last octet to the reply. Client and sink are one \

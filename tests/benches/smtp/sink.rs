@@ -22,6 +22,14 @@ pub struct Sink {
     taken: Arc<AtomicUsize>,
 }
 
+/// How long messages are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While nothing comes.
+    pub silence: Duration,
+    pub in_all: Duration,
+}
+
 impl Sink {
     pub fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -54,16 +62,18 @@ impl Sink {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has taken this many in all. Returns how many are missing after a time in
-    /// which nothing came, and when the last had come.
-    pub fn wait_for(&self, count: usize, patience: Duration) -> (usize, Instant) {
+    /// Waits until it has taken this many in all. Returns how many are missing when that took too
+    /// long, and when the last had come.
+    pub fn wait_for(&self, count: usize, patience: Patience) -> (usize, Instant) {
+        let begun = Instant::now();
         let mut last = (self.taken(), Instant::now());
         loop {
             let taken = self.taken();
             if taken != last.0 {
                 last = (taken, Instant::now());
             }
-            if taken >= count || last.1.elapsed() > patience {
+            let too_long = last.1.elapsed() > patience.silence || begun.elapsed() > patience.in_all;
+            if taken >= count || too_long {
                 return (count.saturating_sub(taken), last.1);
             }
             thread::sleep(Duration::from_millis(1));
