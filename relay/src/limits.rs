@@ -462,6 +462,9 @@ pub const PAUSE_ENDS_WITH: usize = 2 * DELIVERY_CONCURRENCY;
 pub const NEXT_HOPS_REMEMBERED: usize = 1000;
 /// How long an address that could not be used comes after the others of its next hop.
 pub const ADDRESS_PAUSE: Duration = Duration::from_secs(60);
+/// How long an address that did not bear PIPELINING or CHUNKING, which it offers, gets one command
+/// at a time and no chunks.
+pub const PLAIN_SPEECH: Duration = Duration::from_secs(60 * 60);
 /// The port of mail exchangers (RFC 5321 section 4.5.4.2).
 pub const SMTP_PORT: u16 = 25;
 /// Recipients of one transaction; every server must take 100 (RFC 5321 section 4.5.3.1.8). More
@@ -502,6 +505,9 @@ pub const CLIENT_REPLY_LINES: usize = 100;
 pub const CLIENT_REPLY_OCTETS: usize = 32 * 1024;
 /// Octets of a reply that are kept with each recipient. The rest is cut off.
 pub const ANSWER_OCTETS: usize = 1024;
+/// `ConnectionInactivityTimeout` of Exchange's send connectors and its default: the longest wait for
+/// a next hop at any step, where a step below has more.
+pub const CLIENT_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// For the greeting and the reply to EHLO. RFC 5321 section 4.5.3.2.1: 5 minutes.
 pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// For the reply to MAIL. RFC 5321 section 4.5.3.2.2: 5 minutes.

@@ -132,6 +132,8 @@ pub struct Delivery {
     pub maximum_retry_interval: Duration,
     /// `message_expiration_timeout`: from acceptance until the sender is told that we gave up.
     pub message_expiration_timeout: Duration,
+    /// `connection_inactivity_timeout`: the longest wait for a next hop at any step.
+    pub connection_inactivity_timeout: Duration,
 }
 
 /// `[mx]`: how mail exchangers are reached.

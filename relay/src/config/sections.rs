@@ -177,6 +177,9 @@ fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
     let message_expiration_timeout = section
         .take("message_expiration_timeout", expiration)
         .unwrap_or(limits::MESSAGE_EXPIRATION_TIMEOUT);
+    let connection_inactivity_timeout = section
+        .take("connection_inactivity_timeout", interval())
+        .unwrap_or(limits::CLIENT_INACTIVITY_TIMEOUT);
     section.finish(|key| {
         let exchange = [
             "outbound_connection_failure_retry_interval",
@@ -190,8 +193,12 @@ fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
             )
         })
     });
-    let delivery =
-        Delivery { initial_retry_interval, maximum_retry_interval, message_expiration_timeout };
+    let delivery = Delivery {
+        initial_retry_interval,
+        maximum_retry_interval,
+        message_expiration_timeout,
+        connection_inactivity_timeout,
+    };
     (delivery, next_hop)
 }
 

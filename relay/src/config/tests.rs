@@ -81,6 +81,7 @@ auth_in_clear = false
 initial_retry_interval = "30s"
 maximum_retry_interval = "01:00:00"
 message_expiration_timeout = "1.12:00:00"
+connection_inactivity_timeout = "00:02:00"
 send_organization_headers = true
 [tls]
 certificate = "/c"
@@ -156,6 +157,7 @@ protocol_logging_level = "verbose"
             initial_retry_interval: Duration::from_secs(30),
             maximum_retry_interval: Duration::from_hours(1),
             message_expiration_timeout: Duration::from_hours(36),
+            connection_inactivity_timeout: Duration::from_mins(2),
         }
     );
     let security = Security {
@@ -177,8 +179,8 @@ protocol_logging_level = "verbose"
     assert_eq!(
         config.tls.certificates,
         Certificates::from([
-            (CertificateName::Default, files("/c", "/k", 20)),
-            (named.clone(), files("/pc", "/pk", 25)),
+            (CertificateName::Default, files("/c", "/k", 21)),
+            (named.clone(), files("/pc", "/pk", 26)),
         ])
     );
     assert_eq!(config.control, Control { socket: "/s".into() });
@@ -199,7 +201,7 @@ protocol_logging_level = "verbose"
         }
     );
     assert!(!connector.encryption.is_implicit_on(connector.bindings[0]));
-    assert_eq!(connector.remote_ip_ranges[1].line, 45);
+    assert_eq!(connector.remote_ip_ranges[1].line, 46);
     assert_eq!(connector.principal(), Principal::ExternallySecured);
     assert!(
         connector

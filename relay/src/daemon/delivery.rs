@@ -42,7 +42,10 @@ pub(super) fn settings(config: &Config) -> Result<Settings, DeliveryError> {
     let asks_dns = config.routes.next_hops().any(|hop| matches!(hop, NextHop::Exchangers { .. }));
     let dns_for_smart_hosts = !config.dns.servers.is_empty();
     let dns = if asks_dns || dns_for_smart_hosts { Some(Dns::new(&config.dns)?) } else { None };
-    let settings = Settings::new(config.routes.clone(), handshakes, config.hostname.ascii());
+    let mut settings = Settings::new(config.routes.clone(), handshakes, config.hostname.ascii());
+    let longest = config.delivery.connection_inactivity_timeout;
+    settings.timeouts = settings.timeouts.at_most(longest);
+    settings.connect_timeout = settings.connect_timeout.min(longest);
     Ok(Settings { dns, dns_for_smart_hosts, exchangers: exchangers(config), ..settings })
 }
 

@@ -32,7 +32,10 @@ use crate::smtp::reply::Enhanced;
 pub(crate) struct Connection {
     transport: Transport,
     session: Session,
+    address: SocketAddr,
     state: State,
+    /// The whole of a message has been sent, of the transaction that is under way or was last.
+    has_sent: bool,
     handshake: Handshake,
     /// Becomes true when an attempt under way is to end.
     cut: watch::Receiver<bool>,
@@ -102,6 +105,7 @@ impl Connection {
                     encryption,
                     credentials: credentials.clone(),
                     credentials_in_clear: auth.is_some_and(|auth| auth.in_clear),
+                    plainly: candidate.plainly,
                 };
                 Self::open_one(candidate, opening, security, settings, cut)
             };
@@ -151,7 +155,9 @@ impl Connection {
         let mut connection = Self {
             transport: Transport::Plain(stream),
             session,
+            address,
             state: State::Busy,
+            has_sent: false,
             handshake: Handshake::With(config, candidate.server.server_name()),
             cut: cut.clone(),
             is_internal: security.send_organization_headers,
@@ -181,6 +187,30 @@ impl Connection {
         self.state == State::Ready
     }
 
+    /// Where the next hop is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Why the last transaction ended, where the next hop went away, fell silent or spoke nonsense
+    /// before it had the whole message. Then it has taken nothing, and another may.
+    pub(super) fn broke_off(&self) -> Option<&Cause> {
+        let State::Closed(Some(cause)) = &self.state else { return None };
+        let is_break = match cause {
+            Cause::Reply(reply) => reply.code == 421,
+            // X.4.n and X.5.n of RFC 3463: the network, and the protocol.
+            Cause::Local { status, .. } => matches!(status.1, 4 | 5),
+        };
+        // To whom knows no BDAT, what came behind was no message.
+        let has_nothing = !self.has_sent || self.session.was_misled();
+        (is_break && has_nothing).then_some(cause)
+    }
+
+    /// May the same next hop take the message if it is spoken to plainly?
+    pub(super) fn was_misled(&self) -> bool {
+        self.session.was_misled()
+    }
+
     /// Sends one message; one outcome for each recipient. Only when [`Connection::ready`].
     /// Recipients without an outcome, if the session should ever name none, stay pending.
     pub(super) async fn deliver(
@@ -189,13 +219,19 @@ impl Connection {
         mut message: MessageReader,
     ) -> Vec<Outcome> {
         self.state = State::Busy;
+        self.has_sent = false;
         self.session.begin(transaction, Instant::now());
         loop {
             match self.event().await {
                 Event::SendMessage => self.send(&mut message).await,
-                // Nothing is left to wait for once the session is closed.
-                Event::Done(outcomes) => return outcomes,
+                Event::Done(outcomes) => {
+                    while self.session.is_closed() && !matches!(self.state, State::Closed(_)) {
+                        self.event().await;
+                    }
+                    return outcomes;
+                }
                 Event::Ready | Event::StartTls => {}
+                // Nothing is left to wait for once the session is closed.
                 Event::Closed(_) => return Vec::new(),
             }
         }
@@ -249,6 +285,7 @@ impl Connection {
                 }
                 Ok(None) => {
                     self.send_part(&firewall.finish()).await;
+                    self.has_sent = true;
                     return self.session.end_message(Instant::now());
                 }
                 Err(error) => return self.session.abort_message(&error.to_string()),

@@ -56,6 +56,8 @@ struct State {
     paused_until: Option<Instant>,
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
+    /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
+    plainly: HashMap<SocketAddr, Instant>,
 }
 
 impl Hop {
@@ -76,6 +78,7 @@ impl Hop {
             failures: 0,
             paused_until: None,
             last: HashMap::new(),
+            plainly: HashMap::new(),
         };
         let (closing, cut) = (watch::Sender::new(false), watch::Sender::new(false));
         Arc::new(Self {
@@ -288,13 +291,24 @@ impl Hop {
         state.last.extend(addresses.into_iter().map(|address| (address, until)));
     }
 
+    /// This address did not bear what it offers.
+    pub(super) fn remember_misled(&self, address: SocketAddr) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.plainly.retain(|_, until| *until > now);
+        state.plainly.insert(address, now + limits::PLAIN_SPEECH);
+    }
+
     /// The servers to try, in order; those that lately could not be used come last.
     pub(super) fn last_ones_last(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         let (state, now) = (self.state(), Instant::now());
-        let is_last = |candidate: &Candidate| {
-            state.last.get(&candidate.address).is_some_and(|&until| until > now)
+        let holds = |list: &HashMap<SocketAddr, Instant>, candidate: &Candidate| {
+            list.get(&candidate.address).is_some_and(|&until| until > now)
         };
-        candidates.sort_by_key(is_last);
+        for candidate in &mut candidates {
+            candidate.plainly = holds(&state.plainly, candidate);
+        }
+        candidates.sort_by_key(|candidate| holds(&state.last, candidate));
         candidates
     }
 }

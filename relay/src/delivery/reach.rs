@@ -22,6 +22,8 @@ pub(super) struct Candidate {
     /// Who it is, for logs, reports and its certificate.
     pub(super) server: SmartHost,
     pub(super) address: SocketAddr,
+    /// It lately did not bear what it offered.
+    pub(super) plainly: bool,
 }
 
 /// Why there is no server to try.
@@ -82,12 +84,13 @@ async fn of_smart_hosts(
     let mut failed = Vec::new();
     for server in hosts {
         match addresses_of(server, settings).await {
-            Ok(addresses) => candidates.extend(
-                addresses
-                    .into_iter()
-                    .take(limits::ADDRESSES_PER_HOP)
-                    .map(|address| Candidate { server: server.clone(), address }),
-            ),
+            Ok(addresses) => {
+                candidates.extend(
+                    addresses.into_iter().take(limits::ADDRESSES_PER_HOP).map(|address| {
+                        Candidate { server: server.clone(), address, plainly: false }
+                    }),
+                )
+            }
             Err(why) => failed.push(why),
         }
     }
@@ -207,7 +210,8 @@ impl Found {
             } else if !rules.allow_private_addresses && !is_for_mail(socket.ip()) {
                 self.forbidden = Some(address);
             } else if !self.is_enough() {
-                self.candidates.push(Candidate { server: server.clone(), address: socket });
+                let server = server.clone();
+                self.candidates.push(Candidate { server, address: socket, plainly: false });
             }
         }
     }

@@ -42,13 +42,14 @@ impl Hop {
         }
         let mut waiting: VecDeque<_> = job.places.iter().copied().collect();
         let mut outcomes = Vec::with_capacity(waiting.len());
+        let mut servers = Servers::default();
         while !waiting.is_empty() {
             let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
             let places: Vec<_> = waiting.drain(..most).collect();
-            let Some(of_these) = self.transaction(connection, &job.entry, &places).await else {
+            let of_these = self.transaction(connection, &job.entry, &places, &mut servers).await;
+            let Some(of_these) = of_these else {
                 if outcomes.is_empty() {
-                    let due = job.entry.due;
-                    return job.put_back(due);
+                    return job.put_back(SystemTime::now());
                 }
                 break;
             };
@@ -57,7 +58,8 @@ impl Hop {
             let has_delivered =
                 of_these.iter().any(|o| matches!(o, Outcome::Delivered(_) | Outcome::Relayed(_)));
             for (place, outcome) in places.into_iter().zip(of_these) {
-                if has_delivered && is_for_another_transaction(&outcome) {
+                let again = has_delivered && is_for_another_transaction(&outcome);
+                if again || servers.may_another_take(&outcome) {
                     waiting.push_back(place);
                 } else {
                     outcomes.push((place, outcome));
@@ -87,16 +89,20 @@ impl Hop {
         connection: &mut Option<Connection>,
         entry: &Entry,
         places: &[usize],
+        servers: &mut Servers,
     ) -> Option<Vec<Outcome>> {
         let answer = |cause| Answer { hop: Some(self.name.clone()), cause };
         let message = match self.queue.store().read(entry.id).await {
             Ok(message) => message,
             Err(error) => return Some(vec![self.unreadable(entry, &error); places.len()]),
         };
-        let open = match self.connect(connection).await? {
+        servers.another_may = false;
+        let open = match self.connect(connection, servers).await? {
             Ok(open) => open,
             Err(Unreachable::Now(cause)) => {
-                return Some(vec![Outcome::Deferred(answer(cause)); places.len()]);
+                // Where nobody else can be reached, the one that broke off is the reason.
+                let last = servers.broke_off.clone().unwrap_or_else(|| answer(cause));
+                return Some(vec![Outcome::Deferred(last); places.len()]);
             }
             Err(Unreachable::Ever(cause)) => {
                 return Some(vec![Outcome::Failed(answer(cause)); places.len()]);
@@ -113,6 +119,22 @@ impl Hop {
             smtputf8: entry.needs_smtputf8(),
         };
         let outcomes = open.deliver(transaction, message).await;
+        if open.was_misled() {
+            self.remember_misled(open.address());
+        }
+        if let Some(cause) = open.broke_off() {
+            servers.another_may = true;
+            servers.broke_off = Some(answer(cause.clone()));
+            // Next hops end connections after a number of messages or a while, which says nothing
+            // about them.
+            if !servers.is_first_on_connection {
+                return Some(outcomes);
+            }
+            self.remember_failed(vec![open.address()]);
+            if !open.was_misled() {
+                servers.tried.push(open.address());
+            }
+        }
         self.learn(&outcomes);
         Some(outcomes)
     }
@@ -127,6 +149,7 @@ impl Hop {
     async fn connect<'a>(
         self: &Arc<Self>,
         connection: &'a mut Option<Connection>,
+        servers: &mut Servers,
     ) -> Option<Result<&'a mut Connection, Unreachable>> {
         let kept = connection.take();
         let usable = async {
@@ -135,7 +158,7 @@ impl Hop {
             {
                 return Ok((open, false));
             }
-            self.open().await.map(|open| (open, true))
+            self.open(&servers.tried).await.map(|open| (open, true))
         };
         let mut closing = self.closing.subscribe();
         let found = tokio::select! {
@@ -145,13 +168,16 @@ impl Hop {
         };
         Some(match found {
             Ok((open, is_new)) => {
+                servers.is_first_on_connection = is_new;
                 if is_new {
                     self.succeeded();
                 }
                 Ok(connection.insert(open))
             }
             Err(unreachable) => {
-                if let Unreachable::Now(cause) = &unreachable {
+                if let Unreachable::Now(cause) = &unreachable
+                    && servers.tried.is_empty()
+                {
                     self.failed(cause);
                 }
                 Err(unreachable)
@@ -159,8 +185,10 @@ impl Hop {
         })
     }
 
-    async fn open(&self) -> Result<Connection, Unreachable> {
-        let found = candidates(&self.destination, &self.settings).await?;
+    /// A connection to one of its servers, but for those that the attempt broke off at.
+    async fn open(&self, tried: &[SocketAddr]) -> Result<Connection, Unreachable> {
+        let mut found = candidates(&self.destination, &self.settings).await?;
+        found.retain(|candidate| !tried.contains(&candidate.address));
         let found = self.last_ones_last(found);
         let (protocol, security) = (self.destination.protocol(), self.destination.security());
         let (settings, cut) = (&self.settings, self.cut.subscribe());
@@ -188,6 +216,30 @@ impl Hop {
     async fn record(&self, job: Job, outcomes: Vec<(usize, Outcome)>) {
         log_attempt(&self.name, &job.entry, &outcomes);
         job.record(outcomes).await;
+    }
+}
+
+/// How far one attempt has come with the servers of a next hop.
+#[derive(Debug, Default)]
+struct Servers {
+    /// Those that broke off before they had the message, over a connection of its own. They are
+    /// not asked again in this attempt.
+    tried: Vec<SocketAddr>,
+    /// Why the last of them did.
+    broke_off: Option<Answer>,
+    /// The last transaction broke off, so that those who waited for it may be taken by another
+    /// server (RFC 5321 section 5.1), or by the same one over another connection. Each time there
+    /// is one server less to ask, or no connection that was used before.
+    another_may: bool,
+    /// Nothing was sent on the connection before.
+    is_first_on_connection: bool,
+}
+
+impl Servers {
+    fn may_another_take(&self, outcome: &Outcome) -> bool {
+        let Outcome::Deferred(answer) = outcome else { return false };
+        let cause = self.broke_off.as_ref().map(|answer| &answer.cause);
+        self.another_may && cause == Some(&answer.cause)
     }
 }
 

@@ -15,7 +15,7 @@ async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
 }
 
 fn candidate(address: SocketAddr) -> Candidate {
-    Candidate { address, server: address.to_string().parse().unwrap() }
+    Candidate { address, server: address.to_string().parse().unwrap(), plainly: false }
 }
 
 #[tokio::test]

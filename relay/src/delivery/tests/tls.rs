@@ -62,7 +62,8 @@ async fn open(address: SocketAddr, name: &str, security: &Security) -> Result<bo
     let (_keep, cut) = watch::channel(false);
     let handshakes = Handshakes::load([security]).unwrap();
     let settings = Settings { handshakes, ..impatient(address) };
-    let candidate = Candidate { address, server: format!("{name}:25").parse().unwrap() };
+    let candidate =
+        Candidate { address, server: format!("{name}:25").parse().unwrap(), plainly: false };
     let (smtp, mut failed) = (Protocol::Smtp, Vec::new());
     let opened = Connection::open(&[candidate], smtp, security, &settings, &cut, &mut failed).await;
     match opened {
@@ -165,7 +166,8 @@ async fn the_reason_of_a_refusal_is_the_hops_own() {
     let (_keep, cut) = watch::channel(false);
     let security = with(TlsMode::Required);
     let settings = impatient(address);
-    let candidate = Candidate { address, server: address.to_string().parse().unwrap() };
+    let candidate =
+        Candidate { address, server: address.to_string().parse().unwrap(), plainly: false };
     let (smtp, mut failed) = (Protocol::Smtp, Vec::new());
     let opened =
         Connection::open(&[candidate], smtp, &security, &settings, &cut, &mut failed).await;

@@ -70,6 +70,7 @@ pub struct Session {
     output: Vec<u8>,
     events: VecDeque<Event>,
     deadline: Option<Instant>,
+    misled: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +100,7 @@ impl Session {
             output: Vec::new(),
             events: VecDeque::new(),
             deadline: Some(now + timeouts.greeting),
+            misled: false,
         }
     }
 
@@ -131,6 +133,12 @@ impl Session {
     /// What the next hop offers.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    /// Did the next hop offer PIPELINING and fall silent or go away while commands waited for their
+    /// replies, or offer CHUNKING and not know BDAT? Then it may bear [`Opening::plainly`].
+    pub fn was_misled(&self) -> bool {
+        self.misled
     }
 
     /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
@@ -235,6 +243,11 @@ impl Session {
                 return self.refuse_plain_text();
             }
             match self.parser.parse(&mut bytes) {
+                // What follows would be taken for the replies to other commands than it is for.
+                Ok(Some(reply)) if !self.output.is_empty() && reply.code != 421 => {
+                    let text = format!("the next hop replied {reply} before it was asked");
+                    self.fail(local(Enhanced(4, 5, 0), text));
+                }
                 Ok(Some(reply)) => self.handle_reply(reply, now),
                 Ok(None) => return,
                 Err(error) => {
@@ -249,6 +262,7 @@ impl Session {
     /// The next hop has closed the connection, or it has broken.
     pub fn handle_closed(&mut self, why: &str) {
         let text = format!("the connection was lost {}: {why}", self.stage());
+        self.suspect_pipelining();
         self.fail(local(Enhanced(4, 4, 2), text));
     }
 
@@ -256,8 +270,14 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             let text = format!("the next hop did not answer in time {}", self.stage());
+            self.suspect_pipelining();
             self.fail(local(Enhanced(4, 4, 2), text));
         }
+    }
+
+    /// A server, or something before it, may throw away what comes behind a command.
+    fn suspect_pipelining(&mut self) {
+        self.misled |= self.capabilities.pipelining && matches!(self.state, State::Envelope(_));
     }
 
     fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
@@ -270,6 +290,15 @@ impl Session {
         }
         match state {
             State::Opening(stage) => self.handle_opening(stage, reply, now),
+            // What was sent behind BDAT is being read as commands now.
+            State::Message(progress, _) | State::EndOfData(progress)
+                if progress.is_in_chunks() && matches!(reply.code, 500 | 502 | 503) =>
+            {
+                self.misled = true;
+                self.state = State::Envelope(progress);
+                let text = format!("the next hop offers CHUNKING and replied {reply} to BDAT");
+                self.fail(local(Enhanced(4, 5, 0), text));
+            }
             State::Envelope(progress) => {
                 shorten(&mut reply);
                 self.handle_envelope(progress, reply, now);

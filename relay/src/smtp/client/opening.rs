@@ -30,6 +30,8 @@ pub struct Opening {
     pub credentials: Option<Credentials>,
     /// The credentials may be said without encryption.
     pub credentials_in_clear: bool,
+    /// One command at a time and no chunks, whatever is offered: see [`Session::was_misled`].
+    pub plainly: bool,
 }
 
 /// When a connection is encrypted.
@@ -67,6 +69,7 @@ impl Opening {
             encryption: Encryption::Never,
             credentials: None,
             credentials_in_clear: false,
+            plainly: false,
         }
     }
 }
@@ -108,6 +111,10 @@ impl Session {
             Stage::Greeting if reply.code == 220 => self.hello(false, now),
             Stage::Hello { helo: false } if reply.code == 250 => {
                 self.capabilities = Capabilities::parse(&reply.text);
+                if self.opening.plainly {
+                    self.capabilities.pipelining = false;
+                    self.capabilities.chunking = false;
+                }
                 self.start_tls(now);
             }
             Stage::Hello { helo: true } if reply.code == 250 => self.start_tls(now),

@@ -19,6 +19,8 @@ const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\
 struct Hop {
     session: Session,
     now: Instant,
+    /// What has been sent and not looked at.
+    sent: Vec<u8>,
 }
 
 impl Hop {
@@ -28,7 +30,8 @@ impl Hop {
 
     fn opened_with(opening: Opening) -> Self {
         let now = Instant::now();
-        Self { session: Session::new("hop:25", opening, Timeouts::default(), now), now }
+        let session = Session::new("hop:25", opening, Timeouts::default(), now);
+        Self { session, now, sent: Vec::new() }
     }
 
     /// A session that has said EHLO and got this answer.
@@ -48,14 +51,17 @@ impl Hop {
         hop
     }
 
-    /// The next hop says something.
+    /// The next hop says something, once all has been sent that there was to send.
     fn say(&mut self, text: &str) {
+        self.sent.extend(self.session.poll_output().unwrap_or_default());
         self.session.handle_bytes(text.as_bytes(), self.now);
     }
 
     /// What the next hop has heard since.
     fn heard(&mut self) -> String {
-        String::from_utf8(self.session.poll_output().unwrap_or_default().to_vec()).unwrap()
+        let mut sent = mem::take(&mut self.sent);
+        sent.extend(self.session.poll_output().unwrap_or_default());
+        String::from_utf8(sent).unwrap()
     }
 
     #[track_caller]

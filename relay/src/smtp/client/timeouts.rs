@@ -23,6 +23,22 @@ pub struct Timeouts {
     pub quit: Duration,
 }
 
+impl Timeouts {
+    /// The same, with none of them longer than this.
+    #[must_use]
+    pub fn at_most(self, longest: Duration) -> Self {
+        Self {
+            greeting: self.greeting.min(longest),
+            mail: self.mail.min(longest),
+            recipient: self.recipient.min(longest),
+            data_initiation: self.data_initiation.min(longest),
+            data_block: self.data_block.min(longest),
+            data_termination: self.data_termination.min(longest),
+            quit: self.quit.min(longest),
+        }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

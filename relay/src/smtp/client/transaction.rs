@@ -189,6 +189,11 @@ impl Progress {
         }
     }
 
+    /// Does the message go by BDAT?
+    pub(super) fn is_in_chunks(&self) -> bool {
+        self.in_chunks
+    }
+
     /// A chunk has gone out that is not the last.
     pub(super) fn await_chunk(&mut self) {
         self.awaited_chunks += 1;

@@ -98,6 +98,24 @@ fn a_refused_chunk_refuses_the_message() {
 }
 
 #[test]
+fn an_unknown_bdat_is_no_refusal_of_the_message() {
+    let mut hop = three_chunks();
+    hop.say("502 what\r\n");
+    let outcomes = hop.outcomes();
+    assert!(outcomes[0].0 == '~' && outcomes[0].1.contains("502 what"), "{outcomes:?}");
+    assert!(hop.session.was_misled());
+    hop.is_closed();
+    // Spoken to plainly, it gets DATA.
+    let mut hop = Hop::opened_with(Opening { plainly: true, ..plain() });
+    hop.say("220 hop\r\n");
+    hop.say(CHUNKING);
+    hop.session.begin(transaction(1), hop.now);
+    hop.say("250 ok\r\n");
+    hop.say("250 ok\r\n");
+    assert!(hop.heard().ends_with("DATA\r\n"));
+}
+
+#[test]
 fn without_pipelining_there_are_no_chunks() {
     let mut hop = Hop::begun("250-hop\r\n250 CHUNKING\r\n", 1);
     hop.say("250 ok\r\n");

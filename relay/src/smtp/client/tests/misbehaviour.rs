@@ -125,6 +125,23 @@ fn a_reply_that_nobody_waits_for_or_a_refusal_of_rset() {
 }
 
 #[test]
+fn a_reply_before_its_command() {
+    // Without PIPELINING the second would be taken for the reply to a RCPT that was not sent yet.
+    let mut hop = Hop::begun("250 hop\r\n", 1);
+    hop.say("250 ok\r\n250 ok\r\n");
+    let outcomes = hop.outcomes();
+    assert!(outcomes[0].1.contains("before it was asked"), "{outcomes:?}");
+    hop.is_closed();
+    let mut hop = Hop::new();
+    hop.say("220 hop\r\n250 hop\r\n");
+    hop.is_closed();
+    // That a connection closes may be said at any moment.
+    let mut hop = Hop::begun("250 hop\r\n", 1);
+    hop.say("250 ok\r\n421 closing\r\n");
+    assert_eq!(hop.outcomes(), [('~', "421 closing (hop:25)".to_owned())]);
+}
+
+#[test]
 fn a_reply_before_the_end_of_data() {
     for (reply, letters) in
         [("552 too much\r\n", "--"), ("451 later\r\n", "-~"), ("250 ok\r\n", "-~")]
