@@ -376,6 +376,13 @@ impl Session {
                 let text = "the next hop wants a message that it has no recipient for";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
+            transaction::Step::SendNothing if progress.has_accepted_one() => {
+                self.state = State::Envelope(progress);
+                // It refused the sender and took recipients all the same: an end of data would
+                // give them an empty message.
+                let text = "the next hop wants a message whose sender it refused";
+                self.fail(local(Enhanced(4, 5, 0), text));
+            }
             transaction::Step::SendNothing => {
                 // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
                 // accepted all the same; the end of data alone gets out of it.

@@ -189,6 +189,11 @@ impl Progress {
         }
     }
 
+    /// Has a recipient got a positive reply, whatever came of it?
+    pub(super) fn has_accepted_one(&self) -> bool {
+        self.accepted_one
+    }
+
     /// Does the message go by BDAT?
     pub(super) fn is_in_chunks(&self) -> bool {
         self.in_chunks

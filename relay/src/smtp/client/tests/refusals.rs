@@ -78,6 +78,16 @@ fn the_sender_is_refused() {
 }
 
 #[test]
+fn nobody_gets_an_empty_message_when_only_the_sender_is_refused() {
+    let mut hop = Hop::begun(FULL, 2);
+    hop.heard();
+    hop.say("550 5.7.1 not you\r\n250 ok\r\n550 no\r\n354 go\r\n");
+    assert_eq!(hop.letters(), "--");
+    hop.is_closed();
+    assert_eq!(hop.heard(), "", "no end of data");
+}
+
+#[test]
 fn data_or_its_end_is_refused() {
     for (reply, letter) in [("554 no\r\n", "-"), ("451 later\r\n", "~")] {
         let mut hop = Hop::begun(FULL, 1);
