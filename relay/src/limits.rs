@@ -406,6 +406,9 @@ pub const SALVAGED_ROWS: usize = 1000;
 /// Ids that are reserved at once, in the unit of a queue id: those of one minute. After a restart
 /// ids begin above them, so a clock that was set back repeats none.
 pub const QUEUE_IDS_RESERVED: u64 = 60_000 << 20;
+/// The wall clock and the one that nobody sets are read one after the other; they are apart from
+/// this much on.
+pub const CLOCK_JITTER: Duration = Duration::from_secs(1);
 /// After a failed write or sync: how often the queue is tried again.
 pub const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Octets after which no more commits join a batch.

@@ -15,6 +15,7 @@ mod capabilities;
 mod chunking;
 mod client_certificates;
 mod clients;
+mod clock;
 mod command_line;
 mod connectors;
 #[path = "../crash/mod.rs"]

@@ -88,6 +88,7 @@ fn install_packages(missing: &mut Vec<String>) {
     const PROGRAMS: &[(&str, &str)] = &[
         ("bpftool", "bpftool"),
         ("dkimsign", "python3-dkim"),
+        ("faketime", "faketime"),
         ("haproxy", "haproxy"),
         ("ip", "iproute2"),
         ("msmtp", "msmtp"),

@@ -25,8 +25,10 @@ pub(super) fn settings(config: &Config) -> Settings {
 
 /// Opens the queue of this configuration, and says in the log what was found.
 pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
-    let (queue, recovery) =
-        Queue::open(&StoreSettings::new(&config.queue.directory), settings(config))?;
+    let settings = settings(config);
+    let longest_wait = settings.schedule.longest_wait();
+    let store = StoreSettings { longest_wait, ..StoreSettings::new(&config.queue.directory) };
+    let (queue, recovery) = Queue::open(&store, settings)?;
     for damage in &recovery.damages {
         warn!(
             place = damage.place,

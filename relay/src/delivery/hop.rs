@@ -170,8 +170,7 @@ impl Hop {
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.workers))
         };
         for job in waiting {
-            let due = job.entry.due;
-            job.put_back(due);
+            job.put_back(SystemTime::now());
         }
         self.arrived.notify_waiters();
         if timeout(self.settings.drain, all_end(&mut workers)).await.is_err() {

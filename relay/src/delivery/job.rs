@@ -126,7 +126,11 @@ impl Claim {
             return;
         }
         let scheduled = || self.queue.due_after_part(entry, SystemTime::now());
-        let due = if state.has_recorded { scheduled() } else { state.due.unwrap_or(entry.due) };
+        let due = if state.has_recorded {
+            scheduled()
+        } else {
+            state.due.unwrap_or_else(SystemTime::now)
+        };
         self.queue.store().put_back(entry.id, due);
     }
 }

@@ -40,6 +40,11 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// The longest that [`Schedule::next`] has a message wait.
+    pub fn longest_wait(&self) -> Duration {
+        self.longest.saturating_add(self.longest / 8)
+    }
+
     /// What follows the `attempts`th attempt, which ended at `now`.
     pub fn next(&self, id: QueueId, arrived: SystemTime, attempts: u32, now: SystemTime) -> Next {
         let expires = arrived.checked_add(self.lifetime).unwrap_or(now);

@@ -274,7 +274,7 @@ impl Shared {
                         NewBody::File(file) => file.keep(),
                         NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
                     }
-                    index.put(id, Item::new(due, false, stored));
+                    index.put(id, Item::new(self.clock.steady(due), false, stored));
                 }
                 Step::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
@@ -283,7 +283,7 @@ impl Shared {
                 Step::Update { entry, due, claimed } => {
                     self.fresh.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
-                        let item = Item::new(due, entry.held, old.body);
+                        let item = Item::new(self.clock.steady(due), entry.held, old.body);
                         index.put(entry.id, Item { claimed, ..item });
                     }
                 }

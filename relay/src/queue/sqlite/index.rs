@@ -107,6 +107,15 @@ impl Index {
         }
     }
 
+    /// What is due after `latest` is due at `now`.
+    pub(super) fn bring_late_forward(&mut self, latest: SystemTime, now: SystemTime) {
+        let late = |(id, item): (&QueueId, &Item)| (item.due > latest).then_some((*id, *item));
+        let late: Vec<_> = self.items.iter().filter_map(late).collect();
+        for (id, item) in late {
+            self.put(id, Item { due: now, ..item });
+        }
+    }
+
     pub(super) fn next_due(&self) -> Option<SystemTime> {
         self.due.first().map(|&(due, _)| due)
     }

@@ -7,13 +7,14 @@
 //!   [`writer`]: its connection. [`log_room`]: what makes a commit's sync a short one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
 //!   not be read at all.
-//! - [`index`]: which messages there are and when they are due.
+//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
 //!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
 //!   for the moment when it takes the place of the old one.
 //!
 //! docs/queue-storage.md says why it is SQLite, and what was measured.
 
+mod clock;
 mod committer;
 mod database;
 mod directory;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rustix::fs::StatVfs;
@@ -48,6 +49,7 @@ use tracing::error;
 pub use self::directory::OpenError;
 pub use self::recovery::{Damage, Recovery};
 
+use self::clock::Clock;
 use self::committer::{Committer, NewBody, Request, Step};
 use self::database::{BodyRow, EntryRow};
 use self::directory::Directory;
@@ -57,6 +59,7 @@ use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
 use super::message_file::{MessageFile, MessageReader};
 use super::record::{self, StoredBody};
+use super::schedule::Schedule;
 use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
 use super::{Entry, QueueId, StoreError};
 use crate::limits;
@@ -68,6 +71,9 @@ pub struct StoreSettings {
     pub directory: PathBuf,
     /// Octets that the file system must have free for a message to begin.
     pub min_free_octets: u64,
+    /// The longest that a message waits for its next attempt. One that is due later, when the
+    /// queue is opened, was put off by a clock that was wrong, and is due at once.
+    pub longest_wait: Duration,
 }
 
 /// The database of a queue directory. Dropped, it has committed everything that was asked of it.
@@ -86,7 +92,9 @@ struct Shared {
     /// The layer between SQLite and the files; none for its own. Tests put errors there.
     vfs: Option<&'static str>,
     min_free_octets: u64,
+    /// Moments in the index are of the steady clock.
     index: Mutex<Index>,
+    clock: Clock,
     readers: Readers,
     fresh: Fresh,
     /// Why new mail is refused, while it is.
@@ -98,7 +106,11 @@ struct Shared {
 impl StoreSettings {
     /// The defaults of [`limits`] for a directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), min_free_octets: limits::QUEUE_MIN_FREE_OCTETS }
+        Self {
+            directory: directory.into(),
+            min_free_octets: limits::QUEUE_MIN_FREE_OCTETS,
+            longest_wait: Schedule::default().longest_wait(),
+        }
     }
 }
 
@@ -118,7 +130,9 @@ impl SqliteStore {
     ) -> Result<(Self, Recovery), OpenError> {
         let directory = Directory::lock(&settings.directory)?;
         let opened = recovery::open(&directory, vfs, Occasion::Start)?;
-        let Opened { connection, frames, index, reserved, recovery } = opened;
+        let Opened { connection, frames, mut index, reserved, recovery } = opened;
+        let now = SystemTime::now();
+        index.bring_late_forward(now + settings.longest_wait, now);
         let highest = index.highest().max(reserved).map_or(0, QueueId::to_u64);
         let shared = Arc::new(Shared {
             readers: Readers::new(directory.database(), vfs),
@@ -127,6 +141,7 @@ impl SqliteStore {
             vfs,
             min_free_octets: settings.min_free_octets,
             index: Mutex::new(index),
+            clock: Clock::start(),
             refusal: Mutex::new(None),
             highest_id: AtomicU64::new(highest),
             became_due: Arc::new(Notify::new()),
@@ -239,7 +254,8 @@ impl Store for SqliteStore {
         let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
         // As df counts: what is reserved for root can never be ours.
         let octets = used_octets.saturating_add(system.f_bavail.saturating_mul(block));
-        let backlog = self.shared.index().backlog(SystemTime::now());
+        let now = self.shared.clock.steady(SystemTime::now());
+        let backlog = self.shared.index().backlog(now);
         Ok(Usage { backlog, used_octets, octets })
     }
 
@@ -260,6 +276,7 @@ impl Store for SqliteStore {
 
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
         Box::pin(async move {
+            let now = self.shared.clock.steady(now);
             let claimed = self.shared.index().claim_due(now, limit);
             if claimed.is_empty() { Ok(Vec::new()) } else { self.read_entries(claimed).await }
         })
@@ -284,14 +301,14 @@ impl Store for SqliteStore {
 
     fn put_back(&self, id: QueueId, due: SystemTime) {
         self.shared.fresh.take(id);
-        self.shared.index().put_back(id, due);
-        self.shared.became_due.notify_one();
+        self.shared.put_back(id, self.shared.clock.steady(due));
     }
 
     fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
         if ids.is_empty() {
             return;
         }
+        let due = self.shared.clock.steady(due);
         let mut index = self.shared.index();
         ids.iter().for_each(|&id| index.bring_forward(id, due));
         drop(index);
@@ -323,6 +340,8 @@ impl Store for SqliteStore {
             let item = self.shared.index().claim(id)?;
             let changed = async {
                 let mut entry = self.find(id).await?;
+                // The wall clock may have been set since this was written.
+                entry.due = self.shared.clock.wall(item.due);
                 match change {
                     Change::Hold => entry.held = true,
                     Change::Release => entry.held = false,
@@ -330,7 +349,7 @@ impl Store for SqliteStore {
                 }
                 self.commit(vec![self.update(&entry, false)?], false).await
             };
-            changed.await.inspect_err(|_| self.put_back(id, item.due))
+            changed.await.inspect_err(|_| self.shared.put_back(id, item.due))
         })
     }
 
@@ -338,12 +357,13 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let item = self.shared.index().claim(id)?;
             let removed = self.commit(vec![Step::Remove { id }], false).await;
-            removed.inspect_err(|_| self.put_back(id, item.due))
+            removed.inspect_err(|_| self.shared.put_back(id, item.due))
         })
     }
 
     fn next_due(&self) -> Option<SystemTime> {
-        self.shared.index().next_due()
+        let due = self.shared.index().next_due()?;
+        Some(self.shared.clock.wall(due))
     }
 
     fn became_due(&self) -> Arc<Notify> {
@@ -360,6 +380,12 @@ impl Shared {
     /// poisoned lock is as good as any.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up a claim; due again at `due` of the steady clock.
+    fn put_back(&self, id: QueueId, due: SystemTime) {
+        self.index().put_back(id, due);
+        self.became_due.notify_one();
     }
 
     fn refusal(&self) -> Option<StoreError> {

@@ -129,7 +129,8 @@ impl Shared {
     /// An entry that could not be read just now comes back soon.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
-        self.index().put_back(id, SystemTime::now() + limits::STORE_RETRY);
+        let due = self.clock.steady(SystemTime::now() + limits::STORE_RETRY);
+        self.index().put_back(id, due);
     }
 }
 
