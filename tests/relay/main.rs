@@ -33,6 +33,7 @@ mod exchangers;
 mod idle;
 mod inspection;
 mod load;
+mod misbehaving;
 mod neighbours;
 mod next_hops;
 mod peers;

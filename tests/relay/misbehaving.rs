@@ -1,0 +1,453 @@
+//! Next hops that misbehave, each in its own way: what becomes of every recipient, and that nothing
+//! is lost, sent twice or held up by a neighbour.
+//!
+//! All of them are next hops of one daemon at the same time. Then they are mended, the daemon is
+//! started again, and what was deferred must arrive whole.
+
+mod hop;
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use relay_tests::sink::Message;
+use serde_json::Value;
+
+use self::hop::Act::{Closes, Drips, IsEndless, IsSilent, Resets, Says};
+use self::hop::{Act, Hop, Manners};
+use crate::edge::{ARTICLE, Edge, Mode, SCANNER, queue_id};
+
+/// How long all of it may take: a silent next hop is given a second at each step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SENDER: &str = "sender@contoso.example";
+
+/// What becomes of a recipient, and a part of the reason that is told.
+#[derive(Clone, Copy, Debug)]
+enum Becomes {
+    Delivered,
+    Deferred(&'static str),
+    Failed(&'static str),
+}
+
+use Becomes::{Deferred, Delivered, Failed};
+
+struct Case {
+    /// And its domain.
+    name: String,
+    manners: Manners,
+    tls: &'static str,
+    /// What follows the sender's address in MAIL.
+    parameters: &'static str,
+    content: String,
+    /// Not even the mended next hop may have it.
+    stays: bool,
+    /// By local part.
+    recipients: Vec<(&'static str, Becomes)>,
+}
+
+/// A next hop that does this at a stage, and what becomes of its one recipient.
+fn case(what: &str, stage: &'static str, act: Act, becomes: Becomes) -> Case {
+    Case {
+        name: format!("{what}-at-{}", stage.to_ascii_lowercase().replace(':', "-")),
+        manners: Manners {
+            acts: vec![(stage, act)],
+            offers: vec!["PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10000000"],
+            ..Manners::default()
+        },
+        tls: "opportunistic",
+        parameters: "",
+        content: "Subject: a test\r\n\r\n..\r\nhello\r\n".to_owned(),
+        stays: false,
+        recipients: vec![("one", becomes)],
+    }
+}
+
+impl Case {
+    fn offering(mut self, offers: &[&'static str]) -> Self {
+        self.manners.offers = offers.to_vec();
+        self
+    }
+
+    /// A message that fills every buffer on the way.
+    fn with_much(mut self) -> Self {
+        self.content = format!("Subject: a test\r\n\r\n{}", "0123456789abcde\r\n".repeat(250_000));
+        self
+    }
+}
+
+/// The stages of a session, and how an attempt that ended there is told.
+const STAGES: [(&str, &str); 6] = [
+    ("connect", "before the greeting"),
+    ("EHLO", "after EHLO or HELO"),
+    ("MAIL", "after MAIL"),
+    ("RCPT", "after RCPT"),
+    ("DATA", "after DATA"),
+    ("end", "after the end of data"),
+];
+
+fn at_every_stage() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (stage, told) in STAGES {
+        // The one that is told of the others is not what fails.
+        let all = [
+            ("silent", IsSilent, told),
+            ("dripping", Drips("250-more\r\n"), "did not answer in time"),
+            ("endless-lines", IsEndless("250-more\r\n"), "more than 100 lines"),
+            ("endless-line", IsEndless("250 more and "), "longer than 2048 octets"),
+            ("shutting-down", Says("421 4.3.2 closing\r\n"), "421 4.3.2 closing"),
+            ("hanging-up", Closes(""), told),
+            ("hanging-up-in-a-reply", Closes("250 half a rep"), told),
+            ("no-code", Says("hello there\r\n"), "does not begin with a code"),
+            ("no-digit", Says("2x0 ok\r\n"), "does not begin with a code"),
+            ("bare-lf", Says("250 ok\n"), "bare CR or a bare LF"),
+            ("two-codes", Says("250-one\r\n251 two\r\n"), "different codes"),
+            ("binary", Says("\0\u{1}\u{2}\r\n"), "does not begin with a code"),
+            ("busy", Says("451 4.3.0 busy\r\n"), "451 4.3.0 busy"),
+        ];
+        cases.extend(all.map(|(what, act, told)| case(what, stage, act, Deferred(told))));
+    }
+    // What the whole server says about itself is no refusal of the message.
+    cases.push(case(
+        "refusing",
+        "connect",
+        Says("554 5.3.2 go away\r\n"),
+        Deferred("554 5.3.2 go"),
+    ));
+    for stage in ["MAIL", "RCPT", "DATA", "end"] {
+        cases.push(case("refusing", stage, Says("554 5.7.1 never\r\n"), Failed("554 5.7.1 never")));
+    }
+    for (stage, code) in [
+        ("connect", "354"),
+        ("EHLO", "334"),
+        ("MAIL", "354"),
+        ("RCPT", "354"),
+        ("DATA", "250"),
+        ("DATA", "334"),
+        ("end", "354"),
+    ] {
+        let reply: &str = match code {
+            "354" => "354 what\r\n",
+            "334" => "334 what\r\n",
+            _ => "250 what\r\n",
+        };
+        let told = &reply[..8];
+        cases.push(case(&format!("code-{code}"), stage, Says(reply), Deferred(told)));
+    }
+    cases
+}
+
+fn replies_before_they_are_asked() -> Vec<Case> {
+    let early = |stage, text, told| case("early", stage, Says(text), Deferred(told));
+    let slowly = ["8BITMIME"];
+    vec![
+        early("connect", "220 hop\r\n250 hop\r\n", "250 hop before it was asked"),
+        early("EHLO", "250 hop\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n", "250 ok"),
+        early("MAIL", "250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n", "250 ok before it was asked")
+            .offering(&slowly),
+        early("RCPT", "250 ok\r\n354 go\r\n250 taken\r\n", "354 go before it was asked")
+            .offering(&slowly),
+        early("DATA", "354 go\r\n250 taken\r\n", "250 taken before the end of data"),
+    ]
+}
+
+fn within_the_message() -> Vec<Case> {
+    vec![
+        case("resetting", "DATA", Resets("354 go\r\n"), Deferred("connection was lost"))
+            .with_much(),
+        case("reset-of-little", "DATA", Resets("354 go\r\n"), Deferred("connection was lost")),
+        case("closing", "DATA", Closes("354 go\r\n"), Deferred("the next hop closed it"))
+            .with_much(),
+    ]
+}
+
+fn lies_in_ehlo() -> Vec<Case> {
+    let pipelining = ["PIPELINING", "8BITMIME"];
+    let chunking = ["PIPELINING", "8BITMIME", "CHUNKING"];
+    let starttls = ["STARTTLS", "8BITMIME"];
+    let mut cases = vec![
+        case("no-size", "MAIL", Says("555 5.5.4 SIZE?\r\n"), Failed("555 5.5.4 SIZE?")),
+        case("smaller-than-said", "MAIL", Says("552 5.3.4 too big\r\n"), Failed("552 5.3.4 too")),
+        case("no-chunking", "BDAT", Says("502 5.5.1 what\r\n"), Delivered).offering(&chunking),
+        case("no-starttls", "STARTTLS", Says("454 4.7.0 no\r\n"), Delivered).offering(&starttls),
+        case("unknown-starttls", "STARTTLS", Says("500 what\r\n"), Delivered).offering(&starttls),
+        case("no-handshake", "STARTTLS", Closes("220 go\r\n"), Delivered).offering(&starttls),
+        case("silent", "STARTTLS", IsSilent, Deferred("after STARTTLS")).offering(&starttls),
+        case(
+            "plain-text-behind",
+            "STARTTLS",
+            Says("220 go\r\n250 injected\r\n"),
+            Deferred("plain text behind the reply to STARTTLS"),
+        )
+        .offering(&starttls),
+        // A server of long ago, that tells nothing.
+        case("only-helo", "EHLO", Says("502 5.5.1 what\r\n"), Delivered),
+    ];
+    let mut dropping = case("no-pipelining", "none", IsSilent, Delivered).offering(&pipelining);
+    dropping.manners.drops_what_is_pipelined = true;
+    let mut required =
+        case("starttls-required", "STARTTLS", Says("454 4.7.0 no\r\n"), Deferred("454 4.7.0 no"))
+            .offering(&starttls);
+    required.tls = "required";
+    required.stays = true;
+    let mut eight_bit =
+        case("no-8bitmime", "MAIL", Says("501 5.5.4 BODY?\r\n"), Failed("501 5.5.4 BODY?"));
+    eight_bit.parameters = " BODY=8BITMIME";
+    eight_bit.content = "Subject: a test\r\n\r\nGr\u{fc}\u{df}e\r\n".to_owned();
+    let mut utf8 =
+        case("no-smtputf8", "MAIL", Says("555 5.6.7 SMTPUTF8?\r\n"), Failed("555 5.6.7 SMTPUTF8?"));
+    utf8.parameters = " SMTPUTF8";
+    utf8.content = "Subject: Gr\u{fc}\u{df}e\r\n\r\nx\r\n".to_owned();
+    cases.extend([dropping, required, eight_bit, utf8]);
+    cases
+}
+
+fn some_recipients() -> Vec<Case> {
+    let refuse = |name: &str, acts: &[(&'static str, &'static str)], becomes: [Becomes; 3]| Case {
+        name: name.to_owned(),
+        manners: Manners {
+            acts: acts.iter().map(|&(stage, text)| (stage, Says(text))).collect(),
+            offers: vec!["PIPELINING"],
+            ..Manners::default()
+        },
+        recipients: ["one", "two", "three"].into_iter().zip(becomes).collect(),
+        ..case("", "none", IsSilent, Delivered)
+    };
+    let (gone, later) = (("RCPT:two", "550 5.1.1 gone\r\n"), ("RCPT:three", "450 4.2.1 later\r\n"));
+    let (failed, deferred) = (Failed("550 5.1.1 gone"), Deferred("450 4.2.1 later"));
+    vec![
+        refuse("some-refused", &[gone, later], [Delivered, failed, deferred]),
+        refuse(
+            "all-refused",
+            &[("RCPT:one", "451 4.1.1 no\r\n"), gone, later],
+            [Deferred("451 4.1.1 no"), failed, deferred],
+        ),
+        refuse(
+            "all-refused-for-good",
+            &[("RCPT:one", "553 5.1.3 no\r\n"), gone, ("RCPT:three", "550 5.1.1 gone\r\n")],
+            [Failed("553 5.1.3 no"), failed, failed],
+        ),
+        // The 354 is for nobody.
+        refuse(
+            "all-refused-and-data-taken",
+            &[("RCPT", "550 5.1.1 gone\r\n"), ("DATA", "354 go\r\n")],
+            [failed, failed, failed],
+        ),
+        // What was refused stays refused when the rest is not even answered.
+        refuse(
+            "some-refused-and-closing",
+            &[gone, ("RCPT:three", "421 4.3.2 closing\r\n")],
+            [Deferred("421 4.3.2 closing"), failed, Deferred("421 4.3.2 closing")],
+        ),
+        refuse(
+            "some-refused-and-the-message",
+            &[gone, ("end", "554 5.6.0 no\r\n")],
+            [Failed("554 5.6.0 no"), failed, Failed("554 5.6.0 no")],
+        ),
+        refuse(
+            "some-refused-and-the-message-for-now",
+            &[gone, ("end", "452 4.3.1 full\r\n")],
+            [Deferred("452 4.3.1 full"), failed, Deferred("452 4.3.1 full")],
+        ),
+    ]
+}
+
+fn all_cases() -> Vec<Case> {
+    let mut unreachable = case("silent", "syn", IsSilent, Deferred("cannot connect to"));
+    unreachable.manners.never_accepts = true;
+    let groups = [
+        vec![unreachable],
+        at_every_stage(),
+        replies_before_they_are_asked(),
+        within_the_message(),
+        lies_in_ehlo(),
+        some_recipients(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+#[test]
+fn whatever_a_next_hop_does_each_recipient_gets_what_is_right() {
+    let edge = Edge::new(Mode::Userspace);
+    let cases = all_cases();
+    let mut hops: Vec<_> = cases.iter().map(|case| Hop::start(case.manners.clone())).collect();
+    let routes: String = cases
+        .iter()
+        .zip(&hops)
+        .map(|(Case { name, tls, .. }, hop)| {
+            let address = hop.address;
+            format!(
+                "[[route]]\nrecipient_domains = [\"{name}.example\"]\n\
+                 smart_hosts = [\"{address}\"]\ntls = \"{tls}\"\n"
+            )
+        })
+        .collect();
+    // One attempt, and the next after a restart.
+    let intervals = "initial_retry_interval = \"1s\"\nmaximum_retry_interval = \"1s\"\n";
+    let mended = edge
+        .configuration(ARTICLE)
+        .replace(intervals, &format!("connection_inactivity_timeout = \"1s\"\n{intervals}"))
+        .replace("[control]\n", &(routes + "[control]\n"));
+    let hours = intervals.replace("1s", "1h");
+    let daemon = edge.start_with(&mended.replace(intervals, &hours));
+
+    let ids = submit_all(&edge, &cases);
+    // Neighbours of all of them, behind a next hop that behaves.
+    for _ in 0..10 {
+        edge.submit(SENDER, &["amy@fabrikam.example"], "Subject: neighbour\r\n\r\nx\r\n");
+    }
+    let neighbours = wait_for(&edge, 10, |message| message.text().contains("Subject: neighbour"));
+    assert_eq!(neighbours.len(), 10);
+
+    let recipients: usize = cases.iter().map(|case| case.recipients.len()).sum();
+    let failing = cases.iter().filter(|case| case.has(|becomes| matches!(becomes, Failed(_))));
+    let (failing, is_report) =
+        (failing.count(), |message: &Message| message.sender.address.is_empty());
+    let settled = |queue: &Value| {
+        let count = |name: &str| queue[name].as_u64().unwrap();
+        count("claimed") == 0
+            && count("delivered") + count("deferred") + count("failed")
+                >= (recipients + failing + 10) as u64
+    };
+    wait_until(&edge, settled);
+    let reports = wait_for(&edge, failing, is_report);
+    let mut wrong = Vec::new();
+    let listed = edge.relay(&["queue", "list", "--json"]).json();
+    for (case, id) in cases.iter().zip(&ids) {
+        wrong.extend(case.faults(&edge, id, &listed, &reports));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(reports.len(), failing, "one report for each message that failed in part");
+
+    for hop in &mut hops {
+        hop.mend();
+    }
+    daemon.stop().unwrap();
+    // By these intervals, what waits for an hour is due.
+    let _daemon = edge.start_with(&mended);
+    let staying = cases.iter().filter(|case| case.stays).count();
+    wait_until(&edge, |queue| queue["queued"] == staying);
+    for (case, hop) in cases.iter().zip(&hops) {
+        wrong.extend(case.faults_of_arrivals(hop));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let reports = edge.sink.messages().into_iter().filter(is_report).count();
+    assert_eq!(reports, failing, "nobody is told of what arrived");
+}
+
+impl Case {
+    fn has(&self, wanted: impl Fn(&Becomes) -> bool) -> bool {
+        self.recipients.iter().any(|(_, becomes)| wanted(becomes))
+    }
+
+    fn address(&self, local_part: &str) -> String {
+        format!("{local_part}@{}.example", self.name)
+    }
+
+    /// What is not as it should be after the attempt.
+    fn faults(&self, edge: &Edge, id: &str, listed: &Value, reports: &[Message]) -> Vec<String> {
+        let mut listed = listed.as_array().unwrap().iter();
+        let listed = listed.find(|row| row["id"] == id);
+        if self.has(|becomes| matches!(becomes, Deferred(_))) != listed.is_some() {
+            return vec![format!("{}: in the queue? {listed:?}", self.name)];
+        }
+        let mut states = BTreeMap::new();
+        if let Some(listed) = listed {
+            let pending = listed["pending"].as_array().unwrap();
+            let because = listed["because"].as_str().unwrap();
+            for address in pending {
+                states.insert(address.as_str().unwrap().to_owned(), because.to_owned());
+            }
+            if pending.len() > 1 {
+                let shown = edge.relay(&["queue", "show", id, "--json"]).json();
+                for row in shown["recipients"].as_array().unwrap() {
+                    let address = row["address"].as_str().unwrap();
+                    if let Some(because) = states.get_mut(address) {
+                        row["because"].as_str().unwrap().clone_into(because);
+                    }
+                }
+            }
+        }
+        let of_this = |report: &&Message| report.text().contains(&self.address(""));
+        let report = reports.iter().find(of_this).map(Message::text).unwrap_or_default();
+        let mut faults = Vec::new();
+        for (local_part, becomes) in &self.recipients {
+            let address = self.address(local_part);
+            let state = states.get(&address);
+            let is_reported = report.contains(&format!("Final-Recipient: rfc822; {address}\r\n"));
+            let is_right = match becomes {
+                Delivered => !is_reported && state.is_none(),
+                Deferred(told) => {
+                    !is_reported && state.is_some_and(|because| because.contains(told))
+                }
+                Failed(told) => is_reported && state.is_none() && report.contains(told),
+            };
+            if !is_right {
+                let report = report.lines().filter(|line| line.starts_with("Diagnostic-Code"));
+                let told: Vec<_> = report.collect();
+                faults.push(format!("{address}: not {becomes:?} but {state:?} {told:?}"));
+            }
+        }
+        faults
+    }
+
+    /// What is not as it should be once everything has arrived.
+    fn faults_of_arrivals(&self, hop: &Hop) -> Vec<String> {
+        let taken = hop.taken();
+        let mut faults = Vec::new();
+        for (local_part, becomes) in &self.recipients {
+            let address = self.address(local_part);
+            let count = taken.iter().filter(|taken| taken.recipients.contains(&address)).count();
+            let expected = usize::from(!self.stays && !matches!(becomes, Failed(_)));
+            if count != expected {
+                faults.push(format!("{address}: arrived {count} times"));
+            }
+        }
+        if !taken.iter().all(|taken| taken.content.ends_with(self.content.as_bytes())) {
+            faults.push(format!("{}: other octets have arrived", self.name));
+        }
+        faults
+    }
+}
+
+/// Has them accepted over one connection, and returns their ids.
+fn submit_all(edge: &Edge, cases: &[Case]) -> Vec<String> {
+    let mut client = edge.connect(SCANNER);
+    client.hello();
+    let submit = |case: &Case| {
+        let recipients: Vec<_> =
+            case.recipients.iter().map(|(local_part, _)| case.address(local_part)).collect();
+        let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+        let sender = format!("{SENDER}{}", case.parameters);
+        queue_id(&client.message(&sender, &recipients, case.content.as_bytes()))
+    };
+    let ids = cases.iter().map(submit).collect();
+    client.quit();
+    ids
+}
+
+/// Waits until the queue is as it must become.
+fn wait_until(edge: &Edge, wanted: impl Fn(&Value) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let queue = edge.status()["queue"].clone();
+        if wanted(&queue) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{queue:#} {}", edge.relay(&["queue", "list"]).out);
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until the sink of everybody else has so many of these.
+fn wait_for(edge: &Edge, count: usize, wanted: impl Fn(&Message) -> bool) -> Vec<Message> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found: Vec<_> = edge.sink.messages().into_iter().filter(&wanted).collect();
+        if found.len() >= count {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{} of {count}", found.len());
+        sleep(Duration::from_millis(50));
+    }
+}
