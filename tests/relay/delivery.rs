@@ -140,3 +140,24 @@ fn where_they_are_not_taken_the_sender_gets_a_report_that_is() {
     assert!(report.text().contains(recipient), "{}", report.text());
     edge.wait_until(|status| status["queue"]["queued"] == 0);
 }
+
+#[test]
+fn a_report_about_an_address_in_utf8_is_one_of_rfc_6533() {
+    let edge = Edge::answered(&["rcpt:\u{e4}my@fabrikam.example=550 5.1.1 No such user"]);
+    let _daemon = edge.start();
+    let content = "Subject: Gr\u{fc}\u{df}e\r\n\r\nhello\r\n";
+    edge.submit("j\u{f6}rg@contoso.example SMTPUTF8", &["\u{e4}my@fabrikam.example"], content);
+    let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+    assert_is_report(&report, "j\u{f6}rg@contoso.example", "5.1.1");
+    assert!(report.sender.parameters.contains("SMTPUTF8"), "{}", report.sender);
+    let text = report.text();
+    for part in [
+        "To: <j\u{f6}rg@contoso.example>\r\n",
+        "Content-Type: message/global-delivery-status\r\n",
+        "Final-Recipient: utf-8; \u{e4}my@fabrikam.example\r\n",
+        "Content-Type: message/global\r\n",
+        content,
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}

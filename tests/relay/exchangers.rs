@@ -5,7 +5,7 @@
 //! 127.0.0.1 alone.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use relay_tests::requirements::{Requirement, met};
 use relay_tests::sink::{Message, Script, Sink};
@@ -22,6 +22,10 @@ dead A 127.0.0.23
 self A 127.0.0.1
 both A 127.0.0.23
 both A 127.0.0.21
+six AAAA ::1
+mixed A 127.0.0.23
+mixed AAAA ::1
+prefers-six MX 10 six
 prefers MX 20 second
 prefers MX 10 first
 stands-in MX 10 dead
@@ -108,6 +112,22 @@ fn each_domain_goes_where_dns_says() {
     let messages = [world.first.messages(), world.second.messages()].concat();
     assert_eq!(messages.len(), all.len());
     assert!(messages.iter().all(|message| message.content == messages[0].content));
+}
+
+#[test]
+fn a_host_is_reached_by_ipv6_where_it_has_no_ipv4_or_none_that_answers() {
+    let test = "a_host_is_reached_by_ipv6_where_it_has_no_ipv4_or_none_that_answers";
+    if !met(test, &[Requirement::Program("nsd")]) {
+        return;
+    }
+    let world = World::new();
+    let address = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), world.edge.port);
+    let sink = Sink::start(None, address, Script::default()).unwrap();
+    let _daemon = world.edge.start_with(&world.configuration(true));
+    let all = ["a@six.example", "a@prefers-six.example", "a@mixed.example"];
+    world.edge.submit("sender@address.example", &all, "Subject: x\r\n\r\nx\r\n");
+    world.edge.wait_until(|status| status["queue"]["queued"] == 0);
+    assert_eq!(recipients(&sink.messages()), set(&all));
 }
 
 #[test]

@@ -1,15 +1,20 @@
-//! Real servers behind us: Postfix with TLS that is verified, Exim that asks who we are.
+//! Servers behind us: Postfix with TLS that is verified, Exim that asks who we are, one that speaks
+//! LMTP, and one that looks at signatures.
 
 use std::fs;
 use std::fs::Permissions;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use relay_tests::requirements::{Requirement, met, say_skipped};
+use relay_tests::sink::{Script, Sink};
 
 use crate::PATIENCE;
+use crate::antispam;
 use crate::edge::{ARTICLE, Edge, Mode};
 use crate::servers::Server;
 
@@ -145,4 +150,76 @@ fn credentials_that_everybody_can_read_keep_the_daemon_from_starting() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("can be read or written by others; say chmod o-rwx"), "{ran:?}");
     assert!(!format!("{ran:?}").contains("s3cret"));
+}
+
+#[test]
+fn an_lmtp_server_answers_for_each_recipient() {
+    let edge = Edge::answered(&["rcpt:gone@fabrikam.example=550 5.1.1 No such user"]);
+    // One reply for each recipient after the end of data, as RFC 2033 has it.
+    let smart_host = format!("smart_hosts = [\"{}\"]\nprotocol = \"lmtp\"\n", edge.sink.address());
+    let reports = Sink::on_loopback(Script::default()).unwrap();
+    let route = format!(
+        "[[route]]\nrecipient_domains = [\"contoso.example\"]\nsmart_hosts = [\"{}\"]\n[control]\n",
+        reports.address()
+    );
+    let configuration = configuration(&edge, &smart_host).replace("[control]\n", &route);
+    let _daemon = edge.start_with(&configuration);
+    let all = ["amy@fabrikam.example", "gone@fabrikam.example", "bob@fabrikam.example"];
+    edge.submit("a@contoso.example", &all, "Subject: x\r\n\r\n.\r\n");
+    edge.wait_until(|status| status["queue"]["queued"] == 0);
+    let messages = edge.sink.messages();
+    let taken: Vec<_> = messages[0].recipients.iter().map(|to| to.address.as_str()).collect();
+    assert_eq!((messages.len(), taken), (1, vec![all[0], all[2]]));
+    assert!(messages[0].text().ends_with("\r\n\r\n.\r\n"), "{}", messages[0].text());
+    let report = reports.wait_for(1, PATIENCE).unwrap().remove(0).text();
+    assert!(report.contains("Final-Recipient: rfc822; gone@fabrikam.example\r\n"), "{report}");
+    let queue = &edge.status()["queue"];
+    assert_eq!((&queue["delivered"], &queue["deferred"]), (&3.into(), &0.into()));
+}
+
+#[test]
+fn a_third_partys_signature_verifies_at_the_next_hop() {
+    let test = "a_third_partys_signature_verifies_at_the_next_hop";
+    let needed = ["dkimsign", "openssl"].map(Requirement::Program);
+    if !met(test, &needed) {
+        return;
+    }
+    for offer in ["offer=DSN", "offer=CHUNKING"] {
+        let edge = Edge::answered(&[offer]);
+        let _daemon = edge.start();
+        let key_file = edge.folder().join("signer.pem").display().to_string();
+        let record = antispam::key(&key_file).replace("\" \"", "");
+        let record = record.split('"').nth(1).unwrap();
+        let head =
+            "From: A <a@author.example>\r\nTo:  b@fabrikam.example\r\nSubject: a\r\n  test\r\n";
+        let dots = format!("{head}\r\n.\r\n..\r\n.x \t \r\nGr\u{fc}\u{df}e\r\n\r\n.\r\n\r\n\r\n");
+        // It goes to the queue in a file, and out in several chunks.
+        let large = format!("{head}\r\n{}", "..23456789abcd\r\n.\r\n".repeat(20_000));
+        // Neither a field nor a blank in the body may change.
+        let strict = "canonicalize=(b'simple', b'simple')";
+        let messages = [dots, large].map(|message| antispam::signed(&key_file, &message, strict));
+        for (number, message) in messages.iter().enumerate() {
+            edge.submit("a@author.example BODY=8BITMIME", &["b@fabrikam.example"], message);
+            let arrived = edge.sink.wait_for(number + 1, PATIENCE).unwrap().remove(number);
+            assert!(arrived.content.starts_with(b"Received: "), "{offer}: we have been there");
+            assert!(verifies(&arrived.content, record), "{offer}: {}", arrived.text());
+            let mut changed = arrived.content;
+            changed.pop();
+            changed.extend_from_slice(b" \n");
+            assert!(!verifies(&changed, record), "{offer}: any change shows");
+        }
+    }
+}
+
+/// What dkimpy says of a message where DNS has this record.
+fn verifies(message: &[u8], record: &str) -> bool {
+    let program = format!(
+        "import dkim, sys\n\
+         message = sys.stdin.buffer.read()\n\
+         sys.exit(not dkim.verify(message, dnsfunc=lambda *_, **__: {record:?}.encode()))"
+    );
+    let mut command = Command::new("/usr/bin/python3");
+    let mut child = command.args(["-c", &program]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(message).unwrap();
+    child.wait().unwrap().success()
 }

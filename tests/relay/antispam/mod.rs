@@ -140,7 +140,7 @@ fn block_lists_and_spf_are_asked_at_mail() {
 }
 
 /// Signs a message with dkimpy, as `author.example` with the selector `s1`.
-fn signed(key: &str, message: &str, more: &str) -> String {
+pub fn signed(key: &str, message: &str, more: &str) -> String {
     let program = format!(
         "import dkim, sys\n\
          message = sys.stdin.buffer.read()\n\
@@ -158,7 +158,7 @@ fn signed(key: &str, message: &str, more: &str) -> String {
 }
 
 /// Makes a key, and the record of its public half.
-fn key(path: &str) -> String {
+pub fn key(path: &str) -> String {
     let openssl = |arguments: &[&str]| {
         let output = Command::new("openssl").args(arguments).output().unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -28,6 +28,8 @@ pub struct Session<'script> {
     client: SocketAddr,
     script: &'script Script,
     helo: String,
+    /// LHLO was said: each recipient has a reply of its own after the content (RFC 2033).
+    is_lmtp: bool,
     sender: Option<Path>,
     recipients: Vec<Path>,
     /// What came in chunks before the last.
@@ -44,6 +46,7 @@ impl<'script> Session<'script> {
             client,
             script,
             helo: String::new(),
+            is_lmtp: false,
             sender: None,
             recipients: Vec::new(),
             chunks: Vec::new(),
@@ -71,7 +74,8 @@ impl<'script> Session<'script> {
     fn command(&mut self, line: &str, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" | "LHLO" => {
+            verb @ ("EHLO" | "LHLO") => {
+                self.is_lmtp = verb == "LHLO";
                 let mut lines: Vec<_> = EXTENSIONS.map(str::to_owned).to_vec();
                 lines.extend(self.script.offers().iter().cloned());
                 let last = lines.pop().unwrap_or_default();
@@ -166,6 +170,7 @@ impl<'script> Session<'script> {
 
     fn take(&mut self, content: Vec<u8>, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let scripted = self.script.answer(Stage::Content, None);
+        let replies = if self.is_lmtp { self.recipients.len() } else { 1 };
         // Kept before the reply: whoever has seen the 250 finds the message.
         if scripted.is_none()
             && let Some(sender) = self.sender.take()
@@ -177,7 +182,12 @@ impl<'script> Session<'script> {
         self.forget_envelope();
         match scripted {
             Some(answer) => self.give(answer),
-            None => self.reply("250 2.0.0 Taken"),
+            None => {
+                for _ in 1..replies {
+                    self.reply("250 2.0.0 Taken")?;
+                }
+                self.reply("250 2.0.0 Taken")
+            }
         }
     }
 
