@@ -15,7 +15,7 @@ use relay_tests::sink::{Script, Sink};
 
 use crate::PATIENCE;
 use crate::antispam;
-use crate::edge::{ARTICLE, Edge, Mode};
+use crate::edge::{ARTICLE, Edge, Mode, SCANNER};
 use crate::servers::Server;
 
 const SKIPPED: &str = "only `cargo xtask test` says where the server is";
@@ -110,7 +110,14 @@ fn exim_takes_mail_from_whom_it_knows() {
     if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
         return;
     }
-    let Some(exim) = Server::exim("s3cret") else { return say_skipped(test, &SKIPPED) };
+    for mechanism in ["plain", "login"] {
+        let exim = Server::exim(mechanism, "s3cret");
+        let Some(exim) = exim else { return say_skipped(test, &SKIPPED) };
+        is_known(&exim, mechanism);
+    }
+}
+
+fn is_known(exim: &Server, mechanism: &str) {
     let edge = Edge::new(Mode::Userspace);
     let credentials = edge.folder().join("credentials");
     write_credentials(&credentials, "wrong");
@@ -129,10 +136,11 @@ fn exim_takes_mail_from_whom_it_knows() {
     assert!(exim.mail().is_empty());
     // The file is read for each connection: nobody has to reload.
     write_credentials(&credentials, "s3cret");
-    let mail = wait_for(&exim, 1);
+    let mail = wait_for(exim, 1);
     assert!(mail[0].contains("Subject: x\n\nx\n"), "{}", mail[0]);
     let log = exim.log();
-    assert!(log.contains("P=esmtpsa") && log.contains("A=plain:edge"), "{log}");
+    let known = format!("A={mechanism}:edge");
+    assert!(log.contains("P=esmtpsa") && log.contains(&known), "{log}");
     drop(daemon);
 }
 
@@ -222,4 +230,45 @@ fn verifies(message: &[u8], record: &str) -> bool {
     let mut child = command.args(["-c", &program]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(message).unwrap();
     child.wait().unwrap().success()
+}
+
+#[test]
+fn postfix_tells_the_sender_what_was_asked_for() {
+    let test = "postfix_tells_the_sender_what_was_asked_for";
+    if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
+        return;
+    }
+    let edge = Edge::new(Mode::Userspace);
+    let postfix = Server::postfix_that_reports(edge.sink.address());
+    let Some(postfix) = postfix else { return say_skipped(test, &SKIPPED) };
+    let smart_host = format!("smart_host = \"{}\"\n", postfix.address);
+    let _daemon = edge.start_with(&configuration(&edge, &smart_host));
+    let mut client = edge.connect(SCANNER);
+    client.hello();
+    let said = [
+        client.say("MAIL FROM:<a@contoso.example> RET=HDRS ENVID=QQ+2B7"),
+        client
+            .say("RCPT TO:<b@fabrikam.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob@d.example"),
+        client.say("RCPT TO:<c@fabrikam.example> NOTIFY=NEVER"),
+        client.say("DATA"),
+        client.say("Subject: x\r\n\r\nthe body\r\n."),
+    ];
+    assert!(said[4].starts_with("250 "), "{said:?}");
+    client.quit();
+    wait_for(&postfix, 2);
+    let reports = edge.sink.wait_for(1, PATIENCE).unwrap();
+    let text = reports[0].text();
+    for part in [
+        "Original-Envelope-Id: QQ+7\r\n",
+        "Original-Recipient: rfc822;Bob@d.example\r\n",
+        "Final-Recipient: rfc822; b@fabrikam.example\r\n",
+        "Action: delivered\r\n",
+        "Subject: x\r\n",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("c@fabrikam.example") && !text.contains("the body"), "{text}");
+    // Postfix has promised to tell, so we do not.
+    assert_eq!(edge.status()["queue"]["reports"], 0);
+    assert_eq!(edge.sink.messages().len(), 1);
 }

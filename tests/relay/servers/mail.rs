@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,15 +27,29 @@ impl Server {
     pub fn postfix() -> Option<Self> {
         let parameters = |at: &str| {
             format!(
-                "virtual_mailbox_domains = fabrikam.example\nvirtual_mailbox_maps = static:mail/\n\
-                 virtual_mailbox_base = {at}\nvirtual_uid_maps = static:{USER}\n\
-                 virtual_gid_maps = static:{USER}\nvirtual_minimum_uid = 100\n\
-                 smtpd_tls_security_level = encrypt\nsmtpd_tls_loglevel = 1\n\
+                "{}smtpd_tls_security_level = encrypt\nsmtpd_tls_loglevel = 1\n\
                  smtpd_tls_cert_file = {at}/certificate.pem\nsmtpd_tls_key_file = {at}/key.pem\n\
-                 smtpd_relay_restrictions = reject_unauth_destination\n"
+                 smtpd_relay_restrictions = reject_unauth_destination\n",
+                mailboxes(at)
             )
         };
-        Self::postfix_with(parameters, &[("virtual", "unix - n n - - virtual")])
+        Self::postfix_with(parameters, &[VIRTUAL])
+    }
+
+    /// Postfix without TLS, for everybody at fabrikam.example, into one Maildir. What it has to say
+    /// to senders goes here.
+    pub fn postfix_that_reports(to: SocketAddr) -> Option<Self> {
+        let parameters = |at: &str| {
+            format!(
+                "{}smtpd_relay_restrictions = reject_unauth_destination\n\
+                 relayhost = [{}]:{}\nsmtp_dns_support_level = disabled\n",
+                mailboxes(at),
+                to.ip(),
+                to.port()
+            )
+        };
+        let client = ("smtp", "unix - - n - - smtp");
+        Self::postfix_with(parameters, &[VIRTUAL, client, ("relay", client.1)])
     }
 
     /// Postfix with these parameters, which may name its folder, and these services, both beside
@@ -106,12 +121,17 @@ impl Server {
         Some(Self::start(command, port, folder))
     }
 
-    /// Exim with STARTTLS, for whoever is `edge` with this password, into one Maildir. None where
-    /// nobody says where Exim is.
-    pub fn exim(password: &str) -> Option<Self> {
+    /// Exim with STARTTLS, for whoever is `edge` with this password by `plain` or `login`, into one
+    /// Maildir. None where nobody says where Exim is.
+    pub fn exim(mechanism: &str, password: &str) -> Option<Self> {
         let program = PathBuf::from(env::var_os(EXIM)?).join("usr/sbin/exim4");
         let (folder, port) = (folder(), free_port().unwrap());
         let (program, at) = (program.display(), folder.path().display());
+        // PLAIN begins with who one would like to be.
+        let (prompts, user, proof) = match mechanism {
+            "plain" => ("", "$auth2", "$auth3"),
+            _ => ("  server_prompts = User Name : Password\n", "$auth1", "$auth2"),
+        };
         let configuration = format!(
             "exim_path = {program}\nprimary_hostname = exim.test\nspool_directory = {at}/spool\n\
              log_file_path = {at}/%slog\npid_file_path = {at}/pid\nnotifier_socket =\n\
@@ -123,9 +143,10 @@ impl Server {
              begin routers\nbox:\n  driver = accept\n  transport = box\n\
              begin transports\nbox:\n  driver = appendfile\n  directory = {at}/mail\n  \
              maildir_format\n  user = Debian-exim\n\
-             begin authenticators\nplain:\n  driver = plaintext\n  public_name = PLAIN\n  \
-             server_condition = ${{if and{{{{eq{{$auth2}}{{edge}}}}{{eq{{$auth3}}{{{password}}}}}}}}}\n  \
-             server_set_id = $auth2\n"
+             begin authenticators\n{mechanism}:\n  driver = plaintext\n  \
+             public_name = {mechanism}\n{prompts}  \
+             server_condition = ${{if and{{{{eq{{{user}}}{{edge}}}}{{eq{{{proof}}}{{{password}}}}}}}}}\n  \
+             server_set_id = {user}\n"
         );
         fs::write(folder.path().join("exim.conf"), configuration).unwrap();
         fs::create_dir(folder.path().join("spool")).unwrap();
@@ -148,6 +169,18 @@ impl Server {
         let octets = files.flatten().map(read);
         octets.map(|octets| String::from_utf8_lossy(&octets).into_owned()).collect()
     }
+}
+
+/// The service that writes into [`mailboxes`].
+const VIRTUAL: (&str, &str) = ("virtual", "unix - n n - - virtual");
+
+/// Everybody at fabrikam.example, in one Maildir below this folder.
+fn mailboxes(at: &str) -> String {
+    format!(
+        "virtual_mailbox_domains = fabrikam.example\nvirtual_mailbox_maps = static:mail/\n\
+         virtual_mailbox_base = {at}\nvirtual_uid_maps = static:{USER}\n\
+         virtual_gid_maps = static:{USER}\nvirtual_minimum_uid = 100\n"
+    )
 }
 
 /// A folder that the servers may enter, with a certificate for `localhost`, and the users.
