@@ -122,6 +122,8 @@ pub const INITIAL_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 pub const MAXIMUM_RETRY_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// `MessageExpirationTimeout`: Exchange's 2 days. Then the sender gets a report.
 pub const MESSAGE_EXPIRATION_TIMEOUT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+/// `DelayNotificationTimeout`: Exchange's 4 hours. Then the sender is told that its message waits.
+pub const DELAY_NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 // Connections. Our own bounds.
 
@@ -458,6 +460,9 @@ pub const PARKED_REFILL: usize = DELIVERY_CONCURRENCY;
 /// How long a message waits at most for its next hop to have room, or to be alive again, before it
 /// is looked at all the same.
 pub const PARKED_LOOK: Duration = Duration::from_secs(5 * 60);
+/// How long a message of which its sender is to be told waits, where its next hop is left alone and
+/// so many of them come up at one time that there is no room for it.
+pub const REPORT_LOOK: Duration = Duration::from_secs(5);
 /// Messages that come up with the end of a next hop's pause, for one of them to find out whether it
 /// is alive. All others wait for what becomes of them.
 pub const PAUSE_ENDS_WITH: usize = 2 * DELIVERY_CONCURRENCY;

@@ -1,5 +1,8 @@
 //! What becomes of each recipient, and who is told.
 
+use std::fs;
+
+use relay_tests::daemon;
 use relay_tests::sink::Message;
 
 use crate::PATIENCE;
@@ -99,6 +102,72 @@ fn a_message_that_expires_is_reported() {
     let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
     assert_is_report(&report, "sender@contoso.example", "5.4.7");
     assert!(report.text().contains("450 4.2.1 Mailbox busy"), "{}", report.text());
+}
+
+/// A next hop that is dead for most senders: reports go to another one.
+fn with_dead_next_hop(edge: &Edge) -> String {
+    let dead = daemon::free_port().unwrap();
+    let sink = edge.sink.address();
+    let route = format!(
+        "[[route]]\nrecipient_domains = [\"contoso.example\"]\nsmart_hosts = [\"{sink}\"]\n"
+    );
+    let configuration = edge.configuration(ARTICLE);
+    let configuration = configuration.replace(
+        &format!("smart_host = \"{sink}\""),
+        &format!("smart_host = \"127.0.0.1:{dead}\"\ndelay_notification_timeout = \"3s\""),
+    );
+    configuration.replacen("[[connector]]", &format!("{route}[[connector]]"), 1)
+}
+
+#[test]
+fn a_message_that_waits_is_told_of_once_and_only_to_who_wants_to_know() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start_with(&with_dead_next_hop(&edge));
+    let sender = "sender@contoso.example RET=FULL ENVID=QQ1";
+    let recipients = [
+        "amy@fabrikam.example NOTIFY=FAILURE,DELAY ORCPT=rfc822;First@fabrikam.example",
+        "bob@fabrikam.example",
+        "cid@fabrikam.example NOTIFY=FAILURE",
+        "dot@fabrikam.example NOTIFY=NEVER",
+    ];
+    edge.submit(sender, &recipients, CONTENT);
+    edge.submit("quiet@contoso.example", &["eve@fabrikam.example NOTIFY=NEVER"], CONTENT);
+    edge.submit("", &["fay@fabrikam.example"], CONTENT);
+    let report = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
+    assert_eq!(
+        (report.sender.address.as_str(), report.recipients.len()),
+        ("", 1),
+        "from nobody, to the sender"
+    );
+    assert_eq!(report.recipients[0].address, "sender@contoso.example");
+    let text = report.text();
+    for part in [
+        "Subject: Delayed: your message has not been delivered yet\r\n",
+        "Content-Type: multipart/report; report-type=delivery-status;",
+        "Original-Envelope-Id: QQ1\r\nReporting-MTA: dns; edge.test\r\n",
+        "Original-Recipient: rfc822; First@fabrikam.example\r\n\
+         Final-Recipient: rfc822; amy@fabrikam.example\r\nAction: delayed\r\nStatus: 4.",
+        "Final-Recipient: rfc822; bob@fabrikam.example\r\nAction: delayed\r\nStatus: 4.",
+        "Will-Retry-Until: ",
+        "Content-Type: text/rfc822-headers\r\n",
+        "Subject: a test\r\n",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    for part in ["cid@", "dot@", "Action: failed", "\r\nhello\r\n"] {
+        assert!(!text.contains(part), "{part:?} in\n{text}");
+    }
+    edge.wait_until(|status| status["queue"]["queued"] == 3 && status["queue"]["claimed"] == 0);
+
+    // Killed, and not told again by the next one, though every message is tried there.
+    daemon.kill().unwrap();
+    let configuration = fs::read_to_string(edge.folder().join("relay.toml")).unwrap();
+    let _daemon = edge.start_with(&configuration);
+    edge.submit("later@contoso.example", &["gus@fabrikam.example"], CONTENT);
+    let messages = edge.sink.wait_for(2, PATIENCE).unwrap();
+    assert_eq!(messages[1].recipients[0].address, "later@contoso.example");
+    assert_eq!(edge.status()["queue"]["reports"], 1);
+    assert_eq!(edge.sink.messages().len(), 2);
 }
 
 const EIGHT_BIT: &str = "Subject: a test\r\n\r\nGr\u{fc}\u{df}e\r\n";

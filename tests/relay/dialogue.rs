@@ -73,15 +73,16 @@ impl Dialogue {
         reply(&mut self.stream)
     }
 
-    /// Begins a transaction whose commands must all be accepted, up to the 354. `sender` may have
-    /// parameters after its address.
+    /// Begins a transaction whose commands must all be accepted, up to the 354. Addresses
+    /// may have parameters after them.
     pub fn begin(&mut self, sender: &str, recipients: &[&str]) {
-        let (address, parameters) = sender.split_once(' ').unwrap_or((sender, ""));
-        let mail = format!("MAIL FROM:<{address}> {parameters}");
-        let replies = [self.say(mail.trim_end())].into_iter();
-        let replies = replies
-            .chain(recipients.iter().map(|recipient| self.say(&format!("RCPT TO:<{recipient}>"))))
-            .collect::<Vec<_>>();
+        let command = |verb: &str, argument: &str| {
+            let (address, parameters) = argument.split_once(' ').unwrap_or((argument, ""));
+            format!("{verb}:<{address}> {parameters}").trim_end().to_owned()
+        };
+        let recipients = recipients.iter().map(|recipient| command("RCPT TO", recipient));
+        let commands = [command("MAIL FROM", sender)].into_iter().chain(recipients);
+        let replies = commands.map(|command| self.say(&command)).collect::<Vec<_>>();
         assert!(replies.iter().all(|reply| reply.starts_with("250 ")), "{replies:?}");
         let reply = self.say("DATA");
         assert!(reply.starts_with("354 "), "{reply}");

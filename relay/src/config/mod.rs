@@ -134,6 +134,9 @@ pub struct Delivery {
     pub message_expiration_timeout: Duration,
     /// `connection_inactivity_timeout`: the longest wait for a next hop at any step.
     pub connection_inactivity_timeout: Duration,
+    /// `delay_notification_timeout`: from acceptance until the sender is told that the message
+    /// still waits.
+    pub delay_notification_timeout: Duration,
 }
 
 /// `[mx]`: how mail exchangers are reached.

@@ -180,6 +180,19 @@ fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
     let connection_inactivity_timeout = section
         .take("connection_inactivity_timeout", interval())
         .unwrap_or(limits::CLIENT_INACTIVITY_TIMEOUT);
+    // Exchange's bounds.
+    let delay = duration(Duration::from_secs(1)..=Duration::from_hours(30 * 24));
+    let delay_line = section.line_of("delay_notification_timeout");
+    let delay = section.take("delay_notification_timeout", delay);
+    if let Some(delay) = delay
+        && delay >= message_expiration_timeout
+    {
+        let (delay, most) = (timespan(delay), timespan(message_expiration_timeout));
+        let problem = format!("after {delay} no message waits: they are given up after {most}");
+        let mend = "write less, or raise message_expiration_timeout";
+        section.refuse(delay_line, "delay_notification_timeout", Wrong::new(problem, mend));
+    }
+    let delay_notification_timeout = delay.unwrap_or(limits::DELAY_NOTIFICATION_TIMEOUT);
     section.finish(|key| {
         let exchange = [
             "outbound_connection_failure_retry_interval",
@@ -198,6 +211,7 @@ fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
         maximum_retry_interval,
         message_expiration_timeout,
         connection_inactivity_timeout,
+        delay_notification_timeout,
     };
     (delivery, next_hop)
 }

@@ -53,6 +53,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.log, Log { format: LogFormat::Human, level: LogLevel::Info });
     assert!(config.tls.certificates.is_empty());
     assert_eq!(config.delivery.message_expiration_timeout, Duration::from_hours(48));
+    assert_eq!(config.delivery.delay_notification_timeout, Duration::from_hours(4));
     let connector = &config.connectors()[0];
     assert_eq!(connector.limits, crate::connector::Limits::default());
     assert_eq!(connector.fqdn, "edge1.contoso.example");
@@ -82,6 +83,7 @@ initial_retry_interval = "30s"
 maximum_retry_interval = "01:00:00"
 message_expiration_timeout = "1.12:00:00"
 connection_inactivity_timeout = "00:02:00"
+delay_notification_timeout = "01:00:00"
 send_organization_headers = true
 [tls]
 certificate = "/c"
@@ -158,6 +160,7 @@ protocol_logging_level = "verbose"
             maximum_retry_interval: Duration::from_hours(1),
             message_expiration_timeout: Duration::from_hours(36),
             connection_inactivity_timeout: Duration::from_mins(2),
+            delay_notification_timeout: Duration::from_hours(1),
         }
     );
     let security = Security {
@@ -179,8 +182,8 @@ protocol_logging_level = "verbose"
     assert_eq!(
         config.tls.certificates,
         Certificates::from([
-            (CertificateName::Default, files("/c", "/k", 21)),
-            (named.clone(), files("/pc", "/pk", 26)),
+            (CertificateName::Default, files("/c", "/k", 22)),
+            (named.clone(), files("/pc", "/pk", 27)),
         ])
     );
     assert_eq!(config.control, Control { socket: "/s".into() });
@@ -201,7 +204,7 @@ protocol_logging_level = "verbose"
         }
     );
     assert!(!connector.encryption.is_implicit_on(connector.bindings[0]));
-    assert_eq!(connector.remote_ip_ranges[1].line, 46);
+    assert_eq!(connector.remote_ip_ranges[1].line, 47);
     assert_eq!(connector.principal(), Principal::ExternallySecured);
     assert!(
         connector

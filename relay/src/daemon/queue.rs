@@ -19,6 +19,7 @@ pub(super) fn settings(config: &Config) -> Settings {
             first: delivery.initial_retry_interval,
             longest: delivery.maximum_retry_interval,
             lifetime: delivery.message_expiration_timeout,
+            warning: delivery.delay_notification_timeout,
         },
     }
 }

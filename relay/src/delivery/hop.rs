@@ -101,7 +101,7 @@ impl Hop {
         let mut state = self.state();
         state.parking.came(job.entry.id);
         if let Some(pause) = pause
-            && !self.queue.has_expired(&job.entry, SystemTime::now())
+            && !self.queue.owes_a_report(&job.entry, SystemTime::now())
         {
             drop(state);
             return self.put_off(job, pause);
@@ -109,7 +109,11 @@ impl Hop {
         let room = free.max(self.settings.concurrency * limits::CLAIMS_PER_CONNECTION);
         if state.waiting.len() >= room {
             drop(state);
-            return self.park(job);
+            return match pause {
+                // Its sender is to be told something, and nobody fetches it meanwhile.
+                Some(_) => self.put_back(job, limits::REPORT_LOOK),
+                None => self.park(job),
+            };
         }
         state.waiting.push_back(job);
         self.staff(&mut state);
@@ -123,18 +127,25 @@ impl Hop {
             state.returning += 1;
             state.returning <= limits::PAUSE_ENDS_WITH
         };
-        if comes_up { job.put_back(SystemTime::now() + pause) } else { self.park(job) }
+        if comes_up { self.put_back(job, pause) } else { self.park(job) }
     }
 
     /// Puts a message back until there is room.
     fn park(&self, job: Job) {
         let id = job.entry.id;
         // First: one that is claimed still cannot be fetched.
-        job.put_back(SystemTime::now() + limits::PARKED_LOOK);
+        self.put_back(job, limits::PARKED_LOOK);
         let mut state = self.state();
         state.parking.park(id);
         // There may be room by now, and nobody left to notice.
         self.fetch(&mut state);
+    }
+
+    /// Puts a message back for a while, but not beyond the time when its sender is to be warned.
+    fn put_back(&self, job: Job, wait: Duration) {
+        let now = SystemTime::now();
+        let due = self.queue.wakes(&job.entry, now + wait, now);
+        job.put_back(due);
     }
 
     /// Makes messages due that there is room for now; all of them when nobody here will.

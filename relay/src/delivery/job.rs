@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{error, warn};
 
 use crate::limits;
-use crate::queue::{Entry, Outcome, Queue, StoreError};
+use crate::queue::{Answer, Entry, Outcome, Queue, RecipientState, StoreError};
 
 /// What one next hop is to do of a claimed message. One that is dropped goes back to the queue, so
 /// that nothing that happens to its worker leaves the message claimed for good.
@@ -41,7 +41,7 @@ struct State {
     open: usize,
     /// The earliest time that a job was put back to.
     due: Option<SystemTime>,
-    /// Something was recorded: the next attempt goes by the schedule.
+    /// An attempt was recorded: the next one goes by the schedule.
     has_recorded: bool,
     /// The queue has the claim no more.
     given_up: bool,
@@ -77,22 +77,43 @@ impl Job {
     }
 
     /// Records what the attempt came to. Takes as long as the disk refuses.
-    pub(super) async fn record(mut self, outcomes: Vec<(usize, Outcome)>) {
+    pub(super) async fn record(self, outcomes: Vec<(usize, Outcome)>) {
+        self.settle(outcomes, None).await;
+    }
+
+    /// Records that there was no attempt, and why: these recipients are due again at `due`. For what
+    /// follows from the message's age. Takes as long as the disk refuses.
+    pub(super) async fn record_untried(self, why: Answer, due: SystemTime) {
+        let is_new = |place: &usize| {
+            let recipient = self.entry.recipients.get(*place);
+            recipient.is_some_and(|it| it.state == RecipientState::Pending(None))
+        };
+        let new = self.places.iter().copied().filter(is_new);
+        let outcomes = new.map(|place| (place, Outcome::Deferred(why.clone()))).collect();
+        self.settle(outcomes, Some(due)).await;
+    }
+
+    async fn settle(mut self, outcomes: Vec<(usize, Outcome)>, untried_until: Option<SystemTime>) {
         let claim = Arc::clone(&self.claim);
         let mut entry = claim.entry.lock().await;
-        let (is_last, now) = (claim.state().open == 1, SystemTime::now());
+        let now = SystemTime::now();
+        let (is_last, untried_until) = {
+            let mut state = claim.state();
+            state.has_recorded |= untried_until.is_none();
+            state.due = [state.due, untried_until].into_iter().flatten().min();
+            (state.open == 1, state.due.filter(|_| !state.has_recorded))
+        };
         let before = Entry::clone(&entry);
-        let recorded = if is_last {
-            claim.queue.record(before, outcomes, now).await
-        } else {
-            claim.queue.record_part(before, outcomes, now).await
+        let recorded = match untried_until {
+            _ if !is_last => claim.queue.record_part(before, outcomes, now).await,
+            Some(due) => claim.queue.record_untried(before, outcomes, due, now).await,
+            None => claim.queue.record(before, outcomes, now).await,
         };
         self.settled = true;
         // In the cases of an error, too, there is no claim left to give back.
         let gone = is_last || recorded.is_err();
         {
             let mut state = claim.state();
-            state.has_recorded = true;
             state.given_up |= gone;
         }
         match recorded {

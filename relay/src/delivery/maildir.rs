@@ -26,7 +26,8 @@ pub(super) async fn deliver(
     match write(directory, entry, place, message).await {
         Ok(name) => {
             let text = format!("written to new/{name}");
-            Outcome::Delivered(Answer::local(Some(&hop), Enhanced(2, 0, 0), text))
+            // Of its delivery we are the last to tell.
+            Outcome::Relayed(Answer::local(Some(&hop), Enhanced(2, 0, 0), text))
         }
         Err(error) => {
             // X.3.1 of RFC 3463: mail system full; X.3.0: anything else about the system.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod breaking_off;
+mod delays;
 mod endings;
 mod maildirs;
 mod routes;
@@ -237,7 +238,8 @@ pub(crate) fn open_queue(directory: &TempDir, lifetime: Duration) -> Queue {
     log.min_free_octets = 0;
     let second = Duration::from_secs(1);
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
-    let schedule = Schedule { first: second / 10, longest: second / 5, lifetime };
+    let schedule =
+        Schedule { first: second / 10, longest: second / 5, lifetime, warning: lifetime };
     let settings = crate::queue::Settings { hostname, schedule };
     let (queue, _) = Queue::open(&log, settings).unwrap();
     queue

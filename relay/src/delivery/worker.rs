@@ -199,15 +199,14 @@ impl Hop {
         opened.map_err(Unreachable::Now)
     }
 
-    /// Puts a message back until the next hop is tried again, unless its time is over.
+    /// Puts a message back until the next hop is tried again, and tells its sender what there is
+    /// to tell.
     async fn postpone(&self, job: Job, pause: Duration) {
         let now = SystemTime::now();
-        if self.queue.has_expired(&job.entry, now) {
+        if self.queue.owes_a_report(&job.entry, now) {
             let text = "the next hop could not be reached lately and is left alone for now";
-            let answer = Answer::local(Some(&self.name), Enhanced(4, 4, 1), text);
-            let outcome = Outcome::Deferred(answer);
-            let outcomes = job.places.iter().map(|&place| (place, outcome.clone())).collect();
-            self.record(job, outcomes).await;
+            let why = Answer::local(Some(&self.name), Enhanced(4, 4, 1), text);
+            job.record_untried(why, now + pause).await;
         } else {
             self.put_off(job, pause);
         }

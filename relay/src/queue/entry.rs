@@ -42,6 +42,8 @@ pub struct Entry {
     pub due: SystemTime,
     /// An administrator stopped its delivery.
     pub held: bool,
+    /// The sender was told that it waits, which is done once.
+    pub warned: bool,
 }
 
 /// The places of recipients that an attempt was about.
@@ -51,7 +53,7 @@ pub(super) struct Tried {
     pub(super) was_pending: Vec<usize>,
     /// Of these, who was tried.
     pub(super) all: Vec<usize>,
-    /// Those that a next hop took which knows nothing of DSN.
+    /// Those of whose delivery nobody after us tells.
     pub(super) relayed: Vec<usize>,
 }
 
@@ -82,7 +84,8 @@ pub enum RecipientState {
 pub enum Outcome {
     /// The next hop took responsibility, reports included.
     Delivered(Answer),
-    /// The next hop took the message and knows nothing of DSN: nobody after us tells of success.
+    /// It was delivered and nobody after us tells of it: the next hop knows nothing of DSN, or it is
+    /// a Maildir.
     Relayed(Answer),
     /// Try again later.
     Deferred(Answer),
@@ -134,6 +137,7 @@ impl Entry {
             attempts: 0,
             due: now,
             held: false,
+            warned: false,
         }
     }
 
@@ -199,6 +203,17 @@ impl Entry {
                 recipient.state = RecipientState::Failed(answer);
             }
         }
+    }
+
+    /// The recipients that wait and whose delay the sender is to hear of, if it has not: of a
+    /// report nobody hears (RFC 3461 section 6.1).
+    pub(super) fn to_be_warned_of(&self) -> impl Iterator<Item = usize> {
+        let nobody = self.warned || self.sender == ReversePath::Null;
+        let waiting = self.recipients.iter().enumerate().filter(move |(_, recipient)| {
+            let waits = matches!(recipient.state, RecipientState::Pending(_));
+            !nobody && waits && recipient.dsn.wants_delay()
+        });
+        waiting.map(|(place, _)| place)
     }
 
     /// Of these recipients, those that the sender wants to hear of (RFC 3461 section 4.1).

@@ -197,7 +197,8 @@ impl Queue {
 
     /// Records what an attempt at a claimed entry came to, one outcome for each recipient that
     /// was tried, and what follows from it: the next time, or the end, and a report to the
-    /// sender when recipients were given up. Returns the entry as it is then.
+    /// sender when recipients were given up or have waited for long. Returns the entry as it is
+    /// then.
     ///
     /// While the disk refuses this is tried again and again, since a message that was delivered
     /// must not be delivered again.
@@ -214,8 +215,30 @@ impl Queue {
         entry.attempts = entry.attempts.saturating_add(1);
         let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts, now) {
-            Next::At(due) => entry.due = due,
+            Next::At(due) => entry.due = self.wakes(&entry, due, now),
             Next::Expired => entry.expire(),
+        }
+        self.settle(entry, &tried, now, false).await
+    }
+
+    /// Records that a claimed entry was not tried, and what follows from its age alone: it is due
+    /// again at `due` and its sender warned, or it is given up. The outcomes are for recipients of
+    /// whom nothing is known yet. Otherwise as [`Queue::record`].
+    ///
+    /// # Errors
+    /// As [`Queue::record`].
+    pub async fn record_untried(
+        &self,
+        mut entry: Entry,
+        outcomes: Vec<(usize, Outcome)>,
+        due: SystemTime,
+        now: SystemTime,
+    ) -> Result<Entry, StoreError> {
+        let tried = Tried { all: Vec::new(), ..entry.apply_all(outcomes) };
+        if self.has_expired(&entry, now) {
+            entry.expire();
+        } else {
+            entry.due = self.wakes(&entry, due, now);
         }
         self.settle(entry, &tried, now, false).await
     }
@@ -239,22 +262,27 @@ impl Queue {
     pub fn due_after_part(&self, entry: &Entry, now: SystemTime) -> SystemTime {
         let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts.saturating_add(1), now) {
-            Next::At(due) => due,
+            Next::At(due) => self.wakes(entry, due, now),
             Next::Expired => now,
         }
     }
 
     async fn settle(
         &self,
-        entry: Entry,
+        mut entry: Entry,
         tried: &Tried,
         now: SystemTime,
         keeps_claim: bool,
     ) -> Result<Entry, StoreError> {
         let was_pending = tried.was_pending.iter().copied();
         let failed: Vec<_> = was_pending.filter(|&place| entry.has_failed(place)).collect();
-        let told = entry.to_be_told(&failed, &tried.relayed);
-        let report = self.report(&entry, &told, now).await;
+        let mut told = entry.to_be_told(&failed, &tried.relayed);
+        // Others of its recipients may be on their way as long as the claim stands.
+        if !keeps_claim && self.warns_at(&entry).is_some_and(|at| at <= now) {
+            told.extend(entry.to_be_warned_of());
+            entry.warned = true;
+        }
+        let report = self.report(&entry, &told, &tried.all, now).await;
         let reported = u64::from(report.is_some());
         let settlement = Settlement { entry: entry.clone(), report, keeps_claim };
         while let Err(error) = self.store.record(settlement.clone()).await {
@@ -278,8 +306,25 @@ impl Queue {
         Ok(entry)
     }
 
+    /// Is there something to tell the sender of a message, whether it is tried now or not?
+    pub fn owes_a_report(&self, entry: &Entry, now: SystemTime) -> bool {
+        self.has_expired(entry, now) || self.warns_at(entry).is_some_and(|at| at <= now)
+    }
+
+    /// When an entry comes up that is due at `due`: no later than its sender is to be warned.
+    pub fn wakes(&self, entry: &Entry, due: SystemTime, now: SystemTime) -> SystemTime {
+        self.warns_at(entry).filter(|&at| at > now).map_or(due, |at| at.min(due))
+    }
+
+    /// When the sender is to be told that a message waits.
+    fn warns_at(&self, entry: &Entry) -> Option<SystemTime> {
+        let schedule = self.shared.settings.load().schedule;
+        let is_wanted = entry.to_be_warned_of().next().is_some();
+        schedule.warns_at(entry.arrived).filter(|_| is_wanted)
+    }
+
     /// Has a message been in the queue for longer than it may?
-    pub fn has_expired(&self, entry: &Entry, now: SystemTime) -> bool {
+    fn has_expired(&self, entry: &Entry, now: SystemTime) -> bool {
         let schedule = self.shared.settings.load().schedule;
         schedule.next(entry.id, entry.arrived, entry.attempts, now) == Next::Expired
     }
@@ -289,6 +334,7 @@ impl Queue {
         &self,
         entry: &Entry,
         told: &[usize],
+        tried: &[usize],
         now: SystemTime,
     ) -> Option<(Entry, Bytes)> {
         if told.is_empty() || entry.sender == ReversePath::Null {
@@ -304,7 +350,8 @@ impl Queue {
         let id = self.shared.ids.next(now);
         let settings = self.shared.settings.load();
         let hostname = &settings.hostname;
-        let report = Report { id, hostname, entry, told, original, seven_bit, now };
+        let expires = settings.schedule.expires(entry.arrived);
+        let report = Report { id, hostname, entry, told, tried, original, seven_bit, expires, now };
         let envelope = report.envelope()?;
         let message = report.compose();
         Some((Entry::new(id, envelope, Content::of(&message), now), message))

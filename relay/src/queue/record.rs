@@ -57,6 +57,7 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         attempts: entry.attempts,
         due: to_milliseconds(entry.due),
         held: entry.held,
+        warned: entry.warned,
         file_checksum: match body {
             StoredBody::InDatabase => None,
             StoredBody::InFile { checksum } => Some(checksum),
@@ -102,6 +103,7 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
         attempts: stored.attempts,
         due: from_milliseconds(stored.due),
         held: stored.held,
+        warned: stored.warned,
     };
     let body = match stored.file_checksum {
         Some(checksum) => StoredBody::InFile { checksum },
@@ -161,6 +163,9 @@ struct StoredEntry {
     attempts: u32,
     due: u64,
     held: bool,
+    /// Absent in a record of a version that told nobody of a delay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    warned: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file_checksum: Option<u32>,
 }

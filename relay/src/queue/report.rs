@@ -1,11 +1,13 @@
-//! The delivery status notification that tells a sender what will never arrive, or what nobody will
-//! tell of any more (RFC 3464).
+//! The delivery status notification that tells a sender what will never arrive, what still waits,
+//! and what nobody will tell of any more (RFC 3464).
 //!
 //! Whether one is due is decided by [`super::Queue::record`]: never for the null sender, so a
 //! report cannot cause another. Texts of next hops are quoted, never trusted: no line break or
 //! control character of theirs survives.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -26,14 +28,26 @@ pub(super) struct Report<'a> {
     pub(super) hostname: &'a Domain,
     /// The message.
     pub(super) entry: &'a Entry,
-    /// The recipients that the sender is told of: given up, or taken by a next hop that will tell
-    /// nothing.
+    /// The recipients that the sender is told of. What it is told follows from their state.
     pub(super) told: &'a [usize],
+    /// The recipients that were tried just now.
+    pub(super) tried: &'a [usize],
     /// What is returned of it.
     pub(super) original: Original,
     /// The next hop takes ASCII only: recipients' addresses are encoded.
     pub(super) seven_bit: bool,
+    /// When recipients that wait are given up.
+    pub(super) expires: Option<SystemTime>,
     pub(super) now: SystemTime,
+}
+
+/// What the sender is told of a recipient (RFC 3464 section 2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Failed,
+    Delayed,
+    Delivered,
+    Relayed,
 }
 
 /// What a report returns of the message.
@@ -93,8 +107,8 @@ impl Report<'_> {
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let Self { hostname, entry, .. } = self;
-        let date = OffsetDateTime::from(self.now).format(&Rfc2822).unwrap_or_default();
-        let arrived = OffsetDateTime::from(entry.arrived).format(&Rfc2822).unwrap_or_default();
+        let (date, arrived) = (date_time(self.now), date_time(entry.arrived));
+        let expires = self.expires.map(date_time);
         let boundary = self.boundary();
         let encoding = if self.is_ascii() { "7bit" } else { "8bit" };
         let utf8 = !self.addresses_are_ascii();
@@ -115,24 +129,27 @@ impl Report<'_> {
         writeln!(text, "Content-Type: text/plain; charset=utf-8")?;
         writeln!(text, "Content-Transfer-Encoding: {encoding}\n")?;
         writeln!(text, "This is the mail system at {hostname}.\n")?;
-        for (failed, what) in [
-            (true, "could not be delivered to"),
-            (false, "was passed on to a system that will not tell you of its delivery, for"),
-        ] {
-            let mut recipients =
-                self.recipients().filter(|recipient| has_failed(recipient) == failed).peekable();
-            if recipients.peek().is_some() {
-                writeln!(text, "Your message, queued here as {}, {what}:\n", entry.id)?;
+        for action in Action::ALL {
+            let mut recipients = self.recipients().filter(|it| Action::of(it) == action).peekable();
+            if recipients.peek().is_none() {
+                continue;
             }
+            writeln!(text, "Your message, queued here as {}, {}:\n", entry.id, action.sentence())?;
             for recipient in recipients {
                 writeln!(text, "  <{}>", self.address(recipient))?;
-                if let RecipientState::Failed(answer) = &recipient.state {
+                if let RecipientState::Failed(answer) | RecipientState::Pending(Some(answer)) =
+                    &recipient.state
+                {
                     writeln!(text, "    {}", quoted(&answer.to_string()))?;
                 }
             }
+            if let (Action::Delayed, Some(expires)) = (action, &expires) {
+                writeln!(text, "\nIt will be tried until {expires}. You need not send it again.")?;
+            }
+            writeln!(text)?;
         }
 
-        writeln!(text, "\n--{boundary}")?;
+        writeln!(text, "--{boundary}")?;
         writeln!(text, "Content-Type: {status_type}")?;
         writeln!(text, "Content-Transfer-Encoding: {}\n", if utf8 { "8bit" } else { "7bit" })?;
         if let Some(id) = &entry.dsn.envelope_id {
@@ -141,7 +158,9 @@ impl Report<'_> {
         writeln!(text, "Reporting-MTA: dns; {hostname}")?;
         writeln!(text, "X-Queue-ID: {}", entry.id)?;
         writeln!(text, "Arrival-Date: {arrived}")?;
-        for recipient in self.recipients() {
+        let tried: BTreeSet<_> = self.tried.iter().collect();
+        for place in self.told {
+            let Some(recipient) = entry.recipients.get(*place) else { continue };
             let kind = if recipient.path.is_ascii() { "rfc822" } else { "utf-8" };
             writeln!(text)?;
             if let Some(original) = &recipient.dsn.original {
@@ -149,24 +168,33 @@ impl Report<'_> {
                 writeln!(text, "Original-Recipient: {}", original.to_field())?;
             }
             writeln!(text, "Final-Recipient: {kind}; {}", self.address(recipient))?;
-            let action = if has_failed(recipient) { "failed" } else { "relayed" };
+            let action = Action::of(recipient);
             writeln!(text, "Action: {action}")?;
-            if let RecipientState::Failed(answer) | RecipientState::Delivered(answer) =
-                &recipient.state
-            {
-                write_answer(text, answer)?;
+            match &recipient.state {
+                RecipientState::Failed(answer)
+                | RecipientState::Delivered(answer)
+                | RecipientState::Pending(Some(answer)) => write_answer(text, answer)?,
+                // X.4.7 of RFC 3463 is about time, and class 4 about a delay.
+                RecipientState::Pending(None) => writeln!(text, "Status: 4.4.7")?,
             }
-            writeln!(text, "Last-Attempt-Date: {date}")?;
+            if tried.contains(place) {
+                writeln!(text, "Last-Attempt-Date: {date}")?;
+            }
+            if let (Action::Delayed, Some(expires)) = (action, &expires) {
+                writeln!(text, "Will-Retry-Until: {expires}")?;
+            }
         }
 
+        // A header section beyond ASCII makes an internationalized message of any (RFC 6532).
+        let global = utf8 || (entry.smtputf8 && entry.eight_bit_header && !self.seven_bit);
         let part = match &self.original {
             Original::Lost => {
                 writeln!(text)?;
                 return Ok(());
             }
-            Original::Whole(_) if utf8 => "message/global",
+            Original::Whole(_) if global => "message/global",
             Original::Whole(_) => "message/rfc822",
-            Original::Headers(_) if utf8 => "message/global-headers",
+            Original::Headers(_) if global => "message/global-headers",
             Original::Headers(_) => "text/rfc822-headers",
         };
         writeln!(text, "\n--{boundary}")?;
@@ -175,9 +203,12 @@ impl Report<'_> {
     }
 
     fn subject(&self) -> &'static str {
-        match self.recipients().any(has_failed) {
-            true => "Undeliverable: your message could not be delivered",
-            false => "Relayed: your message was passed on",
+        let first = |action: &Action| self.recipients().any(|it| Action::of(it) == *action);
+        match Action::ALL.into_iter().find(first) {
+            Some(Action::Failed) | None => "Undeliverable: your message could not be delivered",
+            Some(Action::Delayed) => "Delayed: your message has not been delivered yet",
+            Some(Action::Delivered) => "Delivered: your message was delivered",
+            Some(Action::Relayed) => "Relayed: your message was passed on",
         }
     }
 
@@ -210,8 +241,46 @@ impl Report<'_> {
     }
 }
 
-fn has_failed(recipient: &Recipient) -> bool {
-    matches!(recipient.state, RecipientState::Failed(_))
+impl Action {
+    /// The most important first.
+    const ALL: [Self; 4] = [Self::Failed, Self::Delayed, Self::Delivered, Self::Relayed];
+
+    fn of(recipient: &Recipient) -> Self {
+        match &recipient.state {
+            RecipientState::Failed(_) => Self::Failed,
+            RecipientState::Pending(_) => Self::Delayed,
+            // No other server had a part in it.
+            RecipientState::Delivered(Answer { cause: Cause::Local { .. }, .. }) => Self::Delivered,
+            RecipientState::Delivered(_) => Self::Relayed,
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Failed => "could not be delivered to",
+            Self::Delayed => "could not be delivered yet to",
+            Self::Delivered => "was delivered to",
+            Self::Relayed => {
+                "was passed on to a system that will not tell you of its delivery, for"
+            }
+        }
+    }
+}
+
+/// The value of the field Action.
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Failed => "failed",
+            Self::Delayed => "delayed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+        })
+    }
+}
+
+fn date_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time).format(&Rfc2822).unwrap_or_default()
 }
 
 /// The header section of a message that begins with `beginning`, its blank line left out.
@@ -233,7 +302,7 @@ fn write_answer(text: &mut String, answer: &Answer) -> std::fmt::Result {
                 None => writeln!(text, "Status: {}.0.0", reply.code / 100)?,
             }
             if let Some(hop) = &answer.hop {
-                writeln!(text, "Remote-MTA: dns; {}", quoted(hop))?;
+                writeln!(text, "Remote-MTA: dns; {}", quoted(&host_name(hop)))?;
             }
             writeln!(text, "Diagnostic-Code: smtp; {}", quoted(&reply.to_string()))
         }
@@ -241,6 +310,15 @@ fn write_answer(text: &mut String, answer: &Answer) -> std::fmt::Result {
             writeln!(text, "Status: {status}")?;
             writeln!(text, "Diagnostic-Code: x-relay; {}", quoted(reason))
         }
+    }
+}
+
+/// The next hop's name without its port, or its address as a literal (RFC 3464 section 2.1.2).
+fn host_name(hop: &str) -> String {
+    match hop.parse::<SocketAddr>().map(|address| address.ip()) {
+        Ok(IpAddr::V4(address)) => format!("[{address}]"),
+        Ok(IpAddr::V6(address)) => format!("[IPv6:{address}]"),
+        Err(_) => hop.rsplit_once(':').map_or(hop, |(name, _)| name).to_owned(),
     }
 }
 

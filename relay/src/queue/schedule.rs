@@ -1,4 +1,4 @@
-//! When is a message tried again, and when is it given up? Pure.
+//! When is a message tried again, when is its sender warned, and when is it given up? Pure.
 //!
 //! The wait doubles from the first to the longest and is then moved by up to an eighth either
 //! way, so that what was deferred together does not come back together. The move follows from
@@ -18,6 +18,9 @@ pub struct Schedule {
     pub longest: Duration,
     /// How long after its arrival a message is given up, the last attempt being made then.
     pub lifetime: Duration,
+    /// How long after its arrival the sender of a message that waits is told so. With a lifetime
+    /// that is no longer nobody is.
+    pub warning: Duration,
 }
 
 /// What follows an attempt that left recipients pending.
@@ -35,6 +38,7 @@ impl Default for Schedule {
             first: limits::INITIAL_RETRY_INTERVAL,
             longest: limits::MAXIMUM_RETRY_INTERVAL,
             lifetime: limits::MESSAGE_EXPIRATION_TIMEOUT,
+            warning: limits::DELAY_NOTIFICATION_TIMEOUT,
         }
     }
 }
@@ -47,7 +51,7 @@ impl Schedule {
 
     /// What follows the `attempts`th attempt, which ended at `now`.
     pub fn next(&self, id: QueueId, arrived: SystemTime, attempts: u32, now: SystemTime) -> Next {
-        let expires = arrived.checked_add(self.lifetime).unwrap_or(now);
+        let expires = self.expires(arrived).unwrap_or(now);
         if now >= expires {
             return Next::Expired;
         }
@@ -55,6 +59,16 @@ impl Schedule {
         let wait = self.first.saturating_mul(1 << doublings).min(self.longest);
         let wait = wait.saturating_sub(wait / 8) + jitter(wait / 4, id, attempts);
         Next::At(now.checked_add(wait).map_or(expires, |next| next.min(expires)))
+    }
+
+    /// When the sender of a message that still waits is told so.
+    pub fn warns_at(&self, arrived: SystemTime) -> Option<SystemTime> {
+        (self.warning < self.lifetime).then(|| arrived.checked_add(self.warning)).flatten()
+    }
+
+    /// When a message that arrived then is given up.
+    pub fn expires(&self, arrived: SystemTime) -> Option<SystemTime> {
+        arrived.checked_add(self.lifetime)
     }
 }
 

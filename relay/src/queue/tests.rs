@@ -1,5 +1,6 @@
 //! The queue as a whole: crashes, a full disk, reports.
 
+mod delay;
 mod dsn;
 
 use std::io::{BufRead, BufReader, Write};

@@ -43,7 +43,7 @@ pub struct Addressee {
 /// NOTIFY and ORCPT of RCPT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RcptDsn {
-    /// NOTIFY; `None` is up to us, which is FAILURE.
+    /// NOTIFY; `None` is up to us, which is FAILURE and DELAY.
     pub notify: Option<Notify>,
     /// ORCPT: the address that the message was first sent to.
     pub original: Option<OriginalRecipient>,
@@ -118,6 +118,12 @@ impl RcptDsn {
     /// section 4.1).
     pub fn wants_failure(&self) -> bool {
         self.notify.is_none_or(|notify| notify.failure)
+    }
+
+    /// Does the sender want to hear of a delay? Where it said nothing that is left to us (RFC 3461
+    /// section 4.1), and it does.
+    pub fn wants_delay(&self) -> bool {
+        self.notify.is_none_or(|notify| notify.delay)
     }
 
     /// Did the sender ask to hear of success?

@@ -258,6 +258,11 @@ fn delivery() {
              write at most \"00:30:00\", or raise maximum_retry_interval",
         ),
         (
+            "delivery.delay_notification_timeout = \"3d\"",
+            "delay_notification_timeout: after 3.00:00:00 no message waits: they are given up after \
+             2.00:00:00\n    write less, or raise message_expiration_timeout",
+        ),
+        (
             "delivery.transient_failure_retry_count = 6",
             "transient_failure_retry_count: is not supported: attempts back off instead of \
              keeping to fixed steps\n    write initial_retry_interval and maximum_retry_interval",

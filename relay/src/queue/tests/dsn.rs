@@ -3,7 +3,7 @@
 use super::*;
 use crate::smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};
 
-fn asked(path: &str, notify: Option<&str>, original: Option<&str>) -> Addressee {
+pub(super) fn asked(path: &str, notify: Option<&str>, original: Option<&str>) -> Addressee {
     let dsn = RcptDsn {
         notify: notify.map(|text| Notify::parse(text).unwrap()),
         original: original.map(|text| OriginalRecipient::parse(text).unwrap()),
@@ -13,6 +13,11 @@ fn asked(path: &str, notify: Option<&str>, original: Option<&str>) -> Addressee 
 
 fn relayed() -> Outcome {
     Outcome::Relayed(Answer::reply("old.example:25", Reply::new(250, None, "ok")))
+}
+
+/// What a Maildir says.
+fn filed() -> Outcome {
+    Outcome::Relayed(Answer::local(Some("/var/mail/archive"), Enhanced(2, 0, 0), "written"))
 }
 
 fn delivered() -> Outcome {
@@ -56,6 +61,9 @@ async fn who_is_told_what() {
         (Some("DELAY"), failed("no"), None),
         (Some("SUCCESS"), failed("no"), None),
         (Some("SUCCESS"), relayed(), Some("relayed")),
+        (Some("SUCCESS"), filed(), Some("delivered")),
+        (Some("FAILURE"), filed(), None),
+        (None, filed(), None),
         // The next hop knows what was asked, and tells the sender itself.
         (Some("SUCCESS"), delivered(), None),
     ] {
@@ -104,6 +112,40 @@ async fn a_report_returns_what_was_asked_for() {
         let text = report(dsn, recipients, vec![outcome], message.as_bytes()).await.unwrap();
         assert_eq!(text.contains("The body."), whole, "{ret:?}");
         assert!(text.contains("\r\nSubject: "));
+    }
+}
+
+#[tokio::test]
+async fn a_report_names_the_next_hop_as_a_host() {
+    for (hop, name) in [
+        ("mail.fabrikam.example:25", "mail.fabrikam.example"),
+        ("192.0.2.1:2525", "[192.0.2.1]"),
+        ("[2001:db8::1]:25", "[IPv6:2001:db8::1]"),
+    ] {
+        let no = Outcome::Failed(Answer::reply(hop, Reply::new(550, None, "no")));
+        let recipients = vec![asked("<one@fabrikam.example>", None, None)];
+        let text = report(MailDsn::default(), recipients, vec![no], b"A: b\r\n").await.unwrap();
+        assert!(text.contains(&format!("\r\nRemote-MTA: dns; {name}\r\n")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_section_beyond_ascii_is_returned_as_what_it_is() {
+    for (ret, part) in [(Ret::Full, "message/global"), (Ret::Headers, "message/global-headers")] {
+        let directory = TempDir::new().unwrap();
+        let (queue, _) = open(directory.path());
+        let dsn = MailDsn { ret: Some(ret), envelope_id: None };
+        let envelope = Envelope { dsn, smtputf8: true, ..envelope() };
+        try_commit(&queue, envelope, "Subject: Gr\u{fc}\u{df}e\r\n\r\nx\r\n".as_bytes())
+            .await
+            .unwrap();
+        let entry = claim_one(&queue).await;
+        queue.record(entry, vec![(0, failed("no"))], SystemTime::now()).await.unwrap();
+        let report = claim_one(&queue).await;
+        let text = String::from_utf8(bytes_of(&queue, report.id).await.unwrap()).unwrap();
+        assert!(text.contains(&format!("\r\nContent-Type: {part}\r\n")), "{text}");
+        // The addresses are ASCII, so what is said of them is as well.
+        assert!(text.contains("\r\nContent-Type: message/delivery-status\r\n"), "{text}");
     }
 }
 
