@@ -563,6 +563,8 @@ pub const GENERATIONS_RETAINED: usize = 64;
 pub const CONTROL_REQUEST_OCTETS: u64 = 64 * 1024;
 /// Longest answer that the command line reads, in octets.
 pub const CONTROL_ANSWER_OCTETS: u64 = 1024 * 1024 * 1024;
+/// Octets of a piece of a message that is exported.
+pub const CONTROL_PIECE_OCTETS: usize = 256 * 1024;
 /// How long either side waits for the other.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Control connections at one time. More wait.
@@ -572,8 +574,20 @@ pub const CONTROL_CONNECTIONS: usize = 16;
 
 /// How often entries of replaced generations are looked for.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Entries that one answer of `relay queue list` holds.
-pub const QUEUE_LIST_ENTRIES: usize = 10_000;
+/// Messages that one page of `relay queue list` holds. Longer queues are listed in pages, so that
+/// neither side holds more.
+pub const QUEUE_PAGE_MESSAGES: usize = 1000;
+/// Recipients of the messages of a page, beyond which it ends with the message that brought them.
+pub const QUEUE_PAGE_RECIPIENTS: usize = 20_000;
+/// Messages that are looked at for a page: few enough to take well below a second, whatever of them
+/// the filter means.
+pub const QUEUE_PAGE_LOOKED_AT: usize = 5000;
+/// Messages that are read in one go for it.
+pub const QUEUE_LOOKED_AT_ONCE: usize = 200;
+/// Messages that one request changes. Then whoever asked hears how far it has come.
+pub const QUEUE_PAGE_CHANGES: usize = 500;
+/// Changes that are committed together.
+pub const QUEUE_CHANGES_AT_ONCE: usize = 100;
 /// How long a stop takes at most, from the signal on: sessions, a reload under way and delivery.
 /// What has not ended by then is cut off; the queue bears it as it bears a crash.
 pub const STOP: Duration = Duration::from_secs(75);

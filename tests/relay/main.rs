@@ -40,6 +40,7 @@ mod peers;
 mod power_cut;
 mod protocol_log;
 mod proxies;
+mod queue_commands;
 mod recipients;
 mod reload;
 mod servers;

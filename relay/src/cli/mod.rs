@@ -16,7 +16,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,6 +82,8 @@ enum Outcome {
 struct Console<'w> {
     out: &'w mut dyn Write,
     err: &'w mut dyn Write,
+    /// Somebody looks on, and may be shown how far a command has come.
+    err_is_terminal: bool,
 }
 
 /// Runs the command that the process was started with.
@@ -90,7 +92,9 @@ pub(crate) fn main() -> ExitCode {
     let mut out = BufWriter::new(io::stdout());
     // Not locked: `relay run` logs to it from every thread.
     let mut err = io::stderr();
-    let outcome = run(arguments.command, &mut Console { out: &mut out, err: &mut err });
+    let err_is_terminal = err.is_terminal();
+    let mut console = Console { out: &mut out, err: &mut err, err_is_terminal };
+    let outcome = run(arguments.command, &mut console);
     let outcome = outcome.and_then(|outcome| {
         out.flush()?;
         Ok(outcome)
@@ -148,16 +152,32 @@ enum Asked {
     Printed(Outcome),
 }
 
+/// Where the daemon listens.
+struct Socket(PathBuf);
+
 impl Common {
+    /// Where the daemon that runs with this configuration listens. A configuration that does not
+    /// load is printed here.
+    fn socket(&self, console: &mut Console<'_>) -> anyhow::Result<Option<Socket>> {
+        // The file tells where the daemon listens; who the users are is between it and them.
+        let config = Config::load_without_users(&self.config);
+        Ok(printed(config, console)?.map(|config| Socket(config.control.socket)))
+    }
+
     /// Asks the daemon that runs with this configuration. A configuration that does not load and
     /// a refusal by the daemon are printed here.
     fn ask(&self, request: &Request, console: &mut Console<'_>) -> anyhow::Result<Asked> {
-        // The file tells where the daemon listens; who the users are is between it and them.
-        let config = Config::load_without_users(&self.config);
-        let Some(config) = printed(config, console)? else {
-            return Ok(Asked::Printed(Outcome::Unusable));
-        };
-        match control::ask(&config.control.socket, request) {
+        match self.socket(console)? {
+            Some(socket) => socket.ask(request, console),
+            None => Ok(Asked::Printed(Outcome::Unusable)),
+        }
+    }
+}
+
+impl Socket {
+    /// Asks the daemon there. A refusal is printed here.
+    fn ask(&self, request: &Request, console: &mut Console<'_>) -> anyhow::Result<Asked> {
+        match control::ask(&self.0, request) {
             Ok(answer) => Ok(Asked::Answer(answer)),
             Err(ControlError::Refused(why)) => {
                 writeln!(console.err, "{why}")?;

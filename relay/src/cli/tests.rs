@@ -15,7 +15,7 @@ fn run_with(line: &str, file: &Path) -> (Outcome, String, String) {
     let words = line.split_whitespace().map(|word| if word == "FILE" { file } else { word });
     let arguments = Arguments::try_parse_from(words).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut console = Console { out: &mut out, err: &mut err };
+    let mut console = Console { out: &mut out, err: &mut err, err_is_terminal: false };
     let outcome = run(arguments.command, &mut console).unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(file, "relay.toml");
     (outcome, text(out), text(err))
@@ -75,7 +75,11 @@ fn check_says_what_is_wrong_and_what_is_unwise() {
 fn a_file_that_is_not_there_is_an_error_with_its_name() {
     let arguments = Arguments::try_parse_from(["relay", "check", "-c", "/nonexistent"]).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let error = run(arguments.command, &mut Console { out: &mut out, err: &mut err }).unwrap_err();
+    let error = run(
+        arguments.command,
+        &mut Console { out: &mut out, err: &mut err, err_is_terminal: false },
+    )
+    .unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent: No such file"), "{error}");
 }
 

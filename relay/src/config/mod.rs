@@ -46,6 +46,7 @@ use crate::users::Users;
 pub use finding::{Finding, Refusals};
 pub use recipients::RecipientsError;
 pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
+pub use value::{read_duration, read_size};
 
 /// One configuration, known to be sound.
 #[derive(Clone, Debug)]

@@ -79,7 +79,7 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Res
         let text = text(value)?;
         let mend = "write octets as a number, or a text such as \"64 KB\" or \"36 MB\"";
         let size =
-            parse_size(&text).ok_or_else(|| Wrong::new(format!("`{text}` is not a size"), mend))?;
+            read_size(&text).ok_or_else(|| Wrong::new(format!("`{text}` is not a size"), mend))?;
         if bounds.contains(&size) {
             return Ok(size);
         }
@@ -90,7 +90,8 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> impl FnOnce(Value<'_>) -> Res
     }
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// A size as a configuration writes it as text: `"64 KB"`.
+pub fn read_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim().to_ascii_uppercase().as_str() {
@@ -113,8 +114,7 @@ pub(super) fn duration(
             let problem = format!("{} where a time belongs", describe(&value.value));
             return Err(Wrong::new(problem, mend));
         };
-        let time = parse_timespan(text)
-            .or_else(|| parse_with_unit(text))
+        let time = read_duration(text)
             .ok_or_else(|| Wrong::new(format!("`{text}` is not a time"), mend))?;
         if bounds.contains(&time) {
             return Ok(time);
@@ -125,6 +125,11 @@ pub(super) fn duration(
             format!("write a time from {least} to {most}"),
         ))
     }
+}
+
+/// A time as a configuration writes it.
+pub fn read_duration(text: &str) -> Option<Duration> {
+    parse_timespan(text).or_else(|| parse_with_unit(text))
 }
 
 fn parse_timespan(text: &str) -> Option<Duration> {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Answer, Request};
-use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_TIMEOUT};
+use super::{Answer, Id, Request};
+use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_PIECE_OCTETS, CONTROL_TIMEOUT};
+use crate::queue::QueueId;
+use crate::queue::export::EnvelopeText;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +28,20 @@ pub enum ControlError {
     /// The conversation broke off.
     #[error("the daemon broke off: {0}")]
     Io(#[from] io::Error),
+    /// What the daemon said could not be written.
+    #[error("cannot write the message: {0}")]
+    Output(io::Error),
     /// The daemon could not do it.
     #[error("{0}")]
     Refused(String),
+}
+
+/// A message that is being exported: its envelope is there, its bytes are to come.
+#[derive(Debug)]
+pub struct Exported {
+    /// Its envelope.
+    pub envelope: EnvelopeText,
+    stream: BufReader<UnixStream>,
 }
 
 /// Asks the daemon on this socket and waits for its answer.
@@ -37,6 +50,51 @@ pub enum ControlError {
 ///
 /// As [`ControlError`] lists them.
 pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
+    read_answer(&mut BufReader::new(send(socket, request)?))
+}
+
+/// Begins to export a message. After the answer, the envelope, its bytes follow in pieces, each
+/// after its length in four octets, the most significant first; then a length of zero and a second
+/// answer, without which the message is not whole.
+///
+/// # Errors
+///
+/// As [`ControlError`] lists them.
+pub fn export(socket: &Path, id: QueueId) -> Result<Exported, ControlError> {
+    let mut stream = BufReader::new(send(socket, &Request::QueueExport { id: Id(id) })?);
+    let envelope = serde_json::from_value(read_answer(&mut stream)?)?;
+    Ok(Exported { envelope, stream })
+}
+
+impl Exported {
+    /// Writes the message, and says how many octets it has. What was written before an error is
+    /// not the message.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::Output`], or what ails the daemon or its copy of the message.
+    pub fn write_to(mut self, out: &mut dyn Write) -> Result<u64, ControlError> {
+        let mut octets = 0;
+        let mut piece = Vec::new();
+        loop {
+            let mut length = [0; 4];
+            self.stream.read_exact(&mut length)?;
+            let length = u32::from_be_bytes(length) as usize;
+            if length == 0 {
+                return read_answer(&mut self.stream).map(|_| octets);
+            }
+            if length > CONTROL_PIECE_OCTETS {
+                return Err(io::Error::other("a piece of the message is too long").into());
+            }
+            piece.resize(length, 0);
+            self.stream.read_exact(&mut piece)?;
+            out.write_all(&piece).map_err(ControlError::Output)?;
+            octets += length as u64;
+        }
+    }
+}
+
+fn send(socket: &Path, request: &Request) -> Result<UnixStream, ControlError> {
     let mut stream = UnixStream::connect(socket)
         .map_err(|source| ControlError::Connect { path: socket.to_owned(), source })?;
     stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
@@ -44,8 +102,12 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
+    Ok(stream)
+}
+
+fn read_answer(stream: &mut impl BufRead) -> Result<Value, ControlError> {
     let mut answer = String::new();
-    BufReader::new(stream.take(CONTROL_ANSWER_OCTETS)).read_line(&mut answer)?;
+    stream.take(CONTROL_ANSWER_OCTETS).read_line(&mut answer)?;
     match serde_json::from_str(&answer)? {
         Answer::Ok(value) => Ok(value),
         Answer::Error(error) => Err(ControlError::Refused(error)),

@@ -1,5 +1,5 @@
 //! How the command line talks to the running daemon: one line of JSON each way over a Unix
-//! socket that only its owner may open.
+//! socket that only its owner may open. A message that is exported follows in pieces.
 //!
 //! This module carries requests and answers; what they mean is for [`crate::daemon`] to say.
 
@@ -14,8 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::queue::QueueId;
+use crate::queue::bulk::Verb;
+use crate::queue::filter::Filter;
 
-pub use client::{ControlError, ask};
+pub use client::{ControlError, Exported, ask, export};
 pub use server::{Control, ControlSocket};
 
 /// What the daemon is asked.
@@ -24,15 +26,42 @@ pub use server::{Control, ControlSocket};
 pub enum Request {
     /// What would become of a message now.
     Explain(Box<QuestionText>),
+    /// Does something to messages, [`crate::limits::QUEUE_PAGE_CHANGES`] at most.
+    QueueChange {
+        /// What.
+        change: Verb,
+        /// Only to those that arrived after this one.
+        after: Option<Id>,
+        /// Only to those that arrived up to this one.
+        until: Option<Id>,
+        /// To which.
+        filter: Box<Filter>,
+    },
+    /// How many messages there are, of [`crate::limits::QUEUE_PAGE_LOOKED_AT`] at most.
+    QueueCount {
+        /// Those that arrived after this one. `None`: from the oldest.
+        after: Option<Id>,
+        /// Which.
+        filter: Box<Filter>,
+    },
+    /// The bytes of a message. The answer is its envelope; what follows is said at [`export`].
+    QueueExport {
+        /// Which.
+        id: Id,
+    },
     /// Stops the delivery of a message.
     QueueHold {
         /// Which.
         id: Id,
     },
-    /// Messages in the queue, oldest first: at most [`crate::limits::QUEUE_LIST_ENTRIES`].
+    /// Messages in the queue, oldest first: at most [`crate::limits::QUEUE_PAGE_MESSAGES`].
     QueueList {
         /// Those that arrived after this one. `None`: from the oldest.
         after: Option<Id>,
+        /// Which.
+        filter: Box<Filter>,
+        /// How many at most.
+        limit: usize,
     },
     /// Lets the delivery of a held message go on.
     QueueRelease {

@@ -7,18 +7,28 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::{Answer, Request};
-use crate::limits::{ACCEPT_PAUSE, CONTROL_CONNECTIONS, CONTROL_REQUEST_OCTETS, CONTROL_TIMEOUT};
+use crate::causes::in_full;
+use crate::limits::{
+    ACCEPT_PAUSE, CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS,
+    CONTROL_TIMEOUT,
+};
+use crate::queue::QueueId;
+use crate::queue::export::Export;
 
 /// Who answers requests.
 pub trait Control: Send + Sync + 'static {
     /// Carries out a request.
     fn answer(self: Arc<Self>, request: Request) -> impl Future<Output = Answer> + Send;
+
+    /// Opens a message for [`Request::QueueExport`], or says why not.
+    fn export(self: Arc<Self>, id: QueueId) -> impl Future<Output = Result<Export, String>> + Send;
 }
 
 /// The bound socket. Dropping it removes the socket's file.
@@ -104,12 +114,43 @@ async fn converse<C: Control>(stream: UnixStream, control: Arc<C>) -> io::Result
     let mut reader = BufReader::new(reader.take(CONTROL_REQUEST_OCTETS));
     timeout(CONTROL_TIMEOUT, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(Request::QueueExport { id }) => match control.export(id.0).await {
+            Ok(export) => return send(export, &mut writer).await,
+            Err(why) => Answer::Error(why),
+        },
         Ok(request) => control.answer(request).await,
         Err(error) => Answer::Error(format!("not a request of this version: {error}")),
     };
-    let mut answer = serde_json::to_vec(&answer)?;
-    answer.push(b'\n');
-    timeout(CONTROL_TIMEOUT, writer.write_all(&answer)).await?
+    say(&answer, &mut writer).await
+}
+
+async fn say(answer: &Answer, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    timeout(CONTROL_TIMEOUT, writer.write_all(&line)).await?
+}
+
+/// The envelope, the message piece by piece, and whether it came to its end: see
+/// [`super::export`]. As much is held as one read gives.
+async fn send(mut export: Export, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    say(&Answer::Ok(serde_json::to_value(&export.envelope)?), writer).await?;
+    let end = loop {
+        let piece = match export.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break Answer::Ok(Value::Null),
+            Err(error) => break Answer::Error(in_full(&error)),
+        };
+        for part in piece.chunks(CONTROL_PIECE_OCTETS) {
+            let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+            timeout(CONTROL_TIMEOUT, async {
+                writer.write_all(&length.to_be_bytes()).await?;
+                writer.write_all(part).await
+            })
+            .await??;
+        }
+    };
+    writer.write_all(&[0; 4]).await?;
+    say(&end, writer).await
 }
 
 #[cfg(test)]
@@ -127,6 +168,10 @@ mod tests {
                 Request::Status => Answer::Ok(json!({"generation": 7})),
                 other => Answer::Error(format!("no {other:?} here")),
             }
+        }
+
+        async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, String> {
+            Err(format!("no {id} here"))
         }
     }
 

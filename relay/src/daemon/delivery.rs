@@ -12,7 +12,8 @@ use tracing::{error, warn};
 use crate::config::Config;
 use crate::delivery::credentials::CredentialsError;
 use crate::delivery::{
-    AuthoritiesError, ExchangerRules, Handshakes, NextHop, Settings, credentials, run,
+    AuthoritiesError, Destination, ExchangerRules, Handshakes, NextHop, Resumed, Settings,
+    credentials, run,
 };
 use crate::dns::{Dns, ResolverError};
 use crate::queue::Queue;
@@ -75,6 +76,7 @@ pub(super) struct Delivery {
 }
 
 struct Task {
+    resumed: Resumed,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -93,6 +95,11 @@ impl Delivery {
         self.current.stop.send_replace(true);
         let next = Task::start(self.queue.clone(), settings);
         self.retiring.push(mem::replace(&mut self.current, next));
+    }
+
+    /// Leaves these next hops alone no longer: what becomes due from now on is tried there.
+    pub(super) fn resume(&self, hops: impl Iterator<Item = Destination>) {
+        self.current.resumed.add(hops);
     }
 
     /// Lets attempts that are under way end, within `limit`. For the end of the daemon: nothing
@@ -120,7 +127,8 @@ impl Delivery {
 impl Task {
     fn start(queue: Queue, settings: Settings) -> Self {
         let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(run(queue, settings, stopped)) }
+        let resumed = settings.resumed.clone();
+        Self { resumed, stop, task: tokio::spawn(run(queue, settings, stopped)) }
     }
 }
 

@@ -42,7 +42,8 @@ use crate::limits::{
 };
 use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
-use crate::queue::{OpenError, Queue};
+use crate::queue::export::Export;
+use crate::queue::{OpenError, Queue, QueueId};
 use crate::server::tls::{Credentials, TlsError};
 use crate::server::{ListenError, Server};
 
@@ -302,6 +303,11 @@ impl Control for Daemon {
     async fn answer(self: Arc<Self>, request: Request) -> Answer {
         let answer = match request {
             Request::Explain(question) => self.explain(*question).await.map(as_value),
+            Request::QueueChange { change, after, until, filter } => {
+                let span = queue::span(after, until);
+                let changed = queue::change(&self, change, span, &filter).await;
+                changed.map(as_value).map_err(|e| in_full(&e))
+            }
             Request::Reload => self.reload().await.map(as_value).map_err(|e| in_full(&e)),
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
             request => queue::answer(&self.queue, request).await.map_err(|e| in_full(&e)),
@@ -310,6 +316,10 @@ impl Control for Daemon {
             Ok(value) => Answer::Ok(value),
             Err(error) => Answer::Error(error),
         }
+    }
+
+    async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, String> {
+        queue::export(&self, id).await.map_err(|e| in_full(&e))
     }
 }
 

@@ -3,12 +3,16 @@
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::{StartError, as_value};
+use super::{Daemon, StartError, as_value};
 use crate::config::Config;
-use crate::control::Request;
-use crate::limits::QUEUE_LIST_ENTRIES;
+use crate::control::{Id, Request};
+use crate::delivery::Destination;
+use crate::queue::bulk::{self, Changed, Span, Verb};
+use crate::queue::export::{self, Export};
+use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
-use crate::queue::{Queue, Settings, StoreError, StoreSettings, admin};
+use crate::queue::{Queue, QueueId, Settings, StoreError, StoreSettings, admin};
+use crate::smtp::path::{ForwardPath, ReversePath};
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {
@@ -46,9 +50,11 @@ pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
 /// Carries out a request that is about the queue.
 pub(super) async fn answer(queue: &Queue, request: Request) -> Result<Value, StoreError> {
     match request {
-        Request::QueueList { after } => {
-            let after = after.map(|id| id.0);
-            Ok(as_value(admin::list(queue, after, QUEUE_LIST_ENTRIES).await?))
+        Request::QueueList { after, filter, limit } => {
+            Ok(as_value(bulk::list(queue, span(after, None), &filter, limit).await?))
+        }
+        Request::QueueCount { after, filter } => {
+            Ok(as_value(bulk::count(queue, span(after, None), &filter).await?))
         }
         Request::QueueShow { id } => Ok(as_value(admin::show(queue, id.0).await?)),
         Request::QueueHold { id } => {
@@ -69,6 +75,49 @@ pub(super) async fn answer(queue: &Queue, request: Request) -> Result<Value, Sto
             info!(id = %id.0, "an administrator removed a message");
             Ok(as_value(removed))
         }
-        Request::Explain(_) | Request::Reload | Request::Status => Ok(Value::Null),
+        // These are for others to answer.
+        Request::Explain(_)
+        | Request::QueueChange { .. }
+        | Request::QueueExport { .. }
+        | Request::Reload
+        | Request::Status => Ok(Value::Null),
     }
+}
+
+/// Does something to a page of messages. To flush them means that their next hops are left alone no
+/// longer.
+pub(super) async fn change(
+    daemon: &Daemon,
+    verb: Verb,
+    span: Span,
+    filter: &Filter,
+) -> Result<Changed, StoreError> {
+    let selected = bulk::select(&daemon.queue, span, filter).await?;
+    if verb == Verb::Flush {
+        let configured = daemon.configured.lock().await;
+        let routes = &configured.config.routes;
+        for entry in &selected.entries {
+            let meant = entry.recipients.iter().filter(|recipient| filter.means(recipient));
+            let hops = meant.map(|it| routes.destination(&entry.sender, &it.path));
+            configured.delivery.resume(hops);
+        }
+    }
+    Ok(bulk::change(&daemon.queue, verb, selected).await)
+}
+
+/// Opens a message as it would leave by the routes in force.
+pub(super) async fn export(daemon: &Daemon, id: QueueId) -> Result<Export, StoreError> {
+    let routes = daemon.configured.lock().await.config.routes.clone();
+    let is_internal = |sender: &ReversePath, recipient: &ForwardPath| {
+        match routes.destination(sender, recipient) {
+            // It is part of this host.
+            Destination::Maildir(_) => true,
+            destination => destination.security().send_organization_headers,
+        }
+    };
+    export::open(&daemon.queue, id, is_internal).await
+}
+
+pub(super) fn span(after: Option<Id>, until: Option<Id>) -> Span {
+    Span { after: after.map(|id| id.0), until: until.map(|id| id.0) }
 }

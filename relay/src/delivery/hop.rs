@@ -199,6 +199,11 @@ impl Hop {
         Some(pause).filter(|pause| !pause.is_zero())
     }
 
+    /// It is left alone no longer. One connection alone finds out whether it is back, as ever.
+    pub(super) fn resume(&self) {
+        self.state().paused_until = None;
+    }
+
     /// A poisoned lock is as good as any: no invariant spans two of the fields.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

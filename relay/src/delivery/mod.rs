@@ -22,8 +22,8 @@ pub(crate) mod tests;
 mod transport;
 mod worker;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
@@ -73,6 +73,24 @@ pub struct Settings {
     pub pause_longest: Duration,
     /// How long attempts under way may go on once delivery is to end.
     pub drain: Duration,
+    /// Who is to be left alone no longer.
+    pub resumed: Resumed,
+}
+
+/// Next hops that an administrator wants to be tried now, though they could not be reached lately.
+/// Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Resumed(Arc<Mutex<HashSet<Destination>>>);
+
+impl Resumed {
+    /// Adds some. They hold for what is claimed after this.
+    pub fn add(&self, hops: impl Iterator<Item = Destination>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(hops);
+    }
+
+    fn take(&self) -> HashSet<Destination> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Settings {
@@ -98,6 +116,7 @@ impl Settings {
             pause_first: limits::HOP_PAUSE_FIRST,
             pause_longest: limits::HOP_PAUSE_LONGEST,
             drain: limits::DELIVERY_DRAIN,
+            resumed: Resumed::default(),
         }
     }
 }
@@ -175,6 +194,10 @@ impl Dispatcher {
                 return sleep(limits::STORE_RETRY).await;
             }
         };
+        // After the claim, so that it is seen by whatever was made due after it was asked for.
+        for hop in self.settings.resumed.take().iter().filter_map(|it| self.hops.get(it)) {
+            hop.resume();
+        }
         for entry in entries {
             let (destinations, groups): (Vec<_>, Vec<_>) = self.groups(&entry).into_iter().unzip();
             let jobs = Job::split(self.queue.clone(), entry, groups, permits.split(1));

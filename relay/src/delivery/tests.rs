@@ -5,6 +5,7 @@ mod breaking_off;
 mod delays;
 mod endings;
 mod maildirs;
+mod resuming;
 mod routes;
 mod tls;
 mod too_many_recipients;

@@ -1,5 +1,6 @@
-//! What an administrator may see of the queue and do to it: `relay queue list | show ID | hold |
-//! release | retry | remove`, as functions on the running daemon's [`Queue`].
+//! What an administrator may see of a message and do to it: `relay queue show ID | hold ID |
+//! release ID | retry ID | remove ID`, as functions on the running daemon's [`Queue`]. For many at
+//! once there is [`super::bulk`].
 //!
 //! The rows are what goes over the control socket and what `--json` prints.
 
@@ -72,20 +73,6 @@ pub enum RecipientStatus {
     Delivered,
     /// Given up and reported.
     Failed,
-}
-
-/// At most `limit` messages that arrived after `after`, oldest first. Ask again with the last id
-/// for more.
-///
-/// # Errors
-/// [`StoreError::Closed`].
-pub async fn list(
-    queue: &Queue,
-    after: Option<QueueId>,
-    limit: usize,
-) -> Result<Vec<Row>, StoreError> {
-    let entries = queue.store().list(after, limit).await?;
-    Ok(entries.iter().map(Row::from).collect())
 }
 
 /// All about one message.
@@ -176,6 +163,7 @@ impl From<&Entry> for Detail {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -6,8 +6,11 @@
 //! can take the place of the database of this one.
 
 pub mod admin;
+pub mod bulk;
 mod content;
 mod entry;
+pub mod export;
+pub mod filter;
 mod id;
 mod incoming;
 pub mod memory;

@@ -1,5 +1,6 @@
 //! The queue as a whole: crashes, a full disk, reports.
 
+mod bulk;
 mod delay;
 mod dsn;
 
@@ -36,6 +37,12 @@ fn envelope_of(sender: &str, recipients: &[&str]) -> Envelope {
         smtputf8: false,
         dsn: MailDsn::default(),
     }
+}
+
+/// An entry that is in no queue.
+pub(super) fn entry_of(sender: &str, recipients: &[&str]) -> Entry {
+    let envelope = envelope_of(sender, recipients);
+    Entry::new(QueueId::from_u64(1), envelope, Content::of(b""), SystemTime::now())
 }
 
 pub(super) fn queue_on(store: Arc<dyn Store>) -> Queue {

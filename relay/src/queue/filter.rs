@@ -1,0 +1,215 @@
+//! Which messages an administrator means: `relay queue list --sender … --domain …`. Pure.
+//!
+//! All that a filter says must hold of a message. What it says of recipients is about one that
+//! still waits, and the same one: `--domain a.example --next-hop b` means a recipient in a.example
+//! that b has deferred. The filter travels to the daemon as it is and is evaluated there.
+
+use serde::{Deserialize, Serialize};
+
+use super::admin::seconds;
+use super::{Answer, Entry, Recipient, RecipientState};
+use crate::policy::DomainPattern;
+use crate::smtp::path::{Domain, DomainError, ForwardPath};
+
+/// What must hold of a message. The default holds of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// The sender, in which `*` stands for anything; empty for the null sender.
+    pub sender: Option<Wildcard>,
+    /// A recipient that waits, in which `*` stands for anything.
+    pub recipient: Option<Wildcard>,
+    /// The domain of a recipient that waits, or `*.domain` for it and all below it, in lower case and
+    /// A-labels.
+    pub domain: Option<String>,
+    /// A part of the next hop that answered last for a recipient that waits, whatever its case.
+    pub next_hop: Option<String>,
+    /// A part of what that next hop said, or of what we found without it, whatever its case.
+    pub because: Option<String>,
+    /// It was accepted before this time, in seconds since 1970, so that it means the same while one
+    /// page after the other is worked on.
+    pub arrived_before: Option<u64>,
+    /// It was accepted at this time or later, in seconds since 1970.
+    pub arrived_since: Option<u64>,
+    /// It has more octets.
+    pub larger_than: Option<u64>,
+    /// It has fewer octets.
+    pub smaller_than: Option<u64>,
+    /// Is it held by an administrator?
+    pub held: Option<bool>,
+    /// It waits for another attempt, and is not held.
+    pub deferred: bool,
+}
+
+/// A text in which `*` stands for anything. Case does not matter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Wildcard(String);
+
+impl Filter {
+    /// Does it hold of this message?
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let arrived = seconds(entry.arrived);
+        let holds = self.arrived_before.is_none_or(|time| arrived < time)
+            && self.arrived_since.is_none_or(|time| arrived >= time)
+            && self.larger_than.is_none_or(|size| entry.size > size)
+            && self.smaller_than.is_none_or(|size| entry.size < size)
+            && self.held.is_none_or(|held| entry.held == held)
+            && (!self.deferred || is_deferred(entry));
+        let sender = || entry.sender.to_string();
+        holds
+            && self.sender.as_ref().is_none_or(|wanted| wanted.matches(&sender()))
+            && (!self.asks_for_recipients()
+                || entry.recipients.iter().any(|recipient| self.means(recipient)))
+    }
+
+    /// Does it mean this recipient, if that waits?
+    pub fn means(&self, recipient: &Recipient) -> bool {
+        let RecipientState::Pending(answer) = &recipient.state else { return false };
+        let answer = answer.as_ref();
+        let hop = || answer.and_then(|answer| answer.hop.as_deref()).unwrap_or_default();
+        let because = || answer.map(Answer::to_string).unwrap_or_default();
+        let domain = || match &recipient.path {
+            ForwardPath::Mailbox(mailbox) => mailbox.domain().map_or("", Domain::ascii),
+            ForwardPath::Postmaster => "",
+        };
+        self.recipient.as_ref().is_none_or(|it| it.matches(&recipient.path.to_string()))
+            && self.domain.as_deref().is_none_or(|it| domain_pattern(it).covers(domain()))
+            && self.next_hop.as_deref().is_none_or(|it| contains(hop(), it))
+            && self.because.as_deref().is_none_or(|it| contains(&because(), it))
+    }
+
+    fn asks_for_recipients(&self) -> bool {
+        self.recipient.is_some()
+            || self.domain.is_some()
+            || self.next_hop.is_some()
+            || self.because.is_some()
+    }
+}
+
+fn is_deferred(entry: &Entry) -> bool {
+    let was_deferred =
+        |recipient: &Recipient| matches!(recipient.state, RecipientState::Pending(Some(_)));
+    !entry.held && entry.recipients.iter().any(was_deferred)
+}
+
+/// Reads what [`Filter::domain`] holds.
+///
+/// # Errors
+/// [`DomainError`] when it is no domain, `*.` in front left out.
+pub fn read_domain(text: &str) -> Result<String, DomainError> {
+    let (star, name) = text.strip_prefix("*.").map_or(("", text), |name| ("*.", name));
+    Domain::parse(name).map(|domain| format!("{star}{}", domain.ascii()))
+}
+
+fn domain_pattern(text: &str) -> DomainPattern {
+    match text.strip_prefix("*.") {
+        Some(parent) => DomainPattern::new(parent.to_owned(), true),
+        None => DomainPattern::new(text.to_owned(), false),
+    }
+}
+
+fn contains(text: &str, part: &str) -> bool {
+    text.to_lowercase().contains(&part.to_lowercase())
+}
+
+impl Wildcard {
+    /// Reads a text; angle brackets around an address are left out, so that `<>` is the null sender.
+    pub fn new(text: &str) -> Self {
+        let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+        Self(inner.unwrap_or(text).to_lowercase())
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let Some((first, rest)) = self.0.split_once('*') else { return text == self.0 };
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let Some(text) = text.strip_prefix(first) else { return false };
+        let Some(mut text) = text.strip_suffix(last) else { return false };
+        // The first place will do for each part: what follows has the more room.
+        for part in middle.split('*') {
+            let Some(at) = text.find(part) else { return false };
+            text = &text[at + part.len()..];
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::queue::Outcome;
+    use crate::queue::tests::entry_of;
+    use crate::smtp::reply::{Enhanced, Reply};
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, text, matches) in [
+            ("a@b.example", "A@B.example", true),
+            ("a@b.example", "aa@b.example", false),
+            ("*@b.example", "a@B.example", true),
+            ("*@b.example", "a@c.b.example", false),
+            ("a*", "a@b.example", true),
+            ("*", "", true),
+            ("*a*", "", false),
+            ("a*a", "a", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("**b", "ab", true),
+            ("<>", "", true),
+            ("<>", "a@b.example", false),
+        ] {
+            assert_eq!(Wildcard::new(pattern).matches(text), matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_filter_holds_or_it_does_not() {
+        let reply = Reply::new(451, Some(Enhanced(4, 3, 0)), "Not now");
+        let mut entry = entry_of("<a@b.example>", &["<one@c.example>", "<two@d.c.example>"]);
+        entry.size = 100;
+        entry.arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        entry.apply(1, Outcome::Deferred(Answer::reply("mail.c.example:25", reply)));
+        let all = Filter::default();
+        let text = |text: &str| Some(text.to_owned());
+        let wild = |text: &str| Some(Wildcard::new(text));
+        for (filter, matches) in [
+            (all.clone(), true),
+            (Filter { sender: wild("*@b.example"), ..all.clone() }, true),
+            (Filter { sender: wild("<>"), ..all.clone() }, false),
+            (Filter { recipient: wild("two@*"), ..all.clone() }, true),
+            (Filter { domain: text("c.example"), ..all.clone() }, true),
+            (Filter { domain: text("d.c.example"), ..all.clone() }, true),
+            (Filter { domain: text("*.example"), ..all.clone() }, true),
+            (Filter { domain: text("example"), ..all.clone() }, false),
+            (Filter { next_hop: text("MAIL.c"), ..all.clone() }, true),
+            (Filter { because: text("not NOW"), ..all.clone() }, true),
+            (Filter { because: text("451"), ..all.clone() }, true),
+            (Filter { because: text("550"), ..all.clone() }, false),
+            // The recipient that the next hop has deferred is in another domain.
+            (Filter { domain: text("c.example"), next_hop: text("mail"), ..all.clone() }, false),
+            (Filter { arrived_before: Some(1001), ..all.clone() }, true),
+            (Filter { arrived_before: Some(1000), ..all.clone() }, false),
+            (Filter { arrived_since: Some(1000), ..all.clone() }, true),
+            (Filter { arrived_since: Some(1001), ..all.clone() }, false),
+            (Filter { larger_than: Some(99), smaller_than: Some(101), ..all.clone() }, true),
+            (Filter { larger_than: Some(100), ..all.clone() }, false),
+            (Filter { smaller_than: Some(100), ..all.clone() }, false),
+            (Filter { held: Some(false), deferred: true, ..all.clone() }, true),
+            (Filter { held: Some(true), ..all.clone() }, false),
+        ] {
+            assert_eq!(filter.matches(&entry), matches, "{filter:?}");
+        }
+        entry.held = true;
+        assert!(Filter { held: Some(true), ..all.clone() }.matches(&entry));
+        assert!(!Filter { deferred: true, ..all }.matches(&entry));
+    }
+
+    #[test]
+    fn a_filter_that_this_version_does_not_know_is_not_taken_for_all() {
+        assert!(serde_json::from_str::<Filter>(r#"{"colour":"red"}"#).is_err());
+        assert_eq!(serde_json::from_str::<Filter>("{}").unwrap(), Filter::default());
+    }
+}

@@ -1,0 +1,208 @@
+//! `relay queue` for many messages: filters, what is done by them, flush and export.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use relay_tests::daemon;
+use relay_tests::sink::{Script, Sink};
+use serde_json::Value;
+
+use crate::PATIENCE;
+use crate::edge::{ARTICLE, Edge, Mode, Ran};
+
+const CONTENT: &str = "Subject: x\r\n\r\nx\r\n";
+
+fn exits(ran: Ran, code: i32) -> Ran {
+    assert_eq!(ran.code, code, "{ran:?}");
+    ran
+}
+
+/// A host whose next hop defers everything, and that does not try again by itself.
+fn deferring() -> Edge {
+    Edge::answered(&["rcpt=451 4.3.0 Not now"])
+}
+
+fn patient(edge: &Edge) -> String {
+    edge.configuration(ARTICLE).replace("retry_interval = \"1s\"", "retry_interval = \"1h\"")
+}
+
+/// The ids that a list has.
+fn listed(edge: &Edge, options: &[&str]) -> Vec<String> {
+    let list = exits(edge.relay(&[&["queue", "list", "--json"], options].concat()), 0).json();
+    let rows = list.as_array().unwrap().iter();
+    rows.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
+    let edge = deferring();
+    let _daemon = edge.start_with(&patient(&edge));
+    let submit =
+        |sender: &str, recipient: &str, content: &str| edge.submit(sender, &[recipient], content);
+    let amy = submit("amy@contoso.example", "one@fabrikam.example", CONTENT);
+    let bob = submit("bob@contoso.example", "two@sub.fabrikam.example", CONTENT);
+    let large = ["Subject: x\r\n\r\n", &"0123456789\r\n".repeat(10_000)].concat();
+    let cid = submit("cid@elsewhere.example", "one@fabrikam.example", &large);
+    edge.wait_until(|status| status["queue"]["deferred"] == 3 && status["queue"]["claimed"] == 0);
+    for (options, expected) in [
+        (&[][..], &[&amy, &bob, &cid][..]),
+        (&["--sender", "*@contoso.example"], &[&amy, &bob]),
+        (&["--recipient", "ONE@fabrikam.example"], &[&amy, &cid]),
+        (&["--domain", "fabrikam.example"], &[&amy, &cid]),
+        (&["--domain", "*.fabrikam.example"], &[&amy, &bob, &cid]),
+        (&["--larger-than", "64 KB"], &[&cid]),
+        (&["--smaller-than", "64 KB", "--sender", "bob@*"], &[&bob]),
+        (&["--older-than", "1h"], &[]),
+        (&["--younger-than", "1h", "--limit", "2"], &[&amy, &bob]),
+        (&["--because", "not now"], &[&amy, &bob, &cid]),
+        (&["--because", "mailbox full"], &[]),
+        (&["--next-hop", "127.0.0.1"], &[&amy, &bob, &cid]),
+        (&["--deferred"], &[&amy, &bob, &cid]),
+        (&["--held"], &[]),
+        (&["--sender", "<>"], &[]),
+    ] {
+        assert_eq!(listed(&edge, options).iter().collect::<Vec<_>>(), expected, "{options:?}");
+    }
+
+    let held = exits(edge.relay(&["queue", "hold", "--sender", "*@contoso.example"]), 0);
+    assert_eq!((held.out.as_str(), held.err.as_str()), ("2 messages held\n", "hold: 2 messages\n"));
+    assert_eq!(listed(&edge, &["--held"]), [amy.clone(), bob.clone()]);
+    let released = exits(
+        edge.relay(&["queue", "release", "--json", "--held", "--domain", "fabrikam.example"]),
+        0,
+    );
+    let expected = serde_json::json!({
+        "verb": "release", "messages": 1, "changed": 1, "failed": [],
+    });
+    assert_eq!(released.json(), expected);
+    assert_eq!(listed(&edge, &["--held"]), std::slice::from_ref(&bob));
+
+    // Nothing is done to all without a word that says so.
+    for verb in ["hold", "release", "retry", "remove"] {
+        let ran = exits(edge.relay(&["queue", verb]), 2);
+        assert!(ran.err.contains("or --all"), "{ran:?}");
+        exits(edge.relay(&["queue", verb, &amy, "--all"]), 2);
+        exits(edge.relay(&["queue", verb, &amy, "--held"]), 2);
+        exits(edge.relay(&["queue", verb, "--all", "--held"]), 2);
+        exits(edge.relay(&["queue", verb, "--sender", ""]), 2);
+        exits(edge.relay(&["queue", verb, "--older-than", "soon"]), 2);
+    }
+    let none = exits(edge.relay(&["queue", "remove", "--sender", "nobody@*"]), 0);
+    assert_eq!(
+        (none.out.as_str(), none.err.as_str()),
+        ("0 messages removed\n", "remove: 0 messages\n")
+    );
+    exits(edge.relay(&["queue", "retry", "--deferred"]), 0);
+    edge.wait_until(|status| status["queue"]["deferred"] == 5);
+    edge.wait_until(|status| status["queue"]["claimed"] == 0);
+    let removed = exits(edge.relay(&["queue", "remove", "--all"]), 0);
+    assert_eq!(removed.out, "3 messages removed\n");
+    assert_eq!(listed(&edge, &[]), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_being_delivered_is_reported_as_not_changed() {
+    let edge = Edge::new(Mode::Userspace);
+    // It takes connections and never greets.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let configuration = patient(&edge).replace(&edge.sink.address().to_string(), &address);
+    let _daemon = edge.start_with(&configuration);
+    let busy = edge.submit("a@contoso.example", &["b@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["claimed"] == 1);
+    let ran = exits(edge.relay(&["queue", "remove", "--all"]), 1);
+    assert_eq!(ran.out, "0 messages removed\n");
+    assert!(ran.err.contains(&format!("{busy}: message {busy} is being delivered")), "{ran:?}");
+    let ran = exits(edge.relay(&["queue", "hold", "--all", "--json"]), 1);
+    assert_eq!(ran.json()["failed"][0]["id"], busy.as_str());
+}
+
+#[test]
+fn a_flush_reaches_a_next_hop_that_is_left_alone() {
+    let edge = Edge::new(Mode::Userspace);
+    let address: SocketAddr = (Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()).into();
+    let configuration =
+        patient(&edge).replace(&edge.sink.address().to_string(), &address.to_string());
+    let _daemon = edge.start_with(&configuration);
+    let held = edge.submit("a@contoso.example", &["held@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["deferred"] == 1);
+    exits(edge.relay(&["queue", "hold", &held]), 0);
+    edge.submit("a@contoso.example", &["one@fabrikam.example"], CONTENT);
+    edge.submit("a@contoso.example", &["two@elsewhere.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["claimed"] == 0);
+
+    let sink = Sink::start(None, address, Script::default()).unwrap();
+    let flushed = exits(edge.relay(&["queue", "flush", "Fabrikam.example", "--json"]), 0).json();
+    assert_eq!((&flushed["messages"], &flushed["changed"]), (&1.into(), &1.into()));
+    let messages = sink.wait_for(1, PATIENCE).unwrap();
+    assert_eq!(messages[0].recipients[0].address, "one@fabrikam.example");
+    assert_eq!(listed(&edge, &["--held"]), [held]);
+    exits(edge.relay(&["queue", "flush", "no domain"]), 2);
+    drop(sink);
+}
+
+/// What is left in a folder, apart from what the daemon has there.
+fn files(edge: &Edge) -> Vec<String> {
+    let names = fs::read_dir(edge.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    let ours = ["control.sock", "queue", "relay.toml"];
+    names.filter(|name| !ours.contains(&name.as_str())).collect()
+}
+
+#[test]
+fn an_exported_message_is_the_one_that_is_delivered() {
+    let edge = Edge::answered(&["rcpt*2=451 4.3.0 Not now"]);
+    let _daemon = edge.start_with(&patient(&edge));
+    let large = ["Subject: x\r\n\r\n", &".0123456789\r\n".repeat(200_000)].concat();
+    let sender = "a@contoso.example RET=HDRS ENVID=x";
+    let recipients = ["b@fabrikam.example NOTIFY=DELAY ORCPT=rfc822;c@fabrikam.example"];
+    let id = edge.submit(sender, &recipients, &large);
+    let small = edge.submit("", &["b@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["deferred"] == 2);
+
+    let file = edge.folder().join("message.eml");
+    let name = file.to_str().unwrap();
+    let exported = exits(edge.relay(&["queue", "export", &id, "--output", name, "--json"]), 0);
+    let said = exported.json();
+    let bytes = fs::read(&file).unwrap();
+    assert_eq!((&said["id"], &said["octets"]), (&id.as_str().into(), &bytes.len().into()));
+    assert_eq!(said["envelope"]["mail"], "MAIL FROM:<a@contoso.example> RET=HDRS ENVID=x");
+    let rcpt = format!("RCPT TO:<{}", recipients[0].replacen(' ', "> ", 1));
+    assert_eq!(said["envelope"]["recipients"], Value::from(vec![rcpt]));
+    let to_output = exits(edge.relay(&["queue", "export", &small, "--envelope"]), 0);
+    assert_eq!(to_output.err, "MAIL FROM:<>\nRCPT TO:<b@fabrikam.example>\n");
+    exits(edge.relay(&["queue", "export", &small, "--json"]), 2);
+
+    exits(edge.relay(&["queue", "retry", "--all"]), 0);
+    let messages = edge.sink.wait_for(2, PATIENCE).unwrap();
+    let of = |sender: &str| messages.iter().find(|it| it.sender.address == sender).unwrap();
+    assert!(of("a@contoso.example").content == bytes, "{} octets", bytes.len());
+    assert_eq!(of("").text(), to_output.out);
+
+    // Nothing is left of one that cannot be had, and what stood there stays.
+    edge.wait_until(|status| status["queue"]["queued"] == 0);
+    let ran = exits(edge.relay(&["queue", "export", &id, "--output", name]), 1);
+    assert!(ran.err.contains("no message"), "{ran:?}");
+    assert!(fs::read(&file).unwrap() == bytes);
+    assert_eq!(files(&edge), ["message.eml"]);
+}
+
+#[test]
+fn a_damaged_message_is_not_exported_under_its_name() {
+    let edge = deferring();
+    let _daemon = edge.start_with(&patient(&edge));
+    let large = ["Subject: x\r\n\r\n", &"0123456789\r\n".repeat(200_000)].concat();
+    let id = edge.submit("a@contoso.example", &["b@fabrikam.example"], &large);
+    edge.wait_until(|status| status["queue"]["deferred"] == 1);
+    let folder = edge.folder().join("queue/messages");
+    let kept = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&kept).unwrap();
+    let last = bytes.len() - 10;
+    bytes[last] ^= 1;
+    fs::write(&kept, bytes).unwrap();
+    let file = edge.folder().join("message.eml");
+    let ran = edge.relay(&["queue", "export", &id, "--output", file.to_str().unwrap()]);
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("is damaged"), "{ran:?}");
+    assert_eq!(files(&edge), Vec::<String>::new());
+}
