@@ -14,6 +14,7 @@
 //! - [`message`]: what we read and write in a message's headers.
 //! - [`back_pressure`]: how short this host is of disk and memory, and who has to wait for it.
 //! - [`queue`]: accepted mail, on stable storage until it is delivered or reported.
+//! - [`tracking`]: what became of each message, for `relay trace`.
 //! - [`recipients`]: asks other servers whether a recipient exists, and remembers the answers.
 //! - [`delivery`]: routes, attempts, reports.
 //! - [`dns`]: the way to DNS.
@@ -46,4 +47,5 @@ pub mod recipients;
 pub mod selftest;
 pub mod server;
 pub mod smtp;
+pub mod tracking;
 pub mod users;

@@ -557,6 +557,43 @@ pub const GENERATION_RETENTION: Duration = Duration::from_secs(5 * 60);
 /// How many replaced generations are remembered, the oldest being forgotten first. A generation holds its whole table, so this bounds memory when reloads come in quick succession.
 pub const GENERATIONS_RETAINED: usize = 64;
 
+// The message tracking log.
+
+/// Octets of a file of the log, the default of `max_file_size` as in Exchange.
+pub const TRACKING_FILE_OCTETS: u64 = 10 * 1024 * 1024;
+/// Octets of all its files, the default of `max_directory_size` as in Exchange.
+pub const TRACKING_DIRECTORY_OCTETS: u64 = 1000 * 1024 * 1024;
+/// How long a file is kept, the default of `max_age` as in Exchange.
+pub const TRACKING_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The least of `max_file_size`, in octets: a hundred messages or so.
+pub const TRACKING_FILE_LEAST: u64 = 64 * 1024;
+/// How long a file is written to at most, so that age counts for the events of quiet hosts too; and
+/// how often old files are looked for.
+pub const TRACKING_FILE_TIME: Duration = Duration::from_secs(60 * 60);
+/// Octets of memory that events on their way to the log take, counted as
+/// [`crate::tracking::Event::octets`] has it: about a second of the most that the daemon accepts on
+/// a core. Events beyond it are dropped and counted.
+pub const TRACKING_PENDING_OCTETS: usize = 16 * 1024 * 1024;
+/// How long the log's writer lets events gather, so that it is woken a few times a second and not by
+/// each of them. A trace is as far behind.
+pub const TRACKING_GATHER: Duration = Duration::from_millis(20);
+/// Octets of lines that are written at once.
+pub const TRACKING_WRITE_OCTETS: usize = 256 * 1024;
+/// Octets that the log's file system must have free for the log to be written: it stops before mail
+/// does, at [`QUEUE_MIN_FREE_OCTETS`].
+pub const TRACKING_MIN_FREE_OCTETS: u64 = 2 * QUEUE_MIN_FREE_OCTETS;
+/// After a failure: how often the log is tried again.
+pub const TRACKING_RETRY: Duration = Duration::from_secs(1);
+/// How long the end of the daemon waits for the log's writer, in case its disk hangs.
+pub const TRACKING_STOP: Duration = Duration::from_secs(2);
+/// Decisions that are kept of one message: its MAIL, as many recipients as
+/// [`MAX_RECIPIENTS_PER_MESSAGE`] allows by default, and some refusals. Further ones are counted.
+pub const TRACKED_DECISIONS: usize = 256;
+/// Octets that are read at once of a file that is searched.
+pub const TRACKING_READ_OCTETS: usize = 256 * 1024;
+/// Octets of a line that is searched. Nobody writes longer ones; one is passed over.
+pub const TRACKING_LINE_OCTETS: usize = 4 * 1024 * 1024;
+
 // The control socket.
 
 /// Longest request in octets. Longer: refused.
@@ -597,7 +634,7 @@ pub const BLOCKED_STOP: Duration = Duration::from_secs(5);
 const _: () = assert!(DELIVERY_DRAIN.as_secs() < DELIVERY_STOP.as_secs());
 const _: () = assert!(DRAIN.as_secs() + DELIVERY_STOP.as_secs() <= STOP.as_secs());
 const _: () = assert!(
-    STOP.as_secs() + BLOCKED_STOP.as_secs() < 90,
+    STOP.as_secs() + BLOCKED_STOP.as_secs() + TRACKING_STOP.as_secs() < 90,
     "systemd kills what has not stopped after 90 seconds"
 );
 

@@ -162,6 +162,7 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
         "classifier",
         "configuration",
         "connectors",
+        "message_tracking_log",
         "no_connector",
         "pid",
         "queue",
@@ -172,6 +173,8 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
     assert_eq!(keys(&status), fields);
     assert_eq!(keys(&status["configuration"]), ["bindings", "digest", "file", "generation"]);
     assert_eq!(status["pid"], daemon.id());
+    let log = &status["message_tracking_log"];
+    assert_eq!(keys(log), ["dropped", "enabled", "path", "problem", "written"]);
     let check = edge.relay(&["check", "--json"]).json();
     assert_eq!(status["configuration"]["digest"], check["digest"]);
 

@@ -6,6 +6,7 @@ use clap::Args;
 use relay::back_pressure::{ResourceStatus, Thresholds};
 use relay::control::Request;
 use relay::daemon::status::{BackPressureStatus, ClassifierStatus, ConnectorStatus, Status};
+use relay::tracking;
 
 use super::{Asked, Common, Console, Outcome};
 
@@ -56,6 +57,7 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         queue.failed,
         queue.reports
     )?;
+    print_tracking(status.message_tracking_log.as_ref(), console)?;
     for certificate in &status.certificates {
         let problem = match &certificate.problem {
             Some(problem) => format!("an older one is in use: {problem}"),
@@ -76,6 +78,20 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         console.out,
         "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}",
         none.by_kernel, none.by_daemon, none.tags_missing, none.tags_disagreeing
+    )
+}
+
+fn print_tracking(log: Option<&tracking::Status>, console: &mut Console<'_>) -> io::Result<()> {
+    let Some(log) = log.filter(|log| log.enabled) else {
+        return writeln!(console.out, "tracking log   off");
+    };
+    let problem = log.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+    writeln!(
+        console.out,
+        "tracking log   {}, {} lines written, {} events dropped{problem}",
+        log.path.display(),
+        log.written,
+        log.dropped
     )
 }
 

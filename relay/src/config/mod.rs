@@ -15,6 +15,7 @@ mod back_pressure;
 mod connector;
 mod document;
 mod finding;
+mod message_tracking_log;
 mod next_hop;
 mod recipients;
 mod route;
@@ -77,6 +78,8 @@ pub struct Config {
     pub control: Control,
     /// `[log]`.
     pub log: Log,
+    /// `[message_tracking_log]`.
+    pub message_tracking_log: crate::tracking::Settings,
     /// `[rspamd]`; without it no connector can ask Rspamd.
     pub rspamd: Option<Rspamd>,
     /// `[proxies]`.

@@ -9,7 +9,7 @@ use super::value::{boolean, duration, host_name, one_of, parsed, path, text, tim
 use super::{
     Authentication, Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat,
     LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
-    next_hop, route, tls, warning,
+    message_tracking_log, next_hop, route, tls, warning,
 };
 use crate::connector::range::RangeError;
 use crate::connector::{Proxies, Range, Table};
@@ -29,6 +29,8 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     );
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
+    let section = root.take_section("message_tracking_log", "[message_tracking_log]");
+    let message_tracking_log = message_tracking_log::read(section, &queue.directory);
     let (delivery, otherwise) = delivery(root.take_section("delivery", "[delivery]"));
     let routes = Routes::new(route::read(root.take_sections("route")), otherwise);
     let mx = route::mx(root.take_section("mx", "[mx]"));
@@ -102,6 +104,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         back_pressure,
         control,
         log,
+        message_tracking_log,
         rspamd,
         proxies,
         accepted_domains,

@@ -1,6 +1,7 @@
 //! Every refusal and every warning by its text, and what a sound text becomes.
 
 mod authentication;
+mod message_tracking_log;
 mod refusals;
 mod warnings;
 

@@ -1,7 +1,8 @@
 //! The running daemon: starts the parts in order, answers requests and signals, and stops.
 //!
 //! What happens before the runtime is here in one function: the kernel half is loaded, the
-//! privileges that this took are given up, the queue opened, the control socket bound. How a new
+//! privileges that this took are given up, the queue opened, the message tracking log begun, the
+//! control socket bound. How a new
 //! configuration is taken is in [`reload`], what is told about the instance in [`status`],
 //! and the tasks that deliver in [`delivery`].
 
@@ -46,6 +47,7 @@ use crate::queue::export::Export;
 use crate::queue::{OpenError, Queue, QueueId};
 use crate::server::tls::{Credentials, TlsError};
 use crate::server::{ListenError, Server};
+use crate::tracking::Tracker;
 
 use delivery::{Delivery, DeliveryError};
 use kernel_half::{Chosen, InUse};
@@ -143,6 +145,8 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // Not before: the queue has a thread of its own, which would keep them all. What cannot be
     // opened without them could not be written to later either.
     let queue = queue::open(&config)?;
+    let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
+    queue.track(tracker.clone());
     let path = &config.control.socket;
     let control = ControlSocket::bind(path)
         .map_err(|source| StartError::Control { path: path.clone(), source })?;
@@ -168,6 +172,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         serve(daemon, control, attached.log).await
     });
     runtime.shutdown_timeout(BLOCKED_STOP);
+    tracker.stop();
     // The programs stay attached until the last session has ended.
     drop(attached.programs);
     result
@@ -186,6 +191,7 @@ fn put_in_force(
     server.recipients().set_hello_name(config.hostname.ascii());
     server.back_pressure().set(&config.back_pressure);
     queue.message_memory().set_budget(config.back_pressure.message_memory);
+    queue.tracker().set(config.message_tracking_log.clone());
 }
 
 /// A hang-up that comes before we are ready asks for what is being done anyway, and must not end

@@ -14,6 +14,7 @@ use crate::counts::ConnectorCounts;
 use crate::kernel::KernelError;
 use crate::queue;
 use crate::server::tls::CertificateStatus;
+use crate::tracking;
 
 /// The answer to `relay status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Status {
     pub no_connector: ConnectorCounts,
     /// The queue and its deliveries.
     pub queue: queue::Counters,
+    /// The message tracking log; `None` where it could not be begun.
+    pub message_tracking_log: Option<tracking::Status>,
     /// The certificates that connectors show.
     pub certificates: Vec<CertificateStatus>,
 }
@@ -140,6 +143,7 @@ impl Daemon {
             connectors,
             no_connector: self.counts.read(ConnectorId::NONE),
             queue: self.queue.counters(),
+            message_tracking_log: self.queue.tracker().status(),
             certificates: self.server.certificates(),
         })
     }

@@ -26,6 +26,7 @@ use crate::smtp::client::{
 };
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Enhanced;
+use crate::tracking::event::Connected;
 
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     cut: watch::Receiver<bool>,
     /// Does the next hop belong to our organization?
     is_internal: bool,
+    /// What message tracking is told of it.
+    connected: Arc<Connected>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -161,19 +164,21 @@ impl Connection {
             handshake: Handshake::With(config, candidate.server.server_name()),
             cut: cut.clone(),
             is_internal: security.send_organization_headers,
+            connected: Arc::new(Connected { address, tls: None }),
         };
         if connection.ready().await {
-            let tls = connection.tls().unwrap_or_else(|| "none".to_owned());
-            debug!(hop, %address, tls, "connected");
+            let tls = connection.transport.tls();
+            debug!(hop, %address, tls = tls.as_deref().unwrap_or("none"), "connected");
+            connection.connected = Arc::new(Connected { address, tls });
             return Ok(connection);
         }
         let failed = matches!(connection.handshake, Handshake::Failed);
         Err((connection.cause(), failed))
     }
 
-    /// Protocol and cipher suite, where there is TLS.
-    pub(super) fn tls(&self) -> Option<String> {
-        self.transport.tls()
+    /// The other end, and the encryption on the way there.
+    pub(super) fn connected(&self) -> Arc<Connected> {
+        Arc::clone(&self.connected)
     }
 
     /// Waits until a transaction may begin. False when the connection is of no more use.

@@ -19,6 +19,8 @@ use crate::limits;
 use crate::queue::{Answer, Cause, Entry, Outcome, StoreError};
 use crate::smtp::client::{Transaction, says_too_many_recipients};
 use crate::smtp::reply::Enhanced;
+use crate::tracking::Happening;
+use crate::tracking::event::{Attempt, Connected};
 
 impl Hop {
     /// Delivers message after message, over one connection as long as it holds.
@@ -38,7 +40,7 @@ impl Hop {
     async fn attempt(self: &Arc<Self>, connection: &mut Option<Connection>, job: Job) {
         if let Destination::Maildir(directory) = &self.destination {
             let outcomes = self.store(directory, &job).await;
-            return self.record(job, outcomes).await;
+            return self.record(job, None, outcomes).await;
         }
         let mut waiting: VecDeque<_> = job.places.iter().copied().collect();
         let mut outcomes = Vec::with_capacity(waiting.len());
@@ -66,7 +68,8 @@ impl Hop {
                 }
             }
         }
-        self.record(job, outcomes).await;
+        let connected = connection.as_ref().map(Connection::connected);
+        self.record(job, connected, outcomes).await;
     }
 
     /// One copy for each of the recipients.
@@ -212,8 +215,22 @@ impl Hop {
         }
     }
 
-    async fn record(&self, job: Job, outcomes: Vec<(usize, Outcome)>) {
+    async fn record(
+        &self,
+        job: Job,
+        connection: Option<Arc<Connected>>,
+        outcomes: Vec<(usize, Outcome)>,
+    ) {
         log_attempt(&self.name, &job.entry, &outcomes);
+        self.queue.tracker().tell(job.entry.id, || {
+            Happening::Attempted(Box::new(Attempt {
+                entry: Arc::clone(&job.entry),
+                next_hop: self.name.clone(),
+                is_local: matches!(self.destination, Destination::Maildir(_)),
+                connection,
+                outcomes: outcomes.clone(),
+            }))
+        });
         job.record(outcomes).await;
     }
 }

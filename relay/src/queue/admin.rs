@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Change;
 use super::{Answer, BodyType, Cause, Entry, Queue, QueueId, RecipientState, StoreError};
+use crate::tracking::Happening;
+use crate::tracking::event::Verb;
 
 /// One line of `relay queue list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +90,9 @@ pub async fn show(queue: &Queue, id: QueueId) -> Result<Detail, StoreError> {
 /// # Errors
 /// [`StoreError::NotFound`]; [`StoreError::Claimed`] while an attempt is under way.
 pub async fn hold(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
-    queue.store().change(id, Change::Hold).await
+    queue.store().change(id, Change::Hold).await?;
+    queue.tracker().tell(id, || Happening::Administered(Verb::Hold));
+    Ok(())
 }
 
 /// Lets the delivery of a message go on.
@@ -96,7 +100,9 @@ pub async fn hold(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
 /// # Errors
 /// As for [`hold`].
 pub async fn release(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
-    queue.store().change(id, Change::Release).await
+    queue.store().change(id, Change::Release).await?;
+    queue.tracker().tell(id, || Happening::Administered(Verb::Release));
+    Ok(())
 }
 
 /// Tries a message now.
@@ -104,7 +110,9 @@ pub async fn release(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
 /// # Errors
 /// As for [`hold`].
 pub async fn retry(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
-    queue.store().change(id, Change::Retry).await
+    queue.store().change(id, Change::Retry).await?;
+    queue.tracker().tell(id, || Happening::Administered(Verb::Retry));
+    Ok(())
 }
 
 /// Forgets a message without a report.
@@ -112,7 +120,10 @@ pub async fn retry(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
 /// # Errors
 /// As for [`hold`].
 pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
-    queue.store().remove(id).await
+    queue.store().remove(id).await?;
+    queue.tracker().tell(id, || Happening::Administered(Verb::Remove));
+    queue.tracker().tell(id, || Happening::Ended);
+    Ok(())
 }
 
 impl From<&Entry> for Row {

@@ -53,6 +53,8 @@ pub(super) struct Tried {
     pub(super) was_pending: Vec<usize>,
     /// Of these, who was tried.
     pub(super) all: Vec<usize>,
+    /// Those that were given up for want of time.
+    pub(super) expired: Vec<usize>,
     /// Those of whose delivery nobody after us tells.
     pub(super) relayed: Vec<usize>,
 }

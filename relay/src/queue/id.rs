@@ -31,6 +31,12 @@ impl QueueId {
     pub const fn to_u64(self) -> u64 {
         self.0
     }
+
+    /// The time that it was made of, in milliseconds since 1970. Ids never go back, so it can be
+    /// later than the clock had it.
+    pub const fn milliseconds(self) -> u64 {
+        self.0 >> COUNTER_BITS
+    }
 }
 
 impl fmt::Display for QueueId {
@@ -82,6 +88,11 @@ impl QueueIds {
     /// set back between two runs therefore repeats none.
     pub(super) fn above(highest: u64) -> Self {
         Self { last: AtomicU64::new(highest) }
+    }
+
+    /// Every new id is above it.
+    pub(super) fn last(&self) -> QueueId {
+        QueueId(self.last.load(Ordering::Relaxed))
     }
 
     /// A new id.

@@ -16,6 +16,7 @@ use super::memory::Held;
 use super::store::{Message, Store, StoreError};
 use super::{Entry, Envelope, MessageFile, QueueId};
 use crate::limits;
+use crate::tracking::event::Kept;
 
 /// A message that is being received. Dropped before [`Incoming::commit`] it leaves no trace.
 #[derive(Debug)]
@@ -70,6 +71,11 @@ impl Incoming {
     /// Octets written so far, and put in front.
     pub fn size(&self) -> u64 {
         self.content.size
+    }
+
+    /// Where it will be kept, once it is whole.
+    pub fn kept(&self) -> Kept {
+        if self.file.is_some() { Kept::File } else { Kept::Database }
     }
 
     /// Puts whole fields before everything written: what they say is known only when all of the

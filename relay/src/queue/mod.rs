@@ -22,9 +22,10 @@ pub mod sqlite;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod track;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -51,6 +52,7 @@ use crate::message::outbound::OutboundFirewall;
 use crate::smtp::client::DotStuffer;
 use crate::smtp::dsn::{Addressee, MailDsn, Ret};
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
+use crate::tracking::Tracker;
 
 /// How a message body is written on the wire (RFC 6152 and RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,6 +106,7 @@ struct Shared {
     deferred: AtomicU64,
     failed: AtomicU64,
     reports: AtomicU64,
+    tracker: OnceLock<Tracker>,
 }
 
 /// What the queue has done since the daemon began. Recipients are counted, not messages.
@@ -153,6 +156,7 @@ impl Queue {
             deferred: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             reports: AtomicU64::new(0),
+            tracker: OnceLock::new(),
         };
         Self { store, shared: Arc::new(shared) }
     }
@@ -186,6 +190,23 @@ impl Queue {
         &*self.store
     }
 
+    /// The highest id that there ever was in this queue: new ones are above it.
+    pub fn highest_id(&self) -> QueueId {
+        self.shared.ids.last()
+    }
+
+    /// Has what becomes of messages told there from now on. Once only.
+    pub fn track(&self, tracker: Tracker) {
+        // A second one would miss what was told to the first.
+        let _ = self.shared.tracker.set(tracker);
+    }
+
+    /// Where it is told what becomes of messages; to nobody, unless [`Queue::track`] has said so.
+    pub fn tracker(&self) -> &Tracker {
+        static NONE: Tracker = Tracker::none();
+        self.shared.tracker.get().unwrap_or(&NONE)
+    }
+
     /// What the queue has done and holds.
     pub fn counters(&self) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -214,12 +235,15 @@ impl Queue {
         outcomes: Vec<(usize, Outcome)>,
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
-        let tried = entry.apply_all(outcomes);
+        let mut tried = entry.apply_all(outcomes);
         entry.attempts = entry.attempts.saturating_add(1);
         let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts, now) {
             Next::At(due) => entry.due = self.wakes(&entry, due, now),
-            Next::Expired => entry.expire(),
+            Next::Expired => {
+                tried.expired = places(entry.pending());
+                entry.expire();
+            }
         }
         self.settle(entry, &tried, now, false).await
     }
@@ -237,8 +261,9 @@ impl Queue {
         due: SystemTime,
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
-        let tried = Tried { all: Vec::new(), ..entry.apply_all(outcomes) };
+        let mut tried = Tried { all: Vec::new(), ..entry.apply_all(outcomes) };
         if self.has_expired(&entry, now) {
+            tried.expired = places(entry.pending());
             entry.expire();
         } else {
             entry.due = self.wakes(&entry, due, now);
@@ -287,6 +312,7 @@ impl Queue {
         }
         let report = self.report(&entry, &told, &tried.all, now).await;
         let reported = u64::from(report.is_some());
+        let report_id = report.as_ref().map(|(report, _)| report.id);
         let settlement = Settlement { entry: entry.clone(), report, keeps_claim };
         while let Err(error) = self.store.record(settlement.clone()).await {
             if matches!(error, StoreError::Closed | StoreError::NotFound(_)) {
@@ -295,6 +321,7 @@ impl Queue {
             warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
             tokio::time::sleep(limits::STORE_RETRY).await;
         }
+        track::settled(self.tracker(), &entry, &tried.expired, report_id.map(|id| (id, &told[..])));
         // Both are in order.
         let pending = places(entry.pending());
         let is_in = |places: &[usize], place: &usize| places.binary_search(place).is_ok();

@@ -3,6 +3,7 @@
 mod bulk;
 mod delay;
 mod dsn;
+mod tracking;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

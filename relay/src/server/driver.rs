@@ -17,11 +17,12 @@ use crate::policy::{self, Peer};
 use crate::queue::memory::Held;
 use crate::queue::{Incoming, StoreError};
 use crate::server::admission::Place;
-use crate::server::record::Record;
+use crate::server::record::{Keeping, Record};
 use crate::server::tls::Handshake;
 use crate::server::transport::Transport;
 use crate::server::{Shared, inquiries, welcome};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
+use crate::tracking::Happening;
 use crate::users::password;
 
 /// Drives one session to its end, and keeps what it was admitted with as long.
@@ -179,17 +180,7 @@ impl Driver {
                 self.session.handle_message_begun(Instant::now(), begun);
             }
             Action::Close => Box::pin(self.close()).await,
-            Action::CommitMessage => {
-                // Without a message nothing can have been stored.
-                let Some(incoming) = self.incoming.take() else {
-                    let stored = Err(StoreError::Closed);
-                    return self.session.handle_stored(Instant::now(), stored);
-                };
-                match timeout_at(deadline.into(), Box::pin(incoming.commit())).await {
-                    Ok(stored) => self.session.handle_stored(Instant::now(), stored),
-                    Err(_) => self.session.handle_timeout(Instant::now()),
-                }
-            }
+            Action::CommitMessage => Box::pin(self.commit(deadline)).await,
             Action::PutInFront(fields) => {
                 if let Some(incoming) = &mut self.incoming {
                     incoming.put_in_front(fields);
@@ -226,6 +217,37 @@ impl Driver {
             Ok(Err(_)) => self.session.handle_disconnect(),
             Err(_) => self.session.handle_unread(),
         }
+    }
+
+    /// Has the queue keep the message, and tells of it once it is kept, or may be.
+    async fn commit(&mut self, deadline: Instant) {
+        // Without a message nothing can have been stored.
+        let Some(incoming) = self.incoming.take() else {
+            return self.session.handle_stored(Instant::now(), Err(StoreError::Closed));
+        };
+        let keeping = Keeping::of(&incoming);
+        match timeout_at(deadline.into(), incoming.commit()).await {
+            Ok(stored) => {
+                let is_kept = stored.is_ok();
+                self.session.handle_stored(Instant::now(), stored);
+                if is_kept {
+                    self.track(keeping, true);
+                }
+            }
+            Err(_) => {
+                self.session.handle_timeout(Instant::now());
+                self.track(keeping, false);
+            }
+        }
+    }
+
+    fn track(&mut self, keeping: Keeping, answered: bool) {
+        // The session is to forget them, whether or not anybody wants to know.
+        let decisions = self.session.take_decisions();
+        let Self { shared, session, record, .. } = self;
+        shared.queue.tracker().tell(keeping.id, || {
+            Happening::Received(Box::new(record.receipt(session, decisions, keeping, answered)))
+        });
     }
 
     async fn start_tls(&mut self, deadline: Instant) {

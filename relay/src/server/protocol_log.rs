@@ -77,6 +77,11 @@ impl ProtocolLog {
         self.write(ends, &ProtocolRecord { event, data });
     }
 
+    /// What [`Self::session_id`] is made of, whether or not anything was written.
+    pub(super) fn number(&self) -> u64 {
+        self.session_id
+    }
+
     fn name(&self) -> String {
         format!("{:016X}", self.session_id)
     }

@@ -8,9 +8,12 @@ use crate::classifier::Classification;
 use crate::connector::{ConnectorId, ProtocolLoggingLevel};
 use crate::counts::Counts;
 use crate::policy::Peer;
+use crate::queue::{Incoming, QueueId};
 use crate::server::inquiries::Asker;
 use crate::server::protocol_log::{Ends, ProtocolLog};
-use crate::smtp::session::{Ending, Session, Summary};
+use crate::smtp::path::ReversePath;
+use crate::smtp::session::{Decisions, Ending, Session, Summary};
+use crate::tracking::event::{Kept, Receipt};
 
 /// What is known of a connection beside what its session knows.
 pub(super) struct Record {
@@ -31,6 +34,22 @@ struct Counted {
     messages_accepted: u32,
     messages_refused: u32,
     commands_refused: u32,
+}
+
+/// What is told about a message beside what its session knows.
+pub(super) struct Keeping {
+    pub(super) id: QueueId,
+    sender: ReversePath,
+    size: u64,
+    place: Kept,
+}
+
+impl Keeping {
+    /// To be asked for before the commit, which takes all of it.
+    pub(super) fn of(incoming: &Incoming) -> Self {
+        let sender = incoming.envelope().sender.clone();
+        Self { id: incoming.id(), sender, size: incoming.size(), place: incoming.kept() }
+    }
 }
 
 impl Record {
@@ -136,6 +155,38 @@ impl Record {
             seconds = self.since.elapsed().as_secs_f64(),
             "session"
         );
+    }
+
+    /// What is told about a message that the session has had kept; `answered`, whether its client
+    /// was told so.
+    pub(super) fn receipt(
+        &self,
+        session: &Session,
+        decisions: Decisions,
+        kept: Keeping,
+        answered: bool,
+    ) -> Receipt {
+        let (peer, summary) = (session.peer(), session.summary());
+        Receipt {
+            session: self.protocol_log.number(),
+            remote: self.remote,
+            proxy: self.proxy,
+            local: self.local,
+            connector: self.classification.connector.clone(),
+            generation: self.classification.rules.generation,
+            decided_by: self.classification.decided_by,
+            principal: peer.principal,
+            user: peer.user.clone(),
+            hello: summary.hello.clone(),
+            tls: summary.tls.clone(),
+            client_certificate: summary.client_certificate.clone(),
+            submitter: summary.submitter.clone(),
+            sender: kept.sender,
+            decisions,
+            size: kept.size,
+            kept: kept.place,
+            answered,
+        }
     }
 
     /// On whose behalf the session asks.

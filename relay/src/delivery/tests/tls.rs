@@ -67,7 +67,7 @@ async fn open(address: SocketAddr, name: &str, security: &Security) -> Result<bo
     let (smtp, mut failed) = (Protocol::Smtp, Vec::new());
     let opened = Connection::open(&[candidate], smtp, security, &settings, &cut, &mut failed).await;
     match opened {
-        Ok(connection) => Ok(connection.tls().is_some()),
+        Ok(connection) => Ok(connection.connected().tls.is_some()),
         Err(cause) => Err(Answer { hop: None, cause }.to_string()),
     }
 }

@@ -15,7 +15,8 @@ impl Session {
             State::Recipients(recipients) => recipients.octets(),
             _ => 0,
         };
-        (self.input.len() + gathered) as u64
+        let decisions = self.context.summary.decisions.octets();
+        (self.input.len() + gathered + decisions) as u64
     }
 
     /// All sessions together hold what they may. True when this one has let go of a message whose

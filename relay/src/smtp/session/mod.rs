@@ -9,11 +9,12 @@
 //! authenticates in [`authentication`], how a command waits for an answer in [`inquiry`], what
 //! becomes of a message in [`reception`] and [`storage`],
 //! what follows when its octets have come in [`transfer`], how it ends in [`closing`], what of it
-//! is for the log in [`protocol_log`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
+//! is for the log in [`protocol_log`] and what for message tracking in [`decisions`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
 //! something is allowed, by [`crate::policy`].
 
 mod authentication;
 mod closing;
+mod decisions;
 mod encryption;
 mod inquiry;
 mod memory;
@@ -46,6 +47,7 @@ use crate::smtp::command::{Command, HelloName};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply;
 
+pub use self::decisions::{Decided, Decisions};
 pub use self::output::{Action, Conditions, MessageBegun};
 pub use self::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use self::summary::{Ending, Summary, Verdict};
@@ -295,6 +297,9 @@ impl Session {
         if let Some(submitter) = submitter {
             self.context.summary.submitter = Some(submitter.to_string());
         }
+        if let Command::Rcpt(recipient) = &command {
+            self.context.summary.decisions.of_recipient(&recipient.path);
+        }
         let was_chunking = matches!(&self.state, State::Chunking(reception) if reception.is_open());
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
@@ -312,6 +317,9 @@ impl Session {
             }
         }
         self.carry_out(verb, effect);
+        if matches!(self.state, State::Connected(_) | State::Ready(_)) {
+            self.context.summary.decisions.clear();
+        }
         self.finish_if_shutting_down();
     }
 
@@ -331,6 +339,7 @@ impl Session {
             }
             Effect::Decided(decision) if decision.reply.is_positive() => {
                 self.output.reply(&decision.reply);
+                self.context.summary.decisions.allowed(verb, decision);
             }
             Effect::Decided(decision) => {
                 let reply = decision.reply.clone();

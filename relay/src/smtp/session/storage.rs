@@ -64,7 +64,9 @@ impl Session {
                 self.output.protocol.information(|| format!("message {} committed", waiting.id));
                 let text = format!("{} {}", waiting.id, reply::QUEUED.text);
                 self.context.summary.accept(waiting.id);
-                self.output.reply(&reply::QUEUED.with_text(text));
+                let reply = reply::QUEUED.with_text(text);
+                self.output.reply(&reply);
+                self.context.summary.decisions.kept(reply);
                 self.state = waiting.end();
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::policy::antispam::{self, MessageFound, SenderFound};
 use crate::policy::{Because, Decision, Peer};
 use crate::queue::QueueId;
 use crate::smtp::reply::Reply;
+use crate::smtp::session::Decisions;
 use crate::smtp::tls::TlsInfo;
 
 /// What a session came to.
@@ -37,6 +38,8 @@ pub struct Summary {
     /// What the checks found of the first messages, [`LOGGED_VERDICTS`] at most; or why they were
     /// skipped, once.
     pub checks: Vec<String>,
+    /// What was decided about the message at hand.
+    pub decisions: Decisions,
     /// Refusals, protocol errors included.
     pub refusals: u32,
     /// Commands since the last message that lead to none.
@@ -116,8 +119,9 @@ impl Summary {
         sender: Option<&SenderFound>,
         message: Option<&MessageFound>,
     ) {
-        let found = match antispam::bypass(peer) {
-            Some(_) if !self.checks.is_empty() => return,
+        let bypass = antispam::bypass(peer);
+        let is_told_once = bypass.is_some();
+        let found = match bypass {
             Some(Because { rule, found }) => format!("skipped ({rule}: {found})"),
             None => {
                 let sender = sender.map(ToString::to_string);
@@ -126,9 +130,14 @@ impl Summary {
                 parts.collect::<Vec<_>>().join(" ")
             }
         };
-        if !found.is_empty() && self.checks.len() < LOGGED_VERDICTS {
-            self.checks.push(found);
+        if found.is_empty() {
+            return;
         }
+        let most = if is_told_once { 1 } else { LOGGED_VERDICTS };
+        if self.checks.len() < most {
+            self.checks.push(found.clone());
+        }
+        self.decisions.checks = Some(found);
     }
 
     pub(super) fn refuse(&mut self, command: &'static str, decision: Decision) {
@@ -138,6 +147,7 @@ impl Summary {
 
     pub(super) fn note(&mut self, command: &'static str, decision: Decision) {
         self.refusals += 1;
+        self.decisions.refused(command, &decision);
         if self.verdicts.len() < LOGGED_VERDICTS {
             self.verdicts.push(Verdict { command, decision });
         }
@@ -145,6 +155,7 @@ impl Summary {
 
     pub(super) fn refuse_message(&mut self, decision: Decision) {
         self.messages_refused += 1;
+        self.decisions.clear();
         self.refuse(".", decision);
     }
 

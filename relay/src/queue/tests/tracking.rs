@@ -1,0 +1,89 @@
+//! What message tracking is told of the queue's part, and how it is written.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::tracking::event::{Attempt, Connected};
+use crate::tracking::line::{Line, What};
+use crate::tracking::{self, Event, Happening, timeline};
+
+const RECIPIENTS: [&str; 3] =
+    ["<one@fabrikam.example>", "<two@fabrikam.example>", "<three@fabrikam.example>"];
+
+fn busy() -> Outcome {
+    let reply = Reply::new(450, Some(Enhanced(4, 2, 1)), "busy\u{1b}[31m");
+    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply))
+}
+
+async fn claimed(directory: &Path) -> (Queue, Entry) {
+    let (queue, _) = open(directory);
+    let envelope = envelope_of("<sender@contoso.example>", &RECIPIENTS);
+    try_commit(&queue, envelope, b"Subject: x\r\n\r\n").await.unwrap();
+    let entry = claim_one(&queue).await;
+    (queue, entry)
+}
+
+#[tokio::test]
+async fn recipients_with_the_same_outcome_share_a_line() {
+    let directory = TempDir::new().unwrap();
+    let (_queue, entry) = claimed(directory.path()).await;
+    let id = entry.id;
+    let attempt = Attempt {
+        entry: Arc::new(entry),
+        next_hop: "MX of fabrikam.example".to_owned(),
+        is_local: false,
+        connection: Some(Arc::new(Connected {
+            address: "192.0.2.1:25".parse().unwrap(),
+            tls: Some("TLSv1_3 TLS13_AES_256_GCM_SHA384".to_owned()),
+        })),
+        outcomes: vec![(0, busy()), (1, failed("no such user")), (2, busy())],
+    };
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
+    let lines = Line::of(Event { at, id, what: Happening::Attempted(Box::new(attempt)) });
+    let json = format!(
+        "{{\"time\":\"2027-01-15T08:00:00.123000Z\",\"id\":\"{id}\",\"event\":\"DEFER\",\"attempt\":1,\
+         \"recipients\":[\"one@fabrikam.example\",\"three@fabrikam.example\"],\
+         \"next_hop\":\"MX of fabrikam.example\",\"server\":\"mail.fabrikam.example:25\",\
+         \"address\":\"192.0.2.1:25\",\"tls\":\"TLSv1_3 TLS13_AES_256_GCM_SHA384\",\
+         \"reply\":\"450 4.2.1 busy\\u001b[31m\"}}"
+    );
+    assert_eq!(serde_json::to_string(&lines[0]).unwrap(), json, "names that stay");
+    assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), lines[0]);
+    assert!(
+        matches!(&lines[1].what, What::Fail(tried) if tried.recipients == ["two@fabrikam.example"])
+    );
+    assert_eq!(lines.len(), 2);
+    let text = timeline::text(id, &lines);
+    let row = "2027-01-15T08:00:00.123Z  DEFER  one@fabrikam.example three@fabrikam.example  450 4.2.1 \
+               busy?[31m     attempt 1 at MX of fabrikam.example (mail.fabrikam.example:25 \
+               [192.0.2.1:25], TLSv1_3 TLS13_AES_256_GCM_SHA384)";
+    assert_eq!(text.lines().next(), Some(row), "nothing that a terminal obeys");
+}
+
+#[tokio::test]
+async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
+    let (directory, log) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (queue, entry) = claimed(directory.path()).await;
+    let settings = tracking::Settings {
+        enabled: true,
+        path: log.path().to_owned(),
+        max_directory_size: limits::TRACKING_DIRECTORY_OCTETS,
+        max_file_size: limits::TRACKING_FILE_OCTETS,
+        max_age: None,
+    };
+    queue.track(Tracker::start(settings, queue.highest_id()));
+    let (id, late) = (entry.id, SystemTime::now() + limits::MESSAGE_EXPIRATION_TIMEOUT * 2);
+    let outcomes = vec![(0, failed("no such user")), (1, busy()), (2, busy())];
+    queue.record(entry, outcomes, late).await.unwrap();
+    queue.tracker().stop();
+
+    let found = tracking::search::find(log.path(), id).unwrap();
+    let whats: Vec<_> = found.lines.iter().map(|line| &line.what).collect();
+    let [What::Fail(failed), What::Dsn { recipients, .. }, What::End] = whats[..] else {
+        panic!("{whats:?}");
+    };
+    // The attempt itself, with the one that failed by it, is told by who made it.
+    assert_eq!(failed.recipients, ["two@fabrikam.example", "three@fabrikam.example"]);
+    assert!(failed.because.as_ref().unwrap().starts_with("5.4.7 delivery time expired: 450"));
+    assert_eq!(recipients.len(), 3);
+}

@@ -1,0 +1,162 @@
+//! What was decided about the message at hand, from MAIL to the end of its data, for message
+//! tracking.
+//!
+//! The decisions are those that the client was answered by, refused recipients included. They are
+//! gone with the transaction, unless the driver takes them once the message is kept.
+
+use crate::limits::TRACKED_DECISIONS;
+use crate::policy::{Because, Decision};
+use crate::smtp::path::ForwardPath;
+use crate::smtp::reply::Reply;
+use crate::smtp::session::Session;
+
+/// The decisions about one message, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// The first ones, [`TRACKED_DECISIONS`] at most.
+    pub list: Vec<Decided>,
+    /// Those for which there was no room.
+    pub left_out: u32,
+    /// What the checks found of the message, or why they were skipped.
+    pub checks: Option<String>,
+    /// The recipient that the command at hand is about.
+    recipient: Option<ForwardPath>,
+    /// The last rule that let the whole message pass.
+    end_of_data: Option<Because>,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The verb, or `.` for the end of data.
+    pub command: &'static str,
+    /// The argument of RCPT.
+    pub recipient: Option<ForwardPath>,
+    /// What the client was told.
+    pub reply: Reply,
+    /// The rule that decided: the last one that was asked.
+    pub because: Option<Because>,
+}
+
+impl Decisions {
+    /// Whom the next decision is about.
+    pub(super) fn of_recipient(&mut self, path: &ForwardPath) {
+        self.recipient = Some(path.clone());
+    }
+
+    /// A command of the transaction was allowed. MAIL begins another transaction.
+    pub(super) fn allowed(&mut self, command: &'static str, decision: Decision) {
+        if command == "MAIL" {
+            *self = Self::default();
+        }
+        self.push(command, decision);
+    }
+
+    /// A command was refused, if it was one of a transaction.
+    pub(super) fn refused(&mut self, command: &'static str, decision: &Decision) {
+        if !matches!(command, "BDAT" | "DATA" | "MAIL" | "RCPT") {
+            return;
+        }
+        if self.list.len() < TRACKED_DECISIONS {
+            self.push(command, decision.clone());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// The message may be kept, for the last of these reasons.
+    pub(super) fn end_of_data(&mut self, mut because: Vec<Because>) {
+        self.end_of_data = because.pop();
+    }
+
+    /// The message is kept, and the client is told so.
+    pub(super) fn kept(&mut self, reply: Reply) {
+        let because = self.end_of_data.take().into_iter().collect();
+        self.push(".", Decision { reply, because });
+    }
+
+    /// The transaction is over.
+    pub(super) fn clear(&mut self) {
+        if *self != Self::default() {
+            *self = Self::default();
+        }
+    }
+
+    /// Octets that the list takes, what its members point to left out.
+    pub(super) fn octets(&self) -> usize {
+        self.list.capacity() * size_of::<Decided>()
+    }
+
+    fn push(&mut self, command: &'static str, decision: Decision) {
+        let recipient = self.recipient.take().filter(|_| command == "RCPT");
+        // The end of data always has room.
+        if self.list.len() >= TRACKED_DECISIONS && command != "." {
+            self.left_out += 1;
+            return;
+        }
+        let Decision { reply, mut because } = decision;
+        self.list.push(Decided { command, recipient, reply, because: because.pop() });
+    }
+}
+
+impl Session {
+    /// What was decided about the message that has just been kept, or that may have been. To be
+    /// asked for once.
+    pub fn take_decisions(&mut self) -> Decisions {
+        std::mem::take(&mut self.context.summary.decisions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::reply;
+
+    fn decision(reply: Reply, found: &str) -> Decision {
+        let because =
+            ["asked first", found].map(|found| Because { rule: "rule", found: found.to_owned() });
+        Decision { reply, because: because.to_vec() }
+    }
+
+    #[test]
+    fn a_message_has_its_own_decisions_each_with_the_rule_that_decided() {
+        let mut decisions = Decisions::default();
+        decisions.refused("MAIL", &decision(reply::INVALID_SENDER, "another message's"));
+        decisions.allowed("MAIL", decision(reply::SENDER_OK, "sender"));
+        decisions.of_recipient(&ForwardPath::Postmaster);
+        decisions.refused("RCPT", &decision(reply::UNABLE_TO_RELAY, "no"));
+        decisions.refused("NOOP", &decision(reply::NOOP_OK, "none of a transaction"));
+        decisions.allowed("RCPT", decision(reply::RECIPIENT_OK, "yes"));
+        decisions.end_of_data(decision(reply::QUEUED, "small").because);
+        decisions.kept(reply::QUEUED);
+        let seen: Vec<_> = decisions
+            .list
+            .iter()
+            .map(|it| {
+                (it.command, it.recipient.is_some(), it.because.as_ref().unwrap().found.as_str())
+            })
+            .collect();
+        let expected = [
+            ("MAIL", false, "sender"),
+            ("RCPT", true, "no"),
+            ("RCPT", false, "yes"),
+            (".", false, "small"),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn decisions_beyond_the_limit_are_counted() {
+        let mut decisions = Decisions::default();
+        decisions.allowed("MAIL", decision(reply::SENDER_OK, ""));
+        for _ in 0..TRACKED_DECISIONS {
+            decisions.allowed("RCPT", decision(reply::RECIPIENT_OK, ""));
+            decisions.refused("RCPT", &decision(reply::UNABLE_TO_RELAY, ""));
+        }
+        decisions.kept(reply::QUEUED);
+        assert_eq!(decisions.list.len(), TRACKED_DECISIONS + 1, "and the end of data");
+        assert_eq!(decisions.left_out as usize, TRACKED_DECISIONS + 1);
+        decisions.clear();
+        assert_eq!(decisions, Decisions::default());
+    }
+}

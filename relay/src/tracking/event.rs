@@ -1,0 +1,154 @@
+//! What can happen to a message, as those who see it tell it: typed, and cheap to hand over.
+//! Texts are made of it by whoever writes the log, in [`super::line`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::classifier::{Chosen, DecidedBy};
+use crate::connector::Principal;
+use crate::queue::{Answer, Entry, Outcome, QueueId};
+use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::session::Decisions;
+use crate::smtp::tls::TlsInfo;
+use crate::users::User;
+
+/// One thing that happened to one message.
+#[derive(Debug)]
+pub struct Event {
+    /// When.
+    pub at: SystemTime,
+    /// To which message.
+    pub id: QueueId,
+    /// What.
+    pub what: Happening,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Happening {
+    /// A session brought it, and it is kept.
+    Received(Box<Receipt>),
+    /// A next hop was asked to take it.
+    Attempted(Box<Attempt>),
+    /// Its time was over for these recipients.
+    Expired(Vec<(ForwardPath, Answer)>),
+    /// Its sender is sent a report.
+    Reported {
+        /// The id of the report, which is a message of its own.
+        report: QueueId,
+        /// Whom the report is for.
+        sender: ReversePath,
+        /// The recipients that it tells of.
+        recipients: Vec<ForwardPath>,
+    },
+    /// An administrator changed something.
+    Administered(Verb),
+    /// It has left the queue.
+    Ended,
+}
+
+/// What an administrator may do to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Stop its delivery.
+    Hold,
+    /// Let its delivery go on.
+    Release,
+    /// Take it out of the queue.
+    Remove,
+    /// Try it now.
+    Retry,
+}
+
+/// How a message came.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The name of its session, as the protocol log has it.
+    pub session: u64,
+    /// The client.
+    pub remote: SocketAddr,
+    /// Who told the client's address, where it is not that of the connection.
+    pub proxy: Option<SocketAddr>,
+    /// Where the connection came in.
+    pub local: SocketAddr,
+    /// The connector and its range.
+    pub connector: Option<Chosen>,
+    /// The generation whose rules held.
+    pub generation: u32,
+    /// By whose word it was that connector.
+    pub decided_by: DecidedBy,
+    /// Who the client was.
+    pub principal: Principal,
+    /// The user that it was.
+    pub user: Option<Arc<User>>,
+    /// What it called itself.
+    pub hello: Option<String>,
+    /// The encryption.
+    pub tls: Option<TlsInfo>,
+    /// What the client's certificate was worth.
+    pub client_certificate: Option<String>,
+    /// AUTH= of MAIL, where it was believed.
+    pub submitter: Option<String>,
+    /// The sender.
+    pub sender: ReversePath,
+    /// What was decided, by command.
+    pub decisions: Decisions,
+    /// Octets of the message as it is kept.
+    pub size: u64,
+    /// Where it is kept.
+    pub kept: Kept,
+    /// Has the client been told that it is kept? Else the queue took too long: it may be.
+    pub answered: bool,
+}
+
+/// Where the queue keeps a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// In its database, with the envelope.
+    Database,
+    /// In a file of its own, since it is large.
+    File,
+}
+
+/// An attempt at one next hop.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The message as it was before.
+    pub entry: Arc<Entry>,
+    /// The next hop, as it was configured or found.
+    pub next_hop: String,
+    /// Is it a Maildir of this host?
+    pub is_local: bool,
+    /// The connection that it was asked on; none where there was no way to have one.
+    pub connection: Option<Arc<Connected>>,
+    /// What became of each recipient that was tried, by its place.
+    pub outcomes: Vec<(usize, Outcome)>,
+}
+
+/// What is known of a connection to a next hop.
+#[derive(Debug)]
+pub struct Connected {
+    /// The other end.
+    pub address: SocketAddr,
+    /// Protocol and cipher suite, where there is TLS.
+    pub tls: Option<String>,
+}
+
+impl Event {
+    /// About how much memory it takes, in octets: what it points to is taken for as much as it has
+    /// on average.
+    pub fn octets(&self) -> usize {
+        const MESSAGE: usize = 1024;
+        const RECIPIENT: usize = 512;
+        let recipients = match &self.what {
+            Happening::Received(receipt) => receipt.decisions.list.len(),
+            Happening::Attempted(attempt) => attempt.outcomes.len(),
+            Happening::Expired(recipients) => recipients.len(),
+            Happening::Reported { recipients, .. } => recipients.len(),
+            Happening::Administered(_) | Happening::Ended => return MESSAGE / 4,
+        };
+        MESSAGE + recipients * RECIPIENT
+    }
+}

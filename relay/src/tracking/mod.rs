@@ -1,0 +1,182 @@
+//! The message tracking log: what became of each message, for `relay trace`, long after it has left
+//! the queue (Exchange's `MessageTrackingLog…` parameters).
+//!
+//! This module decides that the log is a help and not a promise: it is not synced, and whoever
+//! has something to tell never waits for it. [`event`] says what is told, [`line`] what a line
+//! of the log holds, [`writer`] when lines are written and when events are dropped instead, [`files`]
+//! which files there are and which have to go, [`search`] what the log knows of one message, and
+//! [`timeline`] how that is shown. What was decided about a message is for [`crate::policy`] to say,
+//! and what became of it for [`crate::queue`]; message contents and secrets are not in the log.
+
+pub mod event;
+pub mod files;
+pub mod line;
+pub mod search;
+pub mod timeline;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::limits::{TRACKING_PENDING_OCTETS, TRACKING_STOP};
+use crate::queue::QueueId;
+
+pub use self::event::{Event, Happening};
+
+use self::writer::Writer;
+
+/// `[message_tracking_log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `enabled` (MessageTrackingLogEnabled).
+    pub enabled: bool,
+    /// `path` (MessageTrackingLogPath): the folder that the files are in.
+    pub path: PathBuf,
+    /// `max_directory_size` (MessageTrackingLogMaxDirectorySize): octets of all files.
+    pub max_directory_size: u64,
+    /// `max_file_size` (MessageTrackingLogMaxFileSize): octets of one file.
+    pub max_file_size: u64,
+    /// `max_age` (MessageTrackingLogMaxAge): how long a file is kept; `None` for ever, as far as
+    /// there is room.
+    pub max_age: Option<Duration>,
+}
+
+/// Where events are told. Clones tell the same log.
+#[derive(Clone, Debug, Default)]
+pub struct Tracker(Option<Arc<Shared>>);
+
+/// What `relay status` shows of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Are events told at all?
+    pub enabled: bool,
+    /// The folder of the files.
+    pub path: PathBuf,
+    /// Lines that have been written since the daemon began.
+    pub written: u64,
+    /// Events that were dropped: the writer could not keep up, or could not write.
+    pub dropped: u64,
+    /// Why lines cannot be written at the moment.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    to_writer: mpsc::Sender<Message>,
+    enabled: AtomicBool,
+    /// Octets of the events that the writer has not taken.
+    pending: AtomicUsize,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    /// Where the log is, and what keeps it from being written.
+    place: Mutex<(PathBuf, Option<String>)>,
+}
+
+/// What the writer is told.
+#[derive(Debug)]
+enum Message {
+    Event(Event),
+    Settings(Settings),
+    /// Write what there is, and answer.
+    Stop(mpsc::SyncSender<()>),
+}
+
+impl Tracker {
+    /// A log that nobody keeps.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Starts the thread that writes the log. `highest` is the highest queue id that there ever was
+    /// here: files are named by what comes after it, see [`files`].
+    pub fn start(settings: Settings, highest: QueueId) -> Self {
+        let (to_writer, messages) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            to_writer,
+            enabled: AtomicBool::new(settings.enabled),
+            pending: AtomicUsize::new(0),
+            written: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            place: Mutex::new((settings.path.clone(), None)),
+        });
+        let writer = Writer::new(settings, highest, Arc::downgrade(&shared));
+        let thread = thread::Builder::new().name("tracking".to_owned());
+        match thread.spawn(move || writer.run(&messages)) {
+            Ok(_) => Self(Some(shared)),
+            Err(error) => {
+                warn!(%error, "there is no thread for the message tracking log; it is not kept");
+                Self(None)
+            }
+        }
+    }
+
+    /// Other settings from now on, for what is told from now on.
+    pub fn set(&self, settings: Settings) {
+        let Some(shared) = &self.0 else { return };
+        shared.enabled.store(settings.enabled, Ordering::Relaxed);
+        // The writer ends with the daemon only; without it there is nothing to set.
+        let _ = shared.to_writer.send(Message::Settings(settings));
+    }
+
+    /// Tells what has just happened. Where the log is kept, `happening` is asked for and handed
+    /// over; nobody waits, and nothing is formatted here.
+    pub fn tell(&self, id: QueueId, happening: impl FnOnce() -> Happening) {
+        let Some(shared) = &self.0 else { return };
+        if !shared.enabled.load(Ordering::Relaxed) {
+            return;
+        }
+        let event = Event { at: SystemTime::now(), id, what: happening() };
+        let octets = event.octets();
+        if shared.pending.fetch_add(octets, Ordering::Relaxed) + octets > TRACKING_PENDING_OCTETS {
+            shared.pending.fetch_sub(octets, Ordering::Relaxed);
+            shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if shared.to_writer.send(Message::Event(event)).is_err() {
+            shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How the log is doing; `None` where there is none.
+    pub fn status(&self) -> Option<Status> {
+        let shared = self.0.as_ref()?;
+        let (path, problem) = shared.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Status {
+            enabled: shared.enabled.load(Ordering::Relaxed),
+            path,
+            written: shared.written.load(Ordering::Relaxed),
+            dropped: shared.dropped.load(Ordering::Relaxed),
+            problem,
+        })
+    }
+
+    /// Waits until everything that was told is written, [`TRACKING_STOP`] at most, and keeps no log
+    /// from then on. For the end of the daemon.
+    pub fn stop(&self) {
+        let Some(shared) = &self.0 else { return };
+        let (done, is_done) = mpsc::sync_channel(1);
+        if shared.to_writer.send(Message::Stop(done)).is_ok()
+            && is_done.recv_timeout(TRACKING_STOP) == Err(mpsc::RecvTimeoutError::Timeout)
+        {
+            warn!("the message tracking log lacks its end: its disk does not answer");
+        }
+    }
+}
+
+#[cfg(test)]
+impl Tracker {
+    /// As [`Tracker::stop`], for a test that writes itself.
+    fn stop_without_waiting(&self) {
+        let message = Message::Stop(mpsc::sync_channel(1).0);
+        self.0.as_ref().map(|shared| shared.to_writer.send(message));
+    }
+}
+
+#[cfg(test)]
+mod tests;
