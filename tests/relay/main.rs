@@ -33,6 +33,7 @@ mod exchangers;
 mod idle;
 mod inspection;
 mod load;
+mod message_tracking;
 mod misbehaving;
 mod neighbours;
 mod next_hops;

@@ -12,6 +12,7 @@ mod reload;
 mod run;
 mod selftest;
 mod status;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,8 @@ enum Command {
     Selftest(selftest::Arguments),
     /// Show what the running daemon is doing.
     Status(status::Arguments),
+    /// Show the timeline of one message, from its session to its end, by the message tracking log.
+    Trace(trace::Arguments),
 }
 
 /// Which configuration, and for whom to print: what all commands that read one share.
@@ -121,6 +124,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Run(arguments) => run::run(&arguments, console),
         Command::Selftest(arguments) => selftest::run(&arguments, console),
         Command::Status(arguments) => status::run(&arguments, console),
+        Command::Trace(arguments) => trace::run(&arguments, console),
     }
 }
 
