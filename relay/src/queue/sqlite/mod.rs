@@ -181,12 +181,12 @@ impl SqliteStore {
         spawn_blocking(move || work(&shared)).await.map_err(|_| StoreError::Closed)
     }
 
-    /// Reads entries. Those that cannot be read are named in the log of the daemon and left out.
-    async fn read_entries(&self, ids: Vec<QueueId>) -> Result<Vec<Entry>, StoreError> {
+    /// The entries of messages that were just claimed.
+    async fn read_claimed(&self, ids: Vec<QueueId>) -> Result<Vec<Entry>, StoreError> {
         let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
         match fresh {
             Some(entries) => Ok(entries),
-            None => self.blocking(move |shared| shared.read_entries(&ids)).await,
+            None => self.blocking(move |shared| shared.read_claimed(&ids)).await,
         }
     }
 
@@ -278,7 +278,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let now = self.shared.clock.steady(now);
             let claimed = self.shared.index().claim_due(now, limit);
-            if claimed.is_empty() { Ok(Vec::new()) } else { self.read_entries(claimed).await }
+            if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
         })
     }
 
@@ -330,8 +330,17 @@ impl Store for SqliteStore {
 
     fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>> {
         Box::pin(async move {
-            let ids = self.shared.index().list(after, limit);
-            self.read_entries(ids).await
+            let mut after = after;
+            loop {
+                let ids = self.shared.index().list(after, limit);
+                let Some(&last) = ids.last() else { return Ok(Vec::new()) };
+                let entries = self.blocking(move |shared| shared.read_listed(&ids)).await?;
+                if !entries.is_empty() {
+                    return Ok(entries);
+                }
+                // Nothing of it can be read, and that is not the end of the queue.
+                after = Some(last);
+            }
         })
     }
 

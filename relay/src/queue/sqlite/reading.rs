@@ -16,9 +16,34 @@ use crate::queue::{Entry, MessageReader, QueueId, StoreError};
 type Found = (Option<(EntryRow, bool)>, bool);
 
 impl Shared {
-    /// Entries in this order, on this thread. What cannot be read is named in the log and left out.
-    pub(super) fn read_entries(&self, ids: &[QueueId]) -> Vec<Entry> {
+    /// Claimed entries in this order, on this thread. Those that cannot be read are given up or put
+    /// off.
+    pub(super) fn read_claimed(&self, ids: &[QueueId]) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(ids.len());
+        self.read_each(ids, |id, read| match read {
+            Ok(entry) => entries.push(entry),
+            // It left the queue a moment ago.
+            Err(StoreError::NotFound(_)) => {}
+            Err(error @ StoreError::Damaged { .. }) => self.give_up(id, &error),
+            // The database is closed for a moment, or the disk is ill; the entry is not.
+            Err(error) => self.postpone(id, &error),
+        });
+        entries
+    }
+
+    /// Entries in this order, on this thread, whoever has claimed them. What cannot be read is named
+    /// in the log and left out.
+    pub(super) fn read_listed(&self, ids: &[QueueId]) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(ids.len());
+        self.read_each(ids, |id, read| match read {
+            Ok(entry) => entries.push(entry),
+            Err(StoreError::NotFound(_)) => {}
+            Err(error) => error!(%id, %error, "cannot list a queued message"),
+        });
+        entries
+    }
+
+    fn read_each(&self, ids: &[QueueId], mut take: impl FnMut(QueueId, Result<Entry, StoreError>)) {
         for ids in ids.chunks(limits::CLAIMED_AT_ONCE) {
             // One transaction for all, since its locks cost more than a row. Whatever is wrong with
             // it shows again, and with its message, when they are read one by one.
@@ -27,24 +52,11 @@ impl Shared {
                 ids.iter().map(|&id| find(connection, id)).collect::<rusqlite::Result<Vec<_>>>()
             });
             let mut found = found.ok().and_then(Result::ok).unwrap_or_default().into_iter();
-            entries.extend(ids.iter().filter_map(|&id| {
+            for &id in ids {
                 let entry = found.next().map(|found| self.entry(id, found));
-                self.take_if_readable(id, entry.unwrap_or_else(|| self.read_entry(id)))
-            }));
+                take(id, entry.unwrap_or_else(|| self.read_entry(id)));
+            }
         }
-        entries
-    }
-
-    fn take_if_readable(&self, id: QueueId, read: Result<Entry, StoreError>) -> Option<Entry> {
-        match read {
-            Ok(entry) => return Some(entry),
-            // It left the queue a moment ago.
-            Err(StoreError::NotFound(_)) => {}
-            Err(error @ StoreError::Damaged { .. }) => self.give_up(id, &error),
-            // The database is closed for a moment, or the disk is ill; the entry is not.
-            Err(error) => self.postpone(id, &error),
-        }
-        None
     }
 
     /// One entry, on this thread.

@@ -233,10 +233,12 @@ async fn a_torn_log_costs_what_was_not_confirmed() {
         kept.push((commit(&queue, &message(number)).await, message(number)));
         lengths.push(octets_in_use(&log));
     }
-    let whole = fs::metadata(&log).unwrap().len();
+    // At once, before the committer has time to move the log into the database.
+    let crashed = copy(directory.path());
+    let whole = fs::metadata(crashed.path().join("queue.db-wal")).unwrap().len();
     assert!(whole > lengths[19], "there is no room behind the last frame");
     for (cut, room) in (0..lengths[19]).step_by(1013).flat_map(|cut| [(cut, false), (cut, true)]) {
-        let torn = copy(directory.path());
+        let torn = copy(crashed.path());
         let path = torn.path().join("queue.db-wal");
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_len(cut).unwrap();
