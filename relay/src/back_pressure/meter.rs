@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{error, info, warn};
 
@@ -15,12 +16,15 @@ pub struct Meter {
     queue: Queue,
     /// Octets of memory that this process may have; `None`: unknown.
     memory: Option<u64>,
+    /// Messages of the backlog that were there when this process began, as far as they may be there
+    /// still.
+    left_over: Arc<AtomicU64>,
 }
 
 impl Meter {
     /// For this queue and this process.
     pub fn new(queue: Queue) -> Self {
-        Self { queue, memory: host_memory() }
+        Self { queue, memory: host_memory(), left_over: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
     /// Reads every resource once. It asks the file system of the queue, which may take its time.
@@ -31,11 +35,21 @@ impl Meter {
             warn!(%error, "cannot read how full the queue's file system is");
         }
         let disk = usage.as_ref().ok().map(|usage| percent(usage.used_octets, usage.octets));
-        let backlog = usage.ok().map(|usage| usage.backlog);
+        let backlog = usage.ok().map(|usage| self.growth(usage.backlog));
         let memory = private_memory().zip(self.memory).map(|(used, all)| percent(used, all));
         let held = self.queue.message_memory();
         let messages = percent(held.octets(), held.budget());
         Readings { values: [disk, backlog, memory, Some(messages)], refusal: store.accepts().err() }
+    }
+}
+
+impl Meter {
+    /// How much longer a backlog is than what an earlier process has left of it. A backlog presses
+    /// when mail comes faster than it goes; to refuse mail after a restart until all of a long queue
+    /// has been looked at would help nobody.
+    fn growth(&self, backlog: u64) -> u64 {
+        let before = self.left_over.fetch_min(backlog, Ordering::AcqRel);
+        backlog - before.min(backlog)
     }
 }
 
@@ -108,6 +122,20 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_there_before_presses_nobody() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let settings = crate::queue::Settings {
+            hostname: crate::smtp::path::Domain::parse("edge1.contoso.example").unwrap(),
+            schedule: crate::queue::schedule::Schedule::default(),
+        };
+        let store = crate::queue::StoreSettings::new(directory.path());
+        let meter = Meter::new(Queue::open(&store, settings).unwrap().0);
+        let growth: Vec<_> =
+            [100, 150, 40, 45, 0, 7].map(|backlog| meter.clone().growth(backlog)).into();
+        assert_eq!(growth, [0, 50, 0, 5, 0, 7]);
+    }
 
     #[test]
     fn this_host_can_be_read() {

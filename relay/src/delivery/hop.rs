@@ -169,9 +169,9 @@ impl Hop {
     }
 
     /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
-    /// Those that take longer than [`Settings::drain`] are cut off, except after the end of data: then the next hop may have
-    /// the message already, and only its reply keeps it from being sent again. These end with
-    /// the time-out for that reply.
+    /// Those that take longer than [`Settings::drain`] are cut off, except after the end of data:
+    /// then the next hop may have the message already, and only its reply keeps it from being sent
+    /// again. These end with the time-out for that reply.
     pub(super) async fn close(&self) {
         let (waiting, mut workers) = {
             let mut state = self.state();
