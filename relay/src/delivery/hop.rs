@@ -150,10 +150,9 @@ impl Hop {
 
     /// Makes messages due that there is room for now; all of them when nobody here will.
     fn fetch(&self, state: &mut State) {
-        let is_paused = state.paused_until.is_some_and(|until| until > Instant::now());
         let ids = if *self.closing.borrow() {
             state.parking.take()
-        } else if is_paused || state.failures > 0 {
+        } else if state.failures > 0 {
             return;
         } else {
             state.parking.next(state.waiting.len())

@@ -11,6 +11,15 @@ async fn connected(sink: &Sink) {
     }
 }
 
+/// Stops, within ten seconds, and its one message is in the queue and nobody's.
+async fn stops_and_keeps_it(daemon: Daemon) -> Queue {
+    let queue = daemon.queue.clone();
+    tokio::time::timeout(Duration::from_secs(10), daemon.stop()).await.unwrap();
+    let lengths = queue.counters().lengths;
+    assert_eq!((lengths.queued, lengths.claimed), (1, 0));
+    queue
+}
+
 #[tokio::test]
 async fn a_job_that_is_dropped_goes_back() {
     let directory = TempDir::new().unwrap();
@@ -33,12 +42,9 @@ async fn nothing_is_waited_for_without_a_connection() {
     });
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
-    let queue = daemon.queue.clone();
-    tokio::time::timeout(Duration::from_secs(10), daemon.stop()).await.unwrap();
-    let counters = queue.counters();
-    assert_eq!((counters.lengths.queued, counters.lengths.claimed), (1, 0));
+    let queue = stops_and_keeps_it(daemon).await;
     // Nobody was asked, so it was no attempt, and it is due at once.
-    assert_eq!(counters.deferred, 0);
+    assert_eq!(queue.counters().deferred, 0);
     assert!(queue.store().next_due().unwrap() <= SystemTime::now());
 }
 
@@ -48,10 +54,7 @@ async fn an_attempt_before_the_end_of_data_is_cut_off_and_tried_again() {
     let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
-    let queue = daemon.queue.clone();
-    tokio::time::timeout(Duration::from_secs(10), daemon.stop()).await.unwrap();
-    let counters = queue.counters();
-    assert_eq!((counters.lengths.queued, counters.lengths.claimed), (1, 0));
+    stops_and_keeps_it(daemon).await;
 }
 
 #[tokio::test]
