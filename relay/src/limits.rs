@@ -366,6 +366,13 @@ pub const BACK_PRESSURE_MESSAGE_MEMORY_USE: Thresholds =
 pub const QUEUED_MESSAGES: u64 = 5_000_000;
 /// Octets that the queue's file system must have free for a message to begin. Less: `452 4.3.1`.
 pub const QUEUE_MIN_FREE_OCTETS: u64 = 128 * 1024 * 1024;
+/// How long what the queue's file system has free is believed without asking again, while it is
+/// as much as the two below.
+pub const SPACE_SEEN: Duration = Duration::from_millis(50);
+/// Octets that nothing here writes in [`SPACE_SEEN`]: 20 GB a second.
+pub const SPACE_PLENTY_OCTETS: u64 = 1024 * 1024 * 1024;
+/// Files that nothing here makes in [`SPACE_SEEN`].
+pub const SPACE_PLENTY_INODES: u64 = 100_000;
 /// Octets of a page of the queue's database, measured in docs/queue-storage.md.
 pub const DATABASE_PAGE_OCTETS: usize = 4096;
 /// Kibibytes of pages that the committer keeps in memory: the inner pages of a million messages.
@@ -384,6 +391,9 @@ pub const LOG_ROOM_LEAST: u64 = 1024 * 1024;
 pub const LOG_ROOM_MOST: u64 = DATABASE_LOG_OCTETS + COMMIT_OCTETS as u64;
 /// Octets that are written at a time.
 pub const LOG_ROOM_WRITE: usize = 256 * 1024;
+/// Octets of a transaction that go to the log in one write: fifteen pages, and fewer than the
+/// 128 KiB that SQLite's own layer takes for none (`seekAndWriteFd` in its os_unix.c).
+pub const LOG_WRITE_OCTETS: usize = 64 * 1024;
 /// Octets that new mail leaves free on the disk besides what its commit and the checkpoint after
 /// it take, so that there is room to record that a message has gone.
 pub const DATABASE_SPARE_OCTETS: u64 = 512 * 1024;

@@ -27,11 +27,22 @@ pub fn shares() -> Option<&'static Shares> {
 /// The calling thread is the generator's or the sink's.
 pub fn of_the_world() {
     if let Some(Shares { world, .. }) = shares() {
-        let mut wanted = CpuSet::new();
-        wanted.set(*world);
-        // Who may not be pinned shares all CPUs.
-        let _ = sched_setaffinity(None, &wanted);
+        pin(&[*world]);
     }
+}
+
+/// The calling thread does what the server's could do.
+pub fn of_the_servers() {
+    if let Some(Shares { server, .. }) = shares() {
+        pin(server);
+    }
+}
+
+/// Who may not be pinned shares all CPUs.
+fn pin(cpus: &[usize]) {
+    let mut wanted = CpuSet::new();
+    cpus.iter().for_each(|&cpu| wanted.set(cpu));
+    let _ = sched_setaffinity(None, &wanted);
 }
 
 /// A command that runs on the CPUs of the server, and that the kernel kills when our thread ends:

@@ -179,7 +179,7 @@ impl Server {
 }
 
 /// A message of about this size with its end of data.
-fn message(size: usize) -> Vec<u8> {
+pub fn message(size: usize) -> Vec<u8> {
     let mut message = b"From: <sender@generator.example>\r\nTo: <recipient@sink.example>\r\n\
         Subject: a message of the generator\r\nMessage-ID: <1@generator.example>\r\n\
         Date: Tue, 24 Nov 2026 08:00:00 +0000\r\n\r\n"

@@ -10,6 +10,7 @@
 mod cpus;
 mod disk;
 mod generator;
+mod lone;
 mod machine;
 mod memory;
 mod plan;
@@ -63,6 +64,7 @@ fn main() -> Result<()> {
     for &workload in run.plan.workloads {
         run.workload(workload)?;
     }
+    lone::measure(&mut run);
     memory::measure(&mut run);
     restart::measure(&mut run);
     run.report.raw_sync = percentile(&run.syncs, 50);

@@ -34,6 +34,7 @@ impl Report {
         for workload in self.table.workloads() {
             self.write_workload(workload, &mut text);
         }
+        self.write_lone(&mut text);
         self.write_memory(&mut text);
         self.write_restarts(&mut text);
         text
@@ -96,6 +97,27 @@ impl Report {
         );
     }
 
+    fn write_lone(&self, text: &mut String) {
+        if self.lone.is_empty() {
+            return;
+        }
+        text.push_str(
+            "\n## A lone session in turns with the disk\nMedians of short turns, one after the other: \
+             4 KiB appended and synced, and from the end of a message of 4 KiB to its 250.\n\n\
+             | | a sync, µs | a 250, µs | syncs that a 250 takes |\n|---|--:|--:|--:|\n",
+        );
+        for lone in &self.lone {
+            let _ = writeln!(
+                text,
+                "| {} | {:.0} | {:.0} | {:.2} |",
+                lone.name,
+                milliseconds(lone.sync) * 1e3,
+                milliseconds(lone.wait) * 1e3,
+                lone.ratio()
+            );
+        }
+    }
+
     fn write_memory(&self, text: &mut String) {
         let Some(first) = self.memory.first() else { return };
         text.push_str(
@@ -156,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::table::tests::{WORKLOAD, table};
-    use super::super::{Memory, Restart};
+    use super::super::{Lone, Memory, Restart};
     use super::*;
 
     #[test]
@@ -186,8 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_restarts_have_rows_and_reasons() {
+    fn lone_sessions_memory_and_restarts_have_rows_and_reasons() {
         let report = Report {
+            lone: vec![Lone {
+                name: "Peer".to_owned(),
+                standing: Standing::Durable,
+                sync: Duration::from_micros(200),
+                wait: Duration::from_micros(500),
+            }],
             memory: vec![Memory {
                 name: "Peer".to_owned(),
                 idle: 10 << 20,
@@ -202,6 +230,7 @@ mod tests {
             ..Report::default()
         };
         let text = report.markdown();
+        assert!(text.contains("| Peer | 200 | 500 | 2.50 |"), "{text}");
         assert!(text.contains("| Peer | 10.0 | 20.0 | 20.5 | a process each | |"), "{text}");
         assert!(text.contains("| Peer | 1000 | 300 | 450 |"), "{text}");
     }

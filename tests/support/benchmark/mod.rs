@@ -81,6 +81,26 @@ pub struct Memory {
     pub sessions: Vec<(usize, Result<u64, String>)>,
 }
 
+/// The medians of a lone session and of the bare disk, which took turns.
+#[derive(Clone, Debug)]
+pub struct Lone {
+    /// The server's name.
+    pub name: String,
+    /// What it is compared as.
+    pub standing: Standing,
+    /// 4 KiB appended and synced.
+    pub sync: Duration,
+    /// From the end of a message of 4 KiB to its reply.
+    pub wait: Duration,
+}
+
+impl Lone {
+    /// How many syncs a message takes.
+    pub fn ratio(&self) -> f64 {
+        self.wait.as_secs_f64() / self.sync.as_secs_f64().max(f64::EPSILON)
+    }
+}
+
 /// A restart with a queue.
 #[derive(Clone, Debug)]
 pub struct Restart {
@@ -109,6 +129,8 @@ pub struct Report {
     pub table: Table,
     /// The median of 4 KiB appended and synced, over the whole run.
     pub raw_sync: Duration,
+    /// Lone sessions, in the order of the subjects.
+    pub lone: Vec<Lone>,
     /// Memory, in the order of the subjects.
     pub memory: Vec<Memory>,
     /// Restarts, in the order of the subjects.

@@ -1,6 +1,6 @@
 //! What this daemon is meant to reach beside its peers, as ratios within one run.
 
-use super::{Report, Standing, Workload};
+use super::{Lone, Report, Standing, Workload};
 
 const KIB: usize = 1024;
 
@@ -45,7 +45,7 @@ pub fn targets(report: &Report) -> Vec<Target> {
             Workload { deliver: true, ..reused },
             5.0,
         ),
-        lone_session(report, Workload { sessions: 1, ..reused }),
+        lone_session(report),
         memory(report),
         factor("1 MiB", "the peer's MB/s", Workload { size: KIB * KIB, ..reused }, 1.0),
         factor(
@@ -61,17 +61,14 @@ fn not_measured() -> String {
     "not measured".to_owned()
 }
 
-fn lone_session(report: &Report, workload: Workload) -> Target {
-    let ratio = report
-        .table
-        .ours(workload)
-        .filter(|_| !report.raw_sync.is_zero())
-        .map(|row| (row.cell.p50.as_secs_f64() / report.raw_sync.as_secs_f64(), row.cell.p50));
+fn lone_session(report: &Report) -> Target {
+    let ours = report.lone.iter().find(|lone| lone.standing == Standing::Ours);
+    let ratio = ours.map(Lone::ratio);
     Target {
         what: "p50 of a lone session",
         wanted: "1.5 times one sync of 4 KiB",
-        measured: ratio.map_or_else(not_measured, |(ratio, _)| format!("{ratio:.2} times")),
-        met: ratio.map(|(ratio, _)| ratio <= 1.5),
+        measured: ratio.map_or_else(not_measured, |ratio| format!("{ratio:.2} times")),
+        met: ratio.map(|ratio| ratio <= 1.5),
     }
 }
 
@@ -117,10 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_session_is_judged_by_the_disk() {
-        let report = report(Workload { sessions: 1, ..WORKLOAD });
+    fn a_lone_session_is_judged_by_the_disk_in_turns_with_it() {
+        let lone = |name: &str, standing, wait| Lone {
+            name: name.to_owned(),
+            standing,
+            sync: Duration::from_micros(200),
+            wait: Duration::from_micros(wait),
+        };
+        let mut report = report(WORKLOAD);
+        assert_eq!(find(&report, "p50 of a lone session").met, None);
+        report.lone =
+            vec![lone("Peer", Standing::Durable, 100), lone("relay 0.1.0", Standing::Ours, 290)];
         let target = find(&report, "p50 of a lone session");
-        assert_eq!((target.met, target.measured.as_str()), (Some(true), "1.25 times"));
+        assert_eq!((target.met, target.measured.as_str()), (Some(true), "1.45 times"));
+        report.lone[1].wait = Duration::from_micros(310);
+        assert_eq!(find(&report, "p50 of a lone session").met, Some(false));
     }
 
     #[test]

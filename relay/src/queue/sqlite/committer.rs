@@ -74,9 +74,7 @@ impl Committer {
         frames: Arc<AtomicU32>,
         reserved: Option<QueueId>,
     ) -> Self {
-        let reserved = reserved.map_or(0, QueueId::to_u64);
-        let log_room = shared.log_room();
-        let writer = Writer { connection, frames, reserved, log_room };
+        let writer = Writer::new(connection, frames, reserved, shared.log_room());
         Self { shared, requests, writer: Some(writer), believed: 0, retry_at: Instant::now() }
     }
 
@@ -143,10 +141,15 @@ impl Committer {
                     let _ = done.send(Ok(()));
                 }
                 self.shared.became_due.notify_one();
+                // Whoever waited has the CPU first, if there is only one; the rest is for later.
+                std::thread::yield_now();
                 self.make_log_room();
                 let log_octets = self.writer.as_ref().map_or(0, Writer::log_octets);
                 if log_octets > limits::DATABASE_LOG_OCTETS {
                     self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
+                }
+                if let Some(Err(failure)) = self.writer.as_mut().map(Writer::begin) {
+                    self.fail(failure);
                 }
             }
             Err(failure) => {
@@ -161,7 +164,7 @@ impl Committer {
         let Some(writer) = &mut self.writer else { return };
         let spare = self.shared.min_free_octets + limits::LOG_ROOM_MOST;
         if writer.log_room.is_short(writer.log_octets())
-            && self.shared.free_octets().is_ok_and(|free| free >= spare)
+            && self.shared.space.free_octets().is_ok_and(|free| free >= spare)
         {
             writer.log_room.extend();
         }
@@ -172,7 +175,7 @@ impl Committer {
     fn make_room(&mut self, octets: u64) -> Result<(), StoreError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let enough = 2 * (writer.log_octets() + octets) + limits::DATABASE_SPARE_OCTETS;
-        if self.shared.free_octets()? >= enough {
+        if self.shared.space.free_octets()? >= enough {
             return Ok(());
         }
         // Under a shortage the log begins anew at each commit, and the room within the files counts.
@@ -185,7 +188,7 @@ impl Committer {
         let within = within.map_err(|failure| self.shared.store_error("examine", failure))?;
         let missing = (octets + limits::DATABASE_SPARE_OCTETS).saturating_sub(log)
             + octets.saturating_sub(within);
-        let free = self.shared.free_octets()?;
+        let free = self.shared.space.free_octets()?;
         if free >= missing {
             return Ok(());
         }
@@ -196,9 +199,9 @@ impl Committer {
     /// Moves the log into the database. With `pause`, readers wait meanwhile, so that nothing of
     /// it stays behind for them.
     fn checkpoint(&mut self, pause: bool) {
-        let Some(writer) = &self.writer else { return };
+        let Some(writer) = &mut self.writer else { return };
         let readers = pause.then(|| self.shared.readers.pause());
-        let moved = database::checkpoint(&writer.connection);
+        let moved = writer.checkpoint();
         drop(readers);
         match moved {
             // The next commit begins the log anew, in the same place.
@@ -242,8 +245,7 @@ impl Committer {
                 return;
             }
         };
-        let reserved = reserved.map_or(0, QueueId::to_u64);
-        let mut writer = Writer { connection, frames, reserved, log_room: shared.log_room() };
+        let mut writer = Writer::new(connection, frames, reserved, shared.log_room());
         let agreed = writer.agree_with(&shared, &index);
         self.writer = Some(writer);
         match agreed {

@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
+use super::joined_writes;
 use crate::limits;
 use crate::queue::QueueId;
 
@@ -121,7 +122,7 @@ pub(super) fn open_writer(
     frames: &Arc<AtomicU32>,
 ) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = open(path, flags, vfs)?;
+    let mut connection = open(path, flags, Some(joined_writes::over(vfs)?))?;
     connection.pragma_update(None, "page_size", PAGE)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;

@@ -4,9 +4,11 @@
 //! - [`directory`]: what is where, and the lock.
 //! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
 //! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
-//!   [`writer`]: its connection. [`log_room`]: what makes a commit's sync a short one.
+//!   [`writer`]: its connection. [`joined_writes`] and [`log_room`]: what makes a commit a short
+//!   one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
 //!   not be read at all.
+//! - [`space`]: what the disk has free.
 //! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
 //!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
@@ -21,12 +23,14 @@ mod directory;
 mod exchange;
 mod fresh;
 mod index;
+mod joined_writes;
 mod log_room;
 mod readers;
 mod reading;
 mod recovery;
 mod salvage;
 mod saving;
+mod space;
 mod wal;
 mod writer;
 
@@ -41,7 +45,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rustix::fs::StatVfs;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
@@ -57,6 +60,7 @@ use self::fresh::Fresh;
 use self::index::Index;
 use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
+use self::space::Space;
 use super::message_file::{MessageFile, MessageReader};
 use super::record::{self, StoredBody};
 use super::schedule::Schedule;
@@ -97,6 +101,7 @@ struct Shared {
     clock: Clock,
     readers: Readers,
     fresh: Fresh,
+    space: Space,
     /// Why new mail is refused, while it is.
     refusal: Mutex<Option<StoreError>>,
     highest_id: AtomicU64,
@@ -137,6 +142,7 @@ impl SqliteStore {
         let shared = Arc::new(Shared {
             readers: Readers::new(directory.database(), vfs),
             fresh: Fresh::default(),
+            space: Space::of(directory.path()),
             directory,
             vfs,
             min_free_octets: settings.min_free_octets,
@@ -240,7 +246,7 @@ impl Store for SqliteStore {
         if queued >= limits::QUEUED_MESSAGES {
             return Err(StoreError::Full(format!("it holds {queued} messages")));
         }
-        let free = self.shared.free_octets()?;
+        let free = self.shared.space.free_octets()?;
         if free < self.shared.min_free_octets {
             let directory = self.shared.directory.path().display();
             return Err(StoreError::Full(format!("{directory} has {free} octets free")));
@@ -249,7 +255,7 @@ impl Store for SqliteStore {
     }
 
     fn usage(&self) -> Result<Usage, StoreError> {
-        let system = self.shared.file_system()?;
+        let system = self.shared.space.file_system()?;
         let block = system.f_frsize;
         let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
         // As df counts: what is reserved for root can never be ours.
@@ -403,23 +409,6 @@ impl Shared {
 
     fn set_refusal(&self, refusal: Option<StoreError>) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
-    }
-
-    /// Octets that the file system has free.
-    fn free_octets(&self) -> Result<u64, StoreError> {
-        let system = self.file_system()?;
-        // Some file systems count no inodes and say 0 of 0.
-        if system.f_files > 0 && system.f_favail == 0 {
-            let directory = self.directory.path().display();
-            return Err(StoreError::Full(format!("{directory} has no inode free")));
-        }
-        Ok(system.f_bavail.saturating_mul(system.f_frsize))
-    }
-
-    fn file_system(&self) -> Result<StatVfs, StoreError> {
-        let directory = self.directory.path();
-        rustix::fs::statvfs(directory)
-            .map_err(|error| StoreError::io("examine", directory, error.into()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use tracing::{error, warn};
 
 use super::committer::{NewBody, Request, Step};
@@ -21,9 +21,21 @@ pub(super) struct Writer {
     /// Ids up to this one need not be reserved again.
     pub(super) reserved: u64,
     pub(super) log_room: LogRoom,
+    /// Is a transaction open that waits for its first step?
+    has_begun: bool,
 }
 
 impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        frames: Arc<AtomicU32>,
+        reserved: Option<QueueId>,
+        log_room: LogRoom,
+    ) -> Self {
+        let reserved = reserved.map_or(0, QueueId::to_u64);
+        Self { connection, frames, reserved, log_room, has_begun: false }
+    }
+
     pub(super) fn frames(&self) -> u32 {
         self.frames.load(Ordering::Acquire)
     }
@@ -33,39 +45,66 @@ impl Writer {
     }
 
     /// Writes requests in one transaction. Returns the ids of entries that were to be updated and
-    /// are not there.
+    /// are not there. After an error the connection is not used again, and the transaction that it
+    /// is in the midst of ends with it.
     pub(super) fn commit(&mut self, batch: &[Request]) -> rusqlite::Result<Vec<QueueId>> {
         let steps = || batch.iter().flat_map(|request| &request.steps);
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.begin()?;
+        let connection = &self.connection;
         let mut lost = Vec::new();
         for step in steps() {
             match step {
                 Step::Put { entry, body, .. } => {
-                    database::put_entry(&transaction, entry)?;
+                    database::put_entry(connection, entry)?;
                     if let NewBody::Row(body) = body {
-                        database::put_body(&transaction, body)?;
+                        database::put_body(connection, body)?;
                     }
                 }
                 Step::Update { entry, .. } => {
-                    if !database::update_entry(&transaction, entry)? {
+                    if !database::update_entry(connection, entry)? {
                         lost.push(entry.id);
                     }
                 }
-                Step::Remove { id } => database::remove(&transaction, *id)?,
+                Step::Remove { id } => database::remove(connection, *id)?,
             }
         }
         let highest = steps().filter_map(Step::new_id).max().unwrap_or(0);
         let reserved = if highest > self.reserved {
             let reserved = highest.saturating_add(limits::QUEUE_IDS_RESERVED);
-            database::reserve(&transaction, QueueId::from_u64(reserved))?;
+            database::reserve(connection, QueueId::from_u64(reserved))?;
             reserved
         } else {
             self.reserved
         };
-        transaction.commit()?;
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        self.has_begun = false;
         self.reserved = reserved;
         Ok(lost)
+    }
+
+    /// Opens the transaction of the next commit. That takes its locks, which nobody else wants: done
+    /// ahead, a lone message does not wait for them.
+    pub(super) fn begin(&mut self) -> rusqlite::Result<()> {
+        if !self.has_begun {
+            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.has_begun = true;
+        }
+        Ok(())
+    }
+
+    /// Gives up a transaction that nothing came for: a checkpoint must have none beside it.
+    fn rest(&mut self) -> rusqlite::Result<()> {
+        if self.has_begun {
+            self.connection.prepare_cached("ROLLBACK")?.execute([])?;
+            self.has_begun = false;
+        }
+        Ok(())
+    }
+
+    /// Moves the log into the database. True when nothing of it is needed any more.
+    pub(super) fn checkpoint(&mut self) -> rusqlite::Result<bool> {
+        self.rest()?;
+        database::checkpoint(&self.connection)
     }
 
     /// After an error: takes out what was refused, forgets what is gone, and shows by one commit
