@@ -129,7 +129,8 @@ impl Ledger {
             for pair in places.windows(2) {
                 verdict.duplicates += 1;
                 if !self.was_under_way(pair[0], pair[1]) {
-                    verdict.forbidden.push(self.arrivals[pair[1]].to_string());
+                    let [first, again] = [0, 1].map(|copy| &self.arrivals[pair[copy]]);
+                    verdict.forbidden.push(format!("{again}; before: {first}"));
                 }
             }
         }

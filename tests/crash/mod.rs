@@ -139,13 +139,15 @@ pub fn run(plan: Plan, tell: impl Fn(u32)) -> Outcome {
     let (mut kills_in_delivery, mut kills_in_recovery, mut damages) = (0, 0, 0);
     let mut restarts = Vec::new();
     for round in 0..plan.rounds {
-        let configuration = configuration(folder.path(), server, address, round);
+        let configuration = |name: &str| configuration(folder.path(), server, address, name);
         if random.u32(0..8) == 0 {
             let longest = LONGEST_START.as_micros() as u64;
             let moment = Duration::from_micros(random.u64(0..longest));
-            kills_in_recovery +=
-                u32::from(kill_while_it_starts(folder.path(), &configuration, moment));
+            // A daemon of its own to the ledger: it may have begun to deliver.
+            let first = configuration(&format!("edge-{round}-first.test"));
+            kills_in_recovery += u32::from(kill_while_it_starts(folder.path(), &first, moment));
         }
+        let configuration = configuration(&hostname(round));
         let daemon = start(folder.path(), &configuration, &mut restarts);
         let in_delivery = random.bool().then(|| random.u32(1..150));
         let moment = Duration::from_micros(random.u64(0..LONGEST_LOAD.as_micros() as u64));
@@ -164,7 +166,7 @@ pub fn run(plan: Plan, tell: impl Fn(u32)) -> Outcome {
         tell(round + 1);
     }
 
-    let configuration = configuration(folder.path(), server, address, plan.rounds);
+    let configuration = configuration(folder.path(), server, address, &hostname(plan.rounds));
     let daemon = start(folder.path(), &configuration, &mut restarts);
     wait_until_empty(&daemon);
     damages += usize::from(has_found_damage(&daemon));
@@ -290,8 +292,8 @@ fn hostname(round: u32) -> String {
     format!("edge-{round}.test")
 }
 
-fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr, round: u32) -> String {
-    let head = configuration_head(&hostname(round), folder, sink);
+fn configuration(folder: &Path, server: SocketAddr, sink: SocketAddr, name: &str) -> String {
+    let head = configuration_head(name, folder, sink);
     format!(
         "{head}[[connector]]\nname = \"Scanners\"\nbindings = [\"{server}\"]\n\
          remote_ip_ranges = [\"127.0.0.0/8\"]\npermission_groups = [\"AnonymousUsers\"]\n\
