@@ -148,7 +148,7 @@ impl Committer {
                 if log_octets > limits::DATABASE_LOG_OCTETS {
                     self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
                 }
-                if let Some(Err(failure)) = self.writer.as_mut().map(Writer::begin) {
+                if let Some(Err(failure)) = self.writer.as_ref().map(Writer::begin) {
                     self.fail(failure);
                 }
             }
@@ -199,7 +199,7 @@ impl Committer {
     /// Moves the log into the database. With `pause`, readers wait meanwhile, so that nothing of
     /// it stays behind for them.
     fn checkpoint(&mut self, pause: bool) {
-        let Some(writer) = &mut self.writer else { return };
+        let Some(writer) = &self.writer else { return };
         let readers = pause.then(|| self.shared.readers.pause());
         let moved = writer.checkpoint();
         drop(readers);

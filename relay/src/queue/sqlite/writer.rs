@@ -21,8 +21,6 @@ pub(super) struct Writer {
     /// Ids up to this one need not be reserved again.
     pub(super) reserved: u64,
     pub(super) log_room: LogRoom,
-    /// Is a transaction open that waits for its first step?
-    has_begun: bool,
 }
 
 impl Writer {
@@ -33,7 +31,7 @@ impl Writer {
         log_room: LogRoom,
     ) -> Self {
         let reserved = reserved.map_or(0, QueueId::to_u64);
-        Self { connection, frames, reserved, log_room, has_begun: false }
+        Self { connection, frames, reserved, log_room }
     }
 
     pub(super) fn frames(&self) -> u32 {
@@ -77,32 +75,29 @@ impl Writer {
             self.reserved
         };
         connection.prepare_cached("COMMIT")?.execute([])?;
-        self.has_begun = false;
         self.reserved = reserved;
         Ok(lost)
     }
 
     /// Opens the transaction of the next commit. That takes its locks, which nobody else wants: done
     /// ahead, a lone message does not wait for them.
-    pub(super) fn begin(&mut self) -> rusqlite::Result<()> {
-        if !self.has_begun {
+    pub(super) fn begin(&self) -> rusqlite::Result<()> {
+        if self.connection.is_autocommit() {
             self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            self.has_begun = true;
         }
         Ok(())
     }
 
     /// Gives up a transaction that nothing came for: a checkpoint must have none beside it.
-    fn rest(&mut self) -> rusqlite::Result<()> {
-        if self.has_begun {
+    fn rest(&self) -> rusqlite::Result<()> {
+        if !self.connection.is_autocommit() {
             self.connection.prepare_cached("ROLLBACK")?.execute([])?;
-            self.has_begun = false;
         }
         Ok(())
     }
 
     /// Moves the log into the database. True when nothing of it is needed any more.
-    pub(super) fn checkpoint(&mut self) -> rusqlite::Result<bool> {
+    pub(super) fn checkpoint(&self) -> rusqlite::Result<bool> {
         self.rest()?;
         database::checkpoint(&self.connection)
     }
