@@ -23,7 +23,7 @@
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
 //! - [`selftest`]: plays the classic open-relay set against a configuration.
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
-//!   [`fading`]: a bounded table of what holds for a while.
+//!   [`fading`]: a bounded table of what holds for a while. [`heap`]: what a value keeps in memory.
 
 pub mod antispam;
 pub mod back_pressure;
@@ -37,6 +37,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod dns;
 mod fading;
+pub mod heap;
 pub mod kernel;
 pub mod limits;
 pub mod message;

@@ -333,6 +333,19 @@ pub const MESSAGE_READ: usize = 64 * 1024;
 /// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
 /// [`HEADER_BEYOND_MEMORY`].
 pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;
+/// The percentage of `message_memory` that the clients of one connector may hold, so that strangers at
+/// one connector do not use up what another needs. Our own.
+pub const CONNECTOR_MEMORY_PERCENT: u64 = 50;
+/// Octets of recipients that a transaction may keep while `message_memory` is used up: ten or twenty
+/// recipients. More: `452 4.3.1` at RCPT. All sessions of a connector together
+/// ([`MAX_INBOUND_CONNECTION`]) then keep 40 MB in this way.
+pub const RECIPIENTS_BEYOND_MEMORY: usize = 8 * 1024;
+/// Octets of decisions that a transaction keeps for message tracking while `message_memory` is used
+/// up. Further ones are counted.
+pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
+/// Octets that a TLS session is counted as: its keys, certificates and buffers, measured in
+/// docs/measurements.md.
+pub const TLS_SESSION_OCTETS: u64 = 12 * 1024;
 /// Octets that `message_memory` is at least: one message.
 pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
 /// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer

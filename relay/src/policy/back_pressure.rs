@@ -8,6 +8,7 @@
 use super::{Decision, Peer, Reasons};
 use crate::back_pressure::{Pressure, PressureLevel};
 use crate::connector::Principal;
+use crate::limits::RECIPIENTS_BEYOND_MEMORY;
 use crate::smtp::reply::{INSUFFICIENT_RESOURCES, SYSTEM_NOT_ACCEPTING};
 
 /// A new connection: its refusal, if there is one.
@@ -26,6 +27,19 @@ pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> 
         }
         PressureLevel::High => {}
     }
+    Some(reasons.decide(INSUFFICIENT_RESOURCES))
+}
+
+/// RCPT that everything else lets pass, of a transaction whose recipients take so many octets: its
+/// refusal while `message_memory` is used up, if there is one. The first few recipients are taken
+/// all the same, so that ordinary mail passes.
+pub fn rcpt_beyond_memory(is_used_up: bool, octets: usize) -> Option<Decision> {
+    if !is_used_up || octets < RECIPIENTS_BEYOND_MEMORY {
+        return None;
+    }
+    let mut reasons = Reasons::default();
+    reasons
+        .note("message_memory", format!("used up, and the recipients so far take {octets} octets"));
     Some(reasons.decide(INSUFFICIENT_RESOURCES))
 }
 

@@ -48,7 +48,7 @@ pub use accepted_domain::{
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use authentication::{auth, logon, mechanisms, password, submitter};
-pub use back_pressure::{connect_under_pressure, mail_under_pressure};
+pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::{not_offered, unknown_bdat};

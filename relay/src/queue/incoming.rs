@@ -15,6 +15,7 @@ use super::content::Content;
 use super::memory::Held;
 use super::store::{Message, Store, StoreError};
 use super::{Entry, Envelope, MessageFile, QueueId};
+use crate::heap::HeapOctets;
 use crate::limits;
 use crate::tracking::event::Kept;
 
@@ -22,10 +23,12 @@ use crate::tracking::event::Kept;
 #[derive(Debug)]
 pub struct Incoming {
     store: Arc<dyn Store>,
-    /// What `pieces` take of the budget that all share.
+    /// What envelope and pieces take of the budget that all share.
     memory: Held,
     id: QueueId,
     envelope: Envelope,
+    /// Octets that the envelope keeps, all that it points to counted.
+    envelope_octets: u64,
     /// Pieces not yet in the file; the whole message while there is none.
     pieces: Vec<Bytes>,
     /// Octets in `pieces`.
@@ -53,9 +56,23 @@ impl Incoming {
         id: QueueId,
         envelope: Envelope,
     ) -> Self {
+        let envelope_octets = envelope.heap_octets() as u64;
         let content = Content::new(envelope.body);
         let (pieces, waiting, file, fields) = (Vec::new(), 0, None, Bytes::new());
-        Self { store, memory, id, envelope, pieces, waiting, file, fields, content }
+        let mut incoming = Self {
+            store,
+            memory,
+            id,
+            envelope,
+            envelope_octets,
+            pieces,
+            waiting,
+            file,
+            fields,
+            content,
+        };
+        incoming.meter();
+        incoming
     }
 
     /// The name that the 250 will carry, and the Received line.
@@ -104,7 +121,7 @@ impl Incoming {
         self.content.add(&piece);
         self.waiting += piece.len();
         self.pieces.push(piece);
-        self.memory.set(self.waiting as u64);
+        self.meter();
         let most = match self.memory.is_used_up() {
             true => limits::SMALL_WRITE_OCTETS,
             false => limits::MESSAGE_IN_MEMORY,
@@ -150,8 +167,13 @@ impl Incoming {
         };
         self.waiting = 0;
         let appended = file.append(mem::take(&mut self.pieces)).await;
-        self.memory.set(0);
+        self.meter();
         appended
+    }
+
+    /// Charges the budget with what is held now.
+    fn meter(&mut self) {
+        self.memory.set(self.envelope_octets + self.waiting as u64);
     }
 }
 

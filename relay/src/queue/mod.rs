@@ -42,11 +42,12 @@ pub use self::store::StoreError;
 use self::content::Content;
 use self::entry::Tried;
 use self::id::QueueIds;
-use self::memory::MessageMemory;
+use self::memory::{Held, MessageMemory};
 use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
+use crate::heap::HeapOctets;
 use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::smtp::client::DotStuffer;
@@ -79,6 +80,12 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// RET and ENVID of MAIL (RFC 3461).
     pub dsn: MailDsn,
+}
+
+impl HeapOctets for Envelope {
+    fn heap_octets(&self) -> usize {
+        self.sender.heap_octets() + self.recipients.heap_octets() + self.dsn.heap_octets()
+    }
 }
 
 /// What a queue needs to know besides its engine.
@@ -166,12 +173,19 @@ impl Queue {
     /// # Errors
     /// [`BeginError::Store`] when the disk is short or a sync has failed.
     pub fn begin(&self, envelope: Envelope) -> Result<Incoming, BeginError> {
+        self.begin_for(envelope, self.shared.memory.share().holder())
+    }
+
+    /// The same for a session, whose `memory` is charged with what the message takes of it.
+    ///
+    /// # Errors
+    /// As [`Queue::begin`].
+    pub fn begin_for(&self, envelope: Envelope, memory: Held) -> Result<Incoming, BeginError> {
         if envelope.recipients.is_empty() {
             return Err(BeginError::NoRecipient);
         }
         self.store.accepts()?;
         let id = self.shared.ids.next(SystemTime::now());
-        let memory = self.shared.memory.holder();
         Ok(Incoming::new(Arc::clone(&self.store), memory, id, envelope))
     }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use crate::limits::CLOSE_WAIT;
+use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
 use crate::policy::{self, Peer};
 use crate::queue::memory::Held;
 use crate::queue::{Incoming, StoreError};
@@ -41,7 +41,7 @@ pub(super) fn drive(
     let mut driver = Driver {
         session,
         transport: Transport::Plain(stream),
-        memory: shared.queue.message_memory().holder(),
+        memory: shared.queue.message_memory().share_of(record.connector_id()).holder(),
         handshake: None,
         incoming: None,
         unsent: Bytes::new(),
@@ -83,6 +83,7 @@ impl Driver {
         loop {
             while let Some(action) = self.session.poll_action() {
                 self.record.write_protocol(&mut self.session);
+                self.meter();
                 // Nobody is kept waiting for a reply that is there.
                 if !matches!(action, Action::Send(_) | Action::BeginMessage(_)) {
                     self.send().await;
@@ -95,8 +96,8 @@ impl Driver {
                 continue;
             }
             self.record.write_protocol(&mut self.session);
-            self.memory.set(self.session.held_octets());
-            if self.memory.is_used_up() && self.session.handle_short_memory() {
+            self.meter();
+            if self.session.handle_memory(self.memory.is_used_up()) {
                 continue;
             }
             self.record.count(self.session.summary());
@@ -106,6 +107,12 @@ impl Driver {
             self.wait().await;
         }
         self.record.write(self.session.peer(), self.session.summary());
+    }
+
+    /// Charges the budget with what the session keeps now.
+    fn meter(&mut self) {
+        let tls = if self.transport.is_tls() { TLS_SESSION_OCTETS } else { 0 };
+        self.memory.set(self.session.held_octets() + self.unsent.len() as u64 + tls);
     }
 
     /// Waits for the first of: octets, the deadline, the end of the daemon.
@@ -152,6 +159,8 @@ impl Driver {
             }),
         };
         self.record.become_client(classification, remote);
+        let memory = self.shared.queue.message_memory();
+        self.memory = memory.share_of(self.record.connector_id()).holder();
         if client.is_ok() {
             self.record.write_connected();
         }
@@ -173,10 +182,11 @@ impl Driver {
                 }
             }
             Action::BeginMessage(envelope) => {
-                let begun = self.shared.queue.begin(envelope).map(|incoming| {
-                    let id = self.incoming.insert(incoming).id();
-                    MessageBegun { id, at: SystemTime::now() }
-                });
+                let begun =
+                    self.shared.queue.begin_for(envelope, self.memory.sibling()).map(|incoming| {
+                        let id = self.incoming.insert(incoming).id();
+                        MessageBegun { id, at: SystemTime::now() }
+                    });
                 self.session.handle_message_begun(Instant::now(), begun);
             }
             Action::Close => Box::pin(self.close()).await,

@@ -50,6 +50,11 @@ impl Transport {
         }
     }
 
+    /// Has TLS begun, or been tried?
+    pub(super) fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
     /// Does the handshake. After an error, or when this is dropped half way, nothing more can be
     /// said on the connection.
     pub(super) async fn start_tls(&mut self, handshake: &Handshake) -> io::Result<TlsInfo> {

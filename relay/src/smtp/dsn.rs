@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 
+use crate::heap::HeapOctets;
 use crate::limits::{ENVELOPE_ID_CHARACTERS, ORIGINAL_RECIPIENT_CHARACTERS};
 use crate::smtp::path::ForwardPath;
 
@@ -65,6 +66,24 @@ pub struct Notify {
 pub struct OriginalRecipient {
     kind: String,
     address: String,
+}
+
+impl HeapOctets for MailDsn {
+    fn heap_octets(&self) -> usize {
+        self.envelope_id.as_ref().map_or(0, |id| id.0.heap_octets())
+    }
+}
+
+impl HeapOctets for Addressee {
+    fn heap_octets(&self) -> usize {
+        self.path.heap_octets() + self.dsn.original.heap_octets()
+    }
+}
+
+impl HeapOctets for OriginalRecipient {
+    fn heap_octets(&self) -> usize {
+        self.kind.heap_octets() + self.address.heap_octets()
+    }
 }
 
 impl Ret {

@@ -10,6 +10,7 @@ mod xclient;
 #[cfg(test)]
 mod tests;
 
+use crate::heap::HeapOctets;
 use crate::queue::BodyType;
 use crate::smtp::dsn::{Addressee, EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
 use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_path};
@@ -78,6 +79,12 @@ pub struct Mail {
     pub dsn: MailDsn,
     /// AUTH (RFC 4954 section 5): who submitted the message first, says the client.
     pub submitter: Option<ReversePath>,
+}
+
+impl HeapOctets for Mail {
+    fn heap_octets(&self) -> usize {
+        self.sender.heap_octets() + self.dsn.heap_octets() + self.submitter.heap_octets()
+    }
 }
 
 /// Why a line is no command of ours.

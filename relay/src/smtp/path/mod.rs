@@ -17,6 +17,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
+use crate::heap::HeapOctets;
+
 pub use self::parse::{AddressError, DomainError, LocalPartError, split_path};
 
 /// A domain name, in lower case, without a trailing dot. U-labels are kept as UTF-8; comparison
@@ -128,6 +130,36 @@ impl ForwardPath {
         match self {
             Self::Mailbox(mailbox) => mailbox.is_ascii(),
             Self::Postmaster => true,
+        }
+    }
+}
+
+impl HeapOctets for Domain {
+    fn heap_octets(&self) -> usize {
+        self.text.heap_octets() + self.a_labels.heap_octets()
+    }
+}
+
+impl HeapOctets for Mailbox {
+    fn heap_octets(&self) -> usize {
+        self.local_part.heap_octets() + self.domain().map_or(0, Domain::heap_octets)
+    }
+}
+
+impl HeapOctets for ReversePath {
+    fn heap_octets(&self) -> usize {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.heap_octets(),
+            Self::Null => 0,
+        }
+    }
+}
+
+impl HeapOctets for ForwardPath {
+    fn heap_octets(&self) -> usize {
+        match self {
+            Self::Mailbox(mailbox) => mailbox.heap_octets(),
+            Self::Postmaster => 0,
         }
     }
 }

@@ -4,7 +4,10 @@
 //! The decisions are those that the client was answered by, refused recipients included. They are
 //! gone with the transaction, unless the driver takes them once the message is kept.
 
-use crate::limits::TRACKED_DECISIONS;
+use std::borrow::Cow;
+
+use crate::heap::HeapOctets;
+use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
 use crate::policy::{Because, Decision};
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Reply;
@@ -23,6 +26,10 @@ pub struct Decisions {
     recipient: Option<ForwardPath>,
     /// The last rule that let the whole message pass.
     end_of_data: Option<Because>,
+    /// Octets that the members of the list point to.
+    octets: usize,
+    /// Is memory for messages on their way in used up?
+    is_memory_short: bool,
 }
 
 /// One decision.
@@ -38,6 +45,17 @@ pub struct Decided {
     pub because: Option<Because>,
 }
 
+impl HeapOctets for Decided {
+    fn heap_octets(&self) -> usize {
+        let text = match &self.reply.text {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text.heap_octets(),
+        };
+        let found = self.because.as_ref().map_or(0, |because| because.found.heap_octets());
+        self.recipient.heap_octets() + text + found
+    }
+}
+
 impl Decisions {
     /// Whom the next decision is about.
     pub(super) fn of_recipient(&mut self, path: &ForwardPath) {
@@ -47,7 +65,7 @@ impl Decisions {
     /// A command of the transaction was allowed. MAIL begins another transaction.
     pub(super) fn allowed(&mut self, command: &'static str, decision: Decision) {
         if command == "MAIL" {
-            *self = Self::default();
+            self.clear();
         }
         self.push(command, decision);
     }
@@ -57,7 +75,7 @@ impl Decisions {
         if !matches!(command, "BDAT" | "DATA" | "MAIL" | "RCPT") {
             return;
         }
-        if self.list.len() < TRACKED_DECISIONS {
+        if self.has_room() {
             self.push(command, decision.clone());
         } else {
             self.left_out += 1;
@@ -77,25 +95,36 @@ impl Decisions {
 
     /// The transaction is over.
     pub(super) fn clear(&mut self) {
-        if *self != Self::default() {
-            *self = Self::default();
-        }
+        let is_memory_short = self.is_memory_short;
+        *self = Self { is_memory_short, ..Self::default() };
     }
 
-    /// Octets that the list takes, what its members point to left out.
+    /// Octets that the list takes, all that its members point to counted.
     pub(super) fn octets(&self) -> usize {
-        self.list.capacity() * size_of::<Decided>()
+        self.list.capacity() * size_of::<Decided>() + self.octets
+    }
+
+    /// While memory is short only a few more decisions are kept.
+    pub(super) fn set_memory_short(&mut self, is_short: bool) {
+        self.is_memory_short = is_short;
+    }
+
+    fn has_room(&self) -> bool {
+        self.list.len() < TRACKED_DECISIONS
+            && !(self.is_memory_short && self.octets() >= DECISIONS_BEYOND_MEMORY)
     }
 
     fn push(&mut self, command: &'static str, decision: Decision) {
         let recipient = self.recipient.take().filter(|_| command == "RCPT");
         // The end of data always has room.
-        if self.list.len() >= TRACKED_DECISIONS && command != "." {
+        if !self.has_room() && command != "." {
             self.left_out += 1;
             return;
         }
         let Decision { reply, mut because } = decision;
-        self.list.push(Decided { command, recipient, reply, because: because.pop() });
+        let decided = Decided { command, recipient, reply, because: because.pop() };
+        self.octets += decided.heap_octets();
+        self.list.push(decided);
     }
 }
 

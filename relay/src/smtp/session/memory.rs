@@ -1,27 +1,48 @@
 //! What a session keeps in memory of what its client sent, and what it lets go of when memory is
 //! short.
 
-use crate::limits::HEADER_BEYOND_MEMORY;
+use bytes::BytesMut;
+
+use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, HEADER_BEYOND_MEMORY};
 use crate::policy::{Because, Decision};
 use crate::smtp::reply;
 use crate::smtp::session::Session;
 use crate::smtp::session::state::State;
 
 impl Session {
-    /// Octets of the client that the session keeps, the queue not having them.
+    /// Octets that the session keeps because of what its client sent, the queue not having them.
+    /// All that its members point to is counted, and nothing of it is walked through: this is asked
+    /// before every wait.
     pub fn held_octets(&self) -> u64 {
-        let gathered = match &self.state {
-            State::Chunking(reception) | State::Receiving(reception) => reception.gathered(),
+        let state = match &self.state {
+            State::Authenticating(_) => AUTH_LINE_OCTETS,
+            State::Chunking(reception) | State::Receiving(reception) => reception.octets_kept(),
+            State::Mail(given) => given.octets(),
             State::Recipients(recipients) => recipients.octets(),
             _ => 0,
         };
-        let decisions = self.context.summary.decisions.octets();
-        (self.input.len() + gathered + decisions) as u64
+        // A command that waits for an answer came in one line.
+        let asked = if self.asked.is_some() { COMMAND_LINE_OCTETS } else { 0 };
+        let summary = &self.context.summary;
+        // The state has the client's name as well.
+        let hello = summary.hello.as_ref().map_or(0, |name| 2 * name.len());
+        let input = self.input.capacity();
+        (input + state + asked + hello + summary.decisions.octets() + self.output.octets()) as u64
     }
 
-    /// All sessions together hold what they may. True when this one has let go of a message whose
-    /// header section it would have had to gather any further: the rest is read and thrown away.
-    pub fn handle_short_memory(&mut self) -> bool {
+    /// Whether all sessions together hold what they may. True when this one has let go of a message
+    /// whose header section it would have had to gather any further: the rest is read and thrown
+    /// away.
+    pub fn handle_memory(&mut self, is_short: bool) -> bool {
+        self.context.memory_is_short = is_short;
+        self.context.summary.decisions.set_memory_short(is_short);
+        // A few octets would keep the whole buffer in memory that they came in.
+        if self.input.len() <= COMMAND_LINE_OCTETS {
+            self.input = BytesMut::from(&self.input[..]);
+        }
+        if !is_short {
+            return false;
+        }
         let (State::Chunking(reception) | State::Receiving(reception)) = &mut self.state else {
             return false;
         };

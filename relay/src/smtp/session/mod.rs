@@ -90,6 +90,8 @@ struct Context {
     conditions: Conditions,
     /// For the command at hand.
     findings: Findings,
+    /// Is the memory for messages on their way in used up?
+    memory_is_short: bool,
     /// What the checks found at the last MAIL, where they were asked.
     sender: Option<SenderFound>,
     summary: Summary,
@@ -123,6 +125,7 @@ impl Session {
             told_hello: None,
             conditions: Conditions::default(),
             findings: Findings::default(),
+            memory_is_short: false,
             sender: None,
             summary: Summary::default(),
         };
@@ -187,9 +190,12 @@ impl Session {
     }
 
     /// May the driver read from the client? Not while enough waits to be understood, so that a
-    /// client which sends faster than the disk writes has to wait as well.
+    /// client which sends faster than the disk writes has to wait as well. While memory is short,
+    /// nothing is read ahead of a command that has no reply yet.
     pub fn wants_bytes(&self) -> bool {
-        self.input.len() < INPUT_OCTETS && !matches!(self.state, State::Closed)
+        let waits = self.held.is_some() || self.asked.is_some();
+        let most = if self.context.memory_is_short && waits { 1 } else { INPUT_OCTETS };
+        self.input.len() < most && !matches!(self.state, State::Closed)
     }
 
     /// Does what comes next depend on conditions? In the middle of a message it does not.

@@ -108,6 +108,11 @@ impl Output {
         self.actions.push_back(action);
     }
 
+    /// Octets of replies and records that wait.
+    pub(super) fn octets(&self) -> usize {
+        self.replies.capacity() + self.protocol.octets()
+    }
+
     /// The next action, unless only replies are there: more may gather.
     pub(super) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

@@ -135,6 +135,11 @@ impl ProtocolLog {
         }
     }
 
+    /// Octets of records that wait to be fetched.
+    pub(super) fn octets(&self) -> usize {
+        self.noted.as_ref().map_or(0, |noted| noted.octets)
+    }
+
     /// Is it time to fetch the records, lest some be left out?
     pub(super) fn is_full(&self) -> bool {
         self.noted.as_ref().is_some_and(|noted| noted.octets >= PROTOCOL_LOG_OCTETS / 2)

@@ -218,6 +218,11 @@ impl Reception {
         }
     }
 
+    /// Octets that are kept until they are written.
+    pub(super) fn octets_kept(&self) -> usize {
+        self.gathered() + self.writer.octets() + self.trace.len()
+    }
+
     /// Does the queue still hold this message open?
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Header(_) | Stage::Body)

@@ -8,6 +8,7 @@ mod message;
 
 use std::sync::Arc;
 
+use crate::heap::{HeapOctets, allocation};
 use crate::policy::antispam::screen_sender;
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
@@ -95,12 +96,25 @@ pub(super) struct Recipients {
     hello: Hello,
     mail: Mail,
     recipients: Vec<Addressee>,
+    /// Octets that the recipients point to.
+    pointed_to: usize,
+}
+
+impl MailGiven {
+    /// Octets that it points to.
+    pub(super) fn octets(&self) -> usize {
+        self.mail.heap_octets()
+    }
 }
 
 impl Recipients {
-    /// Octets that the list takes, what its members point to left out.
+    /// Octets that sender and recipients take, all that they point to counted.
     pub(super) fn octets(&self) -> usize {
-        self.recipients.capacity() * size_of::<Addressee>()
+        self.mail.heap_octets() + self.list_octets()
+    }
+
+    fn list_octets(&self) -> usize {
+        allocation(self.recipients.capacity() * size_of::<Addressee>()) + self.pointed_to
     }
 }
 
@@ -289,9 +303,9 @@ impl State {
     }
 
     fn rcpt(self, recipient: Addressee, context: &Context) -> (Self, Effect) {
-        let (mail, so_far) = match &self {
-            Self::Mail(state) => (&state.mail, 0),
-            Self::Recipients(state) => (&state.mail, state.recipients.len()),
+        let (mail, so_far, octets) = match &self {
+            Self::Mail(state) => (&state.mail, 0, 0),
+            Self::Recipients(state) => (&state.mail, state.recipients.len(), state.list_octets()),
             Self::Ready(ready) => {
                 let effect = ready.without_sender();
                 return (self, effect);
@@ -307,7 +321,13 @@ impl State {
             Judgement::Needs(inquiry) => {
                 (self, Effect::Ask(inquiry, Box::new(Command::Rcpt(recipient))))
             }
-            Judgement::Decided(decision) => {
+            Judgement::Decided(mut decision) => {
+                if decision.reply.is_positive()
+                    && let Some(refusal) =
+                        policy::rcpt_beyond_memory(context.memory_is_short, octets)
+                {
+                    decision = refusal;
+                }
                 let is_accepted = decision.reply.is_positive();
                 let state = if is_accepted { self.with(recipient) } else { self.without() };
                 (state, Effect::Decided(decision))
@@ -319,9 +339,12 @@ impl State {
     fn with(self, recipient: Addressee) -> Self {
         match self {
             Self::Mail(MailGiven { hello, mail, .. }) => {
-                Self::Recipients(Recipients { hello, mail, recipients: vec![recipient] })
+                let pointed_to = recipient.heap_octets();
+                let recipients = vec![recipient];
+                Self::Recipients(Recipients { hello, mail, recipients, pointed_to })
             }
             Self::Recipients(mut state) => {
+                state.pointed_to += recipient.heap_octets();
                 state.recipients.push(recipient);
                 Self::Recipients(state)
             }

@@ -28,6 +28,11 @@ impl MessageWriter {
         }
     }
 
+    /// Octets that have gathered.
+    pub(super) fn octets(&self) -> usize {
+        self.gathered.capacity()
+    }
+
     /// Writes what has gathered.
     pub(super) fn flush(&mut self, act: &mut impl FnMut(Action)) {
         if !self.gathered.is_empty() {

@@ -99,7 +99,7 @@ impl State {
 
 impl Recipients {
     fn begin(self, input: MessageInput) -> (State, Effect) {
-        let Self { hello, mail, recipients } = self;
+        let Self { hello, mail, recipients, .. } = self;
         let Mail { sender, body, smtputf8, dsn, .. } = mail;
         let envelope =
             Envelope { sender, recipients, body: body.unwrap_or_default(), smtputf8, dsn };
