@@ -38,8 +38,10 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Replies {
 fn check_reply(reply: &Reply) {
     assert!((200..600).contains(&reply.code));
     assert!(reply.text.split('\n').count() <= limits::CLIENT_REPLY_LINES);
-    // An octet that is no UTF-8 takes three in its place.
-    assert!(reply.text.len() <= 3 * limits::CLIENT_REPLY_OCTETS + limits::CLIENT_REPLY_LINES);
+    // An octet that is not printable takes six in its place.
+    let most = 7 * limits::CLIENT_REPLY_KEPT_OCTETS + limits::CLIENT_REPLY_LINES;
+    assert!(reply.text.len() <= most);
+    assert!(reply.text.chars().all(|c| c == '\n' || relay::printable::is_printable(c)));
     assert_eq!(reply.is_positive(), reply.code < 400);
     assert!(!reply.to_string().contains(['\r', '\n']), "a log has one line of it");
     // What we would tell somebody else with the same words is one reply and says the same.

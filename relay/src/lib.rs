@@ -25,6 +25,7 @@
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
 //!   [`fading`]: a bounded table of what holds for a while. [`heap`]: what a value keeps in memory.
 
+mod address_space;
 pub mod antispam;
 pub mod back_pressure;
 pub mod causes;
@@ -42,6 +43,7 @@ pub mod kernel;
 pub mod limits;
 pub mod message;
 pub mod policy;
+pub mod printable;
 pub mod privileges;
 pub mod queue;
 pub mod recipients;

@@ -527,13 +527,18 @@ pub const DELIVERY_STOP: Duration = Duration::from_secs(40);
 pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
-/// Octets of a next hop's reply line, CRLF included: four times what RFC 5321 section 4.5.3.1.5
-/// allows, since real servers exceed it. Longer: the attempt is deferred.
-pub const CLIENT_REPLY_LINE_OCTETS: usize = 2048;
-/// Lines of one reply. More: the attempt is deferred.
+/// Longest command that a next hop must accept, in octets, CRLF included (RFC 5321 section
+/// 4.5.3.1.4). An AUTH command with a longer initial response is sent without it (RFC 4954 section
+/// 4).
+pub const CLIENT_COMMAND_OCTETS: usize = 512;
+/// Lines of one reply of a next hop whose text is kept. What follows is read and dropped.
 pub const CLIENT_REPLY_LINES: usize = 100;
-/// Octets of the text of one reply. More: the attempt is deferred.
-pub const CLIENT_REPLY_OCTETS: usize = 32 * 1024;
+/// Octets of one reply of a next hop that are kept, line ends not counted. What follows is read
+/// and dropped.
+pub const CLIENT_REPLY_KEPT_OCTETS: usize = 32 * 1024;
+/// Octets of one reply of a next hop that are read, line ends included; RFC 5321 section 4.5.3.1.5
+/// allows 512 for a line and has no limit for a reply. More: the attempt is deferred.
+pub const CLIENT_REPLY_OCTETS: usize = 256 * 1024;
 /// Octets of a reply that are kept with each recipient. The rest is cut off.
 pub const ANSWER_OCTETS: usize = 1024;
 /// `ConnectionInactivityTimeout` of Exchange's send connectors and its default: the longest wait for

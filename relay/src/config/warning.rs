@@ -1,11 +1,12 @@
 //! What is legal and unwise in a configuration that loads.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use super::connector::place;
 use super::document::{Document, Wrong};
 use super::tls::Tls;
 use super::{Authentication, Finding};
+use crate::address_space::is_of_this_site;
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{
@@ -108,28 +109,8 @@ pub(super) fn trust_in_proxies(document: &Document<'_>, proxies: &Proxies) {
     }
 }
 
-/// Addresses that no stranger has: RFC 1918, loopback, link-local, unique local (RFC 4193). Not
-/// the shared space of RFC 6598, whose other side is a carrier's customers.
-const PRIVATE: &[(u128, u32)] = &[
-    ipv4_block(10, 0, 8),
-    ipv4_block(127, 0, 8),
-    ipv4_block(169, 254, 16),
-    ipv4_block(172, 16, 12),
-    ipv4_block(192, 168, 16),
-    (Ipv6Addr::LOCALHOST.to_bits(), 128),
-    (0xfc00 << 112, 7),
-    (0xfe80 << 112, 10),
-];
-
-const fn ipv4_block(first: u8, second: u8, bits: u32) -> (u128, u32) {
-    (Ipv4Addr::new(first, second, 0, 0).to_ipv6_mapped().to_bits(), 96 + bits)
-}
-
 fn is_private(range: &Range) -> bool {
-    PRIVATE.iter().any(|&(low, bits)| {
-        let high = low | u128::MAX.checked_shr(bits).unwrap_or(0);
-        low <= range.low() && range.high() <= high
-    })
+    is_of_this_site(range.low(), range.high())
 }
 
 fn is_everything(range: &Range) -> bool {

@@ -4,12 +4,13 @@
 //! 5.1 has it. Who may not be delivered to (ourselves, and addresses that no stranger's DNS may send
 //! us to) is decided here. Connecting is for [`super::connection`].
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use tokio::time::timeout;
 
 use super::route::Destination;
 use super::{Settings, SmartHost};
+use crate::address_space::is_for_mail;
 use crate::dns::{Dns, Exchanger, LookupError};
 use crate::limits;
 use crate::queue::Cause;
@@ -267,39 +268,6 @@ fn is_ours(address: SocketAddr, bindings: &[SocketAddr]) -> bool {
     })
 }
 
-/// May a stranger's DNS send us there? Everything that is not reachable by everybody is ours or
-/// our neighbours', and nobody outside has a say about it.
-fn is_for_mail(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [first, second, ..] = v4.octets();
-            let is_shared = first == 100 && second & 0xc0 == 64;
-            // 0.0.0.0/8 is this network, 240.0.0.0/4 is reserved.
-            !(v4.is_loopback()
-                || v4.is_private()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || is_shared
-                || first == 0
-                || first >= 240)
-        }
-        IpAddr::V6(v6) => {
-            !(v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || is_embedded(v6))
-        }
-    }
-}
-
-/// IPv4-compatible addresses and those of NAT64 lead to an IPv4 address that nothing looked at.
-fn is_embedded(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    segments[..6] == [0; 6] || segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,34 +298,6 @@ mod tests {
     fn a_null_mx_leaves_nobody_and_a_root_among_others_says_nothing() {
         assert!(in_order(vec![exchanger(0, "")]).is_empty());
         assert_eq!(in_order(vec![exchanger(0, ""), exchanger(10, "mx")]), [["mx".to_owned()]]);
-    }
-
-    #[test]
-    fn where_nobody_outside_may_send_us() {
-        for text in [
-            "127.0.0.1",
-            "0.0.0.0",
-            "0.1.2.3",
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00::1",
-            "ff02::1",
-            "::7f00:1",
-            "64:ff9b::7f00:1",
-        ] {
-            assert!(!is_for_mail(text.parse().unwrap()), "{text}");
-        }
-        for text in ["192.0.2.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2001:db8::1"] {
-            assert!(is_for_mail(text.parse().unwrap()), "{text}");
-        }
     }
 
     #[test]

@@ -175,6 +175,11 @@ impl OriginalRecipient {
         self.address.is_ascii()
     }
 
+    /// Does it keep to [`ORIGINAL_RECIPIENT_CHARACTERS`]? [`Self::to_ascii`] may make it longer.
+    pub fn fits_parameter(&self) -> bool {
+        self.kind.len() + 1 + self.address.len() <= ORIGINAL_RECIPIENT_CHARACTERS
+    }
+
     /// The same value in ASCII (`utf-8-addr-xtext` of RFC 6533 section 3).
     pub fn to_ascii(&self) -> Self {
         let mut address = String::with_capacity(self.address.len());

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Capabilities;
+use crate::limits;
 
 /// Who we are for a next hop, and how we prove it.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,9 +41,10 @@ pub struct Mechanisms {
 }
 
 /// An exchange under way.
-#[derive(Debug)]
 pub(super) struct Exchange {
     credentials: Credentials,
+    /// An initial response that is too long for the command line.
+    unsent: Option<String>,
     step: Step,
 }
 
@@ -79,24 +81,37 @@ impl Exchange {
         offered: &Capabilities,
     ) -> Option<(Self, String)> {
         let user = &credentials.user;
-        let (line, step) = match &credentials.secret {
+        let (mechanism, response, step) = match &credentials.secret {
             Secret::Password(password) if offered.auth.plain => {
                 let response = STANDARD.encode(format!("\0{user}\0{password}"));
-                (format!("AUTH PLAIN {response}"), Step::Said)
+                ("PLAIN", Some(response), Step::Said)
             }
-            Secret::Password(_) if offered.auth.login => ("AUTH LOGIN".to_owned(), Step::LoginUser),
+            Secret::Password(_) if offered.auth.login => ("LOGIN", None, Step::LoginUser),
             Secret::Token(token) if offered.auth.xoauth2 => {
                 let response =
                     STANDARD.encode(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
-                (format!("AUTH XOAUTH2 {response}"), Step::TokenRefused)
+                ("XOAUTH2", Some(response), Step::TokenRefused)
             }
             _ => return None,
         };
-        Some((Self { credentials, step }, line))
+        let line = format!("AUTH {mechanism}");
+        let (line, unsent) = match response {
+            None => (line, None),
+            // A space before the response and CRLF behind it.
+            Some(response) if line.len() + response.len() + 3 <= limits::CLIENT_COMMAND_OCTETS => {
+                (format!("{line} {response}"), None)
+            }
+            Some(response) => (line, Some(response)),
+        };
+        Some((Self { credentials, unsent, step }, line))
     }
 
     /// The answer to a 334, or nothing when there is none to give.
     pub(super) fn answer(&mut self) -> Option<String> {
+        // RFC 4954 section 4: the challenge before it is empty, and nothing depends on that.
+        if let Some(response) = self.unsent.take() {
+            return Some(response);
+        }
         let (line, next) = match self.step {
             Step::Said => return None,
             Step::LoginUser => (STANDARD.encode(&self.credentials.user), Step::LoginPassword),
@@ -108,6 +123,15 @@ impl Exchange {
         };
         self.step = next;
         Some(line)
+    }
+}
+
+/// Without the secret: this ends in logs.
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Exchange");
+        shown.field("credentials", &self.credentials).field("step", &self.step);
+        shown.finish_non_exhaustive()
     }
 }
 

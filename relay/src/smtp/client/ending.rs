@@ -67,9 +67,11 @@ impl Session {
     }
 }
 
-/// A cause that we found ourselves.
+/// A cause that we found ourselves. Its text may quote the next hop, so it has the limit of a reply.
 pub(super) fn local(status: Enhanced, text: impl Into<String>) -> Cause {
-    Cause::Local { status, text: text.into() }
+    let mut text = text.into();
+    text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
+    Cause::Local { status, text }
 }
 
 /// A reply is kept for every recipient that it refused; what is kept of it has a limit.

@@ -253,6 +253,7 @@ impl Session {
                 Err(error) => {
                     // X.5.0 of RFC 3463: what was said is no SMTP.
                     let text = format!("the next hop's reply cannot be understood: {error}");
+                    let text = self.with_what_was_heard(text);
                     self.fail(local(Enhanced(4, 5, 0), text));
                 }
             }
@@ -262,6 +263,7 @@ impl Session {
     /// The next hop has closed the connection, or it has broken.
     pub fn handle_closed(&mut self, why: &str) {
         let text = format!("the connection was lost {}: {why}", self.stage());
+        let text = self.with_what_was_heard(text);
         self.suspect_pipelining();
         self.fail(local(Enhanced(4, 4, 2), text));
     }
@@ -270,8 +272,17 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             let text = format!("the next hop did not answer in time {}", self.stage());
+            let text = self.with_what_was_heard(text);
             self.suspect_pipelining();
             self.fail(local(Enhanced(4, 4, 2), text));
+        }
+    }
+
+    /// Adds the next hop's own words, where they made no reply.
+    fn with_what_was_heard(&self, text: String) -> String {
+        match self.parser.heard() {
+            Some(heard) => format!("{text}; it said: {heard}"),
+            None => text,
         }
     }
 

@@ -131,6 +131,9 @@ impl Transaction {
                 true => original.clone(),
                 false => original.to_ascii(),
             });
+            // Written in ASCII it may pass the limit of RFC 3461 section 4.2, by which servers
+            // size their command lines. It is for reports only; the mail is worth more.
+            let original = original.filter(|original| original.fits_parameter());
             line.push_str(&RcptDsn { original, ..dsn.clone() }.to_string());
         }
         line

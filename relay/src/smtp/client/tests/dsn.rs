@@ -60,3 +60,18 @@ fn a_next_hop_without_dsn_is_told_nothing_and_relays() {
         }
     }
 }
+
+#[test]
+fn an_original_recipient_that_grows_beyond_its_limit_stays_behind() {
+    let hello = "250-hop\r\n250-PIPELINING\r\n250 DSN\r\n";
+    for (characters, is_told) in [(60, true), (200, false)] {
+        let original = format!("utf-8;{}@b.example", "ö".repeat(characters));
+        let mut transaction = asking(false);
+        transaction.recipients[1].dsn.original = OriginalRecipient::parse(&original);
+        let mut hop = Hop::greeted(hello);
+        hop.session.begin(transaction, hop.now);
+        let heard = hop.heard();
+        assert_eq!(heard.contains("ORCPT=utf-8;"), is_told, "{heard}");
+        assert!(heard.lines().all(|line| line.len() < 1100), "{heard}");
+    }
+}

@@ -76,11 +76,35 @@ fn connection_lost() {
 
 #[test]
 fn garbage() {
-    for garbage in ["hello\r\n", "250 bare\n", "\r\n", "250-a\r\n354 b\r\n"] {
+    for garbage in ["hello\r\n", "2500 no\r\n", "\r\n", "250-a\r\n354 b\r\n"] {
         at_every_stage(garbage, |hop| hop.say(garbage));
     }
-    let endless = "250-more\r\n".repeat(limits::CLIENT_REPLY_LINES + 1);
+    let endless = "250-more\r\n".repeat(limits::CLIENT_REPLY_OCTETS / 10 + 1);
     at_every_stage("an endless reply", |hop| hop.say(&endless));
+}
+
+#[test]
+fn what_was_said_is_kept_where_it_is_no_reply() {
+    for (said, then) in [
+        ("550-no\r\n250 yes\x1b\r\n", "it is no reply"),
+        ("550 5.7.1 blocked by us", "close"),
+        ("550-5.7.1 blocked\r\n550-by us\r\n", "silence"),
+    ] {
+        let mut hop = Hop::begun(FULL, 1);
+        hop.say("250 ok\r\n");
+        hop.say(said);
+        match then {
+            "close" => hop.session.handle_closed("it closed"),
+            "silence" => hop.session.handle_timeout(hop.session.deadline().unwrap()),
+            _ => {}
+        }
+        let (letter, text) = hop.outcomes().remove(0);
+        let words =
+            said.split_whitespace().collect::<Vec<_>>().join(" ").replace('\x1b', "\\u001b");
+        assert!(letter == '~' && text.contains(&words), "{text}");
+        assert!(text.len() < limits::ANSWER_OCTETS + 20);
+        hop.is_closed();
+    }
 }
 
 #[test]

@@ -162,6 +162,45 @@ fn who_we_are() {
 }
 
 #[test]
+fn an_initial_response_beyond_the_command_limit_waits_for_its_challenge() {
+    let credentials = |length: usize, is_token: bool| {
+        let secret = "t".repeat(length);
+        let secret = if is_token { Secret::Token(secret) } else { Secret::Password(secret) };
+        Some(Credentials { user: "edge".to_owned(), secret })
+    };
+    let hello = "250-hop\r\n250 AUTH XOAUTH2 PLAIN\r\n";
+    let mut longest = 0;
+    for (length, is_token) in (340..380).flat_map(|n| [(n, true), (n, false)]) {
+        let mut hop = encrypted(credentials(length, is_token), hello);
+        let said = hop.heard();
+        assert!(said.len() <= limits::CLIENT_COMMAND_OCTETS, "{length}: {}", said.len());
+        longest = longest.max(said.len());
+    }
+    assert!(longest > limits::CLIENT_COMMAND_OCTETS - 6, "{longest}: it is sent where it fits");
+    for (is_token, verb) in [(true, "AUTH XOAUTH2\r\n"), (false, "AUTH PLAIN\r\n")] {
+        let mut hop = encrypted(credentials(3000, is_token), hello);
+        assert_eq!(hop.heard(), verb);
+        // RFC 4954 has an empty challenge here; nothing depends on that.
+        hop.say(if is_token { "334 \r\n" } else { "334 R28gYWhlYWQ=\r\n" });
+        assert!(hop.heard().len() > 4000);
+        hop.say("235 ok\r\n");
+        assert_eq!(hop.event(), Event::Ready);
+        // A refusal takes its usual way.
+        let mut hop = encrypted(credentials(3000, is_token), hello);
+        hop.say("334\r\n");
+        hop.heard();
+        if is_token {
+            hop.say("334 eyJzdGF0dXMiOiI0MDAifQ==\r\n");
+            assert_eq!(hop.heard(), "\r\n");
+        }
+        hop.say("535 5.7.8 no\r\n");
+        assert_eq!(closed_because(&mut hop), "535 5.7.8 no");
+        let shown = format!("{:?}", encrypted(credentials(3000, is_token), hello).session);
+        assert!(!shown.contains("ttt") && !shown.contains("dHR0"), "a log shows the secret");
+    }
+}
+
+#[test]
 fn who_we_are_is_not_believed() {
     let mut hop = encrypted(password(), AFTER);
     hop.heard();
