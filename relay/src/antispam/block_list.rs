@@ -3,28 +3,19 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::RData;
-use mail_auth::MessageAuthenticator;
 use tokio::time::timeout;
 
+use crate::dns::Dns;
 use crate::limits::BLOCK_LIST_WAIT;
 use crate::policy::antispam::{ListFinding, ListVerdict};
 use crate::smtp::path::Domain;
 
 /// Asks one list.
-pub(super) async fn ask(dns: &MessageAuthenticator, zone: &Domain, client: IpAddr) -> ListFinding {
+pub(super) async fn ask(dns: &Dns, zone: &Domain, client: IpAddr) -> ListFinding {
     let name = name(client, zone);
-    let verdict = match timeout(BLOCK_LIST_WAIT, dns.0.ipv4_lookup(name)).await {
+    let verdict = match timeout(BLOCK_LIST_WAIT, dns.first_ipv4(&name)).await {
         Err(_) => ListVerdict::Unavailable("no answer in time".to_owned()),
-        Ok(Ok(lookup)) => {
-            let mut addresses = lookup.answers().iter().filter_map(|record| match &record.data {
-                RData::A(address) => Some(address.0),
-                _ => None,
-            });
-            addresses.next().map_or(ListVerdict::Clear, verdict)
-        }
-        Ok(Err(NetError::Dns(DnsError::NoRecordsFound(_)))) => ListVerdict::Clear,
+        Ok(Ok(address)) => address.map_or(ListVerdict::Clear, verdict),
         Ok(Err(error)) => ListVerdict::Unavailable(error.to_string()),
     };
     ListFinding { zone: zone.clone(), verdict }
@@ -43,8 +34,7 @@ fn verdict(answer: Ipv4Addr) -> ListVerdict {
     }
 }
 
-/// The octets of an IPv4 address, or the nibbles of an IPv6 one, last first, below the zone. With
-/// the dot at the end, so that nothing is added to it.
+/// The octets of an IPv4 address, or the nibbles of an IPv6 one, last first, below the zone.
 fn name(client: IpAddr, zone: &Domain) -> String {
     let mut name = String::new();
     // Writing to a String does not fail.
@@ -59,7 +49,7 @@ fn name(client: IpAddr, zone: &Domain) -> String {
             .rev()
             .try_for_each(|octet| write!(name, "{:x}.{:x}.", octet & 15, octet >> 4)),
     };
-    name + zone.ascii() + "."
+    name + zone.ascii()
 }
 
 #[cfg(test)]
@@ -69,10 +59,10 @@ mod tests {
     #[test]
     fn names_are_those_of_rfc_5782() {
         let zone = Domain::parse("bad.example.com").unwrap();
-        assert_eq!(name("192.0.2.99".parse().unwrap(), &zone), "99.2.0.192.bad.example.com.");
+        assert_eq!(name("192.0.2.99".parse().unwrap(), &zone), "99.2.0.192.bad.example.com");
         assert_eq!(
             name("2001:db8:1:2:3:4:567:89ab".parse().unwrap(), &zone),
-            "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.bad.example.com."
+            "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.bad.example.com"
         );
     }
 

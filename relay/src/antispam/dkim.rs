@@ -6,10 +6,11 @@
 use mail_auth::common::crypto::{Algorithm, HashAlgorithm, HashContext, HashImpl, Sha256};
 use mail_auth::dkim::DkimError;
 use mail_auth::dkim::canonicalize::BodyHasher;
-use mail_auth::{AuthenticatedMessage, DkimOutput, Error, MessageAuthenticator};
+use mail_auth::{AuthenticatedMessage, DkimOutput, Error};
 use tokio::time::timeout;
 
 use super::dmarc;
+use crate::dns::{Answers, Dns};
 use crate::limits::{DKIM_SIGNATURES, DKIM_SIGNED_FIELDS, DKIM_WAIT};
 use crate::message::header::{Collected, HeaderCollector, HeaderSection};
 use crate::policy::antispam::{
@@ -19,7 +20,7 @@ use crate::queue::{Incoming, IncomingReader, StoreError};
 
 /// Verifies the signatures of a message, and asks DMARC where that is wanted.
 pub(super) async fn ask(
-    dns: &MessageAuthenticator,
+    dns: &Dns,
     question: &MessageQuestion,
     message: &Incoming,
 ) -> (Option<DkimFinding>, Option<DmarcFinding>) {
@@ -35,7 +36,7 @@ pub(super) async fn ask(
 }
 
 async fn verify(
-    dns: &MessageAuthenticator,
+    dns: &Dns,
     question: &MessageQuestion,
     mut reader: IncomingReader,
 ) -> Result<(DkimFinding, Option<DmarcFinding>), StoreError> {
@@ -45,12 +46,24 @@ async fn verify(
     let mut message = AuthenticatedMessage::parse(&octets).unwrap_or_default();
     let mut signatures = set_aside(&mut message);
     hash_body(&mut message, body, &mut reader).await?;
-    let outputs = dns.verify_dkim(&message).await;
+    let (answers, of_message) = (Answers::default(), &message);
+    let evaluated = dns.evaluate(&answers, |server, answers| {
+        let evaluation = server.verify_dkim(answers.parameters(of_message));
+        async move {
+            let outputs = evaluation.await;
+            let lacks_answer = |output: &DkimOutput<'_>| {
+                matches!(output.result(), mail_auth::DkimResult::TempError(_))
+            };
+            if outputs.iter().any(lacks_answer) { Err(outputs) } else { Ok(outputs) }
+        }
+    });
+    let outputs = evaluated.await.unwrap_or_else(|mut all| all.pop().unwrap_or_default());
     signatures.splice(0..0, outputs.iter().map(signature));
     let dmarc = if question.dmarc {
         let is_from = |name: &[u8]| name.eq_ignore_ascii_case(b"From");
         let from_fields = section.fields().filter(|field| is_from(field.name())).count();
-        Some(dmarc::ask(dns, &message, from_fields, &outputs, question.spf.as_ref()).await)
+        let spf = question.spf.as_ref();
+        Some(dmarc::ask(dns, &answers, &message, from_fields, &outputs, spf).await)
     } else {
         None
     };

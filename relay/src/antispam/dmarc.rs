@@ -2,15 +2,17 @@
 
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::{AuthenticatedMessage, DkimOutput, MessageAuthenticator};
+use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput};
 
 use super::spf;
+use crate::dns::{Answers, Dns};
 use crate::policy::antispam::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
 
 /// Asks for the domain in From. `from_fields` says how many From fields there are by our own
 /// reading.
 pub(super) async fn ask(
-    dns: &MessageAuthenticator,
+    dns: &Dns,
+    answers: &Answers,
     message: &AuthenticatedMessage<'_>,
     from_fields: usize,
     signatures: &[DkimOutput<'_>],
@@ -25,15 +27,25 @@ pub(super) async fn ask(
             why: Some(why),
         };
     }
-    let output = dns
-        .verify_dmarc(DmarcParameters {
+    let spf_output = &spf::output(spf);
+    let domain = spf.map_or("", |spf| &spf.domain);
+    let evaluated = dns.evaluate(answers, |server, answers| {
+        let evaluation = server.verify_dmarc(answers.parameters(DmarcParameters {
             message,
             dkim_output: signatures,
             dkim2_output: None,
-            rfc5321_mail_from_domain: spf.map_or("", |spf| &spf.domain),
-            spf_output: &spf::output(spf),
-        })
-        .await;
+            rfc5321_mail_from_domain: domain,
+            spf_output,
+        }));
+        async move {
+            let output = evaluation.await;
+            match output.result() {
+                mail_auth::DmarcResult::TempError(_) => Err(output),
+                _ => Ok(output),
+            }
+        }
+    });
+    let output = evaluated.await.unwrap_or_else(|mut all| all.pop().unwrap_or_else(no_server));
     let (result, why) = match output.result() {
         mail_auth::DmarcResult::Pass => (DmarcResult::Pass, None),
         mail_auth::DmarcResult::None => (DmarcResult::None, None),
@@ -53,6 +65,12 @@ pub(super) async fn ask(
         Policy::None | Policy::Unspecified => DmarcPolicy::None,
     };
     DmarcFinding { result, policy, domain: output.domain().to_owned(), why }
+}
+
+/// What comes of it where there is no server to ask.
+fn no_server() -> DmarcOutput {
+    let error = mail_auth::Error::Dns(mail_auth::DnsError::Resolver("no name server".to_owned()));
+    DmarcOutput::default().with_dkim_result(mail_auth::DmarcResult::TempError(error))
 }
 
 /// Is there one From field, and one domain in it?

@@ -14,11 +14,10 @@ mod rspamd;
 mod spf;
 
 use futures_util::future::join_all;
-use mail_auth::MessageAuthenticator;
 use tokio::join;
 
 use crate::config::Config;
-use crate::dns;
+use crate::dns::Dns;
 use crate::policy::antispam::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
 use crate::queue::Incoming;
 
@@ -31,7 +30,7 @@ use self::rspamd::Rspamd;
 pub struct Checks {
     hostname: String,
     /// Absent where no check of the configuration needs it.
-    dns: Option<MessageAuthenticator>,
+    dns: Option<Dns>,
     /// `[rspamd]`.
     rspamd: Option<Rspamd>,
 }
@@ -46,9 +45,7 @@ impl Checks {
         let needs_dns = config.connectors().iter().any(|connector| connector.antispam.needs_dns());
         Ok(Self {
             hostname: config.hostname.ascii().to_owned(),
-            dns: needs_dns
-                .then(|| dns::resolver(&config.dns).map(MessageAuthenticator))
-                .transpose()?,
+            dns: needs_dns.then(|| Dns::new(&config.dns)).transpose()?,
             rspamd: config.rspamd.clone().map(Rspamd::new),
         })
     }

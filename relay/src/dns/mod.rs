@@ -1,20 +1,24 @@
 //! The way to DNS: the configured servers or the system's, with bounded patience and memory.
 //!
-//! It decides what an answer is: records, none, no such domain, or none to be had now. What
-//! follows from it is for whoever asked.
+//! It decides what an answer is: records, none, no such domain, or none to be had now. [`servers`]
+//! says which server is asked when. What follows from an answer is for the caller.
 
-use std::net::{IpAddr, SocketAddr};
+mod answers;
+mod servers;
+#[cfg(test)]
+pub(crate) mod tests;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use mail_auth::MessageAuthenticator;
 use tokio::time::timeout;
+
+pub use self::answers::{Answers, Knowing};
+use self::servers::Servers;
 
 use crate::config;
 use crate::limits;
@@ -59,50 +63,64 @@ pub struct Exchanger {
     pub host: String,
 }
 
-/// Looks up names for delivery. Clones share connections and cache.
+/// The way to the name servers. Clones share connections and caches.
 #[derive(Clone)]
-pub struct Dns(TokioResolver);
+pub struct Dns(Servers);
 
-/// A resolver for this configuration. Names are asked as they are: neither the search list nor the
-/// hosts file of this machine has a say about other people's mail.
-///
-/// # Errors
-/// [`ResolverError`] where the system has no name servers and the configuration names none.
-pub fn resolver(dns: &config::Dns) -> Result<TokioResolver, ResolverError> {
-    let servers = match dns.servers.as_slice() {
-        [] => read_system_conf().map_err(ResolverError)?.0.name_servers().to_vec(),
-        servers => servers.iter().map(name_server).collect(),
-    };
-    let mut options = ResolverOpts::default();
-    options.timeout = dns.timeout;
-    options.attempts = limits::DNS_RETRIES;
-    options.max_active_requests = limits::DNS_QUESTIONS;
-    options.cache_size = limits::DNS_CACHED_ANSWERS;
-    options.positive_max_ttl = Some(limits::DNS_LONGEST_CACHED);
-    options.negative_max_ttl = Some(limits::DNS_LONGEST_CACHED);
-    options.use_hosts_file = ResolveHosts::Never;
-    let configuration = ResolverConfig::from_name_servers(servers);
-    TokioResolver::builder_with_config(configuration, TokioRuntimeProvider::default())
-        .with_options(options)
-        .build()
-        .map_err(ResolverError)
-}
-
-fn name_server(server: &SocketAddr) -> NameServerConfig {
-    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    for connection in &mut connections {
-        connection.port = server.port();
-    }
-    NameServerConfig::new(server.ip(), true, connections)
+/// What a server says of a name.
+enum Answer<T> {
+    Records(Vec<T>),
+    /// NXDOMAIN.
+    NoDomain,
 }
 
 impl Dns {
-    /// See [`resolver`].
+    /// The name servers of this configuration.
     ///
     /// # Errors
-    /// As [`resolver`].
+    /// [`ResolverError`] where the system has no name servers and the configuration names none.
     pub fn new(dns: &config::Dns) -> Result<Self, ResolverError> {
-        resolver(dns).map(Self)
+        Servers::new(dns).map(Self).map_err(ResolverError)
+    }
+
+    /// An evaluation of SPF, DKIM or DMARC: at one server after another, until one has an answer
+    /// to each question. The evaluation says itself whether it has one.
+    ///
+    /// # Errors
+    /// What came of it at each server where it has none.
+    pub async fn evaluate<'a, T, E, F>(
+        &'a self,
+        answers: &'a Answers,
+        evaluation: impl Fn(&'a MessageAuthenticator, &'a Answers) -> F,
+    ) -> Result<T, Vec<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let known = answers.count();
+            let found = self.0.ask(|server| evaluation(server, answers)).await;
+            // As long as it gets further, it may get to its end.
+            if found.is_ok() || answers.count() == known {
+                return found;
+            }
+        }
+    }
+
+    /// Has a host this kind of record, and which? None where there is no such record or no such
+    /// host.
+    ///
+    /// # Errors
+    /// [`LookupError::Unavailable`]
+    pub async fn first_ipv4(&self, host: &str) -> Result<Option<Ipv4Addr>, LookupError> {
+        let read = |data: &RData| match data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        };
+        match self.lookup(host, RecordType::A, read).await {
+            Ok(addresses) => Ok(addresses.into_iter().next()),
+            Err(LookupError::NoDomain(_) | LookupError::NoRecords { .. }) => Ok(None),
+            Err(error @ LookupError::Unavailable { .. }) => Err(error),
+        }
     }
 
     /// The mail exchangers of a domain, in no order. An alias is followed.
@@ -167,22 +185,44 @@ impl Dns {
         let query = Name::from_ascii(format!("{name}."))
             .map_err(|_| LookupError::NoDomain(name.to_owned()))?;
         let limit = limits::LOOKUP_TIMEOUT;
-        let Ok(found) = timeout(limit, self.0.lookup(query, records)).await else {
-            return Err(unavailable(format!("no answer within {} seconds", limit.as_secs())));
-        };
-        match found {
-            Ok(found) => {
-                let data = |record: &Record| read(&record.data);
-                let list: Vec<_> = found.answers().iter().filter_map(data).collect();
-                if list.is_empty() { Err(none()) } else { Ok(list) }
-            }
-            Err(NetError::Dns(DnsError::NoRecordsFound(empty))) => match empty.response_code {
-                ResponseCode::NXDomain => Err(LookupError::NoDomain(name.to_owned())),
-                ResponseCode::NoError => Err(none()),
-                code => Err(unavailable(code.to_string())),
-            },
-            Err(error) => Err(unavailable(error.to_string())),
+        let read = &read;
+        let question = |server| ask_one(server, query.clone(), records, read);
+        match timeout(limit, self.0.ask(question)).await {
+            Err(_) => Err(unavailable(format!("no answer within {} seconds", limit.as_secs()))),
+            Ok(Ok(Answer::Records(list))) if list.is_empty() => Err(none()),
+            Ok(Ok(Answer::Records(list))) => Ok(list),
+            Ok(Ok(Answer::NoDomain)) => Err(LookupError::NoDomain(name.to_owned())),
+            Ok(Err(errors)) => Err(unavailable(match errors.as_slice() {
+                [] => "there is no name server".to_owned(),
+                errors => errors.join("; "),
+            })),
         }
+    }
+}
+
+/// Asks one server. An error is what is no answer.
+async fn ask_one<T>(
+    server: &MessageAuthenticator,
+    name: Name,
+    records: RecordType,
+    read: &impl Fn(&RData) -> Option<T>,
+) -> Result<Answer<T>, String> {
+    match server.0.lookup(name, records).await {
+        Ok(found) => {
+            let list = found.answers().iter().filter_map(|record| read(&record.data));
+            Ok(Answer::Records(list.collect()))
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(empty))) => match empty.response_code {
+            ResponseCode::NXDomain => Ok(Answer::NoDomain),
+            // RFC 2308 section 2.2: name servers without the SOA record are a referral, which is
+            // what a server says that does not ask others for us.
+            ResponseCode::NoError if empty.ns.is_some() && empty.soa.is_none() => {
+                Err("a referral to other servers".to_owned())
+            }
+            ResponseCode::NoError => Ok(Answer::Records(Vec::new())),
+            code => Err(code.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
     }
 }
 

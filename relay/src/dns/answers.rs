@@ -1,0 +1,92 @@
+//! What has been found out in the course of one evaluation of SPF, DKIM or DMARC.
+//!
+//! Such an evaluation asks many questions, and all of them at one server. Where that server has no
+//! answer to one of them, the evaluation is done again at the next one, which is asked only what is
+//! not known yet. So servers that each lack something make up for each other.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use mail_auth::{MX, Parameters, RecordSet, ResolverCache, Txt};
+
+/// The answers so far. Bounded by the questions of one evaluation.
+#[derive(Default)]
+pub struct Answers {
+    txt: Known<Box<str>, Txt>,
+    mx: Known<Box<str>, RecordSet<MX>>,
+    ipv4: Known<Box<str>, RecordSet<Ipv4Addr>>,
+    ipv6: Known<Box<str>, RecordSet<Ipv6Addr>>,
+    ptr: Known<IpAddr, RecordSet<Box<str>>>,
+}
+
+/// Parameters of an evaluation that makes use of [`Answers`].
+pub type Knowing<'x, P> = Parameters<
+    'x,
+    P,
+    Known<Box<str>, Txt>,
+    Known<Box<str>, RecordSet<MX>>,
+    Known<Box<str>, RecordSet<Ipv4Addr>>,
+    Known<Box<str>, RecordSet<Ipv6Addr>>,
+    Known<IpAddr, RecordSet<Box<str>>>,
+>;
+
+/// Answers of one type.
+pub struct Known<K, V>(Mutex<HashMap<K, V>>);
+
+impl Answers {
+    /// These parameters, with what is known.
+    pub fn parameters<P>(&self, params: P) -> Knowing<'_, P> {
+        Parameters {
+            params,
+            cache_txt: Some(&self.txt),
+            cache_mx: Some(&self.mx),
+            cache_ptr: Some(&self.ptr),
+            cache_ipv4: Some(&self.ipv4),
+            cache_ipv6: Some(&self.ipv6),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        let hosts = self.ipv4.answers().len() + self.ipv6.answers().len();
+        hosts + self.txt.answers().len() + self.mx.answers().len() + self.ptr.answers().len()
+    }
+}
+
+impl<K, V> Known<K, V> {
+    fn answers(&self) -> MutexGuard<'_, HashMap<K, V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> ResolverCache<K, V> for Known<K, V> {
+    fn get<Q>(&self, name: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.answers().get(name).cloned()
+    }
+
+    fn remove<Q>(&self, name: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.answers().remove(name)
+    }
+
+    fn insert(&self, key: K, value: V, _: Instant) {
+        self.answers().insert(key, value);
+    }
+}
