@@ -250,6 +250,10 @@ pub const LONGEST_DNS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DNS_RETRIES: usize = 1;
 /// Questions at one time on one connection to a name server. Further ones have no answer.
 pub const DNS_QUESTIONS: usize = 4096;
+/// How long a name server is waited for before the next one is asked too.
+pub const DNS_NEXT_SERVER: Duration = Duration::from_secs(1);
+/// How long a name server that had no answer, or was slow, is asked after the others.
+pub const DNS_SERVER_PAUSE: Duration = Duration::from_secs(30);
 /// Answers of DNS that are remembered for all checks of mail, and as many for all deliveries. One is
 /// seldom over 1 KB.
 pub const DNS_CACHED_ANSWERS: u64 = 8192;
@@ -469,9 +473,48 @@ const _: () = assert!(
 pub const DELIVERY_CONCURRENCY: usize = 20;
 /// Connections to a next hop of which nothing is known yet, as in Postfix.
 pub const DELIVERY_CONCURRENCY_FIRST: usize = 5;
+/// When a further connection is tried after a next hop has refused one while it served others;
+/// doubled with each refusal.
+pub const CONNECTION_PROBE_FIRST: Duration = Duration::from_secs(30);
+/// The longest time between two such tries.
+pub const CONNECTION_PROBE_LONGEST: Duration = Duration::from_secs(10 * 60);
 /// Messages in hand for all next hops together. It bounds connections too, since each of them has
 /// a message or is closed after [`CONNECTION_IDLE`].
 pub const DELIVERY_CLAIMS: usize = 1000;
+/// Of these, for next hops that DNS names: a stranger can choose them.
+pub const EXCHANGER_CLAIMS: usize = 750;
+/// Of these, for next hops that have not lately proved alive.
+pub const UNPROVEN_CLAIMS: usize = 250;
+/// Of these, for reports and other messages with the null sender.
+pub const REPORT_CLAIMS: usize = 250;
+/// Messages that each next hop of the configuration may have in hand, whatever others have.
+pub const CONFIGURED_CLAIMS: usize = 2 * DELIVERY_CONCURRENCY;
+/// Next hops of one message that are tried at the same time.
+pub const JOBS_PER_MESSAGE: usize = 100;
+/// Next hops of one message that are tried once one of them is done: one takes its place, and there
+/// may be room for one more.
+pub const JOBS_AFTER_ONE: usize = 2;
+/// Into how many parts the results of one attempt at a message with many recipients are divided, to
+/// be recorded. Each is a write of the whole record, so more cost more octets and fewer leave more
+/// to be delivered twice after a crash.
+pub const RECORDS_PER_ATTEMPT: usize = 64;
+/// How long a result waits at most for others that are recorded with it.
+pub const RESULTS_WAIT: Duration = Duration::from_secs(1);
+/// How long room is kept for a message that was called for it.
+pub const CALLED_WAIT: Duration = Duration::from_secs(5);
+/// How long a next hop counts as alive after its last answer to a message.
+pub const PROOF_HOLDS: Duration = Duration::from_secs(60 * 60);
+/// A next hop where an attempt is under way for so long, and none has ended meanwhile, does not
+/// count as alive.
+pub const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// For one attempt, besides the time that the octets of its message add: all look-ups, addresses,
+/// steps and transactions. More than any one step may take.
+pub const LONGEST_ATTEMPT: Duration = Duration::from_secs(20 * 60);
+/// The same while messages wait for room, at next hops that DNS names.
+pub const SHORT_ATTEMPT: Duration = Duration::from_secs(60);
+/// Octets of a message that a next hop takes in a second, at least; they add to the time of an
+/// attempt.
+pub const SLOWEST_OCTETS_PER_SECOND: u64 = 8 * 1024;
 /// Messages that are claimed in one go.
 pub const CLAIMED_AT_ONCE: usize = 100;
 /// Messages for each connection that a next hop may always have in hand: the one under way and the

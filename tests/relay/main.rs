@@ -46,6 +46,7 @@ mod recipients;
 mod reload;
 mod servers;
 mod shutdown;
+mod stalled_hops;
 mod starttls;
 mod tls;
 mod without_root;

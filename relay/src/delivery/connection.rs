@@ -12,15 +12,17 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tracing::{debug, info};
 
+use super::patience::Patience;
 use super::reach::{Candidate, Unreachable, candidates};
+use super::remotes::{Remotes, Slot};
 use super::route::Destination;
 use super::security::{Security, TlsMode};
 use super::transport::{Moved, Transport};
-use super::{Settings, credentials};
+use super::{Settings, credentials, remotes};
 use crate::causes::in_full;
 use crate::limits;
 use crate::message::outbound::OutboundFirewall;
-use crate::queue::{Answer, Cause, MessageReader, Outcome};
+use crate::queue::{Answer, Cause, MessageReader, Outcome, QueueId};
 use crate::smtp::client::{
     Credentials, Encryption, Event, Opening, Protocol, Session, Transaction,
 };
@@ -38,12 +40,32 @@ pub(crate) struct Connection {
     /// The whole of a message has been sent, of the transaction that is under way or was last.
     has_sent: bool,
     handshake: Handshake,
+    /// Something has been read since the last handshake.
+    heard: bool,
+    /// The connection was lost before anything was read on it, or within TLS.
+    lost_unheard: bool,
     /// Becomes true when an attempt under way is to end.
     cut: watch::Receiver<bool>,
     /// Does the next hop belong to our organization?
     is_internal: bool,
     /// What message tracking is told of it.
     connected: Arc<Connected>,
+    /// How long the attempt under way may take.
+    patience: Option<Patience>,
+    /// Its place among the connections to this address.
+    _slot: Option<Slot>,
+}
+
+/// What is needed to make a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dial<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) security: &'a Security,
+    pub(super) settings: &'a Settings,
+    /// Becomes true when an attempt under way is to end.
+    pub(super) cut: &'a watch::Receiver<bool>,
+    /// Where connections are counted, and for which message this one is made.
+    pub(super) counted: Option<(&'a Arc<Remotes>, QueueId)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,29 +99,47 @@ impl Connection {
         let found = match found {
             Ok(found) => found,
             Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => return Err(cause),
+            // Connections that are not counted are never too many.
+            Err(Unreachable::Full(_)) => return Err(one_cause(Vec::new())),
         };
         let (protocol, security) = (destination.protocol(), destination.security());
-        Self::open(&found, protocol, security, settings, cut, &mut Vec::new()).await
+        let dial = Dial { protocol, security, settings, cut, counted: None };
+        match Self::open(&found, &dial, &mut Vec::new()).await {
+            Ok(connection) => Ok(connection),
+            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => Err(cause),
+            Err(Unreachable::Full(_)) => Err(one_cause(Vec::new())),
+        }
     }
 
     /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
     /// 5.1: the others are tried in order, whatever is wrong with the first).
     ///
-    /// Addresses that could not be used are added to `failed`, whether or not another could.
+    /// Addresses that could not be used are added to `failed`, whether or not another could, and
+    /// the one that is being tried where this future is dropped.
     ///
     /// # Errors
     /// What kept the next hop from being used; its messages are deferred.
     pub(super) async fn open(
         candidates: &[Candidate],
-        protocol: Protocol,
-        security: &Security,
-        settings: &Settings,
-        cut: &watch::Receiver<bool>,
+        dial: &Dial<'_>,
         failed: &mut Vec<SocketAddr>,
-    ) -> Result<Self, Cause> {
-        let credentials = read_credentials(security).await?;
+    ) -> Result<Self, Unreachable> {
+        let Dial { protocol, security, settings, cut, counted } = *dial;
+        let credentials = read_credentials(security).await.map_err(Unreachable::Now)?;
         let mut causes = Vec::new();
+        let mut full = None;
         for candidate in candidates {
+            let slot = match counted {
+                None => None,
+                Some((remotes, id)) => match remotes.slot(candidate.address, id) {
+                    Some(slot) => Some(slot),
+                    None => {
+                        full.get_or_insert(remotes::key(candidate.address));
+                        continue;
+                    }
+                },
+            };
+            failed.push(candidate.address);
             let open = |encryption| {
                 let auth = security.auth.as_ref();
                 let opening = Opening {
@@ -124,14 +164,14 @@ impl Connection {
                 opened => opened,
             };
             match opened {
-                Ok(connection) => return Ok(connection),
-                Err((cause, _)) => {
-                    failed.push(candidate.address);
-                    causes.push((candidate.address, cause));
+                Ok(connection) => {
+                    failed.pop();
+                    return Ok(Self { _slot: slot, ..connection });
                 }
+                Err((cause, _)) => causes.push((candidate.address, cause)),
             }
         }
-        Err(one_cause(causes))
+        Err(full.map_or_else(|| Unreachable::Now(one_cause(causes)), Unreachable::Full))
     }
 
     /// An error goes with whether it was the handshake that failed.
@@ -162,9 +202,13 @@ impl Connection {
             state: State::Busy,
             has_sent: false,
             handshake: Handshake::With(config, candidate.server.server_name()),
+            heard: false,
+            lost_unheard: false,
             cut: cut.clone(),
             is_internal: security.send_organization_headers,
             connected: Arc::new(Connected { address, tls: None }),
+            patience: None,
+            _slot: None,
         };
         if connection.ready().await {
             let tls = connection.transport.tls();
@@ -172,7 +216,12 @@ impl Connection {
             connection.connected = Arc::new(Connected { address, tls });
             return Ok(connection);
         }
-        let failed = matches!(connection.handshake, Handshake::Failed);
+        let failed = match connection.handshake {
+            Handshake::With(..) => false,
+            Handshake::Failed => true,
+            // In TLS 1.3 our side is done before the server has looked at what we sent.
+            Handshake::Done => connection.lost_unheard,
+        };
         Err((connection.cause(), failed))
     }
 
@@ -216,15 +265,22 @@ impl Connection {
         self.session.was_misled()
     }
 
+    /// Did the server refuse the last transaction because of the connection?
+    pub(super) fn refuses_connection(&self) -> bool {
+        self.session.refuses_connection()
+    }
+
     /// Sends one message; one outcome for each recipient. Only when [`Connection::ready`].
     /// Recipients without an outcome, if the session should ever name none, stay pending.
     pub(super) async fn deliver(
         &mut self,
         transaction: Transaction,
         mut message: MessageReader,
+        patience: &Patience,
     ) -> Vec<Outcome> {
         self.state = State::Busy;
         self.has_sent = false;
+        self.patience = Some(patience.clone());
         self.session.begin(transaction, Instant::now());
         loop {
             match self.event().await {
@@ -233,6 +289,7 @@ impl Connection {
                     while self.session.is_closed() && !matches!(self.state, State::Closed(_)) {
                         self.event().await;
                     }
+                    self.patience = None;
                     return outcomes;
                 }
                 Event::Ready | Event::StartTls => {}
@@ -338,6 +395,7 @@ impl Connection {
             done = self.transport.start_tls(config, name) => match done {
                 Ok(()) => {
                     self.handshake = Handshake::Done;
+                    self.heard = false;
                     self.session.handle_encrypted(Instant::now());
                 }
                 Err(error) => self.session.handle_closed(&error.to_string()),
@@ -360,20 +418,32 @@ impl Connection {
 
     /// Reads or writes something, or lets the deadline pass, or the attempt be cut off.
     async fn step(&mut self, output: &mut &[u8]) {
-        let Self { transport, session, cut, .. } = self;
+        let Self { transport, session, cut, patience, heard, lost_unheard, .. } = self;
         let may_be_cut_off = !session.awaits_end_of_data();
         let deadline = session.deadline().map(TokioInstant::from_std);
         let mut input = [0; limits::CLIENT_READ_OCTETS];
         tokio::select! {
             biased;
             moved = transport.exchange(&mut input, output) => match moved {
-                Ok(Moved::Read(0)) => session.handle_closed("the next hop closed it"),
-                Ok(Moved::Read(length)) => session.handle_bytes(&input[..length], Instant::now()),
+                Ok(Moved::Read(0)) => {
+                    *lost_unheard |= !*heard;
+                    session.handle_closed("the next hop closed it");
+                }
+                Ok(Moved::Read(length)) => {
+                    *heard = true;
+                    session.handle_bytes(&input[..length], Instant::now());
+                }
                 Ok(Moved::Wrote(length)) => *output = &output[length..],
-                Err(error) => session.handle_closed(&error.to_string()),
+                Err(error) => {
+                    *lost_unheard |= !*heard;
+                    session.handle_closed(&error.to_string());
+                }
             },
             () = until(deadline) => session.handle_timeout(Instant::now()),
             () = told(cut), if may_be_cut_off => session.cut_off(),
+            () = run_out(patience), if may_be_cut_off => {
+                session.handle_closed("the attempt has taken as long as it may");
+            }
         }
     }
 
@@ -410,6 +480,14 @@ async fn read_credentials(security: &Security) -> Result<Option<Credentials>, Ca
 async fn until(deadline: Option<TokioInstant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the attempt has taken as long as it may.
+async fn run_out(patience: &mut Option<Patience>) {
+    match patience {
+        Some(patience) => patience.ends().await,
         None => std::future::pending().await,
     }
 }

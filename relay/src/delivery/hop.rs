@@ -5,21 +5,28 @@
 //! back. Messages that come up meanwhile are put back, which costs them no attempt, and so are those
 //! that there is no room for; [`super::parking`] knows which of them to fetch.
 
+mod room;
+mod workers;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
+pub(super) use self::workers::Counted;
 use super::Settings;
+use super::budget::Budget;
 use super::concurrency::Window;
 use super::job::Job;
 use super::parking::Parking;
 use super::reach::Candidate;
+use super::remotes::Remotes;
 use super::route::Destination;
 use crate::limits;
 use crate::queue::{Answer, Cause, Outcome, Queue};
@@ -31,6 +38,10 @@ pub(super) struct Hop {
     pub(super) destination: Destination,
     pub(super) queue: Queue,
     pub(super) settings: Arc<Settings>,
+    budget: Arc<Budget>,
+    pub(super) remotes: Arc<Remotes>,
+    /// Jobs in hand.
+    in_hand: Arc<AtomicUsize>,
     state: Mutex<State>,
     arrived: Notify,
     /// Becomes true when no attempt is to begin any more.
@@ -47,8 +58,16 @@ struct State {
     alive: usize,
     /// Workers that wait for a job.
     idle: usize,
+    /// Connections, by address.
+    connected: HashMap<SocketAddr, usize>,
+    /// Workers that are making one.
+    connecting: usize,
     window: Window,
     parking: Parking,
+    /// When the attempts under way began.
+    under_way: Vec<Instant>,
+    /// When it last answered to a message, whatever the answer.
+    proved: Option<Instant>,
     /// Messages that come up when the pause ends.
     returning: usize,
     /// Failed connections in a row.
@@ -64,7 +83,7 @@ impl Hop {
     pub(super) fn new(
         destination: Destination,
         queue: Queue,
-        settings: Arc<Settings>,
+        (settings, budget, remotes): (Arc<Settings>, Arc<Budget>, Arc<Remotes>),
     ) -> Arc<Self> {
         let name = destination.to_string();
         let state = State {
@@ -72,8 +91,12 @@ impl Hop {
             workers: JoinSet::new(),
             alive: 0,
             idle: 0,
+            connected: HashMap::new(),
+            connecting: 0,
             window: Window::new(settings.concurrency),
             parking: Parking::default(),
+            under_way: Vec::new(),
+            proved: None,
             returning: 0,
             failures: 0,
             paused_until: None,
@@ -86,6 +109,9 @@ impl Hop {
             destination,
             queue,
             settings,
+            budget,
+            remotes,
+            in_hand: Arc::default(),
             state: Mutex::new(state),
             arrived: Notify::new(),
             closing,
@@ -93,78 +119,12 @@ impl Hop {
         })
     }
 
-    /// Hands a message to a worker, or puts it back until the next hop is tried again or has
-    /// room. No next hop takes more of the messages in hand than are left for all others, which
-    /// is `free`. Never waits: what has to be written, a worker writes.
-    pub(super) fn push(self: &Arc<Self>, job: Job, free: usize) {
-        let pause = self.pause();
-        let mut state = self.state();
-        state.parking.came(job.entry.id);
-        if let Some(pause) = pause
-            && !self.queue.owes_a_report(&job.entry, SystemTime::now())
-        {
-            drop(state);
-            return self.put_off(job, pause);
-        }
-        let room = free.max(self.settings.concurrency * limits::CLAIMS_PER_CONNECTION);
-        if state.waiting.len() >= room {
-            drop(state);
-            return match pause {
-                // Its sender is to be told something, and nobody fetches it meanwhile.
-                Some(_) => self.put_back(job, limits::REPORT_LOOK),
-                None => self.park(job),
-            };
-        }
-        state.waiting.push_back(job);
-        self.staff(&mut state);
-    }
-
-    /// Puts a message back while the next hop is left alone. A few come up when the pause ends, and
-    /// the others once it is known to be alive.
-    pub(super) fn put_off(&self, job: Job, pause: Duration) {
-        let comes_up = {
-            let mut state = self.state();
-            state.returning += 1;
-            state.returning <= limits::PAUSE_ENDS_WITH
-        };
-        if comes_up { self.put_back(job, pause) } else { self.park(job) }
-    }
-
-    /// Puts a message back until there is room.
-    fn park(&self, job: Job) {
-        let id = job.entry.id;
-        // First: one that is claimed still cannot be fetched.
-        self.put_back(job, limits::PARKED_LOOK);
-        let mut state = self.state();
-        state.parking.park(id);
-        // There may be room by now, and nobody left to notice.
-        self.fetch(&mut state);
-    }
-
-    /// Puts a message back for a while, but not beyond the time when its sender is to be warned.
-    fn put_back(&self, job: Job, wait: Duration) {
-        let now = SystemTime::now();
-        let due = self.queue.wakes(&job.entry, now + wait, now);
-        job.put_back(due);
-    }
-
-    /// Makes messages due that there is room for now; all of them when nobody here will.
-    fn fetch(&self, state: &mut State) {
-        let ids = if *self.closing.borrow() {
-            state.parking.take()
-        } else if state.failures > 0 {
-            return;
-        } else {
-            state.parking.next(state.waiting.len())
-        };
-        self.queue.store().bring_forward(&ids, SystemTime::now());
-    }
-
-    /// Is there nothing to do and nothing to remember?
+    /// Is there nothing to do and nothing to remember? A back-off that has ended is not worth it:
+    /// strangers can name next hops without end.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
-        let is_known = state.failures > 0 || !state.parking.is_empty();
-        state.alive == 0 && state.waiting.is_empty() && !is_known
+        let rests = state.paused_until.is_some_and(|until| until > Instant::now());
+        state.alive == 0 && state.waiting.is_empty() && state.parking.is_empty() && !rests
     }
 
     /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
@@ -211,7 +171,7 @@ impl Hop {
     /// Wakes or spawns workers for what waits.
     fn staff(self: &Arc<Self>, state: &mut State) {
         while state.workers.try_join_next().is_some() {}
-        let most = if state.failures > 0 { 1 } else { state.window.size() };
+        let most = state.most_workers();
         if *self.closing.borrow() {
             return;
         }
@@ -226,14 +186,16 @@ impl Hop {
 
     /// The next message. None ends the worker: at once without a connection to keep, else when
     /// nothing came for a while.
-    pub(super) async fn next_job(&self, has_connection: bool) -> Option<Job> {
-        let patience = if has_connection { self.settings.idle } else { Duration::ZERO };
+    pub(super) async fn next_job(&self, connection: Option<SocketAddr>) -> Option<Job> {
+        // Where others wait for room at its address, a connection is not kept without use.
+        let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
+        let patience = if is_kept { self.settings.idle } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
         loop {
             let arrived = self.arrived.notified();
             {
                 let mut state = self.state();
-                if state.alive > state.window.size() {
+                if state.alive > state.most_workers() {
                     state.alive -= 1;
                     return None;
                 }
@@ -251,16 +213,6 @@ impl Hop {
             }
             let _ = tokio::time::timeout_at(deadline, arrived).await;
             self.state().idle -= 1;
-        }
-    }
-
-    /// There is a connection.
-    pub(super) fn succeeded(self: &Arc<Self>) {
-        let mut state = self.state();
-        if std::mem::take(&mut state.failures) > 0 {
-            state.paused_until = None;
-            info!(hop = self.name, "the next hop answers again");
-            self.staff(&mut state);
         }
     }
 
@@ -283,26 +235,33 @@ impl Hop {
         warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is left alone");
     }
 
-    /// What an attempt says about how much the next hop can take.
-    pub(super) fn learn(self: &Arc<Self>, outcomes: &[Outcome]) {
+    /// What an attempt says about the next hop, and about how much it can take.
+    pub(super) fn learn<'a>(self: &Arc<Self>, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
         let mut state = self.state();
-        let is_taken =
-            |outcome: &Outcome| matches!(outcome, Outcome::Delivered(_) | Outcome::Relayed(_));
-        if outcomes.iter().any(is_taken) {
-            state.window.succeeded();
+        let now = Instant::now();
+        if outcomes.clone().any(is_proof) {
+            state.proved = Some(now);
+            self.fetch(&mut state);
+        }
+        if outcomes.clone().any(is_taken) {
+            state.window.succeeded(now);
             self.staff(&mut state);
-        } else if outcomes.iter().any(is_trouble) {
+        } else if outcomes.clone().any(is_trouble) {
             state.window.failed();
         }
     }
 
-    /// These addresses come after the others for a while.
+    /// These addresses come after the others for a while, but for those that serve a connection.
     pub(super) fn remember_failed(&self, addresses: Vec<SocketAddr>) {
         let mut state = self.state();
         let now = Instant::now();
         state.last.retain(|_, until| *until > now);
         let until = now + limits::ADDRESS_PAUSE;
-        state.last.extend(addresses.into_iter().map(|address| (address, until)));
+        for address in addresses {
+            if !state.connected.contains_key(&address) {
+                state.last.insert(address, until);
+            }
+        }
     }
 
     /// This address did not bear what it offers.
@@ -324,6 +283,42 @@ impl Hop {
         }
         candidates.sort_by_key(|candidate| holds(&state.last, candidate));
         candidates
+    }
+}
+
+impl State {
+    /// Connections.
+    fn open(&self) -> usize {
+        self.connected.values().sum()
+    }
+
+    /// While nothing answers, one connection finds out whether the next hop is back; those that
+    /// are stuck do not keep it from that.
+    fn most_workers(&self) -> usize {
+        if self.failures > 0 { self.open() + 1 } else { self.window.size() }
+    }
+
+    /// Is an attempt under way for long, and has none ended meanwhile?
+    fn is_stalled(&self, now: Instant) -> bool {
+        let since = |began: &Instant| self.proved.map_or(*began, |proved| proved.max(*began));
+        let oldest = self.under_way.iter().min();
+        oldest.is_some_and(|began| {
+            now.saturating_duration_since(since(began)) >= limits::STALLED_AFTER
+        })
+    }
+}
+
+fn is_taken(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Delivered(_) | Outcome::Relayed(_))
+}
+
+/// Does it show that the next hop is alive, whatever it said of the message?
+fn is_proof(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered(_) | Outcome::Relayed(_) => true,
+        Outcome::Deferred(answer) | Outcome::Failed(answer) => {
+            matches!(&answer.cause, Cause::Reply(reply) if reply.code != 421)
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Takes due messages from the queue to their next hops.
 //!
-//! This module decides which message is worked on next and how many at a time. [`route`] says
-//! where one goes and [`reach`] which servers that is; [`hop`] knows which next hop is alive and how
-//! much it can take, its [`worker`]s deliver over a [`connection`], which drives
-//! [`crate::smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
+//! This module decides which message is worked on next; [`budget`] says how many may be in hand,
+//! [`remotes`] how many connections an address gets, [`patience`] how long an attempt takes.
+//! [`route`] says where a message goes and [`reach`] which servers that is; [`hop`] knows which next
+//! hop is alive and how much it can take, its [`worker`]s deliver over a [`connection`], which
+//! drives [`crate::smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
 //! [`crate::queue`] to say.
 
+mod budget;
 mod concurrency;
 mod connection;
 pub mod credentials;
@@ -13,20 +15,24 @@ mod hop;
 mod job;
 mod maildir;
 mod parking;
+mod patience;
 mod reach;
+mod remotes;
 pub mod route;
 pub mod security;
+mod servers;
 mod smart_host;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
+mod waiting_list;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::error;
@@ -37,8 +43,10 @@ pub use self::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
 pub use self::smart_host::{InvalidSmartHost, SmartHost};
 
+use self::budget::Budget;
 use self::hop::Hop;
-use self::job::Job;
+use self::job::Claim;
+use self::remotes::Remotes;
 use crate::dns::Dns;
 use crate::limits;
 use crate::queue::{Entry, Queue};
@@ -126,9 +134,12 @@ impl Settings {
 /// end of data; the others may take as long as the next hop may for its reply, and a disk that
 /// refuses what they came to as long as it likes. Whoever cannot wait drops this future.
 pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
+    let (onward, mut gone_on) = mpsc::unbounded_channel();
     let mut dispatcher = Dispatcher {
         became_due: queue.store().became_due(),
-        permits: Arc::new(Semaphore::new(limits::DELIVERY_CLAIMS)),
+        budget: Budget::new(queue.clone()),
+        remotes: Remotes::new(queue.clone(), settings.concurrency),
+        onward,
         hops: HashMap::new(),
         queue,
         settings: Arc::new(settings),
@@ -137,32 +148,42 @@ pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver
         tokio::select! {
             biased;
             _ = shutdown.wait_for(|&stop| stop) => break,
+            Some(claim) = gone_on.recv() => {
+                dispatcher.go_on(&claim);
+                continue;
+            }
             () = dispatcher.wait() => {}
         }
         // Not within the select: a claim that is dropped half-way would stay claimed.
         dispatcher.dispatch().await;
     }
+    gone_on.close();
+    while let Ok(claim) = gone_on.try_recv() {
+        claim.put_back_rest();
+    }
+    let remotes = Arc::clone(&dispatcher.remotes);
     let mut closing = JoinSet::new();
     for hop in dispatcher.hops.into_values() {
         closing.spawn(async move { hop.close().await });
     }
     closing.join_all().await;
+    remotes.close();
 }
 
 struct Dispatcher {
     queue: Queue,
     settings: Arc<Settings>,
     became_due: Arc<tokio::sync::Notify>,
-    /// One for each message that is claimed.
-    permits: Arc<Semaphore>,
+    budget: Arc<Budget>,
+    remotes: Arc<Remotes>,
+    /// Given to each claim.
+    onward: mpsc::UnboundedSender<Arc<Claim>>,
     hops: HashMap<Destination, Arc<Hop>>,
 }
 
 impl Dispatcher {
-    /// Waits until there is a message to claim and a permit to claim it with.
+    /// Waits until there is a message to claim.
     async fn wait(&self) {
-        // Never closed, so this cannot be an error.
-        drop(self.permits.acquire().await);
         loop {
             let Some(due) = self.queue.store().next_due() else {
                 self.became_due.notified().await;
@@ -181,13 +202,8 @@ impl Dispatcher {
 
     /// Claims what is due and hands it to the next hops.
     async fn dispatch(&mut self) {
-        let limit = self.permits.available_permits().min(limits::CLAIMED_AT_ONCE);
-        let permits = u32::try_from(limit).unwrap_or(u32::MAX);
-        // Only this task takes permits, so those that are there stay there.
-        let Ok(mut permits) = Arc::clone(&self.permits).try_acquire_many_owned(permits) else {
-            return;
-        };
-        let entries = match self.queue.store().claim_due(SystemTime::now(), limit).await {
+        let claimed = self.queue.store().claim_due(SystemTime::now(), limits::CLAIMED_AT_ONCE);
+        let entries = match claimed.await {
             Ok(entries) => entries,
             Err(error) => {
                 error!(%error, "cannot claim messages");
@@ -199,15 +215,30 @@ impl Dispatcher {
             hop.resume();
         }
         for entry in entries {
-            let (destinations, groups): (Vec<_>, Vec<_>) = self.groups(&entry).into_iter().unzip();
-            let jobs = Job::split(self.queue.clone(), entry, groups, permits.split(1));
-            for (destination, job) in destinations.into_iter().zip(jobs) {
-                let free = self.permits.available_permits();
-                self.hop(destination).push(job, free);
-            }
+            let groups = self.groups(&entry);
+            let claim = Claim::new(self.queue.clone(), entry, groups, self.onward.clone());
+            self.go_on(&claim);
         }
         if self.hops.len() > limits::NEXT_HOPS_REMEMBERED {
             self.hops.retain(|_, hop| !hop.is_idle());
+        }
+    }
+
+    /// Hands the next groups of a message to their next hops.
+    fn go_on(&mut self, claim: &Arc<Claim>) {
+        let (mut groups, is_round) = claim.begin_round();
+        let mut short_of = None;
+        while groups > 0
+            && let Some((destination, job)) = claim.next()
+        {
+            groups -= 1;
+            short_of = self.hop(destination).push(job).or(short_of);
+        }
+        if is_round
+            && claim.end_round()
+            && let Some(class) = short_of
+        {
+            self.budget.park(claim.id(), class);
         }
     }
 
@@ -223,9 +254,11 @@ impl Dispatcher {
     }
 
     fn hop(&mut self, destination: Destination) -> &Arc<Hop> {
-        let (queue, settings) = (&self.queue, &self.settings);
-        self.hops.entry(destination).or_insert_with_key(|destination| {
-            Hop::new(destination.clone(), queue.clone(), Arc::clone(settings))
-        })
+        let Self { queue, settings, budget, remotes, hops, .. } = self;
+        let new = |destination: &Destination| {
+            let shared = (Arc::clone(settings), Arc::clone(budget), Arc::clone(remotes));
+            Hop::new(destination.clone(), queue.clone(), shared)
+        };
+        hops.entry(destination).or_insert_with_key(new)
     }
 }

@@ -33,17 +33,19 @@ impl Parking {
         self.parked.is_empty()
     }
 
-    /// Which ones to make due while `waiting` are in hand.
-    pub(super) fn next(&mut self, waiting: usize) -> Vec<QueueId> {
+    /// Which ones to make due while `waiting` are in hand and `room` may be.
+    pub(super) fn next(&mut self, waiting: usize, room: usize) -> Vec<QueueId> {
         if waiting == 0 {
             // Some have left the queue by another way, or are held.
             self.coming = 0;
         }
-        if waiting + self.coming >= limits::PARKED_REFILL {
+        let in_hand = waiting + self.coming;
+        if in_hand >= limits::PARKED_REFILL.min(room.div_ceil(2)) {
             return Vec::new();
         }
+        let most = limits::CLAIMED_AT_ONCE.min(room.saturating_sub(in_hand));
         let mut ids = Vec::new();
-        while ids.len() < limits::CLAIMED_AT_ONCE
+        while ids.len() < most
             && let Some(id) = self.parked.pop_first()
         {
             ids.push(id);
@@ -62,18 +64,30 @@ impl Parking {
 mod tests {
     use super::*;
 
+    const ALL: usize = 1000;
+
+    #[test]
+    fn no_more_come_than_there_is_room_for() {
+        let mut parking = Parking::default();
+        (0..100).for_each(|number| parking.park(QueueId::from_u64(number)));
+        assert_eq!(parking.next(0, 10).len(), 10);
+        assert_eq!(parking.next(0, 10).len(), 10, "those never came");
+        (0..6).for_each(|number| parking.came(QueueId::from_u64(number)));
+        assert_eq!(parking.next(1, 10), [], "half of the room is in use");
+    }
+
     #[test]
     fn the_oldest_come_when_there_is_room() {
         let most = limits::CLAIMED_AT_ONCE as u64;
         let id = QueueId::from_u64;
         let mut parking = Parking::default();
         (0..2 * most).rev().for_each(|number| parking.park(id(number)));
-        assert_eq!(parking.next(limits::PARKED_REFILL), []);
-        assert_eq!(parking.next(1), (0..most).map(id).collect::<Vec<_>>());
-        assert_eq!(parking.next(1), [], "those that come are enough");
+        assert_eq!(parking.next(limits::PARKED_REFILL, ALL), []);
+        assert_eq!(parking.next(1, ALL), (0..most).map(id).collect::<Vec<_>>());
+        assert_eq!(parking.next(1, ALL), [], "those that come are enough");
         (0..most).for_each(|number| parking.came(id(number)));
         parking.came(id(most));
-        assert_eq!(parking.next(1), (most + 1..2 * most).map(id).collect::<Vec<_>>());
+        assert_eq!(parking.next(1, ALL), (most + 1..2 * most).map(id).collect::<Vec<_>>());
         assert!(parking.is_empty());
     }
 
@@ -83,7 +97,7 @@ mod tests {
         (0..1000).for_each(|number| parking.park(QueueId::from_u64(number)));
         let mut came = 0;
         while !parking.is_empty() {
-            came += parking.next(0).len();
+            came += parking.next(0, ALL).len();
         }
         assert_eq!(came, 1000);
     }

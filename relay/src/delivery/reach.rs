@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use tokio::time::timeout;
 
+use super::remotes::Key;
 use super::route::Destination;
 use super::{Settings, SmartHost};
 use crate::address_space::is_for_mail;
@@ -34,6 +35,8 @@ pub(super) enum Unreachable {
     Now(Cause),
     /// There never will be; the recipients fail.
     Ever(Cause),
+    /// This address has as many connections of ours as it may.
+    Full(Key),
 }
 
 /// What decides who may be delivered to by way of DNS.
@@ -292,6 +295,31 @@ mod tests {
             first_ones.insert(groups[1][0].clone());
         }
         assert_eq!(first_ones.len(), 3, "each is first at some time");
+    }
+
+    #[tokio::test]
+    async fn an_error_of_one_name_server_does_not_hide_a_smart_host_or_an_exchanger() {
+        use crate::delivery::{Handshakes, NextHop, Routes};
+        use crate::dns::tests::{Scripted, failures, servers, zone};
+
+        for failure in failures() {
+            let said = failure.clone();
+            let bad = Scripted::start(move |_, _| said.clone()).await;
+            let good = Scripted::start(zone).await;
+            let routes = Routes::new(Vec::new(), NextHop::Maildir("unused".into()));
+            let settings = Settings {
+                dns: Some(servers(&[bad.address, good.address])),
+                dns_for_smart_hosts: true,
+                ..Settings::new(routes, Handshakes::load([]).unwrap(), "edge")
+            };
+            let host = "mx.good.example:25".parse().unwrap();
+            let found = of_smart_hosts(&[host], &settings).await;
+            assert_eq!(found.map(|all| all.len()), Ok(1), "{failure:?}");
+            let domain = Domain::parse("good.example").unwrap();
+            let dns = settings.dns.as_ref().unwrap();
+            let found = of_domain(&domain, dns, &settings.exchangers).await;
+            assert_eq!(found.map(|all| all.len()), Ok(1), "{failure:?}");
+        }
     }
 
     #[test]

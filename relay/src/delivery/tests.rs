@@ -1,10 +1,13 @@
 //! The driver against scripted next hops on loopback.
 
 mod addresses;
+mod attacks;
 mod breaking_off;
 mod delays;
 mod endings;
+mod limited;
 mod maildirs;
+mod other_servers;
 mod resuming;
 mod routes;
 mod tls;
@@ -12,6 +15,8 @@ mod too_many_recipients;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -25,9 +30,11 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::connection::{Connection, Dial};
+use super::reach::{Candidate, Unreachable};
 use super::*;
 use crate::queue::schedule::Schedule;
-use crate::queue::{BodyType, Counters, Envelope, QueueId, StoreSettings};
+use crate::queue::{BodyType, Cause, Counters, Envelope, QueueId, StoreSettings};
 use crate::smtp::client::Protocol;
 use crate::smtp::dsn::MailDsn;
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
@@ -52,6 +59,8 @@ pub(crate) enum Fault {
     DropsPipelined,
     /// Offers CHUNKING and does not know BDAT.
     KnowsNoChunks,
+    /// Offers no extension but SIZE, of a few octets.
+    OffersLittle,
     /// Replies to the end of data only after this time.
     IsSlow(Duration),
 }
@@ -67,6 +76,10 @@ pub(crate) struct Sink {
     state: Arc<Mutex<SinkState>>,
     /// STARTTLS is offered with this.
     tls: Option<Arc<ServerConfig>>,
+    /// Connections at a time, and what happens to more.
+    limit: Option<(usize, Fault)>,
+    /// Connections that are served now.
+    open: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +87,8 @@ struct SinkState {
     /// One for each connection; then none.
     faults: VecDeque<Fault>,
     connections: usize,
+    /// The most of them at one time.
+    peak: usize,
     /// Recipients and message, dots still doubled as they came.
     taken: Vec<(Vec<String>, Vec<u8>)>,
     /// Verbs that came within TLS.
@@ -83,6 +98,23 @@ struct SinkState {
 impl Sink {
     pub(crate) async fn start(faults: impl IntoIterator<Item = Fault>) -> (Self, SocketAddr) {
         Self::start_with(None, faults).await
+    }
+
+    /// One that serves so many connections at a time.
+    async fn limited(most: usize, surplus: Fault) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sink = Self { limit: Some((most, surplus)), ..Self::default() };
+        sink.clone().serve(listener);
+        (sink, address)
+    }
+
+    pub(crate) async fn start_on(address: &str) -> (Self, SocketAddr) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sink = Self::default();
+        sink.clone().serve(listener);
+        (sink, address)
     }
 
     async fn start_with(
@@ -106,9 +138,19 @@ impl Sink {
                     state.faults.pop_front().unwrap_or(Fault::None)
                 };
                 let sink = self.clone();
+                let surplus = self.limit.filter(|(most, _)| sink.open.load(Relaxed) >= *most);
+                if surplus.is_none() {
+                    let open = sink.open.fetch_add(1, Relaxed) + 1;
+                    let mut state = self.state.lock().unwrap();
+                    state.peak = state.peak.max(open);
+                }
                 tokio::spawn(async move {
+                    let fault = surplus.map_or(fault, |(_, fault)| fault);
                     // The client closing early is what half of these tests are about.
-                    let _ = sink.session(stream, fault).await;
+                    let _ = sink.clone().session(stream, fault).await;
+                    if surplus.is_none() {
+                        sink.open.fetch_sub(1, Relaxed);
+                    }
                 });
             }
         });
@@ -137,6 +179,7 @@ impl Sink {
                     "250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 CHUNKING\r\n"
                 }
                 "BDAT" => "502 what\r\n",
+                "EHLO" if fault == Fault::OffersLittle => "250-sink\r\n250 SIZE 10\r\n",
                 "EHLO" => "250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n",
                 "DATA" if recipients.is_empty() => "503 no recipients\r\n",
                 "DATA" => "354 go\r\n",
@@ -213,6 +256,10 @@ impl Sink {
         self.state.lock().unwrap().taken.clone()
     }
 
+    fn peak(&self) -> usize {
+        self.state.lock().unwrap().peak
+    }
+
     fn connections(&self) -> usize {
         self.state.lock().unwrap().connections
     }
@@ -257,6 +304,20 @@ pub(crate) fn impatient(address: SocketAddr) -> Settings {
     settings
 }
 
+/// Connects to the first of these that can be used.
+async fn connect(
+    candidates: &[Candidate],
+    security: &Security,
+    settings: &Settings,
+) -> Result<Connection, Cause> {
+    let (_keep, cut) = watch::channel(false);
+    let dial = Dial { protocol: Protocol::Smtp, security, settings, cut: &cut, counted: None };
+    Connection::open(candidates, &dial, &mut Vec::new()).await.map_err(|unreachable| {
+        let Unreachable::Now(cause) = unreachable else { panic!("{unreachable:?}") };
+        cause
+    })
+}
+
 /// Smart hosts, in this order.
 fn to_servers(addresses: &[SocketAddr], security: Security) -> NextHop {
     let hosts = addresses.iter().map(|address| address.to_string().parse().unwrap()).collect();
@@ -281,10 +342,23 @@ pub(crate) fn patient(address: SocketAddr) -> Settings {
     Settings { timeouts, drain: Duration::from_millis(100), ..impatient(address) }
 }
 
+/// Delivery to the hosts of address literals, at this port.
+pub(crate) fn by_address(port: u16) -> Settings {
+    let mut settings = patient(SocketAddr::from(([127, 0, 0, 1], port)));
+    settings.routes = Routes::new(vec![], NextHop::Exchangers { security: Arc::default() });
+    settings.exchangers.port = port;
+    settings.exchangers.allow_private_addresses = true;
+    settings
+}
+
 pub(crate) async fn accept(queue: &Queue, recipients: &[&str], message: &[u8]) -> QueueId {
+    accept_from(queue, "<sender@contoso.example>", recipients, message).await
+}
+
+async fn accept_from(queue: &Queue, from: &str, to: &[&str], message: &[u8]) -> QueueId {
     let envelope = Envelope {
-        sender: ReversePath::parse("<sender@contoso.example>").unwrap(),
-        recipients: recipients.iter().map(|r| ForwardPath::parse(r).unwrap().into()).collect(),
+        sender: ReversePath::parse(from).unwrap(),
+        recipients: to.iter().map(|r| ForwardPath::parse(r).unwrap().into()).collect(),
         body: BodyType::EightBitMime,
         smtputf8: false,
         dsn: MailDsn::default(),

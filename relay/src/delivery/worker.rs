@@ -9,67 +9,163 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{error, info};
 
-use super::connection::{Connection, told};
+use super::connection::{Connection, Dial, told};
 use super::hop::Hop;
 use super::job::Job;
 use super::maildir;
 use super::reach::{Unreachable, candidates};
+use super::remotes::Key;
 use super::route::Destination;
+use super::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
 use crate::limits;
-use crate::queue::{Answer, Cause, Entry, Outcome, StoreError};
-use crate::smtp::client::{Transaction, says_too_many_recipients};
+use crate::queue::{Answer, Cause, Entry, Outcome, QueueId, StoreError};
+use crate::smtp::client::Transaction;
 use crate::smtp::reply::Enhanced;
 use crate::tracking::Happening;
 use crate::tracking::event::{Attempt, Connected};
 
+/// What a worker does after a job.
+enum After {
+    /// The next one.
+    GoesOn,
+    /// It ends, and another worker takes the job: the next hop allows no further connection.
+    Ends(Job),
+}
+
+/// What a transaction came to.
+enum Done {
+    /// One outcome for each recipient, and the server that named them, if it was one.
+    Outcomes(Vec<Outcome>, Option<SocketAddr>),
+    /// It did not begin, since delivery ends.
+    Stopped,
+    /// It did not begin: the next hop serves others of our connections, and not this one.
+    Surplus,
+    /// It did not begin: there is no room for a further connection to this address.
+    Full(Key),
+}
+
 impl Hop {
     /// Delivers message after message, over one connection as long as it holds.
     pub(super) async fn work(self: Arc<Self>) {
-        let mut connection = None;
-        while let Some(job) = self.next_job(connection.is_some()).await {
-            match self.pause() {
-                Some(pause) => self.postpone(job, pause).await,
-                None => self.attempt(&mut connection, job).await,
+        let mut line = None;
+        while let Some(job) = self.next_job(line.as_ref().map(Line::address)).await {
+            let after = match self.pause() {
+                // What works goes on.
+                Some(pause) if line.is_none() => {
+                    self.postpone(job, pause).await;
+                    After::GoesOn
+                }
+                _ => self.attempt(&mut line, job).await,
+            };
+            if let After::Ends(job) = after {
+                self.hand_over(job);
+                break;
             }
         }
-        if let Some(connection) = connection {
-            connection.quit().await;
+        if let Some(line) = line {
+            line.connection.quit().await;
         }
     }
 
-    async fn attempt(self: &Arc<Self>, connection: &mut Option<Connection>, job: Job) {
+    async fn attempt(self: &Arc<Self>, line: &mut Option<Line>, mut job: Job) -> After {
+        let _under_way = self.begins();
         if let Destination::Maildir(directory) = &self.destination {
             let outcomes = self.store(directory, &job).await;
-            return self.record(job, None, outcomes).await;
+            self.learn(outcomes.iter().map(|(_, outcome)| outcome));
+            self.record(job, None, outcomes).await;
+            return After::GoesOn;
         }
+        let mut outcomes = Vec::with_capacity(job.places.len());
+        let mut servers = Servers::new(self.patience(&job), job.entry.id);
         let mut waiting: VecDeque<_> = job.places.iter().copied().collect();
-        let mut outcomes = Vec::with_capacity(waiting.len());
-        let mut servers = Servers::default();
-        while !waiting.is_empty() {
-            let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
-            let places: Vec<_> = waiting.drain(..most).collect();
-            let of_these = self.transaction(connection, &job.entry, &places, &mut servers).await;
-            let Some(of_these) = of_these else {
-                if outcomes.is_empty() {
-                    return job.put_back(SystemTime::now());
+        let mut refused = Vec::new();
+        loop {
+            while !waiting.is_empty() {
+                let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
+                let places: Vec<_> = waiting.drain(..most).collect();
+                let done = self.transaction(line, &job, &places, &mut servers).await;
+                let is_first = !servers.has_outcome && servers.earlier.is_empty();
+                let (of_these, server) = match done {
+                    Done::Outcomes(outcomes, server) => (outcomes, server),
+                    Done::Surplus => {
+                        job.was_surplus = true;
+                        return After::Ends(job);
+                    }
+                    Done::Full(key) if is_first => {
+                        self.wait_for_remote(job, key);
+                        return After::GoesOn;
+                    }
+                    Done::Stopped if is_first => {
+                        job.put_back(SystemTime::now());
+                        return After::GoesOn;
+                    }
+                    Done::Full(_) | Done::Stopped => {
+                        // What is known of these is recorded; the others stay as they were.
+                        refused.extend(places.into_iter().chain(waiting.drain(..)));
+                        break;
+                    }
+                };
+                // Each transaction that others are put off to delivers to one at least, so there
+                // are no more of them than recipients.
+                let has_delivered = of_these
+                    .iter()
+                    .any(|o| matches!(o, Outcome::Delivered(_) | Outcome::Relayed(_)));
+                let mut refused_here = 0;
+                for (place, outcome) in places.into_iter().zip(of_these) {
+                    let again = has_delivered && is_for_another_transaction(&outcome);
+                    if again || servers.may_another_take(&outcome) {
+                        waiting.push_back(place);
+                    } else if server.is_some() && is_for_another_server(&outcome) {
+                        refused_here += 1;
+                        servers.remember(place, outcome);
+                        refused.push(place);
+                    } else {
+                        servers.earlier.remove(&place);
+                        servers.has_outcome = true;
+                        outcomes.push((place, outcome));
+                    }
                 }
-                break;
-            };
-            // Each transaction that others are put off to delivers to one at least, so there are
-            // no more of them than recipients.
-            let has_delivered =
-                of_these.iter().any(|o| matches!(o, Outcome::Delivered(_) | Outcome::Relayed(_)));
-            for (place, outcome) in places.into_iter().zip(of_these) {
-                let again = has_delivered && is_for_another_transaction(&outcome);
-                if again || servers.may_another_take(&outcome) {
-                    waiting.push_back(place);
-                } else {
-                    outcomes.push((place, outcome));
-                }
+                servers.refuses_all &= refused_here > 0 && !has_delivered;
             }
+            if refused.is_empty() || !self.change_server(line, &mut servers).await {
+                break;
+            }
+            waiting.extend(refused.drain(..));
         }
-        let connected = connection.as_ref().map(Connection::connected);
+        let known = refused.into_iter();
+        outcomes.extend(known.filter_map(|place| Some((place, servers.earlier.remove(&place)?))));
+        let connected = line.as_ref().map(|line| line.connection.connected());
+        self.restore(line, servers);
         self.record(job, connected, outcomes).await;
+        After::GoesOn
+    }
+
+    /// Where the server has refused recipients for a reason that another may not have, and there
+    /// is another: its connection is put aside, and true is returned.
+    async fn change_server(&self, line: &mut Option<Line>, servers: &mut Servers) -> bool {
+        let Some(open) = line.as_ref() else { return false };
+        let address = open.connection.address();
+        servers.tried.push(address);
+        let Ok(found) = candidates(&self.destination, &self.settings).await else { return false };
+        if found.iter().all(|candidate| servers.tried.contains(&candidate.address)) {
+            return false;
+        }
+        if servers.refuses_all {
+            self.remember_failed(vec![address]);
+        }
+        match servers.aside {
+            None if !servers.refuses_all => servers.aside = line.take(),
+            _ => end(line.take()),
+        }
+        servers.refuses_all = true;
+        true
+    }
+
+    /// A server that refused some recipients only goes on to be used for other messages.
+    fn restore(&self, line: &mut Option<Line>, servers: Servers) {
+        if let Some(aside) = servers.aside {
+            end(line.replace(aside));
+        }
     }
 
     /// One copy for each of the recipients.
@@ -85,30 +181,42 @@ impl Hop {
         outcomes
     }
 
-    /// One transaction for some of the recipients; one outcome for each. `None` when it did not
-    /// begin, since delivery ends.
+    /// One transaction for some of the recipients.
     async fn transaction(
         self: &Arc<Self>,
-        connection: &mut Option<Connection>,
-        entry: &Entry,
+        line: &mut Option<Line>,
+        job: &Job,
         places: &[usize],
         servers: &mut Servers,
-    ) -> Option<Vec<Outcome>> {
+    ) -> Done {
+        let entry = &job.entry;
         let answer = |cause| Answer { hop: Some(self.name.clone()), cause };
+        servers.another_may = false;
+        let open = match self.connect(line, servers).await {
+            None => return Done::Stopped,
+            Some(Ok(open)) => &mut open.connection,
+            Some(Err(Unreachable::Full(key))) => return Done::Full(key),
+            Some(Err(Unreachable::Now(cause))) => {
+                if servers.is_untouched() && self.is_surplus(0) {
+                    return Done::Surplus;
+                }
+                // Where no other can be reached, the one that broke off is the reason.
+                let last = servers.broke_off.clone().unwrap_or_else(|| answer(cause));
+                let outcomes = places.iter().map(|place| match servers.earlier.remove(place) {
+                    Some(Outcome::Deferred(known)) => Outcome::Deferred(known),
+                    _ => Outcome::Deferred(last.clone()),
+                });
+                return Done::Outcomes(outcomes.collect(), None);
+            }
+            Some(Err(Unreachable::Ever(cause))) => {
+                return Done::Outcomes(vec![Outcome::Failed(answer(cause)); places.len()], None);
+            }
+        };
+        // Not before there is a connection: without room for one the message is not needed.
         let message = match self.queue.store().read(entry.id).await {
             Ok(message) => message,
-            Err(error) => return Some(vec![self.unreadable(entry, &error); places.len()]),
-        };
-        servers.another_may = false;
-        let open = match self.connect(connection, servers).await? {
-            Ok(open) => open,
-            Err(Unreachable::Now(cause)) => {
-                // Where nobody else can be reached, the one that broke off is the reason.
-                let last = servers.broke_off.clone().unwrap_or_else(|| answer(cause));
-                return Some(vec![Outcome::Deferred(last); places.len()]);
-            }
-            Err(Unreachable::Ever(cause)) => {
-                return Some(vec![Outcome::Failed(answer(cause)); places.len()]);
+            Err(error) => {
+                return Done::Outcomes(vec![self.unreadable(entry, &error); places.len()], None);
             }
         };
         let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
@@ -119,27 +227,38 @@ impl Hop {
             size: entry.size,
             eight_bit: entry.eight_bit,
             binary: entry.binary,
-            smtputf8: entry.needs_smtputf8(),
+            smtputf8: entry.message_needs_smtputf8(),
         };
-        let outcomes = open.deliver(transaction, message).await;
+        let outcomes = open.deliver(transaction, message, &servers.patience).await;
+        let (address, broke_off) = (open.address(), open.broke_off().cloned());
         if open.was_misled() {
-            self.remember_misled(open.address());
+            self.remember_misled(address);
         }
-        if let Some(cause) = open.broke_off() {
+        let is_refused = broke_off.is_some() && !open.was_misled() || open.refuses_connection();
+        if is_refused
+            && servers.is_first_on_connection
+            && servers.is_untouched()
+            && !job.was_surplus
+            && self.is_surplus(1)
+        {
+            end(line.take());
+            return Done::Surplus;
+        }
+        if let Some(cause) = broke_off {
             servers.another_may = true;
-            servers.broke_off = Some(answer(cause.clone()));
+            servers.broke_off = Some(answer(cause));
             // Next hops end connections after a number of messages or a while, which says nothing
             // about them.
             if !servers.is_first_on_connection {
-                return Some(outcomes);
+                return Done::Outcomes(outcomes, Some(address));
             }
-            self.remember_failed(vec![open.address()]);
+            self.remember_failed(vec![address]);
             if !open.was_misled() {
-                servers.tried.push(open.address());
+                servers.tried.push(address);
             }
         }
-        self.learn(&outcomes);
-        Some(outcomes)
+        self.learn(outcomes.iter());
+        Done::Outcomes(outcomes, Some(address))
     }
 
     fn unreadable(&self, entry: &Entry, error: &StoreError) -> Outcome {
@@ -151,35 +270,47 @@ impl Hop {
     /// a message is under way then, so nothing is waited for.
     async fn connect<'a>(
         self: &Arc<Self>,
-        connection: &'a mut Option<Connection>,
+        line: &'a mut Option<Line>,
         servers: &mut Servers,
-    ) -> Option<Result<&'a mut Connection, Unreachable>> {
-        let kept = connection.take();
+    ) -> Option<Result<&'a mut Line, Unreachable>> {
+        let kept = line.take();
+        let mut failed = Vec::new();
+        let Servers { tried, patience, id, .. } = servers;
         let usable = async {
             if let Some(mut open) = kept
-                && open.ready().await
+                && open.connection.ready().await
             {
                 return Ok((open, false));
             }
-            self.open(&servers.tried).await.map(|open| (open, true))
+            let connecting = self.connects();
+            let opened = self.open(tried, *id, &mut failed).await;
+            drop(connecting);
+            let connection = opened?;
+            let _counted = self.connected(connection.address());
+            Ok((Line { connection, _counted }, true))
         };
         let mut closing = self.closing.subscribe();
         let found = tokio::select! {
             biased;
             found = usable => found,
             () = told(&mut closing) => return None,
+            () = patience.ends() => {
+                let text = "no server of the next hop could be used in the time of one attempt";
+                // X.4.1 of RFC 3463: no answer from host.
+                let status = Enhanced(4, 4, 1);
+                Err(Unreachable::Now(Cause::Local { status, text: text.to_owned() }))
+            }
         };
+        self.remember_failed(failed);
         Some(match found {
             Ok((open, is_new)) => {
                 servers.is_first_on_connection = is_new;
-                if is_new {
-                    self.succeeded();
-                }
-                Ok(connection.insert(open))
+                Ok(line.insert(open))
             }
             Err(unreachable) => {
                 if let Unreachable::Now(cause) = &unreachable
                     && servers.tried.is_empty()
+                    && !self.has_others()
                 {
                     self.failed(cause);
                 }
@@ -189,17 +320,23 @@ impl Hop {
     }
 
     /// A connection to one of its servers, but for those that the attempt broke off at.
-    async fn open(&self, tried: &[SocketAddr]) -> Result<Connection, Unreachable> {
+    async fn open(
+        &self,
+        tried: &[SocketAddr],
+        id: QueueId,
+        failed: &mut Vec<SocketAddr>,
+    ) -> Result<Connection, Unreachable> {
         let mut found = candidates(&self.destination, &self.settings).await?;
         found.retain(|candidate| !tried.contains(&candidate.address));
         let found = self.last_ones_last(found);
-        let (protocol, security) = (self.destination.protocol(), self.destination.security());
-        let (settings, cut) = (&self.settings, self.cut.subscribe());
-        let mut failed: Vec<SocketAddr> = Vec::new();
-        let opened =
-            Connection::open(&found, protocol, security, settings, &cut, &mut failed).await;
-        self.remember_failed(failed);
-        opened.map_err(Unreachable::Now)
+        let dial = Dial {
+            protocol: self.destination.protocol(),
+            security: self.destination.security(),
+            settings: &self.settings,
+            cut: &self.cut.subscribe(),
+            counted: Some((&self.remotes, id)),
+        };
+        Connection::open(&found, &dial, failed).await
     }
 
     /// Puts a message back until the next hop is tried again, and tells its sender what there is
@@ -232,40 +369,6 @@ impl Hop {
             }))
         });
         job.record(outcomes).await;
-    }
-}
-
-/// How far one attempt has come with the servers of a next hop.
-#[derive(Debug, Default)]
-struct Servers {
-    /// Those that broke off before they had the message, over a connection of its own. They are
-    /// not asked again in this attempt.
-    tried: Vec<SocketAddr>,
-    /// Why the last of them did.
-    broke_off: Option<Answer>,
-    /// The last transaction broke off, so that those who waited for it may be taken by another
-    /// server (RFC 5321 section 5.1), or by the same one over another connection. Each time there
-    /// is one server less to ask, or no connection that was used before.
-    another_may: bool,
-    /// Nothing was sent on the connection before.
-    is_first_on_connection: bool,
-}
-
-impl Servers {
-    fn may_another_take(&self, outcome: &Outcome) -> bool {
-        let Outcome::Deferred(answer) = outcome else { return false };
-        let cause = self.broke_off.as_ref().map(|answer| &answer.cause);
-        self.another_may && cause == Some(&answer.cause)
-    }
-}
-
-/// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
-fn is_for_another_transaction(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => {
-            says_too_many_recipients(reply)
-        }
-        _ => false,
     }
 }
 

@@ -156,12 +156,11 @@ impl Entry {
             .map(|(i, recipient)| (i, &recipient.path))
     }
 
-    /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6): it was
-    /// declared so, and an address or the header section really needs it. A body does not.
-    pub fn needs_smtputf8(&self) -> bool {
-        let recipients_are_ascii = || self.pending().all(|(_, path)| path.is_ascii());
-        self.smtputf8
-            && (self.eight_bit_header || !self.sender.is_ascii() || !recipients_are_ascii())
+    /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6), whoever the
+    /// recipients are: it was declared so, and the sender or the header section really needs it. A
+    /// body does not.
+    pub fn message_needs_smtputf8(&self) -> bool {
+        self.smtputf8 && (self.eight_bit_header || !self.sender.is_ascii())
     }
 
     /// Enters outcomes, and says whom they were for.

@@ -338,7 +338,7 @@ async fn only_addresses_and_headers_need_smtputf8() {
         drop(queue);
         let (queue, _) = open(directory.path());
         let entry = queue.store().find(id).await.unwrap();
-        assert_eq!(entry.needs_smtputf8(), needed, "{sender} {message:?}");
+        assert_eq!(entry.message_needs_smtputf8(), needed, "{sender} {message:?}");
     }
 }
 
@@ -348,5 +348,5 @@ fn a_record_that_does_not_tell_header_and_body_apart_is_read_carefully() {
         "eight_bit_mime":true,"smtputf8":true,"eight_bit":true,"size":9,"arrived":0,
         "attempts":0,"due":0,"held":false}"#;
     let (entry, _) = record::decode(QueueId::from_u64(1), json).unwrap();
-    assert!(entry.needs_smtputf8());
+    assert!(entry.message_needs_smtputf8());
 }

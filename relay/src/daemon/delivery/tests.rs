@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -8,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::delivery::tests::{Fault, Sink, accept, open_queue, patient};
+use crate::delivery::tests::{Fault, Sink, accept, by_address, open_queue, patient};
 use crate::limits;
 use crate::queue::schedule::Schedule;
 use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
@@ -17,15 +18,35 @@ use crate::smtp::path::Domain;
 
 const ONE: &str = "<one@fabrikam.example>";
 
-/// A store whose disk refuses to keep what attempts came to.
+/// A store that counts what attempts came to, or whose disk refuses to keep it.
 #[derive(Debug)]
-struct Refusing {
+struct Watched {
     queue: Queue,
+    refuses: bool,
     refused: Notify,
+    records: AtomicUsize,
 }
 
-impl Store for Refusing {
-    fn record(&self, _: Settlement) -> Pending<'_, ()> {
+impl Watched {
+    fn new(queue: Queue, refuses: bool) -> Arc<Self> {
+        Arc::new(Self { queue, refuses, refused: Notify::new(), records: AtomicUsize::new(0) })
+    }
+
+    /// A queue upon it in which every attempt is the last one.
+    fn impatient(self: &Arc<Self>) -> Queue {
+        let hostname = Domain::parse("edge1.contoso.example").unwrap();
+        let schedule = Schedule { lifetime: Duration::ZERO, ..Schedule::default() };
+        let settings = crate::queue::Settings { hostname, schedule };
+        Queue::with_store(Arc::<Self>::clone(self), settings)
+    }
+}
+
+impl Store for Watched {
+    fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
+        self.records.fetch_add(1, Ordering::Relaxed);
+        if !self.refuses {
+            return self.queue.store().record(settlement);
+        }
         self.refused.notify_one();
         let source = Arc::new(io::ErrorKind::ReadOnlyFilesystem.into());
         Box::pin(async { Err(StoreError::Io { doing: "write to", path: "queue".into(), source }) })
@@ -105,12 +126,8 @@ fn dead_end() -> SocketAddr {
 async fn a_stop_does_not_wait_for_a_disk_that_refuses() {
     let directory = TempDir::new().unwrap();
     let queue = open_queue(&directory, Duration::from_secs(60));
-    let store = Arc::new(Refusing { queue, refused: Notify::new() });
-    let hostname = Domain::parse("edge1.contoso.example").unwrap();
-    // Every attempt is the last one.
-    let schedule = Schedule { lifetime: Duration::ZERO, ..Schedule::default() };
-    let settings = crate::queue::Settings { hostname, schedule };
-    let queue = Queue::with_store(Arc::<Refusing>::clone(&store), settings);
+    let store = Watched::new(queue, true);
+    let queue = store.impatient();
     for _ in 0..3 {
         accept(&queue, &[ONE], b"x\r\n").await;
     }
@@ -130,7 +147,7 @@ async fn a_new_route_takes_over_what_the_old_one_had() {
     for _ in 0..50 {
         accept(&queue, &[ONE], b"x\r\n").await;
     }
-    while queue.counters().lengths.claimed < 40 {
+    while queue.counters().lengths.claimed < limits::DELIVERY_CONCURRENCY_FIRST as u64 {
         sleep(Duration::from_millis(10)).await;
     }
     let (sink, address) = Sink::start([]).await;
@@ -143,4 +160,29 @@ async fn a_new_route_takes_over_what_the_old_one_had() {
     }
     assert_eq!(sink.taken().len(), 50);
     delivery.stop(limits::DELIVERY_STOP).await;
+}
+
+#[tokio::test]
+async fn a_message_to_many_next_hops_is_not_recorded_for_each() {
+    const HOPS: usize = 640;
+    let directory = TempDir::new().unwrap();
+    let store = Watched::new(open_queue(&directory, Duration::from_secs(600)), false);
+    let queue = store.impatient();
+    let (sink, address) = Sink::start_on("0.0.0.0:0").await;
+    let recipients: Vec<_> =
+        (0..HOPS).map(|n| format!("<r@[127.1.{}.{}]>", n / 250, n % 250 + 1)).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    let begin = Instant::now();
+    accept(&queue, &recipients, b"x\r\n").await;
+    let mut delivery = Delivery::start(queue.clone(), by_address(address.port()));
+    while queue.counters().lengths.queued > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", queue.counters());
+        sleep(Duration::from_millis(10)).await;
+    }
+    delivery.stop(limits::DELIVERY_STOP).await;
+    assert_eq!((sink.taken().len(), queue.counters().delivered), (HOPS, HOPS as u64));
+    // One more for each second in which few came.
+    let most = limits::RECORDS_PER_ATTEMPT + 2 * begin.elapsed().as_secs() as usize + 2;
+    let records = store.records.load(Ordering::Relaxed);
+    assert!(records <= most, "{records} records");
 }

@@ -7,11 +7,8 @@ use crate::queue::Cause;
 use crate::smtp::reply::Enhanced;
 
 async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
-    let (_keep, cut) = watch::channel(false);
     let candidates: Vec<_> = addresses.iter().map(|&address| candidate(address)).collect();
-    let (settings, security) = (impatient(addresses[0]), Security::default());
-    let mut failed = Vec::new();
-    Connection::open(&candidates, Protocol::Smtp, &security, &settings, &cut, &mut failed).await
+    connect(&candidates, &Security::default(), &impatient(addresses[0])).await
 }
 
 fn candidate(address: SocketAddr) -> Candidate {

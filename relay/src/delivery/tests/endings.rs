@@ -26,9 +26,12 @@ async fn a_job_that_is_dropped_goes_back() {
     let queue = open_queue(&directory, Duration::from_secs(60));
     accept(&queue, &[ONE], b"x\r\n").await;
     let mut claimed = queue.store().claim_due(SystemTime::now(), 1).await.unwrap();
-    let jobs = Job::split(queue.clone(), claimed.remove(0), vec![vec![0]], None);
+    let group = (Destination::Nowhere, vec![0]);
+    let claim = Claim::new(queue.clone(), claimed.remove(0), [group], mpsc::unbounded_channel().0);
+    let job = claim.next();
+    assert!(job.is_some());
     assert_eq!(queue.counters().lengths.claimed, 1);
-    drop(jobs);
+    drop(job);
     assert_eq!(queue.counters().lengths.claimed, 0);
     let due = queue.store().next_due().unwrap();
     assert!(due > SystemTime::now(), "a worker that panics would be tried without a pause");

@@ -9,7 +9,6 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::*;
-use crate::delivery::connection::Connection;
 use crate::delivery::reach::Candidate;
 use crate::queue::{Answer, Cause};
 
@@ -59,14 +58,11 @@ fn with(tls: TlsMode) -> Security {
 
 /// Connects to a server that should be called so. The reason why not, or whether there is TLS.
 async fn open(address: SocketAddr, name: &str, security: &Security) -> Result<bool, String> {
-    let (_keep, cut) = watch::channel(false);
     let handshakes = Handshakes::load([security]).unwrap();
     let settings = Settings { handshakes, ..impatient(address) };
     let candidate =
         Candidate { address, server: format!("{name}:25").parse().unwrap(), plainly: false };
-    let (smtp, mut failed) = (Protocol::Smtp, Vec::new());
-    let opened = Connection::open(&[candidate], smtp, security, &settings, &cut, &mut failed).await;
-    match opened {
+    match connect(&[candidate], security, &settings).await {
         Ok(connection) => Ok(connection.connected().tls.is_some()),
         Err(cause) => Err(Answer { hop: None, cause }.to_string()),
     }
@@ -163,13 +159,29 @@ async fn credentials_that_cannot_be_read_keep_the_mail_waiting() {
 async fn the_reason_of_a_refusal_is_the_hops_own() {
     let authority = Authority::new();
     let (_sink, address) = authority.sink([Fault::Says("STARTTLS", "454 4.7.0 later\r\n")]).await;
-    let (_keep, cut) = watch::channel(false);
     let security = with(TlsMode::Required);
     let settings = impatient(address);
     let candidate =
         Candidate { address, server: address.to_string().parse().unwrap(), plainly: false };
-    let (smtp, mut failed) = (Protocol::Smtp, Vec::new());
-    let opened =
-        Connection::open(&[candidate], smtp, &security, &settings, &cut, &mut failed).await;
+    let opened = connect(&[candidate], &security, &settings).await;
     assert!(matches!(opened, Err(Cause::Reply(reply)) if reply.code == 454));
+}
+
+#[tokio::test]
+async fn a_server_that_gives_up_after_the_handshake_gets_plain_text_where_that_is_allowed() {
+    let authority = Authority::new();
+    // TLS 1.3: our side is done when the server says what it thinks of it.
+    let ends = Fault::Says("handshake", "");
+    let (sink, address) = authority.sink([ends]).await;
+    assert_eq!(open(address, NAME, &with(TlsMode::Opportunistic)).await, Ok(false));
+    assert_eq!(sink.connections(), 2);
+    for mode in [with(TlsMode::Required), authority.verified()] {
+        let (sink, address) = authority.sink([ends]).await;
+        assert!(open(address, NAME, &mode).await.is_err());
+        assert_eq!(sink.connections(), 1);
+    }
+    // What it says within TLS is an answer.
+    let (sink, address) = authority.sink([Fault::Says("handshake", "421 4.3.2 later\r\n")]).await;
+    assert!(open(address, NAME, &with(TlsMode::Opportunistic)).await.is_err());
+    assert_eq!(sink.connections(), 1);
 }

@@ -4,7 +4,15 @@ use super::*;
 
 #[tokio::test]
 async fn the_surplus_goes_at_once_in_further_transactions() {
-    for reply in ["452 4.5.3 enough\r\n", "452 enough\r\n", "552 enough\r\n"] {
+    for reply in [
+        "452 4.5.3 enough\r\n",
+        "452 enough\r\n",
+        "552 enough\r\n",
+        // X.5.3 says it, whatever the basic code.
+        "451 4.5.3 enough\r\n",
+        "450 4.5.3 enough\r\n",
+        "550 5.5.3 enough\r\n",
+    ] {
         let (sink, address) = Sink::start([Fault::TakesFew(10, reply)]).await;
         let daemon = Daemon::start(address);
         let recipients: Vec<_> = (0..35).map(|n| format!("<r{n}@fabrikam.example>")).collect();

@@ -30,7 +30,7 @@ pub use self::dot::{DotStuffer, UnsafeMessage};
 pub use self::opening::{Encryption, Opening, Protocol};
 pub use self::reply::{ReplyError, ReplyParser};
 pub use self::timeouts::Timeouts;
-pub use self::transaction::{Transaction, says_too_many_recipients};
+pub use self::transaction::{Transaction, is_lack, says_too_many_recipients};
 
 use self::body::BodyWriter;
 use self::ending::{local, shorten};
@@ -71,6 +71,7 @@ pub struct Session {
     events: VecDeque<Event>,
     deadline: Option<Instant>,
     misled: bool,
+    refuses_connection: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +102,7 @@ impl Session {
             events: VecDeque::new(),
             deadline: Some(now + timeouts.greeting),
             misled: false,
+            refuses_connection: false,
         }
     }
 
@@ -141,6 +143,12 @@ impl Session {
         self.misled
     }
 
+    /// Was the reply to MAIL of the last transaction against the connection, and not against the
+    /// message?
+    pub fn refuses_connection(&self) -> bool {
+        self.refuses_connection
+    }
+
     /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
     /// take is refused here, for good, without a word to it.
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
@@ -156,8 +164,10 @@ impl Session {
             return;
         }
         let mut progress = Progress::new(transaction, &self.capabilities);
+        progress.settle_unnamed(&self.hop, &self.capabilities);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
+        self.refuses_connection = false;
         self.state = State::Envelope(progress);
     }
 
@@ -369,6 +379,7 @@ impl Session {
 
     fn handle_envelope(&mut self, mut progress: Progress, reply: Reply, now: Instant) {
         let step = progress.handle_reply(&self.hop, reply);
+        self.refuses_connection |= progress.refuses_connection;
         match step {
             transaction::Step::Wait => {
                 progress.write(&self.capabilities, &mut self.output);

@@ -9,6 +9,15 @@ use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::{Enhanced, Reply};
 
+/// X.6.7 of RFC 5248: non-ASCII addresses are not permitted.
+const LACKS_SMTPUTF8: Enhanced = Enhanced(5, 6, 7);
+/// X.6.1 of RFC 3463: media not supported.
+const LACKS_BINARYMIME: Enhanced = Enhanced(5, 6, 1);
+/// X.6.3 of RFC 3463: conversion required but not supported.
+const LACKS_8BITMIME: Enhanced = Enhanced(5, 6, 3);
+/// X.3.4 of RFC 3463: message too big for system.
+const TOO_LARGE: Enhanced = Enhanced(5, 3, 4);
+
 /// The envelope of a message and what it needs from the next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -24,7 +33,8 @@ pub struct Transaction {
     pub eight_bit: bool,
     /// The message holds what only a body declared BODY=BINARYMIME may (RFC 3030).
     pub binary: bool,
-    /// The message or an address in the envelope needs SMTPUTF8.
+    /// The header section or the sender needs SMTPUTF8. Recipients that do are known by their
+    /// addresses.
     pub smtputf8: bool,
 }
 
@@ -70,26 +80,27 @@ pub(super) struct Progress {
     accepted_one: bool,
     /// No message follows: the reply to RCPT is the outcome.
     is_question: bool,
+    /// The reply to MAIL was against the connection.
+    pub(super) refuses_connection: bool,
 }
 
 impl Transaction {
     /// What the next hop would have to offer and does not.
     pub(super) fn lacks(&self, capabilities: &Capabilities) -> Option<Cause> {
         let cause = |status, text: String| Some(Cause::Local { status, text });
-        if self.smtputf8 && !capabilities.smtputf8 {
-            // RFC 6531 section 3.5.
-            let text = "the message needs SMTPUTF8, which the next hop does not offer";
-            return cause(Enhanced(5, 6, 7), text.to_owned());
+        let needs_smtputf8 = self.smtputf8 || self.recipients.iter().all(needs_smtputf8);
+        if needs_smtputf8 && !capabilities.smtputf8 {
+            return Some(lacks_smtputf8());
         }
         if self.binary && !(capabilities.takes_chunks() && capabilities.binary_mime) {
             // RFC 3030 section 3: convert or return. Conversion would mean to rewrite MIME parts.
             let text = "the message needs BINARYMIME, which the next hop does not offer";
-            return cause(Enhanced(5, 6, 1), text.to_owned());
+            return cause(LACKS_BINARYMIME, text.to_owned());
         }
         if self.eight_bit && !self.binary && !capabilities.eight_bit_mime {
             // RFC 6152 section 3: convert or return. A signature would not survive conversion.
             let text = "the message needs 8BITMIME, which the next hop does not offer";
-            return cause(Enhanced(5, 6, 3), text.to_owned());
+            return cause(LACKS_8BITMIME, text.to_owned());
         }
         match capabilities.size {
             Some(SizeLimit::Octets(most)) if self.size > most => {
@@ -97,10 +108,14 @@ impl Transaction {
                     "the message has {} octets, and the next hop takes {most} at most",
                     self.size
                 );
-                cause(Enhanced(5, 3, 4), text)
+                cause(TOO_LARGE, text)
             }
             _ => None,
         }
+    }
+
+    fn is_smtputf8(&self) -> bool {
+        self.smtputf8 || self.recipients.iter().any(needs_smtputf8)
     }
 
     fn mail(&self, capabilities: &Capabilities) -> String {
@@ -113,7 +128,7 @@ impl Transaction {
         } else if self.eight_bit {
             line.push_str(" BODY=8BITMIME");
         }
-        if self.smtputf8 {
+        if self.is_smtputf8() && capabilities.smtputf8 {
             line.push_str(" SMTPUTF8");
         }
         if capabilities.dsn {
@@ -127,10 +142,11 @@ impl Transaction {
         let mut line = format!("RCPT TO:<{path}>");
         if capabilities.dsn {
             let original = dsn.original.as_ref();
-            let original = original.map(|original| match self.smtputf8 {
-                true => original.clone(),
-                false => original.to_ascii(),
-            });
+            let original =
+                original.map(|original| match capabilities.smtputf8 && self.is_smtputf8() {
+                    true => original.clone(),
+                    false => original.to_ascii(),
+                });
             // Written in ASCII it may pass the limit of RFC 3461 section 4.2, by which servers
             // size their command lines. It is for reports only; the mail is worth more.
             let original = original.filter(|original| original.fits_parameter());
@@ -143,13 +159,16 @@ impl Transaction {
 impl Progress {
     pub(super) fn new(transaction: Transaction, capabilities: &Capabilities) -> Self {
         let (in_chunks, passes_dsn_on) = (capabilities.takes_chunks(), capabilities.dsn);
-        let recipients = transaction.recipients.len();
+        let can_be_named =
+            |recipient: &Addressee| capabilities.smtputf8 || !needs_smtputf8(recipient);
         let mut unsent = VecDeque::from([Command::Mail]);
-        unsent.extend((0..recipients).map(Command::Recipient));
+        let places = transaction.recipients.iter().enumerate();
+        let named = places.filter(|(_, recipient)| can_be_named(recipient));
+        unsent.extend(named.map(|(place, _)| Command::Recipient(place)));
         if !in_chunks {
             unsent.push_back(Command::Data);
         }
-        let (awaited, outcomes) = (VecDeque::new(), vec![None; recipients]);
+        let (awaited, outcomes) = (VecDeque::new(), vec![None; transaction.recipients.len()]);
         Self {
             transaction,
             unsent,
@@ -160,6 +179,20 @@ impl Progress {
             passes_dsn_on,
             accepted_one: false,
             is_question: false,
+            refuses_connection: false,
+        }
+    }
+
+    /// Gives up the recipients that this next hop cannot be told of.
+    pub(super) fn settle_unnamed(&mut self, hop: &str, capabilities: &Capabilities) {
+        if capabilities.smtputf8 {
+            return;
+        }
+        for (recipient, outcome) in self.transaction.recipients.iter().zip(&mut self.outcomes) {
+            if needs_smtputf8(recipient) {
+                let answer = Answer { hop: Some(hop.to_owned()), cause: lacks_smtputf8() };
+                *outcome = Some(Outcome::Failed(answer));
+            }
         }
     }
 
@@ -253,7 +286,10 @@ impl Progress {
                 let answer = Answer::reply(hop, reply);
                 self.settle_as(place, Outcome::Deferred(answer));
             }
-            (Command::Mail, 4 | 5) => self.settle_all(hop, &reply),
+            (Command::Mail, 4 | 5) => {
+                self.refuses_connection = refuses_connection(&reply);
+                self.settle_all(hop, &reply);
+            }
             (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply),
             (Command::Data, _) if reply.code == 354 => {
                 return if self.has_accepted() { Step::SendMessage } else { Step::SendNothing };
@@ -356,11 +392,37 @@ impl Progress {
 }
 
 /// Does the reply to a RCPT, after others were accepted, mean only that the transaction has enough
-/// of them? RFC 5321 section 4.5.3.1.10: 452, or 552 from older servers, which is to be treated as
-/// if it were 452. An enhanced code that names another reason is believed.
+/// of them? X.5.3 of RFC 3463 says so, whatever the code. Without an enhanced code, 452 does (RFC
+/// 5321 section 4.5.3.1.10), and 552 from older servers. After 421 the connection is gone.
 pub fn says_too_many_recipients(reply: &Reply) -> bool {
-    // X.5.3 of RFC 3463: too many recipients.
-    let named =
-        reply.enhanced.is_none_or(|Enhanced(_, subject, detail)| (subject, detail) == (5, 3));
-    matches!(reply.code, 452 | 552) && named
+    match reply.enhanced {
+        Some(Enhanced(_, subject, detail)) => (subject, detail) == (5, 3) && reply.code != 421,
+        None => matches!(reply.code, 452 | 552),
+    }
+}
+
+/// Does the reply to MAIL mean that the next hop serves no further connection of ours? Some servers
+/// say so here and not in place of their greeting: 450, 451 or 454 with X.7.n of RFC 3463, a matter
+/// of policy.
+pub(super) fn refuses_connection(reply: &Reply) -> bool {
+    let is_policy =
+        reply.enhanced.is_some_and(|Enhanced(class, subject, _)| (class, subject) == (4, 7));
+    matches!(reply.code, 450 | 451 | 454) && is_policy
+}
+
+/// Is this the status of a failure for which [`Transaction`] needs what the next hop does not
+/// offer? Another server may.
+pub fn is_lack(status: Enhanced) -> bool {
+    [LACKS_SMTPUTF8, LACKS_BINARYMIME, LACKS_8BITMIME, TOO_LARGE].contains(&status)
+}
+
+/// The next hop cannot be told of this recipient without SMTPUTF8.
+fn needs_smtputf8(recipient: &Addressee) -> bool {
+    !recipient.path.is_ascii()
+}
+
+fn lacks_smtputf8() -> Cause {
+    // RFC 6531 section 3.5.
+    let text = "the message needs SMTPUTF8, which the next hop does not offer";
+    Cause::Local { status: LACKS_SMTPUTF8, text: text.to_owned() }
 }

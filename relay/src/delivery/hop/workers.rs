@@ -1,0 +1,109 @@
+//! What the workers of a next hop are doing, as it counts them.
+
+use std::collections::hash_map::Entry;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::Hop;
+use crate::delivery::job::Job;
+
+impl Hop {
+    /// A worker begins an attempt.
+    pub(in crate::delivery) fn begins(self: &Arc<Self>) -> Counted {
+        let now = Instant::now();
+        self.state().under_way.push(now);
+        Counted { hop: Arc::clone(self), what: What::Attempt(now) }
+    }
+
+    /// A worker makes a connection.
+    pub(in crate::delivery) fn connects(self: &Arc<Self>) -> Counted {
+        self.state().connecting += 1;
+        Counted { hop: Arc::clone(self), what: What::Connecting }
+    }
+
+    /// There is a connection.
+    pub(in crate::delivery) fn connected(self: &Arc<Self>, address: SocketAddr) -> Counted {
+        let mut state = self.state();
+        *state.connected.entry(address).or_default() += 1;
+        state.last.remove(&address);
+        let open = state.open();
+        state.window.accepted(open);
+        if std::mem::take(&mut state.failures) > 0 {
+            state.paused_until = None;
+            info!(hop = self.name, "the next hop answers again");
+            self.staff(&mut state);
+        }
+        Counted { hop: Arc::clone(self), what: What::Connection(address) }
+    }
+
+    /// A connection was refused, of which `own` are counted. While others work, that says how many
+    /// the next hop allows, and nothing about the message.
+    pub(in crate::delivery) fn is_surplus(&self, own: usize) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        let others = (state.open() + state.connecting).saturating_sub(own);
+        if others == 0 || state.is_stalled(now) {
+            return false;
+        }
+        state.window.refused(others, now);
+        debug!(hop = self.name, allowed = others, "the next hop allows no further connection");
+        true
+    }
+
+    /// Do other workers have a connection, or are they making one, and is nothing stuck?
+    pub(in crate::delivery) fn has_others(&self) -> bool {
+        let state = self.state();
+        state.open() + state.connecting > 0 && !state.is_stalled(Instant::now())
+    }
+
+    /// The worker of this job ends; another takes the job.
+    pub(in crate::delivery) fn hand_over(self: &Arc<Self>, job: Job) {
+        let mut state = self.state();
+        state.alive -= 1;
+        if *self.closing.borrow() {
+            drop(state);
+            return job.put_back(SystemTime::now());
+        }
+        state.waiting.push_front(job);
+        self.staff(&mut state);
+    }
+}
+
+/// Something that a next hop counts, for as long as it lasts.
+#[derive(Debug)]
+pub(in crate::delivery) struct Counted {
+    hop: Arc<Hop>,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Attempt(Instant),
+    Connecting,
+    Connection(SocketAddr),
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut state = self.hop.state();
+        match self.what {
+            What::Attempt(began) => {
+                if let Some(place) = state.under_way.iter().position(|it| *it == began) {
+                    state.under_way.swap_remove(place);
+                }
+            }
+            What::Connecting => state.connecting -= 1,
+            What::Connection(address) => {
+                let Entry::Occupied(mut open) = state.connected.entry(address) else { return };
+                *open.get_mut() -= 1;
+                if *open.get() == 0 {
+                    open.remove();
+                }
+            }
+        }
+    }
+}

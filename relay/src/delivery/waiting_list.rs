@@ -1,0 +1,66 @@
+//! Messages that wait in the queue for room that several next hops share. Pure.
+//!
+//! Only their ids are here; the messages are in the queue, unclaimed and due late. When there is
+//! room, the oldest are called: they are made due, and room is reserved for them until they come.
+//! A message that does not come within [`limits::CALLED_WAIT`] (it was held or removed) loses the
+//! reservation.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::time::Instant;
+
+use crate::limits;
+use crate::queue::QueueId;
+
+/// The ids that wait, and those that were called.
+#[derive(Debug, Default)]
+pub(super) struct WaitingList {
+    parked: BTreeSet<QueueId>,
+    called: HashMap<QueueId, Instant>,
+}
+
+impl WaitingList {
+    /// A message waits in the queue.
+    pub(super) fn park(&mut self, id: QueueId) {
+        self.parked.insert(id);
+    }
+
+    /// A message has been claimed. Was it called? Then its reservation is free now.
+    pub(super) fn came(&mut self, id: QueueId) -> bool {
+        self.parked.remove(&id);
+        self.called.remove(&id).is_some()
+    }
+
+    /// The oldest message, now called.
+    pub(super) fn call(&mut self, now: Instant) -> Option<QueueId> {
+        let id = self.parked.pop_first()?;
+        self.called.insert(id, now);
+        Some(id)
+    }
+
+    /// Drops the reservations of messages that did not come. How many there were.
+    pub(super) fn expire(&mut self, now: Instant) -> usize {
+        let before = self.called.len();
+        self.called.retain(|_, at| now.saturating_duration_since(*at) < limits::CALLED_WAIT);
+        before - self.called.len()
+    }
+
+    /// Does a message wait that was not called?
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Reservations.
+    pub(super) fn called(&self) -> usize {
+        self.called.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parked.is_empty() && self.called.is_empty()
+    }
+
+    /// All that wait.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = QueueId> {
+        std::mem::take(&mut self.parked).into_iter()
+    }
+}

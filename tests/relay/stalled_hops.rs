@@ -1,0 +1,97 @@
+//! Reports to many domains whose exchanger accepts connections and never says a word, while good
+//! mail goes to a healthy smart host.
+//!
+//! Prints its figures, for the daemon of `RELAY_BINARY` too:
+//! `ATTACK_SECONDS=60 cargo test -p relay-tests --test relay stalled_hops -- --nocapture`.
+
+use std::env;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use relay_tests::requirements::{Requirement, met};
+use relay_tests::sink::{Script, Sink};
+
+use crate::edge::{ARTICLE, Edge};
+use crate::servers::Server;
+
+/// How long a good message may take at most.
+const LONGEST: Duration = Duration::from_secs(5);
+/// Messages whose reports are to fill all that delivery may have in hand.
+const AT_ONCE: usize = 1000;
+/// And those that come behind them, in each second.
+const EACH_SECOND: u32 = 3;
+
+/// Accepts connections and keeps them. How many there were.
+fn silent(address: SocketAddr) -> Arc<Mutex<usize>> {
+    let listener = TcpListener::bind(address).unwrap();
+    let accepted = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&accepted);
+    thread::spawn(move || {
+        let kept: Vec<_> = listener.incoming().inspect(|_| *count.lock().unwrap() += 1).collect();
+        drop(kept);
+    });
+    accepted
+}
+
+#[test]
+fn reports_to_a_silent_exchanger_do_not_hold_good_mail_up() {
+    let test = "reports_to_a_silent_exchanger_do_not_hold_good_mail_up";
+    if !met(test, &[Requirement::Program("nsd")]) {
+        return;
+    }
+    // The next hop of the accepted domain knows no recipient: each message becomes a report.
+    let edge = Edge::answered(&["rcpt=550 5.1.1 no such user"]);
+    let healthy = Sink::on_loopback(Script::default()).unwrap();
+    let connections = silent(SocketAddr::from(([127, 0, 0, 9], edge.port)));
+    let names = Server::name_server("*.bad MX 10 mx\nmx A 127.0.0.9\n");
+    let smart_host = format!("smart_host = \"{}\"\n", edge.sink.address());
+    let more = format!(
+        "[dns]\nservers = [\"{}\"]\n[mx]\nport = {}\nallow_private_addresses = true\n\
+         [[route]]\nrecipient_domains = [\"contoso.example\"]\nsmart_hosts = [\"{}\"]\n\
+         [[route]]\nrecipient_domains = [\"fabrikam.example\"]\nsmart_hosts = [\"{}\"]\n\
+         [control]\n",
+        names.address,
+        edge.port,
+        edge.sink.address(),
+        healthy.address()
+    );
+    let configuration = edge.configuration(ARTICLE).replace(&smart_host, "");
+    let _daemon = edge.start_with(&configuration.replace("[control]\n", &more));
+
+    let mut stranger = edge.connect("127.0.0.77");
+    stranger.hello();
+    let mut number = 0;
+    let mut attack = || {
+        number += 1;
+        let sender = format!("a@{number}.bad.example");
+        stranger.message(&sender, &["nobody@contoso.example"], b"Subject: x\r\n\r\nx\r\n");
+    };
+    (0..AT_ONCE).for_each(|_| attack());
+    edge.wait_until(|status| status["queue"]["reports"].as_u64() >= Some(AT_ONCE as u64));
+    let mut waits = Vec::new();
+    let seconds: u32 = env::var("ATTACK_SECONDS").map_or(5, |text| text.parse().unwrap());
+    for _ in 0..seconds * EACH_SECOND {
+        attack();
+        let begin = Instant::now();
+        edge.submit("a@contoso.example", &["a@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+        let _ = healthy.wait_for(waits.len() + 1, 6 * LONGEST);
+        waits.push(begin.elapsed());
+        if healthy.messages().len() < waits.len() {
+            break;
+        }
+        sleep(Duration::from_secs(1) / EACH_SECOND);
+    }
+    waits.sort();
+    let (served, of) = (healthy.messages().len(), waits.len());
+    let open = *connections.lock().unwrap();
+    let (median, longest) = (waits[of / 2], waits[of - 1]);
+    println!(
+        "good messages served: {served} of {of}, median {median:?}, longest {longest:?}; \
+         connections to the silent exchanger: {open}"
+    );
+    assert_eq!(served, of);
+    assert!(longest < LONGEST, "{longest:?}");
+    assert!(open <= 20, "{open} connections to one address");
+}
