@@ -24,7 +24,9 @@ pub fn tagger(context: SockOpsContext) -> u32 {
 }
 
 /// For each frame of an interface: drops the SYNs that a connector refuses or has no budget for.
-#[xdp]
+/// `frags`: frames may span several buffers, as with an MTU beyond a page; what the guard reads is
+/// in the first one.
+#[xdp(frags)]
 pub fn guard(context: XdpContext) -> u32 {
     if guard::passes(&context) { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }

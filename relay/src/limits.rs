@@ -722,6 +722,19 @@ pub const SELF_TEST_WAIT: Duration = Duration::from_secs(5);
 pub const SELF_TEST_BACKLOG: i32 = 64;
 /// Tries to lock a pin directory that another instance removes at the same moment.
 pub const PIN_CLAIM_TRIES: u32 = 8;
+/// How often interfaces of the guard are looked at, and addresses of bindings that the host does
+/// not have yet. So long a new interface may be without the guard, which only spares work.
+pub const HOST_LOOK: Duration = Duration::from_secs(1);
+/// Looks until the guard is tried again on an interface that refused it: some drivers restart
+/// their queues for each try.
+pub const GUARD_RETRY_LOOKS: u32 = 10;
+/// Longest answer about an interface in octets. The kernel itself sends no longer ones unless it
+/// is asked for virtual functions.
+pub const LINK_ANSWER_OCTETS: usize = 32 * 1024;
+/// Messages that are read while the answer about an interface is waited for.
+pub const LINK_ANSWERS: u32 = 8;
+/// How long that answer may take. The kernel gives it within the question's system call.
+pub const LINK_WAIT: Duration = Duration::from_secs(1);
 /// How often the records of the programs' own log are fetched. Their buffer holds 128 KiB; what
 /// does not fit is lost, and a person who debugs sees the next ones.
 pub const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);

@@ -32,12 +32,14 @@ mod exchangers;
 #[path = "../idle/mod.rs"]
 mod idle;
 mod inspection;
+mod interfaces;
 mod load;
 mod message_tracking;
 mod misbehaving;
 mod neighbours;
 mod next_hops;
 mod peers;
+mod permissions;
 mod power_cut;
 mod protocol_log;
 mod proxies;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use relay::config::{Config, Finding, LoadError, digest_text};
+use relay::daemon::{StartError, enforcement};
 use relay::limits::FINDINGS_SHOWN;
 use serde_json::{Value, json};
 
@@ -16,9 +17,15 @@ pub(super) struct Arguments {
 /// A sound configuration is a yes, whatever the warnings.
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let file = arguments.common.config.display().to_string();
-    match Config::load(&arguments.common.config) {
+    let loaded = Config::load(&arguments.common.config);
+    let host = loaded.as_ref().map(enforcement::check).unwrap_or_default();
+    if let Some(error) = host.error {
+        return Err(StartError::Kernel(error).into());
+    }
+    match loaded {
         Ok(config) if arguments.common.json => {
-            let warnings: Vec<_> = config.warnings().iter().map(finding).collect();
+            let host = host.warnings.iter().map(|warning| host_finding(warning));
+            let warnings: Vec<_> = config.warnings().iter().map(finding).chain(host).collect();
             console.json(&json!({
                 "file": file,
                 "sound": true,
@@ -36,6 +43,9 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
             if more > 0 {
                 writeln!(console.err, "{file}: {more} more warnings are not shown")?;
             }
+            for warning in &host.warnings {
+                writeln!(console.err, "{file}: warning: {warning}")?;
+            }
             let ranges: usize =
                 config.connectors().iter().map(|data| data.remote_ip_ranges.len()).sum();
             writeln!(
@@ -44,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
                 counted(config.connectors().len(), "connector"),
                 counted(config.table().bindings().len(), "binding"),
                 counted(ranges, "range"),
-                counted(config.warnings().len(), "warning"),
+                counted(config.warnings().len() + host.warnings.len(), "warning"),
             )?;
             Ok(Outcome::Yes)
         }
@@ -75,6 +85,11 @@ fn finding(finding: &Finding) -> Value {
         "problem": finding.problem,
         "mend": finding.mend,
     })
+}
+
+/// About this host and not about a line of the text.
+fn host_finding(warning: &str) -> Value {
+    json!({ "line": null, "place": "[classifier]", "key": "", "problem": warning, "mend": "" })
 }
 
 fn counted(count: usize, noun: &str) -> String {

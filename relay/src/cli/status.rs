@@ -44,6 +44,13 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         configuration.digest.chars().take(16).collect::<String>()
     )?;
     writeln!(console.out, "bindings       {}", configuration.bindings.join(", "))?;
+    if !configuration.absent_addresses.is_empty() {
+        writeln!(
+            console.out,
+            "  NOT HERE     {}: the host does not have the address now; served when it comes",
+            configuration.absent_addresses.join(", ")
+        )?;
+    }
     print_classifier(&status.classifier, console)?;
     let queue = &status.queue;
     writeln!(
@@ -122,9 +129,12 @@ fn print_classifier(classifier: &ClassifierStatus, console: &mut Console<'_>) ->
     if let Some(cgroup) = &classifier.cgroup {
         writeln!(console.out, "  tagger       on {}", cgroup.display())?;
         let guard: Vec<_> =
-            classifier.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})")).collect();
+            classifier.interfaces.iter().map(|(name, state)| format!("{name} ({state})")).collect();
         let guard = if guard.is_empty() { "on no interface".to_owned() } else { guard.join(", ") };
         writeln!(console.out, "  guard        {guard}")?;
+    }
+    for what in &classifier.not_enforced {
+        writeln!(console.out, "  NOT ENFORCED {what}")?;
     }
     if let Some(pins) = &classifier.pins {
         writeln!(console.out, "  pins         {}", pins.display())?;

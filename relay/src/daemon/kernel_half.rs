@@ -3,16 +3,17 @@
 //! `auto` takes the kernel where it may, and where it may not says in one line why.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{self, ClassifierMode};
 use crate::counts::Counts;
 use crate::kernel::{
-    CounterReader, GuardedInterface, KernelError, KernelHalf, KernelLog, Programs, Settings,
+    CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog, Programs,
+    Settings,
 };
 use crate::policy::Rules;
 
@@ -34,7 +35,7 @@ pub(super) enum InUse {
 /// The kernel half in use.
 pub(super) struct Kernel {
     pub(super) counters: CounterReader,
-    pub(super) interfaces: Vec<GuardedInterface>,
+    pub(super) programs: Attachment,
     pub(super) self_test: String,
     pub(super) cgroup: PathBuf,
     pub(super) pins: Result<PathBuf, String>,
@@ -43,8 +44,35 @@ pub(super) struct Kernel {
 /// What must live as long as the daemon.
 #[derive(Default)]
 pub(super) struct Attached {
-    pub(super) programs: Option<Programs>,
+    pub(super) programs: Attachment,
     pub(super) log: Option<KernelLog>,
+}
+
+/// The attached programs, if there are any: `status` asks them, a task looks at their interfaces,
+/// and the end of the daemon detaches them.
+#[derive(Clone, Default)]
+pub(super) struct Attachment(Arc<Mutex<Option<Programs>>>);
+
+impl Attachment {
+    /// Where the guard is attached at this moment.
+    pub(super) fn interfaces(&self) -> Vec<GuardedInterface> {
+        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.as_mut().map(Programs::interfaces).unwrap_or_default()
+    }
+
+    /// Attaches the guard where it should be and is not. Blocks for as long as a driver takes.
+    pub(super) fn look_at_interfaces(&self) {
+        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = programs.as_mut().map(Programs::look_at_interfaces) {
+            error!(%error, "the guard's interfaces cannot be looked at");
+        }
+    }
+
+    /// Detaches the programs and removes their pins.
+    pub(super) fn detach(&self) {
+        let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(programs);
+    }
 }
 
 impl InUse {
@@ -77,7 +105,11 @@ pub(super) fn choose(
     let loaded = KernelHalf::load(&kernel, self_test)
         .and_then(|half| with_kernel(half, Arc::clone(&rules), counts, settings.cross_check));
     match loaded {
-        Ok(chosen) => Ok(chosen),
+        Ok(chosen) => match unattached(&chosen).filter(|_| settings.mode == ClassifierMode::Kernel)
+        {
+            Some(error) => Err(error),
+            None => Ok(chosen),
+        },
         // Two instances with one pin directory are a mistake of whoever configured them, and
         // a silent change of classifier would hide it.
         Err(error @ KernelError::PinDirectoryInUse(_)) => Err(error),
@@ -88,6 +120,14 @@ pub(super) fn choose(
         }
         Err(error) => Err(error),
     }
+}
+
+/// The first interface that exists and has no guard.
+fn unattached(chosen: &Chosen) -> Option<KernelError> {
+    chosen.attached.programs.interfaces().into_iter().find_map(|interface| match interface.state {
+        GuardState::Refused(why) => Some(KernelError::Guard { interface: interface.name, why }),
+        GuardState::Absent | GuardState::Attached(_) => None,
+    })
 }
 
 fn userspace(rules: Arc<Rules>, counts: &Arc<Counts>, why: String) -> Chosen {
@@ -104,29 +144,17 @@ fn with_kernel(
     counts: &Arc<Counts>,
     cross_check: bool,
 ) -> Result<Chosen, KernelError> {
-    let KernelHalf {
-        publisher,
-        tags,
-        counters,
-        interfaces,
-        self_test,
-        cgroup,
-        pins,
-        log,
-        programs,
-    } = half;
+    let KernelHalf { publisher, tags, counters, self_test, cgroup, pins, log, programs } = half;
     info!(cgroup = %cgroup.display(), "{self_test}");
     match &pins {
         Ok(directory) => info!(directory = %directory.display(), "programs and maps are pinned"),
         Err(error) => warn!(%error, "programs and maps are not pinned; bpftool finds them by name"),
     }
-    for GuardedInterface { name, mode } in &interfaces {
-        info!(interface = name, %mode, "the guard is attached");
-    }
+    let programs = Attachment(Arc::new(Mutex::new(Some(programs))));
     let classifier = Classifier::kernel(rules, tags, publisher, Arc::clone(counts), cross_check)?;
     let kernel = Kernel {
         counters,
-        interfaces,
+        programs: programs.clone(),
         self_test: self_test.to_string(),
         cgroup,
         pins: pins.map_err(|error| error.to_string()),
@@ -134,6 +162,6 @@ fn with_kernel(
     Ok(Chosen {
         classifier,
         in_use: InUse::Kernel(Box::new(kernel)),
-        attached: Attached { programs: Some(programs), log },
+        attached: Attached { programs, log },
     })
 }

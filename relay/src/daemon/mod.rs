@@ -7,6 +7,7 @@
 //! and the tasks that deliver in [`delivery`].
 
 mod delivery;
+pub mod enforcement;
 pub mod explain;
 mod kernel_half;
 mod log;
@@ -24,7 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
 use crate::antispam::{Checks, ResolverError};
@@ -38,8 +39,8 @@ use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::kernel::{KernelError, KernelLog};
 use crate::limits::{
-    BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, KERNEL_LOG_INTERVAL, SESSIONS, STOP,
-    SWEEP_INTERVAL,
+    BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, SESSIONS,
+    STOP, SWEEP_INTERVAL,
 };
 use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
@@ -103,6 +104,8 @@ pub struct Daemon {
     classifier: Arc<Classifier>,
     counts: Arc<Counts>,
     kernel: InUse,
+    /// `classifier.interfaces`, which does not change while the daemon runs.
+    interfaces: Vec<String>,
     capabilities: Vec<String>,
     queue: Queue,
     server: Server,
@@ -139,6 +142,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let counts = Arc::new(Counts::default());
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
+    enforcement::warn(&in_use, &config);
     let capabilities: Vec<String> =
         privileges::give_up()?.into_iter().map(|capability| capability.to_string()).collect();
     info!(kept = ?capabilities, "gave up the capabilities that are not needed any more");
@@ -164,6 +168,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
             classifier,
             counts,
             kernel: in_use,
+            interfaces: config.classifier.interfaces.clone(),
             capabilities,
             queue,
             server,
@@ -174,7 +179,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     runtime.shutdown_timeout(BLOCKED_STOP);
     tracker.stop();
     // The programs stay attached until the last session has ended.
-    drop(attached.programs);
+    attached.programs.detach();
     result
 }
 
@@ -228,6 +233,7 @@ async fn serve(
     let control = tokio::spawn(control.serve(Arc::clone(&daemon)));
     let sweeper = tokio::spawn(sweep(Arc::clone(&daemon.classifier)));
     let renewer = tokio::spawn(renew(Arc::clone(&daemon)));
+    let host = tokio::spawn(watch_host(Arc::clone(&daemon)));
     let pressure = Arc::clone(daemon.server.back_pressure());
     let metering = tokio::spawn(meter::run(pressure, Meter::new(daemon.queue.clone())));
     let forwarder = kernel_log.map(|log| tokio::spawn(forward(log)));
@@ -247,6 +253,7 @@ async fn serve(
         control.abort_handle(),
         sweeper.abort_handle(),
         renewer.abort_handle(),
+        host.abort_handle(),
         metering.abort_handle(),
     ];
     tasks.iter().for_each(AbortHandle::abort);
@@ -292,6 +299,26 @@ async fn renew(daemon: Arc<Daemon>) {
             tokio::task::spawn_blocking(move || daemon.server.renew_credentials()).await
         {
             error!(%error, "looking at the certificates failed");
+        }
+    }
+}
+
+/// Follows what this host has of interfaces for the guard and of addresses to listen on.
+async fn watch_host(daemon: Arc<Daemon>) {
+    let mut ticks = tokio::time::interval(HOST_LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let daemon = Arc::clone(&daemon);
+        // A driver may take its time to attach the guard.
+        let look = move || {
+            if let InUse::Kernel(kernel) = &daemon.kernel {
+                kernel.programs.look_at_interfaces();
+            }
+            daemon.server.look_at_addresses();
+        };
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            error!(%error, "looking at the host's interfaces failed");
         }
     }
 }

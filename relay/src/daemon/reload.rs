@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use super::delivery::{DeliveryError, differs as delivery_differs, settings as delivery_settings};
-use super::{Configured, Daemon, put_in_force, queue};
+use super::{Configured, Daemon, enforcement, put_in_force, queue};
 use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError, digest_text};
@@ -146,6 +146,7 @@ impl Daemon {
             self.queue.set_settings(queue::settings(&config));
             delivery.replace(delivery_settings);
         }
+        enforcement::warn(&self.kernel, &config);
         configured.config = config;
         configured.ids = ids;
         configured.generation = generation;

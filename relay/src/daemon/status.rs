@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
+use super::enforcement;
 use super::kernel_half::InUse;
 use crate::back_pressure::{PressureLevel, ResourceStatus};
 use crate::config::digest_text;
 use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
-use crate::kernel::KernelError;
+use crate::kernel::{GuardedInterface, KernelError};
 use crate::queue;
 use crate::server::tls::CertificateStatus;
 use crate::tracking;
@@ -58,6 +59,9 @@ pub struct ConfigurationStatus {
     pub digest: String,
     /// Where we listen.
     pub bindings: Vec<String>,
+    /// Addresses of bindings that the host does not have at this moment.
+    #[serde(default)]
+    pub absent_addresses: Vec<String>,
 }
 
 /// The resources that are metered.
@@ -84,8 +88,12 @@ pub struct ClassifierStatus {
     pub not_pinned: Option<String>,
     /// What the self-test saw at the start.
     pub self_test: Option<String>,
-    /// Interfaces with a guard, and its mode.
+    /// The interfaces of the configuration, each with the guard's mode on it at this moment
+    /// (`native`, `generic`), or why it is not there.
     pub interfaces: BTreeMap<String, String>,
+    /// What is configured and not enforced at this moment, since only the guard does.
+    #[serde(default)]
+    pub not_enforced: Vec<String>,
     /// What the programs counted that no connector owns.
     pub reasons: BTreeMap<String, u64>,
 }
@@ -133,8 +141,14 @@ impl Daemon {
                 generation: rules.generation,
                 digest: digest_text(&rules.digest),
                 bindings: rules.table.bindings().iter().map(ToString::to_string).collect(),
+                absent_addresses: self
+                    .server
+                    .absent_addresses()
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             },
-            classifier: self.classifier_status()?,
+            classifier: self.classifier_status().await?,
             sessions: self.server.sessions(),
             back_pressure: BackPressureStatus {
                 level: self.server.back_pressure().pressure().level,
@@ -148,37 +162,45 @@ impl Daemon {
         })
     }
 
-    fn classifier_status(&self) -> Result<ClassifierStatus, KernelError> {
-        let decided_by = self.kernel.name().to_owned();
-        let kernel = match &self.kernel {
-            InUse::Kernel(kernel) => kernel,
-            InUse::Userspace(why) => {
-                return Ok(ClassifierStatus {
-                    decided_by,
-                    why: Some(why.clone()),
-                    cgroup: None,
-                    pins: None,
-                    not_pinned: None,
-                    self_test: None,
-                    interfaces: BTreeMap::new(),
-                    reasons: BTreeMap::new(),
-                });
-            }
-        };
-        Ok(ClassifierStatus {
-            decided_by,
+    async fn classifier_status(&self) -> Result<ClassifierStatus, KernelError> {
+        let guarded = self.guarded_interfaces().await;
+        let rules = self.classifier.rules();
+        let connectors = rules.connectors().map(|(_, connector)| &**connector);
+        let base = ClassifierStatus {
+            decided_by: self.kernel.name().to_owned(),
             why: None,
-            cgroup: Some(kernel.cgroup.clone()),
-            pins: kernel.pins.as_ref().ok().cloned(),
-            not_pinned: kernel.pins.as_ref().err().cloned(),
-            self_test: Some(kernel.self_test.clone()),
-            interfaces: kernel
-                .interfaces
+            cgroup: None,
+            pins: None,
+            not_pinned: None,
+            self_test: None,
+            interfaces: guarded
                 .iter()
-                .map(|interface| (interface.name.clone(), interface.mode.to_string()))
+                .map(|interface| (interface.name.clone(), interface.state.to_string()))
                 .collect(),
-            reasons: owned(kernel.counters.reasons()?.named()),
+            not_enforced: enforcement::not_enforced(&guarded, connectors),
+            reasons: BTreeMap::new(),
+        };
+        Ok(match &self.kernel {
+            InUse::Kernel(kernel) => ClassifierStatus {
+                cgroup: Some(kernel.cgroup.clone()),
+                pins: kernel.pins.as_ref().ok().cloned(),
+                not_pinned: kernel.pins.as_ref().err().cloned(),
+                self_test: Some(kernel.self_test.clone()),
+                reasons: owned(kernel.counters.reasons()?.named()),
+                ..base
+            },
+            InUse::Userspace(why) => ClassifierStatus { why: Some(why.clone()), ..base },
         })
+    }
+
+    /// The interfaces of the configuration as they are now. A look at them may be under way, which
+    /// takes as long as a driver does.
+    async fn guarded_interfaces(&self) -> Vec<GuardedInterface> {
+        let kernel = match &self.kernel {
+            InUse::Userspace(why) => return enforcement::unguarded(&self.interfaces, why),
+            InUse::Kernel(kernel) => kernel.programs.clone(),
+        };
+        tokio::task::spawn_blocking(move || kernel.interfaces()).await.unwrap_or_default()
     }
 }
 

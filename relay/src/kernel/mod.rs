@@ -11,13 +11,16 @@
 mod cgroup;
 mod counters;
 mod guard;
+mod links;
 mod log;
+mod permission;
 mod pins;
 mod publisher;
 mod self_test;
 mod state;
 mod tags;
 mod test_run;
+mod verifier;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -26,17 +29,18 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Map, MapError};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{ProgramError, SockOps, Xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader};
-use caps::{CapSet, Capability};
+use aya::{Ebpf, EbpfLoader};
 
 pub use counters::CounterReader;
-pub use guard::{GuardMode, GuardedInterface};
+pub use guard::{GuardMode, GuardState, GuardedInterface};
 pub use log::KernelLog;
+pub use permission::NotPermitted;
 pub use publisher::{Publication, Publisher};
 pub use self_test::SelfTest;
 pub use tags::TagReader;
 pub use test_run::{Judged, TestProgram};
 
+use guard::Guards;
 use pins::Pins;
 
 /// The object that `build.rs` embedded; empty when the daemon was built without.
@@ -64,19 +68,20 @@ pub enum KernelError {
         source: ProgramError,
     },
     /// No cgroup v2 hierarchy is mounted.
-    #[error("no cgroup v2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup")]
+    #[error(
+        "no cgroup v2 hierarchy is mounted, and the tagger is attached to its root; boot with \
+         systemd.unified_cgroup_hierarchy=1, or mount one beside version 1: \
+         mount --mkdir -t cgroup2 none /sys/fs/cgroup/unified"
+    )]
     CgroupMissing,
-    /// The guard could not be attached.
-    #[error("cannot attach the guard to interface {interface}: {source}")]
+    /// `classifier.mode` is `kernel`, and the guard is not on an interface that exists.
+    #[error("cannot attach the guard to interface {interface}: {why}")]
     Guard {
         /// As `classifier.interfaces` names it.
         interface: String,
         /// What the kernel said.
-        source: Box<ProgramError>,
+        why: String,
     },
-    /// The guard would stay behind when the daemon is killed.
-    #[error("the kernel has no links for XDP (Linux 5.9 has); the guard on {0} would outlive us")]
-    GuardWithoutLink(String),
     /// An operating system call failed.
     #[error("{what}: {source}")]
     Io {
@@ -87,7 +92,7 @@ pub enum KernelError {
     },
     /// The object could not be loaded.
     #[error("cannot load the kernel half: {0}")]
-    Load(#[from] EbpfError),
+    Load(String),
     /// A map refused an operation.
     #[error("map {map}: {source}")]
     Map {
@@ -103,29 +108,58 @@ pub enum KernelError {
     #[error("this binary was built without the kernel half; build it with `cargo xtask build`")]
     NotBuiltIn,
     /// We may not load programs.
-    #[error(
-        "loading programs takes {0}, which this process does not have; start the daemon as root, or as deploy/relay.service does"
-    )]
-    NotPermitted(Capability),
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
     /// Another process has our pin directory.
     #[error(
         "{0} belongs to another running instance; set `pin_directory` in [classifier] to a directory of this one's own"
     )]
     PinDirectoryInUse(PathBuf),
     /// The verifier or the kernel refused a program.
-    #[error("cannot load the program {program}: {source}")]
+    #[error("cannot load the program {program}: {reason}")]
     Program {
         /// The program's name.
         program: &'static str,
-        /// What the kernel said.
-        source: Box<ProgramError>,
+        /// What the kernel said, in a sentence; the verifier's log is in ours at `debug`.
+        reason: String,
     },
     /// Tags do not arrive.
     #[error("the self-test failed: {0}")]
     SelfTest(String),
+    /// The kernel lacks what the programs need.
+    #[error(
+        "Linux {release} is too old for the kernel half, which uses what came with Linux 5.18 \
+         (6.1 and later were tried): {reason}"
+    )]
+    TooOld {
+        /// `uname -r`.
+        release: String,
+        /// What failed.
+        reason: String,
+    },
 }
 
 impl KernelError {
+    fn program(program: &'static str, error: &ProgramError) -> Self {
+        Self::Program { program, reason: verifier::reason(program, error) }
+    }
+
+    /// On a kernel that is too old that is the reason, whatever failed first.
+    fn or_too_old(self) -> Self {
+        match (self, verifier::too_old()) {
+            (
+                error @ (Self::AttachTagger { .. }
+                | Self::Io { .. }
+                | Self::Load(_)
+                | Self::Map { .. }
+                | Self::Program { .. }
+                | Self::SelfTest(_)),
+                Some(release),
+            ) => Self::TooOld { release, reason: error.to_string() },
+            (error, _) => error,
+        }
+    }
+
     /// Names what was being done when a system call failed.
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
@@ -154,8 +188,6 @@ pub struct KernelHalf {
     pub tags: TagReader,
     /// Reads the programs' counters.
     pub counters: CounterReader,
-    /// Where the guard is attached, and how.
-    pub interfaces: Vec<GuardedInterface>,
     /// What the self-test saw.
     pub self_test: SelfTest,
     /// The control group that the tagger is attached to.
@@ -171,33 +203,60 @@ pub struct KernelHalf {
 /// The loaded programs, their links and their pins. Dropping it detaches the programs and removes
 /// the pins; readers and publisher go on with maps that nobody fills.
 pub struct Programs {
+    // Dropped first, so that no frame meets the guard without its tables.
+    guards: Guards,
     ebpf: Ebpf,
-    _links: Vec<guard::GuardLink>,
     _pins: Option<Pins>,
+}
+
+/// What keeps this process, on this host, from using the kernel half, as far as it shows before
+/// anything is loaded.
+pub fn obstacle() -> Option<KernelError> {
+    if !is_built_in() {
+        return Some(KernelError::NotBuiltIn);
+    }
+    if let Some(reason) = permission::obstacle() {
+        return Some(reason.into());
+    }
+    cgroup::root().err()
+}
+
+/// Those of these interfaces that the host does not have now. One that cannot be asked about is not
+/// listed.
+pub fn absent_interfaces(names: &[String]) -> Vec<String> {
+    let Ok(mut links) = links::Links::new() else { return Vec::new() };
+    let mut absent = names.to_vec();
+    absent.retain(|name| matches!(links.find(name), Ok(None)));
+    absent
 }
 
 impl KernelHalf {
     /// Loads, pins, attaches, and proves with connections of its own over loopback that tags
-    /// arrive. Takes the capabilities `CAP_BPF` and `CAP_NET_ADMIN`, and `CAP_SYS_ADMIN` where
-    /// bpffs has to be mounted first. The self-test uses the first generation.
+    /// arrive. Takes the capabilities `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN`, and
+    /// `CAP_SYS_ADMIN` where bpffs has to be mounted first. The self-test uses the first
+    /// generation. An interface that the guard is not on is no failure: [`Programs::interfaces`]
+    /// tells it, and [`Programs::look_at_interfaces`] tries again.
     ///
     /// # Errors
     ///
     /// As [`KernelError`] lists them; nothing stays behind.
     pub fn load(settings: &Settings, generation: u32) -> Result<Self, KernelError> {
-        if !is_built_in() {
-            return Err(KernelError::NotBuiltIn);
+        if let Some(obstacle) = obstacle() {
+            return Err(obstacle);
         }
-        if let Some(capability) = missing_capability() {
-            return Err(KernelError::NotPermitted(capability));
-        }
+        Self::load_permitted(settings, generation).map_err(KernelError::or_too_old)
+    }
+
+    fn load_permitted(settings: &Settings, generation: u32) -> Result<Self, KernelError> {
         // Before anything is loaded: a second instance must not get as far as the first one's
         // pins, and is told so.
         let pins = match Pins::claim(&settings.pin_directory) {
             Err(error @ KernelError::PinDirectoryInUse(_)) => return Err(error),
             other => other,
         };
-        let mut ebpf = EbpfLoader::new().load(OBJECT)?;
+        let mut ebpf = EbpfLoader::new()
+            .load(OBJECT)
+            .map_err(|error| KernelError::Load(verifier::reason_of_object(&error)))?;
         let log = KernelLog::new(&mut ebpf);
         load_programs(&mut ebpf)?;
         // Pins are for inspection: without them the rest works as well.
@@ -215,28 +274,38 @@ impl KernelHalf {
         let cgroup = cgroup::root()?;
         attach_tagger(&mut ebpf, &cgroup)?;
         let self_test = SelfTest::run(&mut publisher, &tags, generation)?;
-        let mut links = Vec::new();
-        let mut interfaces = Vec::new();
-        for name in &settings.interfaces {
-            let (link, interface) = guard::attach(program::<Xdp>(&mut ebpf, GUARD)?, name)?;
-            links.push(link);
-            interfaces.push(interface);
-        }
+        let guards = Guards::begin(program::<Xdp>(&mut ebpf, GUARD)?, &settings.interfaces)?;
         Ok(Self {
             publisher,
             tags,
             counters,
-            interfaces,
             self_test,
             cgroup,
             pins: pinned,
             log,
-            programs: Programs { ebpf, _links: links, _pins: pins },
+            programs: Programs { guards, ebpf, _pins: pins },
         })
     }
 }
 
 impl Programs {
+    /// Where the guard is attached at this moment, as the kernel says.
+    pub fn interfaces(&mut self) -> Vec<GuardedInterface> {
+        self.guards.observe()
+    }
+
+    /// Attaches the guard where it should be and is not: to interfaces that came since the last
+    /// look, or whose MTU has changed. What changes is logged. Blocks for as long as a driver
+    /// takes.
+    ///
+    /// # Errors
+    ///
+    /// The object does not hold the guard.
+    pub fn look_at_interfaces(&mut self) -> Result<(), KernelError> {
+        self.guards.look(program::<Xdp>(&mut self.ebpf, GUARD)?);
+        Ok(())
+    }
+
     /// Runs a program on a frame with the kernel's test-run facility, against the live maps.
     ///
     /// # Errors
@@ -252,15 +321,6 @@ impl Programs {
     }
 }
 
-/// The capability for want of which the kernel would refuse the programs: its own words are
-/// "operation not permitted" about whatever came first. One that cannot be read is not missed.
-fn missing_capability() -> Option<Capability> {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(true);
-    [Capability::CAP_BPF, Capability::CAP_NET_ADMIN]
-        .into_iter()
-        .find(|&capability| !has(capability) && !has(Capability::CAP_SYS_ADMIN))
-}
-
 /// Attached at the root, so that listeners of every control group are covered: those that another
 /// process opened, as in socket activation, are in that process's group, and an accepted socket
 /// is in its listener's. A link takes its place beside other programs and needs no flag.
@@ -274,9 +334,7 @@ fn attach_tagger(ebpf: &mut Ebpf, cgroup: &Path) -> Result<(), KernelError> {
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    let failed = |name| {
-        move |source: ProgramError| KernelError::Program { program: name, source: source.into() }
-    };
+    let failed = |name| move |error: ProgramError| KernelError::program(name, &error);
     program::<SockOps>(ebpf, TAGGER)?.load().map_err(failed(TAGGER))?;
     for name in [GUARD, EMPTY] {
         program::<Xdp>(ebpf, name)?.load().map_err(failed(name))?;
@@ -300,7 +358,8 @@ fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, K
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    ebpf.program_mut(name).ok_or(KernelError::Missing(name))?.try_into().map_err(
-        |source: ProgramError| KernelError::Program { program: name, source: source.into() },
-    )
+    ebpf.program_mut(name)
+        .ok_or(KernelError::Missing(name))?
+        .try_into()
+        .map_err(|error: ProgramError| KernelError::program(name, &error))
 }

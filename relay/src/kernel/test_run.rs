@@ -41,6 +41,6 @@ pub(super) fn run(
     let program: &Xdp = super::program::<Xdp>(ebpf, name)?;
     let result = program
         .test_run(TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() })
-        .map_err(|source| KernelError::Program { program: name, source: source.into() })?;
+        .map_err(|error| KernelError::program(name, &error))?;
     Ok(Judged { passed: result.return_value == XDP_PASS, duration: result.duration })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -87,6 +87,13 @@ pub(super) fn bind(
             // A binding has one family; 0.0.0.0 is a binding of its own.
             socket.set_only_v6(true)?;
         }
+        // An address may come after us: from DHCP, or with the interface or the virtual address that
+        // it belongs to.
+        if address.is_ipv6() {
+            socket.set_freebind_v6(true)?;
+        } else {
+            socket.set_freebind_v4(true)?;
+        }
         // Not to wait for old connections when the daemon is started anew.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -103,6 +110,15 @@ pub(super) fn bind(
     match share(false).and(bound) {
         Ok(listener) => Ok((address, listener)),
         Err(source) => Err(ListenError { address, source }),
+    }
+}
+
+/// Does this host have the address now? A socket that may not be bound otherwise tells.
+pub(super) fn is_here(address: SocketAddr) -> bool {
+    let any_port = SocketAddr::new(address.ip(), 0);
+    match UdpSocket::bind(any_port) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
     }
 }
 

@@ -23,7 +23,7 @@ mod welcome;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub use self::listener::ListenError;
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Mutex<HashMap<SocketAddr, Listening>>,
+    /// Those that we listen on and that the host did not have at the last look.
+    absent: Mutex<BTreeSet<SocketAddr>>,
     credentials: Mutex<Option<Credentials>>,
     /// Told to every session when the daemon stops.
     stop: watch::Sender<bool>,
@@ -104,6 +106,7 @@ impl Server {
         Self {
             shared: Arc::new(shared),
             listeners: Mutex::default(),
+            absent: Mutex::default(),
             credentials: Mutex::default(),
             stop,
         }
@@ -176,6 +179,33 @@ impl Server {
             listeners.insert(address, listening);
             tracing::info!(%address, "listening");
         }
+        drop(listeners);
+        self.look_at_addresses();
+    }
+
+    /// Looks which of the addresses that we listen on the host has, and logs what has changed. They
+    /// are bound either way: connections are served as soon as an address comes.
+    pub fn look_at_addresses(&self) {
+        let listening: Vec<_> = {
+            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.keys().copied().collect()
+        };
+        let absent: BTreeSet<_> =
+            listening.iter().copied().filter(|&address| !listener::is_here(address)).collect();
+        let mut before = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        for address in absent.difference(&before) {
+            tracing::warn!(%address, "the host does not have this address now; connections are served when it comes");
+        }
+        for address in before.difference(&absent).filter(|address| listening.contains(address)) {
+            tracing::info!(%address, "the host has this address now");
+        }
+        *before = absent;
+    }
+
+    /// Addresses that we listen on and that the host does not have now.
+    pub fn absent_addresses(&self) -> Vec<SocketAddr> {
+        self.look_at_addresses();
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     /// What keeps mail away while this host is short of something: to be metered by the caller.
