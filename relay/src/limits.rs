@@ -78,6 +78,16 @@ pub const MAX_MESSAGE_SIZE: u64 = 36 * 1024 * 1024;
 pub const MAX_HEADER_SIZE: u64 = 256 * 1024;
 /// `MaxRecipientsPerMessage`. The surplus is deferred with `452 4.5.3`.
 pub const MAX_RECIPIENTS_PER_MESSAGE: u32 = 200;
+/// Octets of a field's name and the white space behind it: as many as a line may have (RFC 5322
+/// section 2.1.1). A longer one is no name, and the line belongs to the body.
+pub const FIELD_NAME_OCTETS: usize = 998;
+/// Octets of the mbox lines before the first field: there is one as a rule, and a few where mail came
+/// by UUCP. More are text, and belong to the body.
+pub const MBOX_LINES_OCTETS: usize = 4 * 1000;
+/// Names of removed fields that the record of a message lists. The rest is counted.
+pub const RECORDED_FIELDS: usize = 16;
+/// Octets of a field's name that the record of a message shows.
+pub const RECORDED_NAME_OCTETS: usize = 64;
 /// Fields of one header section: some ten times what a message with many hosts and filters behind it
 /// has. Our own bound, since a field costs every later host more than its octets. More: as
 /// `MaxHeaderSize`.

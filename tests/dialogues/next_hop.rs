@@ -137,6 +137,7 @@ fn transaction(envelope: &Envelope, message: &[u8]) -> Transaction {
         dsn: envelope.dsn.clone(),
         recipients: envelope.recipients.clone(),
         size: message.len() as u64,
+        unterminated: !message.is_empty() && !message.ends_with(b"\r\n"),
         eight_bit: !message.is_ascii(),
         binary: envelope.body == BodyType::BinaryMime && !is_safe(message),
         smtputf8: envelope.smtputf8,

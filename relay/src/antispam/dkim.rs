@@ -81,8 +81,8 @@ async fn header(reader: &mut IncomingReader) -> Result<(HeaderSection, Vec<u8>),
         };
         match collected {
             Collected::Incomplete => {}
-            Collected::Complete { section, body } => {
-                // It begins with the empty line, which belongs to neither.
+            Collected::Complete { section, body, .. } => {
+                // What is kept has the empty line, which belongs to neither.
                 return Ok((section, body.get(2..).unwrap_or_default().to_vec()));
             }
             Collected::TooLarge { .. } => return Ok((HeaderSection::default(), Vec::new())),

@@ -2,50 +2,57 @@
 //!
 //! A field that a later server would believe is removed unless the principal has the permission
 //! to write it. Which permission guards which fields is Exchange's: docs/exchange-semantics.md
-//! section 9. Authentication-Results that claim to be ours, and our X-Relay-Spam, are nobody's to
-//! write, whatever the permissions.
+//! section 9. Authentication-Results that claim to be ours, our X-Relay-Spam, and names with octets
+//! that no name may have are removed whatever the permissions. Each removal is recorded.
 
 use bytes::Bytes;
 
 use crate::connector::{Permission, PermissionSet};
 use crate::message::authentication_results::AuthservIds;
+use crate::message::changes::Changes;
 use crate::message::header::{Field, HeaderSection};
 use crate::message::spam;
 use crate::message::stamp::AUTH_AS;
 
+/// The name under which a line of an mbox file is kept, as Postfix does it.
+const MAILBOX_LINE: &[u8] = b"X-Mailbox-Line: ";
+
 /// What passed the firewall.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admitted {
-    /// The section without the removed fields: slices of it, in order.
+    /// The section as it is kept, in order.
     pub slices: Vec<Bytes>,
-    /// Fields that were removed.
-    pub removed: u32,
+    /// What was removed, and what was made a field.
+    pub changes: Changes,
     /// Does it say already how the sender was known?
     pub is_stamped: bool,
 }
 
-/// Takes out every field whose permission is not in the set, and every one that claims to hold our
-/// results. Hops must be counted before, or a
-/// loop would be hidden. A section that begins with white space loses those lines: they would
-/// continue our own trace field, which will stand before them.
+/// Takes out every field whose permission is not in the set, every one that claims to hold our
+/// results, and every one whose name readers may take for another's. Hops must be counted before,
+/// or a loop would be hidden. Lines of an mbox file become fields.
 pub fn admit(
     section: &HeaderSection,
     permissions: PermissionSet,
     ours: AuthservIds<'_>,
 ) -> Admitted {
     let mut admitted = Admitted::default();
+    for line in section.mbox_lines() {
+        admitted.slices.extend([Bytes::from_static(MAILBOX_LINE), line]);
+        admitted.changes.renamed_mbox_line();
+    }
     // The run of admitted fields that is still open begins at `from` and ends at `to`.
     let mut from = 0;
     let mut to = 0;
     for field in section.fields() {
         let end = to + field.octets().len();
-        let is_admitted = !field.continues_nothing()
+        let is_admitted = field.has_fit_name()
             && !ours.are_claimed_by(field)
             && !spam::is_claimed_by(field)
             && guard(field).is_none_or(|permission| permissions.contains(permission));
         if !is_admitted {
             admitted.close(section, from, to);
-            admitted.removed += 1;
+            admitted.changes.removed(field.name());
             from = end;
         } else if field.name().eq_ignore_ascii_case(AUTH_AS) {
             admitted.is_stamped = true;
@@ -103,16 +110,24 @@ mod tests {
         collector.push(SECTION.as_bytes());
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
         let admitted = admit(&section, PermissionSet::of(permissions), OURS);
-        (String::from_utf8(admitted.slices.concat()).unwrap(), admitted.removed)
+        (String::from_utf8(admitted.slices.concat()).unwrap(), admitted.changes.removed_fields())
     }
 
     #[test]
-    fn nobody_continues_our_trace_field() {
+    fn unfit_names_are_removed_and_mbox_lines_kept_as_fields() {
         let mut collector = HeaderCollector::new(10_000);
-        collector.push(b" (connector \"Other\")\r\n\tx\r\nTo: c@d\r\n");
+        collector.push(
+            b"From root Mon Jan  1\r\n>From x\r\nTo: c@d\r\nFrom\x0b: e@f\r\n\tg\r\n\
+              Rec\xe9ived: h\r\nReceived\x0c : i\r\nCc: j@k\r\n",
+        );
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
         let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS);
-        assert_eq!(admitted.slices.concat(), b"To: c@d\r\n");
+        assert_eq!(
+            admitted.slices.concat().escape_ascii().to_string(),
+            "X-Mailbox-Line: From root Mon Jan  1\\r\\nX-Mailbox-Line: >From x\\r\\n\
+             To: c@d\\r\\nCc: j@k\\r\\n"
+        );
+        assert_eq!(admitted.changes.removed_fields(), 3);
     }
 
     #[test]
@@ -126,7 +141,10 @@ mod tests {
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
         let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS);
         let left = b"Authentication-Results: other.example; spf=pass\r\nTo: c@d\r\n";
-        assert_eq!((&admitted.slices.concat()[..], admitted.removed), (&left[..], 2));
+        assert_eq!(
+            (&admitted.slices.concat()[..], admitted.changes.removed_fields()),
+            (&left[..], 2)
+        );
     }
 
     #[test]

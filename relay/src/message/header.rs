@@ -1,12 +1,20 @@
-//! The header section: where it ends, its fields, and how many hosts a message has passed.
+//! The header section of a message that comes in: its fields, and how many hosts it has passed.
+//!
+//! Where it ends is decided in [`super::section`].
 
 use bytes::{Bytes, BytesMut};
 use mail_parser::{HeaderName, MessageParser};
 use memchr::memmem;
 
-/// Everything before the first empty line, or the whole message where there is none.
+use super::section::{Part, SectionReader};
+
+/// The fields before the body, and the lines of an mbox file before the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderSection(Bytes);
+pub struct HeaderSection {
+    octets: Bytes,
+    /// Octets of the mbox lines.
+    mbox_lines: usize,
+}
 
 /// One field: its line and the lines that continue it, with their CRLFs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +23,12 @@ pub struct Field<'section>(&'section [u8]);
 /// Gathers a header section from the parts of a message.
 #[derive(Debug)]
 pub struct HeaderCollector {
-    /// What there is of the section, or its last three octets once it is over the limit.
+    reader: SectionReader,
+    /// What there is of the section; nothing once it is over the limit.
     octets: BytesMut,
-    /// Octets that were counted and let go.
-    dropped: u64,
+    mbox_lines: usize,
+    /// Octets of the section, those that were let go included.
+    size: u64,
     /// The connector's `max_header_size`, in octets. A longer section is counted but not kept.
     limit: u64,
 }
@@ -30,8 +40,10 @@ pub enum Collected {
     Complete {
         /// The section, without the empty line.
         section: HeaderSection,
-        /// The empty line and what there is of the body.
+        /// What there is of the body, the empty line included.
         body: Bytes,
+        /// The body begins with an empty line, or there is none. If not, one has to be put there.
+        is_separated: bool,
     },
     /// The section goes on.
     Incomplete,
@@ -45,60 +57,90 @@ pub enum Collected {
 impl HeaderCollector {
     /// A collector that keeps `limit` octets at most.
     pub fn new(limit: u64) -> Self {
-        Self { octets: BytesMut::new(), dropped: 0, limit }
+        let (reader, octets) = (SectionReader::default(), BytesMut::new());
+        Self { reader, octets, mbox_lines: 0, size: 0, limit }
     }
 
     /// Takes the next part of the message. Not to be called again once the section has ended.
     pub fn push(&mut self, content: &[u8]) -> Collected {
-        // The empty line may begin in what came before.
-        let from = self.octets.len().saturating_sub(3);
-        self.octets.extend_from_slice(content);
-        let end = if self.dropped == 0 && self.octets.starts_with(b"\r\n") {
-            Some(0)
-        } else {
-            memmem::find(&self.octets[from..], b"\r\n\r\n").map(|found| from + found + 2)
-        };
-        let Some(end) = end else {
-            // The section cannot end within the limit any more once the octet after the limit is
-            // there and is not the end of the CR of an empty line.
-            if self.octets.len() as u64 >= self.limit.saturating_add(2) && self.octets.len() > 3 {
-                let dropped = self.octets.split_to(self.octets.len() - 3);
-                self.dropped += dropped.len() as u64;
+        let mut content = Bytes::copy_from_slice(content);
+        while let Some(part) = self.reader.next(&mut content) {
+            if let Some(is_separated) = self.take(part) {
+                let mut body = BytesMut::new();
+                while let Some(Part::Body(octets)) = self.reader.next(&mut content) {
+                    body.extend_from_slice(&octets);
+                }
+                return self.complete(body.freeze(), is_separated);
             }
-            return Collected::Incomplete;
-        };
-        let body = self.octets.split_off(end).freeze();
-        self.complete(body)
+        }
+        Collected::Incomplete
     }
 
     /// Octets that are kept.
     pub fn gathered(&self) -> usize {
-        self.octets.len()
+        self.octets.len() + self.reader.held()
     }
 
-    /// The message has ended without an empty line.
+    /// The message has ended.
     pub fn finish(&mut self) -> Collected {
-        self.complete(Bytes::new())
+        let (mut body, mut is_separated) = (Bytes::new(), true);
+        while let Some(part) = self.reader.finish() {
+            match part {
+                Part::Body(octets) => body = octets,
+                part => is_separated = self.take(part).unwrap_or(is_separated),
+            }
+        }
+        self.complete(body, is_separated)
     }
 
-    fn complete(&mut self, body: Bytes) -> Collected {
-        let size = self.dropped + self.octets.len() as u64;
-        if self.dropped > 0 || size > self.limit {
-            return Collected::TooLarge { size };
+    /// Keeps a part of the section. At its end, says whether an empty line stands there.
+    fn take(&mut self, part: Part) -> Option<bool> {
+        let octets = match part {
+            Part::MboxLines(octets) => {
+                self.mbox_lines = octets.len();
+                octets
+            }
+            Part::Name(octets) | Part::Value(octets) => octets,
+            Part::End { is_separated } => return Some(is_separated),
+            Part::Body(_) => return None,
+        };
+        self.size += octets.len() as u64;
+        if self.size <= self.limit {
+            self.octets.extend_from_slice(&octets);
+        } else {
+            self.octets = BytesMut::new();
         }
-        Collected::Complete { section: HeaderSection(self.octets.split().freeze()), body }
+        None
+    }
+
+    fn complete(&mut self, body: Bytes, is_separated: bool) -> Collected {
+        if self.size > self.limit {
+            return Collected::TooLarge { size: self.size };
+        }
+        let octets = std::mem::take(&mut self.octets).freeze();
+        let section = HeaderSection { octets, mbox_lines: self.mbox_lines };
+        Collected::Complete { section, body, is_separated }
     }
 }
 
 impl HeaderSection {
     /// The section, octet for octet.
     pub fn octets(&self) -> &[u8] {
-        &self.0
+        &self.octets
     }
 
     /// Octets of the section.
     pub fn size(&self) -> u64 {
-        self.0.len() as u64
+        self.octets.len() as u64
+    }
+
+    /// Lines of an mbox file before the first field, with their CRLFs.
+    pub fn mbox_lines(&self) -> impl Iterator<Item = Bytes> {
+        let mut rest = self.octets.slice(..self.mbox_lines);
+        std::iter::from_fn(move || {
+            let end = memmem::find(&rest, b"\r\n")? + 2;
+            Some(rest.split_to(end))
+        })
     }
 
     /// Received fields: the hosts that the message has passed (RFC 5321 section 6.3).
@@ -117,15 +159,15 @@ impl HeaderSection {
     fn hops_by_parser(&self) -> usize {
         // Told of no field to read, it would read them all.
         let parser = MessageParser::new().default_header_ignore().header_raw(HeaderName::Received);
-        parser.parse_headers(&self.0[..]).map_or(0, |message| {
+        parser.parse_headers(&self.octets[self.mbox_lines..]).map_or(0, |message| {
             message.headers().iter().filter(|header| header.name == HeaderName::Received).count()
         })
     }
 
-    /// The fields in order. Together they are the section, octet for octet: a line that is no
-    /// field is one without a name.
+    /// The fields in order. Together, and behind the mbox lines, they are the section, octet for
+    /// octet.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
-        let mut rest = &self.0[..];
+        let mut rest = &self.octets[self.mbox_lines..];
         std::iter::from_fn(move || {
             let mut end = 0;
             loop {
@@ -141,19 +183,14 @@ impl HeaderSection {
         })
     }
 
-    /// The slice that these fields cover; they must be neighbours.
+    /// The slice that these fields cover, by their octets behind the mbox lines; they must be
+    /// neighbours.
     pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
-        self.0.slice(from..to)
+        self.octets.slice(self.mbox_lines + from..self.mbox_lines + to)
     }
 }
 
 impl<'section> Field<'section> {
-    /// Does it begin with white space? Only the first of a section can: nothing stands before it
-    /// that it could continue.
-    pub fn continues_nothing(self) -> bool {
-        self.0.starts_with(b" ") || self.0.starts_with(b"\t")
-    }
-
     /// The field, with its CRLFs.
     pub fn octets(self) -> &'section [u8] {
         self.0
@@ -164,14 +201,21 @@ impl<'section> Field<'section> {
         self.name().eq_ignore_ascii_case(b"Received")
     }
 
-    /// The name, without the white space that some programs still read around it (the obsolete
-    /// syntax of RFC 5322 section 4.5). Empty where the line is no field.
+    /// The name, without the blanks behind it (the obsolete syntax of RFC 5322 section 4.5).
     pub fn name(self) -> &'section [u8] {
         let end = memchr::memchr(b':', self.0).unwrap_or(0);
-        self.0[..end].trim_ascii()
+        let blanks = self.0[..end].iter().rev().take_while(|octet| b" \t".contains(octet)).count();
+        &self.0[..end - blanks]
     }
 
-    /// What stands after the colon, with its CRLFs. Empty where the line is no field.
+    /// Is the name made of octets 33 to 126, as RFC 5322 section 2.2 wants it? Readers differ about
+    /// what another one means.
+    pub fn has_fit_name(self) -> bool {
+        let name = self.name();
+        !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+    }
+
+    /// What stands after the colon, with its CRLFs.
     pub fn value(self) -> &'section [u8] {
         memchr::memchr(b':', self.0).map_or(&[], |colon| &self.0[colon + 1..])
     }
@@ -189,33 +233,28 @@ mod tests {
         for chunk in chunks.by_ref() {
             match collector.push(chunk) {
                 Collected::Incomplete => {}
-                Collected::Complete { section, body } => {
+                Collected::Complete { section, body, is_separated } => {
                     let rest = [body.to_vec(), chunks.copied().flatten().copied().collect()];
-                    return (Collected::Complete { section, body: Bytes::new() }, rest.concat());
+                    let body = Bytes::new();
+                    return (Collected::Complete { section, body, is_separated }, rest.concat());
                 }
                 too_large => return (too_large, Vec::new()),
             }
         }
-        (collector.finish(), Vec::new())
+        match collector.finish() {
+            Collected::Complete { section, body, is_separated } => {
+                let rest = body.to_vec();
+                (Collected::Complete { section, body: Bytes::new(), is_separated }, rest)
+            }
+            too_large => (too_large, Vec::new()),
+        }
     }
 
     fn section(text: &str) -> HeaderSection {
-        HeaderSection(Bytes::copy_from_slice(text.as_bytes()))
-    }
-
-    #[test]
-    fn the_section_ends_before_the_first_empty_line() {
-        let split = |text: &str| match collect(&[text.as_bytes()], 1000) {
-            (Collected::Complete { section, .. }, body) => {
-                (String::from_utf8(section.0.to_vec()).unwrap(), String::from_utf8(body).unwrap())
-            }
+        match collect(&[text.as_bytes()], u64::MAX) {
+            (Collected::Complete { section, .. }, _) => section,
             other => panic!("{other:?}"),
-        };
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(split("A: b\r\n\r\nbody\r\n"), pair("A: b\r\n", "\r\nbody\r\n"));
-        assert_eq!(split("\r\nbody\r\n\r\n"), pair("", "\r\nbody\r\n\r\n"));
-        assert_eq!(split("A: b\r\n"), pair("A: b\r\n", ""));
-        assert_eq!(split(""), pair("", ""));
+        }
     }
 
     #[test]
@@ -239,27 +278,34 @@ mod tests {
         assert_eq!(hops(""), 0);
         assert_eq!(hops("Received: a\r\n\tb\r\nRECEIVED: c\r\nreceived : d\r\n"), 3);
         assert_eq!(hops("X-Received: a\r\nSubject: Received: b\r\n Received: c\r\n"), 0);
-        assert_eq!(hops("no field\r\nReceived: a\r\n"), 1);
+        // A line that is no field ends the section.
+        assert_eq!(hops("Received: a\r\nno field\r\nReceived: a\r\n"), 1);
         // A line of white space continues the field before it; it does not end the section.
         assert_eq!(hops("Subject: x\r\n \r\nReceived: a\r\n\t\r\nReceived: b\r\n"), 2);
-        assert_eq!(hops("Received\r\n : a\r\nReceived:\r\n"), 2);
+        assert_eq!(hops("Received:\r\n : a\r\nReceived:\r\n"), 2);
         assert_eq!(hops(&"Received: a\r\n".repeat(5000)), 5000);
     }
 
     #[test]
     fn a_field_owns_the_lines_that_continue_it() {
-        let section = section("A: b\r\n c\r\n\td\r\njunk\r\nE : f\r\n");
-        let fields: Vec<_> = section.fields().map(|field| (field.name(), field.octets())).collect();
-        assert_eq!(
-            fields,
-            [(&b"A"[..], &b"A: b\r\n c\r\n\td\r\n"[..]), (b"", b"junk\r\n"), (b"E", b"E : f\r\n")]
-        );
+        let section = section("From x\r\nA: b\r\n c\r\n\td\r\nE\t : f\r\nG\x0c: h\r\n");
+        let fields: Vec<_> = section
+            .fields()
+            .map(|field| (field.name(), field.octets(), field.has_fit_name()))
+            .collect();
+        let expected: [(&[u8], &[u8], bool); 3] = [
+            (b"A", b"A: b\r\n c\r\n\td\r\n", true),
+            (b"E", b"E\t : f\r\n", true),
+            (b"G\x0c", b"G\x0c: h\r\n", false),
+        ];
+        assert_eq!(fields, expected);
+        assert_eq!(section.mbox_lines().collect::<Vec<_>>(), ["From x\r\n"]);
     }
 
     proptest! {
         #[test]
         fn chunks_do_not_matter_and_nothing_is_lost(
-            text in "([AB: \r\n]|\r\n|Received: x\r\n){0,20}",
+            text in "([AB: \r\n]|\r\n|Received: x\r\n|From x\r\n){0,20}",
             cut in 0usize..40,
             limit in 0u64..60,
         ) {
@@ -269,10 +315,10 @@ mod tests {
             prop_assert_eq!(&collect(&[&bytes[..cut], &bytes[cut..]], limit), &whole);
             prop_assert_eq!(&collect(&bytes.chunks(1).collect::<Vec<_>>(), limit), &whole);
             if let (Collected::Complete { section, .. }, body) = whole {
-                let fields: Vec<u8> =
-                    section.fields().flat_map(|field| field.octets().to_vec()).collect();
-                prop_assert_eq!(&fields[..], &section.0[..]);
-                prop_assert_eq!([&section.0[..], &body[..]].concat(), bytes);
+                let mut lines = section.mbox_lines().collect::<Vec<_>>().concat();
+                section.fields().for_each(|field| lines.extend_from_slice(field.octets()));
+                prop_assert_eq!(&lines[..], section.octets());
+                prop_assert_eq!([section.octets(), &body[..]].concat(), bytes);
             }
         }
 
@@ -291,7 +337,7 @@ mod tests {
         fn any_octets_are_counted_without_panic(
             octets in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            HeaderSection(Bytes::from(octets)).hops();
+            HeaderSection { octets: Bytes::from(octets), mbox_lines: 0 }.hops();
         }
     }
 }

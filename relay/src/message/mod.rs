@@ -6,10 +6,12 @@
 
 pub mod authentication_results;
 pub mod author;
+pub mod changes;
 pub mod firewall;
 pub mod header;
 pub mod hops;
 pub mod outbound;
 pub mod received;
+pub mod section;
 pub mod spam;
 pub mod stamp;

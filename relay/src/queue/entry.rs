@@ -29,8 +29,12 @@ pub struct Entry {
     pub eight_bit_header: bool,
     /// The message was declared BODY=BINARYMIME and holds what DATA cannot carry.
     pub binary: bool,
-    /// The message in octets, without the end of data.
+    /// The message as it is kept, in octets, without the end of data.
     pub size: u64,
+    /// Octets of it that leave only for a next hop of our organization.
+    pub organization_octets: u64,
+    /// Its last line has no CRLF.
+    pub unterminated: bool,
     /// Fields that stand before the octets of a message's own file and are kept here: what they
     /// say was found out after the file was written. Empty for a message in the database.
     pub(super) fields_before_file: String,
@@ -134,6 +138,8 @@ impl Entry {
             eight_bit_header: content.eight_bit_header,
             binary: content.is_binary(),
             size: content.size,
+            organization_octets: content.organization_octets,
+            unterminated: content.is_unterminated(),
             fields_before_file: String::new(),
             arrived: now,
             attempts: 0,
@@ -141,6 +147,12 @@ impl Entry {
             held: false,
             warned: false,
         }
+    }
+
+    /// Octets of the message as it leaves, for a next hop of our organization or for another.
+    pub fn size_as_sent(&self, is_internal: bool) -> u64 {
+        let left_out = if is_internal { 0 } else { self.organization_octets };
+        self.size.saturating_sub(left_out)
     }
 
     /// Octets of the message's own file, where it has one.

@@ -52,6 +52,8 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         eight_bit: entry.eight_bit,
         eight_bit_header: Some(entry.eight_bit_header),
         size: entry.size,
+        organization_octets: entry.organization_octets,
+        unterminated: entry.unterminated,
         fields_before_file: entry.fields_before_file.clone(),
         arrived: to_milliseconds(entry.arrived),
         attempts: entry.attempts,
@@ -98,6 +100,8 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
         eight_bit: stored.eight_bit,
         eight_bit_header: stored.eight_bit_header.unwrap_or(stored.eight_bit),
         size: stored.size,
+        organization_octets: stored.organization_octets,
+        unterminated: stored.unterminated,
         fields_before_file: stored.fields_before_file,
         arrived: from_milliseconds(stored.arrived),
         attempts: stored.attempts,
@@ -132,6 +136,11 @@ fn from_milliseconds(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
+fn is_zero(octets: &u64) -> bool {
+    *octets == 0
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredEntry {
     /// Without brackets; empty for the null path.
@@ -155,6 +164,11 @@ struct StoredEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     eight_bit_header: Option<bool>,
     size: u64,
+    /// Absent in a record of a version that declared the size as kept, like `unterminated`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    organization_octets: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unterminated: bool,
     /// Absent in a record of a version that put nothing before a file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     fields_before_file: String,

@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc2822;
 
 use super::{Answer, BodyType, Cause, Entry, Envelope, QueueId, Recipient, RecipientState};
 use crate::limits;
+use crate::message::section::{Part, SectionReader};
 use crate::smtp::dsn::{MailDsn, push_escaped};
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 
@@ -283,14 +284,20 @@ fn date_time(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(&Rfc2822).unwrap_or_default()
 }
 
-/// The header section of a message that begins with `beginning`, its blank line left out.
+/// The header section of a message that begins with `beginning`, its empty line left out. Of a
+/// section that is longer than what was read, its whole lines.
 pub(super) fn header_section(beginning: &Bytes) -> Bytes {
-    let end = memchr::memmem::find(beginning, b"\r\n\r\n").map_or_else(
-        // The section is longer than what was read: end it with its last whole line.
-        || memchr::memmem::rfind(beginning, b"\r\n").map_or(0, |end| end + 2),
-        |end| end + 2,
-    );
-    beginning.slice(..end)
+    let (mut reader, mut rest, mut end) = (SectionReader::default(), beginning.clone(), 0);
+    while let Some(part) = reader.next(&mut rest) {
+        match part {
+            Part::MboxLines(octets) | Part::Name(octets) | Part::Value(octets) => {
+                end += octets.len()
+            }
+            Part::End { .. } | Part::Body(_) => return beginning.slice(..end),
+        }
+    }
+    let whole_lines = memchr::memmem::rfind(&beginning[..end], b"\r\n").map_or(0, |at| at + 2);
+    beginning.slice(..whole_lines)
 }
 
 fn write_answer(text: &mut String, answer: &Answer) -> std::fmt::Result {

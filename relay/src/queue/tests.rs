@@ -43,7 +43,7 @@ fn envelope_of(sender: &str, recipients: &[&str]) -> Envelope {
 /// An entry that is in no queue.
 pub(super) fn entry_of(sender: &str, recipients: &[&str]) -> Entry {
     let envelope = envelope_of(sender, recipients);
-    Entry::new(QueueId::from_u64(1), envelope, Content::of(b""), SystemTime::now())
+    Entry::new(QueueId::from_u64(1), envelope, Content::of(&Bytes::new()), SystemTime::now())
 }
 
 pub(super) fn queue_on(store: Arc<dyn Store>) -> Queue {

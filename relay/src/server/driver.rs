@@ -255,6 +255,7 @@ impl Driver {
         // The session is to forget them, whether or not anybody wants to know.
         let decisions = self.session.take_decisions();
         let Self { shared, session, record, .. } = self;
+        record.write_changes(keeping.id, &decisions.changes);
         shared.queue.tracker().tell(keeping.id, || {
             Happening::Received(Box::new(record.receipt(session, decisions, keeping, answered)))
         });

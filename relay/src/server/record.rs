@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::classifier::Classification;
 use crate::connector::{ConnectorId, ProtocolLoggingLevel};
 use crate::counts::Counts;
+use crate::message::changes::Changes;
 use crate::policy::Peer;
 use crate::queue::{Incoming, QueueId};
 use crate::server::inquiries::Asker;
@@ -155,6 +156,15 @@ impl Record {
             seconds = self.since.elapsed().as_secs_f64(),
             "session"
         );
+    }
+
+    /// A line for a message whose header section was changed: nothing is taken out without one.
+    pub(super) fn write_changes(&self, id: QueueId, changes: &Changes) {
+        if !changes.is_empty() {
+            let session_id = self.protocol_log.session_id();
+            let changes = changes.texts().join("; ");
+            tracing::info!(session_id, %id, remote = %self.remote, changes, "header section changed");
+        }
     }
 
     /// What is told about a message that the session has had kept; `answered`, whether its client

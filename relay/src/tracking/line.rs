@@ -144,6 +144,9 @@ pub struct Received {
     /// What the checks found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<String>,
+    /// What was changed in the header section, a text for each kind of change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// Octets as it is kept.
     pub size: u64,
     /// `database` or `file`.
@@ -258,7 +261,7 @@ impl Line {
 impl From<Receipt> for Received {
     fn from(receipt: Receipt) -> Self {
         let chosen = receipt.connector.as_ref();
-        let Decisions { list, left_out, checks, .. } = receipt.decisions;
+        let Decisions { list, left_out, checks, changes, .. } = receipt.decisions;
         Self {
             session_id: format!("{:016X}", receipt.session),
             remote: receipt.remote.to_string(),
@@ -279,6 +282,7 @@ impl From<Receipt> for Received {
             decisions: list.into_iter().map(DecisionLine::from).collect(),
             decisions_left_out: left_out,
             checks,
+            changes: changes.texts(),
             size: receipt.size,
             kept: receipt.kept,
             answered: receipt.answered,

@@ -90,6 +90,7 @@ fn reception(time: &str, received: &Received) -> Vec<Row> {
         let what = format!("and {} decisions", received.decisions_left_out);
         rows.push(below(what, "", String::new()));
     }
+    rows.extend(received.changes.iter().map(|change| below(change.clone(), "", String::new())));
     let kept = match received.kept {
         Kept::Database => "in the database",
         Kept::File => "in a file",

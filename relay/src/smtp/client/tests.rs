@@ -114,6 +114,7 @@ fn transaction(recipients: usize) -> Transaction {
         dsn: MailDsn::default(),
         recipients: (0..recipients).map(path).collect(),
         size: 100,
+        unterminated: false,
         eight_bit: false,
         binary: false,
         smtputf8: false,

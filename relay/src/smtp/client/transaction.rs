@@ -27,8 +27,10 @@ pub struct Transaction {
     pub dsn: MailDsn,
     /// The arguments of RCPT.
     pub recipients: Vec<Addressee>,
-    /// The message in octets.
+    /// The message as it is sent, in octets.
     pub size: u64,
+    /// Its last line has no CRLF, so that DATA adds one.
+    pub unterminated: bool,
     /// The message holds octets above 127.
     pub eight_bit: bool,
     /// The message holds what only a body declared BODY=BINARYMIME may (RFC 3030).
@@ -103,10 +105,10 @@ impl Transaction {
             return cause(LACKS_8BITMIME, text.to_owned());
         }
         match capabilities.size {
-            Some(SizeLimit::Octets(most)) if self.size > most => {
+            Some(SizeLimit::Octets(most)) if self.declared_size(capabilities) > most => {
                 let text = format!(
                     "the message has {} octets, and the next hop takes {most} at most",
-                    self.size
+                    self.declared_size(capabilities)
                 );
                 cause(TOO_LARGE, text)
             }
@@ -118,10 +120,18 @@ impl Transaction {
         self.smtputf8 || self.recipients.iter().any(needs_smtputf8)
     }
 
+    /// The value of SIZE: the octets of the message on the wire. Dots that are doubled do not count,
+    /// nor does the end of data (RFC 1870 section 3).
+    fn declared_size(&self, capabilities: &Capabilities) -> u64 {
+        let added = self.unterminated && !capabilities.takes_chunks();
+        self.size.saturating_add(if added { 2 } else { 0 })
+    }
+
     fn mail(&self, capabilities: &Capabilities) -> String {
         let mut line = format!("MAIL FROM:<{}>", self.sender);
-        if capabilities.size.is_some() && self.size > 0 {
-            line.push_str(&format!(" SIZE={}", self.size));
+        let size = self.declared_size(capabilities);
+        if capabilities.size.is_some() && size > 0 {
+            line.push_str(&format!(" SIZE={size}"));
         }
         if self.binary {
             line.push_str(" BODY=BINARYMIME");
@@ -205,6 +215,7 @@ impl Progress {
             dsn: MailDsn::default(),
             recipients: vec![Addressee::from(recipient)],
             size: 0,
+            unterminated: false,
             eight_bit: false,
             binary: false,
             smtputf8,

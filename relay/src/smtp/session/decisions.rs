@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use crate::heap::HeapOctets;
 use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
+use crate::message::changes::Changes;
 use crate::policy::{Because, Decision};
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Reply;
@@ -22,6 +23,8 @@ pub struct Decisions {
     pub left_out: u32,
     /// What the checks found of the message, or why they were skipped.
     pub checks: Option<String>,
+    /// What was changed in its header section.
+    pub changes: Changes,
     /// The recipient that the command at hand is about.
     recipient: Option<ForwardPath>,
     /// The last rule that let the whole message pass.
@@ -101,7 +104,7 @@ impl Decisions {
 
     /// Octets that the list takes, all that its members point to counted.
     pub(super) fn octets(&self) -> usize {
-        self.list.capacity() * size_of::<Decided>() + self.octets
+        self.list.capacity() * size_of::<Decided>() + self.octets + self.changes.octets()
     }
 
     /// While memory is short only a few more decisions are kept.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message::authentication_results::AuthservIds;
 use crate::message::author;
+use crate::message::changes::Changes;
 use crate::message::header::{Collected, HeaderCollector};
 use crate::message::received::{self, Protocol};
 use crate::message::stamp;
@@ -35,6 +36,8 @@ pub(super) struct Reception {
     ended: bool,
     /// Our Received field, until it is written.
     trace: Bytes,
+    /// What was changed in the header section.
+    changes: Changes,
     /// The size at which the policy is asked again.
     next_check: u64,
 }
@@ -119,6 +122,7 @@ impl Reception {
             writer: MessageWriter::default(),
             ended: false,
             trace,
+            changes: Changes::default(),
             next_check: MESSAGE_CHECK_OCTETS,
         }
     }
@@ -164,6 +168,11 @@ impl Reception {
             *chunk = next;
             reader.begin(next.octets);
         }
+    }
+
+    /// What was changed in the header section. To be asked for once.
+    pub(super) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
     }
 
     /// Who sends it.
@@ -266,7 +275,7 @@ impl Reception {
 
     /// The header section has ended, perhaps: judges it and writes what may pass.
     fn header(&mut self, context: &Context, collected: Collected, act: &mut impl FnMut(Action)) {
-        let (section, body) = match collected {
+        let (section, body, is_separated) = match collected {
             Collected::Incomplete => return,
             Collected::TooLarge { size } => {
                 self.facts.header_size = size;
@@ -275,7 +284,7 @@ impl Reception {
                 let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
                 return self.discard(decision, act);
             }
-            Collected::Complete { section, body } => (section, body),
+            Collected::Complete { section, body, is_separated } => (section, body, is_separated),
         };
         self.facts.header_size = section.size();
         self.facts.header_fields = section.fields().count();
@@ -299,7 +308,7 @@ impl Reception {
         if !decision.reply.is_positive() {
             return self.discard(decision, act);
         }
-        let admitted = firewall::admit(
+        let mut admitted = firewall::admit(
             &section,
             context.peer.permissions,
             AuthservIds {
@@ -315,7 +324,13 @@ impl Reception {
                 stamp::fields(policy::auth_as(&context.peer), fqdn)
             }
         };
-        let parts = [trace, stamp].into_iter().chain(admitted.slices).chain([body]);
+        let mut separator = Bytes::new();
+        if !is_separated {
+            separator = Bytes::from_static(b"\r\n");
+            admitted.changes.put_separator();
+        }
+        self.changes = admitted.changes;
+        let parts = [trace, stamp].into_iter().chain(admitted.slices).chain([separator, body]);
         for part in parts.filter(|part| !part.is_empty()) {
             self.writer.write(part, act);
         }

@@ -17,9 +17,10 @@ impl Session {
     }
 
     pub(super) fn end_of_data(&mut self) {
-        let State::Receiving(reception) = self.state.take() else { return };
+        let State::Receiving(mut reception) = self.state.take() else { return };
         self.timers.active(self.now);
         self.output.protocol.received(|| format!("{} octets", reception.octets()));
+        self.context.summary.decisions.changes = reception.take_changes();
         let act = &mut |action| self.output.push(action);
         let (waiting, decision) = reception.conclude(&self.context, act);
         if decision.reply.is_positive() {
