@@ -4,6 +4,7 @@
 //! Where packets are cut is part of an input: [`pieces`] says how. The modules depend on the
 //! public interface of `relay` and `relay-common` only.
 
+pub mod author;
 pub mod bdat;
 pub mod command;
 pub mod configuration;
@@ -21,7 +22,8 @@ pub mod session;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
+    ("author", author::check),
     ("bdat", bdat::check),
     ("command", command::check),
     ("configuration", configuration::check),

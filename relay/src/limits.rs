@@ -277,6 +277,9 @@ pub const BLOCK_LIST_WAIT: Duration = Duration::from_secs(15);
 pub const SPF_WAIT: Duration = Duration::from_secs(20);
 /// For DKIM and DMARC, all their questions together.
 pub const DKIM_WAIT: Duration = Duration::from_secs(30);
+/// Longest domain in From whose policy can be asked for, in octets: a name in DNS has 253 (RFC 1035
+/// section 2.3.4, without the root's dot), seven of which `_dmarc.` takes. Longer: DMARC fails.
+pub const DMARC_DOMAIN_OCTETS: usize = 246;
 /// Signatures of one message that are verified. RFC 6376 section 6.1 lets us set a limit. The
 /// others count as not accepted.
 pub const DKIM_SIGNATURES: usize = 10;

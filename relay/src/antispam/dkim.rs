@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::dmarc;
 use crate::dns::{Answers, Dns};
 use crate::limits::{DKIM_SIGNATURES, DKIM_SIGNED_FIELDS, DKIM_WAIT};
+use crate::message::author;
 use crate::message::header::{Collected, HeaderCollector, HeaderSection};
 use crate::policy::antispam::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, MessageQuestion,
@@ -60,10 +61,8 @@ async fn verify(
     let outputs = evaluated.await.unwrap_or_else(|mut all| all.pop().unwrap_or_default());
     signatures.splice(0..0, outputs.iter().map(signature));
     let dmarc = if question.dmarc {
-        let is_from = |name: &[u8]| name.eq_ignore_ascii_case(b"From");
-        let from_fields = section.fields().filter(|field| is_from(field.name())).count();
-        let spf = question.spf.as_ref();
-        Some(dmarc::ask(dns, &answers, &message, from_fields, &outputs, spf).await)
+        let (from, spf) = (author::from(&section), question.spf.as_ref());
+        Some(dmarc::ask(dns, &answers, from, &outputs, spf).await)
     } else {
         None
     };

@@ -240,6 +240,25 @@ fn dkim_and_dmarc_are_asked_at_the_end() {
         "550 5.7.1 Email rejected per DMARC policy"
     );
 
+    // Spellings in which one mail program shows an author that another does not see.
+    for from in [
+        "a @ author . example",
+        "a@au(x)thor.example",
+        "a@author.example.",
+        "<a@author.example> <x@nothing.example>",
+        "<a@author.example@nothing.example>",
+        "<@author.example,@x:x@nothing.example>",
+        "\"a@author.example\r\n \" <x@nothing.example>",
+        "\"a@author.example\"@nothing.example",
+        "x@nothing.example (<a@author.example>",
+        "a@author.example",
+        "a@sub.author.example",
+        "group: a@author.example;",
+    ] {
+        let reply = refused(&format!("From: {from}\r\n\r\nx\r\n"));
+        assert!(reply.starts_with("550 5.7.1 "), "{from}: {reply}");
+    }
+
     let mut kept = |from: &str, message: &str| {
         let reply = send(&edge, from, "a@nothing.example", message);
         assert!(reply.starts_with("250 "), "{reply}");

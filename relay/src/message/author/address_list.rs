@@ -1,0 +1,299 @@
+//! Reads the value of From or Sender as a list of addresses (RFC 5322 section 3.4, RFC 6854).
+//!
+//! The grammar is narrower than the RFC's: it has only the forms that every reader of mail
+//! understands in the same way. White space, comments and line breaks inside an address, the
+//! obsolete syntax of section 4.4, and quoted text in which another reader could find an address
+//! are [`Unclear::Ambiguous`]. Which fields are read, and whose answer counts, is for the parent.
+
+use super::Unclear;
+use crate::smtp::path::{Mailbox, ReversePath};
+
+/// Reads a whole list. It holds one address at least.
+pub(super) fn parse(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
+    let tokens = tokens(value)?;
+    if tokens.iter().all(|token| token.kind == Kind::Comment) {
+        return Err(Unclear::Unreadable);
+    }
+    let mut list = List { value, mailboxes: Vec::new() };
+    list.read(&tokens)?;
+    match list.mailboxes.is_empty() {
+        true => Err(Unclear::Unreadable),
+        false => Ok(list.mailboxes),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A run of octets that mean nothing by themselves: words, dots, and the `@` of an address.
+    Word,
+    /// `"…"`
+    Quoted,
+    /// `(…)`
+    Comment,
+    /// One of `< > , ; :`
+    Special(u8),
+}
+
+/// A part of the value; `from..to` are its octets.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    kind: Kind,
+    from: usize,
+    to: usize,
+}
+
+struct List<'value> {
+    value: &'value [u8],
+    mailboxes: Vec<Mailbox>,
+}
+
+impl List<'_> {
+    /// Addresses and groups, separated by commas. A group's own members are read the same way,
+    /// but no group stands in a group.
+    fn read(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
+        let mut rest = tokens;
+        loop {
+            let end = position(rest, b',').unwrap_or(rest.len());
+            let colon = position(&rest[..end], b':');
+            rest = match colon {
+                Some(0) => return Err(Unclear::Ambiguous),
+                Some(colon) => {
+                    self.phrase(&rest[..colon])?;
+                    let members = &rest[colon + 1..];
+                    let close = position(members, b';').ok_or(Unclear::Ambiguous)?;
+                    self.members(&members[..close])?;
+                    &members[close + 1..]
+                }
+                None => {
+                    self.mailbox(&rest[..end])?;
+                    &rest[end..]
+                }
+            };
+            // Only comments may stand between an address and the next comma.
+            let comma = rest.iter().position(|token| token.kind != Kind::Comment);
+            match comma.map(|at| (rest[at].kind, at)) {
+                None => return Ok(()),
+                Some((Kind::Special(b','), at)) => rest = &rest[at + 1..],
+                Some(_) => return Err(Unclear::Ambiguous),
+            }
+        }
+    }
+
+    fn members(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
+        if tokens.iter().all(|token| token.kind == Kind::Comment) {
+            return Ok(());
+        }
+        let is_comma = |token: &Token| token.kind == Kind::Special(b',');
+        tokens.split(is_comma).try_for_each(|member| self.mailbox(member))
+    }
+
+    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand around both.
+    fn mailbox(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
+        let Some(open) = position(tokens, b'<') else {
+            let words: Vec<_> = tokens.iter().filter(|token| token.kind != Kind::Comment).collect();
+            let (Some(first), Some(last)) = (words.first(), words.last()) else {
+                return Err(Unclear::Ambiguous);
+            };
+            // A comment between the parts of an address would stand within these octets.
+            return self.address(first.from, last.to);
+        };
+        self.phrase(&tokens[..open])?;
+        let close = position(tokens, b'>').filter(|close| *close > open);
+        let close = close.ok_or(Unclear::Ambiguous)?;
+        if tokens[close + 1..].iter().any(|token| token.kind != Kind::Comment) {
+            return Err(Unclear::Ambiguous);
+        }
+        let (from, to) = (tokens[open].to, tokens[close].from);
+        // Blanks just inside the brackets are the same to everybody.
+        let inside = &self.value[from..to];
+        let blanks = |octets: &[u8]| octets.iter().take_while(|octet| **octet == b' ').count();
+        let leading = blanks(inside);
+        let reversed: Vec<u8> = inside.iter().rev().copied().collect();
+        self.address(from + leading, (to - blanks(&reversed)).max(from + leading))
+    }
+
+    /// A display name, perhaps empty.
+    fn phrase(&self, tokens: &[Token]) -> Result<(), Unclear> {
+        let fits = |token: &Token| match token.kind {
+            Kind::Comment | Kind::Quoted => true,
+            Kind::Special(_) => false,
+            Kind::Word => !self.value[token.from..token.to].contains(&b'@'),
+        };
+        tokens.iter().all(fits).then_some(()).ok_or(Unclear::Ambiguous)
+    }
+
+    fn address(&mut self, from: usize, to: usize) -> Result<(), Unclear> {
+        let text = std::str::from_utf8(&self.value[from..to]).map_err(|_| Unclear::Unreadable)?;
+        if !text.contains('@') {
+            return Err(Unclear::Unreadable);
+        }
+        let Ok(ReversePath::Mailbox(mailbox)) = ReversePath::parse(&format!("<{text}>")) else {
+            return Err(Unclear::Ambiguous);
+        };
+        let local_part = mailbox.local_part();
+        // Readers that decode encoded words or take quotes off before they look for the address
+        // must come to the same one.
+        if local_part.contains("=?") || local_part.contains(is_structure) {
+            return Err(Unclear::Ambiguous);
+        }
+        self.mailboxes.push(mailbox);
+        Ok(())
+    }
+}
+
+/// Characters in a quoted local part that mean something else without the quotes.
+fn is_structure(character: char) -> bool {
+    matches!(character, '@' | '<' | '>' | ',' | ';' | ':' | '(' | ')' | '\\' | '[' | ']')
+}
+
+fn position(tokens: &[Token], special: u8) -> Option<usize> {
+    tokens.iter().position(|token| token.kind == Kind::Special(special))
+}
+
+/// Splits the value; white space separates tokens and is not one.
+fn tokens(value: &[u8]) -> Result<Vec<Token>, Unclear> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(octet) = value.get(at) {
+        let (kind, to) = match octet {
+            b' ' | b'\t' => {
+                at += 1;
+                continue;
+            }
+            b'\r' => {
+                at = line_end(value, at)?;
+                continue;
+            }
+            b'"' => (Kind::Quoted, quoted(value, at)?),
+            b'(' => (Kind::Comment, comment(value, at)?),
+            b'<' | b'>' | b',' | b';' | b':' => (Kind::Special(*octet), at + 1),
+            _ => (Kind::Word, word(value, at)?),
+        };
+        tokens.push(Token { kind, from: at, to });
+        at = to;
+    }
+    Ok(tokens)
+}
+
+/// Where the line after this line end begins. A line of white space alone continues the field to
+/// some readers, and ends the header section to others.
+fn line_end(value: &[u8], at: usize) -> Result<usize, Unclear> {
+    let after = value[at..].strip_prefix(b"\r\n").ok_or(Unclear::Ambiguous)?;
+    let text = after.iter().find(|octet| !matches!(octet, b' ' | b'\t'));
+    match text {
+        Some(b'\r') => Err(Unclear::Ambiguous),
+        // The end of the field, or white space behind its last line.
+        None if !after.is_empty() => Err(Unclear::Ambiguous),
+        _ => Ok(at + 2),
+    }
+}
+
+/// A run of octets up to white space, a quote, a comment or a special. After an `@` it may hold an
+/// address literal, whose colons are its own.
+fn word(value: &[u8], from: usize) -> Result<usize, Unclear> {
+    let mut at = from;
+    while let Some(octet) = value.get(at) {
+        match octet {
+            b' ' | b'\t' | b'\r' | b'"' | b'(' | b'<' | b'>' | b',' | b';' | b':' => break,
+            b'@' if value.get(at + 1) == Some(&b'[') => {
+                let close = memchr::memchr(b']', &value[at..]).ok_or(Unclear::Ambiguous)?;
+                at += close + 1;
+            }
+            // A parenthesis that closes nothing, a backslash outside quotes, control characters.
+            b')' | b'\\' | 0..0x20 | 0x7f => return Err(Unclear::Ambiguous),
+            _ => at += 1,
+        }
+    }
+    Ok(at)
+}
+
+/// The end of the quoted string that begins here.
+fn quoted(value: &[u8], from: usize) -> Result<usize, Unclear> {
+    let mut enclosed = Enclosed::default();
+    let mut at = from + 1;
+    while let Some(octet) = value.get(at) {
+        match octet {
+            b'"' => {
+                enclosed.check()?;
+                return Ok(at + 1);
+            }
+            _ => at += enclosed.take(value, at)?,
+        }
+    }
+    Err(Unclear::Ambiguous)
+}
+
+/// The end of the comment that begins here. Many readers know neither nested comments nor
+/// backslashes in them.
+fn comment(value: &[u8], from: usize) -> Result<usize, Unclear> {
+    let mut enclosed = Enclosed::default();
+    let mut at = from + 1;
+    while let Some(octet) = value.get(at) {
+        match octet {
+            b'(' | b'\\' => return Err(Unclear::Ambiguous),
+            b')' => {
+                enclosed.check()?;
+                return Ok(at + 1);
+            }
+            b'"' | b',' | b';' | b':' | b'<' | b'>' => {
+                enclosed.is_plain = false;
+                at += enclosed.take(value, at)?;
+            }
+            _ => at += enclosed.take(value, at)?,
+        }
+    }
+    Err(Unclear::Ambiguous)
+}
+
+/// What stands between quotes or parentheses.
+///
+/// A reader that knows no comments, no backslashes or no folding inside quotes comes out of them
+/// at another octet. Then it must find nothing there that could be an address.
+struct Enclosed {
+    /// Does every reader find the same end?
+    is_plain: bool,
+    /// Is there an `@` or a bracket?
+    has_address: bool,
+}
+
+impl Default for Enclosed {
+    fn default() -> Self {
+        Self { is_plain: true, has_address: false }
+    }
+}
+
+impl Enclosed {
+    /// Takes what begins at `at`; returns its octets.
+    fn take(&mut self, value: &[u8], at: usize) -> Result<usize, Unclear> {
+        match value[at] {
+            b'\\' => {
+                self.is_plain = false;
+                match value.get(at + 1) {
+                    Some(0..0x20 | 0x7f) | None => Err(Unclear::Ambiguous),
+                    Some(octet) => {
+                        self.has_address |= is_bracket(*octet);
+                        Ok(2)
+                    }
+                }
+            }
+            b'\r' => {
+                self.is_plain = false;
+                Ok(line_end(value, at)? - at)
+            }
+            b'\t' => Ok(1),
+            0..0x20 | 0x7f => Err(Unclear::Ambiguous),
+            octet => {
+                self.has_address |= is_bracket(octet);
+                Ok(1)
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Unclear> {
+        (self.is_plain || !self.has_address).then_some(()).ok_or(Unclear::Ambiguous)
+    }
+}
+
+const fn is_bracket(octet: u8) -> bool {
+    matches!(octet, b'@' | b'<' | b'>')
+}
