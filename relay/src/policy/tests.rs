@@ -1,6 +1,7 @@
 //! Decisions by the whole table of principals, permissions and commands, and one by one.
 
 mod permissions;
+mod reports;
 
 use std::sync::Arc;
 

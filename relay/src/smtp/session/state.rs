@@ -9,7 +9,7 @@ mod message;
 use std::sync::Arc;
 
 use crate::heap::{HeapOctets, allocation};
-use crate::policy::antispam::screen_sender;
+use crate::policy::antispam::{SenderFinding, screen_sender};
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, CommandError, HelloName, Mail, XClient};
@@ -249,7 +249,7 @@ impl State {
         }
     }
 
-    fn mail(self, mail: Mail, context: &Context) -> (Self, Effect) {
+    fn mail(self, mut mail: Mail, context: &Context) -> (Self, Effect) {
         match self {
             Self::Ready(Ready { hello, transaction_refused }) => {
                 let refused = |hello| Self::Ready(Ready::after_refusal(hello));
@@ -288,7 +288,13 @@ impl State {
                         let asked = Effect::Ask(inquiry, Box::new(Command::Mail(mail)));
                         (Self::Ready(Ready { hello, transaction_refused }), asked)
                     }
-                    Judgement::Decided(decision) if decision.reply.is_positive() => {
+                    Judgement::Decided(mut decision) if decision.reply.is_positive() => {
+                        let found = match &context.findings.sender {
+                            Some(SenderFinding::Found(found)) => Some(found),
+                            Some(SenderFinding::NotAsked) | None => None,
+                        };
+                        let Mail { sender, dsn, .. } = &mut mail;
+                        policy::limit_ret(peer, sender, found, dsn, &mut decision);
                         let given = MailGiven { hello, mail, recipient_refused: false };
                         (Self::Mail(given), Effect::Decided(decision))
                     }
@@ -302,7 +308,7 @@ impl State {
         }
     }
 
-    fn rcpt(self, recipient: Addressee, context: &Context) -> (Self, Effect) {
+    fn rcpt(self, mut recipient: Addressee, context: &Context) -> (Self, Effect) {
         let (mail, so_far, octets) = match &self {
             Self::Mail(state) => (&state.mail, 0, 0),
             Self::Recipients(state) => (&state.mail, state.recipients.len(), state.list_octets()),
@@ -329,6 +335,10 @@ impl State {
                     decision = refusal;
                 }
                 let is_accepted = decision.reply.is_positive();
+                if is_accepted {
+                    let (found, dsn) = (context.sender.as_ref(), &mut recipient.dsn);
+                    policy::limit_notify(peer, &mail.sender, found, dsn, &mut decision);
+                }
                 let state = if is_accepted { self.with(recipient) } else { self.without() };
                 (state, Effect::Decided(decision))
             }
