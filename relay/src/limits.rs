@@ -459,6 +459,10 @@ pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 pub const COMMITS_WAITING: usize = 4096;
 /// Octets of a message that a report returns whole; of a larger one it returns the headers.
 pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
+/// Octets of a header section that a report returns, to the end of the last whole line within them.
+/// Postfix returns 50,000 octets of a message at most. What is left out is not missed by a reader, and
+/// a sender's address need not be the sender's.
+pub const REPORT_HEADER_OCTETS: usize = 32 * 1024;
 /// The same where RET=FULL asked for the whole message (RFC 3461 section 4.3): a report is made in
 /// memory.
 pub const REPORT_FULL_OCTETS: u64 = 1024 * 1024;
