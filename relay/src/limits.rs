@@ -587,6 +587,14 @@ pub const DELIVERY_STOP: Duration = Duration::from_secs(40);
 pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
+/// Time before the end of a certificate from which on it is warned of, in seconds.
+pub const CERTIFICATE_WARNING: i64 = 30 * 24 * 60 * 60;
+/// Warnings about the certificates of one file. More are not told.
+pub const CERTIFICATE_CONCERNS: usize = 5;
+/// The port of submission with STARTTLS (RFC 6409).
+pub const SUBMISSION_PORT: u16 = 587;
+/// The port of submission with implicit TLS (RFC 8314 section 3.3).
+pub const SUBMISSIONS_PORT: u16 = 465;
 /// Longest command that a next hop must accept, in octets, CRLF included (RFC 5321 section
 /// 4.5.3.1.4). An AUTH command with a longer initial response is sent without it (RFC 4954 section
 /// 4).

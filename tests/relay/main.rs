@@ -46,6 +46,7 @@ mod proxies;
 mod queue_commands;
 mod recipients;
 mod reload;
+mod secured_hops;
 mod servers;
 mod shutdown;
 mod stalled_hops;

@@ -11,6 +11,7 @@ pub mod enforcement;
 pub mod explain;
 mod kernel_half;
 mod log;
+pub mod prepare;
 mod queue;
 pub mod reload;
 pub mod status;
@@ -28,13 +29,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
-use crate::antispam::{Checks, ResolverError};
+use crate::antispam::Checks;
 use crate::back_pressure::meter::{self, Meter};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
 use crate::connector::ConnectorIds;
-use crate::connector::id::TooManyConnectorNames;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::kernel::{KernelError, KernelLog};
@@ -42,16 +42,16 @@ use crate::limits::{
     BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, SESSIONS,
     STOP, SWEEP_INTERVAL,
 };
-use crate::policy::Rules;
 use crate::privileges::{self, PrivilegeError};
 use crate::queue::export::Export;
 use crate::queue::{OpenError, Queue, QueueId};
-use crate::server::tls::{Credentials, TlsError};
+use crate::server::tls::Credentials;
 use crate::server::{ListenError, Server};
 use crate::tracking::Tracker;
 
-use delivery::{Delivery, DeliveryError};
+use delivery::Delivery;
 use kernel_half::{Chosen, InUse};
+use prepare::{PrepareError, Prepared, prepare};
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -74,27 +74,18 @@ pub enum StartError {
     /// A binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Too many connectors.
+    /// What the configuration names.
     #[error(transparent)]
-    Names(#[from] TooManyConnectorNames),
+    Prepare(#[from] PrepareError),
     /// The capabilities.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
     /// The queue.
     #[error(transparent)]
     Queue(#[from] OpenError),
-    /// DNS, which the checks of mail from strangers ask.
-    #[error(transparent)]
-    Resolver(#[from] ResolverError),
-    /// What delivery needs.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
     /// The runtime or its signals.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }
 
 /// The running instance, as requests and signals see it.
@@ -129,16 +120,15 @@ struct Configured {
 pub fn run(file: &Path) -> Result<(), StartError> {
     let config = Config::load(file)?;
     log::start(config.log);
-    for warning in config.warnings() {
-        warn!(file = %file.display(), "{warning}");
-    }
     ignore_hang_up();
     raise_descriptor_limit();
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
-    let rules = Rules::build(&config, &mut ids, generation)?;
-    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
-    let delivery_settings = delivery::settings(&config)?;
+    let Prepared { rules, credentials, checks, delivery: delivery_settings, warnings } =
+        prepare(&config, &mut ids, generation)?;
+    for warning in &warnings {
+        warn!(file = %file.display(), "{warning}");
+    }
     let counts = Arc::new(Counts::default());
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
@@ -159,7 +149,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let result = runtime.block_on(async {
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
-        put_in_force(&server, &queue, &config, credentials, Checks::new(&config)?);
+        put_in_force(&server, &queue, &config, credentials, checks);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), delivery_settings);
         let daemon = Arc::new(Daemon {
