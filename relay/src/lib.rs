@@ -20,6 +20,8 @@
 //! - [`dns`]: the way to DNS.
 //! - [`control`], [`counts`], [`privileges`]: what an administrator asks, what we count, and what
 //!   we may still do after start-up.
+//! - [`vital`]: what the daemon cannot run without.
+//! - [`logging`]: lines to standard error, which never block or end the daemon.
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
 //! - [`selftest`]: plays the classic open-relay set against a configuration.
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
@@ -29,7 +31,6 @@ mod address_space;
 pub mod antispam;
 pub mod back_pressure;
 pub mod causes;
-pub mod certificate;
 pub mod classifier;
 pub mod config;
 pub mod connector;
@@ -42,6 +43,7 @@ mod fading;
 pub mod heap;
 pub mod kernel;
 pub mod limits;
+pub mod logging;
 pub mod message;
 pub mod policy;
 pub mod printable;
@@ -51,6 +53,6 @@ pub mod recipients;
 pub mod selftest;
 pub mod server;
 pub mod smtp;
-pub mod tls_failure;
 pub mod tracking;
 pub mod users;
+pub mod vital;

@@ -150,9 +150,9 @@ pub const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub const READ_OCTETS: usize = 16 * 1024;
 /// How long a client may take to end its side after we have ended ours.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
-/// How long the daemon waits for messages on their way when it is told to stop. Below the 90
-/// seconds after which systemd kills.
-pub const DRAIN: Duration = Duration::from_secs(30);
+/// How long the daemon waits for messages that clients are sending when it is told to stop. Other
+/// clients find no listener meanwhile, so it is short; a client that is cut off sends again.
+pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a TLS handshake may take, from the 220 to STARTTLS, or from the first octet where TLS
 /// begins with it. RFC 5321 has no bound for it. Then the connection is closed.
@@ -459,10 +459,6 @@ pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 pub const COMMITS_WAITING: usize = 4096;
 /// Octets of a message that a report returns whole; of a larger one it returns the headers.
 pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
-/// Octets of a header section that a report returns, to the end of the last whole line within them.
-/// Postfix returns 50,000 octets of a message at most. What is left out is not missed by a reader, and
-/// a sender's address need not be the sender's.
-pub const REPORT_HEADER_OCTETS: usize = 32 * 1024;
 /// The same where RET=FULL asked for the whole message (RFC 3461 section 4.3): a report is made in
 /// memory.
 pub const REPORT_FULL_OCTETS: u64 = 1024 * 1024;
@@ -579,22 +575,17 @@ pub const HOP_PAUSE_LONGEST: Duration = Duration::from_secs(5 * 60);
 /// How long attempts under way may go on when the daemon ends or the route changes. Then those
 /// that have not sent their end of data are cut off and deferred.
 pub const DELIVERY_DRAIN: Duration = Duration::from_secs(30);
-/// How long the end of the daemon waits for delivery in all: for the drain, and then for replies
-/// to an end of data and for the disk. An attempt that is still under way then is a duplicate
-/// later.
-pub const DELIVERY_STOP: Duration = Duration::from_secs(40);
+/// How long attempts under way may go on when the daemon ends. Then those that have not sent their
+/// end of data are cut off and deferred.
+pub const DELIVERY_CUT: Duration = Duration::from_secs(1);
+/// How long the end of the daemon waits for delivery in all: for [`DELIVERY_CUT`], and then for
+/// replies to an end of data and for the disk. An attempt that is still under way then may be a
+/// duplicate later. A new daemon listens no sooner, so it is short.
+pub const DELIVERY_STOP: Duration = Duration::from_secs(5);
 /// Octets of a chunk that a message is sent in (RFC 3030). A connection gathers as many.
 pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
-/// Time before the end of a certificate from which on it is warned of, in seconds.
-pub const CERTIFICATE_WARNING: i64 = 30 * 24 * 60 * 60;
-/// Warnings about the certificates of one file. More are not told.
-pub const CERTIFICATE_CONCERNS: usize = 5;
-/// The port of submission with STARTTLS (RFC 6409).
-pub const SUBMISSION_PORT: u16 = 587;
-/// The port of submission with implicit TLS (RFC 8314 section 3.3).
-pub const SUBMISSIONS_PORT: u16 = 465;
 /// Longest command that a next hop must accept, in octets, CRLF included (RFC 5321 section
 /// 4.5.3.1.4). An AUTH command with a longer initial response is sent without it (RFC 4954 section
 /// 4).
@@ -721,17 +712,39 @@ pub const QUEUE_LOOKED_AT_ONCE: usize = 200;
 pub const QUEUE_PAGE_CHANGES: usize = 500;
 /// Changes that are committed together.
 pub const QUEUE_CHANGES_AT_ONCE: usize = 100;
+/// Octets of log lines that wait to be written. A line beyond them is lost and counted.
+pub const LOG_PENDING_OCTETS: usize = 4 * 1024 * 1024;
+/// Octets of the log that are written at once. Not more than PIPE_BUF, pipe(7): a pipe that is ready
+/// takes them without blocking.
+pub const LOG_OUTPUT_OCTETS: usize = 4096;
+/// Octets of one log line. The rest of a longer one is cut off.
+pub const LOG_LINE_OCTETS: usize = 64 * 1024;
+/// Octets of one line for the journal. `journalctl -o json` shows a message as `null` from 4,096
+/// octets on, the field's name included.
+pub const JOURNAL_LINE_OCTETS: usize = 4_000;
+/// How long the log's writer waits at once for a reader.
+pub const LOG_POLL: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the log to be written.
+pub const LOG_FLUSH: Duration = Duration::from_secs(1);
+/// Open files besides listeners that the daemon cannot do without: about 40 for the kernel half, the
+/// queue and the runtime, and a few sessions, deliveries and questions to DNS.
+pub const DESCRIPTORS_RESERVED: u64 = 128;
+/// Threads besides those of the runtime: the queue's and the message tracking log's, and a few for
+/// work that blocks.
+pub const SPARE_THREADS: usize = 6;
 /// How long a stop takes at most, from the signal on: sessions, a reload under way and delivery.
 /// What has not ended by then is cut off; the queue bears it as it bears a crash.
-pub const STOP: Duration = Duration::from_secs(75);
+pub const STOP: Duration = Duration::from_secs(6);
 /// How long a stop waits after [`STOP`] for threads that are blocked, on a disk for example.
-pub const BLOCKED_STOP: Duration = Duration::from_secs(5);
+pub const BLOCKED_STOP: Duration = Duration::from_secs(2);
 
-const _: () = assert!(DELIVERY_DRAIN.as_secs() < DELIVERY_STOP.as_secs());
-const _: () = assert!(DRAIN.as_secs() + DELIVERY_STOP.as_secs() <= STOP.as_secs());
+const _: () = assert!(DELIVERY_CUT.as_secs() < DELIVERY_STOP.as_secs());
+// Both wait at the same time.
+const _: () = assert!(DRAIN.as_secs() < STOP.as_secs());
+const _: () = assert!(DELIVERY_STOP.as_secs() < STOP.as_secs());
 const _: () = assert!(
-    STOP.as_secs() + BLOCKED_STOP.as_secs() + TRACKING_STOP.as_secs() < 90,
-    "systemd kills what has not stopped after 90 seconds"
+    STOP.as_secs() + BLOCKED_STOP.as_secs() + TRACKING_STOP.as_secs() + LOG_FLUSH.as_secs() < 20,
+    "TimeoutStopSec= of deploy/relay.service: systemd kills what has not stopped by then"
 );
 
 // The kernel half.

@@ -17,7 +17,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
 use relay::control::{self, ControlError, Request};
-use relay::printable::PrintableWriter;
+use relay::logging;
 use serde_json::Value;
 
 /// An SMTP relay with receive connectors, classified in the kernel.
@@ -93,12 +93,9 @@ struct Console<'w> {
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // What is printed may have come from a stranger, who must not write to the terminal.
-    let mut out = PrintableWriter::new(BufWriter::new(io::stdout()));
-    // Not locked: `relay run` logs to it from every thread.
-    let err = io::stderr();
+    let mut out = BufWriter::new(io::stdout());
+    let mut err = logging::Console::stderr();
     let err_is_terminal = err.is_terminal();
-    let mut err = PrintableWriter::new(err);
     let mut console = Console { out: &mut out, err: &mut err, err_is_terminal };
     let outcome = run(arguments.command, &mut console);
     let outcome = outcome.and_then(|outcome| {

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use relay::causes::in_full;
 use relay::config::LoadError;
 use relay::daemon::{self, StartError};
+use relay::logging;
+use relay::privileges::with_user;
 
 use super::{Console, Outcome, print_refusals};
 
@@ -16,12 +19,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    match daemon::run(&arguments.config) {
+    let result = daemon::run(&arguments.config);
+    let outcome = match result {
         Ok(()) => Ok(Outcome::Yes),
+        // Logging starts once the configuration is known.
         Err(StartError::Config(LoadError::Refused(refusals))) => {
             print_refusals(&refusals, console)?;
             Ok(Outcome::Unusable)
         }
+        // The log's own way out: a write to standard error could block for ever.
+        Err(error) if logging::say(&with_user(format!("relay: {}", in_full(&error)))) => {
+            Ok(Outcome::Unusable)
+        }
         Err(error) => Err(error.into()),
-    }
+    };
+    logging::finish();
+    outcome
 }

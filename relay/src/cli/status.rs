@@ -6,6 +6,7 @@ use clap::Args;
 use relay::back_pressure::{ResourceStatus, Thresholds};
 use relay::control::Request;
 use relay::daemon::status::{BackPressureStatus, ClassifierStatus, ConnectorStatus, Status};
+use relay::logging;
 use relay::tracking;
 
 use super::{Asked, Common, Console, Outcome};
@@ -65,22 +66,19 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         queue.reports
     )?;
     print_tracking(status.message_tracking_log.as_ref(), console)?;
+    let logging::Status { lost, problem } = &status.log;
+    let problem = problem.as_ref().map(|problem| format!("; now: {problem}")).unwrap_or_default();
+    writeln!(console.out, "log            {lost} lines lost{problem}")?;
     for certificate in &status.certificates {
         let problem = match &certificate.problem {
             Some(problem) => format!("an older one is in use: {problem}"),
             None => "in use".to_owned(),
         };
-        let ends = certificate.ends.as_ref().map(|day| format!(", ends on {day}"));
         writeln!(
             console.out,
-            "certificate    {}, {}: {problem}{}",
-            certificate.name,
-            certificate.certificate,
-            ends.unwrap_or_default()
+            "certificate    {}, {}: {problem}",
+            certificate.name, certificate.certificate
         )?;
-        for concern in &certificate.concerns {
-            writeln!(console.out, "  warning      {concern}")?;
-        }
     }
     print_back_pressure(&status.back_pressure, console)?;
     for connector in &status.connectors {

@@ -38,14 +38,7 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
         }
         let recipients_file = recipients_file(&mut section, kind, recipient_lookup.is_some());
         if let Some(pattern) = pattern {
-            let line = section.line;
-            domains.insert(AcceptedDomain {
-                pattern,
-                line,
-                kind,
-                recipient_lookup,
-                recipients_file,
-            });
+            domains.insert(AcceptedDomain { pattern, kind, recipient_lookup, recipients_file });
         }
         section.finish(unsupported);
     }

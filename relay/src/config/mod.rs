@@ -38,7 +38,7 @@ use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
 use crate::connector::{Connector, Proxies, Table};
-use crate::delivery::{NextHop, Routes};
+use crate::delivery::Routes;
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
 use crate::smtp::path::Domain;
@@ -54,6 +54,8 @@ pub use value::{read_duration, read_size};
 pub struct Config {
     /// `hostname`: this host's name in greetings and headers where a connector sets none.
     pub hostname: Domain,
+    /// `[daemon]`.
+    pub daemon: Daemon,
     /// `[classifier]`.
     pub classifier: Classifier,
     /// `[queue]`.
@@ -89,10 +91,18 @@ pub struct Config {
     /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether it is the
     /// configuration in force.
     pub digest: [u8; 32],
-    delivery_line: u32,
     connectors: Vec<Connector>,
     table: Table,
     warnings: Vec<Finding>,
+}
+
+/// `[daemon]`: who the daemon is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Daemon {
+    /// `user`: who the daemon becomes when it is started as root; `None`: it stays who it is.
+    pub user: Option<String>,
+    /// `group`: another group than the user's own.
+    pub group: Option<String>,
 }
 
 /// `[classifier]`: who decides which connector a connection belongs to.
@@ -305,13 +315,6 @@ impl Config {
     /// `[[connector]]`, in the order of the file, disabled ones included.
     pub fn connectors(&self) -> &[Connector] {
         &self.connectors
-    }
-
-    /// Every next hop, with the line and the name of its table.
-    pub fn next_hops(&self) -> impl Iterator<Item = (u32, &'static str, &NextHop)> {
-        let routes = self.routes.routes().iter();
-        let of_routes = routes.map(|route| (route.line, "[[route]]", &route.next_hop));
-        of_routes.chain([(self.delivery_line, "[delivery]", self.routes.otherwise())])
     }
 
     /// The compiled bindings and ranges; connectors are numbered by their position plus one.

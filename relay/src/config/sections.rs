@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::document::{Document, Section, Value, Wrong};
 use super::value::{boolean, duration, host_name, one_of, parsed, path, text, timespan};
 use super::{
-    Authentication, Classifier, ClassifierMode, Config, Control, Delivery, Log, LogFormat,
+    Authentication, Classifier, ClassifierMode, Config, Control, Daemon, Delivery, Log, LogFormat,
     LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
     message_tracking_log, next_hop, route, tls, warning,
 };
@@ -27,13 +27,12 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         "write hostname = \"edge1.contoso.example\" at the top",
         host_name,
     );
+    let daemon = daemon(root.take_section("daemon", "[daemon]"));
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
     let section = root.take_section("message_tracking_log", "[message_tracking_log]");
     let message_tracking_log = message_tracking_log::read(section, &queue.directory);
-    let section = root.take_section("delivery", "[delivery]");
-    let delivery_line = section.line;
-    let (delivery, otherwise) = delivery(section);
+    let (delivery, otherwise) = delivery(root.take_section("delivery", "[delivery]"));
     let routes = Routes::new(route::read(root.take_sections("route")), otherwise);
     let mx = route::mx(root.take_section("mx", "[mx]"));
     let tls = tls::read(&mut root);
@@ -94,6 +93,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     warning::of_authentication(&document, authentication.as_ref(), &connectors);
     Ok(Config {
         hostname,
+        daemon,
         classifier,
         queue,
         delivery,
@@ -111,11 +111,33 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         proxies,
         accepted_domains,
         digest: digest(text),
-        delivery_line,
         connectors,
         table,
         warnings: document.into_warnings(),
     })
+}
+
+fn daemon(mut section: Section<'_, '_>) -> Daemon {
+    let user = section.take("user", account);
+    let group_line = section.line_of("group");
+    let group = section.take("group", account);
+    if group.is_some() && user.is_none() {
+        let mend = "write user = \"relay\" beside it, or remove it";
+        section.refuse(group_line, "group", Wrong::new("has no effect without user", mend));
+    }
+    section.finish(|_| None);
+    Daemon { user, group }
+}
+
+/// The name of a user or a group. Whether there is one is seen at the start, on the host that the
+/// configuration is for.
+fn account(value: Value<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    if name.is_empty() || name.contains(['/', ':', ' ', '\0', '\n']) {
+        let problem = format!("`{name}` is not a name of a user or group");
+        return Err(Wrong::new(problem, "`getent passwd` shows the names"));
+    }
+    Ok(name)
 }
 
 fn classifier(mut section: Section<'_, '_>) -> Classifier {

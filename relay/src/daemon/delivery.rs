@@ -50,7 +50,7 @@ pub(super) fn settings(config: &Config) -> Result<Settings, DeliveryError> {
     Ok(Settings { dns, dns_for_smart_hosts, exchangers: exchangers(config), ..settings })
 }
 
-/// Does the configuration of delivery differ?
+/// Does delivery differ between two configurations?
 pub(super) fn differs(before: &Config, after: &Config) -> bool {
     (&before.delivery, &before.hostname, &before.routes, &before.dns, exchangers(before))
         != (&after.delivery, &after.hostname, &after.routes, &after.dns, exchangers(after))
@@ -71,28 +71,21 @@ fn exchangers(config: &Config) -> ExchangerRules {
 pub(super) struct Delivery {
     queue: Queue,
     current: Task,
-    handshakes: Handshakes,
     /// Told to stop, and not known to have ended.
     retiring: Vec<Task>,
 }
 
 struct Task {
     resumed: Resumed,
+    daemon_ends: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Delivery {
     pub(super) fn start(queue: Queue, settings: Settings) -> Self {
-        let handshakes = settings.handshakes.clone();
         let current = Task::start(queue.clone(), settings);
-        Self { queue, current, handshakes, retiring: Vec::new() }
-    }
-
-    /// Do these settings trust the same certificates as those in use? A `ca_file` may have other
-    /// content under the same name.
-    pub(super) fn trusts_alike(&self, settings: &Settings) -> bool {
-        self.handshakes.trust_alike(&settings.handshakes)
+        Self { queue, current, retiring: Vec::new() }
     }
 
     /// Delivers by other settings from now on. What waits goes by them; attempts under way end
@@ -101,7 +94,6 @@ impl Delivery {
         self.retiring.retain(|task| !task.task.is_finished());
         // Before the new task starts, so that only that one is woken by what is put back.
         self.current.stop.send_replace(true);
-        self.handshakes = settings.handshakes.clone();
         let next = Task::start(self.queue.clone(), settings);
         self.retiring.push(mem::replace(&mut self.current, next));
     }
@@ -115,6 +107,7 @@ impl Delivery {
     /// is delivered any more.
     pub(super) async fn stop(&mut self, limit: Duration) {
         for task in self.retiring.iter().chain([&self.current]) {
+            task.daemon_ends.send_replace(true);
             task.stop.send_replace(true);
         }
         let all_end = async {
@@ -136,8 +129,8 @@ impl Delivery {
 impl Task {
     fn start(queue: Queue, settings: Settings) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let resumed = settings.resumed.clone();
-        Self { resumed, stop, task: tokio::spawn(run(queue, settings, stopped)) }
+        let (resumed, daemon_ends) = (settings.resumed.clone(), settings.daemon_ends.clone());
+        Self { resumed, daemon_ends, stop, task: tokio::spawn(run(queue, settings, stopped)) }
     }
 }
 

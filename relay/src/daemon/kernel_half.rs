@@ -2,6 +2,7 @@
 //!
 //! `auto` takes the kernel where it may, and where it may not says in one line why.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -68,6 +69,12 @@ impl Attachment {
         }
     }
 
+    /// Gives the pins to the user that the daemon becomes.
+    pub(super) fn give_pins_to(&self, user: u32) -> io::Result<()> {
+        let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        programs.as_ref().map_or(Ok(()), |programs| programs.give_pins_to(user))
+    }
+
     /// Detaches the programs and removes their pins.
     pub(super) fn detach(&self) {
         let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -91,6 +98,7 @@ impl InUse {
 /// The mode is `kernel` and the kernel half is not to be had.
 pub(super) fn choose(
     settings: &config::Classifier,
+    owner: Option<u32>,
     self_test: u32,
     rules: Arc<Rules>,
     counts: &Arc<Counts>,
@@ -101,6 +109,7 @@ pub(super) fn choose(
     let kernel = Settings {
         interfaces: settings.interfaces.clone(),
         pin_directory: settings.pin_directory.clone(),
+        pin_owner: owner,
     };
     let loaded = KernelHalf::load(&kernel, self_test)
         .and_then(|half| with_kernel(half, Arc::clone(&rules), counts, settings.cross_check));

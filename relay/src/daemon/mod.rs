@@ -10,10 +10,9 @@ mod delivery;
 pub mod enforcement;
 pub mod explain;
 mod kernel_half;
-mod log;
-pub mod prepare;
 mod queue;
 pub mod reload;
+mod resources;
 pub mod status;
 
 use std::io;
@@ -21,37 +20,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
-use crate::antispam::Checks;
+use crate::antispam::{Checks, ResolverError};
 use crate::back_pressure::meter::{self, Meter};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
 use crate::connector::ConnectorIds;
+use crate::connector::id::TooManyConnectorNames;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::kernel::{KernelError, KernelLog};
 use crate::limits::{
-    BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, SESSIONS,
-    STOP, SWEEP_INTERVAL,
+    BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, STOP,
+    SWEEP_INTERVAL,
 };
-use crate::privileges::{self, PrivilegeError};
+use crate::logging;
+use crate::policy::Rules;
+use crate::privileges::{self, Account, DirectoryError, PrivilegeError};
 use crate::queue::export::Export;
 use crate::queue::{OpenError, Queue, QueueId};
-use crate::server::tls::Credentials;
-use crate::server::{ListenError, Server};
-use crate::tracking::Tracker;
+use crate::server::tls::{Credentials, TlsError};
+use crate::server::{ListenError, Server, kept};
+use crate::tracking::{Tracker, files};
+use crate::vital::Vital;
 
-use delivery::Delivery;
-use kernel_half::{Chosen, InUse};
-use prepare::{PrepareError, Prepared, prepare};
+use delivery::{Delivery, DeliveryError};
+use kernel_half::{Attached, Chosen, InUse};
+use resources::ResourceError;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -74,18 +77,36 @@ pub enum StartError {
     /// A binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// What the configuration names.
+    /// Too many connectors.
     #[error(transparent)]
-    Prepare(#[from] PrepareError),
-    /// The capabilities.
+    Names(#[from] TooManyConnectorNames),
+    /// The user, or the capabilities.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
+    /// A directory that the daemon's user is to have.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Too few descriptors or threads.
+    #[error(transparent)]
+    Resources(#[from] ResourceError),
+    /// A part of the daemon has ended while it ran.
+    #[error("internal error, please report it: {0} has ended, and the daemon ends with it")]
+    Ended(&'static str),
     /// The queue.
     #[error(transparent)]
     Queue(#[from] OpenError),
+    /// DNS, which the checks of mail from strangers ask.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    /// What delivery needs.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// The runtime or its signals.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// The running instance, as requests and signals see it.
@@ -118,26 +139,41 @@ struct Configured {
 ///
 /// What keeps it from starting, as [`StartError`] lists it.
 pub fn run(file: &Path) -> Result<(), StartError> {
+    // Before anything is opened: these have numbers that we were told.
+    let inherited = kept::inherit();
     let config = Config::load(file)?;
-    log::start(config.log);
-    ignore_hang_up();
-    raise_descriptor_limit();
-    let mut ids = ConnectorIds::default();
-    let (self_test, generation) = (1, 2);
-    let Prepared { rules, credentials, checks, delivery: delivery_settings, warnings } =
-        prepare(&config, &mut ids, generation)?;
-    for warning in &warnings {
+    logging::start(config.log);
+    for warning in config.warnings() {
         warn!(file = %file.display(), "{warning}");
     }
+    privileges::confine()?;
+    ignore_hang_up();
+    resources::raise_descriptor_limit(config.table().bindings().len())?;
+    let user = config.daemon.user.as_deref();
+    let account =
+        user.map(|user| Account::find(user, config.daemon.group.as_deref())).transpose()?;
+    let mut ids = ConnectorIds::default();
+    let (self_test, generation) = (1, 2);
+    let rules = Rules::build(&config, &mut ids, generation)?;
     let counts = Arc::new(Counts::default());
+    let owner = account.as_ref().map(Account::user_id);
     let Chosen { classifier, in_use, attached } =
-        kernel_half::choose(&config.classifier, self_test, Arc::clone(&rules), &counts)?;
+        kernel_half::choose(&config.classifier, owner, self_test, Arc::clone(&rules), &counts)?;
+    let capabilities = become_user(&config, account.as_ref(), &attached)?;
+    // As the user that reads them again at each reload and renewal.
+    if let Some(account) = &account {
+        account.can_read(file)?;
+        if let Some(authentication) = &config.authentication {
+            account.can_read(&authentication.users_file)?;
+        }
+    }
+    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
+    let delivery_settings = delivery::settings(&config)?;
     enforcement::warn(&in_use, &config);
-    let capabilities: Vec<String> =
-        privileges::give_up()?.into_iter().map(|capability| capability.to_string()).collect();
-    info!(kept = ?capabilities, "gave up the capabilities that are not needed any more");
-    // Not before: the queue has a thread of its own, which would keep them all. What cannot be
+    // Not before: the log and the queue have threads, which would keep them all. What cannot be
     // opened without them could not be written to later either.
+    logging::start_writer().map_err(resources::no_thread)?;
+    resources::check_threads()?;
     let queue = queue::open(&config)?;
     let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
     queue.track(tracker.clone());
@@ -148,8 +184,9 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let runtime = Runtime::new().map_err(StartError::Runtime)?;
     let result = runtime.block_on(async {
         let classifier = Arc::new(classifier);
-        let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts));
-        put_in_force(&server, &queue, &config, credentials, checks);
+        let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts))
+            .with_listeners(inherited);
+        put_in_force(&server, &queue, &config, credentials, Checks::new(&config)?);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), delivery_settings);
         let daemon = Arc::new(Daemon {
@@ -171,6 +208,37 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // The programs stay attached until the last session has ended.
     attached.programs.detach();
     result
+}
+
+/// Changes to the daemon's user, and gives up what is not needed any more. Returns the capabilities
+/// that stay.
+fn become_user(
+    config: &Config,
+    account: Option<&Account>,
+    attached: &Attached,
+) -> Result<Vec<String>, StartError> {
+    if let Some(account) = account {
+        account.prepare(&config.queue.directory, queue::is_part)?;
+        let tracking = &config.message_tracking_log;
+        if tracking.enabled {
+            account.prepare(&tracking.path, files::is_file_name)?;
+        }
+        let socket = &config.control.socket;
+        if let Some(directory) = socket.parent() {
+            account.prepare(directory, |name| Some(name) == socket.file_name())?;
+        }
+        if let Err(error) = attached.programs.give_pins_to(account.user_id()) {
+            warn!(%error, "the pins stay behind when the daemon ends");
+        }
+    }
+    let kept = privileges::give_up(account)?;
+    let kept: Vec<String> = kept.into_iter().map(|capability| capability.to_string()).collect();
+    let user = privileges::user_name(rustix::process::geteuid().as_raw());
+    info!(user, ?kept, "gave up the rights that are not needed any more");
+    if rustix::process::geteuid().is_root() {
+        warn!("the daemon runs as root; give it a user of its own with user in [daemon]");
+    }
+    Ok(kept)
 }
 
 /// What holds for sessions from now on, besides the rules.
@@ -196,20 +264,6 @@ fn ignore_hang_up() {
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
 }
 
-/// A session takes a descriptor, and the soft limit of many systems is 1024 for the sake of old
-/// programs. The administrator's limit is the hard one.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "cannot raise the limit of open descriptors");
-    }
-    let sessions = SESSIONS as u64;
-    if let Some(maximum) = limit.maximum.filter(|&maximum| maximum < sessions) {
-        warn!(maximum, sessions, "fewer descriptors than sessions; raise LimitNOFILE");
-    }
-}
-
 /// Answers until a signal says to stop, then drains.
 async fn serve(
     daemon: Arc<Daemon>,
@@ -220,14 +274,18 @@ async fn serve(
     let mut hang_up = on(SignalKind::hangup())?;
     let mut terminate = on(SignalKind::terminate())?;
     let mut interrupt = on(SignalKind::interrupt())?;
-    let control = tokio::spawn(control.serve(Arc::clone(&daemon)));
-    let sweeper = tokio::spawn(sweep(Arc::clone(&daemon.classifier)));
-    let renewer = tokio::spawn(renew(Arc::clone(&daemon)));
-    let host = tokio::spawn(watch_host(Arc::clone(&daemon)));
+    let mut parts = JoinSet::new();
+    vital(&mut parts, "control socket", control.serve(Arc::clone(&daemon)));
+    vital(&mut parts, "sweep of old generations", sweep(Arc::clone(&daemon.classifier)));
+    vital(&mut parts, "renewal of certificates", renew(Arc::clone(&daemon)));
+    vital(&mut parts, "look at interfaces and addresses", watch_host(Arc::clone(&daemon)));
     let pressure = Arc::clone(daemon.server.back_pressure());
-    let metering = tokio::spawn(meter::run(pressure, Meter::new(daemon.queue.clone())));
-    let forwarder = kernel_log.map(|log| tokio::spawn(forward(log)));
+    vital(&mut parts, "back pressure", meter::run(pressure, Meter::new(daemon.queue.clone())));
+    if let Some(log) = kernel_log {
+        vital(&mut parts, "kernel log", forward(log));
+    }
     info!(version = env!("CARGO_PKG_VERSION"), decided_by = daemon.kernel.name(), "ready");
+    kept::tell(NotifyState::Ready);
     let signal = loop {
         tokio::select! {
             _ = hang_up.recv() => {
@@ -236,30 +294,38 @@ async fn serve(
             }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
+            // None of them ends by itself.
+            Some(Ok(part)) = parts.join_next() => return Err(StartError::Ended(part)),
         }
     };
     info!(signal, sessions = daemon.server.sessions(), "stopping");
-    let tasks = [
-        control.abort_handle(),
-        sweeper.abort_handle(),
-        renewer.abort_handle(),
-        host.abort_handle(),
-        metering.abort_handle(),
-    ];
-    tasks.iter().for_each(AbortHandle::abort);
-    if let Some(forwarder) = forwarder {
-        forwarder.abort();
-    }
+    kept::tell(NotifyState::Stopping);
+    parts.abort_all();
+    // Both at once: until the end, other clients find no listener.
     let drained = timeout(STOP, async {
-        daemon.server.drain(DRAIN).await;
-        // A reload may hold it for a while.
-        daemon.configured.lock().await.delivery.stop(DELIVERY_STOP).await;
+        tokio::join!(daemon.server.drain(DRAIN), async {
+            // A reload may hold it for a while.
+            daemon.configured.lock().await.delivery.stop(DELIVERY_STOP).await;
+        })
     });
     match drained.await {
-        Ok(()) => info!("stopped"),
+        Ok(((), ())) => info!("stopped"),
         Err(_) => warn!(seconds = STOP.as_secs(), "stopped without waiting any longer"),
     }
     Ok(())
+}
+
+/// Starts a part without which the daemon only seems to run.
+fn vital<T>(
+    parts: &mut JoinSet<&'static str>,
+    name: &'static str,
+    part: impl Future<Output = T> + Send + 'static,
+) {
+    parts.spawn(async move {
+        let _vital = Vital(name);
+        part.await;
+        name
+    });
 }
 
 /// Removes what replaced generations left in the kernel.
@@ -331,7 +397,10 @@ impl Control for Daemon {
                 let changed = queue::change(&self, change, span, &filter).await;
                 changed.map(as_value).map_err(|e| in_full(&e))
             }
-            Request::Reload => self.reload().await.map(as_value).map_err(|e| in_full(&e)),
+            Request::Reload => {
+                let reloaded = self.reload().await.map(as_value);
+                reloaded.map_err(|e| privileges::with_user(in_full(&e)))
+            }
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
             request => queue::answer(&self.queue, request).await.map_err(|e| in_full(&e)),
         };

@@ -1,5 +1,7 @@
 //! The queue, as the control socket asks for it.
 
+use std::ffi::OsStr;
+
 use serde_json::Value;
 use tracing::{info, warn};
 
@@ -13,6 +15,14 @@ use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
 use crate::queue::{Queue, QueueId, Settings, StoreError, StoreSettings, admin};
 use crate::smtp::path::{ForwardPath, ReversePath};
+
+/// Is this the name of something that a daemon makes in the queue's directory?
+pub(super) fn is_part(name: &OsStr) -> bool {
+    const PARTS: [&str; 5] =
+        ["damaged", "lock", "message_tracking", "messages", "salvage-at-next-start"];
+    let name = name.to_string_lossy();
+    PARTS.contains(&&*name) || name.starts_with("queue.db") || name.starts_with("salvaged.db")
+}
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {

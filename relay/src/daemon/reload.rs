@@ -11,13 +11,17 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::delivery::differs as delivery_differs;
-use super::prepare::{PrepareError, Prepared, prepare};
+use super::delivery::{DeliveryError, differs as delivery_differs, settings as delivery_settings};
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
+use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError, digest_text};
+use crate::connector::id::TooManyConnectorNames;
 use crate::kernel::KernelError;
+use crate::policy::Rules;
+use crate::privileges::with_user;
 use crate::server::ListenError;
+use crate::server::tls::{Credentials, TlsError};
 
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,18 +54,27 @@ pub enum ReloadError {
     /// A new binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// What the configuration names.
+    /// Too many connector names since the start.
     #[error(transparent)]
-    Prepare(#[from] PrepareError),
+    Names(#[from] TooManyConnectorNames),
     /// A key that is read at start-up only.
     #[error("{key} cannot change while the daemon runs; restart it, or put the old value back")]
     NeedsRestart {
         /// The key.
         key: &'static str,
     },
+    /// DNS, which the checks of mail from strangers ask.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    /// What delivery needs.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// A task of ours failed.
     #[error("the reload was interrupted: {0}")]
     Task(#[from] tokio::task::JoinError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Daemon {
@@ -92,7 +105,7 @@ impl Daemon {
                 );
             }
             Err(error) => {
-                error!(file = %file.display(), "the configuration in force stays: {}", in_full(error));
+                error!(file = %file.display(), "the configuration in force stays: {}", with_user(in_full(error)));
             }
         }
         result
@@ -105,10 +118,12 @@ impl Daemon {
         if let Some(key) = fixed_key(&configured.config, &config) {
             return Err(ReloadError::NeedsRestart { key });
         }
+        let checks = Checks::new(&config)?;
+        let delivery_settings = delivery_settings(&config)?;
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
-        let Prepared { rules, credentials, checks, delivery: delivery_settings, warnings } =
-            prepare(&config, &mut ids, generation)?;
+        let rules = Rules::build(&config, &mut ids, generation)?;
+        let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
         let checked_ms = milliseconds(started);
         let prepared = self.server.prepare(&rules)?;
         let started = Instant::now();
@@ -124,11 +139,10 @@ impl Daemon {
             ranges: config.connectors().iter().map(|c| c.remote_ip_ranges.len()).sum(),
             checked_ms,
             published_ms,
-            warnings: warnings.iter().map(ToString::to_string).collect(),
+            warnings: config.warnings().iter().map(ToString::to_string).collect(),
         };
         let Configured { config: before, delivery, .. } = &mut *configured;
-        let trusts_alike = delivery.trusts_alike(&delivery_settings);
-        if delivery_differs(before, &config) || !trusts_alike {
+        if delivery_differs(before, &config) {
             // A changed route or schedule holds for mail that is queued already.
             self.queue.set_settings(queue::settings(&config));
             delivery.replace(delivery_settings);
@@ -150,6 +164,7 @@ async fn load(file: &Path) -> Result<Config, ReloadError> {
 /// The first key that differs and is read at start-up only.
 fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
     [
+        ("daemon", before.daemon != after.daemon),
         ("classifier", before.classifier != after.classifier),
         ("queue", before.queue != after.queue),
         ("control.socket", before.control != after.control),

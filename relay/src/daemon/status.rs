@@ -13,6 +13,7 @@ use crate::config::digest_text;
 use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
 use crate::kernel::{GuardedInterface, KernelError};
+use crate::logging;
 use crate::queue;
 use crate::server::tls::CertificateStatus;
 use crate::tracking;
@@ -44,6 +45,9 @@ pub struct Status {
     pub queue: queue::Counters,
     /// The message tracking log; `None` where it could not be begun.
     pub message_tracking_log: Option<tracking::Status>,
+    /// The daemon's own log.
+    #[serde(default)]
+    pub log: logging::Status,
     /// The certificates that connectors show.
     pub certificates: Vec<CertificateStatus>,
 }
@@ -158,6 +162,7 @@ impl Daemon {
             no_connector: self.counts.read(ConnectorId::NONE),
             queue: self.queue.counters(),
             message_tracking_log: self.queue.tracker().status(),
+            log: logging::status(),
             certificates: self.server.certificates(),
         })
     }

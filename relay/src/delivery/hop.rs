@@ -16,13 +16,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 pub(super) use self::workers::Counted;
 use super::Settings;
 use super::budget::Budget;
 use super::concurrency::Window;
+use super::connection::told;
 use super::job::Job;
 use super::parking::Parking;
 use super::reach::Candidate;
@@ -143,7 +144,19 @@ impl Hop {
             job.put_back(SystemTime::now());
         }
         self.arrived.notify_waiters();
-        if timeout(self.settings.drain, all_end(&mut workers)).await.is_err() {
+        let mut daemon_ends = self.settings.daemon_ends.subscribe();
+        let patience = async {
+            tokio::select! {
+                () = sleep(self.settings.drain) => {}
+                () = told(&mut daemon_ends) => sleep(limits::DELIVERY_CUT).await,
+            }
+        };
+        let in_time = tokio::select! {
+            biased;
+            _ = all_end(&mut workers) => true,
+            () = patience => false,
+        };
+        if !in_time {
             let attempts = workers.len();
             warn!(hop = self.name, attempts, "attempts that are not at their end are cut off");
             self.cut.send_replace(true);

@@ -14,7 +14,6 @@ pub mod credentials;
 mod hop;
 mod job;
 mod maildir;
-mod ourselves;
 mod parking;
 mod patience;
 mod reach;
@@ -26,7 +25,6 @@ mod smart_host;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
-mod verifier;
 mod waiting_list;
 mod worker;
 
@@ -40,7 +38,6 @@ use tokio::time::sleep;
 use tracing::error;
 
 pub(crate) use self::connection::Connection;
-pub use self::ourselves::leads_back;
 pub use self::reach::ExchangerRules;
 pub use self::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
@@ -54,6 +51,7 @@ use crate::dns::Dns;
 use crate::limits;
 use crate::queue::{Entry, Queue};
 use crate::smtp::client::Timeouts;
+use crate::vital::Vital;
 
 /// How mail is delivered.
 #[derive(Clone, Debug)]
@@ -86,6 +84,9 @@ pub struct Settings {
     pub drain: Duration,
     /// Who is to be left alone no longer.
     pub resumed: Resumed,
+    /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then holds instead of
+    /// [`Settings::drain`]. Clones are the same.
+    pub daemon_ends: watch::Sender<bool>,
 }
 
 /// Next hops that an administrator wants to be tried now, though they could not be reached lately.
@@ -128,6 +129,7 @@ impl Settings {
             pause_longest: limits::HOP_PAUSE_LONGEST,
             drain: limits::DELIVERY_DRAIN,
             resumed: Resumed::default(),
+            daemon_ends: watch::Sender::new(false),
         }
     }
 }
@@ -137,6 +139,7 @@ impl Settings {
 /// end of data; the others may take as long as the next hop may for its reply, and a disk that
 /// refuses what they came to as long as it likes. Whoever cannot wait drops this future.
 pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
+    let _vital = Vital("delivery");
     let (onward, mut gone_on) = mpsc::unbounded_channel();
     let mut dispatcher = Dispatcher {
         became_due: queue.store().became_due(),

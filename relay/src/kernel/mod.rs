@@ -24,6 +24,7 @@ mod verifier;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapError};
@@ -39,6 +40,8 @@ pub use publisher::{Publication, Publisher};
 pub use self_test::SelfTest;
 pub use tags::TagReader;
 pub use test_run::{Judged, TestProgram};
+
+use crate::privileges::user_name;
 
 use guard::Guards;
 use pins::Pins;
@@ -115,6 +118,19 @@ pub enum KernelError {
         "{0} belongs to another running instance; set `pin_directory` in [classifier] to a directory of this one's own"
     )]
     PinDirectoryInUse(PathBuf),
+    /// The pin directory, or one above it, is another user's.
+    #[error(
+        "the pin directory {path} is not believed: it belongs to user `{owner}` and has mode {mode:o}; \
+         remove it, or set `pin_directory` in [classifier] to one in a directory of root's"
+    )]
+    PinDirectoryForeign {
+        /// Which directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The verifier or the kernel refused a program.
     #[error("cannot load the program {program}: {reason}")]
     Program {
@@ -166,6 +182,11 @@ impl KernelError {
         |source| Self::Io { what, source }
     }
 
+    fn pins_foreign(path: &Path, metadata: &std::fs::Metadata) -> Self {
+        let (owner, mode) = (user_name(metadata.uid()), metadata.mode() & 0o7777);
+        Self::PinDirectoryForeign { path: path.to_owned(), owner, mode }
+    }
+
     fn map(map: &'static str) -> impl FnOnce(MapError) -> Self {
         move |source| Self::Map { map, source }
     }
@@ -178,6 +199,8 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Where programs and maps are pinned for inspection.
     pub pin_directory: PathBuf,
+    /// The user that the daemon will become, who may have left pins.
+    pub pin_owner: Option<u32>,
 }
 
 /// The loaded and attached kernel half.
@@ -206,7 +229,7 @@ pub struct Programs {
     // Dropped first, so that no frame meets the guard without its tables.
     guards: Guards,
     ebpf: Ebpf,
-    _pins: Option<Pins>,
+    pins: Option<Pins>,
 }
 
 /// What keeps this process, on this host, from using the kernel half, as far as it shows before
@@ -250,7 +273,7 @@ impl KernelHalf {
     fn load_permitted(settings: &Settings, generation: u32) -> Result<Self, KernelError> {
         // Before anything is loaded: a second instance must not get as far as the first one's
         // pins, and is told so.
-        let pins = match Pins::claim(&settings.pin_directory) {
+        let pins = match Pins::claim(&settings.pin_directory, settings.pin_owner) {
             Err(error @ KernelError::PinDirectoryInUse(_)) => return Err(error),
             other => other,
         };
@@ -283,7 +306,7 @@ impl KernelHalf {
             cgroup,
             pins: pinned,
             log,
-            programs: Programs { guards, ebpf, _pins: pins },
+            programs: Programs { guards, ebpf, pins },
         })
     }
 }
@@ -304,6 +327,15 @@ impl Programs {
     pub fn look_at_interfaces(&mut self) -> Result<(), KernelError> {
         self.guards.look(program::<Xdp>(&mut self.ebpf, GUARD)?);
         Ok(())
+    }
+
+    /// Gives the pins to the user that the daemon becomes.
+    ///
+    /// # Errors
+    ///
+    /// The system refused: the pins stay behind when the daemon ends.
+    pub fn give_pins_to(&self, user: u32) -> io::Result<()> {
+        self.pins.as_ref().map_or(Ok(()), |pins| pins.give_to(user))
     }
 
     /// Runs a program on a frame with the kernel's test-run facility, against the live maps.

@@ -4,15 +4,18 @@
 //! and what a dead one left is known to be stale: whoever gets the lock removes it. Nothing is
 //! ever loaded from a pin.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown,
+};
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::pin::PinError;
 use rustix::fs::{FlockOperation, FsWord, flock, statfs};
 use rustix::mount::{MountFlags, mount};
+use rustix::process::geteuid;
 
 use super::{GUARD, KernelError, TAGGER};
 use crate::limits::PIN_CLAIM_TRIES;
@@ -23,28 +26,29 @@ const BPF_FS_MAGIC: FsWord = 0xcafe_4a11;
 /// The claimed directory. Dropping it removes the pins and the directory.
 pub(super) struct Pins {
     directory: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Pins {
     /// Claims the directory: mounts bpffs where it is not, locks, and removes stale pins.
-    pub(super) fn claim(directory: &Path) -> Result<Self, KernelError> {
+    ///
+    /// Only a directory that is root's or ours is believed, and only one that no other user can
+    /// replace: on a bpffs that everybody may write to, a stranger can make it first, and lock it.
+    pub(super) fn claim(directory: &Path, owner: Option<u32>) -> Result<Self, KernelError> {
         ensure_bpffs(directory)?;
         for _ in 0..PIN_CLAIM_TRIES {
-            fs::create_dir_all(directory)
-                .map_err(KernelError::io(format!("cannot create {}", directory.display())))?;
-            let lock = File::open(directory)
-                .map_err(KernelError::io(format!("cannot open {}", directory.display())))?;
+            make(directory, owner)?;
+            let lock = open(directory, owner)?;
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Err(KernelError::PinDirectoryInUse(directory.to_owned()));
             }
             // An instance that was ending may have removed it between our opening and locking.
             let ours = lock.metadata().map(|data| (data.dev(), data.ino())).ok();
-            let there = fs::metadata(directory).map(|data| (data.dev(), data.ino())).ok();
+            let there = fs::symlink_metadata(directory).map(|data| (data.dev(), data.ino())).ok();
             if ours.is_none() || ours != there {
                 continue;
             }
-            let pins = Self { directory: directory.to_owned(), _lock: lock };
+            let pins = Self { directory: directory.to_owned(), lock };
             let stale = pins.clear().map_err(KernelError::io(format!(
                 "cannot remove what a dead instance left in {}",
                 directory.display()
@@ -59,6 +63,15 @@ impl Pins {
             return Ok(pins);
         }
         Err(KernelError::PinDirectoryInUse(directory.to_owned()))
+    }
+
+    /// Gives the directory and the pins to the user that the daemon becomes, who removes them at
+    /// the end.
+    pub(super) fn give_to(&self, user: u32) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            lchown(entry?.path(), Some(user), None)?;
+        }
+        fchown(&self.lock, Some(user), None)
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -104,6 +117,59 @@ impl Drop for Pins {
     }
 }
 
+/// Makes the directory and those above it, for us alone.
+fn make(directory: &Path, owner: Option<u32>) -> Result<(), KernelError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(KernelError::io(format!("cannot create {}", directory.display())))?;
+    for above in directory.ancestors().skip(1).take_while(|above| is_bpffs(above)) {
+        let metadata = fs::symlink_metadata(above)
+            .map_err(KernelError::io(format!("cannot examine {}", above.display())))?;
+        let is_shared = metadata.mode() & 0o022 != 0 && metadata.mode() & 0o1000 == 0;
+        if !is_believed(&metadata, owner) || is_shared {
+            return Err(KernelError::pins_foreign(above, &metadata));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the directory, and closes it to others where it is not.
+fn open(directory: &Path, owner: Option<u32>) -> Result<File, KernelError> {
+    let failed = |doing| KernelError::io(format!("cannot {doing} {}", directory.display()));
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(directory);
+    let opened = match opened {
+        // Another user's directory cannot be opened, or is no directory at all.
+        Err(error) => match fs::symlink_metadata(directory) {
+            Ok(metadata) if !is_believed(&metadata, owner) || !metadata.is_dir() => {
+                return Err(KernelError::pins_foreign(directory, &metadata));
+            }
+            _ => return Err(failed("open")(error)),
+        },
+        Ok(opened) => opened,
+    };
+    let metadata = opened.metadata().map_err(failed("examine"))?;
+    if !is_believed(&metadata, owner) {
+        return Err(KernelError::pins_foreign(directory, &metadata));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        // Root's may be left as it is by a daemon that is not root: what is in it is not believed.
+        let closed = opened.set_permissions(Permissions::from_mode(0o700));
+        closed.map_err(failed("close to others"))?;
+        tracing::warn!(
+            directory = %directory.display(),
+            was = format_args!("{:o}", metadata.mode() & 0o7777),
+            "other users could enter the pin directory; it is closed to them now"
+        );
+    }
+    Ok(opened)
+}
+
+/// Is it root's, or ours, or that of the user that we become?
+fn is_believed(metadata: &fs::Metadata, owner: Option<u32>) -> bool {
+    let is = metadata.uid();
+    is == 0 || is == geteuid().as_raw() || Some(is) == owner
+}
+
 /// Makes sure that the directory is, or will be, inside a bpffs. Where the file system is not
 /// mounted at its usual place, as in a fresh mount namespace, it is mounted there.
 fn ensure_bpffs(directory: &Path) -> Result<(), KernelError> {
@@ -112,7 +178,7 @@ fn ensure_bpffs(directory: &Path) -> Result<(), KernelError> {
         return Ok(());
     }
     if directory.starts_with(USUAL) && !is_bpffs(Path::new(USUAL)) {
-        mount("bpf", USUAL, c"bpf", MountFlags::empty(), None).map_err(|error| {
+        mount("bpf", USUAL, c"bpf", MountFlags::empty(), c"mode=0700").map_err(|error| {
             KernelError::io(format!("cannot mount bpffs at {USUAL}"))(error.into())
         })?;
         tracing::info!("mounted bpffs at {USUAL}");

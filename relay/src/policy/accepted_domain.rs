@@ -15,8 +15,6 @@ use crate::smtp::client::Protocol;
 pub struct AcceptedDomain {
     /// `name`.
     pub pattern: DomainPattern,
-    /// The line of the configuration that the table begins on.
-    pub line: u32,
     /// `type`.
     pub kind: AcceptedDomainType,
     /// `recipient_lookup`: who knows the recipients; `None`: all are taken.
@@ -147,12 +145,11 @@ impl AcceptedDomains {
         self.all().map(AcceptedDomain::domain).min()
     }
 
-    /// Every accepted domain.
-    pub fn all(&self) -> impl Iterator<Item = &AcceptedDomain> {
+    fn all(&self) -> impl Iterator<Item = &AcceptedDomain> {
         self.exact.values().chain(self.with_subdomains.values())
     }
 
-    /// Every domain, to be completed by what its file lists.
+    /// Every accepted domain, for whoever reads their files.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut AcceptedDomain> {
         self.exact.values_mut().chain(self.with_subdomains.values_mut())
     }
@@ -212,7 +209,7 @@ mod tests {
             None => (name, false),
         };
         let pattern = DomainPattern::new(domain.to_owned(), with_subdomains);
-        AcceptedDomain { pattern, line: 1, kind, recipient_lookup: None, recipients_file: None }
+        AcceptedDomain { pattern, kind, recipient_lookup: None, recipients_file: None }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 
 use crate::connector::Binding;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
-use crate::server::{Shared, welcome};
+use crate::server::{Shared, kept, welcome};
+use crate::vital::Vital;
 
 /// A binding that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +58,28 @@ impl Listening {
         Self { socket, accepting }
     }
 
+    /// Stops accepting. The service manager has the socket too: clients wait for the next daemon.
+    pub(super) fn leave(self) {
+        self.accepting.abort();
+    }
+
     /// Stops listening at once. The task lets go of its socket a moment later, which would be in
     /// the way of whoever binds the address next.
     pub(super) fn end(self) {
         self.accepting.abort();
         // It fails when the socket is not listening any more.
         let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Both);
+    }
+}
+
+/// Goes on listening on `address` with a socket of the daemon before.
+pub(super) fn resume(
+    address: SocketAddr,
+    socket: std::net::TcpListener,
+) -> Result<(SocketAddr, TcpListener), ListenError> {
+    match kept::prepare(socket) {
+        Ok(listener) => Ok((address, listener)),
+        Err(source) => Err(ListenError { address, source }),
     }
 }
 
@@ -125,6 +142,7 @@ pub(super) fn is_here(address: SocketAddr) -> bool {
 /// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
 /// the system's queue and cost us nothing.
 async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+    let _vital = Vital("listener");
     let mut pause = ACCEPT_PAUSE;
     loop {
         // The semaphore is never closed.

@@ -12,6 +12,7 @@
 mod admission;
 mod driver;
 mod inquiries;
+pub mod kept;
 mod listener;
 pub(crate) mod protocol_log;
 mod rates;
@@ -44,6 +45,7 @@ use crate::recipients::Recipients;
 
 use self::admission::Admission;
 use self::inquiries::Asker;
+use self::kept::{Inherited, Kept};
 use self::listener::Listening;
 use self::protocol_log::SessionIds;
 use self::rates::MessageRates;
@@ -59,6 +61,7 @@ pub struct Server {
     /// Those that we listen on and that the host did not have at the last look.
     absent: Mutex<BTreeSet<SocketAddr>>,
     credentials: Mutex<Option<Credentials>>,
+    kept: Kept,
     /// Told to every session when the daemon stops.
     stop: watch::Sender<bool>,
 }
@@ -108,8 +111,15 @@ impl Server {
             listeners: Mutex::default(),
             absent: Mutex::default(),
             credentials: Mutex::default(),
+            kept: Kept::default(),
             stop,
         }
+    }
+
+    /// With listeners that the service manager has kept.
+    #[must_use]
+    pub fn with_listeners(self, inherited: Inherited) -> Self {
+        Self { kept: Kept::new(inherited), ..self }
     }
 
     /// What handshakes are done with from now on. Sessions that are encrypted go on as they are.
@@ -161,7 +171,10 @@ impl Server {
             wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
         let sockets = new
             .into_iter()
-            .map(|address| listener::bind(address, &listeners))
+            .map(|address| match self.kept.take(address) {
+                Some(socket) => listener::resume(address, socket),
+                None => listener::bind(address, &listeners),
+            })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Prepared { wanted, sockets })
     }
@@ -171,15 +184,18 @@ impl Server {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
             listening.end();
+            kept::give_up(address);
             tracing::info!(%address, "no longer listening");
         }
         for (address, socket) in sockets {
+            kept::keep(address, &socket);
             let listening =
                 Listening::begin(socket, Arc::clone(&self.shared), self.stop.subscribe());
             listeners.insert(address, listening);
             tracing::info!(%address, "listening");
         }
         drop(listeners);
+        self.kept.close_others();
         self.look_at_addresses();
     }
 
@@ -248,7 +264,12 @@ impl Server {
     pub async fn drain(&self, limit: Duration) {
         let listeners =
             std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        listeners.into_values().for_each(Listening::end);
+        for listening in listeners.into_values() {
+            match kept::are_kept() {
+                true => listening.leave(),
+                false => listening.end(),
+            }
+        }
         self.stop.send_replace(true);
         let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
         if tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_err() {

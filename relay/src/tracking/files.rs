@@ -5,6 +5,7 @@
 //! file that ends, where the next one begins, before the time in an id holds nothing of that
 //! message.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,11 @@ pub fn path_of(directory: &Path, begin: u64) -> PathBuf {
     directory.join(format!(
         "{BEFORE_TIME}{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}{milli:03}Z{AFTER_TIME}"
     ))
+}
+
+/// Is this the name of a file of the log?
+pub fn is_file_name(name: &OsStr) -> bool {
+    name.to_str().and_then(begin_of).is_some()
 }
 
 /// When the file of this name begins; `None` for a file that is not of the log.

@@ -23,7 +23,7 @@ use crate::limits::{
     TRACKING_FILE_TIME, TRACKING_GATHER, TRACKING_MIN_FREE_OCTETS, TRACKING_RETRY,
     TRACKING_WRITE_OCTETS,
 };
-use crate::printable::printable;
+use crate::privileges::directory::{self, Access, DirectoryError};
 use crate::queue::QueueId;
 
 /// Writes lines into files.
@@ -63,6 +63,8 @@ enum WriteError {
     Short(u64),
     #[error("cannot {doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
 }
 
 impl Writer {
@@ -133,11 +135,11 @@ impl Writer {
             return self.drop_events(1, String::new);
         }
         for line in Line::of(event) {
-            // Strings, numbers and maps with string keys: JSON has them all. What a terminal would
-            // act on stands in strings only, where JSON reads the escaped form as the same.
-            if let Ok(text) = serde_json::to_string(&line) {
-                self.lines.extend_from_slice(printable(&text).as_bytes());
-                self.lines.push(b'\n');
+            let start = self.lines.len();
+            // Strings, numbers and maps with string keys: JSON has them all.
+            match serde_json::to_writer(&mut self.lines, &line) {
+                Ok(()) => self.lines.push(b'\n'),
+                Err(_) => self.lines.truncate(start),
             }
         }
         if self.lines.len() >= TRACKING_WRITE_OCTETS {
@@ -252,18 +254,20 @@ impl Writer {
 
     /// A new file, once there is room for it.
     fn begin_file(&mut self) -> Result<Open, WriteError> {
-        let directory = self.settings.path.clone();
+        let folder = self.settings.path.clone();
         let io = |doing| {
-            let directory = directory.clone();
-            move |error| WriteError::io(doing, &directory, error)
+            let folder = folder.clone();
+            move |error| WriteError::io(doing, &folder, error)
         };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(io("make the folder"))?;
+        // Administrators may be given the log by its group.
+        directory::secure(&folder, Access::GroupReads)?;
         self.sweep(self.settings.max_file_size).map_err(io("remove old files from"))?;
-        check_free(&directory, self.min_free)?;
+        check_free(&folder, self.min_free)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begin = (now.as_millis() as u64).max(self.highest + 1);
-        let path = files::path_of(&directory, begin);
+        let path = files::path_of(&folder, begin);
         let mut options = OpenOptions::new();
         options.append(true).create_new(true).mode(0o600);
         let file = options.open(&path).map_err(|error| WriteError::io("make", &path, error))?;

@@ -27,7 +27,11 @@ pub fn load() -> KernelHalf {
 
 /// The same with its pins here.
 pub fn load_in(pin_directory: PathBuf) -> KernelHalf {
-    KernelHalf::load(&Settings { interfaces: Vec::new(), pin_directory }, SELF_TEST).unwrap()
+    KernelHalf::load(
+        &Settings { interfaces: Vec::new(), pin_directory, pin_owner: None },
+        SELF_TEST,
+    )
+    .unwrap()
 }
 
 /// The configuration with these connectors, given as TOML.

@@ -120,7 +120,7 @@ fn pins_are_removed_and_stale_ones_replaced() {
     if !can_load("pins_are_removed_and_stale_ones_replaced") {
         return;
     }
-    let settings = Settings { interfaces: vec![], pin_directory: pin_directory() };
+    let settings = Settings { interfaces: vec![], pin_directory: pin_directory(), pin_owner: None };
     let first = KernelHalf::load(&settings, SELF_TEST).unwrap();
     assert!(settings.pin_directory.join("RANGES").exists());
     // A second instance on the same directory is told so, and does no damage.

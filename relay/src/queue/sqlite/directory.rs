@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::limits::{QUEUE_LOCK_PAUSE, QUEUE_LOCK_TRIES};
+use crate::privileges::directory::{self, Access, DirectoryError};
 use crate::queue::QueueId;
 
 /// Why a queue directory cannot be used.
@@ -32,6 +33,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// Others than this process's user have a say in the directory.
+    #[error("the queue: {0}")]
+    Directory(#[from] DirectoryError),
     /// SQLite refused, and not because of damage.
     #[error("cannot open the queue's database {}: {source}", path.display())]
     Database {
@@ -58,10 +62,13 @@ pub(super) struct Directory {
 impl Directory {
     /// Makes the directories that are missing and locks the queue for this process.
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
-        let parts = [messages(path), damaged(path)];
-        for part in &parts {
-            make(part)?;
+        make(path)?;
+        directory::secure(path, Access::Owner)?;
+        for part in [messages(path), damaged(path)] {
+            make(&part)?;
+            directory::secure(&part, Access::Owner)?;
         }
+        secure_files(path)?;
         sync_above(path)?;
         let lock_path = path.join("lock");
         let mut options = OpenOptions::new();
@@ -122,6 +129,17 @@ impl Directory {
     pub(super) fn damaged(&self, name: &str) -> PathBuf {
         damaged(&self.path).join(name)
     }
+}
+
+/// Closes to other users what a daemon with another umask has made. A lock that a stranger has on one
+/// of these files would stop the queue.
+fn secure_files(path: &Path) -> Result<(), OpenError> {
+    for name in ["queue.db", "salvaged.db"] {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            directory::secure_file(&path.join(format!("{name}{suffix}")))?;
+        }
+    }
+    Ok(directory::secure_file(&path.join("lock"))?)
 }
 
 /// Makes a directory and those above it that are missing. The name of each is on stable storage

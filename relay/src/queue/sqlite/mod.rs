@@ -67,6 +67,7 @@ use super::schedule::Schedule;
 use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
 use super::{Entry, QueueId, StoreError};
 use crate::limits;
+use crate::vital::Vital;
 
 /// Where the queue is and how much of the disk it leaves.
 #[derive(Clone, Debug)]
@@ -156,7 +157,10 @@ impl SqliteStore {
         let committer = Committer::new(Arc::clone(&shared), receiver, connection, frames, reserved);
         let committer = std::thread::Builder::new()
             .name("queue-committer".to_owned())
-            .spawn(move || committer.run())
+            .spawn(move || {
+                let _vital = Vital("queue");
+                committer.run();
+            })
             .map_err(|source| OpenError::io("start a thread for", &settings.directory, source))?;
         let store = Self {
             shared,

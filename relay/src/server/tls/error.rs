@@ -8,15 +8,13 @@ use tokio_rustls::rustls::pki_types::pem;
 use crate::config::CertificateFiles;
 use crate::connector::CertificateName;
 
-use crate::tls_failure::{pem_words, words};
-
 pub use super::client::AuthoritiesError;
 
 /// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or is not PEM.
-    #[error("{name}: {key}: cannot read {}: {}", path.display(), pem_words(why))]
+    #[error("{name}: {key}: cannot read {}: {source}", path.display())]
     File {
         /// Which certificate.
         name: CertificateName,
@@ -25,17 +23,17 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: pem::Error,
+        source: pem::Error,
     },
     /// Certificate and key do not belong together, or are of a kind that rustls does not know.
-    #[error("{name}: {} and {} cannot be used together: {}", files.certificate.display(), files.key.display(), words(why))]
+    #[error("{name}: {} and {} cannot be used together: {source}", files.certificate.display(), files.key.display())]
     Pair {
         /// Which certificate.
         name: CertificateName,
         /// Its files.
         files: Box<CertificateFiles>,
         /// What rustls said.
-        why: rustls::Error,
+        source: rustls::Error,
     },
     /// The file of the certificate holds none.
     #[error("{name}: certificate: {} holds no certificate; write the chain, leaf first", path.display())]
@@ -64,6 +62,6 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// The versions of TLS cannot be spoken with this certificate.
-    #[error("TLS cannot be set up: {}", words(.0))]
+    #[error("TLS cannot be set up: {0}")]
     Versions(rustls::Error),
 }

@@ -44,7 +44,7 @@ use crate::smtp::reply::{Enhanced, Reply};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The TLS handshake is due: [`Session::handle_encrypted`] once it is done, or
-    /// [`Session::handle_failed_handshake`]. Nothing more is read or written in plain text.
+    /// [`Session::handle_closed`]. Nothing more is read or written in plain text.
     StartTls,
     /// A transaction may begin, or QUIT.
     Ready,
@@ -88,23 +88,18 @@ enum State {
 }
 
 impl Session {
-    /// A connection has just been made; the next hop speaks first, or with implicit TLS the
-    /// handshake is due.
+    /// A connection has just been made; the next hop speaks first.
     pub fn new(hop: &str, opening: Opening, timeouts: Timeouts, now: Instant) -> Self {
-        let (stage, events) = match opening.encryption {
-            Encryption::Implicit => (Stage::Handshake, VecDeque::from([Event::StartTls])),
-            _ => (Stage::Greeting, VecDeque::new()),
-        };
         Self {
             hop: hop.to_owned(),
             opening,
             timeouts,
-            state: State::Opening(stage),
+            state: State::Opening(Stage::Greeting),
             encrypted: false,
             capabilities: Capabilities::default(),
             parser: ReplyParser::default(),
             output: Vec::new(),
-            events,
+            events: VecDeque::new(),
             deadline: Some(now + timeouts.greeting),
             misled: false,
             refuses_connection: false,

@@ -1,44 +1,43 @@
-//! What the daemon may still do after start-up.
+//! Which capabilities stay.
 //!
 //! Loading and attaching are done; what is left is binding ports below 1024 when a reload adds a
 //! binding, and on kernels before 5.19 the bpf() system call itself. Map descriptors that are
-//! open stay usable without any capability: whoever takes over the process can rewrite the
+//! open stay usable without any capability: a stranger who takes over the process can rewrite the
 //! tables of this instance, and nothing else of the kernel.
-//!
-//! Capabilities belong to threads, so this must run before the runtime starts any.
 
+use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 
-/// The capabilities could not be given up.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot give up capabilities: {0}")]
-pub struct PrivilegeError(#[from] caps::errors::CapsError);
-
-/// Gives up every capability that the daemon does not need any more, for good. Returns those that
-/// stay.
-///
-/// # Errors
-///
-/// The kernel refused.
-pub fn give_up() -> Result<CapsHashSet, PrivilegeError> {
+/// What the daemon keeps.
+fn kept() -> CapsHashSet {
     let mut keep = CapsHashSet::from([Capability::CAP_NET_BIND_SERVICE]);
     if !bpf_without_capability() {
         keep.insert(Capability::CAP_BPF);
     }
-    // Dropping from the bounding set takes a capability by itself, so it goes first; without it
-    // there is nothing in the set that we could gain.
+    keep
+}
+
+/// Takes out of the bounding set what is not kept. That takes a capability by itself, so it comes
+/// first; a process without it has no new privileges either, and there is nothing in the set that
+/// it could gain.
+pub(super) fn narrow_bounding_set() -> Result<(), CapsError> {
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
-        for capability in caps::read(None, CapSet::Bounding)?.difference(&keep) {
+        for capability in caps::read(None, CapSet::Bounding)?.difference(&kept()) {
             caps::drop(None, CapSet::Bounding, *capability)?;
         }
     }
+    Ok(())
+}
+
+/// Gives up what is not kept, in the sets of this thread.
+pub(super) fn give_up() -> Result<CapsHashSet, CapsError> {
     caps::clear(None, CapSet::Ambient)?;
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept: CapsHashSet = permitted.intersection(&keep).copied().collect();
-    caps::set(None, CapSet::Effective, &kept)?;
-    caps::set(None, CapSet::Permitted, &kept)?;
+    let stay: CapsHashSet = permitted.intersection(&kept()).copied().collect();
+    caps::set(None, CapSet::Effective, &stay)?;
+    caps::set(None, CapSet::Permitted, &stay)?;
     caps::clear(None, CapSet::Inheritable)?;
-    Ok(kept)
+    Ok(stay)
 }
 
 /// Since Linux 5.19, map descriptors answer without a capability even where unprivileged bpf() is

@@ -1,0 +1,332 @@
+//! Writes lines to standard error from a thread of its own.
+//!
+//! Lines wait in a bounded buffer; where it is full, a new line is lost. Where a write fails (the
+//! reader of the pipe is gone, the disk is full), the line is lost as well and the next one is
+//! tried. Lost lines are counted, and before the first line that is written after a loss stands
+//! another that says how many.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, write};
+
+use super::Status;
+use super::text::Form;
+use crate::limits::{LOG_OUTPUT_OCTETS, LOG_PENDING_OCTETS, LOG_POLL};
+
+/// The buffer, and the file that it is written to.
+pub(super) struct Sink {
+    output: OwnedFd,
+    form: Form,
+    state: Mutex<State>,
+    /// Notified when lines wait, and when none wait any more.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Line>,
+    /// Octets of lines that wait, or are being written.
+    pending: usize,
+    /// Lines that were lost.
+    lost: u64,
+    /// Those of them of which the log tells.
+    told: u64,
+    problem: Option<String>,
+    /// The last line was written in part: the next one begins with a line end.
+    is_torn: bool,
+    /// A thread writes: ours, or before it is there one that logs.
+    is_writing: bool,
+    has_thread: bool,
+}
+
+struct Line {
+    octets: Vec<u8>,
+    written: usize,
+    /// For a line that tells of lost ones: how many there were by then.
+    tells: Option<u64>,
+}
+
+/// How a write ended that did not write all.
+enum Stopped {
+    /// The output takes nothing for now.
+    NotReady,
+    Failed(io::Error),
+}
+
+/// Starts the thread.
+pub(super) fn start_thread(sink: &Arc<Sink>) -> io::Result<()> {
+    let shared = Arc::clone(sink);
+    thread::Builder::new().name("log".to_owned()).spawn(move || shared.run())?;
+    sink.lock().has_thread = true;
+    Ok(())
+}
+
+impl Sink {
+    pub(super) fn new(output: OwnedFd, form: Form) -> Self {
+        Self { output, form, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    pub(super) const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Takes the lines of one event. Never blocks on the output.
+    pub(super) fn put(&self, lines: Vec<String>) {
+        let mut state = self.lock();
+        let octets: usize = lines.iter().map(String::len).sum();
+        if state.pending + octets > LOG_PENDING_OCTETS {
+            state.lost += 1;
+            return;
+        }
+        state.pending += octets;
+        let lines = lines.into_iter().map(String::into_bytes);
+        state.lines.extend(lines.map(|octets| Line { octets, written: 0, tells: None }));
+        if state.has_thread {
+            self.changed.notify_all();
+        } else if !state.is_writing {
+            drop(self.write_lines(state, Duration::ZERO));
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let state = self.lock();
+        Status { lost: state.lost, problem: state.problem.clone() }
+    }
+
+    /// Waits until everything is written or lost, `limit` at most.
+    pub(super) fn finish(&self, limit: Duration) {
+        let state = self.lock();
+        if !state.has_thread {
+            drop(self.write_lines(state, limit));
+            return;
+        }
+        // A timeout means that the output is not read: there is nothing more to do.
+        let _ = self.changed.wait_timeout_while(state, limit, |state| state.pending > 0);
+    }
+
+    /// The thread.
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            while state.lines.is_empty() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state = self.write_lines(state, LOG_POLL);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the lines that wait until there are none, or until the output has not been ready for
+    /// `patience`.
+    fn write_lines<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.is_writing = true;
+        while let Some(mut line) = self.next(&mut state) {
+            drop(state);
+            let (count, stopped) = write_ready(&self.output, line.rest(), patience);
+            state = self.lock();
+            line.written += count;
+            match stopped {
+                None => {
+                    state.problem = None;
+                    state.is_torn = false;
+                    state.told = line.tells.unwrap_or(state.told);
+                    state.settle(&line);
+                }
+                Some(Stopped::NotReady) => {
+                    state.problem = Some("standard error is full and is not read".to_owned());
+                    state.lines.push_front(line);
+                    break;
+                }
+                Some(Stopped::Failed(error)) => {
+                    state.problem = Some(error.to_string());
+                    state.is_torn |= line.written > 0;
+                    // The line that would have followed what tells of losses is lost with it.
+                    let lost =
+                        if line.tells.is_some() { state.lines.pop_front() } else { Some(line) };
+                    if let Some(lost) = lost {
+                        state.settle(&lost);
+                        state.lost += 1;
+                    }
+                }
+            }
+        }
+        state.is_writing = false;
+        self.changed.notify_all();
+        state
+    }
+
+    /// The next line to be written. Lost lines are told of between two lines.
+    fn next(&self, state: &mut State) -> Option<Line> {
+        let front = state.lines.front()?;
+        if front.written > 0 || front.tells.is_some() || state.lost == state.told {
+            let mut line = state.lines.pop_front()?;
+            line.mend(state);
+            return Some(line);
+        }
+        let octets = self.form.lost(state.lost - state.told).into_bytes();
+        let mut line = Line { octets, written: 0, tells: Some(state.lost) };
+        line.mend(state);
+        Some(line)
+    }
+}
+
+impl State {
+    /// This line waits no longer.
+    fn settle(&mut self, line: &Line) {
+        if line.tells.is_none() {
+            self.pending = self.pending.saturating_sub(line.octets.len());
+        }
+    }
+}
+
+impl Line {
+    fn rest(&self) -> &[u8] {
+        self.octets.get(self.written..).unwrap_or_default()
+    }
+
+    /// Ends a line that was written in part, before this one begins.
+    fn mend(&mut self, state: &mut State) {
+        if self.written == 0 && mem::take(&mut state.is_torn) {
+            self.octets.insert(0, b'\n');
+            if self.tells.is_none() {
+                state.pending += 1;
+            }
+        }
+    }
+}
+
+/// Writes without blocking: the output is asked first, and where it is a pipe or a socket, as much
+/// is written at once as it then has room for. Returns how much was written.
+fn write_ready(output: &OwnedFd, octets: &[u8], patience: Duration) -> (usize, Option<Stopped>) {
+    let mut written = 0;
+    // It is less than a minute.
+    let patience =
+        Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
+    while written < octets.len() {
+        let mut polled = [PollFd::new(output, PollFlags::OUT)];
+        match poll(&mut polled, Some(&patience)) {
+            Ok(0) => return (written, Some(Stopped::NotReady)),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return (written, Some(Stopped::Failed(error.into()))),
+        }
+        let end = octets.len().min(written + LOG_OUTPUT_OCTETS);
+        match write(output, &octets[written..end]) {
+            Ok(0) => {
+                let error = io::ErrorKind::WriteZero.into();
+                return (written, Some(Stopped::Failed(error)));
+            }
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return (written, Some(Stopped::NotReady)),
+            Err(error) => return (written, Some(Stopped::Failed(error.into()))),
+        }
+    }
+    (written, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{PipeReader, Read};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn on_a_pipe() -> (Arc<Sink>, PipeReader) {
+        let (reader, writer) = io::pipe().unwrap();
+        let sink = Arc::new(Sink::new(writer.into(), Form::Plain));
+        start_thread(&sink).unwrap();
+        (sink, reader)
+    }
+
+    fn put(sink: &Sink, line: &str) {
+        sink.put(vec![format!("{line}\n")]);
+    }
+
+    #[test]
+    fn what_fits_is_written_in_order() {
+        let (sink, mut reader) = on_a_pipe();
+        (0..1000).for_each(|number| put(&sink, &number.to_string()));
+        sink.finish(LIMIT);
+        let mut text = [0; 3890];
+        reader.read_exact(&mut text).unwrap();
+        let numbers = String::from_utf8_lossy(&text);
+        assert!(numbers.lines().map(|line| line.parse::<u32>().unwrap()).eq(0..1000));
+        assert_eq!(sink.status(), Status::default());
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_costs_lines_only() {
+        let (sink, reader) = on_a_pipe();
+        drop(reader);
+        for number in 1..=3 {
+            put(&sink, "x");
+            sink.finish(LIMIT);
+            assert_eq!(sink.status().lost, number);
+        }
+        assert!(sink.status().problem.is_some());
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_only_without_a_thread_too() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let sink = Sink::new(full.into(), Form::Json);
+        put(&sink, "one");
+        put(&sink, "two");
+        sink.finish(LIMIT);
+        assert_eq!(sink.status().lost, 2);
+        assert!(sink.status().problem.unwrap().contains("space"));
+    }
+
+    #[test]
+    fn a_pipe_that_is_not_read_blocks_no_caller_and_the_loss_is_told_when_it_is() {
+        let (sink, mut reader) = on_a_pipe();
+        let line = "y".repeat(1023);
+        let count = 2 * LOG_PENDING_OCTETS / 1024;
+        (0..count).for_each(|_| put(&sink, &line));
+        sink.finish(Duration::from_millis(10));
+        let Status { lost, problem } = sink.status();
+        assert!(problem.is_some() || lost > 0);
+        assert!(lost > 0 && lost < count as u64, "{lost}");
+        // Read all but what may still be buffered; the next line tells of the loss.
+        let mut text = vec![0; (count - usize::try_from(lost).unwrap()) * 1024];
+        reader.read_exact(&mut text).unwrap();
+        assert!(text.chunks(1024).all(|it| it == format!("{line}\n").as_bytes()));
+        put(&sink, "after");
+        sink.finish(LIMIT);
+        let mut rest = Form::Plain.lost(lost);
+        rest.push_str("after\n");
+        let mut text = vec![0; rest.len()];
+        reader.read_exact(&mut text).unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), rest);
+        assert_eq!(sink.status(), Status { lost, problem: None });
+    }
+
+    #[test]
+    fn the_line_after_a_torn_one_begins_at_a_line_end() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let sink = Sink::new(writer.into(), Form::Plain);
+        sink.lock().is_torn = true;
+        put(&sink, "whole");
+        let mut text = [0; 7];
+        reader.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"\nwhole\n");
+        assert_eq!(sink.lock().pending, 0);
+    }
+}

@@ -1,0 +1,283 @@
+//! The daemon as a user of its own: what it becomes, what it keeps, and what is closed to it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use relay_tests::requirements::Requirement;
+
+use crate::edge::{ARTICLE, Edge, Mode};
+use crate::{PATIENCE, has_kernel, met};
+
+/// A user and a group that every system has, and their numbers.
+const USER: &str = "nobody";
+const USER_ID: u32 = 65534;
+
+/// An edge host whose daemon becomes nobody, in a folder that nobody can enter.
+fn edge_of_nobody(mode: Mode) -> (Edge, String) {
+    let edge = Edge::new(mode);
+    fs::set_permissions(edge.folder(), Permissions::from_mode(0o711)).unwrap();
+    let user = format!("[daemon]\nuser = \"{USER}\"\n[classifier]");
+    let configuration = edge
+        .configuration(ARTICLE)
+        .replace("[classifier]", &user)
+        .replace("/control.sock", "/run/control.sock");
+    (edge, configuration)
+}
+
+fn line<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().skip(1).collect()
+}
+
+/// Files with which a process could take over the host.
+const FORBIDDEN: [&str; 7] = [
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sysrq-trigger",
+    "/sys/fs/cgroup/cgroup.procs",
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/ld.so.preload",
+];
+
+#[test]
+fn it_becomes_its_user_and_keeps_one_right() {
+    let test = "it_becomes_its_user_and_keeps_one_right";
+    if !has_kernel(test) || !met(test, &[Requirement::Program("setpriv")]) {
+        return;
+    }
+    let (edge, configuration) = edge_of_nobody(Mode::Kernel);
+    let daemon = edge.start_with(&configuration);
+    edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+    edge.sink.wait_for(1, PATIENCE).unwrap();
+
+    let folder = format!("/proc/{}/task", daemon.id());
+    for thread in fs::read_dir(folder).unwrap() {
+        let Ok(status) = fs::read_to_string(thread.unwrap().path().join("status")) else {
+            continue;
+        };
+        for name in ["Uid:", "Gid:"] {
+            assert_eq!(line(&status, name), ["65534"; 4], "{status}");
+        }
+        assert!(line(&status, "Groups:").iter().all(|&group| group == "65534"), "{status}");
+        assert_eq!(line(&status, "NoNewPrivs:"), ["1"], "{status}");
+        // CAP_NET_BIND_SERVICE is bit 10.
+        for name in ["CapPrm:", "CapEff:", "CapBnd:"] {
+            assert_eq!(line(&status, name), ["0000000000000400"], "{status}");
+        }
+        for name in ["CapInh:", "CapAmb:"] {
+            assert_eq!(line(&status, name), ["0000000000000000"], "{status}");
+        }
+    }
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert!(core.split_whitespace().filter(|&word| word == "0").count() == 2, "{core}");
+    // Not dumpable: the files of /proc/PID are root's, and closed to the daemon's own user.
+    let memory = fs::metadata(format!("/proc/{}/mem", daemon.id())).unwrap();
+    assert_eq!(memory.uid(), 0);
+
+    // All that it has made is its own, and closed to others.
+    let queue = edge.folder().join("queue");
+    for path in [&queue, &queue.join("messages"), &queue.join("queue.db"), &edge.pins] {
+        let metadata = fs::metadata(path).unwrap();
+        assert_eq!(metadata.uid(), USER_ID, "{}", path.display());
+        assert_eq!(metadata.mode() & 0o077, 0, "{}", path.display());
+    }
+    for pin in fs::read_dir(&edge.pins).unwrap() {
+        assert_eq!(pin.unwrap().metadata().unwrap().uid(), USER_ID);
+    }
+    let socket = fs::metadata(edge.folder().join("run/control.sock")).unwrap();
+    assert_eq!((socket.uid(), socket.mode() & 0o777), (USER_ID, 0o600));
+
+    // What such a process may open for writing: none of these.
+    for path in FORBIDDEN {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", USER, "--regid", "65534", "--init-groups", "--no-new-privs"]);
+        command.args(["--bounding-set=-all,+net_bind_service"]);
+        command.args(["--inh-caps=-all,+net_bind_service", "--ambient-caps=+net_bind_service"]);
+        command.args(["sh", "-c", &format!(": >>{path}")]);
+        assert!(!command.output().unwrap().status.success(), "{path} can be written to");
+    }
+    assert_eq!(daemon.stop().unwrap().code(), Some(0));
+    assert!(fs::read_dir(&edge.pins).into_iter().flatten().next().is_none(), "pins stay behind");
+}
+
+#[test]
+fn a_reload_works_after_the_change_of_user() {
+    if !has_kernel("a_reload_works_after_the_change_of_user") {
+        return;
+    }
+    let (edge, configuration) = edge_of_nobody(Mode::Kernel);
+    let daemon = edge.start_with(&configuration);
+    // Another binding below 1024, and 100,000 ranges more.
+    let mut ranges = String::new();
+    for number in 0..100_000_u32 {
+        let [_, a, b, c] = (number * 4).to_be_bytes();
+        ranges.push_str(&format!("\"10.{a}.{b}.{c}/31\","));
+    }
+    let more = format!(
+        "[[connector]]\nname = \"More\"\nbindings = [\"127.0.0.99:981\"]\n\
+         remote_ip_ranges = [{ranges}]\npermission_groups = [\"AnonymousUsers\"]\n"
+    );
+    fs::write(daemon.configuration(), format!("{configuration}{more}")).unwrap();
+    let ran = edge.relay(&["reload"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("100005 ranges"), "{ran:?}");
+    assert!(std::net::TcpStream::connect("127.0.0.99:981").is_ok());
+    assert_eq!(daemon.stop().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_its_user_cannot_read_is_told_at_the_start_with_the_user() {
+    if !met("what_its_user_cannot_read_is_told_at_the_start_with_the_user", &[Requirement::Root]) {
+        return;
+    }
+    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    fs::write(edge.folder().join("users.toml"), "").unwrap();
+    let key = edge.folder().join("key.pem");
+    fs::write(&key, "").unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let tls = format!("[tls]\ncertificate = \"{0}\"\nkey = \"{0}\"\n[queue]", key.display());
+    let ran = edge.fail_to_start(&configuration.replace("[queue]", &tls));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("key.pem") && ran.err.contains("`nobody`"), "{ran:?}");
+
+    // Its configuration is read again by a reload.
+    let file = edge.folder().join("relay.toml");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let ran = edge.fail_to_start(&configuration);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("relay.toml") && ran.err.contains("setfacl"), "{ran:?}");
+}
+
+#[test]
+fn an_unknown_user_and_a_user_that_it_cannot_become_are_told() {
+    let test = "an_unknown_user_and_a_user_that_it_cannot_become_are_told";
+    if !met(test, &[Requirement::Root, Requirement::Program("setpriv")]) {
+        return;
+    }
+    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let unknown = configuration.replace("user = \"nobody\"", "user = \"nouser\"");
+    let ran = edge.fail_to_start(&unknown);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("nouser"), "{ran:?}");
+    let file = edge.folder().join("relay.toml");
+    fs::write(&file, configuration.replace("user = \"nobody\"", "user = \"root\"")).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let program = edge.folder().join("relay");
+    fs::copy(relay_tests::daemon::binary().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", "65534", "--clear-groups"]).arg(&program);
+    let output = command.args(["run", "-c"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`root`"), "{output:?}");
+}
+
+#[test]
+fn a_queue_of_root_is_taken_over_and_one_of_a_stranger_is_refused() {
+    let test = "a_queue_of_root_is_taken_over_and_one_of_a_stranger_is_refused";
+    if !met(test, &[Requirement::Root]) {
+        return;
+    }
+    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let as_root = configuration.replace("user = \"nobody\"", "");
+    let queue = edge.folder().join("queue");
+    drop(edge.start_with(&as_root));
+    assert_eq!(fs::metadata(queue.join("queue.db")).unwrap().uid(), 0);
+    drop(edge.start_with(&configuration));
+    for part in ["", "queue.db", "messages", "lock"] {
+        assert_eq!(fs::metadata(queue.join(part)).unwrap().uid(), USER_ID, "{part}");
+    }
+    // Now it is nobody's, and root's daemon does not take it back.
+    let ran = edge.fail_to_start(&as_root);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("chown -R root:"), "{ran:?}");
+    // A directory with something else in it is left alone.
+    let other = edge.folder().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("mine"), "").unwrap();
+    symlink("/etc/passwd", other.join("lock")).unwrap();
+    let elsewhere = configuration.replace("/queue\"", "/other\"");
+    let ran = edge.fail_to_start(&elsewhere);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("chown -R nobody:"), "{ran:?}");
+    assert_eq!(fs::metadata(other.join("mine")).unwrap().uid(), 0);
+}
+
+#[test]
+fn a_queue_that_others_may_enter_is_closed() {
+    let edge = Edge::new(Mode::Userspace);
+    let queue = edge.folder().join("queue");
+    drop(edge.start());
+    let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    open(&queue, 0o755);
+    for name in ["queue.db", "lock"] {
+        open(&queue.join(name), 0o644);
+    }
+    open(&queue.join("messages"), 0o775);
+    let daemon = edge.start();
+    edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+    edge.sink.wait_for(1, PATIENCE).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(&queue).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().mode() & 0o077, 0, "{}", entry.path().display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen}");
+    assert_eq!(fs::metadata(&queue).unwrap().mode() & 0o777, 0o700);
+    let told = daemon.output().lines().filter(|line| line.contains("closed to them")).count();
+    assert_eq!(told, 4, "{}", daemon.output());
+}
+
+#[test]
+fn pins_that_a_stranger_made_first_cost_the_pins_only() {
+    if !has_kernel("pins_that_a_stranger_made_first_cost_the_pins_only") {
+        return;
+    }
+    let edge = Edge::new(Mode::Kernel);
+    fs::create_dir(&edge.pins).unwrap();
+    chown(&edge.pins, Some(USER_ID), None).unwrap();
+    // The stranger holds the lock as well.
+    let locked = fs::File::open(&edge.pins).unwrap();
+    locked.try_lock().unwrap();
+    let daemon = edge.start();
+    let classifier = &edge.status()["classifier"];
+    assert_eq!(classifier["decided_by"], "kernel");
+    assert!(classifier["not_pinned"].as_str().unwrap().contains("`nobody`"), "{classifier}");
+    drop(daemon);
+    drop(locked);
+    chown(&edge.pins, Some(0), None).unwrap();
+    fs::set_permissions(&edge.pins, Permissions::from_mode(0o755)).unwrap();
+    let _daemon = edge.start();
+    assert_eq!(edge.status()["classifier"]["not_pinned"], serde_json::Value::Null);
+    assert_eq!(fs::metadata(&edge.pins).unwrap().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn too_few_descriptors_or_threads_end_the_start_with_a_sentence() {
+    let test = "too_few_descriptors_or_threads_end_the_start_with_a_sentence";
+    if !met(test, &[Requirement::Root, Requirement::Program("prlimit")]) {
+        return;
+    }
+    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let file = edge.folder().join("relay.toml");
+    fs::write(&file, &configuration).unwrap();
+    let program = relay_tests::daemon::binary().unwrap();
+    let run = |limit: &str| {
+        let mut command = Command::new("prlimit");
+        command.arg(limit).arg(program).args(["run", "-c"]).arg(&file);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = run("--nofile=40");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("LimitNOFILE"), "{said}");
+    // It counts the processes of the user that it becomes.
+    let (code, said) = run("--nproc=3");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("TasksMax"), "{said}");
+}
