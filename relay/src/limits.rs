@@ -459,6 +459,10 @@ pub const COMMIT_OCTETS: usize = 8 * 1024 * 1024;
 pub const COMMITS_WAITING: usize = 4096;
 /// Octets of a message that a report returns whole; of a larger one it returns the headers.
 pub const REPORT_ORIGINAL_OCTETS: u64 = 32 * 1024;
+/// Octets of a header section that a report returns, to the end of the last whole line within them.
+/// Postfix returns 50,000 octets of a message at most. What is left out is not missed by a reader, and
+/// a sender's address need not be the sender's.
+pub const REPORT_HEADER_OCTETS: usize = 32 * 1024;
 /// The same where RET=FULL asked for the whole message (RFC 3461 section 4.3): a report is made in
 /// memory.
 pub const REPORT_FULL_OCTETS: u64 = 1024 * 1024;
@@ -586,6 +590,14 @@ pub const DELIVERY_STOP: Duration = Duration::from_secs(5);
 pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
+/// Time before the end of a certificate from which on it is warned of, in seconds.
+pub const CERTIFICATE_WARNING: i64 = 30 * 24 * 60 * 60;
+/// Warnings about the certificates of one file. More are not told.
+pub const CERTIFICATE_CONCERNS: usize = 5;
+/// The port of submission with STARTTLS (RFC 6409).
+pub const SUBMISSION_PORT: u16 = 587;
+/// The port of submission with implicit TLS (RFC 8314 section 3.3).
+pub const SUBMISSIONS_PORT: u16 = 465;
 /// Longest command that a next hop must accept, in octets, CRLF included (RFC 5321 section
 /// 4.5.3.1.4). An AUTH command with a longer initial response is sent without it (RFC 4954 section
 /// 4).

@@ -11,7 +11,8 @@ use std::io::{self, Write};
 
 /// Is this character printed as it is? Not the controls (C0, DEL, C1), line and paragraph
 /// separators, and the characters that Unicode calls format controls or that are blank on purpose
-/// (general category Cf, less the visible signs of Arabic; default ignorable fillers).
+/// (general category Cf, less the visible signs of Arabic; default ignorable fillers), and
+/// noncharacters.
 pub const fn is_printable(character: char) -> bool {
     !matches!(
         character,
@@ -33,7 +34,8 @@ pub const fn is_printable(character: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}'
             | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}'
-    )
+            | '\u{fdd0}'..='\u{fdef}'
+    ) && (character as u32) & 0xfffe != 0xfffe
 }
 
 /// The text on one line, with every character that [`is_printable`] refuses written as `\u001b`.

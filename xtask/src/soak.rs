@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: the long forms of tests that run briefly with the others.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::workspace::Workspace;
 use crate::{bench, process};
@@ -23,6 +23,15 @@ enum Subject {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Attack the daemon in every way at once, beside the honest load of two relay connectors.
+    Mixed {
+        /// How long the attack lasts.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+        /// These attacks only, such as `recipients`; a name that does not exist lists them.
+        #[arg(long)]
+        only: Vec<String>,
+    },
 }
 
 /// The verb.
@@ -30,6 +39,7 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     match arguments.subject {
         None => bench::run_target(workspace, "soak"),
         Some(Subject::Crash { rounds, seed }) => crash(workspace, rounds, seed),
+        Some(Subject::Mixed { seconds, only }) => mixed(workspace, seconds, &only),
     }
 }
 
@@ -39,5 +49,14 @@ fn crash(workspace: &Workspace, rounds: u32, seed: Option<u64>) -> Result<()> {
     cargo
         .args(["--", "--rounds", &rounds.to_string()])
         .args(seed.map(|seed| format!("--seed={seed}")));
+    process::run(&mut cargo)
+}
+
+/// As it is released, since honest mail has deadlines. In network namespaces, which root may make.
+fn mixed(workspace: &Workspace, seconds: u64, only: &[String]) -> Result<()> {
+    ensure!(process::is_root(), "this makes network namespaces: be root");
+    let mut cargo = bench::rig(workspace, "mixed", "bench");
+    cargo.args(["--", "--seconds", &seconds.to_string()]);
+    cargo.args(only.iter().map(|kind| format!("--only={kind}")));
     process::run(&mut cargo)
 }

@@ -1,7 +1,13 @@
-//! `relay check`: would the daemon take this configuration, and would that be wise?
+//! `relay check`: would the daemon take this configuration, and would that be wise? It reads what
+//! the daemon would read, by the same code.
+
+use std::error::Error;
 
 use clap::Args;
+use relay::causes::in_full;
 use relay::config::{Config, Finding, LoadError, digest_text};
+use relay::connector::ConnectorIds;
+use relay::daemon::prepare::prepare;
 use relay::daemon::{StartError, enforcement};
 use relay::limits::FINDINGS_SHOWN;
 use serde_json::{Value, json};
@@ -16,65 +22,84 @@ pub(super) struct Arguments {
 
 /// A sound configuration is a yes, whatever the warnings.
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let file = arguments.common.config.display().to_string();
-    let loaded = Config::load(&arguments.common.config);
-    let host = loaded.as_ref().map(enforcement::check).unwrap_or_default();
-    if let Some(error) = host.error {
-        return Err(StartError::Kernel(error).into());
-    }
-    match loaded {
-        Ok(config) if arguments.common.json => {
-            let host = host.warnings.iter().map(|warning| host_finding(warning));
-            let warnings: Vec<_> = config.warnings().iter().map(finding).chain(host).collect();
-            console.json(&json!({
-                "file": file,
-                "sound": true,
-                "errors": [],
-                "warnings": warnings,
-                "digest": digest_text(&config.digest),
-            }))?;
-            Ok(Outcome::Yes)
-        }
-        Ok(config) => {
-            for warning in config.warnings().iter().take(FINDINGS_SHOWN) {
-                writeln!(console.err, "{file}:{}: warning: {warning}", warning.line)?;
-            }
-            let more = config.warnings().len().saturating_sub(FINDINGS_SHOWN);
-            if more > 0 {
-                writeln!(console.err, "{file}: {more} more warnings are not shown")?;
-            }
-            for warning in &host.warnings {
-                writeln!(console.err, "{file}: warning: {warning}")?;
-            }
-            let ranges: usize =
-                config.connectors().iter().map(|data| data.remote_ip_ranges.len()).sum();
-            writeln!(
-                console.out,
-                "{file}: sound, with {}, {}, {} and {}",
-                counted(config.connectors().len(), "connector"),
-                counted(config.table().bindings().len(), "binding"),
-                counted(ranges, "range"),
-                counted(config.warnings().len() + host.warnings.len(), "warning"),
-            )?;
-            Ok(Outcome::Yes)
+    let common = &arguments.common;
+    let file = common.config.display().to_string();
+    let config = match Config::load(&common.config) {
+        Ok(config) => config,
+        Err(LoadError::Refused(refusals)) if common.json => {
+            let errors = refusals.list.iter().map(finding).collect();
+            return unsound(&refusals.file, errors, console);
         }
         Err(LoadError::Refused(refusals)) => {
-            if arguments.common.json {
-                let errors: Vec<_> = refusals.list.iter().map(finding).collect();
-                console.json(&json!({
-                    "file": refusals.file,
-                    "sound": false,
-                    "errors": errors,
-                    "warnings": [],
-                    "digest": null,
-                }))?;
-            } else {
-                print_refusals(&refusals, console)?;
-            }
-            Ok(Outcome::Unusable)
+            print_refusals(&refusals, console)?;
+            return Ok(Outcome::Unusable);
         }
-        Err(error) => Err(error.into()),
+        Err(error) if common.json => return unsound(&file, vec![problem(&error)], console),
+        Err(error) => return Err(error.into()),
+    };
+    // What the daemon reads at its start, certificates and credentials among it.
+    let warnings = match prepare(&config, &mut ConnectorIds::default(), 1) {
+        Ok(prepared) => prepared.warnings,
+        Err(error) if common.json => return unsound(&file, vec![problem(&error)], console),
+        Err(error) => {
+            writeln!(console.err, "{file}: {}", in_full(&error))?;
+            return Ok(Outcome::Unusable);
+        }
+    };
+    let host = enforcement::check(&config);
+    if let Some(error) = host.error.map(StartError::Kernel) {
+        if common.json {
+            return unsound(&file, vec![problem(&error)], console);
+        }
+        return Err(error.into());
     }
+    if common.json {
+        let host = host.warnings.iter().map(|warning| host_finding(warning));
+        console.json(&json!({
+            "file": file,
+            "sound": true,
+            "errors": [],
+            "warnings": warnings.iter().map(finding).chain(host).collect::<Vec<_>>(),
+            "digest": digest_text(&config.digest),
+        }))?;
+        return Ok(Outcome::Yes);
+    }
+    for warning in warnings.iter().take(FINDINGS_SHOWN) {
+        writeln!(console.err, "{file}:{}: warning: {warning}", warning.line)?;
+    }
+    let more = warnings.len().saturating_sub(FINDINGS_SHOWN);
+    if more > 0 {
+        writeln!(console.err, "{file}: {more} more warnings are not shown")?;
+    }
+    for warning in &host.warnings {
+        writeln!(console.err, "{file}: warning: {warning}")?;
+    }
+    let ranges: usize = config.connectors().iter().map(|data| data.remote_ip_ranges.len()).sum();
+    writeln!(
+        console.out,
+        "{file}: sound, with {}, {}, {} and {}",
+        counted(config.connectors().len(), "connector"),
+        counted(config.table().bindings().len(), "binding"),
+        counted(ranges, "range"),
+        counted(warnings.len() + host.warnings.len(), "warning"),
+    )?;
+    Ok(Outcome::Yes)
+}
+
+fn unsound(file: &str, errors: Vec<Value>, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    console.json(&json!({
+        "file": file,
+        "sound": false,
+        "errors": errors,
+        "warnings": [],
+        "digest": null,
+    }))?;
+    Ok(Outcome::Unusable)
+}
+
+/// An error of a file that the configuration names, which has no line.
+fn problem(error: &(dyn Error + 'static)) -> Value {
+    json!({ "line": null, "place": "", "key": "", "problem": in_full(error), "mend": "" })
 }
 
 fn finding(finding: &Finding) -> Value {

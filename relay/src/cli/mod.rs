@@ -26,6 +26,7 @@ use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
 use relay::control::{self, ControlError, Request};
 use relay::logging;
+use relay::printable::PrintableWriter;
 use serde_json::Value;
 
 /// An SMTP relay with receive connectors, classified in the kernel.
@@ -93,9 +94,11 @@ struct Console<'w> {
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut out = BufWriter::new(io::stdout());
-    let mut err = logging::Console::stderr();
+    // What is printed may have come from a stranger, who must not write to the terminal.
+    let mut out = PrintableWriter::new(BufWriter::new(io::stdout()));
+    let err = logging::Console::stderr();
     let err_is_terminal = err.is_terminal();
+    let mut err = PrintableWriter::new(err);
     let mut console = Console { out: &mut out, err: &mut err, err_is_terminal };
     let outcome = run(arguments.command, &mut console);
     let outcome = outcome.and_then(|outcome| {

@@ -74,11 +74,17 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
             Some(problem) => format!("an older one is in use: {problem}"),
             None => "in use".to_owned(),
         };
+        let ends = certificate.ends.as_ref().map(|day| format!(", ends on {day}"));
         writeln!(
             console.out,
-            "certificate    {}, {}: {problem}",
-            certificate.name, certificate.certificate
+            "certificate    {}, {}: {problem}{}",
+            certificate.name,
+            certificate.certificate,
+            ends.unwrap_or_default()
         )?;
+        for concern in &certificate.concerns {
+            writeln!(console.out, "  warning      {concern}")?;
+        }
     }
     print_back_pressure(&status.back_pressure, console)?;
     for connector in &status.connectors {

@@ -38,7 +38,14 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
         }
         let recipients_file = recipients_file(&mut section, kind, recipient_lookup.is_some());
         if let Some(pattern) = pattern {
-            domains.insert(AcceptedDomain { pattern, kind, recipient_lookup, recipients_file });
+            let line = section.line;
+            domains.insert(AcceptedDomain {
+                pattern,
+                line,
+                kind,
+                recipient_lookup,
+                recipients_file,
+            });
         }
         section.finish(unsupported);
     }

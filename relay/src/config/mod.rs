@@ -38,7 +38,7 @@ use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
 use crate::connector::{Connector, Proxies, Table};
-use crate::delivery::Routes;
+use crate::delivery::{NextHop, Routes};
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
 use crate::smtp::path::Domain;
@@ -91,6 +91,7 @@ pub struct Config {
     /// SHA-256 of the file's octets, so that `sha256sum relay.toml` tells whether it is the
     /// configuration in force.
     pub digest: [u8; 32],
+    delivery_line: u32,
     connectors: Vec<Connector>,
     table: Table,
     warnings: Vec<Finding>,
@@ -315,6 +316,13 @@ impl Config {
     /// `[[connector]]`, in the order of the file, disabled ones included.
     pub fn connectors(&self) -> &[Connector] {
         &self.connectors
+    }
+
+    /// Every next hop, with the line and the name of its table.
+    pub fn next_hops(&self) -> impl Iterator<Item = (u32, &'static str, &NextHop)> {
+        let routes = self.routes.routes().iter();
+        let of_routes = routes.map(|route| (route.line, "[[route]]", &route.next_hop));
+        of_routes.chain([(self.delivery_line, "[delivery]", self.routes.otherwise())])
     }
 
     /// The compiled bindings and ranges; connectors are numbered by their position plus one.

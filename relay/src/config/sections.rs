@@ -32,7 +32,9 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let queue = queue(root.take_section("queue", "[queue]"));
     let section = root.take_section("message_tracking_log", "[message_tracking_log]");
     let message_tracking_log = message_tracking_log::read(section, &queue.directory);
-    let (delivery, otherwise) = delivery(root.take_section("delivery", "[delivery]"));
+    let section = root.take_section("delivery", "[delivery]");
+    let delivery_line = section.line;
+    let (delivery, otherwise) = delivery(section);
     let routes = Routes::new(route::read(root.take_sections("route")), otherwise);
     let mx = route::mx(root.take_section("mx", "[mx]"));
     let tls = tls::read(&mut root);
@@ -111,6 +113,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         proxies,
         accepted_domains,
         digest: digest(text),
+        delivery_line,
         connectors,
         table,
         warnings: document.into_warnings(),

@@ -166,6 +166,7 @@ protocol_logging_level = "verbose"
     );
     let security = Security {
         tls: TlsMode::Verified,
+        implicit_tls: false,
         ca_file: Some("/ca".into()),
         auth: Some(Auth { credentials: "/auth".into(), in_clear: false }),
         send_organization_headers: true,

@@ -50,7 +50,7 @@ pub(super) fn settings(config: &Config) -> Result<Settings, DeliveryError> {
     Ok(Settings { dns, dns_for_smart_hosts, exchangers: exchangers(config), ..settings })
 }
 
-/// Does delivery differ between two configurations?
+/// Does the configuration of delivery differ?
 pub(super) fn differs(before: &Config, after: &Config) -> bool {
     (&before.delivery, &before.hostname, &before.routes, &before.dns, exchangers(before))
         != (&after.delivery, &after.hostname, &after.routes, &after.dns, exchangers(after))
@@ -71,6 +71,7 @@ fn exchangers(config: &Config) -> ExchangerRules {
 pub(super) struct Delivery {
     queue: Queue,
     current: Task,
+    handshakes: Handshakes,
     /// Told to stop, and not known to have ended.
     retiring: Vec<Task>,
 }
@@ -84,8 +85,15 @@ struct Task {
 
 impl Delivery {
     pub(super) fn start(queue: Queue, settings: Settings) -> Self {
+        let handshakes = settings.handshakes.clone();
         let current = Task::start(queue.clone(), settings);
-        Self { queue, current, retiring: Vec::new() }
+        Self { queue, current, handshakes, retiring: Vec::new() }
+    }
+
+    /// Do these settings trust the same certificates as those in use? A `ca_file` may have other
+    /// content under the same name.
+    pub(super) fn trusts_alike(&self, settings: &Settings) -> bool {
+        self.handshakes.trust_alike(&settings.handshakes)
     }
 
     /// Delivers by other settings from now on. What waits goes by them; attempts under way end
@@ -94,6 +102,7 @@ impl Delivery {
         self.retiring.retain(|task| !task.task.is_finished());
         // Before the new task starts, so that only that one is woken by what is put back.
         self.current.stop.send_replace(true);
+        self.handshakes = settings.handshakes.clone();
         let next = Task::start(self.queue.clone(), settings);
         self.retiring.push(mem::replace(&mut self.current, next));
     }

@@ -10,6 +10,7 @@ mod delivery;
 pub mod enforcement;
 pub mod explain;
 mod kernel_half;
+pub mod prepare;
 mod queue;
 pub mod reload;
 mod resources;
@@ -28,13 +29,12 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
-use crate::antispam::{Checks, ResolverError};
+use crate::antispam::Checks;
 use crate::back_pressure::meter::{self, Meter};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
 use crate::connector::ConnectorIds;
-use crate::connector::id::TooManyConnectorNames;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::kernel::{KernelError, KernelLog};
@@ -47,13 +47,14 @@ use crate::policy::Rules;
 use crate::privileges::{self, Account, DirectoryError, PrivilegeError};
 use crate::queue::export::Export;
 use crate::queue::{OpenError, Queue, QueueId};
-use crate::server::tls::{Credentials, TlsError};
+use crate::server::tls::Credentials;
 use crate::server::{ListenError, Server, kept};
 use crate::tracking::{Tracker, files};
 use crate::vital::Vital;
 
-use delivery::{Delivery, DeliveryError};
+use delivery::Delivery;
 use kernel_half::{Attached, Chosen, InUse};
+use prepare::{PrepareError, Prepared, prepare};
 use resources::ResourceError;
 
 /// Why the daemon does not run.
@@ -77,9 +78,9 @@ pub enum StartError {
     /// A binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Too many connectors.
+    /// What the configuration names.
     #[error(transparent)]
-    Names(#[from] TooManyConnectorNames),
+    Prepare(#[from] PrepareError),
     /// The user, or the capabilities.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
@@ -95,18 +96,9 @@ pub enum StartError {
     /// The queue.
     #[error(transparent)]
     Queue(#[from] OpenError),
-    /// DNS, which the checks of mail from strangers ask.
-    #[error(transparent)]
-    Resolver(#[from] ResolverError),
-    /// What delivery needs.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
     /// The runtime or its signals.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }
 
 /// The running instance, as requests and signals see it.
@@ -143,9 +135,6 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let inherited = kept::inherit();
     let config = Config::load(file)?;
     logging::start(config.log);
-    for warning in config.warnings() {
-        warn!(file = %file.display(), "{warning}");
-    }
     privileges::confine()?;
     ignore_hang_up();
     resources::raise_descriptor_limit(config.table().bindings().len())?;
@@ -154,7 +143,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         user.map(|user| Account::find(user, config.daemon.group.as_deref())).transpose()?;
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
-    let rules = Rules::build(&config, &mut ids, generation)?;
+    let rules = Rules::build(&config, &mut ids, generation).map_err(PrepareError::from)?;
     let counts = Arc::new(Counts::default());
     let owner = account.as_ref().map(Account::user_id);
     let Chosen { classifier, in_use, attached } =
@@ -167,8 +156,12 @@ pub fn run(file: &Path) -> Result<(), StartError> {
             account.can_read(&authentication.users_file)?;
         }
     }
-    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
-    let delivery_settings = delivery::settings(&config)?;
+    // The rules are the same: names keep their ids.
+    let Prepared { credentials, checks, delivery: delivery_settings, warnings, .. } =
+        prepare(&config, &mut ids, generation)?;
+    for warning in &warnings {
+        warn!(file = %file.display(), "{warning}");
+    }
     enforcement::warn(&in_use, &config);
     // Not before: the log and the queue have threads, which would keep them all. What cannot be
     // opened without them could not be written to later either.
@@ -186,7 +179,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts))
             .with_listeners(inherited);
-        put_in_force(&server, &queue, &config, credentials, Checks::new(&config)?);
+        put_in_force(&server, &queue, &config, credentials, checks);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), delivery_settings);
         let daemon = Arc::new(Daemon {

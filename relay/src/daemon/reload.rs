@@ -11,17 +11,14 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use super::delivery::{DeliveryError, differs as delivery_differs, settings as delivery_settings};
+use super::delivery::differs as delivery_differs;
+use super::prepare::{PrepareError, Prepared, prepare};
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
-use crate::antispam::{Checks, ResolverError};
 use crate::causes::in_full;
 use crate::config::{Config, LoadError, digest_text};
-use crate::connector::id::TooManyConnectorNames;
 use crate::kernel::KernelError;
-use crate::policy::Rules;
 use crate::privileges::with_user;
 use crate::server::ListenError;
-use crate::server::tls::{Credentials, TlsError};
 
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,27 +51,18 @@ pub enum ReloadError {
     /// A new binding.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Too many connector names since the start.
+    /// What the configuration names.
     #[error(transparent)]
-    Names(#[from] TooManyConnectorNames),
+    Prepare(#[from] PrepareError),
     /// A key that is read at start-up only.
     #[error("{key} cannot change while the daemon runs; restart it, or put the old value back")]
     NeedsRestart {
         /// The key.
         key: &'static str,
     },
-    /// DNS, which the checks of mail from strangers ask.
-    #[error(transparent)]
-    Resolver(#[from] ResolverError),
-    /// What delivery needs.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
     /// A task of ours failed.
     #[error("the reload was interrupted: {0}")]
     Task(#[from] tokio::task::JoinError),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }
 
 impl Daemon {
@@ -118,12 +106,10 @@ impl Daemon {
         if let Some(key) = fixed_key(&configured.config, &config) {
             return Err(ReloadError::NeedsRestart { key });
         }
-        let checks = Checks::new(&config)?;
-        let delivery_settings = delivery_settings(&config)?;
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
-        let rules = Rules::build(&config, &mut ids, generation)?;
-        let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
+        let Prepared { rules, credentials, checks, delivery: delivery_settings, warnings } =
+            prepare(&config, &mut ids, generation)?;
         let checked_ms = milliseconds(started);
         let prepared = self.server.prepare(&rules)?;
         let started = Instant::now();
@@ -139,10 +125,11 @@ impl Daemon {
             ranges: config.connectors().iter().map(|c| c.remote_ip_ranges.len()).sum(),
             checked_ms,
             published_ms,
-            warnings: config.warnings().iter().map(ToString::to_string).collect(),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
         };
         let Configured { config: before, delivery, .. } = &mut *configured;
-        if delivery_differs(before, &config) {
+        let trusts_alike = delivery.trusts_alike(&delivery_settings);
+        if delivery_differs(before, &config) || !trusts_alike {
             // A changed route or schedule holds for mail that is queued already.
             self.queue.set_settings(queue::settings(&config));
             delivery.replace(delivery_settings);

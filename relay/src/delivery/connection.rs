@@ -28,6 +28,7 @@ use crate::smtp::client::{
 };
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Enhanced;
+use crate::tls_failure;
 use crate::tracking::event::Connected;
 
 /// A connection whose next hop has been greeted.
@@ -152,7 +153,7 @@ impl Connection {
                 };
                 Self::open_one(candidate, opening, security, settings, cut)
             };
-            let opened = match open(security.tls.encryption()).await {
+            let opened = match open(security.encryption()).await {
                 // RFC 7435: where plain text would have done, a handshake that fails is no reason
                 // to keep the mail.
                 Err((cause, true)) if security.tls == TlsMode::Opportunistic => {
@@ -387,7 +388,7 @@ impl Connection {
     async fn start_tls(&mut self) {
         let handshake = std::mem::replace(&mut self.handshake, Handshake::Failed);
         let Handshake::With(Some(config), name) = handshake else {
-            return self.session.handle_closed("there is no way to do the TLS handshake");
+            return self.session.handle_failed_handshake("nothing was loaded to do it with");
         };
         let deadline = self.session.deadline().map(TokioInstant::from_std);
         tokio::select! {
@@ -398,7 +399,7 @@ impl Connection {
                     self.heard = false;
                     self.session.handle_encrypted(Instant::now());
                 }
-                Err(error) => self.session.handle_closed(&error.to_string()),
+                Err(error) => self.session.handle_failed_handshake(&tls_failure::reason(&error)),
             },
             () = until(deadline) => self.session.handle_timeout(Instant::now()),
             () = told(&mut self.cut) => self.session.cut_off(),
@@ -506,10 +507,28 @@ fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
     {
         return cause;
     }
+    let status = common_status(&causes);
     let sentence = |(address, cause)| format!("{address}: {}", Answer { hop: None, cause });
     let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
     let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
     // Kept for every recipient of every message that waits for the next hop.
     text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
-    Cause::Local { status: Enhanced(4, 4, 1), text }
+    Cause::Local { status, text }
+}
+
+/// What stands for several causes: a trouble with TLS or AUTH (X.7.n), which is ours to mend, and
+/// else what all of them say.
+fn common_status(causes: &[(SocketAddr, Cause)]) -> Enhanced {
+    let statuses = || {
+        causes.iter().filter_map(|(_, cause)| match cause {
+            Cause::Local { status, .. } => Some(*status),
+            Cause::Reply(_) => None,
+        })
+    };
+    // X.4.1 of RFC 3463: no answer from host.
+    let unreachable = Enhanced(4, 4, 1);
+    let security = statuses().find(|Enhanced(_, subject, _)| *subject == 7);
+    let first = security.or_else(|| statuses().next()).unwrap_or(unreachable);
+    let is_common = statuses().count() == causes.len() && statuses().all(|it| it == first);
+    if security.is_some() || is_common { first } else { unreachable }
 }

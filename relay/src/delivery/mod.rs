@@ -14,6 +14,7 @@ pub mod credentials;
 mod hop;
 mod job;
 mod maildir;
+mod ourselves;
 mod parking;
 mod patience;
 mod reach;
@@ -25,6 +26,7 @@ mod smart_host;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
+mod verifier;
 mod waiting_list;
 mod worker;
 
@@ -38,6 +40,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 pub(crate) use self::connection::Connection;
+pub use self::ourselves::leads_back;
 pub use self::reach::ExchangerRules;
 pub use self::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};

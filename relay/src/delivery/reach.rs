@@ -4,10 +4,11 @@
 //! 5.1 has it. Who may not be delivered to (ourselves, and addresses that no stranger's DNS may send
 //! us to) is decided here. Connecting is for [`super::connection`].
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::time::timeout;
 
+use super::ourselves::is_ours;
 use super::remotes::Key;
 use super::route::Destination;
 use super::{Settings, SmartHost};
@@ -209,7 +210,7 @@ impl Found {
     fn add(&mut self, server: &SmartHost, addresses: &[IpAddr], rules: &ExchangerRules) {
         for &address in addresses {
             let socket = SocketAddr::new(address.to_canonical(), server.port);
-            if is_ours(socket, &rules.our_bindings) {
+            if is_ours(socket, &rules.our_bindings).is_some() {
                 self.is_ours = true;
             } else if !rules.allow_private_addresses && !is_for_mail(socket.ip()) {
                 self.forbidden = Some(address);
@@ -258,17 +259,6 @@ fn now(status: Enhanced, text: impl Into<String>) -> Unreachable {
 
 fn ever(status: Enhanced, text: impl Into<String>) -> Unreachable {
     Unreachable::Ever(Cause::Local { status, text: text.into() })
-}
-
-/// Does this host listen there? A wildcard listens on every address of this host, and an address is
-/// of this host when it can be bound.
-fn is_ours(address: SocketAddr, bindings: &[SocketAddr]) -> bool {
-    let mut of_port = bindings.iter().filter(|binding| binding.port() == address.port());
-    of_port.any(|binding| {
-        let is_wildcard = binding.ip().is_unspecified() && binding.is_ipv4() == address.is_ipv4();
-        binding.ip() == address.ip()
-            || is_wildcard && UdpSocket::bind(SocketAddr::new(address.ip(), 0)).is_ok()
-    })
 }
 
 #[cfg(test)]
@@ -326,22 +316,5 @@ mod tests {
     fn a_null_mx_leaves_nobody_and_a_root_among_others_says_nothing() {
         assert!(in_order(vec![exchanger(0, "")]).is_empty());
         assert_eq!(in_order(vec![exchanger(0, ""), exchanger(10, "mx")]), [["mx".to_owned()]]);
-    }
-
-    #[test]
-    fn ours_is_where_we_listen() {
-        let wildcard: SocketAddr = "0.0.0.0:25".parse().unwrap();
-        let exact: SocketAddr = "192.0.2.1:25".parse().unwrap();
-        for (address, bindings, ours) in [
-            ("127.0.0.1:25", wildcard, true),
-            ("127.0.0.9:25", wildcard, true),
-            ("127.0.0.1:26", wildcard, false),
-            ("192.0.2.77:25", wildcard, false),
-            ("[::1]:25", wildcard, false),
-            ("192.0.2.1:25", exact, true),
-            ("127.0.0.1:25", exact, false),
-        ] {
-            assert_eq!(is_ours(address.parse().unwrap(), &[bindings]), ours, "{address}");
-        }
     }
 }

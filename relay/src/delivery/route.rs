@@ -150,6 +150,16 @@ impl Routes {
         }
     }
 
+    /// Every `[[route]]`, in the order of the file.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Where mail goes that no route is for.
+    pub fn otherwise(&self) -> &NextHop {
+        &self.otherwise
+    }
+
     /// Every place that mail may go to, `[delivery]` last.
     pub fn next_hops(&self) -> impl Iterator<Item = &NextHop> {
         self.routes.iter().map(|route| &route.next_hop).chain([&self.otherwise])
@@ -208,6 +218,7 @@ impl Destination {
     pub fn security(&self) -> &Security {
         static UNUSED: Security = Security {
             tls: TlsMode::Opportunistic,
+            implicit_tls: false,
             ca_file: None,
             auth: None,
             send_organization_headers: false,

@@ -7,20 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use tokio_rustls::rustls::crypto::{
-    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::VerifierBuilderError;
-use tokio_rustls::rustls::{
-    self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+use super::verifier::{AnyCertificate, OwnAuthorities};
+use crate::certificate::Certificate;
+use crate::limits::CERTIFICATE_CONCERNS;
 use crate::smtp::client::Encryption;
+use crate::tls_failure::{pem_words, words};
 
 /// `tls` of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,8 +31,8 @@ pub enum TlsMode {
     Opportunistic,
     /// TLS, or the mail waits. The certificate is not looked at.
     Required,
-    /// TLS with a certificate for the next hop's name from an authority that we trust, or the
-    /// mail waits.
+    /// TLS with a certificate for the next hop's name that is trusted, or the mail waits: one
+    /// from an authority of the system or of `ca_file`, or one that stands in `ca_file` itself.
     Verified,
 }
 
@@ -43,7 +41,9 @@ pub enum TlsMode {
 pub struct Security {
     /// `tls`.
     pub tls: TlsMode,
-    /// `ca_file`: the authorities that are trusted, instead of the system's. PEM.
+    /// `implicit_tls`: TLS from the first octet (RFC 8314 section 3), as servers have it on port 465.
+    pub implicit_tls: bool,
+    /// `ca_file`: the certificates that are trusted, instead of the system's authorities. PEM.
     pub ca_file: Option<PathBuf>,
     /// `auth`.
     pub auth: Option<Auth>,
@@ -66,22 +66,22 @@ pub struct Auth {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoritiesError {
     /// `ca_file` cannot be read, or is not PEM.
-    #[error("ca_file: cannot read {}: {source}", path.display())]
+    #[error("ca_file: cannot read {}: {}", path.display(), pem_words(why))]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: pem::Error,
+        why: pem::Error,
     },
     /// There is no authority at all.
-    #[error("{0} holds no certificate of an authority that can be trusted")]
+    #[error("{0} holds no certificate that can be trusted")]
     None(String),
     /// The authorities make no verifier.
-    #[error("{0} cannot be used: {1}")]
-    Verifier(String, VerifierBuilderError),
+    #[error("the system's authorities cannot be used: {0}")]
+    Verifier(#[from] VerifierBuilderError),
     /// rustls cannot do what it always can.
-    #[error("cannot use TLS: {0}")]
-    Rustls(#[from] rustls::Error),
+    #[error("cannot use TLS: {}", words(.0))]
+    Rustls(rustls::Error),
 }
 
 /// What handshakes need, loaded once for all routes of a configuration.
@@ -89,16 +89,24 @@ pub enum AuthoritiesError {
 pub struct Handshakes {
     unverified: Arc<ClientConfig>,
     /// By the `ca_file`; none for the system's authorities.
-    verified: HashMap<Option<PathBuf>, Arc<ClientConfig>>,
+    verified: HashMap<Option<PathBuf>, Verified>,
 }
 
-impl TlsMode {
+/// A way to verify, and by which certificates.
+#[derive(Clone, Debug)]
+struct Verified {
+    config: Arc<ClientConfig>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl Security {
     /// What this means for the dialogue.
-    pub fn encryption(self) -> Encryption {
-        match self {
-            Self::Off => Encryption::Never,
-            Self::Opportunistic => Encryption::WhereOffered,
-            Self::Required | Self::Verified => Encryption::Always,
+    pub fn encryption(&self) -> Encryption {
+        match self.tls {
+            _ if self.implicit_tls => Encryption::Implicit,
+            TlsMode::Off => Encryption::Never,
+            TlsMode::Opportunistic => Encryption::WhereOffered,
+            TlsMode::Required | TlsMode::Verified => Encryption::Always,
         }
     }
 }
@@ -129,13 +137,7 @@ impl Handshakes {
         let mut verified = HashMap::new();
         for Security { ca_file, .. } in routes.into_iter().filter(|s| s.tls == TlsMode::Verified) {
             if !verified.contains_key(ca_file) {
-                let (name, roots) = authorities(ca_file.as_deref())?;
-                let builder = WebPkiServerVerifier::builder_with_provider(
-                    Arc::new(roots),
-                    Arc::clone(&provider),
-                );
-                let verifier = builder.build().map_err(|e| AuthoritiesError::Verifier(name, e))?;
-                verified.insert(ca_file.clone(), config(&provider, verifier)?);
+                verified.insert(ca_file.clone(), verifying(ca_file.as_deref(), &provider)?);
             }
         }
         Ok(Self { unverified, verified })
@@ -147,79 +149,73 @@ impl Handshakes {
         match security.tls {
             TlsMode::Off => None,
             TlsMode::Opportunistic | TlsMode::Required => Some(&self.unverified),
-            TlsMode::Verified => self.verified.get(&security.ca_file),
+            TlsMode::Verified => self.verified.get(&security.ca_file).map(|it| &it.config),
         }
+    }
+
+    /// What is unwise about the dates of the certificates in the `ca_file` of these keys.
+    pub fn concerns(&self, security: &Security, now: i64) -> Vec<String> {
+        let verified = self.verified.get(&security.ca_file).filter(|_| security.ca_file.is_some());
+        let trusted = verified.into_iter().flat_map(|it| &it.trusted);
+        let concern = |der: &CertificateDer<'_>| {
+            let certificate = Certificate::parse(der).ok()?;
+            Some(format!("{}: {}", certificate.title(), certificate.concern_of_dates(now)?))
+        };
+        trusted.filter_map(concern).take(CERTIFICATE_CONCERNS).collect()
+    }
+
+    /// Do both trust the same certificates? The files may have changed where their names have not.
+    pub fn trust_alike(&self, other: &Self) -> bool {
+        let same = |file, it: &Verified| {
+            other.verified.get(file).is_some_and(|other| other.trusted == it.trusted)
+        };
+        self.verified.len() == other.verified.len()
+            && self.verified.iter().all(|(file, it)| same(file, it))
     }
 }
 
 fn config(
     provider: &Arc<CryptoProvider>,
     verifier: Arc<dyn ServerCertVerifier>,
-) -> Result<Arc<ClientConfig>, rustls::Error> {
+) -> Result<Arc<ClientConfig>, AuthoritiesError> {
     let config = ClientConfig::builder_with_provider(Arc::clone(provider))
-        .with_safe_default_protocol_versions()?
+        .with_safe_default_protocol_versions()
+        .map_err(AuthoritiesError::Rustls)?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-/// The authorities, and what they are called in an error.
-fn authorities(ca_file: Option<&Path>) -> Result<(String, RootCertStore), AuthoritiesError> {
-    let (name, certificates) = match ca_file {
+/// The way to verify by a `ca_file`, or by the system's authorities.
+fn verifying(
+    ca_file: Option<&Path>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Verified, AuthoritiesError> {
+    let verifier: Arc<dyn ServerCertVerifier>;
+    let trusted: Vec<CertificateDer<'static>>;
+    match ca_file {
         Some(path) => {
-            let file = |source| AuthoritiesError::File { path: path.to_owned(), source };
-            let read: Result<Vec<_>, _> =
-                CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-            (path.display().to_string(), read.map_err(file)?)
+            let file = |why| AuthoritiesError::File { path: path.to_owned(), why };
+            let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+            trusted = read.map_err(file)?;
+            let own = OwnAuthorities::new(trusted.clone(), Arc::clone(provider));
+            let none = || AuthoritiesError::None(path.display().to_string());
+            verifier = Arc::new(own.ok_or_else(none)?);
         }
-        // Files of the system that cannot be read are left out; what is left must be something.
-        None => ("the system".to_owned(), rustls_native_certs::load_native_certs().certs),
-    };
-    let mut roots = RootCertStore::empty();
-    // Old roots that nothing verifies with are common in the system's collection.
-    roots.add_parsable_certificates(certificates);
-    if roots.is_empty() { Err(AuthoritiesError::None(name)) } else { Ok((name, roots)) }
-}
-
-/// Takes every certificate. The handshake still proves that the peer has its key, so that only an
-/// active attacker can listen.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        None => {
+            // Files of the system that cannot be read are left out; what is left must be something.
+            trusted = rustls_native_certs::load_native_certs().certs;
+            let mut roots = RootCertStore::empty();
+            // Old roots that nothing verifies with are common in the system's collection.
+            roots.add_parsable_certificates(trusted.clone());
+            if roots.is_empty() {
+                return Err(AuthoritiesError::None("the system".to_owned()));
+            }
+            let builder =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+            verifier = builder.build()?;
+        }
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(Verified { config: config(provider, verifier)?, trusted })
 }

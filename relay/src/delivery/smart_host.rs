@@ -31,6 +31,16 @@ pub enum InvalidSmartHost {
 }
 
 impl SmartHost {
+    /// Its host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What the certificate must be for, where that is asked.
     pub(super) fn server_name(&self) -> ServerName<'static> {
         let unnamed = || ServerName::IpAddress(IpAddr::from([0; 4]).into());

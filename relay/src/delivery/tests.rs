@@ -8,6 +8,7 @@ mod endings;
 mod limited;
 mod maildirs;
 mod other_servers;
+mod pinned;
 mod resuming;
 mod routes;
 mod tls;
@@ -63,6 +64,8 @@ pub(crate) enum Fault {
     OffersLittle,
     /// Replies to the end of data only after this time.
     IsSlow(Duration),
+    /// Speaks TLS from the first octet.
+    ImplicitTls,
 }
 
 /// A connection, whatever it goes over.
@@ -163,6 +166,11 @@ impl Sink {
             let mut nothing = Vec::new();
             stream.read_to_end(&mut nothing).await?;
             return Ok(());
+        }
+        if let (Fault::ImplicitTls, Some(config)) = (fault, self.tls.clone()) {
+            let inside = TlsAcceptor::from(config).accept(stream.into_inner()).await?;
+            stream = BufReader::new(Box::new(inside));
+            encrypted = true;
         }
         let mut recipients = Vec::new();
         let mut taken_here = 0;

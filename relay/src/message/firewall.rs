@@ -11,6 +11,7 @@ use crate::connector::{Permission, PermissionSet};
 use crate::message::authentication_results::AuthservIds;
 use crate::message::changes::Changes;
 use crate::message::header::{Field, HeaderSection};
+use crate::message::hops;
 use crate::message::spam;
 use crate::message::stamp::AUTH_AS;
 
@@ -29,12 +30,15 @@ pub struct Admitted {
 }
 
 /// Takes out every field whose permission is not in the set, every one that claims to hold our
-/// results, and every one whose name readers may take for another's. Hops must be counted before,
-/// or a loop would be hidden. Lines of an mbox file become fields.
+/// results, and every one whose name readers may take for another's. Our own Received fields stay
+/// whatever the permissions: without them a loop through a connector that removes trace fields
+/// would never end. Hops must be counted before, or a loop would be hidden. Lines of an mbox file
+/// become fields.
 pub fn admit(
     section: &HeaderSection,
     permissions: PermissionSet,
     ours: AuthservIds<'_>,
+    is_our_name: impl Fn(&str) -> bool,
 ) -> Admitted {
     let mut admitted = Admitted::default();
     for line in section.mbox_lines() {
@@ -49,7 +53,8 @@ pub fn admit(
         let is_admitted = field.has_fit_name()
             && !ours.are_claimed_by(field)
             && !spam::is_claimed_by(field)
-            && guard(field).is_none_or(|permission| permissions.contains(permission));
+            && (guard(field).is_none_or(|permission| permissions.contains(permission))
+                || hops::names_us(field, &is_our_name));
         if !is_admitted {
             admitted.close(section, from, to);
             admitted.changes.removed(field.name());
@@ -95,6 +100,10 @@ mod tests {
 
     const OURS: AuthservIds<'_> = AuthservIds { hostname: "relay.example", fqdn: "mx.example" };
 
+    fn is_ours(name: &str) -> bool {
+        name == "relay.example"
+    }
+
     const SECTION: &str = "Received: from a\r\n\tby b\r\n\
         Subject: x\r\n\
         resent-from: a@b\r\n\
@@ -109,7 +118,7 @@ mod tests {
         let mut collector = HeaderCollector::new(10_000);
         collector.push(SECTION.as_bytes());
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
-        let admitted = admit(&section, PermissionSet::of(permissions), OURS);
+        let admitted = admit(&section, PermissionSet::of(permissions), OURS, is_ours);
         (String::from_utf8(admitted.slices.concat()).unwrap(), admitted.changes.removed_fields())
     }
 
@@ -121,13 +130,27 @@ mod tests {
               Rec\xe9ived: h\r\nReceived\x0c : i\r\nCc: j@k\r\n",
         );
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
-        let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS);
+        let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS, is_ours);
         assert_eq!(
             admitted.slices.concat().escape_ascii().to_string(),
             "X-Mailbox-Line: From root Mon Jan  1\\r\\nX-Mailbox-Line: >From x\\r\\n\
              To: c@d\\r\\nCc: j@k\\r\\n"
         );
         assert_eq!(admitted.changes.removed_fields(), 3);
+    }
+
+    #[test]
+    fn our_own_trace_stays_whatever_the_permissions() {
+        let mut collector = HeaderCollector::new(10_000);
+        collector.push(
+            b"Received: from a by b; Sun\r\nReceived: from b\r\n by Relay.example. with ESMTP; Sun\r\n\
+              Received: from relay.example by c (by relay.example); Sun\r\n\
+              Resent-From: by relay.example\r\nTo: c@d\r\n",
+        );
+        let Collected::Complete { section, .. } = collector.finish() else { panic!() };
+        let admitted = admit(&section, PermissionSet::of(&[]), OURS, is_ours);
+        let left = b"Received: from b\r\n by Relay.example. with ESMTP; Sun\r\nTo: c@d\r\n";
+        assert_eq!(admitted.slices.concat(), left);
     }
 
     #[test]
@@ -139,7 +162,7 @@ mod tests {
               authentication-results : MX.example; dkim=pass\r\nTo: c@d\r\n",
         );
         let Collected::Complete { section, .. } = collector.finish() else { panic!() };
-        let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS);
+        let admitted = admit(&section, PermissionSet::of(Permission::ALL), OURS, is_ours);
         let left = b"Authentication-Results: other.example; spf=pass\r\nTo: c@d\r\n";
         assert_eq!(
             (&admitted.slices.concat()[..], admitted.changes.removed_fields()),

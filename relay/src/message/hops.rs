@@ -15,7 +15,9 @@ pub fn local(section: &HeaderSection, is_ours: impl Fn(&str) -> bool) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
+/// Is this a Received field whose `by` is a name that `is_ours`? It is given in lower case, without
+/// a trailing dot.
+pub fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
     if !field.is_received() {
         return false;
     }

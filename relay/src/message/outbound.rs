@@ -145,7 +145,7 @@ mod tests {
             let Collected::Complete { section: read, .. } = collector.finish() else { panic!() };
             let permissions = PermissionSet::of(&[Permission::AcceptHeadersRouting]);
             let ours = AuthservIds { hostname: "relay.example", fqdn: "relay.example" };
-            let admitted = admit(&read, permissions, ours).slices.concat();
+            let admitted = admit(&read, permissions, ours, |_| false).slices.concat();
             prop_assert_eq!(out(false, section.as_bytes(), piece), admitted);
         }
 

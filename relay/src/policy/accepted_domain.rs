@@ -15,6 +15,8 @@ use crate::smtp::client::Protocol;
 pub struct AcceptedDomain {
     /// `name`.
     pub pattern: DomainPattern,
+    /// The line of the configuration that the table begins on.
+    pub line: u32,
     /// `type`.
     pub kind: AcceptedDomainType,
     /// `recipient_lookup`: who knows the recipients; `None`: all are taken.
@@ -145,11 +147,12 @@ impl AcceptedDomains {
         self.all().map(AcceptedDomain::domain).min()
     }
 
-    fn all(&self) -> impl Iterator<Item = &AcceptedDomain> {
+    /// Every accepted domain.
+    pub fn all(&self) -> impl Iterator<Item = &AcceptedDomain> {
         self.exact.values().chain(self.with_subdomains.values())
     }
 
-    /// Every accepted domain, for whoever reads their files.
+    /// Every domain, to be completed by what its file lists.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut AcceptedDomain> {
         self.exact.values_mut().chain(self.with_subdomains.values_mut())
     }
@@ -209,7 +212,7 @@ mod tests {
             None => (name, false),
         };
         let pattern = DomainPattern::new(domain.to_owned(), with_subdomains);
-        AcceptedDomain { pattern, kind, recipient_lookup: None, recipients_file: None }
+        AcceptedDomain { pattern, line: 1, kind, recipient_lookup: None, recipients_file: None }
     }
 
     #[test]

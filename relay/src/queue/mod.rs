@@ -415,12 +415,15 @@ impl Queue {
         let mut beginning = BytesMut::new();
         // A report goes to whoever sent the message.
         let mut firewall = OutboundFirewall::new(false);
-        while (whole || (beginning.len() as u64) < limits::MAX_HEADER_SIZE)
+        while (whole || beginning.len() < limits::REPORT_HEADER_OCTETS)
             && let Some(piece) = reader.next().await?
         {
             firewall.pass(piece).iter().for_each(|part| beginning.extend_from_slice(part));
         }
         beginning.extend_from_slice(&firewall.finish());
+        if !whole {
+            beginning.truncate(limits::REPORT_HEADER_OCTETS);
+        }
         let beginning = beginning.freeze();
         let returned = if whole { beginning } else { report::header_section(&beginning) };
         // What may not leave must not leave inside a report either.

@@ -23,6 +23,7 @@ use crate::limits::{
     TRACKING_FILE_TIME, TRACKING_GATHER, TRACKING_MIN_FREE_OCTETS, TRACKING_RETRY,
     TRACKING_WRITE_OCTETS,
 };
+use crate::printable::printable;
 use crate::privileges::directory::{self, Access, DirectoryError};
 use crate::queue::QueueId;
 
@@ -135,11 +136,11 @@ impl Writer {
             return self.drop_events(1, String::new);
         }
         for line in Line::of(event) {
-            let start = self.lines.len();
-            // Strings, numbers and maps with string keys: JSON has them all.
-            match serde_json::to_writer(&mut self.lines, &line) {
-                Ok(()) => self.lines.push(b'\n'),
-                Err(_) => self.lines.truncate(start),
+            // Strings, numbers and maps with string keys: JSON has them all. What a terminal would
+            // act on stands in strings only, where JSON reads the escaped form as the same.
+            if let Ok(text) = serde_json::to_string(&line) {
+                self.lines.extend_from_slice(printable(&text).as_bytes());
+                self.lines.push(b'\n');
             }
         }
         if self.lines.len() >= TRACKING_WRITE_OCTETS {

@@ -199,15 +199,28 @@ pub fn folder() -> TempDir {
     write("authority.pem", root.pem());
     write("certificate.pem", certificate.pem());
     write("key.pem", key.serialize_pem());
-    let with = |file: &str, lines: &str| fs::read_to_string(file).unwrap() + lines;
     let home = format!("{USER}:{USER}::/:/bin/false");
-    let users = format!("postfix:x:{home}\nDebian-exim:x:{home}\n");
-    write("passwd", with("/etc/passwd", &users));
-    let groups = format!("postfix:x:{USER}:\nDebian-exim:x:{USER}:\npostdrop:x:{}:\n", USER + 1);
-    write("group", with("/etc/group", &groups));
+    let users = [format!("postfix:x:{home}"), format!("Debian-exim:x:{home}")];
+    write("passwd", accounts("/etc/passwd", &users));
+    let groups = [
+        format!("postfix:x:{USER}:"),
+        format!("Debian-exim:x:{USER}:"),
+        format!("postdrop:x:{}:", USER + 1),
+    ];
+    write("group", accounts("/etc/group", &groups));
     fs::create_dir(folder.path().join("mail")).unwrap();
     chown(folder.path().join("mail"), Some(USER), Some(USER)).unwrap();
     folder
+}
+
+/// This machine's accounts, with these in place of those of the same name: where Postfix or Exim is
+/// installed they exist already, with other numbers, and the first entry counts.
+fn accounts(file: &str, ours: &[String]) -> String {
+    let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = ours.iter().map(|line| name(line)).collect();
+    let text = fs::read_to_string(file).unwrap();
+    let others = text.lines().filter(|line| !names.contains(&name(line)));
+    others.chain(ours.iter().map(String::as_str)).map(|line| format!("{line}\n")).collect()
 }
 
 /// A command line where the users of this folder exist, and nowhere else.

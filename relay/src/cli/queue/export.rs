@@ -1,5 +1,6 @@
 //! `relay queue export ID`.
 
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -46,7 +47,13 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
         text.recipients.iter().try_for_each(|rcpt| writeln!(console.err, "{rcpt}"))?;
     }
     let Some(output) = output else {
-        return match exported.write_to(console.out) {
+        // To a program the message goes as it is, to a terminal as it can be shown.
+        let mut stdout = io::stdout();
+        let out: &mut dyn Write = match stdout.is_terminal() {
+            true => console.out,
+            false => &mut stdout,
+        };
+        return match exported.write_to(out) {
             Ok(_) => Ok(Outcome::Yes),
             // Whoever reads it may have enough.
             Err(ControlError::Output(error)) => Err(error.into()),

@@ -210,6 +210,11 @@ fn security_of_the_next_hop() {
          clear\n    write tls = \"verified\" or \"required\", or auth_in_clear = true",
     );
     refused(
+        &["implicit_tls = true", "tls = \"opportunistic\""],
+        "5: [delivery]: tls: \"opportunistic\" contradicts implicit_tls: TLS begins with the first \
+         octet\n    write tls = \"required\" or \"verified\", or remove implicit_tls",
+    );
+    refused(
         &["auth_in_clear = true"],
         "4: [delivery]: auth_in_clear: has no effect: there are no credentials\n    write auth = \
          \"/etc/relay/smart-host.credentials\", or remove it",

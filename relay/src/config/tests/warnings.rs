@@ -318,3 +318,41 @@ fn a_proxy_that_anybody_can_be_is_unwise() {
         "{warnings:#?}"
     );
 }
+
+#[test]
+fn ports_that_expect_something_else_than_the_keys_say() {
+    let connector = connector("C", "[\"0.0.0.0:25\"]", "[\"10.0.0.1\"]", ANY_RECIPIENT);
+    let found = |delivery: &str| {
+        let text = format!("hostname = \"edge1\"\n[delivery]\n{delivery}\n{connector}");
+        let warnings = parse(&text).warnings().to_vec();
+        warnings.into_iter().map(|w| (w.line, w.key, w.problem)).collect::<Vec<_>>()
+    };
+    let auth = "auth = \"/etc/relay/x\"";
+    for (delivery, part) in [
+        (format!("smart_host = \"m:465\"\n{auth}"), Some("wait for a TLS handshake")),
+        ("smart_host = \"m:465\"\ntls = \"off\"".to_owned(), Some("wait for a TLS handshake")),
+        (format!("smart_host = \"m:465\"\nimplicit_tls = true\n{auth}"), None),
+        ("smart_host = \"m:465\"\nimplicit_tls = true".to_owned(), Some("want AUTH")),
+        ("smart_host = \"m:587\"".to_owned(), Some("want AUTH")),
+        (format!("smart_host = \"m:587\"\n{auth}"), None),
+        (
+            format!("smart_host = \"m:25\"\nimplicit_tls = true\n{auth}"),
+            Some("greet in plain text"),
+        ),
+        (format!("smart_host = \"m:587\"\nimplicit_tls = true\n{auth}"), Some("greet in plain")),
+        ("smart_host = \"m:25\"".to_owned(), None),
+        ("smart_host = \"m:2465\"\nimplicit_tls = true".to_owned(), None),
+    ] {
+        let found = found(&delivery);
+        match part {
+            None => assert!(found.is_empty(), "{delivery}: {found:?}"),
+            Some(part) => {
+                assert_eq!((found.len(), found[0].0, &*found[0].1), (1, 3, "smart_host"));
+                assert!(found[0].2.contains(part), "{delivery}: {found:?}");
+            }
+        }
+    }
+    let several = found("smart_hosts = [\"a:25\", \"b:465\", \"c:465\"]");
+    let keys: Vec<_> = several.iter().map(|it| it.1.as_str()).collect();
+    assert_eq!(keys, ["smart_hosts", "smart_hosts"]);
+}

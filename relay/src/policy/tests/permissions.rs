@@ -117,7 +117,7 @@ fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
     collector.push(HEADER.as_bytes());
     let Collected::Complete { section, .. } = collector.finish() else { panic!() };
     let ours = AuthservIds { hostname: "edge1.contoso.example", fqdn: "edge1.contoso.example" };
-    let kept = admit(&section, peer.permissions, ours).slices.concat();
+    let kept = admit(&section, peer.permissions, ours, |_| false).slices.concat();
     let kept = String::from_utf8(kept).unwrap();
     let field = |name: &str| if kept.contains(name) { "kept" } else { "removed" }.to_owned();
     // AUTH comes before a peer is a user: with the right password, by the right of users to send.

@@ -116,6 +116,20 @@ async fn a_report_returns_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_report_returns_a_bounded_part_of_a_header_section() {
+    let section = ["Subject: x\r\n", &"X-Filler: 0123456789\r\n".repeat(10_000)].concat();
+    for ret in [None, Some(Ret::Headers)] {
+        let dsn = MailDsn { ret, envelope_id: None };
+        let recipients = vec![asked("<one@fabrikam.example>", None, None)];
+        let message = format!("{section}\r\nThe body.\r\n");
+        let text = report(dsn, recipients, vec![failed("no")], message.as_bytes()).await.unwrap();
+        assert!(text.contains("\r\nSubject: x\r\nX-Filler: 0123456789\r\n"));
+        assert!(text.len() < limits::REPORT_HEADER_OCTETS + 4096, "{} octets", text.len());
+        assert!(!text.contains("The body."));
+    }
+}
+
+#[tokio::test]
 async fn a_report_names_the_next_hop_as_a_host() {
     for (hop, name) in [
         ("mail.fabrikam.example:25", "mail.fabrikam.example"),

@@ -21,9 +21,9 @@ pub(super) fn load(
     files: &CertificateFiles,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
-    let unreadable = |key: &'static str, path: &Path, source| {
+    let unreadable = |key: &'static str, path: &Path, why| {
         let (name, path) = (name.clone(), path.to_owned());
-        TlsError::File { name, key, path, source }
+        TlsError::File { name, key, path, why }
     };
     let CertificateFiles { certificate, key, .. } = files;
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
@@ -34,7 +34,7 @@ pub(super) fn load(
     }
     let private_key =
         PrivateKeyDer::from_pem_file(key).map_err(|source| unreadable("key", key, source))?;
-    CertifiedKey::from_der(chain, private_key, provider).map(Arc::new).map_err(|source| {
-        TlsError::Pair { name: name.clone(), files: Box::new(files.clone()), source }
-    })
+    CertifiedKey::from_der(chain, private_key, provider)
+        .map(Arc::new)
+        .map_err(|why| TlsError::Pair { name: name.clone(), files: Box::new(files.clone()), why })
 }

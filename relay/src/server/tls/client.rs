@@ -21,13 +21,16 @@ use tokio_rustls::rustls::{
 };
 use webpki::{EndEntityCert, KeyUsage};
 
+use crate::certificate::Certificate;
 use crate::limits::CERTIFICATE_NAMES;
 use crate::smtp::tls::ClientCertificate;
+use crate::tls_failure::{pem_words, words};
 
 /// Authorities whose certificates are believed for one purpose.
 #[derive(Debug)]
 pub(super) struct Authorities {
     roots: RootCertStore,
+    certificates: Vec<Certificate>,
 }
 
 /// Who may vouch for clients of a connector, and how that is checked.
@@ -47,11 +50,18 @@ impl Authorities {
     /// It cannot be read, or one of the certificates cannot be an authority. `Ok(None)`: it holds
     /// none.
     pub(super) fn load(path: &Path) -> Result<Option<Self>, AuthoritiesError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(path)? {
-            roots.add(certificate?)?;
+        let (mut roots, mut certificates) = (RootCertStore::empty(), Vec::new());
+        for certificate in CertificateDer::pem_file_iter(path).map_err(AuthoritiesError::Pem)? {
+            let certificate = certificate.map_err(AuthoritiesError::Pem)?;
+            certificates.extend(Certificate::parse(&certificate));
+            roots.add(certificate).map_err(|e| AuthoritiesError::Authority(words(&e)))?;
         }
-        Ok((!roots.is_empty()).then_some(Self { roots }))
+        Ok((!roots.is_empty()).then_some(Self { roots, certificates }))
+    }
+
+    /// What the certificates say of themselves.
+    pub(super) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 }
 
@@ -59,11 +69,11 @@ impl Authorities {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoritiesError {
     /// It cannot be read, or is not PEM.
-    #[error(transparent)]
-    Pem(#[from] pem::Error),
+    #[error("{}", pem_words(.0))]
+    Pem(pem::Error),
     /// One of the certificates cannot be an authority.
-    #[error(transparent)]
-    Authority(#[from] rustls::Error),
+    #[error("{0}")]
+    Authority(String),
 }
 
 impl ClientTrust {

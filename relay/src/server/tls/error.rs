@@ -8,13 +8,15 @@ use tokio_rustls::rustls::pki_types::pem;
 use crate::config::CertificateFiles;
 use crate::connector::CertificateName;
 
+use crate::tls_failure::{pem_words, words};
+
 pub use super::client::AuthoritiesError;
 
 /// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or is not PEM.
-    #[error("{name}: {key}: cannot read {}: {source}", path.display())]
+    #[error("{name}: {key}: cannot read {}: {}", path.display(), pem_words(why))]
     File {
         /// Which certificate.
         name: CertificateName,
@@ -23,17 +25,17 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: pem::Error,
+        why: pem::Error,
     },
     /// Certificate and key do not belong together, or are of a kind that rustls does not know.
-    #[error("{name}: {} and {} cannot be used together: {source}", files.certificate.display(), files.key.display())]
+    #[error("{name}: {} and {} cannot be used together: {}", files.certificate.display(), files.key.display(), words(why))]
     Pair {
         /// Which certificate.
         name: CertificateName,
         /// Its files.
         files: Box<CertificateFiles>,
         /// What rustls said.
-        source: rustls::Error,
+        why: rustls::Error,
     },
     /// The file of the certificate holds none.
     #[error("{name}: certificate: {} holds no certificate; write the chain, leaf first", path.display())]
@@ -62,6 +64,6 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// The versions of TLS cannot be spoken with this certificate.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("TLS cannot be set up: {}", words(.0))]
     Versions(rustls::Error),
 }

@@ -19,6 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -27,17 +28,20 @@ use tokio_rustls::rustls::server::NoServerSessionStorage;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 pub use self::error::TlsError;
 
 use self::client::{Authorities, ClientTrust};
 use self::watch::Watch;
 use crate::causes::in_full;
+use crate::certificate::{Certificate, day};
 use crate::config::{CertificateFiles, Tls, Trusted};
 use crate::connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
+use crate::limits::CERTIFICATE_CONCERNS;
 use crate::policy::Rules;
 use crate::smtp::tls::ClientCertificate;
+use crate::tls_failure::not_for;
 
 /// What handshakes are done with, by connector.
 pub(super) type Handshakes = BTreeMap<ConnectorId, Arc<Handshake>>;
@@ -59,6 +63,8 @@ pub struct Credentials {
     provider: Arc<CryptoProvider>,
     rules: Arc<Rules>,
     handshakes: Arc<Handshakes>,
+    /// The concerns that the log has, and the day on which they were written.
+    told: (Vec<Concern>, i64),
 }
 
 /// Something that was read from files.
@@ -80,11 +86,31 @@ pub struct CertificateStatus {
     pub certificate: String,
     /// Why what is on disk cannot be used; what is in use is then older.
     pub problem: Option<String>,
+    /// The day (UTC) on which it ends, of authorities the first.
+    pub ends: Option<String>,
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// What is wrong or unwise about its dates and names.
+    pub concerns: Vec<String>,
+}
+
+/// Something wrong or unwise about a certificate that is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concern {
+    /// The table, as messages call it.
+    pub place: String,
+    /// Its line in the configuration.
+    pub line: u32,
+    /// What is wrong or unwise.
+    pub problem: String,
 }
 
 /// Places of the configuration, as messages call them.
 const PARTNERS: &str = "[partners]";
 const FLEET: &str = "[fleet]";
+
+/// Seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
 
 impl<F, T> Kept<F, T> {
     fn load(
@@ -157,8 +183,12 @@ impl Credentials {
             provider,
             rules,
             handshakes: Arc::default(),
+            told: (Vec::new(), 0),
         };
         credentials.prepare()?;
+        let now = now();
+        // Those of the beginning are told with the warnings of the configuration.
+        credentials.told = (credentials.concerns(now), now / DAY);
         Ok(credentials)
     }
 
@@ -178,7 +208,60 @@ impl Credentials {
         if taken && let Err(error) = self.prepare() {
             error!("handshakes go on as before: {}", in_full(&error));
         }
+        self.tell_concerns(now());
         taken
+    }
+
+    /// Writes concerns to the log when there are others than before, and once a day.
+    fn tell_concerns(&mut self, now: i64) {
+        let told = (self.concerns(now), now / DAY);
+        let is_new = |concern: &&Concern| told.1 != self.told.1 || !self.told.0.contains(concern);
+        for Concern { place, problem, .. } in told.0.iter().filter(is_new) {
+            warn!(certificate = place, "{problem}");
+        }
+        self.told = told;
+    }
+
+    /// What is wrong or unwise about the certificates in use: dates, and names that they lack.
+    pub fn concerns(&self, now: i64) -> Vec<Concern> {
+        let mut concerns = Vec::new();
+        for (name, kept) in &self.certificates {
+            let Some(leaf) = leaf(&kept.value) else { continue };
+            let (place, line) = (name.to_string(), kept.files.line);
+            let problems = leaf.concern_of_dates(now).into_iter();
+            let problems = problems.chain(self.missing_names(name, &leaf));
+            concerns.extend(problems.map(|problem| Concern {
+                place: place.clone(),
+                line,
+                problem,
+            }));
+        }
+        for (place, kept) in [(PARTNERS, &self.partners), (FLEET, &self.fleet)] {
+            let Some(kept) = kept else { continue };
+            let (place, line) = (place.to_owned(), kept.files.line);
+            let of_one = |certificate: &Certificate| {
+                let problem = certificate.concern_of_dates(now)?;
+                let problem = format!("{}: {problem}", certificate.title());
+                Some(Concern { place: place.clone(), line, problem })
+            };
+            let certificates = kept.value.certificates().iter();
+            concerns.extend(certificates.filter_map(of_one).take(CERTIFICATE_CONCERNS));
+        }
+        concerns
+    }
+
+    /// The names by which clients know the connectors that show this certificate, and which it lacks.
+    fn missing_names(&self, name: &CertificateName, leaf: &Certificate) -> Vec<String> {
+        let shown = self.rules.connectors().map(|(_, connector)| connector).filter(|connector| {
+            let shown = connector.encryption.certificate.as_ref();
+            connector.enabled && connector.auth_mechanism.tls && shown == Some(name)
+        });
+        let lacking = shown.filter(|connector| !leaf.is_for_host(&connector.fqdn));
+        let problem = |connector: &Arc<Connector>| {
+            let problem = not_for(&connector.fqdn, &leaf.names());
+            format!("{problem}, which connector \"{}\" calls itself", connector.name)
+        };
+        lacking.map(problem).take(CERTIFICATE_CONCERNS).collect()
     }
 
     /// What handshakes are done with from now on.
@@ -241,6 +324,11 @@ impl Credentials {
 
     /// What `relay status` tells.
     pub fn status(&self) -> Vec<CertificateStatus> {
+        let concerns = self.concerns(now());
+        let of = |place: &str| {
+            let of_place = concerns.iter().filter(|concern| concern.place == place);
+            of_place.map(|concern| concern.problem.clone()).collect()
+        };
         let certificates = self.certificates.iter().map(|(name, kept)| CertificateStatus {
             name: match name {
                 CertificateName::Default => name.to_string(),
@@ -248,6 +336,9 @@ impl Credentials {
             },
             certificate: kept.files.certificate.display().to_string(),
             problem: kept.problem.clone(),
+            ends: leaf(&kept.value).map(|leaf| day(leaf.not_after)),
+            names: leaf(&kept.value).map(|leaf| leaf.names()).unwrap_or_default(),
+            concerns: of(&name.to_string()),
         });
         let trusted = [(PARTNERS, &self.partners), (FLEET, &self.fleet)].into_iter();
         let trusted = trusted.filter_map(|(place, kept)| {
@@ -256,6 +347,9 @@ impl Credentials {
                 name: place.to_owned(),
                 certificate: kept.files.ca.display().to_string(),
                 problem: kept.problem.clone(),
+                ends: kept.value.certificates().iter().map(|it| it.not_after).min().map(day),
+                names: Vec::new(),
+                concerns: of(place),
             })
         });
         certificates.chain(trusted).collect()
@@ -267,6 +361,17 @@ impl Handshake {
     pub(super) fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<ClientCertificate> {
         self.trust.as_ref()?.judge(chain)
     }
+}
+
+/// The certificate itself, of a chain.
+fn leaf(key: &CertifiedKey) -> Option<Certificate> {
+    key.cert.first().and_then(|leaf| Certificate::parse(leaf).ok())
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn authorities(place: &'static str, trusted: &Trusted) -> Result<Arc<Authorities>, TlsError> {

@@ -44,7 +44,7 @@ use crate::smtp::reply::{Enhanced, Reply};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The TLS handshake is due: [`Session::handle_encrypted`] once it is done, or
-    /// [`Session::handle_closed`]. Nothing more is read or written in plain text.
+    /// [`Session::handle_failed_handshake`]. Nothing more is read or written in plain text.
     StartTls,
     /// A transaction may begin, or QUIT.
     Ready,
@@ -88,18 +88,23 @@ enum State {
 }
 
 impl Session {
-    /// A connection has just been made; the next hop speaks first.
+    /// A connection has just been made; the next hop speaks first, or with implicit TLS the
+    /// handshake is due.
     pub fn new(hop: &str, opening: Opening, timeouts: Timeouts, now: Instant) -> Self {
+        let (stage, events) = match opening.encryption {
+            Encryption::Implicit => (Stage::Handshake, VecDeque::from([Event::StartTls])),
+            _ => (Stage::Greeting, VecDeque::new()),
+        };
         Self {
             hop: hop.to_owned(),
             opening,
             timeouts,
-            state: State::Opening(Stage::Greeting),
+            state: State::Opening(stage),
             encrypted: false,
             capabilities: Capabilities::default(),
             parser: ReplyParser::default(),
             output: Vec::new(),
-            events: VecDeque::new(),
+            events,
             deadline: Some(now + timeouts.greeting),
             misled: false,
             refuses_connection: false,

@@ -41,8 +41,10 @@ pub enum Encryption {
     Never,
     /// Where STARTTLS is offered and not refused.
     WhereOffered,
-    /// Always, or the next hop is not used.
+    /// Always, by STARTTLS, or the next hop is not used.
     Always,
+    /// From the first octet, before the greeting (RFC 8314 section 3).
+    Implicit,
 }
 
 /// How far the opening has come.
@@ -89,14 +91,25 @@ impl Stage {
 
 impl Session {
     /// The handshake that [`Event::StartTls`] asked for is done. What was said before it is
-    /// forgotten (RFC 3207 section 4.2), and EHLO is said again.
+    /// forgotten (RFC 3207 section 4.2), and EHLO is said again. With implicit TLS nothing was said,
+    /// and the next hop speaks first.
     pub fn handle_encrypted(&mut self, now: Instant) {
         if matches!(self.state, State::Opening(Stage::Handshake)) {
             self.encrypted = true;
             self.capabilities = Capabilities::default();
             self.parser = ReplyParser::default();
-            self.hello(false, now);
+            match self.opening.encryption {
+                Encryption::Implicit => self.wait(Stage::Greeting, now),
+                _ => self.hello(false, now),
+            }
         }
+    }
+
+    /// The handshake that [`Event::StartTls`] asked for has failed. The connection is of no more use.
+    pub fn handle_failed_handshake(&mut self, reason: &str) {
+        // X.7.5 of RFC 3463: cryptographic failure.
+        let text = format!("the TLS handshake with the next hop failed: {reason}");
+        self.fail(local(Enhanced(4, 7, 5), text));
     }
 
     /// Nothing may be read any more in plain text: the next hop has agreed to TLS. Whatever came
@@ -158,7 +171,7 @@ impl Session {
                 self.wait(Stage::StartTls, now);
             }
             Encryption::WhereOffered => self.authenticate(now),
-            Encryption::Always => {
+            Encryption::Always | Encryption::Implicit => {
                 // X.7.4 of RFC 3463: security features not supported.
                 let text = "the next hop does not offer STARTTLS, without which it is not used";
                 self.close(Some(local(Enhanced(4, 7, 4), text)));

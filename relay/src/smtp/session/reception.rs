@@ -315,6 +315,7 @@ impl Reception {
                 hostname: context.rules.hostname.ascii(),
                 fqdn: &context.peer.connector.fqdn,
             },
+            |name| context.rules.is_our_name(name),
         );
         let trace = std::mem::take(&mut self.trace);
         let stamp = match admitted.is_stamped {

@@ -130,6 +130,39 @@ fn a_handshake_that_fails_or_never_ends() {
 }
 
 #[test]
+fn implicit_tls_begins_before_the_greeting() {
+    let opening = Opening { encryption: Encryption::Implicit, credentials: password(), ..plain() };
+    let mut hop = Hop::opened_with(opening.clone());
+    assert_eq!(hop.event(), Event::StartTls);
+    assert_eq!(hop.heard(), "", "nothing in plain text");
+    hop.session.handle_encrypted(hop.now);
+    assert_eq!(hop.heard(), "", "the next hop speaks first");
+    hop.say("220 hop\r\n");
+    assert_eq!(hop.heard(), "EHLO edge1\r\n");
+    hop.say("250-hop\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n");
+    assert!(hop.heard().starts_with("AUTH PLAIN "), "STARTTLS is not said inside TLS");
+    // A server that greets in plain text is not read as if that were TLS.
+    let mut hop = Hop::opened_with(opening.clone());
+    hop.event();
+    hop.say("220 hop\r\n");
+    assert!(closed_because(&mut hop).starts_with("4.7.0 "));
+    let mut hop = Hop::opened_with(opening);
+    hop.event();
+    hop.session.handle_timeout(hop.session.deadline().unwrap());
+    assert!(closed_because(&mut hop).contains("in the TLS handshake"));
+}
+
+#[test]
+fn a_failed_handshake_has_a_status_of_its_own() {
+    let mut hop = at_stage("starttls");
+    hop.say("220 go\r\n");
+    assert_eq!(hop.event(), Event::StartTls);
+    hop.session.handle_failed_handshake("the certificate has expired");
+    let text = closed_because(&mut hop);
+    assert!(text.starts_with("4.7.5 ") && text.contains("has expired"), "{text}");
+}
+
+#[test]
 fn who_we_are() {
     for (credentials, hello, dialogue) in [
         (password(), AFTER, &["AUTH PLAIN AGVkZ2UAczNjcmV0", "235 ok"][..]),

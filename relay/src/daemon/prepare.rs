@@ -1,0 +1,132 @@
+//! Everything that is read before a configuration is put in force, by the same code for the start, a
+//! reload and `relay check`: what one of them refuses, all refuse.
+//!
+//! [`prepare`] reads certificates and keys, authorities, credentials and the resolver's
+//! configuration. What is legal and unwise comes back as findings beside those of the configuration
+//! itself: certificates that end soon or are for other names, and next hops that are ourselves.
+//! Sockets, maps and the queue are left to those who use them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::delivery::{self, DeliveryError};
+use crate::antispam::{Checks, ResolverError};
+use crate::config::{Config, Finding};
+use crate::connector::ConnectorIds;
+use crate::connector::id::TooManyConnectorNames;
+use crate::delivery::{NextHop, Settings, SmartHost, leads_back};
+use crate::policy::Rules;
+use crate::server::tls::{Credentials, TlsError};
+
+/// What a configuration needs to be put in force.
+pub struct Prepared {
+    pub(super) rules: Arc<Rules>,
+    pub(super) credentials: Credentials,
+    pub(super) checks: Checks,
+    pub(super) delivery: Settings,
+    /// What is legal and unwise, of the configuration and of what it names, in the order of lines.
+    pub warnings: Vec<Finding>,
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Too many connector names since the start.
+    #[error(transparent)]
+    Names(#[from] TooManyConnectorNames),
+    /// A certificate, its key, or the authorities for clients.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// What delivery needs.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// DNS, which the checks of mail from strangers ask.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+}
+
+/// Reads what the configuration names.
+///
+/// # Errors
+/// [`PrepareError`]: something cannot be read or used.
+pub fn prepare(
+    config: &Config,
+    ids: &mut ConnectorIds,
+    generation: u32,
+) -> Result<Prepared, PrepareError> {
+    let rules = Rules::build(config, ids, generation)?;
+    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
+    let delivery = delivery::settings(config)?;
+    let checks = Checks::new(config)?;
+    let now = seconds(SystemTime::now());
+    let mut warnings = config.warnings().to_vec();
+    warnings.extend(credentials.concerns(now).into_iter().map(|concern| Finding {
+        line: concern.line,
+        place: concern.place,
+        key: "certificate".to_owned(),
+        problem: concern.problem,
+        mend: "renew it: files that change are read again without a reload".to_owned(),
+    }));
+    warnings.extend(of_next_hops(config, &delivery, now));
+    warnings.sort_by_key(|warning| warning.line);
+    Ok(Prepared { rules, credentials, checks, delivery, warnings })
+}
+
+/// Next hops that are this daemon, and certificates in a `ca_file` that end soon.
+fn of_next_hops(config: &Config, settings: &Settings, now: i64) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (line, place, next_hop) in config.next_hops() {
+        let warn = |key: &str, problem: String, mend: &str| Finding {
+            line,
+            place: place.to_owned(),
+            key: key.to_owned(),
+            problem,
+            mend: mend.to_owned(),
+        };
+        if let NextHop::SmartHosts(servers) = next_hop {
+            let back =
+                |host: &SmartHost| Some((host.clone(), leads_back(host, &settings.exchangers)?));
+            for (host, binding) in servers.hosts.iter().filter_map(back) {
+                findings.push(warn(
+                    "smart_hosts",
+                    loops(&host, binding),
+                    "write another server, or another port",
+                ));
+            }
+        }
+        if let Some(security) = next_hop.security() {
+            for problem in settings.handshakes.concerns(security, now) {
+                findings.push(warn(
+                    "ca_file",
+                    problem,
+                    "put the new one into the file, then `relay reload`",
+                ));
+            }
+        }
+    }
+    for domain in config.accepted_domains.all() {
+        let Some(lookup) = &domain.recipient_lookup else { continue };
+        if let Some(binding) = leads_back(&lookup.server, &settings.exchangers) {
+            findings.push(Finding {
+                line: domain.line,
+                place: format!("accepted domain \"{}\"", domain.pattern),
+                key: "recipient_lookup".to_owned(),
+                problem: loops(&lookup.server, binding),
+                mend: "write the server that has the mailboxes".to_owned(),
+            });
+        }
+    }
+    findings
+}
+
+fn loops(host: &SmartHost, binding: SocketAddr) -> String {
+    format!(
+        "{host} is this daemon itself, by the binding {binding}: mail would go round in circles"
+    )
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}

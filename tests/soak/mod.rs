@@ -1,0 +1,106 @@
+//! Strangers who attack at once, beside the honest load of two relay connectors.
+//!
+//! A daemon in a network namespace of its own, with the three connectors of the article: one faces
+//! strangers, one is an anonymous relay, one is for an externally secured server. The last two send
+//! numbered messages through a healthy smart host, all the time; in [`strangers`] are the attacks. In
+//! the end is judged whether an honest message was refused, lost or late, whether a client that has no
+//! connection yet was greeted, and whether the daemon's memory is back where it was.
+//!
+//! [`world`] builds all of it, [`names`] is its name server, [`honest`] the honest load, [`table`] what
+//! is printed. `cargo xtask soak mixed` runs it for an hour.
+
+#![expect(clippy::unwrap_used, reason = "a rig: whatever fails must end the run")]
+
+mod honest;
+mod names;
+mod strangers;
+mod table;
+mod world;
+
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+
+use self::honest::Honest;
+use self::strangers::Counts;
+pub use self::strangers::Kind;
+pub use self::table::Outcome;
+use self::world::World;
+
+/// An honest message may take this long from its first octet to the smart host.
+const LATE: Duration = Duration::from_secs(10);
+/// How long the honest load goes on alone, before the attack and after it.
+const ALONE: Duration = Duration::from_secs(5);
+/// How long the daemon has to give memory back after the attack.
+const REST: Duration = Duration::from_secs(90);
+/// Octets of private memory that the daemon may have more than before the attack.
+const TOLERANCE: u64 = 32 * 1024 * 1024;
+/// Between two looks at the daemon's memory.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long the run is, and who attacks.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How long the attack lasts.
+    pub attack: Duration,
+    /// Which attacks.
+    pub kinds: Vec<Kind>,
+}
+
+/// Octets of the daemon's private memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    before: u64,
+    peak: u64,
+    after: u64,
+}
+
+/// Runs it. `tell` is told of the state twice a minute.
+pub fn run(plan: &Plan, tell: impl Fn(&str)) -> Outcome {
+    world::raise_descriptor_limit();
+    let world = World::build();
+    let counts = Counts::default();
+    let runtime = world.outside.enter(in_this_namespace).unwrap();
+    let honest = Honest::begin(&world);
+    let mut memory = Memory::default();
+    sleep(ALONE);
+    memory.before = world.memory();
+
+    let attack = strangers::begin(&plan.kinds, &runtime, &counts);
+    let end = Instant::now() + plan.attack;
+    let mut next = Instant::now();
+    while Instant::now() < end {
+        memory.peak = memory.peak.max(world.memory());
+        if Instant::now() >= next {
+            next += Duration::from_secs(30);
+            let left = end.saturating_duration_since(Instant::now()).as_secs();
+            let mib = world.memory() / (1024 * 1024);
+            tell(&format!("{left} s left, {mib} MiB, {}", honest.line()));
+        }
+        sleep(LOOK);
+    }
+    // Dropped, its tasks and all their connections end.
+    drop(attack);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+
+    let deadline = Instant::now() + REST;
+    loop {
+        memory.after = world.memory();
+        if memory.after <= memory.before + TOLERANCE || Instant::now() >= deadline {
+            break;
+        }
+        sleep(LOOK);
+    }
+    sleep(ALONE);
+    let honest = honest.end();
+    let refused_afterwards = world.greetings_refused(50);
+    let to_victim = Arc::clone(&world.to_victim);
+    Outcome { plan: plan.clone(), honest, memory, refused_afterwards, counts, to_victim }
+}
+
+/// A runtime whose threads are in the namespace that this one is in.
+fn in_this_namespace() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
