@@ -466,6 +466,9 @@ pub const REPORT_HEADER_OCTETS: usize = 32 * 1024;
 /// The same where RET=FULL asked for the whole message (RFC 3461 section 4.3): a report is made in
 /// memory.
 pub const REPORT_FULL_OCTETS: u64 = 1024 * 1024;
+/// Octets of the largest report that is adapted to a next hop, in memory: what it returns, and what
+/// it tells of some thousand recipients.
+pub const ADAPTED_REPORT_OCTETS: u64 = 4 * 1024 * 1024;
 /// Octets that a report quotes of a next hop's reply; with the field's name it stays below the
 /// 998 of RFC 5322 section 2.1.1.
 pub const REPORT_LINE_OCTETS: usize = 900;

@@ -47,6 +47,7 @@ mod proxies;
 mod queue_commands;
 mod recipients;
 mod reload;
+mod report_form;
 mod secured_hops;
 mod servers;
 mod shutdown;

@@ -41,7 +41,7 @@ use crate::connector::{Connector, Proxies, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
-use crate::smtp::path::Domain;
+use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 use crate::users::Users;
 
 pub use finding::{Finding, Refusals};
@@ -56,6 +56,8 @@ pub struct Config {
     pub hostname: Domain,
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `postmaster`: who reads mail for `<postmaster>` without a domain.
+    postmaster: Option<Mailbox>,
     /// `[classifier]`.
     pub classifier: Classifier,
     /// `[queue]`.
@@ -271,6 +273,19 @@ pub enum LoadError {
 }
 
 impl Config {
+    /// Who reads mail for `<postmaster>` without a domain: the key `postmaster`, or the postmaster of
+    /// the first authoritative domain.
+    pub fn postmaster(&self) -> Option<Mailbox> {
+        let of_domain = || {
+            let domain = self.accepted_domains.first_authoritative()?;
+            match ForwardPath::parse(&format!("<postmaster@{domain}>")) {
+                Ok(ForwardPath::Mailbox(mailbox)) => Some(mailbox),
+                Ok(ForwardPath::Postmaster) | Err(_) => None,
+            }
+        };
+        self.postmaster.clone().or_else(of_domain)
+    }
+
     /// Reads a file, and the users file that it names.
     ///
     /// # Errors

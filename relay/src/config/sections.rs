@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Document, Section, Value, Wrong};
-use super::value::{boolean, duration, host_name, one_of, parsed, path, text, timespan};
+use super::value::{boolean, duration, host_name, mailbox, one_of, parsed, path, text, timespan};
 use super::{
     Authentication, Classifier, ClassifierMode, Config, Control, Daemon, Delivery, Log, LogFormat,
     LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
@@ -28,6 +28,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         host_name,
     );
     let daemon = daemon(root.take_section("daemon", "[daemon]"));
+    let postmaster = root.take("postmaster", mailbox);
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
     let section = root.take_section("message_tracking_log", "[message_tracking_log]");
@@ -96,6 +97,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     Ok(Config {
         hostname,
         daemon,
+        postmaster,
         classifier,
         queue,
         delivery,

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::document::{Value, Wrong, describe, nearest};
 use crate::delivery::SmartHost;
-use crate::smtp::path::Domain;
+use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 
 /// Any text, without control characters: it ends in logs and replies.
 pub(super) fn text(value: Value<'_>) -> Result<String, Wrong> {
@@ -234,6 +234,18 @@ pub(super) fn domain_name(text: &str) -> Result<Domain, Wrong> {
             "write labels with dots between them, as in edge1.contoso.example",
         )
     })
+}
+
+/// An address with a domain, as RCPT takes it.
+pub(super) fn mailbox(value: Value<'_>) -> Result<Mailbox, Wrong> {
+    let text = text(value)?;
+    match ForwardPath::parse(&format!("<{text}>")) {
+        Ok(ForwardPath::Mailbox(mailbox)) => Ok(mailbox),
+        Ok(ForwardPath::Postmaster) | Err(_) => Err(Wrong::new(
+            format!("`{text}` is not an address"),
+            "write a local part and a domain, as in postmaster@contoso.example",
+        )),
+    }
 }
 
 /// `host:port`.

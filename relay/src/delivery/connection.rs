@@ -24,7 +24,7 @@ use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::queue::{Answer, Cause, MessageReader, Outcome, QueueId};
 use crate::smtp::client::{
-    Credentials, Encryption, Event, Opening, Protocol, Session, Transaction,
+    Capabilities, Credentials, Encryption, Event, Opening, Protocol, Session, Transaction,
 };
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Enhanced;
@@ -240,6 +240,11 @@ impl Connection {
             self.event().await;
         }
         self.state == State::Ready
+    }
+
+    /// What the server offers, once it is [`Connection::ready`].
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.session.capabilities()
     }
 
     /// Where the next hop is.

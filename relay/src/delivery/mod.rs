@@ -7,6 +7,7 @@
 //! drives [`crate::smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
 //! [`crate::queue`] to say.
 
+mod adapting;
 mod budget;
 mod concurrency;
 mod connection;

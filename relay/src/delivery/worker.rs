@@ -230,6 +230,8 @@ impl Hop {
             binary: entry.binary,
             smtputf8: entry.message_needs_smtputf8(),
         };
+        let adapted = self.adapted(&open.capabilities(), entry, &transaction).await;
+        let (transaction, message) = adapted.unwrap_or((transaction, message));
         let outcomes = open.deliver(transaction, message, &servers.patience).await;
         let (address, broke_off) = (open.address(), open.broke_off().cloned());
         if open.was_misled() {

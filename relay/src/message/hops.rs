@@ -39,7 +39,11 @@ fn words(value: &[u8]) -> Vec<String> {
             b'\\' => {
                 octets.next();
             }
-            b'(' => comments += 1,
+            // A comment stands where white space may.
+            b'(' => {
+                comments += 1;
+                words.push(String::new());
+            }
             b')' => comments = comments.saturating_sub(1),
             _ if comments > 0 => {}
             b';' => break,
@@ -75,6 +79,7 @@ mod tests {
             ("Received: from a (b) by edge1.contoso.example (c) with ESMTP; Sun\r\n", 1),
             ("Received: from a\r\n\tBY EDGE1.Contoso.Example. with ESMTP; Sun\r\n", 1),
             ("received : by edge1.contoso.example\r\n", 1),
+            ("Received: by(it is (we))edge1.contoso.example; Sun\r\n", 1),
             ("Received: by (it is (we)) edge1.contoso.example; Sun\r\n", 1),
             ("Received: from edge1.contoso.example by b.example; Sun\r\n", 0),
             ("Received: from a (by edge1.contoso.example) by b.example; Sun\r\n", 0),

@@ -67,6 +67,8 @@ pub struct DomainPattern {
 pub struct AcceptedDomains {
     exact: HashMap<String, AcceptedDomain>,
     with_subdomains: HashMap<String, AcceptedDomain>,
+    /// The authoritative domain that was added first.
+    first_authoritative: Option<String>,
 }
 
 impl AcceptedDomainType {
@@ -126,6 +128,9 @@ impl AcceptedDomains {
     /// Adds a domain; what had the same pattern is replaced.
     pub fn insert(&mut self, accepted: AcceptedDomain) {
         let DomainPattern { domain, with_subdomains } = &accepted.pattern;
+        if accepted.kind == AcceptedDomainType::Authoritative {
+            self.first_authoritative.get_or_insert_with(|| domain.clone());
+        }
         let map = if *with_subdomains { &mut self.with_subdomains } else { &mut self.exact };
         map.insert(domain.clone(), accepted);
     }
@@ -135,6 +140,11 @@ impl AcceptedDomains {
     pub fn covering(&self, domain: &str) -> Option<&AcceptedDomain> {
         let with_subdomains = || at_and_above(domain).find_map(|it| self.with_subdomains.get(it));
         self.exact.get(domain).or_else(with_subdomains)
+    }
+
+    /// The authoritative domain that was added first, in A-labels; of a pattern, what it begins at.
+    pub fn first_authoritative(&self) -> Option<&str> {
+        self.first_authoritative.as_deref()
     }
 
     /// A domain of this type, the same each time: for a self-test, which has to name one.

@@ -7,7 +7,7 @@
 use super::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rules, existence};
 use crate::connector::Permission;
 use crate::smtp::path::{Domain, ForwardPath, Mailbox};
-use crate::smtp::reply::{RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
+use crate::smtp::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
 
 /// RCPT with this recipient, after `accepted_so_far` recipients of the same message.
 pub fn rcpt(
@@ -20,12 +20,18 @@ pub fn rcpt(
     let mut reasons = Reasons::default();
     let decided = |reasons: Reasons, reply| Judgement::Decided(reasons.decide(reply));
     let (may_relay, accepted) = match recipient {
-        // RFC 5321 section 4.5.1 wants it accepted wherever mail is accepted at all. It goes to
-        // the next hop as it is, which owes it the same.
-        ForwardPath::Postmaster => {
-            reasons.note("postmaster", "always accepted");
-            (true, None)
-        }
+        // RFC 5321 section 4.5.1 wants it accepted from everybody, where there is somebody to read it.
+        ForwardPath::Postmaster => match &rules.postmaster {
+            Some(mailbox) => {
+                reasons.note("postmaster", format!("its mail goes to {mailbox}"));
+                (true, None)
+            }
+            None => {
+                let found = "there is neither this key nor an authoritative domain";
+                reasons.note("postmaster", found);
+                return decided(reasons, RECIPIENT_NOT_FOUND);
+            }
+        },
         ForwardPath::Mailbox(mailbox) => {
             if let Some(reply) = super::reserved_domain::refusal(peer, mailbox, &mut reasons) {
                 return decided(reasons, reply);

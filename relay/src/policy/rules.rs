@@ -7,7 +7,8 @@ use super::{AcceptedDomains, DomainPattern};
 use crate::config::{Config, Trusted};
 use crate::connector::id::TooManyConnectorNames;
 use crate::connector::{Connector, ConnectorId, ConnectorIds, Proxies, Table};
-use crate::smtp::path::Domain;
+use crate::smtp::dsn::Addressee;
+use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 use crate::users::Users;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.
@@ -19,6 +20,9 @@ pub struct Rules {
     pub hostname: Domain,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
+    /// Where mail for `<postmaster>` without a domain goes: `postmaster`, or that of the first
+    /// authoritative domain. Without either such a recipient is refused.
+    pub postmaster: Option<Mailbox>,
     /// `[partners] tls_receive_domain_secure_list`.
     pub partner_domains: Vec<DomainPattern>,
     /// `[fleet] names`.
@@ -58,6 +62,7 @@ impl Rules {
         Ok(Arc::new(Self {
             generation,
             hostname: config.hostname.clone(),
+            postmaster: config.postmaster(),
             accepted_domains: config.accepted_domains.clone(),
             partner_domains: names(config.tls.partners.as_ref()),
             fleet_names: names(config.tls.fleet.as_ref()),
@@ -68,6 +73,16 @@ impl Rules {
             connectors,
             host_names,
         }))
+    }
+
+    /// A recipient that was accepted, with the address that its mail goes to.
+    pub fn addressed(&self, recipient: Addressee) -> Addressee {
+        match (&recipient.path, &self.postmaster) {
+            (ForwardPath::Postmaster, Some(mailbox)) => {
+                Addressee { path: ForwardPath::Mailbox(mailbox.clone()), ..recipient }
+            }
+            _ => recipient,
+        }
     }
 
     /// The connector that an id names in this generation.

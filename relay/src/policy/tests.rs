@@ -335,11 +335,17 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
 }
 
 #[test]
-fn postmaster_is_always_accepted() {
+fn postmaster_without_a_domain_is_that_of_the_first_authoritative_domain() {
     let rules = rules("");
     let decision = rcpt_now(&rules, &peer(&rules, "Other"), &recipient("<Postmaster>"), 0);
     assert_eq!(decision.reply, reply::RECIPIENT_OK);
-    assert_eq!(last(&decision), "postmaster: always accepted");
+    assert_eq!(last(&decision), "postmaster: its mail goes to postmaster@contoso.example");
+    let addressed = rules.addressed(recipient("<Postmaster>").into());
+    assert_eq!(addressed.path, recipient("<postmaster@contoso.example>"));
+    let mut without = (*rules).clone();
+    without.postmaster = None;
+    let decision = rcpt_now(&without, &peer(&rules, "Other"), &recipient("<postmaster>"), 0);
+    assert_eq!(decision.reply, reply::RECIPIENT_NOT_FOUND);
 }
 
 #[test]

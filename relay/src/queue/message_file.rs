@@ -130,7 +130,7 @@ enum Source {
 
 impl MessageReader {
     /// A message that has been read and checked.
-    pub(super) fn memory(id: QueueId, bytes: Bytes) -> Self {
+    pub(crate) fn memory(id: QueueId, bytes: Bytes) -> Self {
         Self { id, source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())) }
     }
 

@@ -5,6 +5,7 @@
 //! get to the disk for the engine behind [`store::Store`], so that one shared by several hosts
 //! can take the place of the database of this one.
 
+pub mod adapt;
 pub mod admin;
 pub mod bulk;
 mod content;

@@ -223,9 +223,8 @@ impl Report<'_> {
         if self.seven_bit && !address.is_ascii() { xtext(&address) } else { address }
     }
 
-    /// The id is ours and new, so no message that we return can hold the boundary.
     fn boundary(&self) -> String {
-        format!("=_report_{}", self.id)
+        boundary(self.id)
     }
 
     fn addresses_are_ascii(&self) -> bool {
@@ -278,6 +277,12 @@ impl std::fmt::Display for Action {
             Self::Relayed => "relayed",
         })
     }
+}
+
+/// What stands between the parts of a report. Its id is ours and new, so no message that we return
+/// can hold it.
+pub(super) fn boundary(id: QueueId) -> String {
+    format!("=_report_{id}")
 }
 
 fn date_time(time: SystemTime) -> String {

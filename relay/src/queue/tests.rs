@@ -1,5 +1,6 @@
 //! The queue as a whole: crashes, a full disk, reports.
 
+mod adapting;
 mod bulk;
 mod delay;
 mod dsn;

@@ -133,6 +133,23 @@ impl Notify {
 }
 
 impl RcptDsn {
+    /// Takes over what was asked for the same recipient in another RCPT: the sender hears of what
+    /// either of them asked for. The first ORCPT stands.
+    pub fn merge(&mut self, other: Self) {
+        self.notify = match (self.notify, other.notify) {
+            (Some(one), Some(other)) => Some(Notify {
+                success: one.success || other.success,
+                failure: one.failure || other.failure,
+                delay: one.delay || other.delay,
+            }),
+            (Some(asked), None) | (None, Some(asked)) if asked.success => {
+                Some(Notify { success: true, failure: true, delay: true })
+            }
+            _ => None,
+        };
+        self.original = self.original.take().or(other.original);
+    }
+
     /// Does the sender want to hear of a failure? Unless it said otherwise, it does (RFC 3461
     /// section 4.1).
     pub fn wants_failure(&self) -> bool {

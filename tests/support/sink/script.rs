@@ -36,6 +36,8 @@ pub struct Script {
     rules: Vec<Rule>,
     /// Extensions that are offered besides those that every sink offers.
     offers: Vec<String>,
+    /// Those that every other sink offers and this one does not.
+    withholds: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -52,12 +54,15 @@ impl Script {
     ///
     /// `rcpt:bob@contoso.example=550 5.1.1 No such user`, `connect*2=421 4.3.2 Try later`,
     /// `content=close`. Stages: connect, helo, mail, rcpt, data, content. `offer=CHUNKING` has
-    /// another extension offered.
+    /// another extension offered, `withhold=8BITMIME` one left out.
     pub fn parse<'text>(rules: impl IntoIterator<Item = &'text str>) -> Result<Self> {
         let mut script = Self::default();
         for rule in rules {
             match rule.strip_prefix("offer=") {
                 Some(keyword) => script.offers.push(keyword.to_owned()),
+                None if rule.starts_with("withhold=") => {
+                    script.withholds.push(rule["withhold=".len()..].to_owned());
+                }
                 None => script.rules.push(
                     Rule::parse(rule).with_context(|| format!("`{rule}` is no rule of a sink"))?,
                 ),
@@ -69,6 +74,11 @@ impl Script {
     /// Extensions that are offered besides those that every sink offers.
     pub fn offers(&self) -> &[String] {
         &self.offers
+    }
+
+    /// Is an extension left out that every other sink offers?
+    pub fn withholds(&self, keyword: &str) -> bool {
+        self.withholds.iter().any(|withheld| withheld == keyword)
     }
 
     /// The answer for this stage, if the script has one left. `address` is that of RCPT.

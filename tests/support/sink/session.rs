@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::message::{Message, Path};
 use super::script::{Answer, Script, Stage};
 
-/// Longest line in octets, CRLF included; a longer one ends the session. Twice what a relay may
+/// Longest command line in octets, CRLF included; a longer one ends the session. Twice what a relay may
 /// send, RFC 5321 section 4.5.3.1.6.
 const LINE_OCTETS: u64 = 2048;
 /// Largest content in octets; a larger one ends the session.
@@ -62,7 +62,7 @@ impl<'script> Session<'script> {
                 self.writer.flush()?;
             }
             let mut line = Vec::new();
-            if self.read_line(&mut line)? == 0 {
+            if self.read_line(&mut line, LINE_OCTETS)? == 0 {
                 break;
             }
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -76,7 +76,8 @@ impl<'script> Session<'script> {
         match verb.to_ascii_uppercase().as_str() {
             verb @ ("EHLO" | "LHLO") => {
                 self.is_lmtp = verb == "LHLO";
-                let mut lines: Vec<_> = EXTENSIONS.map(str::to_owned).to_vec();
+                let offered = EXTENSIONS.iter().filter(|it| !self.script.withholds(it));
+                let mut lines: Vec<_> = offered.map(|&it| it.to_owned()).collect();
                 lines.extend(self.script.offers().iter().cloned());
                 let last = lines.pop().unwrap_or_default();
                 let mut reply: String =
@@ -197,7 +198,7 @@ impl<'script> Session<'script> {
         let mut at_line_start = true;
         loop {
             let mut line = Vec::new();
-            if self.read_line(&mut line)? == 0 {
+            if self.read_line(&mut line, CONTENT_OCTETS as u64)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if at_line_start && line == b".\r\n" {
@@ -213,9 +214,9 @@ impl<'script> Session<'script> {
         }
     }
 
-    fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
-        let count = (&mut self.reader).take(LINE_OCTETS).read_until(b'\n', line)?;
-        if count as u64 == LINE_OCTETS && !line.ends_with(b"\n") {
+    fn read_line(&mut self, line: &mut Vec<u8>, most: u64) -> io::Result<usize> {
+        let count = (&mut self.reader).take(most).read_until(b'\n', line)?;
+        if count as u64 == most && !line.ends_with(b"\n") {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
         }
         Ok(count)

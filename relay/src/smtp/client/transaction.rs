@@ -88,7 +88,7 @@ pub(super) struct Progress {
 
 impl Transaction {
     /// What the next hop would have to offer and does not.
-    pub(super) fn lacks(&self, capabilities: &Capabilities) -> Option<Cause> {
+    pub fn lacks(&self, capabilities: &Capabilities) -> Option<Cause> {
         let cause = |status, text: String| Some(Cause::Local { status, text });
         let needs_smtputf8 = self.smtputf8 || self.recipients.iter().all(needs_smtputf8);
         if needs_smtputf8 && !capabilities.smtputf8 {

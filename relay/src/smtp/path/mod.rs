@@ -108,6 +108,14 @@ impl Mailbox {
         self.local_part.contains(['%', '!', '@'])
     }
 
+    /// Do both stand for one recipient? The local part is compared as it was written, but for
+    /// `postmaster`, which RFC 5321 section 4.5.1 has in any case.
+    fn is_same_recipient(&self, other: &Self) -> bool {
+        let is_postmaster = |it: &Self| it.local_part.eq_ignore_ascii_case("postmaster");
+        self.host == other.host
+            && (self.local_part == other.local_part || is_postmaster(self) && is_postmaster(other))
+    }
+
     /// May it travel without SMTPUTF8 (RFC 6531)?
     pub fn is_ascii(&self) -> bool {
         self.local_part.is_ascii() && self.domain().is_none_or(|domain| domain.as_str().is_ascii())
@@ -160,6 +168,18 @@ impl HeapOctets for ForwardPath {
         match self {
             Self::Mailbox(mailbox) => mailbox.heap_octets(),
             Self::Postmaster => 0,
+        }
+    }
+}
+
+impl ForwardPath {
+    /// Do both stand for one recipient, so that a message for both is delivered once? Domains are
+    /// compared without regard to case, local parts as they were written.
+    pub fn is_same_recipient(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mailbox(one), Self::Mailbox(other)) => one.is_same_recipient(other),
+            (Self::Postmaster, Self::Postmaster) => true,
+            _ => false,
         }
     }
 }

@@ -5,10 +5,11 @@
 //! command in every state, is in tests/transitions.snap.
 
 mod message;
+mod recipients;
 
 use std::sync::Arc;
 
-use crate::heap::{HeapOctets, allocation};
+use crate::heap::HeapOctets;
 use crate::policy::antispam::{SenderFinding, screen_sender};
 use crate::policy::{self, Because, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
@@ -23,6 +24,7 @@ use crate::smtp::session::storage::store_decision;
 use crate::users::User;
 
 pub(super) use self::message::{MessageInput, Skipping};
+use self::recipients::Recipients;
 
 /// Where the dialogue stands.
 #[derive(Debug)]
@@ -91,30 +93,10 @@ pub(super) struct MailGiven {
     recipient_refused: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct Recipients {
-    hello: Hello,
-    mail: Mail,
-    recipients: Vec<Addressee>,
-    /// Octets that the recipients point to.
-    pointed_to: usize,
-}
-
 impl MailGiven {
     /// Octets that it points to.
     pub(super) fn octets(&self) -> usize {
         self.mail.heap_octets()
-    }
-}
-
-impl Recipients {
-    /// Octets that sender and recipients take, all that they point to counted.
-    pub(super) fn octets(&self) -> usize {
-        self.mail.heap_octets() + self.list_octets()
-    }
-
-    fn list_octets(&self) -> usize {
-        allocation(self.recipients.capacity() * size_of::<Addressee>()) + self.pointed_to
     }
 }
 
@@ -311,7 +293,7 @@ impl State {
     fn rcpt(self, mut recipient: Addressee, context: &Context) -> (Self, Effect) {
         let (mail, so_far, octets) = match &self {
             Self::Mail(state) => (&state.mail, 0, 0),
-            Self::Recipients(state) => (&state.mail, state.recipients.len(), state.list_octets()),
+            Self::Recipients(state) => (&state.mail, state.accepted, state.list_octets()),
             Self::Ready(ready) => {
                 let effect = ready.without_sender();
                 return (self, effect);
@@ -339,7 +321,10 @@ impl State {
                     let (found, dsn) = (context.sender.as_ref(), &mut recipient.dsn);
                     policy::limit_notify(peer, &mail.sender, found, dsn, &mut decision);
                 }
-                let state = if is_accepted { self.with(recipient) } else { self.without() };
+                let state = match is_accepted {
+                    true => self.with(rules.addressed(recipient)),
+                    false => self.without(),
+                };
                 (state, Effect::Decided(decision))
             }
         }
@@ -349,13 +334,10 @@ impl State {
     fn with(self, recipient: Addressee) -> Self {
         match self {
             Self::Mail(MailGiven { hello, mail, .. }) => {
-                let pointed_to = recipient.heap_octets();
-                let recipients = vec![recipient];
-                Self::Recipients(Recipients { hello, mail, recipients, pointed_to })
+                Self::Recipients(Recipients::new(hello, mail, recipient))
             }
             Self::Recipients(mut state) => {
-                state.pointed_to += recipient.heap_octets();
-                state.recipients.push(recipient);
+                state.add(recipient);
                 Self::Recipients(state)
             }
             other => other,
