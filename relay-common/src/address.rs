@@ -58,6 +58,16 @@ impl Address {
         Self { octets }
     }
 
+    /// The network of so many leading bits that this address is in, counted as in its own family. More
+    /// bits than it has are all of them.
+    pub fn network(&self, bits: u32) -> Self {
+        let mapped = if self.is_ipv4() { 96 } else { 0 };
+        let host = 128u32.saturating_sub(bits.saturating_add(mapped));
+        let number = u128::from_be_bytes(self.octets);
+        let network = u128::MAX.checked_shl(host).map_or(0, |mask| number & mask);
+        Self { octets: network.to_be_bytes() }
+    }
+
     #[inline(always)]
     fn halves(&self) -> (u64, u64) {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.octets;
@@ -101,6 +111,24 @@ mod tests {
         assert_eq!(Address::from(mapped), Address::from(plain));
         assert_eq!(Address::from(plain).wildcard(), Address::ANY_IPV4);
         assert_eq!(Address::from(mapped).wildcard(), Address::ANY_IPV4);
+    }
+
+    #[test]
+    fn a_network_keeps_its_leading_bits() {
+        for (address, bits, network) in [
+            ("2001:db8:1:2:3:4:5:6", 48, "2001:db8:1::"),
+            ("2001:db8:1:2ff:3::", 56, "2001:db8:1:200::"),
+            ("2001:db8::1", 0, "::"),
+            ("2001:db8::1", 128, "2001:db8::1"),
+            ("192.0.2.77", 24, "192.0.2.0"),
+            ("::ffff:192.0.2.77", 24, "192.0.2.0"),
+            ("192.0.2.77", 32, "192.0.2.77"),
+            ("192.0.2.77", 99, "192.0.2.77"),
+        ] {
+            let [address, network] =
+                [address, network].map(|text| Address::from(text.parse::<IpAddr>().unwrap()));
+            assert_eq!(address.network(bits), network, "{bits}");
+        }
     }
 
     #[test]

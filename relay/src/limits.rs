@@ -243,6 +243,16 @@ pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 /// it is more than 20 until 4,000 are open, and lets nobody take the rest after that.
 pub const MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE: u32 = 2;
 
+/// Networks whose connections are counted besides those of a source, with the percentage that each
+/// may have of the connections that a connector has left. One customer has a /56 or a /48, one
+/// provider a /32, and a /24 of IPv4 can be rented. Our own; Exchange counts single addresses. Then
+/// `421 4.3.2`.
+pub const NETWORK_SHARES_IPV6: &[(u32, u32)] = &[(56, 5), (48, 10), (32, 50)];
+/// The same for IPv4.
+pub const NETWORK_SHARES_IPV4: &[(u32, u32)] = &[(24, 25)];
+/// The percentage of `MaxInboundConnection` that is kept for sources without a connection. Our own.
+pub const RESERVED_CONNECTION_PERCENTAGE: u32 = 10;
+
 /// Buckets of `message_rate_limit`, of all connectors: sources and users, a hundred octets or so for
 /// each. Where there are more, one that is full is forgotten, or any.
 pub const MESSAGE_RATE_BUCKETS: usize = 65_536;

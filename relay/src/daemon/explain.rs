@@ -260,9 +260,10 @@ impl Daemon {
         let question = Question::try_from(question)?;
         let rules = self.classifier.rules();
         let limits = match rules.table.classify(question.local, question.remote) {
-            Match::Connector { connector: id, .. } => rules
-                .connector(id)
-                .map(|connector| self.server.limits_of(id, &connector.limits, question.remote)),
+            Match::Connector { connector: id, range } => rules.connector(id).map(|connector| {
+                let (limits, range) = (&connector.limits, connector.range(range));
+                self.server.limits_of(id, limits, range, question.remote)
+            }),
             Match::NoBinding | Match::NoConnector => None,
         };
         let routes = self.configured.lock().await.config.routes.clone();

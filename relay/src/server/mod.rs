@@ -36,7 +36,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::antispam::Checks;
 use crate::back_pressure::{self, BackPressure};
 use crate::classifier::Classifier;
-use crate::connector::{ConnectorId, Limits};
+use crate::connector::{ConnectorId, Limits, Range};
 use crate::counts::Counts;
 use crate::limits::{INQUIRY_WAIT, SESSIONS};
 use crate::policy::{Finding, Inquiry, Rules};
@@ -254,8 +254,15 @@ impl Server {
     }
 
     /// How far the limits are used up that another connection from `remote` would meet.
-    pub fn limits_of(&self, id: ConnectorId, limits: &Limits, remote: IpAddr) -> Vec<LimitUse> {
-        self.shared.admission.uses(id, limits, remote)
+    /// `range` is the one of the connector that contains it.
+    pub fn limits_of(
+        &self,
+        id: ConnectorId,
+        limits: &Limits,
+        range: Option<&Range>,
+        remote: IpAddr,
+    ) -> Vec<LimitUse> {
+        self.shared.admission.uses(id, limits, range, remote)
     }
 
     /// Stops listening, tells every session, and waits until they have ended, `limit` at most.

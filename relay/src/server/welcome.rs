@@ -133,7 +133,8 @@ pub(super) fn admit(chosen: &Chosen, remote: SocketAddr, shared: &Shared) -> Res
         tracing::debug!(%remote, connector = connector.name, why, "connection refused");
         return Err(refusal.reply);
     }
-    shared.admission.admit(chosen.id, &connector.limits, remote.ip()).map_err(|refusal| {
+    let (admission, range) = (&shared.admission, chosen.range());
+    admission.admit(chosen.id, &connector.limits, range, remote.ip()).map_err(|refusal| {
         tracing::debug!(%remote, connector = connector.name, %refusal, "connection refused");
         refusal.reply()
     })
