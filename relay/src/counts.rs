@@ -44,6 +44,10 @@ counts! {
     commands_refused,
     /// Messages that were refused at the end of their data.
     messages_refused,
+    /// Failures to authenticate.
+    logon_failures,
+    /// Logons that were put off since their source had too many failures.
+    logons_refused,
 }
 
 /// All counters of the daemon.
@@ -94,6 +98,16 @@ impl Counts {
     /// A command of a mail transaction was refused.
     pub fn command_refused(&self, id: ConnectorId) {
         add(&self.of(id).commands_refused);
+    }
+
+    /// A client failed to authenticate.
+    pub fn logon_failed(&self, id: ConnectorId) {
+        add(&self.of(id).logon_failures);
+    }
+
+    /// A logon was put off since its source had too many failures.
+    pub fn logon_refused(&self, id: ConnectorId) {
+        add(&self.of(id).logons_refused);
     }
 
     /// What was counted for this connector; [`ConnectorId::NONE`] for connections that no

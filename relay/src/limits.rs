@@ -49,12 +49,14 @@ pub const PASSWORD_PASSES: u32 = 2;
 pub const PASSWORD_MEMORY_MOST: u32 = 256 * 1024;
 /// Octets of a new salt. RFC 9106 section 3.1 recommends 16.
 pub const SALT_OCTETS: usize = 16;
-/// Iterations of new SCRAM credentials. RFC 7677 section 4 asks for 4096 at least; more make
-/// guessing dearer for who has the file, and each logon dearer for the client.
-pub const SCRAM_ITERATIONS: u32 = 100_000;
+/// Iterations of new SCRAM credentials. RFC 7677 section 4 asks for 4096 at least; more make guessing
+/// dearer. Cyrus SASL, which Postfix and many clients use, refuses more than this and then does not
+/// fall back to another mechanism.
+pub const SCRAM_ITERATIONS: u32 = 65_536;
 /// Fewest iterations that are accepted. RFC 7677 section 4.
 pub const SCRAM_ITERATIONS_LEAST: u32 = 4096;
-/// Most iterations that are accepted: a second or so of a client's time.
+/// Most iterations that are accepted: a second or so of a client's time. More than
+/// [`SCRAM_ITERATIONS`] earn a warning.
 pub const SCRAM_ITERATIONS_MOST: u32 = 10_000_000;
 /// Longest nonce of a SCRAM client in octets. RFC 5802 names no limit, but a challenge must fit
 /// a reply line. Longer: not a message.
@@ -232,6 +234,16 @@ pub const LONGEST_TARPIT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 pub const MAX_PROTOCOL_ERRORS: u32 = 5;
 /// `MaxLogonFailures` of one session. After the last one `421 4.7.0`.
 pub const MAX_LOGON_FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();
+/// Failed logons that a source may have over all its connections before further ones are put off.
+/// One comes back in each [`LOGON_FAILURE_INTERVAL`]. Our own. Beyond it: `454 4.7.0`.
+pub const LOGON_FAILURES_PER_SOURCE: u32 = 30;
+/// The same for an IPv6 /48.
+pub const LOGON_FAILURES_PER_NETWORK: u32 = 4 * LOGON_FAILURES_PER_SOURCE;
+/// How long it takes until a failed logon is forgotten.
+pub const LOGON_FAILURE_INTERVAL: Duration = Duration::from_secs(60);
+/// Sources whose failed logons are remembered, a hundred octets or so each. Where there are more, one
+/// whose time is over is forgotten, or any.
+pub const LOGON_FAILURE_BUCKETS: usize = 65_536;
 /// Highest `MaxLogonFailures`, as in Exchange. 0 stands for no limit.
 pub const MOST_LOGON_FAILURES: u32 = 10;
 /// `MaxInboundConnection` of one connector. Then `421 4.3.2`.
@@ -378,6 +390,10 @@ pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
 /// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer
 /// one: `452 4.3.1` at the end of data.
 pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
+/// Octets of free memory that the allocator may keep, beyond what it could not give back the last
+/// time. More: it is told to give memory back. Looking costs a walk through its lists, giving back some
+/// tenths of a second for a gigabyte, with one of its arenas locked at a time.
+pub const FREE_MEMORY_KEPT: u64 = 64 * 1024 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
 pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
 /// Exchange's levels of its queue's drive, in percent of the file system of the queue.

@@ -138,7 +138,13 @@ impl Player {
             _ => Ok(()),
         };
         let pressure = Pressure { level: self.pressure, resource: Some(Resource::DiskUse) };
-        Conditions { pressure, queue, certificate: self.certificate, seed: Some([0; 32]) }
+        Conditions {
+            pressure,
+            queue,
+            certificate: self.certificate,
+            seed: Some([0; 32]),
+            ..Conditions::default()
+        }
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {

@@ -258,3 +258,33 @@ fn explain_tells_what_a_user_may_do() {
         assert_eq!((in_clear.code, &in_clear.json()["replies"][1]["code"]), (1, &504.into()));
     }
 }
+
+/// Guesses over many connections, from one source; others are not touched by it.
+#[test]
+fn failed_logons_are_counted_for_their_source_over_connections() {
+    let (edge, daemon) = with_alice();
+    let (right, wrong) = ("AGFsaWNlAHdvbmRlcmxhbmQ=", "AGFsaWNlAGxvb2tpbmdnbGFzcw==");
+    let authenticate = |from: &str, message: &str| {
+        let mut client = edge.connect(from);
+        client.hello();
+        client.say(&format!("AUTH PLAIN {message}"))
+    };
+    for number in 0..30 {
+        let reply = authenticate("127.0.0.9", wrong);
+        assert!(reply.starts_with("535 5.7.3 "), "{number}: {reply}");
+        if number == 20 {
+            // A success gives nothing back.
+            assert!(authenticate("127.0.0.9", right).starts_with("235 2.7.0 "));
+        }
+    }
+    for message in [wrong, right] {
+        assert!(authenticate("127.0.0.9", message).starts_with("454 4.7.0 "));
+    }
+    // Nobody is locked out elsewhere.
+    assert!(authenticate("127.0.0.10", right).starts_with("235 2.7.0 "));
+    json_line(&daemon, 0, |line| line["remote"] == "127.0.0.9" && line["level"] == "WARN");
+    edge.wait_until(|status| {
+        let daemon = &status["connectors"][0]["daemon"];
+        daemon["logons_refused"] == 2 && daemon["logon_failures"] == 30
+    });
+}

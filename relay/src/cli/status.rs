@@ -186,5 +186,13 @@ fn print_connector(connector: &ConnectorStatus, console: &mut Console<'_>) -> io
         console.out,
         "  messages     {} accepted, {} refused; {} commands refused",
         daemon.messages_accepted, daemon.messages_refused, daemon.commands_refused
-    )
+    )?;
+    if daemon.logon_failures + daemon.logons_refused > 0 {
+        writeln!(
+            console.out,
+            "  logons       {} failed; {} put off, since their source had too many failures",
+            daemon.logon_failures, daemon.logons_refused
+        )?;
+    }
+    Ok(())
 }

@@ -13,8 +13,9 @@ use crate::connector::{
     AccessEntry, Binding, Connector, Grantee, Permission, PermissionSet, Principal, Proxies, Range,
     Standing, Table,
 };
+use crate::limits::SCRAM_ITERATIONS;
 use crate::policy::AcceptedDomains;
-use crate::users::Users;
+use crate::users::{User, Users};
 
 /// Notes every warning.
 pub(super) fn warn(
@@ -267,6 +268,18 @@ pub(super) fn of_users(users: &Users, line: u32) -> Vec<Finding> {
         warn(
             "some users have no scram, so SCRAM-SHA-256 is not offered",
             "give them their passwords anew with `relay passwd`",
+        );
+    }
+    let most = SCRAM_ITERATIONS;
+    let too_many = |user: &User| user.scram.as_ref().is_some_and(|it| it.iterations.get() > most);
+    if let Some(user) = users.iter().find(|user| too_many(user)) {
+        warn(
+            &format!(
+                "user {} has more than {most} iterations of SCRAM: clients that use Cyrus SASL, such \
+                 as Postfix, refuse them and cannot log on",
+                user.name
+            ),
+            "give such users their passwords anew with `relay passwd`",
         );
     }
     if !users.cost_alike() {

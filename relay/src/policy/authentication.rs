@@ -85,6 +85,14 @@ pub fn password(
     }
 }
 
+/// AUTH from a source that has had too many failures: nothing is compared, so that a right password
+/// cannot be told from a wrong one, and nothing follows for the users who were named.
+pub fn logon_refused() -> Decision {
+    let mut reasons = Reasons::default();
+    reasons.note("logon failures", "too many logons from the client's source have failed");
+    reasons.decide(AUTHENTICATION_UNAVAILABLE)
+}
+
 /// The end of an exchange: the client claims to be a user, and this was found of the proof.
 pub fn logon(peer: &Peer, claim: &Claim, proof: &PasswordFinding) -> Decision {
     let mut reasons = Reasons::default();

@@ -48,7 +48,7 @@ pub use accepted_domain::{
     RecipientsFile,
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
-pub use authentication::{auth, logon, mechanisms, password, submitter};
+pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
 pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
 pub use connect::{connect, start_tls};
 pub use explanation::{Explanation, Question, Step, explain, explain_with};

@@ -82,7 +82,9 @@ impl Refusal {
     pub(super) fn reply(self) -> Reply {
         match self {
             Self::Connector => reply::TOO_MANY_CONNECTIONS,
-            Self::Network(_) | Self::Reserved | Self::Share | Self::Source => reply::TOO_MANY_CONNECTIONS_PER_SOURCE,
+            Self::Network(_) | Self::Reserved | Self::Share | Self::Source => {
+                reply::TOO_MANY_CONNECTIONS_PER_SOURCE
+            }
         }
     }
 }
@@ -155,11 +157,7 @@ impl Admission {
                 of_source,
                 limits.max_inbound_connection_per_source,
             ),
-            named(
-                "max_inbound_connection_percentage_per_source",
-                of_source,
-                share_of(percentage),
-            ),
+            named("max_inbound_connection_percentage_per_source", of_source, share_of(percentage)),
         ];
         let networks = shares_beyond(range, source, limits).iter().map(|&(bits, percentage)| {
             let used = count(Network::new(source, bits));
@@ -360,9 +358,7 @@ mod tests {
         for client in clients {
             let remote: IpAddr = client.parse().unwrap();
             let limits = Limits::default();
-            while let Ok(place) =
-                admission.admit(ConnectorId(1), &limits, range.as_ref(), remote)
-            {
+            while let Ok(place) = admission.admit(ConnectorId(1), &limits, range.as_ref(), remote) {
                 held.push(place);
             }
         }
@@ -376,7 +372,8 @@ mod tests {
         let taken = fill_from(&admission, None, sites());
         // Ten percent of what is left: n is at most (5000 - n) / 10.
         assert_eq!(taken.len(), 454);
-        let halves = fill_from(&admission, None, (0..256).map(|it| format!("2001:db8:2:{it:x}::1")));
+        let halves =
+            fill_from(&admission, None, (0..256).map(|it| format!("2001:db8:2:{it:x}::1")));
         assert!((200..300).contains(&halves.len()), "a /56 has five percent: {}", halves.len());
         // A provider's customers together have no more than half.
         let provider =

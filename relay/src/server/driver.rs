@@ -100,13 +100,28 @@ impl Driver {
             if self.session.handle_memory(self.memory.is_used_up()) {
                 continue;
             }
-            self.record.count(self.session.summary());
+            let failures = self.record.count(self.session.summary());
+            self.count_logon_failures(failures);
             if self.session.is_closed() {
                 break;
             }
             self.wait().await;
         }
         self.record.write(self.session.peer(), self.session.summary());
+    }
+
+    fn count_logon_failures(&self, failures: u32) {
+        let remote = self.record.asker().remote;
+        for _ in 0..failures {
+            if self.shared.logon_failures.failed(Instant::now(), remote) {
+                let connector = &self.session.peer().connector.name;
+                tracing::warn!(
+                    %remote,
+                    connector,
+                    "too many failed logons: further ones from this source are put off"
+                );
+            }
+        }
     }
 
     /// Charges the budget with what the session keeps now.
@@ -125,10 +140,13 @@ impl Driver {
             if session.wants_conditions() {
                 *handshake = shared.handshake(record.connector_id());
                 let has_nonces = session.peer().connector.auth_mechanism.basic_auth.is_some();
+                let remote = record.asker().remote;
                 session.handle_conditions(Conditions {
                     pressure: shared.back_pressure.pressure(),
                     queue: shared.back_pressure.queue(),
                     certificate: handshake.is_some(),
+                    logon_is_refused: has_nonces
+                        && shared.logon_failures.refuses(Instant::now(), remote),
                     seed: has_nonces.then(|| password::random().ok()).flatten(),
                 });
             }

@@ -6,7 +6,7 @@
 //!
 //! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
-//! messages, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
+//! messages, [`logons`] of failed logons, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
 //! connectors that want more of them.
 
 mod admission;
@@ -14,6 +14,7 @@ mod driver;
 mod inquiries;
 pub mod kept;
 mod listener;
+mod logons;
 pub(crate) mod protocol_log;
 mod rates;
 mod record;
@@ -47,6 +48,7 @@ use self::admission::Admission;
 use self::inquiries::Asker;
 use self::kept::{Inherited, Kept};
 use self::listener::Listening;
+use self::logons::LogonFailures;
 use self::protocol_log::SessionIds;
 use self::rates::MessageRates;
 use self::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
@@ -83,6 +85,7 @@ struct Shared {
     admission: Arc<Admission>,
     back_pressure: Arc<BackPressure>,
     rates: MessageRates,
+    logon_failures: LogonFailures,
     recipients: Recipients,
     session_ids: SessionIds,
     /// A permit for each session that may exist at once.
@@ -100,6 +103,7 @@ impl Server {
             checks: ArcSwap::from_pointee(Checks::nobody()),
             admission: Arc::default(),
             rates: MessageRates::default(),
+            logon_failures: LogonFailures::default(),
             recipients: Recipients::default(),
             session_ids: SessionIds::default(),
             back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),

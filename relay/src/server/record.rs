@@ -35,6 +35,8 @@ struct Counted {
     messages_accepted: u32,
     messages_refused: u32,
     commands_refused: u32,
+    logon_failures: u32,
+    logons_refused: u32,
 }
 
 /// What is told about a message beside what its session knows.
@@ -100,13 +102,16 @@ impl Record {
         }
     }
 
-    /// Counts what happened since the last time, so that `status` is never behind a session.
-    pub(super) fn count(&mut self, summary: &Summary) {
+    /// Counts what happened since the last time, so that `status` is never behind a session. Returns
+    /// the logons that have failed since then.
+    pub(super) fn count(&mut self, summary: &Summary) -> u32 {
         let id = self.connector_id();
         let now = Counted {
             messages_accepted: summary.messages_accepted,
             messages_refused: summary.messages_refused,
             commands_refused: summary.commands_refused,
+            logon_failures: summary.logon_failures,
+            logons_refused: summary.logons_refused,
         };
         let before = std::mem::replace(&mut self.counted, now);
         for _ in before.messages_accepted..now.messages_accepted {
@@ -118,6 +123,13 @@ impl Record {
         for _ in before.commands_refused..now.commands_refused {
             self.counts.command_refused(id);
         }
+        for _ in before.logons_refused..now.logons_refused {
+            self.counts.logon_refused(id);
+        }
+        for _ in before.logon_failures..now.logon_failures {
+            self.counts.logon_failed(id);
+        }
+        now.logon_failures.saturating_sub(before.logon_failures)
     }
 
     /// The one line that the log has of a session.

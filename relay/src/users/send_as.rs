@@ -31,6 +31,9 @@ pub enum SendAsError {
         /// What is wrong with it.
         why: AddressError,
     },
+    /// A `*` that stands for a part of the local part: no address would ever match it.
+    #[error("`{0}` is a pattern of local parts, and only whole domains can be given")]
+    Pattern(String),
     /// The part after the `@` is no domain.
     #[error("`{text}` names no domain: {why}")]
     Domain {
@@ -60,7 +63,8 @@ impl FromStr for SendAs {
     type Err = SendAsError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(name) = text.strip_prefix('@') {
+        // `*@contoso.example` is how others write `@contoso.example`.
+        if let Some(name) = text.strip_prefix("*@").or_else(|| text.strip_prefix('@')) {
             let (name, with_subdomains) = match name.strip_prefix("*.") {
                 Some(name) => (name, true),
                 None => (name, false),
@@ -71,10 +75,18 @@ impl FromStr for SendAs {
         }
         let wrong = |why| SendAsError::Address { text: text.to_owned(), why };
         match ReversePath::parse(&format!("<{text}>")).map_err(wrong)? {
+            ReversePath::Mailbox(mailbox) if is_pattern(mailbox.local_part()) => {
+                Err(SendAsError::Pattern(text.to_owned()))
+            }
             ReversePath::Mailbox(mailbox) => Ok(Self::Address(mailbox)),
             ReversePath::Null => Err(wrong(AddressError::NotBracketed)),
         }
     }
+}
+
+/// An address may have a `*` in its local part, which is rare; unquoted it is meant as a pattern.
+fn is_pattern(local_part: &str) -> bool {
+    local_part.contains('*') && !local_part.starts_with('"')
 }
 
 /// As the users file has it.
@@ -115,6 +127,10 @@ mod tests {
             ("@*.contoso.example", "anybody@evilcontoso.example", false),
             ("@b\u{fc}cher.example", "a@xn--bcher-kva.example", true),
             ("@contoso.example", "a@[192.0.2.1]", false),
+            ("*@contoso.example", "anybody@contoso.example", true),
+            ("*@contoso.example", "anybody@sub.contoso.example", false),
+            ("*@*.contoso.example", "anybody@sub.contoso.example", true),
+            ("\"*\"@contoso.example", "anybody@contoso.example", false),
         ] {
             assert_eq!(covers(entry, address), expected, "{entry} {address}");
         }
@@ -122,6 +138,12 @@ mod tests {
 
     #[test]
     fn what_is_no_entry() {
+        for text in ["sales-*@contoso.example", "**@contoso.example", "*.x@contoso.example", "*@*"]
+        {
+            assert!(text.parse::<SendAs>().is_err(), "{text}");
+        }
+        let domain: SendAs = "*@contoso.example".parse().unwrap();
+        assert_eq!(domain.to_string(), "@contoso.example");
         for text in ["", "contoso.example", "@", "@*", "@a.*.example", "alice@", "<a@b.example>"] {
             assert!(text.parse::<SendAs>().is_err(), "{text}");
         }

@@ -56,6 +56,9 @@ impl State {
         let (Some(mechanism), true) = (mechanism, decision.reply.is_positive()) else {
             return (Self::Ready(ready), Effect::DecidedFault(decision));
         };
+        if context.conditions.logon_is_refused {
+            return (Self::Ready(ready), Effect::LogonRefused(policy::logon_refused()));
+        }
         let (exchange, challenge) = Exchange::begin(mechanism);
         match &auth.initial {
             None => (authenticating(ready.hello, exchange), challenged(challenge)),

@@ -364,6 +364,12 @@ impl Session {
                 self.output.reply(&reply);
             }
             Effect::LogonFailure(decision) => self.logon_failure(decision),
+            Effect::LogonRefused(decision) => {
+                let reply = decision.reply.clone();
+                self.context.summary.logons_refused += 1;
+                self.context.summary.note(verb, decision);
+                self.refuse(reply);
+            }
             Effect::Malformed(error) => self.fault(verb, error.reply(), &error),
             Effect::Nothing => {}
             Effect::Reply(reply) => self.answer(reply),

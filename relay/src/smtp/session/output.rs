@@ -57,6 +57,8 @@ pub struct Conditions {
     pub queue: Result<(), StoreError>,
     /// Is there a certificate for a handshake now?
     pub certificate: bool,
+    /// Has the client's source had too many failed logons?
+    pub logon_is_refused: bool,
     /// Random, and new each time: nonces are made of it. `None`: there is nothing random now.
     pub seed: Option<[u8; 32]>,
 }
@@ -74,7 +76,13 @@ pub(super) struct Output {
 
 impl Default for Conditions {
     fn default() -> Self {
-        Self { pressure: Pressure::default(), queue: Ok(()), certificate: true, seed: None }
+        Self {
+            pressure: Pressure::default(),
+            queue: Ok(()),
+            certificate: true,
+            logon_is_refused: false,
+            seed: None,
+        }
     }
 }
 

@@ -139,6 +139,8 @@ pub(super) enum Effect {
     Hello(Reply),
     /// The client has not proved to be a user.
     LogonFailure(Decision),
+    /// The client's source has failed too often.
+    LogonRefused(Decision),
     /// A message of an exchange that its mechanism does not know; a protocol error.
     Malformed(CommandError),
     /// Octets of the client come next; it is answered after them.

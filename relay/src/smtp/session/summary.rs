@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use crate::connector::Permission;
 use crate::limits::LOGGED_VERDICTS;
 use crate::policy::antispam::{self, MessageFound, SenderFound};
 use crate::policy::{Because, Decision, Peer};
@@ -29,6 +30,8 @@ pub struct Summary {
     pub commands_refused: u32,
     /// Failures to authenticate.
     pub logon_failures: u32,
+    /// Logons that were put off since the client's source had too many failures.
+    pub logons_refused: u32,
     /// Errors that count against `max_protocol_errors`.
     pub protocol_errors: u32,
     /// The names of the first accepted messages, [`LOGGED_VERDICTS`] at most.
@@ -140,6 +143,19 @@ impl Summary {
         self.decisions.checks = Some(found);
     }
 
+    /// Notes that the message is larger than others may send, where a right had to allow it.
+    pub(super) fn passed(&mut self, because: &[Because]) {
+        let right = Permission::BypassMessageSizeLimit.name();
+        let Some(at) = because.iter().position(|because| because.rule == right) else { return };
+        let size = because[..at].last().map_or("", |size| size.found.as_str());
+        let found = format!("size not limited ({right}: {}; {size})", because[at].found);
+        if self.checks.len() < LOGGED_VERDICTS {
+            self.checks.push(found.clone());
+        }
+        let checks = self.decisions.checks.take().into_iter().chain([found]);
+        self.decisions.checks = Some(checks.collect::<Vec<_>>().join("; "));
+    }
+
     pub(super) fn refuse(&mut self, command: &'static str, decision: Decision) {
         self.commands_refused += 1;
         self.note(command, decision);
@@ -206,5 +222,26 @@ impl Display for Ending {
             Self::TooManyErrors => "too many errors",
             Self::TooManyLogonFailures => "too many logon failures",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_let_a_large_message_pass_is_named_where_it_had_to() {
+        let because = |rule, found: &str| Because { rule, found: found.to_owned() };
+        let size = because("max_message_size", "40 octets, over the 36 allowed");
+        let right = because(Permission::BypassMessageSizeLimit.name(), "by ExchangeServers");
+        let mut summary = Summary::default();
+        summary.passed(std::slice::from_ref(&size));
+        assert_eq!((summary.checks.len(), &summary.decisions.checks), (0, &None));
+        summary.decisions.checks = Some("skipped".to_owned());
+        summary.passed(&[size, right]);
+        let told = summary.decisions.checks.as_deref().unwrap();
+        assert!(told.starts_with("skipped; "), "{told}");
+        assert!(told.contains("ms-Exch-Bypass-Message-Size-Limit") && told.contains("40 octets"));
+        assert_eq!(summary.checks.len(), 1);
     }
 }
