@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use crate::limits::{JOURNAL_LINE_OCTETS, LOG_LINE_OCTETS};
+use crate::printable::is_printable;
 
 /// The form of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,13 +93,9 @@ fn escape(text: &str, json: bool) -> String {
     escaped
 }
 
-/// Controls (C0, DEL, C1), line and paragraph separators, what changes the direction of text, and
-/// what the journal takes for unprintable besides: noncharacters.
+/// What [`is_printable`] refuses, less tabs. The journal takes noncharacters for unprintable too.
 fn is_unprintable(character: char) -> bool {
-    (character.is_control() && character != '\t')
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(character, '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fdd0}'..='\u{fdef}')
-        || u32::from(character) & 0xfffe == 0xfffe
+    character != '\t' && !is_printable(character)
 }
 
 /// The text, or its beginning and how much is missing.
