@@ -145,7 +145,7 @@ impl Budget {
             !class.is_exchanger && of_hop.load(Ordering::Relaxed) < limits::CONFIGURED_CLAIMS;
         // Those that wait come first.
         let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_parked());
-        if !is_guaranteed && !(is_its_turn && state.counts.have_room(class)) {
+        if !(is_guaranteed || is_its_turn && state.counts.have_room(class)) {
             return None;
         }
         state.counts.add(class);
