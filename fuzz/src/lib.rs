@@ -8,7 +8,9 @@ pub mod author;
 pub mod bdat;
 pub mod command;
 pub mod configuration;
+pub mod content;
 pub mod data;
+pub mod expected;
 pub mod packet;
 pub mod path;
 pub mod pieces;
@@ -22,11 +24,12 @@ pub mod session;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("author", author::check),
     ("bdat", bdat::check),
     ("command", command::check),
     ("configuration", configuration::check),
+    ("content", content::check),
     ("data", data::check),
     ("packet", packet::check),
     ("path", path::check),

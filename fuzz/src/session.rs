@@ -90,7 +90,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn rules() -> &'static Arc<Rules> {
+/// The rules of every connector.
+pub(super) fn rules() -> &'static Arc<Rules> {
     static RULES: OnceLock<Arc<Rules>> = OnceLock::new();
     RULES.get_or_init(|| {
         let config = Config::parse(CONFIGURATION, "relay.toml");

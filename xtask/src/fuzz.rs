@@ -18,8 +18,13 @@ const VERSION: &str = "0.13.2";
 
 /// Octets of the largest input, by target; 1024 where nothing is said. Two frames, a command line
 /// over its limit, and a session of a few messages fit.
-const MOST_OCTETS: [(&str, usize); 4] =
-    [("command", 4200), ("configuration", 4096), ("ranges", 193), ("session", 4096)];
+const MOST_OCTETS: [(&str, usize); 5] = [
+    ("command", 4200),
+    ("configuration", 4096),
+    ("content", 4096),
+    ("ranges", 193),
+    ("session", 4096),
+];
 /// Inputs of a committed corpus: `cargo test` replays them, and people clone them.
 const MOST_KEPT: usize = 50;
 /// Seconds that one input may take, on a machine that has other work as well.
