@@ -143,6 +143,32 @@ fn the_status_tells_what_is_attached_now_and_a_guard_taken_off_comes_back() {
 }
 
 #[test]
+fn an_interface_of_another_program_is_told_and_guarded_once_it_is_free() {
+    let test = "an_interface_of_another_program_is_told_and_guarded_once_it_is_free";
+    let Some(first) = World::new(test) else { return };
+    first.lay_cable();
+    let owner = first.start("kernel", "0.0.0.0:PORT");
+    first.wait_for_guard("native");
+    // A second instance on the same host, that wants the same interface.
+    let second = Edge::new(Mode::Kernel);
+    let configuration = |mode: &str| {
+        second
+            .configuration(&ALL.replace("BINDING", "0.0.0.0:PORT"))
+            .replace("mode = \"kernel\"", &format!("mode = \"{mode}\"\ninterfaces = [\"wire0\"]"))
+    };
+    let refused = Daemon::start(Some(&first.host), second.folder(), &configuration("kernel"));
+    let told = format!("{:#}", refused.unwrap_err());
+    assert!(told.contains("wire0: another XDP program"), "{told}");
+    let daemon = Daemon::start(Some(&first.host), second.folder(), &configuration("auto")).unwrap();
+    let guard = || second.status()["classifier"]["interfaces"]["wire0"].to_string();
+    assert!(guard().contains("another XDP program"), "{}", guard());
+    assert_eq!(second.status()["classifier"]["decided_by"], "kernel");
+    assert_eq!(owner.stop().unwrap().code(), Some(0));
+    wait("the guard of the second", || guard() == "\"native\"");
+    assert_eq!(daemon.stop().unwrap().code(), Some(0));
+}
+
+#[test]
 fn jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_grew() {
     let test = "jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_grew";
     let Some(world) = World::new(test) else { return };

@@ -6,13 +6,14 @@
 //! told about them is what the kernel says at that moment.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use tracing::{info, warn};
 
-use super::KernelError;
 use super::links::{Link, Links};
+use super::{KernelError, verifier};
 use crate::causes::in_full;
 use crate::limits::GUARD_RETRY_LOOKS;
 
@@ -174,7 +175,7 @@ impl Interface {
         }
         // The kernel takes one program at a time.
         self.attachment = None;
-        match attach(guard, link.index) {
+        match attach(guard, link) {
             Ok((attached, mode)) => {
                 self.attachment =
                     Some(Attachment { _link: attached, index: link.index, mtu: link.mtu });
@@ -188,7 +189,10 @@ impl Interface {
     }
 
     fn need(&self, link: Link, program: u32) -> Need {
-        let Some(attachment) = &self.attachment else { return Need::Attach };
+        // Another name of the configuration may be this interface's too.
+        let Some(attachment) = &self.attachment else {
+            return link.mode_of(program).map_or(Need::Attach, Need::Nothing);
+        };
         match link.mode_of(program) {
             Some(_) if link.index == attachment.index && link.mtu != attachment.mtu => {
                 Need::AttachForMtu
@@ -238,16 +242,31 @@ impl Link {
     }
 }
 
-/// Attaches the loaded guard to the interface of this index. Takes the program's descriptor and,
+/// Since this version virtio_net takes frames of several buffers in native mode. Before it, one whose
+/// MTU grows beyond a page under a native program drops large frames and does not let the program
+/// go again: the check that refuses the MTU is made at the removal too.
+const VIRTIO_MULTI_BUFFER: (u32, u32) = (6, 3);
+
+/// Attaches the loaded guard to this interface. Takes the program's descriptor and,
 /// since Linux 5.19, no capability.
-fn attach(guard: &mut Xdp, index: u32) -> Result<(FdLink, GuardMode), String> {
-    let failed = |error: ProgramError| in_full(&error);
-    let (link, mode) = match guard.attach_to_if_index(index, XdpMode::Driver) {
-        Ok(link) => (link, GuardMode::Native),
+fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), String> {
+    let failed = |error: ProgramError| match &error {
+        ProgramError::SyscallError(call) if call.io_error.kind() == ErrorKind::ResourceBusy => {
+            "another XDP program is attached to it; `ip link show` names the program".to_owned()
+        }
+        error => in_full(error),
+    };
+    let native = if link.on_virtio && verifier::kernel_is_older(VIRTIO_MULTI_BUFFER) {
+        None
+    } else {
         // Whatever the driver's reason is, if generic mode fails too, that error is told.
-        Err(_) => {
-            let link = guard.attach_to_if_index(index, XdpMode::Skb).map_err(failed)?;
-            (link, GuardMode::Generic)
+        guard.attach_to_if_index(link.index, XdpMode::Driver).ok()
+    };
+    let (link, mode) = match native {
+        Some(attached) => (attached, GuardMode::Native),
+        None => {
+            let attached = guard.attach_to_if_index(link.index, XdpMode::Skb).map_err(failed)?;
+            (attached, GuardMode::Generic)
         }
     };
     let link = guard.take_link(link).map_err(failed)?;

@@ -28,6 +28,8 @@ pub(super) struct Link {
     pub(super) native: Option<u32>,
     /// The program that runs in the stack.
     pub(super) generic: Option<u32>,
+    /// Is it a device of a virtio bus, which virtio_net drives?
+    pub(super) on_virtio: bool,
 }
 
 /// A socket to ask. It stays in the network namespace that it was made in.
@@ -44,6 +46,7 @@ const NLM_F_REQUEST: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
+const IFLA_PARENT_DEV_BUS_NAME: u16 = 57;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
 const IFLA_XDP_SKB_PROG_ID: u16 = 6;
 /// `struct nlmsghdr`.
@@ -127,6 +130,7 @@ fn link(payload: &[u8]) -> Option<Link> {
         let attribute = attribute.ok()?;
         match attribute.kind() {
             IFLA_MTU => link.mtu = word(attribute.value())?,
+            IFLA_PARENT_DEV_BUS_NAME => link.on_virtio = attribute.value() == b"virtio\0",
             IFLA_XDP => {
                 for program in NlasIterator::new(attribute.value()) {
                     let program = program.ok()?;
@@ -193,8 +197,10 @@ mod tests {
             attribute(IFLA_XDP_SKB_PROG_ID, &42u32.to_ne_bytes()),
         ];
         payload.extend(attribute(IFLA_XDP | 0x8000, &programs.concat()));
+        payload.extend(attribute(IFLA_PARENT_DEV_BUS_NAME, b"virtio\0"));
         let found = answer(&message(RTM_NEWLINK, 3, &payload), 3).unwrap().unwrap().unwrap();
-        assert_eq!(found, Link { index: 7, mtu: 9000, native: Some(41), generic: Some(42) });
+        let (native, generic) = (Some(41), Some(42));
+        assert_eq!(found, Link { index: 7, mtu: 9000, native, generic, on_virtio: true });
         assert!(answer(&message(RTM_NEWLINK, 3, &payload), 4).is_none());
     }
 

@@ -67,13 +67,18 @@ fn last_words(log: &str) -> Option<&str> {
 pub(super) fn too_old() -> Option<String> {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
-    is_older(&release).then(|| release.into_owned())
+    is_older(&release, OLDEST).then(|| release.into_owned())
 }
 
-fn is_older(release: &str) -> bool {
+/// Is this kernel older than the version?
+pub(super) fn kernel_is_older(version: (u32, u32)) -> bool {
+    is_older(&rustix::system::uname().release().to_string_lossy(), version)
+}
+
+fn is_older(release: &str, version: (u32, u32)) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST,
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < version,
         _ => false,
     }
 }
@@ -101,8 +106,9 @@ mod tests {
 
     #[test]
     fn the_release_tells_whether_the_kernel_is_too_old() {
-        assert!(is_older("5.10.0-46-amd64") && is_older("5.17.99") && is_older("4.19.0"));
-        assert!(!is_older("5.18.0") && !is_older("6.1.0-57-amd64") && !is_older("7.3.4+deb13"));
-        assert!(!is_older("unknown"));
+        let too_old = |release| is_older(release, OLDEST);
+        assert!(too_old("5.10.0-46-amd64") && too_old("5.17.99") && too_old("4.19.0"));
+        assert!(!too_old("5.18.0") && !too_old("6.1.0-57-amd64") && !too_old("7.3.4+deb13"));
+        assert!(!too_old("unknown"));
     }
 }
