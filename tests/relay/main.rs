@@ -35,7 +35,6 @@ mod inspection;
 mod interfaces;
 mod load;
 mod log_output;
-mod many_domains;
 mod message_tracking;
 mod misbehaving;
 mod neighbours;

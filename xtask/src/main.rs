@@ -5,6 +5,7 @@ mod build_daemon;
 mod demo;
 mod ebpf;
 mod fuzz;
+mod guests;
 mod process;
 mod run;
 mod setup;
@@ -47,6 +48,8 @@ enum Verb {
     Soak(soak::Arguments),
     /// Look for inputs that break a parser, the session or the table of ranges.
     Fuzz(fuzz::Arguments),
+    /// Boot Debian's kernels with the daemon in them, and the shipped unit under systemd; needs root.
+    Guests(guests::Arguments),
     /// Run everything: formatting, lints, tidiness, and every test.
     Test,
     /// Check the rules that the compiler does not.
@@ -75,6 +78,7 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Bench(arguments) => bench::run(&workspace, arguments),
         Verb::Soak(arguments) => soak::run(&workspace, arguments),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, arguments),
+        Verb::Guests(arguments) => guests::run(&workspace, &arguments),
         Verb::Test => test::run(&workspace),
         Verb::Tidy => tidy::run(&workspace),
     }

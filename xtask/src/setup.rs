@@ -17,8 +17,8 @@ use std::process::Command;
 use anyhow::Result;
 
 pub use self::toolchain::{TARGET, Toolchain, sysroot};
-use crate::process;
 use crate::workspace::Workspace;
+use crate::{guests, process};
 
 /// What the machine offers once setup has done what it could.
 pub struct Machine {
@@ -101,7 +101,10 @@ fn install_packages(missing: &mut Vec<String>) {
     // Without these swaks speaks neither IPv6 nor TLS; its package only recommends them.
     const PERL_MODULES: [(&str, &str); 2] =
         [("IO::Socket::INET6", "libio-socket-inet6-perl"), ("Net::SSLeay", "libnet-ssleay-perl")];
-    let programs = PROGRAMS.iter().filter(|(name, _)| process::find_program(name).is_none());
+    let programs = PROGRAMS
+        .iter()
+        .chain(guests::PROGRAMS)
+        .filter(|(name, _)| process::find_program(name).is_none());
     let modules = PERL_MODULES.iter().filter(|(name, _)| !has_perl_module(name));
     let mut wanted: Vec<debian::Choice> =
         programs.chain(modules).map(|(_, package)| debian::Choice::one(package)).collect();

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::build_daemon::KERNEL_OBJECT;
 use crate::setup::{self, KernelCompiler, Machine};
 use crate::workspace::Workspace;
-use crate::{ebpf, process, tidy};
+use crate::{ebpf, guests, process, tidy};
 
 /// Set, it makes a missing requirement of a kernel test a failure instead of a skipped test.
 const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
@@ -48,9 +48,19 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     for obstacle in &obstacles {
         println!("test: NOT ALL KERNEL TESTS CAN RUN: {obstacle}");
     }
-    let mut tests = tests(workspace, &machine, object, obstacles.is_empty());
+    let mut obstacles_of_guests = guests::obstacles();
+    obstacles_of_guests
+        .extend(object.is_none().then(|| "the kernel half was not built".to_owned()));
+    for obstacle in &obstacles_of_guests {
+        println!("test: THE GUESTS CANNOT RUN: {obstacle}");
+    }
+    let mut tests = tests(workspace, &machine, object.clone(), obstacles.is_empty());
     steps.run("tests", || process::run(&mut tests));
-    steps.verdict(&obstacles)
+    // After the tests, which have built the daemon that is tried.
+    if let Some(object) = object.filter(|_| obstacles_of_guests.is_empty()) {
+        steps.run("guests", || guests::test(workspace, &object));
+    }
+    steps.verdict(&obstacles, &obstacles_of_guests)
 }
 
 fn format(workspace: &Workspace) -> Result<()> {
@@ -180,7 +190,7 @@ impl Steps {
         }
     }
 
-    fn verdict(&self, obstacles: &[String]) -> Result<()> {
+    fn verdict(&self, obstacles: &[String], of_guests: &[String]) -> Result<()> {
         let failed: Vec<&str> =
             self.done.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
         let took: Duration = self.done.iter().map(|step| step.took).sum();
@@ -192,7 +202,13 @@ impl Steps {
         if !failed.is_empty() {
             bail!("failed: {}", failed.join(", "));
         }
-        println!("test: all {} steps passed in {:.0} s; {kernel}", self.done.len(), took.as_secs());
+        let guests = if of_guests.is_empty() {
+            "guests ran".to_owned()
+        } else {
+            format!("NO KERNEL WAS BOOTED AND NO UNIT STARTED: {}", of_guests.join("; "))
+        };
+        let steps = self.done.len();
+        println!("test: all {steps} steps passed in {:.0} s; {kernel}; {guests}", took.as_secs());
         Ok(())
     }
 }
@@ -211,7 +227,7 @@ mod tests {
             Ok(())
         });
         assert!(second_ran);
-        let error = steps.verdict(&[]).expect_err("the first step failed").to_string();
+        let error = steps.verdict(&[], &[]).expect_err("the first step failed").to_string();
         assert_eq!(error, "failed: first");
     }
 
@@ -219,6 +235,6 @@ mod tests {
     fn steps_that_pass_are_a_pass() {
         let mut steps = Steps::default();
         steps.run("only", || Ok(()));
-        assert!(steps.verdict(&["not root".to_owned()]).is_ok());
+        assert!(steps.verdict(&["not root".to_owned()], &["no qemu".to_owned()]).is_ok());
     }
 }

@@ -51,6 +51,11 @@ impl Workspace {
         self.target.join("tools")
     }
 
+    /// Kernels and file systems of `cargo xtask guests`.
+    pub fn guests(&self) -> PathBuf {
+        self.target.join("guests")
+    }
+
     /// Other people's mail software, unpacked and not installed.
     pub fn peers(&self) -> PathBuf {
         self.target.join("peers")

@@ -1,0 +1,258 @@
+//! `cargo xtask guests`: the daemon where it will be deployed: on Debian's own kernels, in guests, and
+//! under a real systemd by the shipped unit, in a container.
+//!
+//! A guest is an emulated machine with nothing but the daemon, so that a kernel takes seconds and no
+//! machine has to offer virtualisation. It plays [`INIT`](boot) twice: with the very capabilities of
+//! deploy/relay.service, and with all of root's. What was downloaded and built for it stays in the
+//! target directory.
+
+mod boot;
+mod container;
+mod kernels;
+mod restart;
+mod unit;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use self::boot::Guest;
+use self::kernels::{SERIES, Series};
+use self::unit::Unit;
+use crate::build_daemon::KERNEL_OBJECT;
+use crate::workspace::Workspace;
+use crate::{ebpf, process, setup};
+
+/// What the guests need, beside root: programs and the packages that have them.
+pub const PROGRAMS: &[(&str, &str)] = &[
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("nsenter", "util-linux"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("setpriv", "util-linux"),
+    ("systemd-nspawn", "systemd-container"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Every kernel that Debian's suites offer, beside those that `cargo xtask test` boots.
+    #[arg(long)]
+    all: bool,
+    /// Only these kernels, such as 6.1; may be given several times.
+    #[arg(long)]
+    kernel: Vec<String>,
+    /// Try this daemon, such as target/release/relay, and not the one that tests use.
+    #[arg(long, value_name = "PROGRAM")]
+    daemon: Option<PathBuf>,
+    /// Leave out the kernels, and play the container with systemd only.
+    #[arg(long, conflicts_with_all = ["all", "kernel", "no_container"])]
+    no_kernels: bool,
+    /// Leave out the container with systemd.
+    #[arg(long)]
+    no_container: bool,
+}
+
+/// What was played and what came of it.
+struct Row {
+    what: String,
+    took: Duration,
+    results: BTreeMap<String, String>,
+}
+
+/// The columns of the table: names of results, and what they are about.
+const COLUMNS: [(&str, &str); 5] = [
+    ("unit", "the unit's capabilities"),
+    ("all", "all of root's"),
+    ("no-bpffs", "no bpffs"),
+    ("cgroup-v1", "cgroup v1 only"),
+    ("hybrid", "cgroup hybrid"),
+];
+
+/// The verb.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    // A daemon that is there already needs nothing that builds one.
+    let compiler = match arguments.daemon {
+        Some(_) => None,
+        None => setup::prepare(workspace)?.kernel_compiler,
+    };
+    let obstacles = obstacles();
+    ensure!(obstacles.is_empty(), "guests cannot run here: {}", obstacles.join("; "));
+    let wanted = |series: &&Series| match arguments.kernel.as_slice() {
+        _ if arguments.no_kernels => false,
+        [] => arguments.all || series.always,
+        names => names.iter().any(|name| name == series.name),
+    };
+    let series: Vec<&Series> = SERIES.iter().filter(wanted).collect();
+    ensure!(
+        arguments.no_kernels || !series.is_empty(),
+        "no such kernel; there are {}",
+        kernels::names()
+    );
+    let daemon = match &arguments.daemon {
+        Some(daemon) => daemon.clone(),
+        None => {
+            let compiler = compiler.context("the kernel half cannot be built here")?;
+            debug_daemon(workspace, &ebpf::build(workspace, &compiler)?)?
+        }
+    };
+    play(workspace, &daemon, &series, !arguments.no_container)
+}
+
+/// What `cargo xtask test` plays: two kernels and the unit under systemd.
+pub fn test(workspace: &Workspace, object: &Path) -> Result<()> {
+    let series: Vec<&Series> = SERIES.iter().filter(|series| series.always).collect();
+    play(workspace, &debug_daemon(workspace, object)?, &series, true)
+}
+
+/// Why guests cannot run here.
+pub fn obstacles() -> Vec<String> {
+    let mut obstacles = Vec::new();
+    if !process::is_root() {
+        obstacles.push("we are not root".to_owned());
+    }
+    if !cfg!(target_arch = "x86_64") {
+        obstacles.push("the kernels are for x86-64".to_owned());
+    }
+    for program in ["apt-get", "dpkg-deb"] {
+        if process::find_program(program).is_none() {
+            obstacles.push(format!("{program} is not here, and the kernels are Debian's"));
+        }
+    }
+    for (program, package) in PROGRAMS {
+        if process::find_program(program).is_none() {
+            obstacles.push(format!("{program} is not here; the package {package} has it"));
+        }
+    }
+    obstacles
+}
+
+/// The daemon that tests use, with the kernel half.
+fn debug_daemon(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
+    let mut cargo = process::cargo();
+    cargo
+        .args(["build", "--quiet", "--package", "relay", "--bin", "relay"])
+        .current_dir(workspace.root())
+        .env(KERNEL_OBJECT, object);
+    process::run(&mut cargo)?;
+    Ok(workspace.target().join("debug/relay"))
+}
+
+fn play(
+    workspace: &Workspace,
+    daemon: &Path,
+    series: &[&Series],
+    with_container: bool,
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // Debug information is most of it, and a guest has it in memory twice.
+    let stripped = folder.path().join("relay");
+    process::run(Command::new("strip").arg("-o").arg(&stripped).arg(daemon))?;
+    let unit = Unit::read(&workspace.root().join("deploy/relay.service"))?;
+    println!("guests: the unit has {}", unit.capabilities.join(" "));
+
+    let kernels = series
+        .iter()
+        .map(|series| kernels::get(&workspace.guests(), series))
+        .collect::<Result<Vec<_>>>()?;
+    let guest = Guest::assemble(folder.path(), &stripped, &unit)?;
+    let mut rows = Vec::new();
+    // Two at a time: emulation keeps a processor busy.
+    for pair in kernels.chunks(2) {
+        let played: Vec<Result<Row>> = thread::scope(|scope| {
+            let boots: Vec<_> = pair
+                .iter()
+                .map(|kernel| {
+                    let guest = &guest;
+                    scope.spawn(move || {
+                        let start = Instant::now();
+                        let results = guest.boot(kernel)?;
+                        let what = format!("Linux {}", kernel.release);
+                        Ok(Row { what, took: start.elapsed(), results })
+                    })
+                })
+                .collect();
+            boots
+                .into_iter()
+                .map(|boot| boot.join().unwrap_or_else(|_| bail!("a guest's thread panicked")))
+                .collect()
+        });
+        for row in played {
+            rows.push(row?);
+        }
+    }
+    let mut faults = faults_of_kernels(&rows);
+    print_table(&rows);
+    if with_container {
+        let root = container::root_file_system(&workspace.guests())?;
+        let start = Instant::now();
+        let report = restart::under_systemd(workspace, &root, &stripped)?;
+        println!("\nthe unit under systemd ({:.0} s):", start.elapsed().as_secs_f64());
+        for line in &report.lines {
+            println!("  {line}");
+        }
+        faults.extend(report.faults);
+    }
+    for fault in &faults {
+        println!("WRONG: {fault}");
+    }
+    ensure!(faults.is_empty(), "{} things are not as they must be", faults.len());
+    println!("guests: all is as it must be");
+    Ok(())
+}
+
+/// A kernel that is too old has to say so; on every other one all has to pass.
+fn faults_of_kernels(rows: &[Row]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for row in rows {
+        for (name, about) in COLUMNS {
+            match row.results.get(name) {
+                Some(result) if result.starts_with("ok") => {}
+                Some(result) => faults.push(format!("{}, {about}: {result}", row.what)),
+                None => faults.push(format!("{}, {about}: the guest did not say", row.what)),
+            }
+        }
+    }
+    faults
+}
+
+fn print_table(rows: &[Row]) {
+    println!();
+    for row in rows {
+        println!("{} ({:.0} s)", row.what, row.took.as_secs_f64());
+        for (name, about) in COLUMNS {
+            let result = row.results.get(name).map_or("nothing was said", String::as_str);
+            println!("  {about:<26}{result}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_says_nothing_or_something_else_is_a_fault() {
+        let all = || COLUMNS.iter().map(|(name, _)| ((*name).to_owned(), "ok".to_owned()));
+        let row = |results: BTreeMap<String, String>| Row {
+            what: "Linux 6.1".to_owned(),
+            took: Duration::ZERO,
+            results,
+        };
+        assert!(faults_of_kernels(&[row(all().collect())]).is_empty());
+        assert_eq!(faults_of_kernels(&[row(all().skip(1).collect())]).len(), 1);
+        let mut one_fails: BTreeMap<_, _> = all().collect();
+        one_fails.insert("unit".to_owned(), "FAIL no guard".to_owned());
+        assert_eq!(
+            faults_of_kernels(&[row(one_fails)]),
+            ["Linux 6.1, the unit's capabilities: FAIL no guard"]
+        );
+    }
+}
