@@ -18,6 +18,7 @@ mod clients;
 mod clock;
 mod command_line;
 mod connectors;
+mod content;
 #[path = "../crash/mod.rs"]
 mod crash;
 mod crashes;

@@ -28,6 +28,8 @@ pub struct Machine {
     pub postfix: Option<PathBuf>,
     /// The unpacked Exim.
     pub exim: Option<PathBuf>,
+    /// Python's own tests, for the messages among them.
+    pub python_tests: Option<PathBuf>,
     /// What is still missing: a sentence each, with the command that mends it.
     pub missing: Vec<String>,
 }
@@ -68,6 +70,7 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
     let linker = note(&mut missing, linker::find_or_install(workspace));
     let postfix = note(&mut missing, peers::postfix(workspace));
     let exim = note(&mut missing, peers::exim(workspace));
+    let python_tests = note(&mut missing, peers::python_tests(workspace));
     for sentence in &missing {
         eprintln!("setup: MISSING: {sentence}");
     }
@@ -80,7 +83,7 @@ pub fn prepare(workspace: &Workspace) -> Result<Machine> {
         }
         _ => None,
     };
-    Ok(Machine { kernel_compiler, postfix, exim, missing })
+    Ok(Machine { kernel_compiler, postfix, exim, python_tests, missing })
 }
 
 /// The distribution's packages: programs, and the compiler for BPF unless one is here already.

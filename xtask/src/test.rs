@@ -20,6 +20,8 @@ const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
 const POSTFIX: &str = "RELAY_POSTFIX";
 /// Names the folder where tests find Exim.
 const EXIM: &str = "RELAY_EXIM";
+/// As `tests/relay/content/corpora.rs` has it.
+const PYTHON_TESTS: &str = "RELAY_PYTHON_TESTS";
 
 /// The verb.
 pub fn run(workspace: &Workspace) -> Result<()> {
@@ -110,6 +112,9 @@ fn tests(
     }
     if let Some(postfix) = &machine.postfix {
         command.env(POSTFIX, postfix);
+    }
+    if let Some(tests) = &machine.python_tests {
+        command.env(PYTHON_TESTS, tests);
     }
     if let Some(exim) = &machine.exim {
         command.env(EXIM, exim);

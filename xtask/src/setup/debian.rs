@@ -113,7 +113,8 @@ fn apt_get() -> Command {
     command
 }
 
-fn is_offered(package: &str) -> bool {
+/// Do the configured sources offer this package?
+pub fn is_offered(package: &str) -> bool {
     process::output(Command::new("apt-cache").args(["policy", package]))
         .is_ok_and(|policy| has_candidate(&policy))
 }

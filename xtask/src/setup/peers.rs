@@ -36,6 +36,24 @@ pub fn exim(workspace: &Workspace) -> Result<PathBuf> {
     server(workspace, "exim", "exim4-daemon-light", "exim4")
 }
 
+/// Python's tests, which have messages of many kinds. Returns the unpacked tree's root.
+pub fn python_tests(workspace: &Workspace) -> Result<PathBuf> {
+    const PACKAGES: [&str; 3] =
+        ["libpython3.11-testsuite", "libpython3.13-testsuite", "libpython3.12-testsuite"];
+    let root = workspace.peers().join("python-tests");
+    if root.join("usr/lib").is_dir() {
+        return Ok(root);
+    }
+    if process::find_program("apt-get").is_none() {
+        bail!("libpython3-testsuite, a Debian package; the messages in it are not tried");
+    }
+    let package = PACKAGES.into_iter().find(|package| debian::is_offered(package));
+    let package = package.context("no libpython3-testsuite is offered; run apt-get update")?;
+    println!("setup: unpacking {package}; it is not installed");
+    debian::unpack(package, &root)?;
+    Ok(root)
+}
+
 /// OpenSMTPD, which only `cargo xtask bench smtp` needs.
 fn opensmtpd(workspace: &Workspace) -> Result<PathBuf> {
     server(workspace, "opensmtpd", "opensmtpd", "smtpd")
