@@ -40,6 +40,7 @@ fn check_line(line: &[u8]) {
         Err(error) => check_error(&error),
         Ok(command) => {
             let verb = command.verb();
+            let line = line.trim_ascii_start();
             assert!(line[..verb.len()].eq_ignore_ascii_case(verb.as_bytes()));
             let Some(written) = written(&command) else { return };
             let most = match &command {

@@ -3,6 +3,7 @@
 //! Exit 0 when every recipient would be accepted, 1 when one would be refused, 2 when the
 //! question or the configuration is at fault.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
@@ -125,8 +126,8 @@ fn bracketed(text: &str) -> String {
     if text.starts_with('<') { text.to_owned() } else { format!("<{text}>") }
 }
 
-fn helo(text: &str) -> Result<HelloName, String> {
-    HelloName::parse(text).map_err(|error| error.to_string())
+fn helo(text: &str) -> Result<HelloName, Infallible> {
+    Ok(HelloName::read(text))
 }
 
 fn print(

@@ -223,7 +223,15 @@ where
 
 /// A domain name as DNS has it: lower case, A-labels, no trailing dot.
 pub(super) fn host_name(value: Value<'_>) -> Result<Domain, Wrong> {
-    domain_name(&text(value)?)
+    let text = text(value)?;
+    let name = domain_name(&text)?;
+    if !name.is_host_name() {
+        return Err(Wrong::new(
+            format!("`{text}` is not the name of a host: it holds an underscore"),
+            "write letters, digits and hyphens, as in edge1.contoso.example",
+        ));
+    }
+    Ok(name)
 }
 
 /// See [`host_name`].

@@ -230,12 +230,11 @@ impl TryFrom<QuestionText> for Question {
     fn try_from(text: QuestionText) -> Result<Self, String> {
         let wrong = |what: &str, error: &dyn std::error::Error| format!("{what}: {error}");
         let recipient = |path: &String| ForwardPath::parse(path).map_err(|e| wrong(path, &e));
-        let helo = text.helo.as_deref().map(HelloName::parse).transpose();
         let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
             remote: text.from,
             local: text.to_binding,
-            helo: helo.map_err(|error| wrong("helo", &error))?,
+            helo: text.helo.as_deref().map(HelloName::read),
             tls: text.tls,
             client_certificate: certificate(text.client_certificate),
             auth: auth.map_err(|error| wrong("auth", &error))?,

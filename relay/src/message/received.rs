@@ -15,7 +15,8 @@ use crate::smtp::tls::TlsInfo;
 /// What the field says.
 #[derive(Clone, Debug)]
 pub struct Received<'x> {
-    /// The client's name for itself, which nobody has checked.
+    /// The client's name for itself, which is not checked. Where it gave none, its address stands
+    /// for the name, as RFC 5321 section 4.4 has it for clients without a domain.
     pub hello: &'x HelloName,
     /// Where it connects from.
     pub client: IpAddr,
@@ -83,6 +84,10 @@ impl Received<'_> {
     pub fn to_field(&self) -> Bytes {
         let Self { hello, by, id, principal, .. } = self;
         let client = Host::Address(self.client.to_canonical());
+        let hello = match hello.is_missing() {
+            true => client.to_string(),
+            false => hello.to_string(),
+        };
         let local = Host::Address(self.local.to_canonical());
         let protocol = self.protocol.keyword();
         let connector = comment_text(self.connector);
@@ -131,7 +136,7 @@ fn date_time(at: SystemTime) -> String {
 #[cfg(test)]
 pub(super) fn example(by: &str) -> Bytes {
     let client = IpAddr::from([10, 38, 97, 3]);
-    let hello = &HelloName::parse("by").expect("a name");
+    let hello = &HelloName::read("by");
     let (protocol, id, connector) = (Protocol::Esmtp, QueueId::from_u64(1), "by nobody;");
     let (local, principal, at) = (client, Principal::Anonymous, SystemTime::UNIX_EPOCH);
     Received { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
@@ -146,7 +151,7 @@ mod tests {
 
     fn field(connector: &str, tls: Option<&TlsInfo>) -> String {
         let received = Received {
-            hello: &HelloName::parse("scanner-3").unwrap(),
+            hello: &HelloName::read("scanner-3"),
             client: "::ffff:10.38.97.3".parse().unwrap(),
             by: "edge1.contoso.example",
             local: "2001:db8::25".parse().unwrap(),

@@ -53,7 +53,8 @@ pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Dec
 /// The name is noted in the Received field, and that is all.
 fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
     let mut reasons = Reasons::default();
-    if peer.connector.require_ehlo_domain && Domain::parse(name.as_str()).is_err() {
+    let is_host = || Domain::parse(name.as_str()).is_ok_and(|domain| domain.is_host_name());
+    if peer.connector.require_ehlo_domain && !is_host() {
         reasons.note("require_ehlo_domain", format!("`{name}` is not a domain name"));
         return reasons.decide(INVALID_DOMAIN_NAME);
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::CommandError;
+use super::{CommandError, split_word};
 use crate::smtp::dsn::decode_xtext;
 use crate::smtp::path::ReversePath;
 
@@ -33,10 +33,7 @@ pub enum Response {
 
 impl Auth {
     pub(super) fn parse(argument: &str) -> Result<Self, CommandError> {
-        let (mechanism, initial) = match argument.split_once(' ') {
-            Some((mechanism, initial)) => (mechanism, Some(initial)),
-            None => (argument, None),
-        };
+        let (mechanism, initial) = split_word(argument);
         // RFC 4422 section 3.1, without regard to case.
         let is_name = (1..=20).contains(&mechanism.len())
             && mechanism
@@ -46,19 +43,19 @@ impl Auth {
             return Err(CommandError::Arguments { verb: "AUTH" });
         }
         let initial = match initial {
+            "" => None,
             // Only here: an empty response later on is an empty line.
-            Some("=") => Some(SaslMessage(Vec::new())),
-            Some(text) => Some(decode(text.as_bytes())?),
-            None => None,
+            "=" => Some(SaslMessage(Vec::new())),
+            text => Some(decode(text.as_bytes())?),
         };
         Ok(Self { mechanism: mechanism.to_owned(), initial })
     }
 }
 
 impl Response {
-    /// Reads one line, its CRLF taken off.
+    /// Reads one line, its CRLF taken off. Blanks around the message are no part of it.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
-        match line {
+        match line.trim_ascii() {
             b"*" => Ok(Self::Cancel),
             line => decode(line).map(Self::Message),
         }
@@ -108,7 +105,8 @@ mod tests {
         assert_eq!(auth("auth Plain"), Ok(("Plain".to_owned(), None)));
         assert_eq!(auth("AUTH PLAIN ="), Ok(("PLAIN".to_owned(), Some(vec![]))));
         assert_eq!(auth("AUTH PLAIN AGEAYg=="), Ok(("PLAIN".to_owned(), Some(b"\0a\0b".to_vec()))));
-        for line in ["AUTH", "AUTH ", "AUTH  PLAIN", "AUTH =PLAIN", "AUTH aaaaaaaaaaaaaaaaaaaaa"] {
+        assert_eq!(auth("AUTH  PLAIN\tAGEAYg== "), auth("AUTH PLAIN AGEAYg=="));
+        for line in ["AUTH", "AUTH ", "AUTH =PLAIN", "AUTH aaaaaaaaaaaaaaaaaaaaa"] {
             assert_eq!(auth(line), Err(CommandError::Arguments { verb: "AUTH" }), "{line}");
         }
         for initial in ["*", "==", "AGEAYg", "AGEAYg= =", "AGEA YgA=", "AGEAYh==", "\u{e9}"] {
@@ -137,7 +135,12 @@ mod tests {
             Response::parse(b"AGEAYg=="),
             Ok(Response::Message(SaslMessage(b"\0a\0b".to_vec())))
         );
-        for line in [&b"="[..], b"**", b" AGEAYg==", b"AGEAYg== ", b"AGEAYg==AA==", b"\xff"] {
+        for line in [&b" AGEAYg==\t"[..], b"AGEAYg== "] {
+            assert_eq!(Response::parse(line), Response::parse(b"AGEAYg=="));
+        }
+        assert_eq!(Response::parse(b"* "), Ok(Response::Cancel));
+        assert_eq!(Response::parse(b" "), Response::parse(b""));
+        for line in [&b"="[..], b"**", b"AGEA Yg==", b"AGEAYg==AA==", b"\xff"] {
             assert_eq!(Response::parse(line), Err(CommandError::Base64));
         }
         assert_eq!(format!("{:?}", SaslMessage(b"secret".to_vec())), "SaslMessage(6 octets)");

@@ -10,10 +10,12 @@ mod xclient;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use crate::heap::HeapOctets;
 use crate::queue::BodyType;
 use crate::smtp::dsn::{Addressee, EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
-use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_path};
+use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_bare_path, split_path};
 use crate::smtp::reply::{self, Reply};
 
 pub use self::auth::{Auth, Response, SaslMessage};
@@ -49,11 +51,14 @@ pub enum Command {
     Vrfy,
     /// HELP, whatever follows it.
     Help,
-    /// QUIT.
+    /// QUIT, whatever follows it.
     Quit,
     /// XCLIENT of Postfix.
     XClient(XClient),
 }
+
+/// What separates the words of a command.
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// The arguments of BDAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +110,6 @@ pub enum CommandError {
     /// A message of an AUTH exchange that its mechanism does not know.
     #[error("{0}")]
     Sasl(&'static str),
-    /// HELO or EHLO with a name that is none.
-    #[error("the name after HELO or EHLO is neither a domain nor an address literal")]
-    HelloName,
     /// The line is not UTF-8.
     #[error("the line is not UTF-8")]
     NotUtf8,
@@ -145,7 +147,6 @@ impl CommandError {
             Self::Arguments { verb } => verb,
             Self::Base64 | Self::Sasl(_) => "AUTH",
             Self::ChunkSize => "BDAT",
-            Self::HelloName => "EHLO",
             Self::NotUtf8 | Self::Verb => "?",
             Self::Sender(_) => "MAIL",
             Self::Recipient(_) => "RCPT",
@@ -160,7 +161,6 @@ impl CommandError {
                 reply::INVALID_ARGUMENTS
             }
             Self::Base64 | Self::Sasl(_) => reply::INVALID_RESPONSE,
-            Self::HelloName => reply::INVALID_DOMAIN_NAME,
             Self::NotUtf8 => reply::INVALID_CHARACTER,
             Self::Recipient(_) => reply::INVALID_RECIPIENT,
             Self::Sender(_) => reply::INVALID_SENDER,
@@ -172,30 +172,39 @@ impl CommandError {
 
 impl Command {
     /// Reads one line, its CRLF taken off.
+    ///
+    /// A run of blanks and tabs separates words, and may stand at both ends. BDAT is the exception,
+    /// see [`parse_chunk`].
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
-        let line = str::from_utf8(line).map_err(|_| CommandError::NotUtf8)?;
-        // RFC 5321 section 4.1.1: tolerate trailing white space.
-        let line = line.trim_end_matches([' ', '\t']);
-        let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
+        let text = String::from_utf8_lossy(line);
+        let is_utf8 = matches!(text, Cow::Borrowed(_));
+        let line = text.trim_end_matches(BLANKS);
+        let (verb, argument) = split_word(line.trim_start_matches(BLANKS));
+        let verb = verb.to_ascii_uppercase();
+        // Nothing depends on the argument of these.
+        let is_unread = matches!(&*verb, "EHLO" | "HELO" | "HELP" | "NOOP" | "QUIT" | "VRFY");
+        if !is_utf8 && !is_unread {
+            return Err(CommandError::NotUtf8);
+        }
         let alone = |verb, command| match argument {
             "" => Ok(command),
             _ => Err(CommandError::Arguments { verb }),
         };
-        match verb.to_ascii_uppercase().as_str() {
-            "HELO" => Ok(Self::Helo(HelloName::parse(argument)?)),
-            "EHLO" => Ok(Self::Ehlo(HelloName::parse(argument)?)),
+        match &*verb {
+            "HELO" => Ok(Self::Helo(HelloName::read(argument))),
+            "EHLO" => Ok(Self::Ehlo(HelloName::read(argument))),
             "STARTTLS" => alone("STARTTLS", Self::StartTls),
             "AUTH" => Auth::parse(argument).map(Self::Auth),
             "MAIL" => parse_mail(argument).map(Self::Mail),
             "RCPT" => parse_rcpt(argument).map(Self::Rcpt),
             "DATA" => alone("DATA", Self::Data),
-            "BDAT" => parse_chunk(argument).map(Self::Bdat).ok_or(CommandError::ChunkSize),
+            "BDAT" => parse_chunk(line).map(Self::Bdat).ok_or(CommandError::ChunkSize),
             "RSET" => alone("RSET", Self::Rset),
             "NOOP" => Ok(Self::Noop),
             "VRFY" if argument.is_empty() => Err(CommandError::Arguments { verb: "VRFY" }),
             "VRFY" => Ok(Self::Vrfy),
             "HELP" => Ok(Self::Help),
-            "QUIT" => alone("QUIT", Self::Quit),
+            "QUIT" => Ok(Self::Quit),
             "XCLIENT" => XClient::parse(argument).map(Self::XClient),
             _ => Err(CommandError::Verb),
         }
@@ -223,8 +232,8 @@ impl Command {
 }
 
 fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
-    let (path, parameters) = parse_path(argument, "FROM:", "MAIL")?;
-    let sender = ReversePath::parse(path).map_err(CommandError::Sender)?;
+    let (path, parameters) = parse_path(argument, "FROM", "MAIL")?;
+    let sender = ReversePath::parse(&path).map_err(CommandError::Sender)?;
     let mut declared_size = None;
     let mut body = None;
     let mut smtputf8 = None;
@@ -234,15 +243,25 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
         let Parameter { text, keyword, value } = parameter;
         let malformed = || CommandError::Parameter { verb: "MAIL", keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
-            "SIZE" => declared_size.replace(parse_size(value).ok_or_else(malformed)?).is_some(),
+            "SIZE" => {
+                // Without a number no size is declared. The real size is judged in any case.
+                let size = match value {
+                    None | Some("") => None,
+                    value => Some(parse_size(value).ok_or_else(malformed)?),
+                };
+                declared_size.replace(size).is_some()
+            }
             "BODY" => match value.ok_or_else(malformed)?.to_ascii_uppercase().as_str() {
                 "7BIT" => body.replace(BodyType::SevenBit).is_some(),
                 "8BITMIME" => body.replace(BodyType::EightBitMime).is_some(),
                 "BINARYMIME" => body.replace(BodyType::BinaryMime).is_some(),
                 _ => return Err(unsupported("MAIL", text)),
             },
+            // RFC 4954 section 5: a value that is not believed counts as `<>`. One that cannot be
+            // read is not believed either.
             "AUTH" => {
-                submitter.replace(value.and_then(auth::submitter).ok_or_else(malformed)?).is_some()
+                let claimed = value.and_then(auth::submitter).unwrap_or(ReversePath::Null);
+                submitter.replace(claimed).is_some()
             }
             "RET" => {
                 let ret = value.and_then(Ret::parse).ok_or_else(malformed)?;
@@ -261,12 +280,13 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             return Err(malformed());
         }
     }
+    let declared_size = declared_size.flatten();
     Ok(Mail { sender, declared_size, body, smtputf8: smtputf8.is_some(), dsn, submitter })
 }
 
 fn parse_rcpt(argument: &str) -> Result<Addressee, CommandError> {
-    let (path, parameters) = parse_path(argument, "TO:", "RCPT")?;
-    let path = ForwardPath::parse(path).map_err(CommandError::Recipient)?;
+    let (path, parameters) = parse_path(argument, "TO", "RCPT")?;
+    let path = ForwardPath::parse(&path).map_err(CommandError::Recipient)?;
     let mut dsn = RcptDsn::default();
     for Parameter { keyword, value, .. } in split_parameters(parameters) {
         let malformed = || CommandError::Parameter { verb: "RCPT", keyword: keyword.to_owned() };
@@ -297,38 +317,58 @@ struct Parameter<'line> {
 }
 
 fn split_parameters(text: &str) -> impl Iterator<Item = Parameter<'_>> {
-    text.split(' ').filter(|text| !text.is_empty()).map(|text| match text.split_once('=') {
+    text.split(BLANKS).filter(|text| !text.is_empty()).map(|text| match text.split_once('=') {
         Some((keyword, value)) => Parameter { text, keyword, value: Some(value) },
         None => Parameter { text, keyword: text, value: None },
     })
 }
 
-/// The path after `prefix`, brackets included, and the parameters.
+/// The path after `FROM:` or `TO:`, with brackets, and the parameters.
+///
+/// RFC 5321 section 3.3 has no blank after the colon and wants the brackets. Printers, RAID
+/// controllers and power supplies write it otherwise. Where the path ends is certain all the same:
+/// at its `>`, or without brackets at the first blank that is not within quotes. The null path has
+/// brackets always, since it must not be what a client sends that forgot the address.
 fn parse_path<'line>(
     argument: &'line str,
-    prefix: &str,
+    keyword: &str,
     verb: &'static str,
-) -> Result<(&'line str, &'line str), CommandError> {
-    let arguments = || CommandError::Arguments { verb };
-    let path = match argument.split_at_checked(prefix.len()) {
-        Some((start, path)) if start.eq_ignore_ascii_case(prefix) => path,
-        _ => return Err(arguments()),
+) -> Result<(Cow<'line, str>, &'line str), CommandError> {
+    let after = match argument.split_at_checked(keyword.len()) {
+        Some((start, after)) if start.eq_ignore_ascii_case(keyword) => after,
+        _ => return Err(CommandError::Arguments { verb }),
     };
-    // RFC 5321 section 3.3 has no space here. Printers and scanners, which are what a relay is
-    // for, often write one; it changes nothing about what follows. More than one, they do not.
-    let path = path.strip_prefix(' ').unwrap_or(path);
-    match split_path(path) {
-        Some((path, rest)) if rest.is_empty() || rest.starts_with(' ') => Ok((path, rest)),
-        // Not bracketed, or not closed, or followed by more than parameters: the path parser's
-        // error says which.
+    let path = after
+        .trim_start_matches(BLANKS)
+        .strip_prefix(':')
+        .ok_or(CommandError::Arguments { verb })?
+        .trim_start_matches(BLANKS);
+    let split = match path.starts_with('<') {
+        true => split_path(path).map(|(path, rest)| (Cow::Borrowed(path), rest)),
+        false => split_bare_path(path).map(|(path, rest)| (Cow::Owned(format!("<{path}>")), rest)),
+    };
+    match split {
+        Some((path, rest)) if rest.is_empty() || rest.starts_with(BLANKS) => Ok((path, rest)),
+        // Missing, or not closed, or followed by more than parameters.
         _ if verb == "MAIL" => Err(CommandError::Sender(AddressError::NotBracketed)),
         _ => Err(CommandError::Recipient(AddressError::NotBracketed)),
     }
 }
 
-/// `chunk-size [ SP end-marker ]` of RFC 3030 section 2. One space and nothing around it: what is
-/// read differently by two servers is where one of them takes content for commands.
-fn parse_chunk(argument: &str) -> Option<Chunk> {
+/// The first word, and what follows the blanks behind it.
+pub(super) fn split_word(text: &str) -> (&str, &str) {
+    match text.split_once(BLANKS) {
+        Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
+        None => (text, ""),
+    }
+}
+
+/// `"BDAT" SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with one space in each place and
+/// nothing before the verb: what is read differently by two servers is where one of them takes
+/// content for commands.
+fn parse_chunk(line: &str) -> Option<Chunk> {
+    let (_, argument) = line.split_at_checked("BDAT".len())?;
+    let argument = argument.strip_prefix(' ')?;
     let (size, last) = match argument.split_once(' ') {
         None => (argument, false),
         Some((size, marker)) if marker.eq_ignore_ascii_case("LAST") => (size, true),

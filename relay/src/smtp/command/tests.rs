@@ -63,25 +63,70 @@ fn mail_and_its_parameters() {
     assert_eq!(mail("MAIL FROM:<\"a> SIZE=1\"@b.example>").unwrap().declared_size, None);
 }
 
+/// What devices write otherwise than RFC 5321 has it, and mean the same by.
+#[test]
+fn blanks_and_brackets_do_not_matter() {
+    let expected = mail("MAIL FROM:<a@b.example> SIZE=5 BODY=8BITMIME");
+    assert!(expected.is_ok());
+    for line in [
+        "mail  from:<a@b.example>  size=5  body=8bitmime",
+        "MAIL\tFROM:\t<a@b.example>\tSIZE=5\tBODY=8BITMIME\t",
+        " MAIL FROM: \t <a@b.example> SIZE=5 BODY=8BITMIME",
+        "MAIL FROM : <a@b.example> SIZE=5 BODY=8BITMIME",
+        "MAIL FROM:< a@b.example\t> SIZE=5 BODY=8BITMIME",
+        "MAIL FROM:a@b.example SIZE=5 BODY=8BITMIME",
+        "MAIL FROM: a@b.example\tBODY=8BITMIME SIZE=5",
+    ] {
+        assert_eq!(mail(line), expected, "{line:?}");
+    }
+    let quoted = mail("MAIL FROM:\"a b\"@c.example SIZE=5").unwrap();
+    assert_eq!(
+        (quoted.sender.to_string(), quoted.declared_size),
+        ("\"a b\"@c.example".into(), Some(5))
+    );
+    for line in ["RCPT  TO:\ta@b.example NOTIFY=NEVER", "RCPT TO:< a@b.example >  NOTIFY=NEVER"] {
+        let written = Command::parse(b"RCPT TO:<a@b.example> NOTIFY=NEVER");
+        assert_eq!(Command::parse(line.as_bytes()), written, "{line:?}");
+    }
+    assert_eq!(Command::parse(b"RCPT TO:Postmaster"), Command::parse(b"RCPT TO:<postmaster>"));
+}
+
+#[test]
+fn parameters_that_say_nothing_are_no_error() {
+    let plain = mail("MAIL FROM:<a@b.example>").unwrap();
+    for size in ["SIZE", "SIZE=", "size= "] {
+        assert_eq!(mail(&format!("MAIL FROM:<a@b.example> {size}")).as_ref(), Ok(&plain));
+    }
+    for auth in ["AUTH", "AUTH=", "AUTH=a", "AUTH=e=mc2@b.example", "AUTH=<a@b.example>"] {
+        let submitter = mail(&format!("MAIL FROM:<a@b.example> {auth}")).unwrap().submitter;
+        assert_eq!(submitter, Some(ReversePath::Null), "{auth}");
+    }
+}
+
+/// The argument of these is kept out of every decision, so its octets do not matter.
+#[test]
+fn arguments_that_are_not_read_may_be_anything() {
+    for verb in ["EHLO", "HELO", "HELP", "NOOP", "QUIT", "VRFY"] {
+        let line = [verb.as_bytes(), b" B\xfcro (1); x"].concat();
+        assert_eq!(Command::parse(&line).unwrap().verb(), verb);
+    }
+    let Ok(Command::Ehlo(name)) = Command::parse(b"EHLO\tB\xfcro PC") else { panic!("EHLO") };
+    assert_eq!(name.as_str(), "B?ro?PC");
+    let Ok(Command::Helo(name)) = Command::parse(b"HELO ") else { panic!("HELO") };
+    assert!(name.is_missing());
+}
+
 #[test]
 fn every_error_has_its_reply() {
     let cases: &[(&[u8], Reply)] = &[
         (b"", reply::UNRECOGNIZED_COMMAND),
-        (b" NOOP", reply::UNRECOGNIZED_COMMAND),
         (b"NOOPS", reply::UNRECOGNIZED_COMMAND),
         (b"AUTH", reply::INVALID_ARGUMENTS),
         (b"AUTH PLAIN *", reply::INVALID_RESPONSE),
         (b"BURL 3", reply::UNRECOGNIZED_COMMAND),
         (b"GET / HTTP/1.1", reply::UNRECOGNIZED_COMMAND),
         (b"NO\xffOP", reply::INVALID_CHARACTER),
-        (b"HELO", reply::INVALID_DOMAIN_NAME),
-        (b"EHLO ", reply::INVALID_DOMAIN_NAME),
-        (b"EHLO two words", reply::INVALID_DOMAIN_NAME),
-        (b"EHLO (comment)", reply::INVALID_DOMAIN_NAME),
-        (b"EHLO a;b", reply::INVALID_DOMAIN_NAME),
-        (b"EHLO b\xc3\xbccher.example", reply::INVALID_DOMAIN_NAME),
         (b"DATA now", reply::INVALID_ARGUMENTS),
-        (b"QUIT now", reply::INVALID_ARGUMENTS),
         (b"RSET now", reply::INVALID_ARGUMENTS),
         (b"STARTTLS now", reply::INVALID_ARGUMENTS),
         (b"VRFY", reply::INVALID_ARGUMENTS),
@@ -89,14 +134,22 @@ fn every_error_has_its_reply() {
         (b"MAIL TO:<a@b.example>", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM <a@b.example>", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:", reply::INVALID_SENDER),
-        (b"MAIL FROM:a@b.example", reply::INVALID_SENDER),
-        (b"MAIL FROM:  <a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:  ", reply::INVALID_SENDER),
+        (b"MAIL FROM: SIZE=1", reply::INVALID_SENDER),
+        (b"MAIL FROM:a@b.example> SIZE=1", reply::INVALID_SENDER),
+        (b"MAIL FROM:a b@c.example", reply::INVALID_SENDER),
+        (b"MAIL FROM:\"a b@c.example", reply::INVALID_SENDER),
+        (b"MAIL FROM:a@b.example,c@d.example", reply::INVALID_SENDER),
+        (b"MAIL FROM:A B <a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:<> junk", reply::UNSUPPORTED_PARAMETER),
+        (b"MAIL FROM:<>junk", reply::INVALID_SENDER),
+        (b"MAIL FROM:\x0b<a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL\x0bFROM:<a@b.example>", reply::UNRECOGNIZED_COMMAND),
+        (b"MAIL FROM:\xc2\xa0<a@b.example>", reply::INVALID_SENDER),
         (b"MAIL FROM:<a@b.example", reply::INVALID_SENDER),
         (b"MAIL FROM:<a@b.example>SIZE=1", reply::INVALID_SENDER),
         (b"MAIL FROM:<a@b@c.example>", reply::INVALID_SENDER),
         (b"MAIL FROM:<@relay.example:a@b.example>", reply::INVALID_SENDER),
-        (b"MAIL FROM:<a@b.example> SIZE", reply::INVALID_ARGUMENTS),
-        (b"MAIL FROM:<a@b.example> SIZE=", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=-1", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=+1", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=1k", reply::INVALID_ARGUMENTS),
@@ -115,8 +168,6 @@ fn every_error_has_its_reply() {
         (b"MAIL FROM:<a@b.example> ENVID=a+0D+0Ab", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> ENVID", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> NOTIFY=NEVER", reply::UNSUPPORTED_PARAMETER),
-        (b"MAIL FROM:<a@b.example> AUTH", reply::INVALID_ARGUMENTS),
-        (b"MAIL FROM:<a@b.example> AUTH=a", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> AUTH=<> AUTH=<>", reply::INVALID_ARGUMENTS),
         (b"RCPT", reply::INVALID_ARGUMENTS),
         (b"RCPT TO:<>", reply::INVALID_RECIPIENT),
@@ -150,6 +201,7 @@ fn chunks() {
         "BDAT 1,000",
         "BDAT  1",
         "BDAT\t1",
+        " BDAT 1",
         "BDAT 1  LAST",
         "BDAT 1 LAST LAST",
         "BDAT 1LAST",
@@ -160,31 +212,8 @@ fn chunks() {
         "BDAT 99999999999999999999999999",
         "BDAT 000000000000000000000001",
     ] {
-        let error = Command::parse(line.as_bytes()).expect_err(line);
-        // A tab is no space: there is no such verb.
-        let expected = match line.contains('\t') {
-            true => CommandError::Verb,
-            false => CommandError::ChunkSize,
-        };
-        assert_eq!(error, expected, "{line}");
+        assert_eq!(Command::parse(line.as_bytes()), Err(CommandError::ChunkSize), "{line}");
     }
-}
-
-#[test]
-fn hello_names_of_real_devices() {
-    for name in [
-        "client.example",
-        "WORKSTATION",
-        "HP_LaserJet.local",
-        "[192.0.2.1]",
-        "192.0.2.1",
-        "[IPv6:2001:db8::1]",
-        "printer-3.",
-        "localhost.localdomain",
-    ] {
-        assert_eq!(HelloName::parse(name).unwrap().as_str(), name);
-    }
-    assert!(HelloName::parse(&"a".repeat(256)).is_err());
 }
 
 proptest! {

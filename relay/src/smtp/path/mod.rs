@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use crate::heap::HeapOctets;
 
-pub use self::parse::{AddressError, DomainError, LocalPartError, split_path};
+pub use self::parse::{AddressError, DomainError, LocalPartError, split_bare_path, split_path};
 
 /// A domain name, in lower case, without a trailing dot. U-labels are kept as UTF-8; comparison
 /// goes by A-labels.
@@ -69,6 +69,11 @@ impl Domain {
     /// The domain as text: lower case, no trailing dot.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// May a host have this name? RFC 1123 section 2.1 has no underscore there.
+    pub fn is_host_name(&self) -> bool {
+        !self.text.contains('_')
     }
 
     /// Is it this domain, given in lower case and A-labels, or does it lie below it?

@@ -34,8 +34,8 @@ pub enum AddressError {
 /// Why a text is not a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
-    /// A character that is no letter, digit or hyphen.
-    #[error("a label holds a character that is no letter, digit or hyphen")]
+    /// A character that is no letter, digit, hyphen or underscore.
+    #[error("a label holds a character that is no letter, digit, hyphen or underscore")]
     Character,
     /// Nothing, a leading or trailing dot, or two dots in a row.
     #[error("a label is empty")]
@@ -63,10 +63,10 @@ pub enum LocalPartError {
     /// A character that needs quotes, or that no quotes can hold.
     #[error("it holds a character that is not allowed there")]
     Character,
-    /// Nothing, a leading or trailing dot, or two dots in a row.
-    #[error("an atom is empty")]
-    EmptyAtom,
-    /// Over 64 octets.
+    /// Nothing.
+    #[error("it is empty")]
+    Empty,
+    /// Over [`LOCAL_PART_OCTETS`].
     #[error("it is longer than {LOCAL_PART_OCTETS} octets")]
     TooLong,
     /// A quoted string without its closing quote.
@@ -76,7 +76,8 @@ pub enum LocalPartError {
 
 impl Domain {
     /// Reads `Domain` of RFC 5321 section 4.1.2: labels of letters, digits and hyphens, or
-    /// U-labels. No trailing dot, no underscore.
+    /// U-labels. No trailing dot. An underscore counts as a letter: DNS has it, and devices are
+    /// named so; [`Domain::is_host_name`] tells.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         // Before IDNA, whose cost grows faster than its input.
         if text.len() > DOMAIN_OCTETS {
@@ -107,7 +108,8 @@ impl Domain {
 
 impl Mailbox {
     /// Reads `Mailbox` of RFC 5321 section 4.1.2: a dot-string or a quoted string, `@`, and a
-    /// domain or an address literal.
+    /// domain or an address literal. A dot may stand anywhere in the local part: addresses like
+    /// `a..b.@docomo.example` exist, and the `@` stays the only one.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let end = local_part_end(text)?;
         let (local_part, rest) = text.split_at(end);
@@ -167,7 +169,28 @@ pub fn split_path(argument: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// Takes the brackets off, and refuses what no path may be.
+/// The same for a path without brackets: it ends at the first blank that is not within a quoted
+/// string. `None` if there is nothing, or the quoted string does not end.
+pub fn split_bare_path(argument: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let mut end = argument.len();
+    for (index, octet) in argument.bytes().enumerate() {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b' ' | b'\t' if !quoted => {
+                end = index;
+                break;
+            }
+            _ => {}
+        }
+    }
+    (end > 0 && !quoted).then(|| argument.split_at(end))
+}
+
+/// Takes the brackets off, and blanks within them, and refuses what no path may be.
 fn unwrap_path(text: &str) -> Result<&str, AddressError> {
     if text.len() > PATH_OCTETS {
         return Err(AddressError::TooLong);
@@ -175,7 +198,8 @@ fn unwrap_path(text: &str) -> Result<&str, AddressError> {
     let inner = text
         .strip_prefix('<')
         .and_then(|text| text.strip_suffix('>'))
-        .ok_or(AddressError::NotBracketed)?;
+        .ok_or(AddressError::NotBracketed)?
+        .trim_matches([' ', '\t']);
     // RFC 5321 section 4.1.1.3 lets a server ignore a source route or refuse it. A program that
     // still writes one expects the mail to take that way; ignoring it would send the mail by
     // another, and a route followed anywhere is a relay nobody granted.
@@ -205,13 +229,11 @@ fn local_part_end(text: &str) -> Result<usize, LocalPartError> {
         return quoted_string_end(text);
     }
     let end = text.find('@').unwrap_or(text.len());
-    for atom in text[..end].split('.') {
-        if atom.is_empty() {
-            return Err(LocalPartError::EmptyAtom);
-        }
-        if !atom.chars().all(is_atext) {
-            return Err(LocalPartError::Character);
-        }
+    if end == 0 {
+        return Err(LocalPartError::Empty);
+    }
+    if !text[..end].chars().all(|character| character == '.' || is_atext(character)) {
+        return Err(LocalPartError::Character);
     }
     Ok(end)
 }
@@ -255,7 +277,7 @@ fn check_labels(text: &str) -> Result<(), DomainError> {
         if label.len() > LABEL_OCTETS {
             return Err(DomainError::LabelTooLong);
         }
-        if !label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-') {
+        if !label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet)) {
             return Err(DomainError::Character);
         }
         if label.starts_with('-') || label.ends_with('-') {

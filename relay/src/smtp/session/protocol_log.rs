@@ -86,13 +86,15 @@ impl ProtocolLog {
     pub(super) fn command(&mut self, line: &[u8], understood: &Result<Command, CommandError>) {
         let Some(noted) = &mut self.noted else { return };
         let is_command = !matches!(understood, Err(CommandError::Verb | CommandError::NotUtf8));
-        let is_auth = if is_command { begins_with(line, b"AUTH") } else { holds_auth(line) };
+        // As the command parser has it, blanks may stand before the verb and in runs.
+        let words = line.trim_ascii_start();
+        let is_auth = if is_command { begins_with(words, b"AUTH") } else { holds_auth(line) };
         noted.hides_unknown = is_auth || (noted.hides_unknown && !is_command);
         if is_auth {
             noted.push(ProtocolEvent::Received, &auth(line));
         } else if noted.hides_unknown {
             noted.push(ProtocolEvent::Received, AUTHENTICATION_DATA.as_bytes());
-        } else if begins_with(line, b"XCLIENT ") {
+        } else if begins_with(words, b"XCLIENT") {
             noted.push(ProtocolEvent::Received, &without_login(line));
         } else {
             noted.push(ProtocolEvent::Received, line);
@@ -231,7 +233,7 @@ fn holds_auth(line: &[u8]) -> bool {
 /// AUTH with the name of its mechanism, and nothing else that it holds. What is no such name may be
 /// a password.
 fn auth(line: &[u8]) -> Vec<u8> {
-    let mut words = line.splitn(3, |&octet| octet == b' ');
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let (verb, mechanism, rest) = (words.next(), words.next(), words.next());
     let mechanism = mechanism.filter(|name| {
         let is_known = str::from_utf8(name).is_ok_and(|name| Mechanism::of_name(name).is_some());
@@ -255,7 +257,7 @@ fn auth(line: &[u8]) -> Vec<u8> {
 
 /// XCLIENT without the name that the client has logged on by at the proxy.
 fn without_login(line: &[u8]) -> Vec<u8> {
-    let attributes = line.split(|&octet| octet == b' ').map(|attribute| {
+    let attributes = line.split(u8::is_ascii_whitespace).map(|attribute| {
         match begins_with(attribute, b"LOGIN=") {
             true => format!("LOGIN={AUTHENTICATION_DATA}").into_bytes(),
             false => attribute.to_vec(),

@@ -114,13 +114,16 @@ fn what_authenticates_is_not_noted() {
         // A name in lower case that nobody knows could be a password.
         ("AUTH d29uZGVybGFuZA", "AUTH <authentication data>"),
         ("AUTH  AGEAYg==", "AUTH <authentication data>"),
-        ("AUTH\tPLAIN AGEAYg==", "AUTH <authentication data>"),
-        (" AUTH PLAIN AGEAYg==", "AUTH <authentication data>"),
+        ("AUTH\tPLAIN  AGEAYg==", "AUTH PLAIN <authentication data>"),
+        (" AUTH PLAIN AGEAYg==", "AUTH PLAIN <authentication data>"),
+        ("AUTH  PLAIN\tsecret", "AUTH PLAIN <authentication data>"),
+        ("AUTH\tsecret", "AUTH <authentication data>"),
         ("Proxy-Authorization: Basic YTpi", "AUTH <authentication data>"),
         (
             "XCLIENT ADDR=192.0.2.7 login=alice",
             "XCLIENT ADDR=192.0.2.7 LOGIN=<authentication data>",
         ),
+        (" XCLIENT\tlogin=alice", " XCLIENT LOGIN=<authentication data>"),
         ("MAIL FROM:<a@b> AUTH=c@d", "MAIL FROM:<a@b> AUTH=c@d"),
     ] {
         assert_eq!(heard(format!("{line}\r\n").as_bytes()), [expected]);
