@@ -38,6 +38,8 @@ counts! {
     tags_disagreeing,
     /// Connections that were turned away with 421.
     connections_refused,
+    /// Connections of a proxy's own that ended before anything was said: its health checks.
+    probes,
     /// Messages that got their 250.
     messages_accepted,
     /// MAIL, RCPT and end-of-data commands that got a refusal.
@@ -83,6 +85,11 @@ impl Counts {
     /// A connection was turned away before its first command.
     pub fn connection_refused(&self, id: ConnectorId) {
         add(&self.of(id).connections_refused);
+    }
+
+    /// A proxy has looked whether the port answers.
+    pub fn probe(&self, id: ConnectorId) {
+        add(&self.of(id).probes);
     }
 
     /// A message got its 250.

@@ -16,6 +16,9 @@ pub const COMMAND_LINE_OCTETS: usize = 4096;
 /// Longest line of an AUTH exchange in octets, CRLF included: the AUTH command with its initial
 /// response, and each response after it. RFC 4954 section 4. Longer: `500 5.5.6`.
 pub const AUTH_LINE_OCTETS: usize = 12_288;
+/// Octets of a line, its end left out, after which its end is not waited for: some sixteen times
+/// the longest command line. Then the reply to a line that is too long, and the end.
+pub const SKIPPED_LINE_OCTETS: usize = 64 * 1024;
 /// Longest local part in octets. The 64 of RFC 5321 section 4.5.3.1.1 are what a server must take
 /// at least; addresses made by VERP, SRS and BATV have more. Longer: an invalid address.
 pub const LOCAL_PART_OCTETS: usize = 255;
@@ -209,6 +212,16 @@ pub const INQUIRY_WAIT: Duration = Duration::from_secs(60);
 /// message of a session. Exchange has no such bound; Postfix has the same number. More:
 /// `421 4.7.0`.
 pub const JUNK_COMMANDS: u32 = 100;
+/// Octets since the last message of a session that can lead to nothing: what follows the refusal of
+/// a message that is still on its way, chunks that are refused, lines that are refused. They are
+/// read, so that a client which sends first and reads later learns why its message was refused; a
+/// connector with a larger `max_message_size` allows as many as that. More: the reply to the
+/// refused message, or `421 4.7.0`, and the end.
+pub const USELESS_OCTETS: u64 = 64 * 1024 * 1024;
+/// `max_refused_recipients` of one session: recipients that an anonymous client may try in vain.
+/// Exchange has no such limit; Postfix ends a session after as many errors, these included. Then
+/// `421 4.7.0`.
+pub const MAX_REFUSED_RECIPIENTS: u32 = 20;
 /// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
 pub const LOGGED_VERDICTS: usize = 8;
 /// Octets of one record of the protocol log. Of a longer line the rest is left out, and the record

@@ -151,6 +151,7 @@ impl Player {
         match event {
             Event::BackPressure(level) => self.pressure = level,
             Event::ClientDisconnects => self.session.handle_disconnect(),
+            Event::ClientEnds => self.session.handle_end_of_input(),
             Event::DaemonStops => self.session.handle_shutdown(),
             Event::Pass(time) => self.pass(time),
             Event::TlsHandshake(shown) => {

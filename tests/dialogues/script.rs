@@ -35,6 +35,7 @@
 //! E: 5m pass                                     ms, s or m
 //! E: back pressure Medium                        Normal, Medium, High
 //! E: client disconnects
+//! E: client ends its side                        it sends nothing more, and reads on
 //! E: daemon stops
 //! Q: from <a@b.example> to <c@d.example>         what reached the queue in the end; nothing,
 //! Q: | Subject: x                                if no such line is there
@@ -144,6 +145,8 @@ pub struct Turn {
 pub enum Event {
     BackPressure(PressureLevel),
     ClientDisconnects,
+    /// It sends nothing more, and reads on.
+    ClientEnds,
     DaemonStops,
     Pass(Duration),
     TlsHandshake(Option<Shown>),
@@ -330,6 +333,7 @@ fn event(text: &str) -> Option<Event> {
         "back pressure Medium" => Some(Event::BackPressure(PressureLevel::Medium)),
         "back pressure High" => Some(Event::BackPressure(PressureLevel::High)),
         "client disconnects" => Some(Event::ClientDisconnects),
+        "client ends its side" => Some(Event::ClientEnds),
         "daemon stops" => Some(Event::DaemonStops),
         _ if text.starts_with("TLS handshake as ") => {
             let name = text.trim_start_matches("TLS handshake as ");

@@ -60,6 +60,10 @@ pub fn play(script: &Script) -> Result<(), String> {
                 host.wait_until_idle()?;
                 vec![CLOSED.to_owned()]
             }
+            Some(Event::ClientEnds) => {
+                client.end().map_err(|error| place(error.to_string()))?;
+                Vec::new()
+            }
             Some(Event::BackPressure(level)) => {
                 host.press(*level);
                 Vec::new()
@@ -298,6 +302,15 @@ impl Client {
     fn disconnect(&mut self) {
         let _ = self.socket().shutdown(Shutdown::Both);
         self.closed = true;
+    }
+
+    /// Says nothing more; within TLS it says so.
+    fn end(&mut self) -> io::Result<()> {
+        if let Stream::Tls(stream) = &mut self.stream {
+            stream.conn.send_close_notify();
+            stream.flush()?;
+        }
+        self.socket().shutdown(Shutdown::Write)
     }
 
     /// Says nothing more, and listens to the end.

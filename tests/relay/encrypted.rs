@@ -108,6 +108,12 @@ impl Encrypted {
         self.stream.get_ref().conn.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
+    /// The connection. Nothing may have come that was not read.
+    pub fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        assert!(self.stream.buffer().is_empty());
+        self.stream.into_inner()
+    }
+
     /// As `TLSv1_3`.
     pub fn version(&self) -> String {
         format!("{:?}", self.stream.get_ref().conn.protocol_version().unwrap())

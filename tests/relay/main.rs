@@ -30,6 +30,7 @@ mod edge;
 mod encrypted;
 mod encrypted_clients;
 mod exchangers;
+mod half_closed;
 #[path = "../idle/mod.rs"]
 mod idle;
 mod inspection;

@@ -93,8 +93,8 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let none = &status.no_connector;
     writeln!(
         console.out,
-        "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}",
-        none.by_kernel, none.by_daemon, none.tags_missing, none.tags_disagreeing
+        "\nno connector: {} connections by the kernel, {} by the daemon; tags missing {}, disagreeing {}; {} probes of proxies",
+        none.by_kernel, none.by_daemon, none.tags_missing, none.tags_disagreeing, none.probes
     )
 }
 
@@ -174,13 +174,14 @@ fn print_connector(connector: &ConnectorStatus, console: &mut Console<'_>) -> io
     let daemon = &connector.daemon;
     writeln!(
         console.out,
-        "  connections  {} tagged; {} taken by tag, {} by the daemon's table ({} without tag, {} disagreeing); {} refused",
+        "  connections  {} tagged; {} taken by tag, {} by the daemon's table ({} without tag, {} disagreeing); {} refused, {} probes of proxies",
         kernel("tagged"),
         daemon.by_kernel,
         daemon.by_daemon,
         daemon.tags_missing,
         daemon.tags_disagreeing,
-        daemon.connections_refused
+        daemon.connections_refused,
+        daemon.probes
     )?;
     writeln!(
         console.out,

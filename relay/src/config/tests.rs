@@ -129,6 +129,7 @@ max_hop_count = 0x10
 connection_timeout = "10s"
 connection_inactivity_timeout = "5s"
 max_protocol_errors = 1
+max_refused_recipients = 2
 tarpit_interval = "1s"
 auth_tarpit_interval = "2s"
 max_logon_failures = 0
@@ -235,6 +236,7 @@ protocol_logging_level = "verbose"
             message_rate_limit: Some(5),
             message_rate_source: MessageRateSource::User,
             max_protocol_errors: Some(1),
+            max_refused_recipients: Some(2),
             tarpit_interval: Duration::from_secs(1),
             max_logon_failures: None,
             auth_tarpit_interval: Duration::from_secs(2),
@@ -308,18 +310,23 @@ fn back_pressure_has_defaults_for_what_is_not_said() {
 
 #[test]
 fn unlimited_where_exchange_has_it() {
-    let keys =
-        ["max_protocol_errors", "max_inbound_connection", "max_inbound_connection_per_source"]
-            .map(|key| format!("{key} = \"Unlimited\"\n"))
-            .concat();
+    let keys = [
+        "max_protocol_errors",
+        "max_refused_recipients",
+        "max_inbound_connection",
+        "max_inbound_connection_per_source",
+    ]
+    .map(|key| format!("{key} = \"Unlimited\"\n"))
+    .concat();
     let config = parse(&format!("{NEEDED}{CONNECTOR}{keys}"));
     let limits = &config.connectors()[0].limits;
     let unlimited = [
         limits.max_protocol_errors,
+        limits.max_refused_recipients,
         limits.max_inbound_connection,
         limits.max_inbound_connection_per_source,
     ];
-    assert_eq!(unlimited, [None; 3]);
+    assert_eq!(unlimited, [None; 4]);
 }
 
 #[test]

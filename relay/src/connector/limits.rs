@@ -29,6 +29,8 @@ pub struct Limits {
     pub connection_inactivity_timeout: Duration,
     /// Protocol errors of one session.
     pub max_protocol_errors: Option<u32>,
+    /// Recipients refused to an anonymous client in one session.
+    pub max_refused_recipients: Option<u32>,
     /// Connections at one time.
     pub max_inbound_connection: Option<u32>,
     /// Connections at one time from one source.
@@ -100,6 +102,7 @@ impl Default for Limits {
             connection_timeout: limits::CONNECTION_TIMEOUT,
             connection_inactivity_timeout: limits::CONNECTION_INACTIVITY_TIMEOUT,
             max_protocol_errors: Some(limits::MAX_PROTOCOL_ERRORS),
+            max_refused_recipients: Some(limits::MAX_REFUSED_RECIPIENTS),
             max_inbound_connection: Some(limits::MAX_INBOUND_CONNECTION),
             max_inbound_connection_per_source: Some(limits::MAX_INBOUND_CONNECTION_PER_SOURCE),
             max_inbound_connection_percentage_per_source:

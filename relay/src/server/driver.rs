@@ -18,7 +18,7 @@ use crate::queue::memory::Held;
 use crate::queue::{Incoming, StoreError};
 use crate::server::admission::Place;
 use crate::server::record::{Keeping, Record};
-use crate::server::tls::Handshake;
+use crate::server::tls::{Handshake, handshake_failure};
 use crate::server::transport::Transport;
 use crate::server::{Shared, inquiries, welcome};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
@@ -153,11 +153,16 @@ impl Driver {
             session.handle_bytes(Instant::now(), octets);
         });
         tokio::select! {
-            read = read, if wants_bytes => {
-                if !matches!(read, Ok(octets) if octets > 0) {
-                    self.session.handle_disconnect();
+            read = read, if wants_bytes => match read {
+                Ok(octets) if octets > 0 => {}
+                Ok(_) => self.session.handle_end_of_input(),
+                // TLS without a close_notify. What came before it is whole, and a message whose end
+                // is missing is not kept.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.session.handle_end_of_input();
                 }
-            }
+                Err(_) => self.session.handle_disconnect(),
+            },
             () = sleep_until(deadline.into()) => self.session.handle_timeout(Instant::now()),
             Ok(_) = stop.wait_for(|stops| *stops), if !is_told => {
                 self.session.handle_shutdown();
@@ -290,8 +295,7 @@ impl Driver {
         match timeout_at(deadline.into(), handshake).await {
             Ok(Ok(tls)) => self.session.handle_tls(Instant::now(), tls),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "TLS handshake failed");
-                self.session.handle_disconnect();
+                self.session.handle_tls_failed(&handshake_failure(&error));
             }
             Err(_) => self.session.handle_timeout(Instant::now()),
         }

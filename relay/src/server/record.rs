@@ -25,6 +25,8 @@ pub(super) struct Record {
     proxy: Option<SocketAddr>,
     protocol_log: ProtocolLog,
     counts: Arc<Counts>,
+    /// The connection is a proxy's own, so that it may be a health check.
+    is_probe: bool,
     since: Instant,
     counted: Counted,
 }
@@ -65,7 +67,24 @@ impl Record {
         counts: Arc<Counts>,
     ) -> Self {
         let (since, counted) = (Instant::now(), Counted::default());
-        Self { classification, local, remote, proxy, protocol_log, counts, since, counted }
+        let is_probe = false;
+        Self {
+            classification,
+            local,
+            remote,
+            proxy,
+            protocol_log,
+            counts,
+            is_probe,
+            since,
+            counted,
+        }
+    }
+
+    /// The connection is a proxy's own. If nothing is said on it, it was a health check, which is
+    /// counted and not logged.
+    pub(super) fn expect_probe(&mut self) {
+        self.is_probe = true;
     }
 
     /// Where the connection came in.
@@ -137,6 +156,10 @@ impl Record {
         if summary.ending == Some(Ending::Refused) {
             self.counts.connection_refused(self.connector_id());
         }
+        if self.is_probe && summary.is_silent() {
+            self.counts.probe(self.connector_id());
+            return tracing::debug!(remote = %self.remote, local = %self.local, "probe of a proxy");
+        }
         let chosen = self.classification.connector.as_ref();
         let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);
         let list = |items: Vec<String>| (!items.is_empty()).then(|| items.join("; "));
@@ -164,6 +187,7 @@ impl Record {
             refusals = summary.refusals,
             verdicts = list(verdicts),
             checks = list(summary.checks.clone()),
+            tls_failure = summary.tls_failure,
             ending = summary.ending.map(tracing::field::display),
             seconds = self.since.elapsed().as_secs_f64(),
             "session"

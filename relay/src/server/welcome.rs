@@ -28,6 +28,9 @@ use crate::smtp::session::Session;
 enum HeaderError {
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// As a health check does.
+    #[error("the connection ended before its first octet")]
+    Probe,
     #[error("the proxy took too long for its header")]
     Timeout,
     #[error("the proxy has gone: {0}")]
@@ -68,6 +71,10 @@ async fn behind_proxy(
     };
     let header = match header.unwrap_or(Err(HeaderError::Timeout)) {
         Ok(header) => header,
+        Err(HeaderError::Probe) => {
+            tracing::debug!(%proxy, %local, "probe of a proxy");
+            return shared.counts.probe(ConnectorId::NONE);
+        }
         Err(error) => {
             tracing::warn!(%proxy, %local, %error, "a connection from a proxy is closed");
             return shared.counts.connection_refused(ConnectorId::NONE);
@@ -86,7 +93,12 @@ async fn read_header(stream: &mut TcpStream) -> Result<ProxyHeader, HeaderError>
     let mut octets = [0; PROXY_HEADER_OCTETS];
     loop {
         let wanted = reader.wants().min(octets.len());
-        let read = stream.read(&mut octets[..wanted]).await?;
+        let read = stream.read(&mut octets[..wanted]).await;
+        let is_over = !matches!(read, Ok(octets) if octets > 0);
+        if is_over && reader.is_empty() {
+            return Err(HeaderError::Probe);
+        }
+        let read = read?;
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
@@ -170,7 +182,11 @@ fn begin(
     let begin = if is_implicit(&classification, local) { Session::encrypted } else { Session::new };
     let session = begin(Instant::now(), rules, peer, local.ip(), remote.ip());
     let log = shared.session_ids.next();
-    let record = Record::new(classification, local, remote, proxy, log, Arc::clone(&shared.counts));
+    let mut record =
+        Record::new(classification, local, remote, proxy, log, Arc::clone(&shared.counts));
+    if proxy.is_none() && shared.classifier.rules().proxies.sends_header(remote.ip()) {
+        record.expect_probe();
+    }
     let shared = Arc::clone(shared);
     tokio::spawn(driver::drive(session, stream, shared, stop, record, place, permit));
 }

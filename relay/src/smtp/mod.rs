@@ -7,6 +7,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod dsn;
+pub mod foreign;
 pub mod line;
 pub mod path;
 pub mod proxy;

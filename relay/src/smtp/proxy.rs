@@ -49,6 +49,11 @@ pub struct ProxyReader {
 }
 
 impl ProxyReader {
+    /// Has nothing come yet?
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
     /// How many octets may be read now: more might not belong to the header. Never zero.
     pub fn wants(&self) -> usize {
         let present = self.octets.len();

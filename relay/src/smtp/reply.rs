@@ -145,7 +145,7 @@ replies! {
     CONNECTION_TIMED_OUT = 421 (4, 4, 1), "Connection timed out";
     /// `MessageRateLimit` is exceeded.
     MESSAGE_RATE_EXCEEDED = 421 (4, 4, 2), "Message submission rate for this client has exceeded the configured limit";
-    /// `MaxProtocolErrors` is reached.
+    /// `MaxProtocolErrors`, `max_refused_recipients` or [`crate::limits::USELESS_OCTETS`] is reached.
     TOO_MANY_ERRORS = 421 (4, 7, 0), "Too many errors on this connection, closing transmission channel";
     /// [`crate::limits::JUNK_COMMANDS`] is reached.
     TOO_MANY_COMMANDS = 421 (4, 7, 0), "Too many commands without a message, closing transmission channel";
@@ -185,7 +185,11 @@ replies! {
     LINE_TOO_LONG = 500 (5, 5, 2), "Command line too long";
     /// A line of an AUTH exchange over the limit.
     RESPONSE_TOO_LONG = 500 (5, 5, 6), "Authentication exchange line is too long";
-    /// A command line that holds a bare CR, a bare LF or a NUL, or is not UTF-8.
+    /// A line that ends with LF alone; the session ends.
+    BARE_LF = 500 (5, 5, 2), "Lines must end with CRLF, and this one ends with LF alone, closing transmission channel";
+    /// A line of HTTP or another protocol; the session ends.
+    OTHER_PROTOCOL = 554 (5, 5, 1), "This is an SMTP server, and the last line is none of SMTP, closing transmission channel";
+    /// A command line that holds a bare CR or a NUL, or is not UTF-8.
     INVALID_CHARACTER = 500 (5, 5, 2), "Command line holds a forbidden character";
     /// HELO or EHLO with a bad name.
     INVALID_DOMAIN_NAME = 501 (5, 5, 4), "Invalid domain name";

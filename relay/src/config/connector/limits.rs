@@ -32,6 +32,9 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Limits {
         max_protocol_errors: section
             .take("max_protocol_errors", number_or_unlimited(0..=all))
             .unwrap_or(default.max_protocol_errors),
+        max_refused_recipients: section
+            .take("max_refused_recipients", number_or_unlimited(0..=all))
+            .unwrap_or(default.max_refused_recipients),
         max_inbound_connection: section
             .take("max_inbound_connection", number_or_unlimited(1..=all))
             .unwrap_or(default.max_inbound_connection),

@@ -1,6 +1,7 @@
 //! What connectors encrypt with and whom they believe, read from disk and read again on a change.
 //!
 //! [`certificate`] reads a certificate with its key, [`client`] judges those that clients show,
+//! [`failure`] says why a handshake failed,
 //! [`watch`] sees that files have changed. [`Credentials`] holds what is in use and takes what is new,
 //! unless it cannot be used: then the old stays, and log and status say why. A handshake takes what is
 //! in force at that moment; sessions that are encrypted go on as they are.
@@ -11,6 +12,7 @@
 mod certificate;
 mod client;
 mod error;
+mod failure;
 mod watch;
 
 #[cfg(test)]
@@ -31,6 +33,7 @@ use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
 use tracing::{error, info, warn};
 
 pub use self::error::TlsError;
+pub(super) use self::failure::handshake_failure;
 
 use self::client::{Authorities, ClientTrust};
 use self::watch::Watch;

@@ -2,6 +2,7 @@
 
 use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::state::State;
+use crate::smtp::session::timers::Awaited;
 use crate::smtp::session::{Action, Ending, Session};
 
 impl Session {
@@ -12,10 +13,26 @@ impl Session {
         self.finish_if_shutting_down();
     }
 
+    /// The client sends nothing more, and may still read. What it has sent is served first, with all
+    /// that takes time; then the session ends. A client that has gone altogether shows when
+    /// something is sent to it.
+    pub fn handle_end_of_input(&mut self) {
+        self.input_ended = true;
+    }
+
     /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
     /// kept.
     pub fn handle_disconnect(&mut self) {
         self.close(Ending::Disconnected);
+    }
+
+    /// Does the session wait for octets that will not come?
+    pub(super) fn waits_in_vain(&self) -> bool {
+        self.input_ended && self.awaited() == Awaited::Client && self.waits_for_octets()
+    }
+
+    fn waits_for_octets(&self) -> bool {
+        !matches!(self.state, State::Closed | State::Reclassifying | State::Screening(_))
     }
 
     /// Was the session told that the daemon is stopping?

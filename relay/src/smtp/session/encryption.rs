@@ -31,6 +31,17 @@ impl Session {
         session
     }
 
+    /// The handshake that [`Action::StartTls`] asked for has failed, for this reason. Nothing can be
+    /// said on the connection any more.
+    pub fn handle_tls_failed(&mut self, why: &str) {
+        if !matches!(self.state, State::StartingTls) {
+            return;
+        }
+        self.output.protocol.information(|| format!("TLS handshake failed: {why}"));
+        self.context.summary.tls_failure = Some(why.escape_debug().to_string());
+        self.close(Ending::HandshakeFailed);
+    }
+
     /// The handshake that [`Action::StartTls`] asked for is done.
     pub fn handle_tls(&mut self, now: Instant, tls: TlsInfo) {
         self.now = now;

@@ -44,6 +44,7 @@ use crate::limits::INPUT_OCTETS;
 use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::command::{Command, HelloName};
+use crate::smtp::foreign::other_protocol;
 use crate::smtp::line::LineReader;
 use crate::smtp::reply;
 
@@ -72,6 +73,8 @@ pub struct Session {
     timers: Timers,
     now: Instant,
     shutting_down: bool,
+    /// The client has ended its side: nothing follows what is in `input`.
+    input_ended: bool,
     /// Has the client been greeted? Where TLS begins with the first octet it is greeted in TLS.
     greeted: bool,
 }
@@ -140,6 +143,7 @@ impl Session {
             timers,
             now,
             shutting_down: false,
+            input_ended: false,
             greeted: false,
         }
     }
@@ -184,7 +188,11 @@ impl Session {
                 return Some(action);
             }
             if self.output.is_full() || !self.step() {
-                return self.output.take_replies();
+                let replies = self.output.take_replies();
+                if replies.is_some() || !self.waits_in_vain() {
+                    return replies;
+                }
+                self.close(Ending::Disconnected);
             }
         }
     }
@@ -195,7 +203,7 @@ impl Session {
     pub fn wants_bytes(&self) -> bool {
         let waits = self.held.is_some() || self.asked.is_some();
         let most = if self.context.memory_is_short && waits { 1 } else { INPUT_OCTETS };
-        self.input.len() < most && !matches!(self.state, State::Closed)
+        self.input.len() < most && !self.input_ended && !matches!(self.state, State::Closed)
     }
 
     /// Does what comes next depend on conditions? In the middle of a message it does not.
@@ -225,6 +233,9 @@ impl Session {
     fn step(&mut self) -> bool {
         if self.held.is_some() || self.asked.is_some() {
             return false;
+        }
+        if self.gives_up_message() {
+            return true;
         }
         match &mut self.state {
             State::Closed
@@ -260,6 +271,7 @@ impl Session {
                 let Some(line) = line else { return false };
                 // Only a whole line is a sign of life; a client that drips is silent.
                 self.timers.active(self.now);
+                self.context.summary.commands = self.context.summary.commands.saturating_add(1);
                 match line {
                     Ok(line) if in_exchange => {
                         self.output.protocol.response();
@@ -270,6 +282,9 @@ impl Session {
                         self.output.protocol.no_line(error);
                         self.end_exchange();
                         self.fault("?", error.reply(), &error);
+                        if error.is_last() {
+                            self.close(Ending::of_line(error));
+                        }
                     }
                 }
                 true
@@ -278,6 +293,9 @@ impl Session {
     }
 
     fn command(&mut self, line: &[u8]) {
+        if let Some(protocol) = other_protocol(line) {
+            return self.leave_other_protocol(line, protocol);
+        }
         let understood = Command::parse(line);
         self.output.protocol.command(line, &understood);
         let command = match understood {
@@ -347,11 +365,7 @@ impl Session {
                 self.output.reply(&decision.reply);
                 self.context.summary.decisions.allowed(verb, decision);
             }
-            Effect::Decided(decision) => {
-                let reply = decision.reply.clone();
-                self.context.summary.refuse(verb, decision);
-                self.refuse(reply);
-            }
+            Effect::Decided(decision) => self.refused(verb, decision),
             Effect::DecidedEnd(decision) => {
                 let reply = decision.reply.clone();
                 self.context.summary.refuse(verb, decision);

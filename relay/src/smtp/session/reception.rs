@@ -63,6 +63,8 @@ enum Stage {
     Body,
     /// They are counted and let go; the message is abandoned.
     Discarded {
+        /// Octets of the message before.
+        at: u64,
         /// Why, unless the whole message gives a reason that comes before it.
         because: Decision,
     },
@@ -205,7 +207,7 @@ impl Reception {
             self.discard(decision.clone(), act);
         }
         let decision = match self.stage {
-            Stage::Discarded { because } if decision.reply.is_positive() => because,
+            Stage::Discarded { because, .. } if decision.reply.is_positive() => because,
             _ => decision,
         };
         (WaitingForStore { hello: self.hello, id: self.id }, decision)
@@ -214,7 +216,7 @@ impl Reception {
     /// Nothing more of this message is wanted. The queue lets go of it, if it has not yet.
     pub(super) fn discard(&mut self, because: Decision, act: &mut impl FnMut(Action)) {
         if self.is_open() {
-            self.stage = Stage::Discarded { because };
+            self.stage = Stage::Discarded { at: self.facts.size, because };
             act(Action::AbandonMessage);
         }
     }
@@ -230,6 +232,24 @@ impl Reception {
     /// Octets that are kept until they are written.
     pub(super) fn octets_kept(&self) -> usize {
         self.gathered() + self.writer.octets() + self.trace.len()
+    }
+
+    /// Octets that came after the message was refused.
+    pub(super) fn discarded(&self) -> u64 {
+        match &self.stage {
+            Stage::Header(_) | Stage::Body => 0,
+            Stage::Discarded { at, .. } => self.facts.size - at,
+        }
+    }
+
+    /// What the message is refused with, whatever is still to come.
+    pub(super) fn refusal(&self, context: &Context) -> Option<Decision> {
+        let decision = policy::message(&context.peer, &self.facts);
+        match &self.stage {
+            _ if !decision.reply.is_positive() => Some(decision),
+            Stage::Discarded { because, .. } => Some(because.clone()),
+            Stage::Header(_) | Stage::Body => None,
+        }
     }
 
     /// Does the queue still hold this message open?
@@ -259,6 +279,13 @@ impl Reception {
             Stage::Header(collector) => {
                 let collected = collector.push(&content);
                 self.header(context, collected, act);
+                // Its end is not waited for.
+                let most = context.peer.connector.limits.max_header_size;
+                if matches!(self.stage, Stage::Header(_))
+                    && self.facts.size > most.saturating_add(MESSAGE_CHECK_OCTETS)
+                {
+                    self.header(context, Collected::TooLarge { size: self.facts.size }, act);
+                }
             }
             Stage::Body => {
                 if found_violation || self.facts.size >= self.next_check {

@@ -38,6 +38,13 @@ impl Session {
         }
     }
 
+    /// A line of another protocol. Nothing that follows it was meant for us.
+    pub(super) fn leave_other_protocol(&mut self, line: &[u8], protocol: &str) {
+        self.output.protocol.command(line, &Err(CommandError::Verb));
+        self.fault("?", reply::OTHER_PROTOCOL, &format_args!("a line of {protocol}"));
+        self.close(Ending::OtherProtocol);
+    }
+
     /// A protocol error: counted, and one too many ends the session.
     pub(super) fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
@@ -46,7 +53,7 @@ impl Session {
         if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
             self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
         } else {
-            self.refuse(reply);
+            self.refuse_line(reply);
         }
     }
 
@@ -54,8 +61,41 @@ impl Session {
         if reply.is_positive() {
             self.output.reply(&reply);
         } else {
-            self.refuse(reply);
+            self.refuse_line(reply);
         }
+    }
+
+    /// Policy refused a command. Recipients that an anonymous client tries in vain are counted for
+    /// the whole session, so that neither RSET nor another MAIL makes room for more of them. MAIL
+    /// and what else leads to no message counts as [`JUNK_COMMANDS`] do.
+    pub(super) fn refused(&mut self, verb: &'static str, decision: Decision) {
+        let reply = decision.reply.clone();
+        self.context.summary.refuse(verb, decision);
+        let summary = &mut self.context.summary;
+        if verb != "RCPT" {
+            summary.junk_commands = summary.junk_commands.saturating_add(1);
+            if summary.junk_commands > JUNK_COMMANDS {
+                return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
+            }
+        } else if self.context.peer.principal == Principal::Anonymous && reply.code >= 500 {
+            summary.recipients_refused = summary.recipients_refused.saturating_add(1);
+            let most = self.context.peer.connector.limits.max_refused_recipients;
+            if most.is_some_and(|most| summary.recipients_refused > most) {
+                let ending = Ending::TooManyRefusedRecipients;
+                return self.close_with(&reply::TOO_MANY_ERRORS, ending);
+            }
+        }
+        self.refuse_line(reply);
+    }
+
+    /// Refuses a line, unless there were too many octets of such lines.
+    fn refuse_line(&mut self, reply: Reply) {
+        let octets = self.lines.length() as u64;
+        if self.context.summary.exceeds_useless(octets, &self.context.peer) {
+            return self.close_with(&reply::TOO_MANY_ERRORS, Ending::UselessOctets);
+        }
+        self.context.summary.useless_octets += octets;
+        self.refuse(reply);
     }
 
     /// Sends an error, late if the connector has a tarpit: who tries many recipients, or many

@@ -3,10 +3,11 @@
 use std::fmt::{self, Display};
 
 use crate::connector::Permission;
-use crate::limits::LOGGED_VERDICTS;
+use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
 use crate::policy::antispam::{self, MessageFound, SenderFound};
 use crate::policy::{Because, Decision, Peer};
 use crate::queue::QueueId;
+use crate::smtp::line::LineError;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Decisions;
 use crate::smtp::tls::TlsInfo;
@@ -45,8 +46,16 @@ pub struct Summary {
     pub decisions: Decisions,
     /// Refusals, protocol errors included.
     pub refusals: u32,
+    /// Lines that the client has sent as commands.
+    pub commands: u32,
     /// Commands since the last message that lead to none.
     pub junk_commands: u32,
+    /// Octets since the last message that can lead to none, see [`USELESS_OCTETS`].
+    pub useless_octets: u64,
+    /// Recipients that were refused for good while the client was anonymous.
+    pub recipients_refused: u32,
+    /// Why the TLS handshake failed.
+    pub tls_failure: Option<String>,
     /// How it ended; `None` while it lasts.
     pub ending: Option<Ending>,
 }
@@ -75,8 +84,14 @@ pub enum Ending {
     InactivityTimeout,
     /// `require_ehlo_domain`, and no domain name in HELO or EHLO.
     NoDomainName,
+    /// The TLS handshake failed.
+    HandshakeFailed,
     /// The client did not complete the TLS handshake in time.
     HandshakeTimeout,
+    /// A line that ends with LF alone.
+    LineFeed,
+    /// A line, or the first octet of one, that is of another protocol.
+    OtherProtocol,
     /// More messages than `message_rate_limit`.
     MessageRate,
     /// Something came in plain text between STARTTLS and the handshake.
@@ -97,9 +112,19 @@ pub enum Ending {
     TooManyErrors,
     /// As many failures to authenticate as `max_logon_failures`.
     TooManyLogonFailures,
+    /// More refused recipients than `max_refused_recipients`.
+    TooManyRefusedRecipients,
+    /// More octets that can lead to no message than [`USELESS_OCTETS`], or an endless line.
+    UselessOctets,
 }
 
 impl Summary {
+    /// Has the client said nothing, and gone?
+    pub fn is_silent(&self) -> bool {
+        matches!(self.ending, Some(Ending::Disconnected | Ending::HandshakeFailed))
+            && self.commands == 0
+    }
+
     pub(super) fn note_certificate(&mut self, because: &[Because]) {
         let found: Vec<_> =
             because.iter().map(|because| format!("{}: {}", because.rule, because.found)).collect();
@@ -110,9 +135,16 @@ impl Summary {
     pub(super) fn accept(&mut self, id: QueueId) {
         self.messages_accepted += 1;
         self.junk_commands = 0;
+        self.useless_octets = 0;
         if self.queue_ids.len() < LOGGED_VERDICTS {
             self.queue_ids.push(id);
         }
+    }
+
+    /// Would so many octets more, which can lead to no message, be too many?
+    pub(super) fn exceeds_useless(&self, more: u64, peer: &Peer) -> bool {
+        let most = USELESS_OCTETS.max(peer.connector.limits.max_message_size);
+        self.useless_octets.saturating_add(more) > most
     }
 
     /// Notes what was found of one message.
@@ -201,6 +233,17 @@ impl Display for Verdict {
     }
 }
 
+impl Ending {
+    /// The ending after a line that is the last one, see [`LineError::is_last`].
+    pub(super) const fn of_line(error: LineError) -> Self {
+        match error {
+            LineError::BareLf => Self::LineFeed,
+            LineError::NoCommand(_) => Self::OtherProtocol,
+            _ => Self::UselessOctets,
+        }
+    }
+}
+
 impl Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -210,8 +253,11 @@ impl Display for Ending {
             Self::HeaderTooLarge => "header too large",
             Self::InactivityTimeout => "inactivity timeout",
             Self::NoDomainName => "no domain name in EHLO",
+            Self::HandshakeFailed => "TLS handshake failed",
             Self::HandshakeTimeout => "TLS handshake timeout",
+            Self::LineFeed => "line ends with LF alone",
             Self::MessageRate => "message rate",
+            Self::OtherProtocol => "another protocol",
             Self::PlaintextAfterStartTls => "plain text after STARTTLS",
             Self::QueueTimeout => "queue timeout",
             Self::Quit => "QUIT",
@@ -221,6 +267,8 @@ impl Display for Ending {
             Self::TooManyCommands => "too many commands without a message",
             Self::TooManyErrors => "too many errors",
             Self::TooManyLogonFailures => "too many logon failures",
+            Self::TooManyRefusedRecipients => "too many refused recipients",
+            Self::UselessOctets => "too many octets that lead to no message",
         })
     }
 }

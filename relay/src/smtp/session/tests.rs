@@ -11,6 +11,8 @@ use crate::connector::ConnectorIds;
 use crate::limits::{OUTPUT_OCTETS, REPLY_LINE_OCTETS, SMALL_WRITE_OCTETS};
 use crate::queue::QueueId;
 
+mod bounds;
+
 const CONFIGURATION: &str = r#"
 hostname = "relay.example"
 [delivery]
@@ -260,7 +262,7 @@ fn small_pieces_of_a_message_are_gathered() {
 /// Replies are sent in between, however many commands came at once.
 #[test]
 fn output_is_bounded() {
-    let mut session = session();
+    let mut session = session_with("max_refused_recipients = \"unlimited\"\n");
     let commands = b"RCPT TO:<a@elsewhere.example>\r\n".repeat(10_000);
     session.handle_bytes(session.now, &[b"EHLO c\r\nMAIL FROM:<a@b>\r\n", &commands[..]].concat());
     let mut sent = 0;

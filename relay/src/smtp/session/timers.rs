@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::connector::Limits;
 use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
-use crate::smtp::reply;
+use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Ending, Session};
 
@@ -136,10 +136,22 @@ impl Session {
             Expired::Answer => return self.unanswered(),
             Expired::Handshake => return self.close(Ending::HandshakeTimeout),
             Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
-            Expired::Inactivity => (reply::INACTIVITY_TIMEOUT, Ending::InactivityTimeout),
+            Expired::Inactivity => (self.inactivity_reply(), Ending::InactivityTimeout),
             Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
         };
         self.close_with(&reply, ending);
+    }
+
+    /// A client that waits after the end of a message as it sees it, at LF.LF, learns why the message
+    /// is refused.
+    fn inactivity_reply(&mut self) -> Reply {
+        let State::Receiving(reception) = &self.state else { return reply::INACTIVITY_TIMEOUT };
+        let Some(decision) = reception.refusal(&self.context) else {
+            return reply::INACTIVITY_TIMEOUT;
+        };
+        let reply = decision.reply.clone();
+        self.context.summary.refuse_message(decision);
+        reply
     }
 
     /// When [`Session::handle_timeout`] is due.

@@ -21,6 +21,7 @@ impl Session {
         self.timers.active(self.now);
         self.output.protocol.received(|| format!("{} octets", reception.octets()));
         self.context.summary.decisions.changes = reception.take_changes();
+        self.context.summary.useless_octets += reception.discarded();
         let act = &mut |action| self.output.push(action);
         let (waiting, decision) = reception.conclude(&self.context, act);
         if decision.reply.is_positive() {
@@ -28,6 +29,19 @@ impl Session {
         }
         self.state = waiting.end();
         self.refuse_message(decision);
+    }
+
+    /// Has so much come of a message which is refused that the rest is not waited for? Then the
+    /// client is told, and the session has ended.
+    pub(super) fn gives_up_message(&mut self) -> bool {
+        let State::Receiving(reception) = &self.state else { return false };
+        let discarded = reception.discarded();
+        if discarded == 0 || !self.context.summary.exceeds_useless(discarded, &self.context.peer) {
+            return false;
+        }
+        self.end_of_data();
+        self.close(Ending::UselessOctets);
+        true
     }
 
     /// What the client is told of a message that is not kept.
@@ -65,6 +79,14 @@ impl Session {
     /// Reads on in a refused chunk. `false`: not before more of it comes.
     pub(super) fn skip(&mut self) -> bool {
         let State::Skipping(skipping) = &mut self.state else { return false };
+        let summary = &mut self.context.summary;
+        if skipping.remaining == skipping.octets {
+            // Before the first octet: the client is told at once what it would be told at the end.
+            if summary.exceeds_useless(skipping.octets, &self.context.peer) {
+                return self.give_up_chunk();
+            }
+            summary.useless_octets += skipping.octets;
+        }
         let octets = skip(&mut skipping.remaining, self.input.len());
         self.input.advance(octets);
         if skipping.remaining > 0 {
@@ -77,6 +99,16 @@ impl Session {
             self.state = state;
             self.carry_out("BDAT", effect);
             self.finish_if_shutting_down();
+        }
+        true
+    }
+
+    fn give_up_chunk(&mut self) -> bool {
+        if let State::Skipping(skipping) = self.state.take() {
+            let (state, effect) = *skipping.then;
+            self.state = state;
+            self.carry_out("BDAT", effect);
+            self.close(Ending::UselessOctets);
         }
         true
     }
