@@ -255,7 +255,7 @@ pub const MAX_LOGON_FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// Failed logons that a source may have over all its connections before further ones are put off.
 /// One comes back in each [`LOGON_FAILURE_INTERVAL`]. Our own. Beyond it: `454 4.7.0`.
 pub const LOGON_FAILURES_PER_SOURCE: u32 = 30;
-/// The same for an IPv6 /48.
+/// The same for an IPv6 /48. Our own. Beyond it: `454 4.7.0`.
 pub const LOGON_FAILURES_PER_NETWORK: u32 = 4 * LOGON_FAILURES_PER_SOURCE;
 /// How long it takes until a failed logon is forgotten.
 pub const LOGON_FAILURE_INTERVAL: Duration = Duration::from_secs(60);
@@ -622,8 +622,8 @@ pub const JOURNAL_LINE_OCTETS: usize = 4_000;
 pub const LOG_POLL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the log to be written.
 pub const LOG_FLUSH: Duration = Duration::from_secs(1);
-/// Open files besides listeners that the daemon cannot do without: about 40 for the kernel half, the
-/// queue and the runtime, and a few sessions, deliveries and questions to DNS.
+/// Descriptors, besides those of listeners, that the daemon cannot do without: about 40 for the
+/// kernel half, the queue and the runtime, and a few sessions, deliveries and questions to DNS.
 pub const DESCRIPTORS_RESERVED: u64 = 128;
 /// Threads besides those of the runtime: the queue's and the message tracking log's, and a few for
 /// work that blocks.

@@ -37,6 +37,7 @@ mod inspection;
 mod interfaces;
 mod load;
 mod log_output;
+mod many_domains;
 mod message_tracking;
 mod misbehaving;
 mod neighbours;

@@ -65,8 +65,13 @@ fn reports_to_a_silent_exchanger_do_not_hold_good_mail_up() {
     let mut number = 0;
     let mut attack = || {
         number += 1;
-        let sender = format!("a@{number}.bad.example");
-        stranger.message(&sender, &["nobody@contoso.example"], b"Subject: x\r\n\r\nx\r\n");
+        let envelope = format!(
+            "MAIL FROM:<a@{number}.bad.example>\r\nRCPT TO:<nobody@contoso.example>\r\nDATA\r\n"
+        );
+        stranger.send(envelope.as_bytes());
+        (0..3).for_each(|_| drop(stranger.reply()));
+        stranger.send(b"Subject: x\r\n\r\nx\r\n.\r\n");
+        drop(stranger.reply());
     };
     (0..AT_ONCE).for_each(|_| attack());
     edge.wait_until(|status| status["queue"]["reports"].as_u64() >= Some(AT_ONCE as u64));

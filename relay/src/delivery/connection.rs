@@ -167,7 +167,7 @@ impl Connection {
             match opened {
                 Ok(connection) => {
                     failed.pop();
-                    return Ok(Self { _slot: slot, ..connection });
+                    return Ok(Self { _slot: slot.map(Slot::serves), ..connection });
                 }
                 Err((cause, _)) => causes.push((candidate.address, cause)),
             }

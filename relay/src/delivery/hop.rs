@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 pub(super) use self::workers::Counted;
@@ -200,12 +200,12 @@ impl Hop {
     /// The next message. None ends the worker: at once without a connection to keep, else when
     /// nothing came for a while.
     pub(super) async fn next_job(&self, connection: Option<SocketAddr>) -> Option<Job> {
-        // Where others wait for room at its address, a connection is not kept without use.
-        let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
-        let patience = if is_kept { self.settings.idle } else { Duration::ZERO };
+        let patience = if connection.is_some() { self.settings.idle } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
         loop {
-            let arrived = self.arrived.notified();
+            let (arrived, wanted) = (self.arrived.notified(), self.remotes.wanted());
+            // Where others wait for room at its address, a connection is not kept without use.
+            let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
             {
                 let mut state = self.state();
                 if state.alive > state.most_workers() {
@@ -218,13 +218,16 @@ impl Hop {
                     return job;
                 }
                 // Decided under the lock that `push` takes, so that no job is left alone.
-                if *self.closing.borrow() || Instant::now() >= deadline {
+                if *self.closing.borrow() || Instant::now() >= deadline || !is_kept {
                     state.alive -= 1;
                     return None;
                 }
                 state.idle += 1;
             }
-            let _ = tokio::time::timeout_at(deadline, arrived).await;
+            tokio::select! {
+                _ = timeout_at(deadline, arrived) => {}
+                () = wanted => {}
+            }
             self.state().idle -= 1;
         }
     }
@@ -254,6 +257,7 @@ impl Hop {
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
             state.proved = Some(now);
+            self.has_answered(&mut state);
             self.fetch(&mut state);
         }
         if outcomes.clone().any(is_taken) {

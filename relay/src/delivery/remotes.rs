@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::waiting_list::WaitingList;
@@ -25,14 +27,20 @@ pub(super) struct Remotes {
     /// Connections to one address at a time.
     most: usize,
     remotes: Mutex<HashMap<Key, Remote>>,
+    /// Told when an address has no room.
+    wanted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Remote {
     open: usize,
+    /// Of these, connections whose server has greeted us.
+    serving: usize,
     waiting: WaitingList,
     /// When there was no room for a connection.
     refused: Option<Instant>,
+    /// How many connections the server allowed when it refused one, and until when that holds.
+    allowed: Option<(usize, Instant)>,
 }
 
 /// One connection to an address; dropping it makes room for another.
@@ -40,6 +48,7 @@ struct Remote {
 pub(super) struct Slot {
     remotes: Arc<Remotes>,
     key: Key,
+    serves: bool,
 }
 
 /// What an address is counted as.
@@ -51,9 +60,19 @@ pub(super) fn key(address: SocketAddr) -> Key {
     (ip, address.port())
 }
 
+impl Remote {
+    fn most(&self, most: usize) -> usize {
+        match self.allowed {
+            Some((allowed, until)) if Instant::now() < until => most.min(allowed),
+            _ => most,
+        }
+    }
+}
+
 impl Remotes {
     pub(super) fn new(queue: Queue, most: usize) -> Arc<Self> {
-        Arc::new(Self { queue, most: most.max(1), remotes: Mutex::default() })
+        let (most, remotes, wanted) = (most.max(1), Mutex::default(), Notify::new());
+        Arc::new(Self { queue, most, remotes, wanted })
     }
 
     /// Room for one more connection, for this message. None: there is no room now, or others
@@ -65,12 +84,28 @@ impl Remotes {
         let was_called = remote.waiting.came(id);
         remote.waiting.expire(Instant::now());
         let is_its_turn = was_called || !remote.waiting.has_parked();
-        if !is_its_turn || remote.open + remote.waiting.called() >= self.most {
+        if !is_its_turn || remote.open + remote.waiting.called() >= remote.most(self.most) {
             remote.refused = Some(Instant::now());
+            self.wanted.notify_waiters();
             return None;
         }
         remote.open += 1;
-        Some(Slot { remotes: Arc::clone(self), key })
+        Some(Slot { remotes: Arc::clone(self), key, serves: false })
+    }
+
+    /// A connection to this address was refused. While the server serves others of ours, that says
+    /// how many it allows: then a message waits for room there.
+    pub(super) fn refused(&self, address: SocketAddr) -> Option<Key> {
+        let key = key(address);
+        let mut remotes = self.remotes();
+        let remote = remotes.get_mut(&key).filter(|remote| remote.serving > 0)?;
+        remote.allowed = Some((remote.serving, Instant::now() + limits::CONNECTION_PROBE_FIRST));
+        Some(key)
+    }
+
+    /// Waits until an address has no room: the address of an idle connection, perhaps.
+    pub(super) fn wanted(&self) -> Notified<'_> {
+        self.wanted.notified()
     }
 
     /// Does a message wait for room at this address, or did one lately?
@@ -103,7 +138,7 @@ impl Remotes {
         let now = Instant::now();
         remote.waiting.expire(now);
         let mut ids = Vec::new();
-        while remote.open + remote.waiting.called() < self.most
+        while remote.open + remote.waiting.called() < remote.most(self.most)
             && let Some(id) = remote.waiting.call(now)
         {
             ids.push(id);
@@ -121,11 +156,23 @@ impl Remotes {
     }
 }
 
+impl Slot {
+    /// The server has greeted us.
+    pub(super) fn serves(mut self) -> Self {
+        if let Some(remote) = self.remotes.remotes().get_mut(&self.key) {
+            remote.serving += 1;
+        }
+        self.serves = true;
+        self
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut remotes = self.remotes.remotes();
         if let Some(remote) = remotes.get_mut(&self.key) {
             remote.open = remote.open.saturating_sub(1);
+            remote.serving = remote.serving.saturating_sub(usize::from(self.serves));
         }
         self.remotes.call(remotes, self.key);
     }

@@ -62,6 +62,8 @@ pub(crate) enum Fault {
     KnowsNoChunks,
     /// Offers no extension but SIZE, of a few octets.
     OffersLittle,
+    /// Offers SMTPUTF8.
+    KnowsSmtpUtf8,
     /// Replies to the end of data only after this time.
     IsSlow(Duration),
     /// Speaks TLS from the first octet.
@@ -188,6 +190,9 @@ impl Sink {
                 }
                 "BDAT" => "502 what\r\n",
                 "EHLO" if fault == Fault::OffersLittle => "250-sink\r\n250 SIZE 10\r\n",
+                "EHLO" if fault == Fault::KnowsSmtpUtf8 => {
+                    "250-sink\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+                }
                 "EHLO" => "250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n",
                 "DATA" if recipients.is_empty() => "503 no recipients\r\n",
                 "DATA" => "354 go\r\n",
@@ -209,6 +214,9 @@ impl Sink {
             };
             stream.write_all(reply.as_bytes()).await?;
             stream.flush().await?;
+            if verb == "QUIT" {
+                return Ok(());
+            }
             if verb == "STARTTLS" && reply.starts_with("220") {
                 let config = self.tls.clone().ok_or(std::io::ErrorKind::Unsupported)?;
                 let inside = TlsAcceptor::from(config).accept(stream.into_inner()).await?;
@@ -413,7 +421,7 @@ impl Daemon {
         let begin = Instant::now();
         while self.queue.counters().lengths.queued > 0 {
             let counters = self.queue.counters();
-            assert!(begin.elapsed() < Duration::from_secs(20), "not empty: {counters:?}");
+            assert!(begin.elapsed() < Duration::from_secs(60), "not empty: {counters:?}");
             sleep(Duration::from_millis(10)).await;
         }
         let queue = self.queue.clone();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info};
 
@@ -276,7 +276,7 @@ impl Hop {
         line: &'a mut Option<Line>,
         servers: &mut Servers,
     ) -> Option<Result<&'a mut Line, Unreachable>> {
-        let kept = line.take();
+        let (kept, began) = (line.take(), Instant::now());
         let mut failed = Vec::new();
         let Servers { tried, patience, id, .. } = servers;
         let usable = async {
@@ -304,19 +304,27 @@ impl Hop {
                 Err(Unreachable::Now(Cause::Local { status, text: text.to_owned() }))
             }
         };
-        self.remember_failed(failed);
         Some(match found {
             Ok((open, is_new)) => {
+                self.remember_failed(failed);
                 servers.is_first_on_connection = is_new;
                 Ok(line.insert(open))
             }
-            Err(unreachable) => {
-                if let Unreachable::Now(cause) = &unreachable
-                    && servers.tried.is_empty()
-                    && !self.has_others()
+            Err(Unreachable::Now(cause)) if servers.tried.is_empty() && !self.has_others() => {
+                // Another next hop may have all the connections that a server allows.
+                let refused = || failed.iter().find_map(|address| self.remotes.refused(*address));
+                if began.elapsed() < limits::STALLED_AFTER
+                    && servers.is_untouched()
+                    && let Some(key) = refused()
                 {
-                    self.failed(cause);
+                    return Some(Err(Unreachable::Full(key)));
                 }
+                self.remember_failed(failed);
+                self.failed(&cause);
+                Err(Unreachable::Now(cause))
+            }
+            Err(unreachable) => {
+                self.remember_failed(failed);
                 Err(unreachable)
             }
         })

@@ -18,9 +18,9 @@ pub const CONNECTION_PROBE_LONGEST: Duration = Duration::from_secs(10 * 60);
 /// Messages in hand for all next hops together. It bounds connections too, since each of them has
 /// a message or is closed after [`CONNECTION_IDLE`].
 pub const DELIVERY_CLAIMS: usize = 1000;
-/// Of these, for next hops that DNS names: a stranger can choose them.
+/// Messages of these for next hops that DNS names: a stranger can choose them. Our own.
 pub const EXCHANGER_CLAIMS: usize = 750;
-/// Of these, for next hops that have not lately proved alive.
+/// Messages of these for next hops that have not lately proved alive. Our own.
 pub const UNPROVEN_CLAIMS: usize = 250;
 /// Of these, for reports and other messages with the null sender.
 pub const REPORT_CLAIMS: usize = 250;

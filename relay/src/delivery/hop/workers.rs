@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::Hop;
+use super::{Hop, State};
 use crate::delivery::job::Job;
 
 impl Hop {
@@ -32,12 +32,17 @@ impl Hop {
         state.last.remove(&address);
         let open = state.open();
         state.window.accepted(open);
+        self.has_answered(&mut state);
+        Counted { hop: Arc::clone(self), what: What::Connection(address) }
+    }
+
+    /// It is alive: a back-off ends.
+    pub(super) fn has_answered(self: &Arc<Self>, state: &mut State) {
         if std::mem::take(&mut state.failures) > 0 {
             state.paused_until = None;
             info!(hop = self.name, "the next hop answers again");
-            self.staff(&mut state);
+            self.staff(state);
         }
-        Counted { hop: Arc::clone(self), what: What::Connection(address) }
     }
 
     /// A connection was refused, of which `own` are counted. While others work, that says how many

@@ -101,3 +101,15 @@ async fn what_one_server_cannot_take_waits_while_the_other_is_dead() {
     assert!(first.connections() >= 1);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn one_server_may_know_smtputf8_for_a_recipient_that_needs_it() {
+    let (first, second, daemon) = two(Fault::None).await;
+    second.state.lock().unwrap().faults.push_back(Fault::KnowsSmtpUtf8);
+    let foreign = "<gr\u{fc}n@fabrikam.example>";
+    daemon.accept(&[ONE, foreign], b"x\r\n").await;
+    let counters = daemon.finish().await;
+    assert_eq!((counters.delivered, counters.failed), (2, 0));
+    assert_eq!(first.taken()[0].0, [ONE]);
+    assert!(second.taken()[0].0[0].starts_with(foreign));
+}

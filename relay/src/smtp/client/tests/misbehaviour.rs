@@ -194,6 +194,35 @@ fn codes_without_a_meaning_are_not_believed() {
 }
 
 #[test]
+fn a_recipient_that_cannot_be_named_fails_alone() {
+    for hello in ["250-hop\r\n250 PIPELINING\r\n", "250-hop\r\n250-PIPELINING\r\n250 CHUNKING\r\n"]
+    {
+        let mut hop = Hop::greeted(hello);
+        let mut mixed = transaction(3);
+        mixed.recipients[1] = ForwardPath::parse("<gr\u{fc}n@fabrikam.example>").unwrap().into();
+        hop.session.begin(mixed, hop.now);
+        let heard = hop.heard();
+        assert_eq!(
+            (heard.matches("RCPT").count(), heard.contains("SMTPUTF8")),
+            (2, false),
+            "{heard}"
+        );
+        hop.say("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n");
+        if !hello.contains("CHUNKING") {
+            hop.say("354 go\r\n");
+        }
+        assert_eq!(hop.event(), Event::SendMessage);
+        hop.send("x\r\n");
+        hop.say("250 taken\r\n");
+        let outcomes = hop.outcomes();
+        let letters: String = outcomes.iter().map(|(letter, _)| *letter).collect();
+        assert_eq!(letters, "+--");
+        assert!(outcomes[1].1.starts_with("5.6.7"), "{outcomes:?}");
+        assert!(outcomes[2].1.starts_with("550 5.1.1"), "{outcomes:?}");
+    }
+}
+
+#[test]
 fn what_the_next_hop_lacks() {
     let plain = "250 hop\r\n";
     let small = "250-hop\r\n250 SIZE 99\r\n";
