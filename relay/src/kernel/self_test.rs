@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 use relay_common::tables::Tag;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{KernelError, Publication, Publisher, TagReader};
 use crate::connector::range::Block;
@@ -131,8 +131,9 @@ fn connect(
     let client = TcpStream::connect_timeout(&(shape.connect)(port), SELF_TEST_WAIT)
         .map_err(failed(shape))?;
     let own = client.local_addr().map_err(failed(shape))?;
-    // The handshake is over, so our connection is in the queue; `accept` waits for nothing.
-    listener.set_nonblocking(true).map_err(failed(shape))?;
+    // The client's side of the handshake is over; on a busy host the listener's follows a moment
+    // later.
+    SockRef::from(listener).set_read_timeout(Some(SELF_TEST_WAIT)).map_err(failed(shape))?;
     loop {
         let (server, remote) = listener.accept().map_err(failed(shape))?;
         // Anybody on the host may connect to the port; only our own connection counts.

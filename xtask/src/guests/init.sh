@@ -51,7 +51,7 @@ begin() {
     else
         chown -R "$unit_user:$unit_user" /var/lib/relay /run/relay
         # As the unit's ExecStartPre=+ does.
-        if mountpoint -q /sys/fs/bpf; then
+        if grep -q ' /sys/fs/bpf bpf ' /proc/mounts; then
             chmod o+x /sys/fs/bpf
             mkdir -p /sys/fs/bpf/relay
             chown "$unit_user:$unit_user" /sys/fs/bpf/relay

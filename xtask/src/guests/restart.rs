@@ -376,7 +376,8 @@ name = "Default"
 bindings = ["0.0.0.0:25"]
 remote_ip_ranges = ["0.0.0.0/0"]
 permission_groups = ["AnonymousUsers"]
-max_inbound_connection_per_source = 5000
+max_inbound_connection_per_source = "unlimited"
+max_inbound_connection_percentage_per_source = 100
 message_rate_limit = "unlimited"
 "#
     )
