@@ -145,7 +145,7 @@ fn take(settings: u8, cut: usize, message: &[u8]) -> Option<Kept> {
     let mut session = Session::new(now, Arc::clone(rules()), peer, here, here);
     let (mut envelope, mut octets) = (None, Vec::new());
     let script = script(settings, cut, message);
-    for piece in script.chunks(if cut % 2 == 0 { cut } else { READ_OCTETS }) {
+    for piece in script.chunks(if cut.is_multiple_of(2) { cut } else { READ_OCTETS }) {
         if session.wants_bytes() {
             session.handle_bytes(now, piece);
         }

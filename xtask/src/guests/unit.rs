@@ -32,7 +32,7 @@ impl Unit {
                 .flat_map(str::split_whitespace)
                 .map(str::to_owned)
                 .collect(),
-            user: values("User").last().map(str::to_owned),
+            user: values("User").next_back().map(str::to_owned),
         }
     }
 
