@@ -162,7 +162,9 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
         "classifier",
         "configuration",
         "connectors",
+        "disk",
         "message_tracking_log",
+        "next_hops",
         "no_connector",
         "pid",
         "queue",
@@ -174,7 +176,8 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
     assert_eq!(keys(&status["configuration"]), ["bindings", "digest", "file", "generation"]);
     assert_eq!(status["pid"], daemon.id());
     let log = &status["message_tracking_log"];
-    assert_eq!(keys(log), ["dropped", "enabled", "path", "problem", "written"]);
+    let fields = ["dropped", "enabled", "path", "problem", "shortened", "suppressed", "written"];
+    assert_eq!(keys(log), fields);
     let check = edge.relay(&["check", "--json"]).json();
     assert_eq!(status["configuration"]["digest"], check["digest"]);
 
@@ -204,9 +207,12 @@ fn a_message_is_held_released_and_removed() {
     edge.wait_until(|status| status["queue"]["deferred"] == 1);
 
     let list = exits(edge.relay(&["queue", "list", "--json"]), 0).json();
-    let fields =
-        ["arrived", "attempts", "because", "due", "held", "id", "pending", "sender", "size"];
+    let fields = [
+        "arrived", "attempts", "because", "due", "held", "id", "pending", "reason", "sender",
+        "size",
+    ];
     assert_eq!(keys(&list[0]), fields);
+    assert!(list[0]["reason"].as_str().unwrap().contains("451 4.3.0 Not now"), "{list}");
     assert_eq!((&list[0]["id"], &list[0]["attempts"]), (&id.as_str().into(), &1.into()));
     assert!(list[0]["because"].as_str().unwrap().contains("451 4.3.0 Not now"), "{list}");
     let show = |verb: &str| exits(edge.relay(&["queue", verb, &id, "--json"]), 0).json();

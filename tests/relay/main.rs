@@ -30,6 +30,7 @@ mod edge;
 mod encrypted;
 mod encrypted_clients;
 mod exchangers;
+mod explained;
 mod half_closed;
 #[path = "../idle/mod.rs"]
 mod idle;
@@ -42,6 +43,7 @@ mod message_tracking;
 mod misbehaving;
 mod neighbours;
 mod next_hops;
+mod not_arrived;
 mod peers;
 mod permissions;
 mod power_cut;

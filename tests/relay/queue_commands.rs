@@ -206,3 +206,80 @@ fn a_damaged_message_is_not_exported_under_its_name() {
     assert!(ran.err.contains("is damaged"), "{ran:?}");
     assert_eq!(files(&edge), Vec::<String>::new());
 }
+
+#[test]
+fn what_would_be_removed_is_said_and_each_sender_of_what_is_removed_is_told() {
+    let edge = Edge::answered(&[
+        "rcpt:one@fabrikam.example=451 4.3.0 Not now",
+        "rcpt:two@fabrikam.example=451 4.3.0 Not now",
+    ]);
+    let _daemon = edge.start_with(&patient(&edge));
+    let one = edge.submit("amy@contoso.example", &["one@fabrikam.example"], CONTENT);
+    edge.submit("amy@contoso.example", &["two@fabrikam.example"], CONTENT);
+    edge.submit("bob@contoso.example", &["two@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["deferred"] == 3 && status["queue"]["claimed"] == 0);
+    let by_amy = ["--sender", "amy@*"];
+    let ran = exits(edge.relay(&[&["queue", "remove", "--dry-run"], &by_amy[..]].concat()), 0);
+    assert!(ran.out.contains(&one) && !ran.out.contains("bob@"), "{ran:?}");
+    let ran =
+        exits(edge.relay(&[&["queue", "remove", "--dry-run", "--json"], &by_amy[..]].concat()), 0);
+    assert_eq!(ran.json()["would_remove"], 2);
+    exits(edge.relay(&["queue", "remove", "--dry-run", &one]), 0);
+    assert_eq!(listed(&edge, &[]).len(), 3);
+
+    let listing = |options: &[&str]| {
+        let ran = exits(edge.relay(&[&["queue", "list"], options].concat()), 0);
+        ran.out.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(listing(&[]), "3 messages");
+    assert_eq!(listing(&["--limit", "2"]), "2 of 3 messages");
+    assert_eq!(listing(&by_amy), "2 of 3 messages");
+
+    let options = ["queue", "remove", "--yes", "--report"];
+    let ran = exits(edge.relay(&[&options[..], &by_amy[..]].concat()), 0);
+    assert!(ran.out.starts_with("2 messages removed"), "{ran:?}");
+    let reports = edge.sink.wait_for(2, PATIENCE).unwrap();
+    for report in &reports {
+        assert_eq!(report.recipients[0].address, "amy@contoso.example");
+        let text = report.text();
+        assert!(text.contains("Action: failed") && text.contains("Status: 5.3.2"), "{text}");
+    }
+    assert_eq!(listed(&edge, &[]).len(), 1);
+    let events = exits(edge.relay(&["trace", "--json", &one]), 0).json();
+    let names: Vec<_> =
+        events.as_array().unwrap().iter().map(|it| it["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["RECEIVE", "DEFER", "REMOVE", "FAIL", "DSN", "END"], "{events:#}");
+    exits(edge.relay(&["queue", "remove", &one, "--report"]), 1);
+}
+
+#[test]
+fn a_next_hop_in_back_off_is_in_the_status_and_is_the_reason_of_what_waits() {
+    let edge = Edge::new(Mode::Userspace);
+    let address: SocketAddr = (Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()).into();
+    let configuration =
+        patient(&edge).replace(&edge.sink.address().to_string(), &address.to_string());
+    let _daemon = edge.start_with(&configuration);
+    edge.submit("a@contoso.example", &["one@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["deferred"] == 1);
+    let untried = edge.submit("a@contoso.example", &["two@elsewhere.example"], CONTENT);
+    edge.wait_until(|status| status["queue"]["claimed"] == 0);
+    edge.wait_until(|status| {
+        let hop = &status["next_hops"][0];
+        let time = |key: &str| hop[key].as_u64().unwrap_or_default();
+        hop["state"] == "back_off"
+            && hop["name"] == address.to_string()
+            && time("next_try") >= time("since")
+            && time("failures") >= 1
+            && hop["because"].is_string()
+    });
+    // Between two pauses it is tried again, for a moment.
+    let is_so = || {
+        let show = exits(edge.relay(&["queue", "show", "--json", &untried]), 0).json();
+        let reason = show["reason"].as_str().unwrap().to_owned();
+        let printed = exits(edge.relay(&["status"]), 0).out;
+        reason.contains("back-off")
+            && reason.contains(&address.to_string())
+            && printed.contains(&format!("next hop       {address}: in back-off"))
+    };
+    assert!((0..20).any(|_| is_so()));
+}

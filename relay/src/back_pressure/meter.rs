@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::allocator::Allocator;
 use super::{BackPressure, Change, PressureLevel, Readings};
 use crate::limits::BACK_PRESSURE_INTERVAL;
-use crate::queue::Queue;
+use crate::queue::{Queue, StoreError};
 
 /// Where the values come from.
 #[derive(Clone, Debug)]
@@ -65,15 +65,29 @@ impl Meter {
 /// Meters for as long as the daemon runs.
 pub async fn run(pressure: Arc<BackPressure>, meter: Meter) {
     let mut ticks = tokio::time::interval(BACK_PRESSURE_INTERVAL);
+    let mut refuses = false;
     loop {
         ticks.tick().await;
         let meter = meter.clone();
         // A file system may be slow to answer, and sessions must not wait for it.
         match tokio::task::spawn_blocking(move || meter.read()).await {
-            Ok(readings) => pressure.take(readings).iter().for_each(tell),
+            Ok(readings) => {
+                tell_refusal(&mut refuses, readings.refusal.as_ref());
+                pressure.take(readings).iter().for_each(tell);
+            }
             Err(error) => error!(%error, "the resources could not be metered"),
         }
     }
+}
+
+/// Says when the queue begins to refuse mail, and when that is over.
+fn tell_refusal(refuses: &mut bool, refusal: Option<&StoreError>) {
+    match refusal {
+        Some(error) if !*refuses => warn!(%error, "the queue takes no mail"),
+        None if *refuses => warn!("the queue takes mail again"),
+        Some(_) | None => {}
+    }
+    *refuses = refusal.is_some();
 }
 
 fn tell(change: &Change) {

@@ -5,7 +5,7 @@
 //! is counted, and never grants more than the table says. This is also the one place where a
 //! generation is put in force, in the daemon and in the kernel.
 
-mod publication;
+pub mod publication;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;

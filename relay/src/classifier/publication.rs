@@ -3,7 +3,7 @@
 use relay_common::budget::Budget;
 use relay_common::tables::ConnectorEntry;
 
-use crate::connector;
+use crate::connector::{self, Connector};
 use crate::kernel::Publication;
 use crate::policy::Rules;
 
@@ -15,19 +15,21 @@ pub fn of(rules: &Rules) -> Publication {
         bindings: rules.table.bindings().to_vec(),
         blocks: rules.table.blocks().collect(),
         guarded: enabled()
-            .map(|(id, connector)| {
-                let entry = ConnectorEntry {
-                    refuse: connector.refuse.into(),
-                    budget: budget(connector.syn_budget),
-                    budget_per_source: budget(connector.syn_budget_per_source),
-                };
-                (id, entry)
-            })
+            .map(|(id, connector)| (id, guarded(connector)))
             .filter(|(_, entry)| *entry != ConnectorEntry::default())
             .collect(),
         connectors: enabled().count() as u32,
         ranges: enabled().map(|(_, connector)| connector.remote_ip_ranges.len() as u32).sum(),
         digest: rules.digest,
+    }
+}
+
+/// What the guard knows of a connector.
+pub fn guarded(connector: &Connector) -> ConnectorEntry {
+    ConnectorEntry {
+        refuse: connector.refuse.into(),
+        budget: budget(connector.syn_budget),
+        budget_per_source: budget(connector.syn_budget_per_source),
     }
 }
 

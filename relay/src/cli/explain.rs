@@ -18,12 +18,12 @@ use relay::smtp::command::HelloName;
 use relay::smtp::path::{AddressError, ForwardPath, ReversePath};
 use relay::users::UserName;
 
-use super::{Asked, Common, Console, Outcome};
+use super::{Access, Asked, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    access: Access,
     /// Ask the running daemon: its rules, its limits, and the servers that a session would ask.
     #[arg(long)]
     live: bool,
@@ -62,21 +62,32 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let question = arguments.question();
+    let mut min_free_space = None;
     let explained = if arguments.live {
         let request = Request::Explain(Box::new(arguments.question_text()));
-        match arguments.common.ask(&request, console)? {
+        match arguments.access.ask(&request, console)? {
             Asked::Answer(answer) => serde_json::from_value(answer)?,
             Asked::Printed(outcome) => return Ok(outcome),
         }
     } else {
-        let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
+        let Some(config) = arguments.access.common.load(console)? else {
+            return Ok(Outcome::Unusable);
+        };
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
+        min_free_space = Some(config.queue.min_free_space);
         Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question)
     };
-    if arguments.common.json {
+    if arguments.access.common.json {
         console.json(&serde_json::to_value(&explained)?)?;
     } else {
         print(&question, &explained, console)?;
+        if let Some(octets) = min_free_space.filter(|_| explained.accepted) {
+            writeln!(
+                console.out,
+                "By the configuration alone: limits, back pressure and a disk with less than \
+                 {octets} octets free (min_free_space) may refuse it; --live asks the daemon."
+            )?;
+        }
     }
     Ok(if explained.accepted { Outcome::Yes } else { Outcome::No })
 }
@@ -160,8 +171,20 @@ fn print(
             writeln!(out, "  {heading:9}  {permission}: {because}")?;
         }
     }
-    if let Some(Live { generation, limits }) = &explained.live {
-        writeln!(out, "  live       generation {generation}")?;
+    if let Some(Live { generation, limits, pressure, disk, guard }) = &explained.live {
+        writeln!(out, "  live       generation {generation}, back pressure {pressure}")?;
+        if let Some(disk) = disk {
+            writeln!(
+                out,
+                "  disk       {} octets free, min_free_space {}",
+                disk.free_octets, disk.min_free_space
+            )?;
+        }
+        if let Some(guard) = guard {
+            let drops = guard.drops.as_deref().unwrap_or("nothing");
+            let dropped: u64 = guard.dropped.values().sum();
+            writeln!(out, "  guard      drops this client by {drops}; {dropped} SYNs so far")?;
+        }
         for limit in limits {
             writeln!(out, "  limit      {}: {} of {}", limit.limit, limit.used, limit.most)?;
         }

@@ -3,6 +3,7 @@
 //! Each command is one file, which prints and decides nothing. Results go to standard output,
 //! findings and errors to standard error.
 
+mod access;
 mod check;
 mod connectors;
 mod explain;
@@ -17,17 +18,18 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
-use relay::control::{self, ControlError, Request};
 use relay::logging;
 use relay::printable::PrintableWriter;
 use serde_json::Value;
+
+use self::access::{Access, Socket};
 
 /// An SMTP relay with receive connectors, classified in the kernel.
 #[derive(Debug, Parser)]
@@ -57,8 +59,9 @@ enum Command {
     Selftest(selftest::Arguments),
     /// Show what the running daemon is doing.
     Status(status::Arguments),
-    /// Show the timeline of one message, from its session to its end, by the message tracking log.
-    Trace(trace::Arguments),
+    /// Show what became of a message, by its queue id or by sender, recipient, Message-ID, client and
+    /// time: by the message tracking log and the queue, whether or not the daemon runs.
+    Trace(Box<trace::Arguments>),
 }
 
 /// Which configuration, and for whom to print: what all commands that read one share.
@@ -89,6 +92,8 @@ struct Console<'w> {
     err: &'w mut dyn Write,
     /// Somebody looks on, and may be shown how far a command has come.
     err_is_terminal: bool,
+    /// Somebody can be asked.
+    in_is_terminal: bool,
 }
 
 /// Runs the command that the process was started with.
@@ -99,7 +104,8 @@ pub(crate) fn main() -> ExitCode {
     let err = logging::Console::stderr();
     let err_is_terminal = err.is_terminal();
     let mut err = PrintableWriter::new(err);
-    let mut console = Console { out: &mut out, err: &mut err, err_is_terminal };
+    let in_is_terminal = io::stdin().is_terminal();
+    let mut console = Console { out: &mut out, err: &mut err, err_is_terminal, in_is_terminal };
     let outcome = run(arguments.command, &mut console);
     let outcome = outcome.and_then(|outcome| {
         out.flush()?;
@@ -127,7 +133,7 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Run(arguments) => run::run(&arguments, console),
         Command::Selftest(arguments) => selftest::run(&arguments, console),
         Command::Status(arguments) => status::run(&arguments, console),
-        Command::Trace(arguments) => trace::run(&arguments, console),
+        Command::Trace(arguments) => trace::run(*arguments, console),
     }
 }
 
@@ -157,42 +163,6 @@ fn printed(
 enum Asked {
     Answer(Value),
     Printed(Outcome),
-}
-
-/// Where the daemon listens.
-struct Socket(PathBuf);
-
-impl Common {
-    /// Where the daemon that runs with this configuration listens. A configuration that does not
-    /// load is printed here.
-    fn socket(&self, console: &mut Console<'_>) -> anyhow::Result<Option<Socket>> {
-        // The file tells where the daemon listens; who the users are is between it and them.
-        let config = Config::load_without_users(&self.config);
-        Ok(printed(config, console)?.map(|config| Socket(config.control.socket)))
-    }
-
-    /// Asks the daemon that runs with this configuration. A configuration that does not load and
-    /// a refusal by the daemon are printed here.
-    fn ask(&self, request: &Request, console: &mut Console<'_>) -> anyhow::Result<Asked> {
-        match self.socket(console)? {
-            Some(socket) => socket.ask(request, console),
-            None => Ok(Asked::Printed(Outcome::Unusable)),
-        }
-    }
-}
-
-impl Socket {
-    /// Asks the daemon there. A refusal is printed here.
-    fn ask(&self, request: &Request, console: &mut Console<'_>) -> anyhow::Result<Asked> {
-        match control::ask(&self.0, request) {
-            Ok(answer) => Ok(Asked::Answer(answer)),
-            Err(ControlError::Refused(why)) => {
-                writeln!(console.err, "{why}")?;
-                Ok(Asked::Printed(Outcome::No))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl Console<'_> {

@@ -4,23 +4,23 @@ use clap::Args;
 use relay::control::Request;
 use relay::daemon::reload::Reloaded;
 
-use super::{Asked, Common, Console, Outcome};
+use super::{Access, Asked, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    access: Access,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let answer = match arguments.common.ask(&Request::Reload, console)? {
+    let answer = match arguments.access.ask(&Request::Reload, console)? {
         Asked::Answer(answer) => answer,
         Asked::Printed(outcome) => {
             writeln!(console.err, "nothing has changed; the configuration in force stays")?;
             return Ok(outcome);
         }
     };
-    if arguments.common.json {
+    if arguments.access.common.json {
         console.json(&answer)?;
         return Ok(Outcome::Yes);
     }

@@ -6,23 +6,29 @@ use clap::Args;
 use relay::back_pressure::{ResourceStatus, Thresholds};
 use relay::control::Request;
 use relay::daemon::status::{BackPressureStatus, ClassifierStatus, ConnectorStatus, Status};
+use relay::delivery::{HopState, HopStatus};
 use relay::logging;
+use relay::printable::printable;
 use relay::tracking;
 
-use super::{Asked, Common, Console, Outcome};
+use super::queue::moment;
+use super::{Access, Asked, Console, Outcome};
+
+/// Next hops that are shown to people.
+const HOPS_SHOWN: usize = 20;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    access: Access,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let answer = match arguments.common.ask(&Request::Status, console)? {
+    let answer = match arguments.access.ask(&Request::Status, console)? {
         Asked::Answer(answer) => answer,
         Asked::Printed(outcome) => return Ok(outcome),
     };
-    if arguments.common.json {
+    if arguments.access.common.json {
         console.json(&answer)?;
     } else {
         print(&serde_json::from_value(answer)?, console)?;
@@ -65,6 +71,17 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         queue.failed,
         queue.reports
     )?;
+    if let Some(disk) = &status.disk {
+        let refusing = match &disk.refusing {
+            Some(why) => format!("; no mail is taken: {why}"),
+            None => String::new(),
+        };
+        writeln!(
+            console.out,
+            "disk           {} octets free, min_free_space {}{refusing}",
+            disk.free_octets, disk.min_free_space
+        )?;
+    }
     print_tracking(status.message_tracking_log.as_ref(), console)?;
     let logging::Status { lost, problem } = &status.log;
     let problem = problem.as_ref().map(|problem| format!("; now: {problem}")).unwrap_or_default();
@@ -87,6 +104,7 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         }
     }
     print_back_pressure(&status.back_pressure, console)?;
+    print_hops(&status.next_hops, console)?;
     for connector in &status.connectors {
         print_connector(connector, console)?;
     }
@@ -109,7 +127,52 @@ fn print_tracking(log: Option<&tracking::Status>, console: &mut Console<'_>) -> 
         log.path.display(),
         log.written,
         log.dropped
-    )
+    )?;
+    if log.shortened + log.suppressed > 0 {
+        writeln!(
+            console.out,
+            "  bounds       {} lines shortened, {} refusals not recorded one by one",
+            log.shortened, log.suppressed
+        )?;
+    }
+    Ok(())
+}
+
+/// Next hops in trouble first; of the others those that mail waits for.
+fn print_hops(hops: &[HopStatus], console: &mut Console<'_>) -> io::Result<()> {
+    for hop in hops.iter().take(HOPS_SHOWN) {
+        let state = match hop.state {
+            HopState::BackOff => "in back-off",
+            HopState::Retrying => "being tried again",
+            HopState::Stalled => "does not answer",
+            HopState::Working => "working",
+            HopState::Idle => "idle",
+        };
+        let HopStatus { name, connections, in_hand, put_back, .. } = hop;
+        write!(
+            console.out,
+            "next hop       {name}: {state}, {connections} connections, {} waiting",
+            in_hand + put_back
+        )?;
+        if let Some(next) = hop.next_try {
+            write!(console.out, ", next try {}", moment(next))?;
+        }
+        if let (Some(since), Some(because)) = (hop.since, &hop.because) {
+            let because = printable(because);
+            write!(
+                console.out,
+                "\n  trouble      since {}, {} failures: {because}",
+                moment(since),
+                hop.failures
+            )?;
+        }
+        writeln!(console.out)?;
+    }
+    let more = hops.len().saturating_sub(HOPS_SHOWN);
+    if more > 0 {
+        writeln!(console.out, "next hop       and {more} more: see --json")?;
+    }
+    Ok(())
 }
 
 fn print_back_pressure(pressure: &BackPressureStatus, console: &mut Console<'_>) -> io::Result<()> {

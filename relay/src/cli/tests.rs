@@ -15,7 +15,8 @@ fn run_with(line: &str, file: &Path) -> (Outcome, String, String) {
     let words = line.split_whitespace().map(|word| if word == "FILE" { file } else { word });
     let arguments = Arguments::try_parse_from(words).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut console = Console { out: &mut out, err: &mut err, err_is_terminal: false };
+    let mut console =
+        Console { out: &mut out, err: &mut err, err_is_terminal: false, in_is_terminal: false };
     let outcome = run(arguments.command, &mut console).unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(file, "relay.toml");
     (outcome, text(out), text(err))
@@ -77,7 +78,12 @@ fn a_file_that_is_not_there_is_an_error_with_its_name() {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let error = run(
         arguments.command,
-        &mut Console { out: &mut out, err: &mut err, err_is_terminal: false },
+        &mut Console {
+            out: &mut out,
+            err: &mut err,
+            err_is_terminal: false,
+            in_is_terminal: false,
+        },
     )
     .unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent: No such file"), "{error}");

@@ -1,18 +1,20 @@
 //! `[message_tracking_log]`: where what became of messages is written, and how much of it is kept.
 
-use std::path::Path;
 use std::time::Duration;
 
+use super::Queue;
 use super::document::{Section, Wrong};
+use super::places::tracking_in;
 use super::value::{boolean, duration, path, size};
 use crate::limits::{
     TRACKING_AGE, TRACKING_DIRECTORY_OCTETS, TRACKING_FILE_LEAST, TRACKING_FILE_OCTETS,
+    TRACKING_MIN_FREE_FACTOR,
 };
 use crate::tracking::Settings;
 
 /// Reads the table. The files are in the queue's directory unless it says otherwise: that is where
 /// the daemon may write.
-pub(super) fn read(mut section: Section<'_, '_>, queue: &Path) -> Settings {
+pub(super) fn read(mut section: Section<'_, '_>, queue: &Queue) -> Settings {
     let enabled = section.take("enabled", boolean).unwrap_or(true);
     if !enabled {
         for key in ["max_directory_size", "max_file_size", "max_age"] {
@@ -25,7 +27,7 @@ pub(super) fn read(mut section: Section<'_, '_>, queue: &Path) -> Settings {
             }
         }
     }
-    let path = section.take("path", path).unwrap_or_else(|| queue.join("message_tracking"));
+    let path = section.take("path", path).unwrap_or_else(|| tracking_in(&queue.directory));
     let octets = || size(TRACKING_FILE_LEAST..=i64::MAX as u64);
     let max_directory_size =
         section.take("max_directory_size", octets()).unwrap_or(TRACKING_DIRECTORY_OCTETS);
@@ -49,5 +51,6 @@ pub(super) fn read(mut section: Section<'_, '_>, queue: &Path) -> Settings {
         })
     });
     let max_age = Some(max_age).filter(|age| !age.is_zero());
-    Settings { enabled, path, max_directory_size, max_file_size, max_age }
+    let min_free_octets = queue.min_free_space.saturating_mul(TRACKING_MIN_FREE_FACTOR);
+    Settings { enabled, path, max_directory_size, max_file_size, max_age, min_free_octets }
 }

@@ -17,6 +17,7 @@ mod document;
 mod finding;
 mod message_tracking_log;
 mod next_hop;
+mod places;
 mod recipients;
 mod route;
 mod sections;
@@ -45,6 +46,7 @@ use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 use crate::users::Users;
 
 pub use finding::{Finding, Refusals};
+pub use places::Places;
 pub use recipients::RecipientsError;
 pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
 pub use value::{read_duration, read_size};
@@ -138,6 +140,8 @@ pub enum ClassifierMode {
 pub struct Queue {
     /// `directory`: where accepted mail is kept.
     pub directory: PathBuf,
+    /// `min_free_space`: octets that its file system must have free for mail to be taken.
+    pub min_free_space: u64,
 }
 
 /// `[delivery]`: how long we try. Exchange retries in steps of fixed length and we back off, so the
@@ -307,14 +311,7 @@ impl Config {
     /// It cannot be read, is larger than [`CONFIGURATION_OCTETS`], or is refused; or so is a
     /// `recipients_file` that it names.
     pub fn load_without_users(path: &Path) -> Result<Self, LoadError> {
-        let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(CONFIGURATION_OCTETS + 1).read_to_string(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > CONFIGURATION_OCTETS {
-            let most = CONFIGURATION_OCTETS;
-            return Err(LoadError::TooLarge { path: path.to_owned(), most });
-        }
+        let text = read_text(path)?;
         let mut config = Self::parse(&text, &path.display().to_string())?;
         recipients::read(&mut config.accepted_domains)?;
         Ok(config)
@@ -349,6 +346,19 @@ impl Config {
     pub fn warnings(&self) -> &[Finding] {
         &self.warnings
     }
+}
+
+/// The text of a configuration file.
+fn read_text(path: &Path) -> Result<String, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(CONFIGURATION_OCTETS + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > CONFIGURATION_OCTETS {
+        let most = CONFIGURATION_OCTETS;
+        return Err(LoadError::TooLarge { path: path.to_owned(), most });
+    }
+    Ok(text)
 }
 
 /// A digest as `sha256sum` prints it.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Document, Section, Value, Wrong};
-use super::value::{boolean, duration, host_name, mailbox, one_of, parsed, path, text, timespan};
+use super::places::{DEFAULT_QUEUE, DEFAULT_SOCKET};
+use super::value::{
+    boolean, duration, host_name, mailbox, one_of, parsed, path, size, text, timespan,
+};
 use super::{
     Authentication, Classifier, ClassifierMode, Config, Control, Daemon, Delivery, Log, LogFormat,
     LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
@@ -32,7 +35,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let classifier = classifier(root.take_section("classifier", "[classifier]"));
     let queue = queue(root.take_section("queue", "[queue]"));
     let section = root.take_section("message_tracking_log", "[message_tracking_log]");
-    let message_tracking_log = message_tracking_log::read(section, &queue.directory);
+    let message_tracking_log = message_tracking_log::read(section, &queue);
     let section = root.take_section("delivery", "[delivery]");
     let delivery_line = section.line;
     let (delivery, otherwise) = delivery(section);
@@ -184,9 +187,12 @@ fn interface(value: Value<'_>) -> Result<String, Wrong> {
 }
 
 fn queue(mut section: Section<'_, '_>) -> Queue {
-    let directory = section.take("directory", path).unwrap_or_else(|| "/var/lib/relay".into());
+    let directory = section.take("directory", path).unwrap_or_else(|| DEFAULT_QUEUE.into());
+    let free = size(limits::QUEUE_LEAST_FREE_OCTETS..=i64::MAX as u64);
+    let min_free_space =
+        section.take("min_free_space", free).unwrap_or(limits::QUEUE_MIN_FREE_OCTETS);
     section.finish(|_| None);
-    Queue { directory }
+    Queue { directory, min_free_space }
 }
 
 fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
@@ -263,7 +269,7 @@ fn authentication(root: &mut Section<'_, '_>) -> Option<Authentication> {
 }
 
 fn control(mut section: Section<'_, '_>) -> Control {
-    let socket = section.take("socket", socket).unwrap_or_else(|| "/run/relay/control.sock".into());
+    let socket = section.take("socket", socket).unwrap_or_else(|| DEFAULT_SOCKET.into());
     section.finish(|_| None);
     Control { socket }
 }

@@ -53,6 +53,16 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
     read_answer(&mut BufReader::new(send(socket, request)?))
 }
 
+/// Does a daemon listen on this socket?
+///
+/// # Errors
+///
+/// [`ControlError::Connect`].
+pub fn probe(socket: &Path) -> Result<(), ControlError> {
+    let connected = UnixStream::connect(socket);
+    connected.map(drop).map_err(|source| ControlError::Connect { path: socket.to_owned(), source })
+}
+
 /// Begins to export a message. After the answer, the envelope, its bytes follow in pieces, each
 /// after its length in four octets, the most significant first; then a length of zero and a second
 /// answer, without which the message is not whole.

@@ -17,7 +17,7 @@ use crate::queue::QueueId;
 use crate::queue::bulk::Verb;
 use crate::queue::filter::Filter;
 
-pub use client::{ControlError, Exported, ask, export};
+pub use client::{ControlError, Exported, ask, export, probe};
 pub use server::{Control, ControlSocket};
 
 /// What the daemon is asked.
@@ -73,10 +73,13 @@ pub enum Request {
         /// Which.
         id: Id,
     },
-    /// Takes a message out of the queue, without a report to anybody.
+    /// Takes a message out of the queue.
     QueueRemove {
         /// Which.
         id: Id,
+        /// Is its sender sent a report?
+        #[serde(default)]
+        report: bool,
     },
     /// Tries a message now.
     QueueRetry {

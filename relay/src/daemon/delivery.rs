@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use crate::config::Config;
 use crate::delivery::credentials::CredentialsError;
 use crate::delivery::{
-    AuthoritiesError, Destination, ExchangerRules, Handshakes, NextHop, Resumed, Settings,
+    AuthoritiesError, Destination, ExchangerRules, Handshakes, Hops, NextHop, Resumed, Settings,
     credentials, run,
 };
 use crate::dns::{Dns, ResolverError};
@@ -79,6 +79,7 @@ pub(super) struct Delivery {
 struct Task {
     resumed: Resumed,
     daemon_ends: watch::Sender<bool>,
+    hops: Hops,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -105,6 +106,11 @@ impl Delivery {
         self.handshakes = settings.handshakes.clone();
         let next = Task::start(self.queue.clone(), settings);
         self.retiring.push(mem::replace(&mut self.current, next));
+    }
+
+    /// The next hops by the configuration in force, for those who only look.
+    pub(super) fn hops(&self) -> Hops {
+        self.current.hops.clone()
     }
 
     /// Leaves these next hops alone no longer: what becomes due from now on is tried there.
@@ -139,7 +145,8 @@ impl Task {
     fn start(queue: Queue, settings: Settings) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (resumed, daemon_ends) = (settings.resumed.clone(), settings.daemon_ends.clone());
-        Self { resumed, daemon_ends, stop, task: tokio::spawn(run(queue, settings, stopped)) }
+        let hops = settings.hops.clone();
+        Self { resumed, daemon_ends, hops, stop, task: tokio::spawn(run(queue, settings, stopped)) }
     }
 }
 

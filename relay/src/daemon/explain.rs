@@ -3,20 +3,28 @@
 //! What is decided comes from [`crate::policy::explain`]. The instance adds what only it knows: the
 //! rules in force, the answers of other servers, and how far its limits are used up.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::Daemon;
-use crate::connector::{Connector, Match, Permission, Principal, RangeId, Standing};
+use super::kernel_half::InUse;
+use super::status::DiskStatus;
+use crate::back_pressure::PressureLevel;
+use crate::classifier::publication;
+use crate::connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
-use crate::policy::{Because, Explanation, Peer, Question, Step, explain_with};
+use crate::kernel::GuardState;
+use crate::policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
 use crate::server::LimitUse;
 use crate::smtp::client::Protocol;
 use crate::smtp::command::HelloName;
 use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::smtp::reply::SERVICE_NOT_AVAILABLE;
 use crate::smtp::tls::ClientCertificate;
 use crate::users::UserName;
 
@@ -119,6 +127,21 @@ pub struct Live {
     pub generation: u32,
     /// The limits that a connection from this address would meet, and how far they are used up.
     pub limits: Vec<LimitUse>,
+    /// The level of back pressure.
+    pub pressure: PressureLevel,
+    /// The disk that the queue is on; `None` where it cannot be read.
+    pub disk: Option<DiskStatus>,
+    /// The guard in the kernel; `None` where none is attached.
+    pub guard: Option<GuardLive>,
+}
+
+/// What the guard does with the SYNs of a connector.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GuardLive {
+    /// SYNs dropped since the daemon began, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// The key by which it would drop one of this client now; `None` where it would not.
+    pub drops: Option<String>,
 }
 
 impl Explained {
@@ -258,23 +281,78 @@ impl Daemon {
     ) -> Result<Explained, String> {
         let question = Question::try_from(question)?;
         let rules = self.classifier.rules();
-        let limits = match rules.table.classify(question.local, question.remote) {
-            Match::Connector { connector: id, range } => rules.connector(id).map(|connector| {
-                let (limits, range) = (&connector.limits, connector.range(range));
-                self.server.limits_of(id, limits, range, question.remote)
-            }),
-            Match::NoBinding | Match::NoConnector => None,
+        let client = SocketAddr::new(question.remote, 0);
+        let (id, range) = match rules.table.classify(question.local, question.remote) {
+            Match::Connector { connector, range } => (Some(connector), Some(range)),
+            Match::NoBinding | Match::NoConnector => (None, None),
         };
-        let routes = self.configured.lock().await.config.routes.clone();
-        let live = Live { generation: rules.generation, limits: limits.unwrap_or_default() };
+        let connector = id.and_then(|id| rules.connector(id));
+        let limits = id.zip(connector).map(|(id, connector)| {
+            let range = range.and_then(|range| connector.range(range));
+            self.server.limits_of(id, &connector.limits, range, question.remote)
+        });
+        let mut host = self.server.host_state(question.local, client);
+        let interfaces = self.guarded_interfaces().await;
+        let is_guarded = interfaces.iter().any(|it| matches!(it.state, GuardState::Attached(_)));
+        let guard = id.filter(|_| is_guarded);
+        let guard = guard.and_then(|id| self.guard(id, connector, question.remote));
+        if let Some(rule) = guard.as_ref().and_then(|guard| guard.drops.as_deref()) {
+            host.connection = Some(dropped_by_guard(rule));
+        }
+        let queue = self.queue.clone();
+        let disk = tokio::task::spawn_blocking(move || DiskStatus::of(&queue)).await;
+        let disk = disk.ok().flatten();
+        // What the meter has not seen yet a session would still meet at DATA.
+        if host.queue.is_none() {
+            host.queue = disk.as_ref().and_then(|disk| disk.refusing.clone());
+        }
+        let live = Live {
+            generation: rules.generation,
+            limits: limits.unwrap_or_default(),
+            pressure: self.server.back_pressure().pressure().level,
+            disk,
+            guard,
+        };
+        let routes = self.outlook.load().routes.clone();
         // The explanation is made step by step and waits in the middle, so it has a thread.
         let runtime = Handle::current();
         let explaining = tokio::task::spawn_blocking(move || {
-            let find_out = &mut |inquiry| runtime.block_on(self.server.find_out(inquiry));
-            let explained = Explained::new(&explain_with(&rules, &question, find_out));
+            let (id, remote) = (id.unwrap_or(ConnectorId::NONE), question.remote);
+            let find_out =
+                &mut |inquiry| runtime.block_on(self.server.find_out(inquiry, id, remote));
+            let explained = Explained::new(&explain_with(&rules, &question, &host, find_out));
             explained.with_routes(&routes, &question)
         });
         let explained = explaining.await.map_err(|error| error.to_string())?;
         Ok(Explained { live: Some(live), ..explained })
     }
+
+    /// What the guard does with a SYN of this client.
+    fn guard(
+        &self,
+        id: ConnectorId,
+        connector: Option<&Arc<Connector>>,
+        remote: IpAddr,
+    ) -> Option<GuardLive> {
+        let InUse::Kernel(kernel) = &self.kernel else { return None };
+        let counters = kernel.counters.connector(id).ok();
+        let dropped = counters.iter().flat_map(|counters| counters.named());
+        let dropped = dropped
+            .filter(|(name, _)| SYNS_DROPPED.contains(name))
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect();
+        let entry = publication::guarded(connector?);
+        let drops = kernel.buckets.drops(id, &entry, remote).map(ToOwned::to_owned);
+        Some(GuardLive { dropped, drops })
+    }
+}
+
+/// The counters of SYNs that the guard has dropped.
+const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_source_budget"];
+
+/// A SYN that the guard drops gets no answer at all.
+fn dropped_by_guard(rule: &str) -> Decision {
+    let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
+    let because = vec![Because { rule: "guard", found }];
+    Decision { reply: SERVICE_NOT_AVAILABLE, because }
 }

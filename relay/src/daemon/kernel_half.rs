@@ -13,8 +13,8 @@ use crate::classifier::Classifier;
 use crate::config::{self, ClassifierMode};
 use crate::counts::Counts;
 use crate::kernel::{
-    CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog, Programs,
-    Settings,
+    BucketReader, CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog,
+    Programs, Settings,
 };
 use crate::policy::Rules;
 
@@ -36,6 +36,7 @@ pub(super) enum InUse {
 /// The kernel half in use.
 pub(super) struct Kernel {
     pub(super) counters: CounterReader,
+    pub(super) buckets: BucketReader,
     pub(super) programs: Attachment,
     pub(super) self_test: String,
     pub(super) cgroup: PathBuf,
@@ -153,7 +154,8 @@ fn with_kernel(
     counts: &Arc<Counts>,
     cross_check: bool,
 ) -> Result<Chosen, KernelError> {
-    let KernelHalf { publisher, tags, counters, self_test, cgroup, pins, log, programs } = half;
+    let KernelHalf { publisher, tags, counters, buckets, self_test, cgroup, pins, log, programs } =
+        half;
     info!(cgroup = %cgroup.display(), "{self_test}");
     match &pins {
         Ok(directory) => info!(directory = %directory.display(), "programs and maps are pinned"),
@@ -163,6 +165,7 @@ fn with_kernel(
     let classifier = Classifier::kernel(rules, tags, publisher, Arc::clone(counts), cross_check)?;
     let kernel = Kernel {
         counters,
+        buckets,
         programs: programs.clone(),
         self_test: self_test.to_string(),
         cgroup,

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,7 @@ use crate::config::{Config, LoadError};
 use crate::connector::ConnectorIds;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
+use crate::delivery::{Hops, Routes};
 use crate::kernel::{KernelError, KernelLog};
 use crate::limits::{
     BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, STOP,
@@ -113,8 +115,17 @@ pub struct Daemon {
     capabilities: Vec<String>,
     queue: Queue,
     server: Server,
+    /// Routes and next hops, for those who only look: a reload keeps none of them waiting.
+    outlook: ArcSwap<Outlook>,
     /// Held by one reload at a time.
     configured: Mutex<Configured>,
+}
+
+/// Where mail goes, and how the next hops are doing.
+#[derive(Clone, Debug)]
+struct Outlook {
+    routes: Routes,
+    hops: Hops,
 }
 
 /// What a reload changes.
@@ -192,6 +203,10 @@ pub fn run(file: &Path) -> Result<(), StartError> {
             capabilities,
             queue,
             server,
+            outlook: ArcSwap::from_pointee(Outlook {
+                routes: config.routes.clone(),
+                hops: delivery.hops(),
+            }),
             configured: Mutex::new(Configured { config, ids, generation, delivery }),
         });
         serve(daemon, control, attached.log).await
@@ -395,7 +410,7 @@ impl Control for Daemon {
                 reloaded.map_err(|e| privileges::with_user(in_full(&e)))
             }
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
-            request => queue::answer(&self.queue, request).await.map_err(|e| in_full(&e)),
+            request => queue::answer(&self, request).await.map_err(|e| in_full(&e)),
         };
         match answer {
             Ok(value) => Answer::Ok(value),

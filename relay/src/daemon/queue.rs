@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::{info, warn};
 
 use super::{Daemon, StartError, as_value};
@@ -13,7 +15,9 @@ use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
-use crate::queue::{Queue, QueueId, Settings, StoreError, StoreSettings, admin};
+use crate::queue::{
+    Entry, Queue, QueueId, RecipientState, Settings, StoreError, StoreSettings, admin,
+};
 use crate::smtp::path::{ForwardPath, ReversePath};
 
 /// Is this the name of something that a daemon makes in the queue's directory?
@@ -42,7 +46,11 @@ pub(super) fn settings(config: &Config) -> Settings {
 pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
     let settings = settings(config);
     let longest_wait = settings.schedule.longest_wait();
-    let store = StoreSettings { longest_wait, ..StoreSettings::new(&config.queue.directory) };
+    let store = StoreSettings {
+        longest_wait,
+        min_free_octets: config.queue.min_free_space,
+        ..StoreSettings::new(&config.queue.directory)
+    };
     let (queue, recovery) = Queue::open(&store, settings)?;
     for damage in &recovery.damages {
         warn!(
@@ -58,31 +66,43 @@ pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
 }
 
 /// Carries out a request that is about the queue.
-pub(super) async fn answer(queue: &Queue, request: Request) -> Result<Value, StoreError> {
+pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, StoreError> {
+    let queue = &daemon.queue;
+    let show = async |id: QueueId| {
+        let entry = queue.store().find(id).await?;
+        let mut detail = admin::Detail::from(&entry);
+        detail.row.reason = Some(daemon.reason(&entry));
+        Ok::<_, StoreError>(as_value(detail))
+    };
     match request {
         Request::QueueList { after, filter, limit } => {
-            Ok(as_value(bulk::list(queue, span(after, None), &filter, limit).await?))
+            let reason = |entry: &Entry| daemon.reason(entry);
+            let page = bulk::list(queue, span(after, None), &filter, limit, reason).await?;
+            Ok(as_value(page))
         }
         Request::QueueCount { after, filter } => {
             Ok(as_value(bulk::count(queue, span(after, None), &filter).await?))
         }
-        Request::QueueShow { id } => Ok(as_value(admin::show(queue, id.0).await?)),
+        Request::QueueShow { id } => show(id.0).await,
         Request::QueueHold { id } => {
             admin::hold(queue, id.0).await?;
-            Ok(as_value(admin::show(queue, id.0).await?))
+            show(id.0).await
         }
         Request::QueueRelease { id } => {
             admin::release(queue, id.0).await?;
-            Ok(as_value(admin::show(queue, id.0).await?))
+            show(id.0).await
         }
         Request::QueueRetry { id } => {
             admin::retry(queue, id.0).await?;
-            Ok(as_value(admin::show(queue, id.0).await?))
+            show(id.0).await
         }
-        Request::QueueRemove { id } => {
+        Request::QueueRemove { id, report } => {
             let removed = admin::show(queue, id.0).await?;
-            admin::remove(queue, id.0).await?;
-            info!(id = %id.0, "an administrator removed a message");
+            match report {
+                true => admin::remove_with_report(queue, id.0).await?,
+                false => admin::remove(queue, id.0).await?,
+            }
+            info!(id = %id.0, report, "an administrator removed a message");
             Ok(as_value(removed))
         }
         // These are for others to answer.
@@ -92,6 +112,50 @@ pub(super) async fn answer(queue: &Queue, request: Request) -> Result<Value, Sto
         | Request::Reload
         | Request::Status => Ok(Value::Null),
     }
+}
+
+impl Daemon {
+    /// Why a message waits, in a sentence.
+    fn reason(&self, entry: &Entry) -> String {
+        if entry.held {
+            return "held by an administrator".to_owned();
+        }
+        if self.queue.store().is_claimed(entry.id) {
+            return "in hand: it is being delivered, or is next for its next hop".to_owned();
+        }
+        let outlook = self.outlook.load();
+        let mut hops: Vec<_> = entry
+            .pending()
+            .map(|(_, recipient)| outlook.routes.destination(&entry.sender, recipient))
+            .collect();
+        hops.dedup();
+        let reasons = hops.iter().filter_map(|hop| outlook.hops.status_of(hop)?.reason(moment));
+        let mut reasons: Vec<_> = reasons.take(REASONS).collect();
+        reasons.dedup();
+        if !reasons.is_empty() {
+            return reasons.join("; ");
+        }
+        let last = entry.recipients.iter().rev().find_map(|recipient| match &recipient.state {
+            RecipientState::Pending(answer) => answer.as_ref(),
+            RecipientState::Delivered(_) | RecipientState::Failed(_) => None,
+        });
+        let due = moment(admin::seconds(entry.due));
+        match last {
+            Some(answer) => format!("deferred, next attempt {due}, because {answer}"),
+            None if entry.attempts == 0 => format!("not tried yet, due {due}"),
+            None => format!("next attempt {due}"),
+        }
+    }
+}
+
+/// Next hops that are named in the reason of one message.
+const REASONS: usize = 3;
+
+/// RFC 3339. A time without that form lies beyond the year 9999.
+fn moment(seconds: u64) -> String {
+    let time =
+        i64::try_from(seconds).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
 /// Does something to a page of messages. To flush them means that their next hops are left alone no

@@ -135,6 +135,8 @@ impl Daemon {
             delivery.replace(delivery_settings);
         }
         enforcement::warn(&self.kernel, &config);
+        let (routes, hops) = (config.routes.clone(), configured.delivery.hops());
+        self.outlook.store(Arc::new(super::Outlook { routes, hops }));
         configured.config = config;
         configured.ids = ids;
         configured.generation = generation;

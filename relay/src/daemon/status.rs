@@ -12,6 +12,7 @@ use crate::back_pressure::{PressureLevel, ResourceStatus};
 use crate::config::digest_text;
 use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
+use crate::delivery::HopStatus;
 use crate::kernel::{GuardedInterface, KernelError};
 use crate::logging;
 use crate::queue;
@@ -43,6 +44,10 @@ pub struct Status {
     pub no_connector: ConnectorCounts,
     /// The queue and its deliveries.
     pub queue: queue::Counters,
+    /// The disk that the queue is on; `None` where it cannot be read.
+    pub disk: Option<DiskStatus>,
+    /// The next hops that mail waits for or went to lately.
+    pub next_hops: Vec<HopStatus>,
     /// The message tracking log; `None` where it could not be begun.
     pub message_tracking_log: Option<tracking::Status>,
     /// The daemon's own log.
@@ -75,6 +80,29 @@ pub struct BackPressureStatus {
     pub level: PressureLevel,
     /// Each with its level.
     pub resources: Vec<ResourceStatus>,
+}
+
+/// The disk that the queue is on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Octets that are free.
+    pub free_octets: u64,
+    /// `min_free_space`: with fewer, no mail is taken.
+    pub min_free_space: u64,
+    /// Why the queue takes no mail now, if it does not.
+    pub refusing: Option<String>,
+}
+
+impl DiskStatus {
+    /// Asks the file system, which may take its time.
+    pub(super) fn of(queue: &queue::Queue) -> Option<Self> {
+        let usage = queue.store().usage().ok()?;
+        Some(Self {
+            free_octets: usage.free_octets,
+            min_free_space: usage.min_free_octets,
+            refusing: queue.store().accepts().err().map(|error| error.to_string()),
+        })
+    }
 }
 
 /// Who classifies, and what the kernel half says of itself.
@@ -161,6 +189,13 @@ impl Daemon {
             connectors,
             no_connector: self.counts.read(ConnectorId::NONE),
             queue: self.queue.counters(),
+            disk: {
+                let queue = self.queue.clone();
+                // A file system may be slow to answer.
+                let asked = tokio::task::spawn_blocking(move || DiskStatus::of(&queue));
+                asked.await.ok().flatten()
+            },
+            next_hops: self.outlook.load().hops.status(),
             message_tracking_log: self.queue.tracker().status(),
             log: logging::status(),
             certificates: self.server.certificates(),
@@ -200,7 +235,7 @@ impl Daemon {
 
     /// The interfaces of the configuration as they are now. A look at them may be under way, which
     /// takes as long as a driver does.
-    async fn guarded_interfaces(&self) -> Vec<GuardedInterface> {
+    pub(super) async fn guarded_interfaces(&self) -> Vec<GuardedInterface> {
         let kernel = match &self.kernel {
             InUse::Userspace(why) => return enforcement::unguarded(&self.interfaces, why),
             InUse::Kernel(kernel) => kernel.programs.clone(),

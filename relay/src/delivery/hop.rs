@@ -6,6 +6,7 @@
 //! that there is no room for; [`super::parking`] knows which of them to fetch.
 
 mod room;
+mod view;
 mod workers;
 
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +32,9 @@ use super::remotes::Remotes;
 use super::route::Destination;
 use crate::limits;
 use crate::queue::{Answer, Cause, Outcome, Queue};
+
+use self::view::Trouble;
+pub use self::view::{HopState, HopStatus, Hops};
 
 /// A next hop and its workers.
 #[derive(Debug)]
@@ -74,6 +78,8 @@ struct State {
     /// Failed connections in a row.
     failures: u32,
     paused_until: Option<Instant>,
+    /// Since when it cannot be reached, and why.
+    trouble: Option<Trouble>,
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
     /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
@@ -101,6 +107,7 @@ impl Hop {
             returning: 0,
             failures: 0,
             paused_until: None,
+            trouble: None,
             last: HashMap::new(),
             plainly: HashMap::new(),
         };
@@ -247,6 +254,7 @@ impl Hop {
         let pause = self.settings.pause_first.saturating_mul(1 << doublings);
         let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
+        state.trouble = Some(Trouble::after(state.trouble.take(), cause));
         let answer = Answer { hop: None, cause: cause.clone() };
         warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is left alone");
     }

@@ -47,6 +47,8 @@ pub use self::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
 pub use self::smart_host::{InvalidSmartHost, SmartHost};
 
+pub use self::hop::{HopState, HopStatus, Hops};
+
 use self::budget::Budget;
 use self::hop::Hop;
 use self::job::Claim;
@@ -91,6 +93,8 @@ pub struct Settings {
     /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then holds instead of
     /// [`Settings::drain`]. Clones are the same.
     pub daemon_ends: watch::Sender<bool>,
+    /// Where the next hops can be looked at.
+    pub hops: Hops,
 }
 
 /// Next hops that an administrator wants to be tried now, though they could not be reached lately.
@@ -134,6 +138,7 @@ impl Settings {
             drain: limits::DELIVERY_DRAIN,
             resumed: Resumed::default(),
             daemon_ends: watch::Sender::new(false),
+            hops: Hops::default(),
         }
     }
 }
@@ -267,7 +272,9 @@ impl Dispatcher {
         let Self { queue, settings, budget, remotes, hops, .. } = self;
         let new = |destination: &Destination| {
             let shared = (Arc::clone(settings), Arc::clone(budget), Arc::clone(remotes));
-            Hop::new(destination.clone(), queue.clone(), shared)
+            let hop = Hop::new(destination.clone(), queue.clone(), shared);
+            settings.hops.add(&hop);
+            hop
         };
         hops.entry(destination).or_insert_with_key(new)
     }

@@ -29,6 +29,11 @@ impl Parking {
         self.coming = self.coming.saturating_sub(1);
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.parked.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.parked.is_empty()
     }

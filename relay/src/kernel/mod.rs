@@ -8,6 +8,7 @@
 //! tags arrive, and on any failure everything is undone by dropping it. Links are not pinned, so
 //! the kernel detaches the programs when the daemon ends, however it ends.
 
+mod buckets;
 mod cgroup;
 mod counters;
 mod guard;
@@ -32,6 +33,7 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::{ProgramError, SockOps, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
+pub use buckets::BucketReader;
 pub use counters::CounterReader;
 pub use guard::{GuardMode, GuardState, GuardedInterface};
 pub use log::KernelLog;
@@ -211,6 +213,8 @@ pub struct KernelHalf {
     pub tags: TagReader,
     /// Reads the programs' counters.
     pub counters: CounterReader,
+    /// Reads what is left of SYN budgets.
+    pub buckets: BucketReader,
     /// What the self-test saw.
     pub self_test: SelfTest,
     /// The control group that the tagger is attached to.
@@ -294,6 +298,7 @@ impl KernelHalf {
         let mut publisher = Publisher::new(&mut ebpf)?;
         let tags = TagReader::new(&mut ebpf)?;
         let counters = CounterReader::new(&mut ebpf)?;
+        let buckets = BucketReader::new(&mut ebpf)?;
         let cgroup = cgroup::root()?;
         attach_tagger(&mut ebpf, &cgroup)?;
         let self_test = SelfTest::run(&mut publisher, &tags, generation)?;
@@ -302,6 +307,7 @@ impl KernelHalf {
             publisher,
             tags,
             counters,
+            buckets,
             self_test,
             cgroup,
             pins: pinned,

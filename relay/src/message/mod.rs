@@ -10,6 +10,7 @@ pub mod changes;
 pub mod firewall;
 pub mod header;
 pub mod hops;
+pub mod identity;
 pub mod outbound;
 pub mod received;
 pub mod section;

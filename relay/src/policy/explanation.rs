@@ -6,14 +6,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::antispam::{Client, screen_message, screen_sender};
+use super::antispam::{Client, screen_message};
 use super::{
-    Decision, Finding, Findings, Inquiry, Judgement, MessageFacts, PasswordFinding, Peer, Rules,
-    auth, connect, ehlo, logon, mail, message, needs_smtputf8, not_offered, rcpt, start_tls,
+    Begun, Decision, Finding, Findings, HostState, Inquiry, Judgement, MessageFacts,
+    PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,
+    needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
 };
 use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
+use crate::heap::HeapOctets;
 use crate::smtp::command::{Command, HelloName, Mail};
-use crate::smtp::dsn::MailDsn;
+use crate::smtp::dsn::{Addressee, MailDsn};
 use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::QUEUED;
 use crate::smtp::sasl::{Claim, Mechanism};
@@ -73,13 +75,14 @@ pub struct Step {
 
 /// Answers a question by the rules, and asks nobody else.
 pub fn explain(rules: &Rules, question: &Question) -> Explanation {
-    explain_with(rules, question, &mut |inquiry| inquiry.not_asked())
+    explain_with(rules, question, &HostState::default(), &mut |inquiry| inquiry.not_asked())
 }
 
-/// The same, where what has to be found out is found out.
+/// The same on a host that stands like this, where what has to be found out is found out.
 pub fn explain_with(
     rules: &Rules,
     question: &Question,
+    host: &HostState,
     find_out: &mut dyn FnMut(Inquiry) -> Finding,
 ) -> Explanation {
     let connector = match rules.table.classify(question.local, question.remote) {
@@ -91,7 +94,7 @@ pub fn explain_with(
     let binding = rules.table.binding_of(question.local);
     let mut peer = connector.as_ref().map(|(connector, _)| Peer::new(Arc::clone(connector)));
     let mut steps = Vec::new();
-    let accepted = walk(rules, question, peer.as_mut(), &mut steps, find_out);
+    let accepted = walk(rules, question, host, peer.as_mut(), &mut steps, find_out);
     Explanation {
         beaten: beaten(rules, binding, question.remote, connector.as_ref()),
         binding,
@@ -144,6 +147,7 @@ fn decide(
 fn walk(
     rules: &Rules,
     question: &Question,
+    host: &HostState,
     mut peer: Option<&mut Peer>,
     steps: &mut Vec<Step>,
     find_out: &mut dyn FnMut(Inquiry) -> Finding,
@@ -159,10 +163,20 @@ fn walk(
         is_positive
     };
     let mut greeting = connect(peer.as_ref().map(|peer| &*peer.connector));
+    // Limits and pressure are asked before the connector's own word.
+    if peer.is_some()
+        && let Some(refusal) = &host.connection
+    {
+        greeting = refusal.clone();
+    }
     if let Some(peer) = &mut peer
+        && greeting.reply.is_positive()
         && binding.is_some_and(|binding| peer.connector.encryption.is_implicit_on(binding))
     {
-        greeting.because.extend(peer.secure(rules, certificate));
+        match host.certificate {
+            true => greeting.because.extend(peer.secure(rules, certificate)),
+            false => greeting = no_certificate(),
+        }
     }
     let (true, Some(peer)) = (take(String::new(), greeting), peer) else { return false };
     if let Some(name) = &question.helo
@@ -173,6 +187,9 @@ fn walk(
     // Where TLS begins with the first octet it has begun.
     if question.tls && !peer.tls {
         let mut decision = start_tls(peer);
+        if decision.reply.is_positive() && !host.certificate {
+            decision = no_certificate();
+        }
         if decision.reply.is_positive() {
             decision.because.extend(peer.secure(rules, certificate));
         }
@@ -198,37 +215,46 @@ fn walk(
     let size = declared_size.map(|size| format!(" SIZE={size}")).unwrap_or_default();
     let smtputf8 = if question.smtputf8 { " SMTPUTF8" } else { "" };
     let command = format!("MAIL FROM:<{}>{size}{smtputf8}", question.sender);
-    let parameters = Command::Mail(Mail {
+    let given = Mail {
         sender: question.sender.clone(),
         declared_size,
         body: None,
         dsn: MailDsn::default(),
         smtputf8: question.smtputf8,
         submitter: None,
-    });
-    let decision = not_offered(peer, &parameters)
-        .or_else(|| needs_smtputf8(question.sender.is_ascii(), question.smtputf8))
-        .unwrap_or_else(|| mail(rules, peer, &question.sender, declared_size));
+    };
     let hello = question.helo.as_ref().map(HelloName::as_str).unwrap_or_default().to_owned();
     let user = peer.user_name().map(ToString::to_string);
     let client = Client { address: question.remote, hello, user };
-    let decision = if decision.reply.is_positive() {
-        let sender = &question.sender;
-        decide(find_out, |findings| {
-            screen_sender(peer, &client, sender, decision.clone(), findings)
-        })
-    } else {
-        decision
+    let queue = host.queue.as_ref().map(|why| why as &dyn std::fmt::Display);
+    let host_now = (host.pressure, queue);
+    let mut findings = Findings::default();
+    let decision = match not_offered(peer, &Command::Mail(given.clone())) {
+        Some(refusal) => refusal,
+        None => loop {
+            match begin_transaction(rules, peer, &client, &given, host_now, &findings) {
+                Begun::Accepted(decision)
+                | Begun::Refused(decision)
+                | Begun::Fault(decision)
+                | Begun::Ends(decision) => break decision,
+                Begun::Needs(inquiry) => findings.insert(find_out(inquiry)),
+            }
+        },
     };
     if !take(command, decision) {
         return false;
     }
-    let mut accepted = 0;
+    let (mut accepted, mut octets) = (0, 0);
     for recipient in &question.recipients {
         let decision =
             needs_smtputf8(recipient.is_ascii(), question.smtputf8).unwrap_or_else(|| {
                 decide(find_out, |findings| rcpt(rules, peer, recipient, accepted, findings))
             });
+        let decision = match decision.reply.is_positive() {
+            true => rcpt_beyond_memory(host.memory_is_short, octets).unwrap_or(decision),
+            false => decision,
+        };
+        octets += recipient.heap_octets() + size_of::<Addressee>();
         if take(format!("RCPT TO:<{recipient}>"), decision) {
             accepted += 1;
         }

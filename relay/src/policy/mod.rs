@@ -33,6 +33,7 @@ mod reserved_domain;
 mod rules;
 mod sender;
 mod smtputf8;
+mod transaction;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ pub use reports::{limit_notify, limit_ret};
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
+pub use transaction::{Begun, HostState, begin_transaction, no_certificate};
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

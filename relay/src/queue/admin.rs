@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::store::Change;
-use super::{Answer, BodyType, Cause, Entry, Queue, QueueId, RecipientState, StoreError};
+use super::{Answer, BodyType, Cause, Entry, Outcome, Queue, QueueId, RecipientState, StoreError};
+use crate::smtp::reply::Enhanced;
 use crate::tracking::Happening;
 use crate::tracking::event::Verb;
 
@@ -34,6 +35,9 @@ pub struct Row {
     pub held: bool,
     /// What deferred it last.
     pub because: Option<String>,
+    /// Why it waits now; none where the daemon is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What `relay queue show ID` prints.
@@ -126,6 +130,22 @@ pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Gives a message up, and sends its sender a report as for one that a next hop has refused.
+///
+/// # Errors
+/// As for [`hold`].
+pub async fn remove_with_report(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+    let entry = queue.store().claim(id).await?;
+    // As Exchange's Remove-Message -WithNDR: the message was accepted, and this host gives it up.
+    let answer = Answer::local(None, Enhanced(5, 3, 2), "an administrator removed the message");
+    let pending: Vec<_> = entry.pending().map(|(place, path)| (place, path.clone())).collect();
+    let failed = pending.iter().map(|(_, path)| (path.clone(), answer.clone())).collect();
+    queue.tracker().tell(id, || Happening::Administered(Verb::Remove));
+    queue.tracker().tell(id, || Happening::Expired(failed));
+    let outcomes = pending.iter().map(|(place, _)| (*place, Outcome::Failed(answer.clone())));
+    queue.record(entry, outcomes.collect(), SystemTime::now()).await.map(drop)
+}
+
 impl From<&Entry> for Row {
     fn from(entry: &Entry) -> Self {
         let last = entry.recipients.iter().rev().find_map(|recipient| match &recipient.state {
@@ -142,6 +162,7 @@ impl From<&Entry> for Row {
             attempts: entry.attempts,
             held: entry.held,
             because: last.map(Answer::to_string),
+            reason: None,
         }
     }
 }
@@ -175,6 +196,6 @@ impl From<&Entry> for Detail {
 }
 
 /// Seconds since 1970.
-pub(super) fn seconds(time: SystemTime) -> u64 {
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

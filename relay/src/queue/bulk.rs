@@ -36,6 +36,9 @@ pub struct Place {
 pub struct Page {
     /// The messages that the filter means, oldest first.
     pub rows: Vec<Row>,
+    /// All messages in the queue.
+    #[serde(default)]
+    pub total: u64,
     /// Where to go on.
     #[serde(flatten)]
     pub place: Place,
@@ -63,6 +66,8 @@ pub enum Verb {
     Retry,
     /// [`admin::remove`].
     Remove,
+    /// [`admin::remove_with_report`].
+    RemoveWithReport,
     /// [`admin::retry`], after whoever delivers was told to leave their next hops alone no longer.
     Flush,
 }
@@ -103,7 +108,7 @@ impl Place {
     }
 }
 
-/// A page of the list, of `limit` messages at most.
+/// A page of the list, of `limit` messages at most. `reason` says why a message waits.
 ///
 /// # Errors
 /// [`StoreError::Closed`].
@@ -112,11 +117,15 @@ pub async fn list(
     span: Span,
     filter: &Filter,
     limit: usize,
+    reason: impl Fn(&Entry) -> String,
 ) -> Result<Page, StoreError> {
     let mut rows = Vec::new();
     let most = limit.min(limits::QUEUE_PAGE_MESSAGES);
-    let place = look(queue, span, filter, most, |entry| rows.push(Row::from(&entry))).await?;
-    Ok(Page { rows, place })
+    let place = look(queue, span, filter, most, |entry| {
+        rows.push(Row { reason: Some(reason(&entry)), ..Row::from(&entry) });
+    })
+    .await?;
+    Ok(Page { rows, total: queue.counters().lengths.queued, place })
 }
 
 /// How many messages are meant, of as many as one page looks at.
@@ -169,6 +178,11 @@ async fn change_one(queue: &Queue, verb: Verb, id: QueueId) -> Result<(), StoreE
         Verb::Remove => {
             admin::remove(queue, id).await?;
             info!(%id, "an administrator removed a message");
+            Ok(())
+        }
+        Verb::RemoveWithReport => {
+            admin::remove_with_report(queue, id).await?;
+            info!(%id, "an administrator removed a message, and its sender is sent a report");
             Ok(())
         }
     }

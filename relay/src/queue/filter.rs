@@ -120,7 +120,8 @@ impl Wildcard {
         Self(inner.unwrap_or(text).to_lowercase())
     }
 
-    fn matches(&self, text: &str) -> bool {
+    /// Does it stand for this text?
+    pub fn matches(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let Some((first, rest)) = self.0.split_once('*') else { return text == self.0 };
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));

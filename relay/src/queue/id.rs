@@ -22,6 +22,9 @@ pub struct QueueId(u64);
 pub struct InvalidQueueId;
 
 impl QueueId {
+    /// Octets of its text.
+    pub const TEXT_OCTETS: usize = TEXT_LENGTH;
+
     /// The id that has this number.
     pub const fn from_u64(number: u64) -> Self {
         Self(number)

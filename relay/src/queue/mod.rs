@@ -22,7 +22,7 @@ pub mod schedule;
 pub mod sqlite;
 pub mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod track;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ pub use self::entry::{Answer, Cause, Entry, Outcome, Recipient, RecipientState};
 pub use self::id::{InvalidQueueId, QueueId};
 pub use self::incoming::{Incoming, IncomingReader};
 pub use self::message_file::{MessageFile, MessageReader};
-pub use self::sqlite::{Damage, OpenError, Recovery, StoreSettings};
+pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings};
 pub use self::store::StoreError;
 
 use self::content::Content;

@@ -51,6 +51,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Claims at most `limit` entries that are due, not held and not claimed, oldest due first.
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>>;
 
+    /// Claims one entry that nobody has claimed, due and held or not.
+    fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
+        // An engine that keeps no claims of single entries has none to give.
+        Box::pin(async move { Err(StoreError::Claimed(id)) })
+    }
+
+    /// Is this entry claimed? An engine that cannot say so says no.
+    fn is_claimed(&self, _id: QueueId) -> bool {
+        false
+    }
+
     /// Records what an attempt came to and gives up the claim, unless it is only part of an
     /// attempt. Ready only after it is on stable storage. On an error the claim stands, and the
     /// caller records again.
@@ -140,6 +151,10 @@ pub struct Usage {
     pub used_octets: u64,
     /// Octets that are in use or could be used by us.
     pub octets: u64,
+    /// Octets that could be used by us.
+    pub free_octets: u64,
+    /// Octets that must be free for a message to begin.
+    pub min_free_octets: u64,
 }
 
 /// What a store could not do.

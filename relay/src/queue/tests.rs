@@ -42,7 +42,7 @@ fn envelope_of(sender: &str, recipients: &[&str]) -> Envelope {
 }
 
 /// An entry that is in no queue.
-pub(super) fn entry_of(sender: &str, recipients: &[&str]) -> Entry {
+pub(crate) fn entry_of(sender: &str, recipients: &[&str]) -> Entry {
     let envelope = envelope_of(sender, recipients);
     Entry::new(QueueId::from_u64(1), envelope, Content::of(&Bytes::new()), SystemTime::now())
 }

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::connector::{ConnectorId, Limits, Range};
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
-use crate::smtp::reply::{self, Reply};
+use crate::policy::{Because, Decision};
+use crate::smtp::reply;
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
 /// memory.
@@ -79,13 +80,16 @@ pub struct LimitUse {
 }
 
 impl Refusal {
-    pub(super) fn reply(self) -> Reply {
-        match self {
-            Self::Connector => reply::TOO_MANY_CONNECTIONS,
-            Self::Network(_) | Self::Reserved | Self::Share | Self::Source => {
-                reply::TOO_MANY_CONNECTIONS_PER_SOURCE
+    pub(super) fn decision(self) -> Decision {
+        let of_source = reply::TOO_MANY_CONNECTIONS_PER_SOURCE;
+        let (reply, rule) = match self {
+            Self::Connector => (reply::TOO_MANY_CONNECTIONS, "max_inbound_connection"),
+            Self::Network(_) | Self::Reserved | Self::Share => {
+                (of_source, "max_inbound_connection_percentage_per_source")
             }
-        }
+            Self::Source => (of_source, "max_inbound_connection_per_source"),
+        };
+        Decision { reply, because: vec![Because { rule, found: self.to_string() }] }
     }
 }
 

@@ -83,6 +83,7 @@ impl Driver {
         loop {
             while let Some(action) = self.session.poll_action() {
                 self.record.write_protocol(&mut self.session);
+                self.record.write_refused(&mut self.session, &self.shared);
                 self.meter();
                 // Nobody is kept waiting for a reply that is there.
                 if !matches!(action, Action::Send(_) | Action::BeginMessage(_)) {
@@ -96,6 +97,7 @@ impl Driver {
                 continue;
             }
             self.record.write_protocol(&mut self.session);
+            self.record.write_refused(&mut self.session, &self.shared);
             self.meter();
             if self.session.handle_memory(self.memory.is_used_up()) {
                 continue;
@@ -174,13 +176,18 @@ impl Driver {
     fn reclassify(&mut self, remote: SocketAddr) {
         let classification = self.shared.classifier.classify_told(self.record.local(), remote);
         let client = match &classification.connector {
-            None => Err(policy::connect(None).reply),
+            None => Err(policy::connect(None)),
             Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
                 self.place = place;
                 let peer = Peer::new(Arc::clone(&chosen.connector));
                 (Arc::clone(&classification.rules), peer)
             }),
         };
+        let client = client.map_err(|decision| {
+            let ends = self.record.ends_of(remote);
+            welcome::record_refused(&classification, ends, &decision, &self.shared);
+            decision.reply
+        });
         self.record.become_client(classification, remote);
         let memory = self.shared.queue.message_memory();
         self.memory = memory.share_of(self.record.connector_id()).holder();

@@ -62,13 +62,31 @@ fn message_rate(
     asker: Asker,
     shared: &Shared,
 ) -> MessageRateFinding {
-    let MessageRatePayers { source, user } = payers;
-    let source = source.then(|| Counted::Source(Address::from(asker.remote).source()));
-    let counted: Vec<_> = source.into_iter().chain(user.map(Counted::User)).collect();
+    let counted = counted(payers, asker);
     match shared.rates.take(Instant::now(), asker.connector, &counted, limit) {
         true => MessageRateFinding::Within,
         false => MessageRateFinding::Exceeded,
     }
+}
+
+/// The same, where no message is counted.
+pub(super) fn peek_rate(
+    limit: u32,
+    payers: MessageRatePayers,
+    asker: Asker,
+    shared: &Shared,
+) -> MessageRateFinding {
+    let counted = counted(payers, asker);
+    match shared.rates.allows(Instant::now(), asker.connector, &counted, limit) {
+        true => MessageRateFinding::Within,
+        false => MessageRateFinding::Exceeded,
+    }
+}
+
+fn counted(payers: MessageRatePayers, asker: Asker) -> Vec<Counted> {
+    let MessageRatePayers { source, user } = payers;
+    let source = source.then(|| Counted::Source(Address::from(asker.remote).source()));
+    source.into_iter().chain(user.map(Counted::User)).collect()
 }
 
 /// On a thread of its own. The permit goes with it: a comparison that nobody waits for any more

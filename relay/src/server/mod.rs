@@ -6,7 +6,7 @@
 //!
 //! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
-//! messages, [`logons`] of failed logons, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
+//! messages, [`logons`] of failed logons, [`refusals`] says which refusals are recorded, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
 //! connectors that want more of them.
 
 mod admission;
@@ -18,6 +18,7 @@ mod logons;
 pub(crate) mod protocol_log;
 mod rates;
 mod record;
+mod refusals;
 pub mod tls;
 mod transport;
 mod welcome;
@@ -26,7 +27,7 @@ mod welcome;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,11 +37,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::antispam::Checks;
 use crate::back_pressure::{self, BackPressure};
-use crate::classifier::Classifier;
-use crate::connector::{ConnectorId, Limits, Range};
+use crate::classifier::{Chosen, Classifier};
+use crate::connector::{ConnectorId, Limits, Match, Range};
 use crate::counts::Counts;
 use crate::limits::{INQUIRY_WAIT, SESSIONS};
-use crate::policy::{Finding, Inquiry, Rules};
+use crate::policy::{Finding, HostState, Inquiry, Rules};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
 
@@ -51,6 +52,7 @@ use self::listener::Listening;
 use self::logons::LogonFailures;
 use self::protocol_log::SessionIds;
 use self::rates::MessageRates;
+use self::refusals::Refusals;
 use self::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
 
 pub use self::admission::LimitUse;
@@ -86,6 +88,8 @@ struct Shared {
     back_pressure: Arc<BackPressure>,
     rates: MessageRates,
     logon_failures: LogonFailures,
+    /// Which refusals are recorded.
+    refusals: Refusals,
     recipients: Recipients,
     session_ids: SessionIds,
     /// A permit for each session that may exist at once.
@@ -104,6 +108,7 @@ impl Server {
             admission: Arc::default(),
             rates: MessageRates::default(),
             logon_failures: LogonFailures::default(),
+            refusals: Refusals::default(),
             recipients: Recipients::default(),
             session_ids: SessionIds::default(),
             back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),
@@ -243,18 +248,49 @@ impl Server {
         self.shared.admission.connections()
     }
 
-    /// Finds out what a decision needs to know, as for a session. What an answer would be paid for
-    /// with is not asked.
-    pub async fn find_out(&self, inquiry: Inquiry) -> Finding {
+    /// Finds out what a decision needs to know, as for a session of this client. What an answer
+    /// would be paid for with is only looked at.
+    pub async fn find_out(
+        &self,
+        inquiry: Inquiry,
+        connector: ConnectorId,
+        remote: IpAddr,
+    ) -> Finding {
         let unanswered = inquiry.unanswered();
-        if let Inquiry::MessageRate { .. } = inquiry {
-            return inquiry.not_asked();
+        let asker = Asker { connector, remote };
+        if let Inquiry::MessageRate { limit, payers } = inquiry {
+            return Finding::MessageRate(inquiries::peek_rate(limit, payers, asker, &self.shared));
         }
-        // Nobody pays, so it does not matter who asks.
-        let asker = Asker { connector: ConnectorId::NONE, remote: Ipv4Addr::UNSPECIFIED.into() };
         let found = inquiries::perform(inquiry, asker, &self.shared, None);
         let answer = tokio::time::timeout(INQUIRY_WAIT, found).await;
         answer.unwrap_or(unanswered)
+    }
+
+    /// How this host stands for a client that connects now. A place is taken and given back for it.
+    pub fn host_state(&self, local: SocketAddr, remote: SocketAddr) -> HostState {
+        let shared = &self.shared;
+        // Not by the classifier, which would count a connection.
+        let rules = shared.classifier.rules();
+        let chosen = match rules.table.classify(local, remote.ip()) {
+            Match::Connector { connector: id, range } => rules
+                .connector(id)
+                .map(|connector| Chosen { id, connector: Arc::clone(connector), range }),
+            Match::NoBinding | Match::NoConnector => None,
+        };
+        let admitted = chosen.as_ref().map(|chosen| welcome::admit(chosen, remote, shared));
+        let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);
+        HostState {
+            connection: admitted.and_then(Result::err),
+            pressure: shared.back_pressure.pressure(),
+            queue: shared.back_pressure.queue().err().map(|error| error.to_string()),
+            certificate: shared.handshake(connector).is_some(),
+            memory_is_short: shared
+                .queue
+                .message_memory()
+                .share_of(connector)
+                .holder()
+                .is_used_up(),
+        }
     }
 
     /// How far the limits are used up that another connection from `remote` would meet.

@@ -50,28 +50,47 @@ impl MessageRates {
         counted: &[Counted],
         limit: u32,
     ) -> bool {
-        let interval = MINUTE / limit.max(1);
         let mut buckets = self.lock();
-        let after: Option<Vec<_>> = counted
-            .iter()
-            .map(|counted| {
-                let key = (connector, counted.clone());
-                let full = buckets.get(now, &key).map_or(now, |(_, full)| full);
-                let after = full + interval;
-                (after - now <= interval * limit.max(1)).then_some((key, after))
-            })
-            .collect();
-        let Some(after) = after else { return false };
+        let Some(after) = paid(&buckets, now, connector, counted, limit) else { return false };
         for (key, full) in after {
             buckets.put(now, key, (), full);
         }
         true
     }
 
+    /// Would one more message pass now? Nothing is paid.
+    pub(super) fn allows(
+        &self,
+        now: Instant,
+        connector: ConnectorId,
+        counted: &[Counted],
+        limit: u32,
+    ) -> bool {
+        paid(&self.lock(), now, connector, counted, limit).is_some()
+    }
+
     /// Buckets are right after every statement, so that a panic elsewhere leaves no harm.
     fn lock(&self) -> MutexGuard<'_, Buckets> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When each bucket is full again after one more message; `None` where one of them is empty.
+fn paid(
+    buckets: &Buckets,
+    now: Instant,
+    connector: ConnectorId,
+    counted: &[Counted],
+    limit: u32,
+) -> Option<Vec<((ConnectorId, Counted), Instant)>> {
+    let interval = MINUTE / limit.max(1);
+    let after = counted.iter().map(|counted| {
+        let key = (connector, counted.clone());
+        let full = buckets.get(now, &key).map_or(now, |(_, full)| full);
+        let after = full + interval;
+        (after - now <= interval * limit.max(1)).then_some((key, after))
+    });
+    after.collect()
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@ use crate::counts::Counts;
 use crate::message::changes::Changes;
 use crate::policy::Peer;
 use crate::queue::{Incoming, QueueId};
+use crate::server::Shared;
 use crate::server::inquiries::Asker;
 use crate::server::protocol_log::{Ends, ProtocolLog};
+use crate::server::refusals::{self, Kind};
 use crate::smtp::path::ReversePath;
 use crate::smtp::session::{Decisions, Ending, Session, Summary};
-use crate::tracking::event::{Kept, Receipt};
+use crate::tracking::event::{Kept, Receipt, Refusal};
 
 /// What is known of a connection beside what its session knows.
 pub(super) struct Record {
@@ -92,6 +94,12 @@ impl Record {
         self.local
     }
 
+    /// The ends of the connection, where it is this client's from now on.
+    pub(super) fn ends_of(&self, remote: SocketAddr) -> refusals::Ends {
+        let proxy = Some(self.proxy.unwrap_or(self.remote));
+        refusals::Ends { local: self.local, remote, proxy }
+    }
+
     /// The session is that of another client from now on, whom the peer has told of.
     pub(super) fn become_client(&mut self, classification: Classification, remote: SocketAddr) {
         self.proxy.get_or_insert(self.remote);
@@ -118,6 +126,35 @@ impl Record {
         let ends = Ends { connector, local: self.local, remote: self.remote };
         for record in &records {
             self.protocol_log.write(&ends, record);
+        }
+    }
+
+    /// Records what the session has refused since the last time.
+    pub(super) fn write_refused(&mut self, session: &mut Session, shared: &Shared) {
+        let (refused, left_out) = session.take_refused();
+        let tracker = shared.queue.tracker();
+        if left_out > 0 {
+            tracker.suppress(left_out);
+        }
+        for refused in refused {
+            let kind = match refused.command {
+                Some("CONNECT") => Kind::Connection,
+                _ => Kind::Command,
+            };
+            let (peer, summary) = (session.peer(), session.summary());
+            let refusal = Refusal {
+                session: Some(self.protocol_log.number()),
+                remote: self.remote,
+                proxy: self.proxy,
+                local: self.local,
+                connector: Some(peer.connector.name.clone()),
+                principal: Some(peer.principal),
+                user: peer.user.clone(),
+                hello: summary.hello.clone(),
+                refused,
+                suppressed: 0,
+            };
+            shared.refusals.record(tracker, kind, refusal);
         }
     }
 

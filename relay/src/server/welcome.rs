@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use crate::classifier::{Chosen, Classification};
 use crate::connector::ConnectorId;
 use crate::limits::{PROXY_HEADER_OCTETS, PROXY_HEADER_WAIT};
-use crate::policy;
-use crate::server::admission::Place;
+use crate::policy::{self, Decision};
+use crate::server::admission::{Place, Refusal};
 use crate::server::record::Record;
+use crate::server::refusals::Ends;
 use crate::server::{Shared, driver};
 use crate::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 use crate::smtp::reply::Reply;
@@ -114,42 +115,54 @@ fn place(
     classification: &Classification,
     local: SocketAddr,
     remote: SocketAddr,
+    proxy: Option<SocketAddr>,
     shared: &Shared,
 ) -> Option<Place> {
+    let ends = Ends { local, remote, proxy };
     let Some(chosen) = &classification.connector else {
         let decision = policy::connect(None);
-        tracing::debug!(%remote, %local, reply = %decision.reply, "no connector");
+        record_refused(classification, ends, &decision, shared);
         turn_away(stream, &decision.reply, ConnectorId::NONE, shared);
         return None;
     };
-    match admit(chosen, remote, shared) {
-        Ok(place) => Some(place),
-        // Nobody reads plain text there.
-        Err(_) if is_implicit(classification, local) => {
-            shared.counts.connection_refused(chosen.id);
-            None
-        }
-        Err(reply) => {
-            let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
-            turn_away(stream, &reply.with_codes(has_codes), chosen.id, shared);
-            None
-        }
+    let decision = match admit(chosen, remote, shared) {
+        Ok(place) => return Some(place),
+        Err(decision) => decision,
+    };
+    record_refused(classification, ends, &decision, shared);
+    if is_implicit(classification, local) {
+        // No client reads plain text there.
+        shared.counts.connection_refused(chosen.id);
+    } else {
+        let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
+        turn_away(stream, &decision.reply.with_codes(has_codes), chosen.id, shared);
     }
+    None
 }
 
-/// A place for one more connection, or what its client is told instead.
-pub(super) fn admit(chosen: &Chosen, remote: SocketAddr, shared: &Shared) -> Result<Place, Reply> {
-    let connector = &chosen.connector;
+/// A place for one more connection, or its refusal.
+pub(super) fn admit(
+    chosen: &Chosen,
+    remote: SocketAddr,
+    shared: &Shared,
+) -> Result<Place, Decision> {
     if let Some(refusal) = policy::connect_under_pressure(shared.back_pressure.pressure()) {
-        let why = refusal.because.last().map(|because| because.found.as_str());
-        tracing::debug!(%remote, connector = connector.name, why, "connection refused");
-        return Err(refusal.reply);
+        return Err(refusal);
     }
-    let (admission, range) = (&shared.admission, chosen.range());
-    admission.admit(chosen.id, &connector.limits, range, remote.ip()).map_err(|refusal| {
-        tracing::debug!(%remote, connector = connector.name, %refusal, "connection refused");
-        refusal.reply()
-    })
+    let (limits, range) = (&chosen.connector.limits, chosen.range());
+    let admitted = shared.admission.admit(chosen.id, limits, range, remote.ip());
+    admitted.map_err(Refusal::decision)
+}
+
+/// Records a connection that gets no session.
+pub(super) fn record_refused(
+    classification: &Classification,
+    ends: Ends,
+    decision: &Decision,
+    shared: &Shared,
+) {
+    let tracker = shared.queue.tracker();
+    shared.refusals.record_connection(tracker, classification, ends, decision);
 }
 
 /// Is TLS spoken there from the first octet?
@@ -173,7 +186,7 @@ fn begin(
     stop: watch::Receiver<bool>,
     permit: OwnedSemaphorePermit,
 ) {
-    let Some(place) = place(&stream, &classification, local, remote, shared) else { return };
+    let Some(place) = place(&stream, &classification, local, remote, proxy, shared) else { return };
     let Some(chosen) = &classification.connector else { return };
     // A reply is written whole; to wait for more would only make the client wait.
     let _ = stream.set_nodelay(true);

@@ -9,7 +9,7 @@ use crate::classifier::{Chosen, DecidedBy};
 use crate::connector::Principal;
 use crate::queue::{Answer, Entry, Outcome, QueueId};
 use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::session::Decisions;
+use crate::smtp::session::{Decisions, Refused};
 use crate::smtp::tls::TlsInfo;
 use crate::users::User;
 
@@ -18,8 +18,8 @@ use crate::users::User;
 pub struct Event {
     /// When.
     pub at: SystemTime,
-    /// To which message.
-    pub id: QueueId,
+    /// To which message; `None` for a refusal, of which none has come.
+    pub id: Option<QueueId>,
     /// What.
     pub what: Happening,
 }
@@ -46,6 +46,8 @@ pub enum Happening {
     Administered(Verb),
     /// It has left the queue.
     Ended,
+    /// A connection, a command or a message was refused, or a session broke off.
+    Refused(Box<Refusal>),
 }
 
 /// What an administrator may do to a message.
@@ -102,6 +104,31 @@ pub struct Receipt {
     pub answered: bool,
 }
 
+/// Who was refused, and what.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The name of the session; `None` for a connection that got none.
+    pub session: Option<u64>,
+    /// The client.
+    pub remote: SocketAddr,
+    /// Who told the client's address.
+    pub proxy: Option<SocketAddr>,
+    /// Where the connection came in.
+    pub local: SocketAddr,
+    /// The connector's name.
+    pub connector: Option<String>,
+    /// Who the client was; `None` for a connection that got no session.
+    pub principal: Option<Principal>,
+    /// The user that it was.
+    pub user: Option<Arc<User>>,
+    /// What it called itself.
+    pub hello: Option<String>,
+    /// What was refused, and why.
+    pub refused: Refused,
+    /// Refusals of this source since the last one that is recorded.
+    pub suppressed: u64,
+}
+
 /// Where the queue keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,6 +174,7 @@ impl Event {
             Happening::Attempted(attempt) => attempt.outcomes.len(),
             Happening::Expired(recipients) => recipients.len(),
             Happening::Reported { recipients, .. } => recipients.len(),
+            Happening::Refused(refusal) => refusal.refused.recipients.len(),
             Happening::Administered(_) | Happening::Ended => return MESSAGE / 4,
         };
         MESSAGE + recipients * RECIPIENT

@@ -13,8 +13,29 @@ use std::time::{Duration, SystemTime};
 
 use time::{Date, Month, OffsetDateTime, Time};
 
-const BEFORE_TIME: &str = "tracking-";
 const AFTER_TIME: &str = ".jsonl";
+
+/// The log is written in two series of files, each with its own share of the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// What became of messages.
+    Messages,
+    /// What was refused. However much that is, it replaces a small share of the messages' files
+    /// at most.
+    Refusals,
+}
+
+impl Series {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Messages, Self::Refusals];
+
+    const fn before_time(self) -> &'static str {
+        match self {
+            Self::Messages => "tracking-",
+            Self::Refusals => "refused-",
+        }
+    }
+}
 
 /// One file of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,24 +51,27 @@ pub struct LogFile {
 }
 
 /// The path of the file that begins then.
-pub fn path_of(directory: &Path, begin: u64) -> PathBuf {
+pub fn path_of(directory: &Path, series: Series, begin: u64) -> PathBuf {
     let time = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(begin);
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, milli) = time.to_hms_milli();
     let month = u8::from(month);
+    let before = series.before_time();
     directory.join(format!(
-        "{BEFORE_TIME}{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}{milli:03}Z{AFTER_TIME}"
+        "{before}{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}{milli:03}Z{AFTER_TIME}"
     ))
 }
 
 /// Is this the name of a file of the log?
 pub fn is_file_name(name: &OsStr) -> bool {
-    name.to_str().and_then(begin_of).is_some()
+    name.to_str()
+        .is_some_and(|name| Series::ALL.iter().any(|&series| begin_of(series, name).is_some()))
 }
 
-/// When the file of this name begins; `None` for a file that is not of the log.
-fn begin_of(name: &str) -> Option<u64> {
-    let time = name.strip_prefix(BEFORE_TIME)?.strip_suffix(AFTER_TIME)?.strip_suffix('Z')?;
+/// When the file of this name begins; `None` for a file that is not of this series.
+fn begin_of(series: Series, name: &str) -> Option<u64> {
+    let time =
+        name.strip_prefix(series.before_time())?.strip_suffix(AFTER_TIME)?.strip_suffix('Z')?;
     let (date, clock) = time.split_once('T').filter(|(date, clock)| {
         let digits = |text: &str| text.bytes().all(|octet| octet.is_ascii_digit());
         (date.len(), clock.len()) == (8, 9) && digits(date) && digits(clock)
@@ -63,11 +87,11 @@ fn begin_of(name: &str) -> Option<u64> {
     u64::try_from(since.whole_milliseconds()).ok()
 }
 
-/// The files of the log, oldest first. No folder, no files.
+/// The files of a series, oldest first. No folder, no files.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn list(directory: &Path) -> io::Result<Vec<LogFile>> {
+pub fn list(directory: &Path, series: Series) -> io::Result<Vec<LogFile>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -77,7 +101,8 @@ pub fn list(directory: &Path) -> io::Result<Vec<LogFile>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(begin) = name.to_str().and_then(begin_of) else { continue };
+        let begin = name.to_str().and_then(|name| begin_of(series, name));
+        let Some(begin) = begin else { continue };
         let metadata = match entry.metadata() {
             Ok(metadata) => metadata,
             // The writer has removed it meanwhile.
@@ -124,16 +149,22 @@ mod tests {
 
     fn file(begin: u64, size: u64, age: u64, now: SystemTime) -> LogFile {
         let changed = now - Duration::from_secs(age);
-        LogFile { begin, path: path_of(Path::new("/log"), begin), size, changed }
+        LogFile { begin, path: path_of(Path::new("/log"), Series::Messages, begin), size, changed }
     }
 
     #[test]
     fn a_name_tells_when_the_file_begins() {
-        let path = path_of(Path::new("/log"), 1_800_000_000_123);
+        let of = |series, begin| path_of(Path::new("/log"), series, begin);
+        let path = of(Series::Messages, 1_800_000_000_123);
         assert_eq!(path.to_str(), Some("/log/tracking-20270115T080000123Z.jsonl"));
         for begin in [0, 1_800_000_000_123, 253_402_300_799_999] {
-            let path = path_of(Path::new("/log"), begin);
-            assert_eq!(begin_of(path.file_name().unwrap().to_str().unwrap()), Some(begin));
+            for series in Series::ALL {
+                let path = of(series, begin);
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let other = Series::ALL.into_iter().find(|other| *other != series).unwrap();
+                assert_eq!(begin_of(series, name), Some(begin));
+                assert_eq!(begin_of(other, name), None);
+            }
         }
         for name in [
             "",
@@ -145,7 +176,7 @@ mod tests {
             "tracking-+0270115T080000123Z.jsonl",
             "tracking-2027é115T080000123Z.jsonl",
         ] {
-            assert_eq!(begin_of(name), None, "{name}");
+            assert_eq!(begin_of(Series::Messages, name), None, "{name}");
         }
     }
 

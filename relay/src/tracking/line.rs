@@ -11,11 +11,10 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::event::{Attempt, Event, Happening, Kept, Receipt, Verb};
+use super::event::{Event, Happening, Kept, Verb};
+use super::outcomes::{expired, tried};
 use crate::control::Id;
-use crate::queue::{Answer, Cause, Outcome, QueueId};
-use crate::smtp::path::ForwardPath;
-use crate::smtp::session::{Decided, Decisions};
+use crate::queue::QueueId;
 
 /// As RFC 3339 has it, in UTC, always of the same length: sorted as text is sorted by time.
 const MOMENT: &[BorrowedFormatItem<'_>] =
@@ -56,6 +55,9 @@ pub enum What {
         sender: String,
         /// Whom it tells of.
         recipients: Vec<String>,
+        /// Further recipients, which are not there.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        recipients_left_out: u64,
     },
     /// An administrator stopped its delivery.
     Hold,
@@ -67,6 +69,17 @@ pub enum What {
     Retry,
     /// It has left the queue.
     End,
+    /// A connection, a command or a message was refused: no message has come of it.
+    Refuse(Box<RefusedLine>),
+    /// The session ended before its message had a reply.
+    Abort(Box<RefusedLine>),
+    /// Refusals that are not in the log one by one, since there were too many.
+    Suppressed {
+        /// How many.
+        count: u64,
+        /// When the first of them was.
+        since: String,
+    },
     /// Events of whatever messages are not in the log.
     Lost {
         /// How many.
@@ -89,6 +102,9 @@ pub enum What {
         /// What deferred it last.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         because: Option<String>,
+        /// Why it waits now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
 }
 
@@ -136,6 +152,12 @@ pub struct Received {
     pub submitter: Option<String>,
     /// The sender; empty for the null sender.
     pub sender: String,
+    /// The first Message-ID, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// From, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// What was decided about MAIL, each RCPT and the end of data.
     pub decisions: Vec<DecisionLine>,
     /// Further decisions, which are not there.
@@ -163,6 +185,9 @@ pub struct DecisionLine {
     /// The argument of RCPT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
+    /// The arguments of further RCPTs about which the same was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// What the client was told.
     pub reply: String,
     /// The rule that decided.
@@ -173,6 +198,63 @@ pub struct DecisionLine {
     pub found: Option<String>,
 }
 
+/// What was refused, or broken off.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RefusedLine {
+    /// The name of the session in the protocol log; none where there was no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// The client.
+    pub remote: String,
+    /// Who told the client's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// Where the connection came in.
+    pub local: String,
+    /// The connector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    /// Who the client was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Cow<'static, str>>,
+    /// The user that it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What it called itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hello: Option<String>,
+    /// The verb, `CONNECT`, or `.` for the end of data; none where the session ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Cow<'static, str>>,
+    /// The sender, empty for the null sender; none where MAIL has not named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// The recipient that was refused, or the first ones of the message that was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// Further recipients of the message.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recipients_left_out: u64,
+    /// The first Message-ID, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// From, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What the client was told; none where nothing could be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    /// The rule that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Cow<'static, str>>,
+    /// What it found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// Refusals of this source since the last one that is recorded, which are not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub suppressed: u64,
+}
+
 /// What became of some recipients that had the same outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
@@ -181,6 +263,9 @@ pub struct Tried {
     pub attempt: Option<u32>,
     /// Whom it is about.
     pub recipients: Vec<String>,
+    /// Further recipients, which are not there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recipients_left_out: u64,
     /// The next hop, as it was configured or found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<String>,
@@ -206,6 +291,11 @@ fn is_none(number: &u32) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A time as the log writes it. Beyond the year 9999 there is none.
 pub fn moment(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(MOMENT).unwrap_or_default()
@@ -215,7 +305,7 @@ impl Line {
     /// The lines of an event: one for each outcome that an attempt had.
     pub fn of(event: Event) -> Vec<Self> {
         let Event { at, id, what } = event;
-        let of = |what| Self { time: moment(at), id: Some(Id(id)), what };
+        let of = |what| Self { time: moment(at), id: id.map(Id), what };
         let what = match what {
             Happening::Attempted(attempt) => return tried(*attempt).into_iter().map(of).collect(),
             Happening::Expired(recipients) => {
@@ -226,7 +316,13 @@ impl Line {
                 report: Id(report),
                 sender: sender.to_string(),
                 recipients: recipients.iter().map(ToString::to_string).collect(),
+                recipients_left_out: 0,
             },
+            Happening::Refused(refusal) => {
+                let is_abort = refusal.refused.command.is_none();
+                let line = Box::new(RefusedLine::from(*refusal));
+                if is_abort { What::Abort(line) } else { What::Refuse(line) }
+            }
             Happening::Administered(Verb::Hold) => What::Hold,
             Happening::Administered(Verb::Release) => What::Release,
             Happening::Administered(Verb::Remove) => What::Remove,
@@ -255,128 +351,5 @@ impl Line {
 
     fn is_origin_of(&self, id: QueueId) -> bool {
         matches!(self.what, What::Dsn { report, .. } if report == Id(id))
-    }
-}
-
-impl From<Receipt> for Received {
-    fn from(receipt: Receipt) -> Self {
-        let chosen = receipt.connector.as_ref();
-        let Decisions { list, left_out, checks, changes, .. } = receipt.decisions;
-        Self {
-            session_id: format!("{:016X}", receipt.session),
-            remote: receipt.remote.to_string(),
-            proxy: receipt.proxy.map(|proxy| proxy.to_string()),
-            local: receipt.local.to_string(),
-            connector: chosen.map(|chosen| chosen.connector.name.clone()),
-            range: chosen.and_then(|chosen| chosen.range()).map(ToString::to_string),
-            generation: receipt.generation,
-            decided_by: receipt.decided_by.name().into(),
-            why: receipt.decided_by.why().map(Cow::from),
-            principal: receipt.principal.name().into(),
-            user: receipt.user.map(|user| user.name.to_string()),
-            hello: receipt.hello,
-            tls: receipt.tls.map(|tls| tls.to_string()),
-            client_certificate: receipt.client_certificate,
-            submitter: receipt.submitter,
-            sender: receipt.sender.to_string(),
-            decisions: list.into_iter().map(DecisionLine::from).collect(),
-            decisions_left_out: left_out,
-            checks,
-            changes: changes.texts(),
-            size: receipt.size,
-            kept: receipt.kept,
-            answered: receipt.answered,
-        }
-    }
-}
-
-impl From<Decided> for DecisionLine {
-    fn from(decided: Decided) -> Self {
-        let (rule, found) = decided.because.map(|because| (because.rule, because.found)).unzip();
-        Self {
-            command: decided.command.into(),
-            recipient: decided.recipient.map(|recipient| recipient.to_string()),
-            reply: decided.reply.to_string(),
-            rule: rule.map(Cow::from),
-            found,
-        }
-    }
-}
-
-/// Recipients with the same outcome and the same answer share a line.
-fn tried(attempt: Attempt) -> Vec<What> {
-    let Attempt { entry, next_hop, is_local, connection, outcomes } = attempt;
-    let mut groups = Groups::default();
-    for (place, outcome) in outcomes {
-        let Some(recipient) = entry.recipients.get(place) else { continue };
-        let (kind, answer) = match outcome {
-            Outcome::Delivered(answer) | Outcome::Relayed(answer) if is_local => {
-                (Kind::Deliver, answer)
-            }
-            Outcome::Delivered(answer) | Outcome::Relayed(answer) => (Kind::Send, answer),
-            Outcome::Deferred(answer) => (Kind::Defer, answer),
-            Outcome::Failed(answer) => (Kind::Fail, answer),
-        };
-        groups.add(kind, answer, &recipient.path);
-    }
-    groups.into_lines(|of_answer| Tried {
-        attempt: Some(entry.attempts.saturating_add(1)),
-        next_hop: Some(next_hop.clone()),
-        address: connection.as_ref().map(|connected| connected.address.to_string()),
-        tls: connection.as_ref().and_then(|connected| connected.tls.clone()),
-        ..of_answer
-    })
-}
-
-fn expired(recipients: Vec<(ForwardPath, Answer)>) -> Vec<What> {
-    let mut groups = Groups::default();
-    for (recipient, answer) in recipients {
-        groups.add(Kind::Fail, answer, &recipient);
-    }
-    groups.into_lines(|of_answer| of_answer)
-}
-
-/// Recipients by what became of them.
-#[derive(Default)]
-struct Groups(Vec<(Kind, Tried)>);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Send,
-    Deliver,
-    Defer,
-    Fail,
-}
-
-impl Groups {
-    fn add(&mut self, kind: Kind, answer: Answer, recipient: &ForwardPath) {
-        let (reply, because) = match answer.cause {
-            Cause::Reply(reply) => (Some(reply.to_string()), None),
-            Cause::Local { status, text } => (None, Some(format!("{status} {text}"))),
-        };
-        let tried = Tried { server: answer.hop, reply, because, ..Tried::default() };
-        let is_same = |(other, it): &(Kind, Tried)| {
-            *other == kind
-                && (&it.server, &it.reply, &it.because)
-                    == (&tried.server, &tried.reply, &tried.because)
-        };
-        let group = self.0.iter().position(is_same).unwrap_or_else(|| {
-            self.0.push((kind, tried));
-            self.0.len() - 1
-        });
-        self.0[group].1.recipients.push(recipient.to_string());
-    }
-
-    fn into_lines(self, complete: impl Fn(Tried) -> Tried) -> Vec<What> {
-        let line = |(kind, tried)| {
-            let tried = complete(tried);
-            match kind {
-                Kind::Send => What::Send(tried),
-                Kind::Deliver => What::Deliver(tried),
-                Kind::Defer => What::Defer(tried),
-                Kind::Fail => What::Fail(tried),
-            }
-        };
-        self.0.into_iter().map(line).collect()
     }
 }

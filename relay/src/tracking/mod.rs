@@ -3,14 +3,20 @@
 //!
 //! This module decides that the log is a help and not a promise: it is not synced, and whoever
 //! has something to tell never waits for it. [`event`] says what is told, [`line`] what a line
-//! of the log holds, [`writer`] when lines are written and when events are dropped instead, [`files`]
-//! which files there are and which have to go, [`search`] what the log knows of one message, and
+//! of the log holds, [`outcomes`] those of attempts, [`bounds`] how long a line may be, [`budget`] how
+//! much a source may fill of the log, [`writer`] when lines are written and when events are dropped instead, [`files`]
+//! which files there are and which have to go, [`search`] what the log knows of one message or of all that [`query`] means, and
 //! [`timeline`] how that is shown. What was decided about a message is for [`crate::policy`] to say,
 //! and what became of it for [`crate::queue`]; message contents and secrets are not in the log.
 
+mod bounds;
+mod budget;
+mod convert;
 pub mod event;
 pub mod files;
 pub mod line;
+mod outcomes;
+pub mod query;
 pub mod search;
 pub mod timeline;
 mod writer;
@@ -30,6 +36,7 @@ use crate::vital::Vital;
 
 pub use self::event::{Event, Happening};
 
+use self::event::Refusal;
 use self::writer::Writer;
 
 /// `[message_tracking_log]`.
@@ -46,6 +53,8 @@ pub struct Settings {
     /// `max_age` (MessageTrackingLogMaxAge): how long a file is kept; `None` for ever, as far as
     /// there is room.
     pub max_age: Option<Duration>,
+    /// Octets that the file system must have free: a multiple of `min_free_space` of `[queue]`.
+    pub min_free_octets: u64,
 }
 
 /// Where events are told. Clones tell the same log.
@@ -61,6 +70,12 @@ pub struct Status {
     pub path: PathBuf,
     /// Lines that have been written since the daemon began.
     pub written: u64,
+    /// Lines that were shortened: their source had used up its share of the log.
+    #[serde(default)]
+    pub shortened: u64,
+    /// Refusals that were not recorded one by one, since there were too many.
+    #[serde(default)]
+    pub suppressed: u64,
     /// Events that were dropped: the writer could not keep up, or could not write.
     pub dropped: u64,
     /// Why lines cannot be written at the moment.
@@ -74,6 +89,8 @@ struct Shared {
     /// Octets of the events that the writer has not taken.
     pending: AtomicUsize,
     written: AtomicU64,
+    shortened: AtomicU64,
+    suppressed: AtomicU64,
     dropped: AtomicU64,
     /// Where the log is, and what keeps it from being written.
     place: Mutex<(PathBuf, Option<String>)>,
@@ -103,6 +120,8 @@ impl Tracker {
             enabled: AtomicBool::new(settings.enabled),
             pending: AtomicUsize::new(0),
             written: AtomicU64::new(0),
+            shortened: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             place: Mutex::new((settings.path.clone(), None)),
         });
@@ -131,6 +150,22 @@ impl Tracker {
     /// Tells what has just happened. Where the log is kept, `happening` is asked for and handed
     /// over; nobody waits, and nothing is formatted here.
     pub fn tell(&self, id: QueueId, happening: impl FnOnce() -> Happening) {
+        self.tell_about(Some(id), happening);
+    }
+
+    /// The same of a refusal, of which no message has come.
+    pub fn tell_refused(&self, refusal: impl FnOnce() -> Refusal) {
+        self.tell_about(None, || Happening::Refused(Box::new(refusal())));
+    }
+
+    /// A refusal is not told of, since there were too many. The log says how many there were.
+    pub fn suppress(&self, refusals: u64) {
+        if let Some(shared) = &self.0 {
+            shared.suppressed.fetch_add(refusals, Ordering::Relaxed);
+        }
+    }
+
+    fn tell_about(&self, id: Option<QueueId>, happening: impl FnOnce() -> Happening) {
         let Some(shared) = &self.0 else { return };
         if !shared.enabled.load(Ordering::Relaxed) {
             return;
@@ -155,6 +190,8 @@ impl Tracker {
             enabled: shared.enabled.load(Ordering::Relaxed),
             path,
             written: shared.written.load(Ordering::Relaxed),
+            shortened: shared.shortened.load(Ordering::Relaxed),
+            suppressed: shared.suppressed.load(Ordering::Relaxed),
             dropped: shared.dropped.load(Ordering::Relaxed),
             problem,
         })

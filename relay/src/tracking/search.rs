@@ -1,14 +1,17 @@
-//! What the log knows of one message. Files are read as they are, whether or not the daemon runs.
+//! What the log knows of one message, or of those that are meant. Files are read as they are, whether or not the daemon runs.
 
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use memchr::memmem::Finder;
 
-use super::files::{self, LogFile};
+use super::files::{self, LogFile, Series};
 use super::line::{Line, What, moment};
-use crate::limits::{TRACKING_LINE_OCTETS, TRACKING_READ_OCTETS};
+use super::query::{Criteria, Match};
+use crate::control::Id;
+use crate::limits::{TRACE_MESSAGES, TRACE_REFUSALS, TRACKING_LINE_OCTETS, TRACKING_READ_OCTETS};
 use crate::queue::QueueId;
 
 /// What was found.
@@ -25,7 +28,7 @@ pub struct Found {
 /// # Errors
 /// A file or the folder cannot be read.
 pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
-    let files = files::list(directory)?;
+    let files = files::list(directory, Series::Messages)?;
     let name = id.to_string();
     let finders = [Finder::new(name.as_str()), Finder::new("\"event\":\"LOST\"")];
     let mut lines: Vec<Line> = Vec::new();
@@ -70,6 +73,149 @@ fn in_order(mut lines: Vec<Line>, id: QueueId) -> Vec<Line> {
         key(one).cmp(&key(other)).then_with(|| one.time.cmp(&other.time))
     });
     lines
+}
+
+/// What was found of the messages and refusals that are meant.
+#[derive(Clone, Debug, Default)]
+pub struct Matches {
+    /// Each message with its lines, oldest first; the last [`TRACE_MESSAGES`] of them.
+    pub messages: Vec<(QueueId, Vec<Line>)>,
+    /// Further messages, older ones.
+    pub messages_left_out: u64,
+    /// The refusals that match, oldest first; the last [`TRACE_REFUSALS`] of them.
+    pub refusals: Newest,
+    /// The same of refusals that came before it was known whom they were for.
+    pub unknown: Newest,
+    /// Refusals in that time that are not in the log one by one.
+    pub suppressed: u64,
+    /// Gaps of the log in that time.
+    pub gaps: Vec<Line>,
+    /// When the log of messages begins and when it was last written to; `None` without files.
+    pub span: Option<(String, String)>,
+    /// When the log of refusals begins.
+    pub refusals_since: Option<String>,
+}
+
+/// The newest of many lines, and how many others there were.
+#[derive(Clone, Debug, Default)]
+pub struct Newest {
+    /// Oldest first.
+    pub lines: VecDeque<Line>,
+    /// Those that there was no room for.
+    pub left_out: u64,
+}
+
+impl Newest {
+    fn push(&mut self, line: Line, most: usize) {
+        self.lines.push_back(line);
+        if self.lines.len() > most {
+            self.lines.pop_front();
+            self.left_out += 1;
+        }
+    }
+}
+
+/// All that this log has about what is meant.
+///
+/// # Errors
+/// A file or the folder cannot be read.
+pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches> {
+    let messages = files::list(directory, Series::Messages)?;
+    let refusals = files::list(directory, Series::Refusals)?;
+    let mut found = Matches { span: span(&messages), ..Matches::default() };
+    found.refusals_since = span(&refusals).map(|(begin, _)| begin);
+    let mut begun: VecDeque<QueueId> = VecDeque::new();
+    let mut origins: HashMap<QueueId, Line> = HashMap::new();
+    let finders = ["RECEIVE", "DSN", "LOST"].map(named);
+    for file in messages.iter().filter(|file| is_in_time(file, criteria)) {
+        search(file, &finders, |octets| {
+            let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
+            let id = match &line.what {
+                What::Lost { since, .. } => {
+                    let is_meant = criteria.since.as_ref().is_none_or(|from| line.time >= *from)
+                        && criteria.until.as_ref().is_none_or(|until| since <= until);
+                    if is_meant {
+                        found.gaps.push(line);
+                    }
+                    return;
+                }
+                What::Dsn { report, .. } => Some(report.0),
+                _ => line.id.map(|id| id.0),
+            };
+            let Some(id) = id.filter(|_| criteria.matches(&line) != Match::No) else { return };
+            if line.id != Some(Id(id)) {
+                origins.insert(id, line);
+            }
+            begun.push_back(id);
+            if begun.len() > TRACE_MESSAGES {
+                found.messages_left_out += 1;
+                if let Some(oldest) = begun.pop_front() {
+                    origins.remove(&oldest);
+                }
+            }
+        })?;
+    }
+    let finders = ["REFUSE", "ABORT", "SUPPRESSED"].map(named);
+    for file in refusals.iter().filter(|file| is_in_time(file, criteria)) {
+        search(file, &finders, |octets| {
+            let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
+            if let What::Suppressed { count, .. } = line.what {
+                found.suppressed += if criteria.means_time(&line.time) { count } else { 0 };
+                return;
+            }
+            match criteria.matches(&line) {
+                Match::Yes => found.refusals.push(line, TRACE_REFUSALS),
+                Match::Unknown => found.unknown.push(line, TRACE_REFUSALS),
+                Match::No => {}
+            }
+        })?;
+    }
+    found.messages = histories(&messages, begun, origins)?;
+    Ok(found)
+}
+
+/// All lines about these messages.
+fn histories(
+    files: &[LogFile],
+    begun: VecDeque<QueueId>,
+    mut origins: HashMap<QueueId, Line>,
+) -> io::Result<Vec<(QueueId, Vec<Line>)>> {
+    let Some(first) = begun.iter().min() else { return Ok(Vec::new()) };
+    let mut lines: HashMap<QueueId, Vec<Line>> =
+        begun.iter().map(|&id| (id, origins.remove(&id).into_iter().collect())).collect();
+    let finder = [Finder::new(AFTER_TIME)];
+    for (place, file) in files.iter().enumerate() {
+        let end = files.get(place + 1).map(|next| next.begin);
+        if end.is_some_and(|end| end < first.milliseconds()) {
+            continue;
+        }
+        search(file, &finder, |octets| {
+            // The id stands behind the time: other lines need not be understood.
+            let Some(rest) = octets.get(TIME_OCTETS + AFTER_TIME.len()..) else { return };
+            let id = rest.get(..QueueId::TEXT_OCTETS).and_then(|id| std::str::from_utf8(id).ok());
+            let Some(id) = id.and_then(|id| id.parse().ok()) else { return };
+            let Some(of_message) = lines.get_mut(&id) else { return };
+            if let Ok(line) = serde_json::from_slice(octets) {
+                of_message.push(line);
+            }
+        })?;
+    }
+    let history = |id| (id, in_order(lines.remove(&id).unwrap_or_default(), id));
+    Ok(begun.into_iter().map(history).collect())
+}
+
+/// What stands between the time and the id of a line.
+const AFTER_TIME: &str = "\",\"id\":\"";
+/// Octets before it.
+const TIME_OCTETS: usize = "{\"time\":\"2026-11-24T18:15:42.123456Z".len();
+
+fn named(event: &str) -> Finder<'static> {
+    Finder::new(&format!("\"event\":\"{event}\"")).into_owned()
+}
+
+/// Can a file hold something of the time that is meant? It was written to last when it ended.
+fn is_in_time(file: &LogFile, criteria: &Criteria) -> bool {
+    criteria.since.as_ref().is_none_or(|since| moment(file.changed) >= *since)
 }
 
 fn span(files: &[LogFile]) -> Option<(String, String)> {

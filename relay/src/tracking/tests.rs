@@ -8,10 +8,12 @@ use tempfile::TempDir;
 use super::event::Verb;
 use super::files::LogFile;
 use super::line::{Line, What};
-use super::search::{Found, find};
+use super::search::{self, Found, find};
 use super::*;
 use crate::limits::TRACKING_FILE_LEAST;
 use crate::smtp::path::{ForwardPath, ReversePath};
+
+mod floods;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,6 +24,7 @@ fn settings(path: &Path) -> Settings {
         max_directory_size: 4 * TRACKING_FILE_LEAST,
         max_file_size: TRACKING_FILE_LEAST,
         max_age: None,
+        min_free_octets: 0,
     }
 }
 
@@ -44,7 +47,7 @@ fn whats(found: &Found) -> Vec<&What> {
 }
 
 fn files_in(directory: &Path) -> Vec<LogFile> {
-    files::list(directory).unwrap()
+    files::list(directory, files::Series::Messages).unwrap()
 }
 
 fn until(mut is_so: impl FnMut() -> bool) {
@@ -185,9 +188,8 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
 fn a_disk_that_is_short_is_left_to_the_mail() {
     let directory = TempDir::new().unwrap();
     let shared = shared(directory.path());
-    let mut writer =
-        Writer::new(settings(directory.path()), QueueId::from_u64(0), Arc::downgrade(&shared.0));
-    writer.set_min_free(u64::MAX);
+    let short = Settings { min_free_octets: u64::MAX, ..settings(directory.path()) };
+    let writer = Writer::new(short, QueueId::from_u64(0), Arc::downgrade(&shared.0));
     let tracker = Tracker(Some(Arc::clone(&shared.0)));
     let id = id_of(SystemTime::now(), 0);
     tracker.tell(id, || Happening::Ended);
@@ -207,6 +209,8 @@ fn shared(path: &Path) -> (Arc<Shared>, mpsc::Receiver<Message>) {
         enabled: AtomicBool::new(true),
         pending: AtomicUsize::new(0),
         written: AtomicU64::new(0),
+        shortened: AtomicU64::new(0),
+        suppressed: AtomicU64::new(0),
         dropped: AtomicU64::new(0),
         place: Mutex::new((path.to_owned(), None)),
     };

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::event::Kept;
-use super::line::{DecisionLine, Line, Received, Tried, What};
+use super::line::{DecisionLine, Line, Received, RefusedLine, Tried, What};
 use crate::queue::QueueId;
 
 /// The widest that a column becomes for the sake of alignment, in characters.
@@ -47,12 +47,12 @@ fn rows(id: QueueId, line: &Line) -> Vec<Row> {
         What::Deliver(tried) => vec![attempt(&line.time, "DELIVER", tried)],
         What::Defer(tried) => vec![attempt(&line.time, "DEFER", tried)],
         What::Fail(tried) => vec![attempt(&line.time, "FAIL", tried)],
-        What::Dsn { report, sender, recipients } => {
+        What::Dsn { report, sender, recipients, recipients_left_out } => {
             let what = match line.id {
                 Some(original) if original.0 != id => format!("report about {original}"),
                 _ => format!("report {report}"),
             };
-            let reason = format!("to <{sender}>, about {}", recipients.join(" "));
+            let reason = format!("to <{sender}>, about {}", list(recipients, *recipients_left_out));
             vec![event("DSN", what, "", reason)]
         }
         What::Hold => alone("HOLD", "by an administrator"),
@@ -60,16 +60,25 @@ fn rows(id: QueueId, line: &Line) -> Vec<Row> {
         What::Remove => alone("REMOVE", "by an administrator"),
         What::Retry => alone("RETRY", "by an administrator"),
         What::End => alone("END", "left the queue"),
+        What::Refuse(refused) => vec![refusal(&line.time, "REFUSE", refused)],
+        What::Abort(refused) => vec![refusal(&line.time, "ABORT", refused)],
+        What::Suppressed { count, since } => {
+            let what = format!("{count} refusals since {}", short(since));
+            vec![event("SUPPRESSED", what, "", "too many to be recorded one by one".to_owned())]
+        }
         What::Lost { count, since, because } => {
             let what = format!("{count} events since {}", short(since));
             vec![event("LOST", what, "", format!("of whatever messages: {because}"))]
         }
-        What::Queued { due, held, attempts, recipients, because } => {
+        What::Queued { due, held, attempts, recipients, because, reason } => {
             let next =
                 if *held { "held".to_owned() } else { format!("next attempt {}", short(due)) };
-            let reason = format!("{attempts} attempts, {next}");
+            let mut why = format!("{attempts} attempts, {next}");
+            if let Some(reason) = reason {
+                let _ = write!(why, ": {reason}");
+            }
             let last = because.clone().unwrap_or_default();
-            vec![event("QUEUED", recipients.join(" "), &last, reason)]
+            vec![event("QUEUED", recipients.join(" "), &last, why)]
         }
     }
 }
@@ -123,6 +132,8 @@ fn session(received: &Received) -> String {
         ("HELO", &received.hello),
         ("submitter", &received.submitter),
         ("proxy", &received.proxy),
+        ("Message-ID", &received.message_id),
+        ("From", &received.from),
     ] {
         if let Some(value) = value {
             let _ = write!(text, ", {name} {value}");
@@ -135,7 +146,8 @@ fn session(received: &Received) -> String {
 fn command(received: &Received, decision: &DecisionLine) -> String {
     match (&*decision.command, &decision.recipient) {
         ("MAIL", _) => format!("MAIL FROM:<{}>", received.sender),
-        ("RCPT", Some(recipient)) => format!("RCPT TO:<{recipient}>"),
+        ("RCPT", Some(recipient)) if decision.also.is_empty() => format!("RCPT TO:<{recipient}>"),
+        ("RCPT", Some(recipient)) => format!("RCPT TO:<{recipient}> {}", decision.also.join(" ")),
         (".", _) => "end of data".to_owned(),
         (command, _) => command.to_owned(),
     }
@@ -165,7 +177,52 @@ fn attempt(time: &str, name: &str, tried: &Tried) -> Row {
         let tls = tried.tls.as_deref().unwrap_or("no TLS");
         let _ = write!(reason, " ({server}[{address}], {tls})");
     }
-    row([short(time), name.to_owned(), tried.recipients.join(" "), said, reason])
+    let recipients = list(&tried.recipients, tried.recipients_left_out);
+    row([short(time), name.to_owned(), recipients, said, reason])
+}
+
+/// What was refused or broken off, for whom, and by which rule.
+fn refusal(time: &str, name: &str, refused: &RefusedLine) -> Row {
+    let what = match (refused.command.as_deref(), &refused.sender) {
+        (Some("CONNECT"), _) => "connection".to_owned(),
+        (Some("."), _) => "at end of data".to_owned(),
+        (Some(command), _) => format!("at {command}"),
+        (None, _) => "before end of data".to_owned(),
+    };
+    let mut from = format!("{what}, from {}", refused.remote);
+    if let Some(sender) = &refused.sender {
+        // A String takes everything.
+        let _ = write!(from, " <{sender}>");
+    }
+    if !refused.recipients.is_empty() {
+        let _ = write!(from, " to {}", list(&refused.recipients, refused.recipients_left_out));
+    }
+    let rule = [refused.rule.as_deref(), refused.found.as_deref()];
+    let mut reason = rule.into_iter().flatten().collect::<Vec<_>>().join(": ");
+    for (name, value) in [
+        ("connector", &refused.connector),
+        ("user", &refused.user),
+        ("HELO", &refused.hello),
+        ("Message-ID", &refused.message_id),
+        ("From", &refused.from),
+        ("proxy", &refused.proxy),
+        ("session", &refused.session_id),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(reason, ", {name} {value}");
+        }
+    }
+    if refused.suppressed > 0 {
+        let _ = write!(reason, ", after {} that are not recorded", refused.suppressed);
+    }
+    let reply = refused.reply.clone().unwrap_or_default();
+    row([short(time), name.to_owned(), from, reply, reason])
+}
+
+/// Addresses, and how many more there are.
+fn list(addresses: &[String], left_out: u64) -> String {
+    let more = if left_out > 0 { format!(" and {left_out} more") } else { String::new() };
+    format!("{}{more}", addresses.join(" "))
 }
 
 /// No terminal shall obey what a client or a next hop has said.

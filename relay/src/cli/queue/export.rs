@@ -10,7 +10,7 @@ use relay::queue::QueueId;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::{Common, Console, Outcome};
+use super::{Access, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -23,16 +23,17 @@ pub(super) struct Arguments {
     #[arg(long)]
     envelope: bool,
     #[command(flatten)]
-    common: Common,
+    access: Access,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Arguments { id, output, envelope, common } = arguments;
+    let Arguments { id, output, envelope, access } = arguments;
+    let common = &access.common;
     if common.json && output.is_none() {
         writeln!(console.err, "--json needs --output FILE: standard output is for one of the two")?;
         return Ok(Outcome::Unusable);
     }
-    let Some(socket) = common.socket(console)? else { return Ok(Outcome::Unusable) };
+    let socket = access.socket(console)?;
     let exported = match control::export(&socket.0, *id) {
         Ok(exported) => exported,
         Err(ControlError::Refused(why)) => {

@@ -5,14 +5,14 @@ use std::io;
 use clap::Args;
 use relay::control::{Id, Request};
 use relay::limits::QUEUE_PAGE_MESSAGES;
+use relay::queue::admin::Row;
 use relay::queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
 use relay::queue::filter::Filter;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::selection::Selection;
-use super::{Common, Console, Outcome, print_line};
-use crate::cli::{Asked, Socket};
+use super::{Access, Asked, Console, Outcome, Reached, Socket, print_line, stopped};
 
 #[derive(Args, Debug)]
 pub(super) struct List {
@@ -22,45 +22,92 @@ pub(super) struct List {
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
     #[command(flatten)]
-    common: Common,
+    access: Access,
 }
 
 /// Prints page after page as they come.
 pub(super) fn list(arguments: &List, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let json = arguments.common.json;
-    let Some(socket) = arguments.common.socket(console)? else { return Ok(Outcome::Unusable) };
-    let filter = Box::new(arguments.selection.filter());
-    let mut left = arguments.limit.unwrap_or(usize::MAX);
-    let mut listed: u64 = 0;
+    let json = arguments.access.common.json;
+    let filter = arguments.selection.filter();
+    let limit = arguments.limit.unwrap_or(usize::MAX);
+    let mut printed: u64 = 0;
+    let mut print = |row: Row, console: &mut Console<'_>| -> anyhow::Result<()> {
+        if json {
+            let before = if printed == 0 { "[\n" } else { ",\n" };
+            write!(console.out, "{before}{:#}", serde_json::to_value(row)?)?;
+        } else {
+            print_line(&row, console)?;
+        }
+        printed += 1;
+        Ok(())
+    };
+    let (listed, meant, all) = match arguments.access.reach(console)? {
+        Reached::Daemon(socket) => {
+            match list_running(&socket, &filter, limit, &mut print, console)? {
+                Ok(counts) => counts,
+                Err(outcome) => return Ok(outcome),
+            }
+        }
+        Reached::Stopped(_, Some(queue)) => {
+            stopped::list(&queue, &filter, limit, &mut print, console)?
+        }
+        Reached::Stopped(error, None) => return Err(error.into()),
+    };
+    match (json, listed) {
+        (true, 0) => writeln!(console.out, "[]")?,
+        (true, _) => writeln!(console.out, "\n]")?,
+        (false, _) => writeln!(console.out, "{}", counted(listed, meant, all))?,
+    }
+    Ok(Outcome::Yes)
+}
+
+/// As in `3 of 210 messages`; where a filter means fewer than all, `3 of 57, of 210 messages`.
+fn counted(listed: u64, meant: u64, all: u64) -> String {
+    match (listed == meant, meant == all) {
+        (true, true) => messages(all),
+        (true, false) | (false, true) => format!("{listed} of {}", messages(all)),
+        (false, false) => format!("{listed} of {meant} that are meant, of {}", messages(all)),
+    }
+}
+
+/// How many were listed, how many are meant, and how many there are; or what the command comes to.
+fn list_running(
+    socket: &Socket,
+    filter: &Filter,
+    limit: usize,
+    print: &mut impl FnMut(Row, &mut Console<'_>) -> anyhow::Result<()>,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Result<(u64, u64, u64), Outcome>> {
+    let mut left = limit;
+    let (mut listed, mut all) = (0, 0);
     let mut after = None;
+    let mut is_cut = left == 0;
     while left > 0 {
         let limit = left.min(QUEUE_PAGE_MESSAGES);
-        let request = Request::QueueList { after, filter: filter.clone(), limit };
-        let page: Page = match read(&socket, &request, console)? {
+        let request = Request::QueueList { after, filter: Box::new(filter.clone()), limit };
+        let page: Page = match read(socket, &request, console)? {
             Ok(page) => page,
-            Err(outcome) => return Ok(outcome),
+            Err(outcome) => return Ok(Err(outcome)),
         };
-        for row in &page.rows {
-            if json {
-                let before = if listed == 0 { "[\n" } else { ",\n" };
-                write!(console.out, "{before}{:#}", serde_json::to_value(row)?)?;
-            } else {
-                print_line(row, console)?;
-            }
-            listed += 1;
-        }
         left -= page.rows.len().min(left);
+        all = page.total;
+        listed += page.rows.len() as u64;
+        page.rows.into_iter().try_for_each(|row| print(row, console))?;
         if !page.place.more {
             break;
         }
         after = last(&page.place)?;
+        is_cut = left == 0;
     }
-    match (json, listed) {
-        (true, 0) => writeln!(console.out, "[]")?,
-        (true, _) => writeln!(console.out, "\n]")?,
-        (false, _) => writeln!(console.out, "{}", messages(listed))?,
+    if !is_cut {
+        // What left the queue meanwhile was listed all the same.
+        return Ok(Ok((listed, listed, all.max(listed))));
     }
-    Ok(Outcome::Yes)
+    let meant = match count(socket, filter, console)? {
+        Ok((meant, _)) => meant.max(listed),
+        Err(outcome) => return Ok(Err(outcome)),
+    };
+    Ok(Ok((listed, meant, all.max(meant))))
 }
 
 /// Counts the messages that are meant, says how many they are, and changes those: what arrives
@@ -68,10 +115,10 @@ pub(super) fn list(arguments: &List, console: &mut Console<'_>) -> anyhow::Resul
 pub(super) fn change(
     verb: Verb,
     filter: Filter,
-    common: &Common,
+    access: &Access,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
-    let Some(socket) = common.socket(console)? else { return Ok(Outcome::Unusable) };
+    let socket = access.socket(console)?;
     let (meant, until) = match count(&socket, &filter, console)? {
         Ok(counted) => counted,
         Err(outcome) => return Ok(outcome),
@@ -82,7 +129,7 @@ pub(super) fn change(
         0 => None,
         _ => change_each(verb, meant, until, &filter, &socket, &mut done, console)?,
     };
-    if common.json {
+    if access.common.json {
         console.json(&json!({
             "verb": verb, "messages": meant, "changed": done.changed, "failed": done.failed,
         }))?;
@@ -91,6 +138,7 @@ pub(super) fn change(
             Verb::Hold => "held",
             Verb::Release => "released",
             Verb::Remove => "removed",
+            Verb::RemoveWithReport => "removed, with a report to each sender",
             Verb::Retry | Verb::Flush => "to be tried now",
         };
         writeln!(console.out, "{} {what}", messages(done.changed))?;
@@ -107,7 +155,7 @@ struct Done {
 }
 
 /// How many messages there are, and the last that was looked at; or what the command comes to.
-fn count(
+pub(super) fn count(
     socket: &Socket,
     filter: &Filter,
     console: &mut Console<'_>,
@@ -163,7 +211,7 @@ fn change_each(
 }
 
 /// An answer of the daemon, or what the command comes to without it.
-fn read<T: DeserializeOwned>(
+pub(super) fn read<T: DeserializeOwned>(
     socket: &Socket,
     request: &Request,
     console: &mut Console<'_>,
@@ -174,11 +222,11 @@ fn read<T: DeserializeOwned>(
     })
 }
 
-fn last(place: &Place) -> anyhow::Result<Option<Id>> {
+pub(super) fn last(place: &Place) -> anyhow::Result<Option<Id>> {
     Ok(place.last.as_deref().map(str::parse).transpose()?.map(Id))
 }
 
-fn messages(number: u64) -> String {
+pub(super) fn messages(number: u64) -> String {
     format!("{number} message{}", if number == 1 { "" } else { "s" })
 }
 
@@ -187,7 +235,7 @@ fn name(verb: Verb) -> &'static str {
         Verb::Hold => "hold",
         Verb::Release => "release",
         Verb::Retry => "retry",
-        Verb::Remove => "remove",
+        Verb::Remove | Verb::RemoveWithReport => "remove",
         Verb::Flush => "flush",
     }
 }

@@ -5,12 +5,15 @@
 
 mod export;
 mod many;
-mod selection;
+mod remove;
+pub(super) mod selection;
+mod stopped;
 
 use std::io;
 
 use clap::{Args, Subcommand};
 use relay::control::{Id, Request};
+use relay::printable::printable;
 use relay::queue::QueueId;
 use relay::queue::admin::{Detail, RecipientStatus, Row};
 use relay::queue::bulk::Verb as Change;
@@ -19,7 +22,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use self::selection::Selection;
-use super::{Asked, Common, Console, Outcome};
+use super::access::Reached;
+use super::{Access, Asked, Console, Outcome, Socket};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -37,7 +41,7 @@ enum Verb {
         #[arg(value_parser = selection::domain)]
         domain: String,
         #[command(flatten)]
-        common: Common,
+        access: Access,
     },
     /// Stop the delivery of messages until they are released.
     Hold(Which),
@@ -49,8 +53,8 @@ enum Verb {
     Release(Which),
     /// Try messages now. A next hop that is left alone for now stays so: see `flush`.
     Retry(Which),
-    /// Take messages out of the queue. Nobody gets a report.
-    Remove(Which),
+    /// Take messages out of the queue. No sender gets a report, unless --report says so.
+    Remove(remove::Arguments),
 }
 
 /// One message.
@@ -59,7 +63,7 @@ struct One {
     /// The queue id, as the 250 gave it.
     id: QueueId,
     #[command(flatten)]
-    common: Common,
+    access: Access,
 }
 
 /// One message, or many: an id, a filter, or --all.
@@ -74,59 +78,93 @@ struct Which {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    common: Common,
+    access: Access,
 }
 
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let (change, which) = match arguments.verb {
         Verb::Export(export) => return export::run(&export, console),
-        Verb::Flush { domain, common } => {
+        Verb::Flush { domain, access } => {
             // What an administrator holds stays held.
             let filter = Filter { domain: Some(domain), held: Some(false), ..Filter::default() };
-            return many::change(Change::Flush, filter, &common, console);
+            return many::change(Change::Flush, filter, &access, console);
         }
         Verb::List(list) => return many::list(&list, console),
-        Verb::Show(One { id, common }) => {
-            return one(&Request::QueueShow { id: Id(id) }, &common, console);
-        }
+        Verb::Show(One { id, access }) => return show(id, &access, console),
+        Verb::Remove(arguments) => return remove::run(arguments, console),
         Verb::Hold(which) => (Change::Hold, which),
         Verb::Release(which) => (Change::Release, which),
-        Verb::Remove(which) => (Change::Remove, which),
         Verb::Retry(which) => (Change::Retry, which),
     };
-    let filter = which.selection.filter();
-    match which.id.map(Id) {
-        Some(id) => {
+    match which.meant(console)? {
+        Meant::One(id) => {
+            let id = Id(id);
             let request = match change {
                 Change::Hold => Request::QueueHold { id },
                 Change::Release => Request::QueueRelease { id },
-                Change::Remove => Request::QueueRemove { id },
+                Change::Remove => Request::QueueRemove { id, report: false },
+                Change::RemoveWithReport => Request::QueueRemove { id, report: true },
                 Change::Retry | Change::Flush => Request::QueueRetry { id },
             };
-            one(&request, &which.common, console)
+            one(&request, &which.access, console)
         }
-        None if which.all || filter != Filter::default() => {
-            many::change(change, filter, &which.common, console)
-        }
-        None => {
-            writeln!(
-                console.err,
-                "which messages? give a queue id, a filter such as --domain, or --all"
-            )?;
-            Ok(Outcome::Unusable)
-        }
+        Meant::Many(filter) => many::change(change, filter, &which.access, console),
+        Meant::Unclear => Ok(Outcome::Unusable),
     }
 }
 
-fn one(request: &Request, common: &Common, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let answer = match common.ask(request, console)? {
+/// Which messages a command is about.
+enum Meant {
+    One(QueueId),
+    Many(Filter),
+    /// It says nothing; that is printed.
+    Unclear,
+}
+
+impl Which {
+    fn meant(&self, console: &mut Console<'_>) -> io::Result<Meant> {
+        let filter = self.selection.filter();
+        Ok(match self.id {
+            Some(id) => Meant::One(id),
+            None if self.all || filter != Filter::default() => Meant::Many(filter),
+            None => {
+                writeln!(
+                    console.err,
+                    "which messages? give a queue id, a filter such as --domain, or --all"
+                )?;
+                Meant::Unclear
+            }
+        })
+    }
+}
+
+/// One message, by the daemon or, while none runs, by the queue's files.
+fn show(id: QueueId, access: &Access, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    match access.reach(console)? {
+        Reached::Daemon(socket) => {
+            let request = Request::QueueShow { id: Id(id) };
+            match socket.ask(&request, console)? {
+                Asked::Answer(answer) if access.common.json => console.json(&answer)?,
+                Asked::Answer(answer) => print_whole(&serde_json::from_value(answer)?, console)?,
+                Asked::Printed(outcome) => return Ok(outcome),
+            }
+            Ok(Outcome::Yes)
+        }
+        Reached::Stopped(_, Some(queue)) => stopped::show(&queue, id, access.common.json, console),
+        Reached::Stopped(error, None) => Err(error.into()),
+    }
+}
+
+fn one(request: &Request, access: &Access, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let answer = match access.ask(request, console)? {
         Asked::Answer(answer) => answer,
         Asked::Printed(outcome) => return Ok(outcome),
     };
-    if common.json {
+    if access.common.json {
         console.json(&answer)?;
-    } else if let Request::QueueRemove { id } = request {
-        writeln!(console.out, "removed {id}")?;
+    } else if let Request::QueueRemove { id, report } = request {
+        let report = if *report { "; its sender is sent a report" } else { "" };
+        writeln!(console.out, "removed {id}{report}")?;
     } else {
         print_whole(&serde_json::from_value(answer)?, console)?;
     }
@@ -145,10 +183,15 @@ fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
         row.pending.join(", ")
     )?;
     writeln!(console.out, "  {} attempts, next {}{held}", row.attempts, moment(row.due))?;
-    match &row.because {
-        Some(because) => writeln!(console.out, "  {because}"),
-        None => Ok(()),
+    // The reason says it already where the last answer is the reason.
+    let is_repeated = row.reason.as_ref().zip(row.because.as_ref());
+    let is_repeated = is_repeated.is_some_and(|(reason, because)| reason.contains(&**because));
+    for text in [row.reason.as_ref(), row.because.as_ref().filter(|_| !is_repeated)] {
+        if let Some(text) = text {
+            writeln!(console.out, "  {}", printable(text))?;
+        }
     }
+    Ok(())
 }
 
 fn print_whole(detail: &Detail, console: &mut Console<'_>) -> io::Result<()> {
@@ -160,13 +203,14 @@ fn print_whole(detail: &Detail, console: &mut Console<'_>) -> io::Result<()> {
             RecipientStatus::Failed => "failed",
         };
         let because = recipient.because.as_deref().unwrap_or("not tried yet");
+        let because = printable(because);
         writeln!(console.out, "  {}: {state}: {because}", recipient.address)?;
     }
     Ok(())
 }
 
 /// RFC 3339. A time without that form lies beyond the year 9999.
-fn moment(seconds: u64) -> String {
+pub(super) fn moment(seconds: u64) -> String {
     i64::try_from(seconds)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

@@ -73,7 +73,7 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     read_domain(text).map_err(|error| error.to_string())
 }
 
-fn wildcard(text: &str) -> Result<Wildcard, String> {
+pub(in crate::cli) fn wildcard(text: &str) -> Result<Wildcard, String> {
     // Everybody is not a sender, and neither is a forgotten variable of a script.
     if text.is_empty() {
         Err("write <> for the null sender".to_owned())

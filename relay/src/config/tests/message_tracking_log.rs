@@ -21,6 +21,7 @@ fn it_is_kept_as_exchange_keeps_it_unless_the_section_says_otherwise() {
         max_directory_size: 1000 << 20,
         max_file_size: 10 << 20,
         max_age: Some(Duration::from_hours(30 * 24)),
+        min_free_octets: 256 << 20,
     };
     assert_eq!(log, default);
 

@@ -40,6 +40,7 @@ impl Hop {
     pub(super) fn has_answered(self: &Arc<Self>, state: &mut State) {
         if std::mem::take(&mut state.failures) > 0 {
             state.paused_until = None;
+            state.trouble = None;
             info!(hop = self.name, "the next hop answers again");
             self.staff(state);
         }

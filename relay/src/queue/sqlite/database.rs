@@ -172,11 +172,16 @@ fn open(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Co
         None => Connection::open_with_flags(path, flags)?,
     };
     connection.busy_timeout(limits::DATABASE_BUSY)?;
+    set_for_reading(&connection)?;
+    Ok(connection)
+}
+
+/// What holds for every connection.
+pub(super) fn set_for_reading(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // Closing must not move into the database what was not believed before.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    connection.pragma_update(None, "cell_size_check", "ON")?;
-    Ok(connection)
+    connection.pragma_update(None, "cell_size_check", "ON")
 }
 
 fn corrupt(what: String) -> rusqlite::Error {

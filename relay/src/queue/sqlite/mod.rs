@@ -8,7 +8,7 @@
 //!   one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
 //!   not be read at all.
-//! - [`space`]: what the disk has free.
+//! - [`space`]: what the disk has free. [`offline`]: the queue of a daemon that does not run.
 //! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
 //!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
@@ -25,6 +25,7 @@ mod fresh;
 mod index;
 mod joined_writes;
 mod log_room;
+mod offline;
 mod readers;
 mod reading;
 mod recovery;
@@ -50,6 +51,7 @@ use tokio::task::spawn_blocking;
 use tracing::error;
 
 pub use self::directory::OpenError;
+pub use self::offline::Offline;
 pub use self::recovery::{Damage, Recovery};
 
 use self::clock::Clock;
@@ -253,7 +255,10 @@ impl Store for SqliteStore {
         let free = self.shared.space.free_octets()?;
         if free < self.shared.min_free_octets {
             let directory = self.shared.directory.path().display();
-            return Err(StoreError::Full(format!("{directory} has {free} octets free")));
+            let least = self.shared.min_free_octets;
+            return Err(StoreError::Full(format!(
+                "{directory} has {free} octets free, min_free_space is {least}"
+            )));
         }
         Ok(())
     }
@@ -266,7 +271,9 @@ impl Store for SqliteStore {
         let octets = used_octets.saturating_add(system.f_bavail.saturating_mul(block));
         let now = self.shared.clock.steady(SystemTime::now());
         let backlog = self.shared.index().backlog(now);
-        Ok(Usage { backlog, used_octets, octets })
+        let free_octets = system.f_bavail.saturating_mul(block);
+        let min_free_octets = self.shared.min_free_octets;
+        Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
     }
 
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
@@ -290,6 +297,18 @@ impl Store for SqliteStore {
             let claimed = self.shared.index().claim_due(now, limit);
             if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
         })
+    }
+
+    fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
+        Box::pin(async move {
+            let item = self.shared.index().claim(id)?;
+            self.shared.fresh.take(id);
+            self.find(id).await.inspect_err(|_| self.shared.put_back(id, item.due))
+        })
+    }
+
+    fn is_claimed(&self, id: QueueId) -> bool {
+        self.shared.index().find(id).is_ok_and(|item| item.claimed)
     }
 
     fn record(&self, settlement: Settlement) -> Pending<'_, ()> {

@@ -3,8 +3,10 @@
 
 mod damage;
 mod errors;
+mod offline;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;

@@ -38,7 +38,8 @@ async fn a_long_queue_comes_in_pages() {
     {
         let (mut span, mut ids, mut pages) = (Span::default(), Vec::new(), 0);
         loop {
-            let page = bulk::list(&queue, span, &filter, usize::MAX).await.unwrap();
+            let page =
+                bulk::list(&queue, span, &filter, usize::MAX, |_| String::new()).await.unwrap();
             assert!(page.rows.len() <= limits::QUEUE_PAGE_MESSAGES);
             ids.extend(page.rows.into_iter().map(|row| row.id));
             pages += 1;
@@ -52,14 +53,18 @@ async fn a_long_queue_comes_in_pages() {
         let count = bulk::count(&queue, Span::default(), &filter).await.unwrap();
         assert!(count.place.more && count.messages <= expected as u64);
     }
-    let page = bulk::list(&queue, Span::default(), &Filter::default(), 3).await.unwrap();
+    let page = bulk::list(&queue, Span::default(), &Filter::default(), 3, |_| String::new())
+        .await
+        .unwrap();
     assert_eq!((page.rows.len(), page.place.more), (3, true));
 }
 
 #[tokio::test]
 async fn what_is_meant_is_changed_and_nothing_else() {
     let (_directory, queue) = filled(300).await;
-    let all = bulk::list(&queue, Span::default(), &Filter::default(), 300).await.unwrap();
+    let all = bulk::list(&queue, Span::default(), &Filter::default(), 300, |_| String::new())
+        .await
+        .unwrap();
     let until = Some(all.rows[150].id.parse().unwrap());
     // One that is being delivered at the moment, and one that has just come.
     let busy = queue.store().claim_due(SystemTime::now(), 1).await.unwrap().remove(0);

@@ -39,7 +39,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
         outcomes: vec![(0, busy()), (1, failed("no such user")), (2, busy())],
     };
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
-    let lines = Line::of(Event { at, id, what: Happening::Attempted(Box::new(attempt)) });
+    let lines = Line::of(Event { at, id: Some(id), what: Happening::Attempted(Box::new(attempt)) });
     let json = format!(
         "{{\"time\":\"2027-01-15T08:00:00.123000Z\",\"id\":\"{id}\",\"event\":\"DEFER\",\"attempt\":1,\
          \"recipients\":[\"one@fabrikam.example\",\"three@fabrikam.example\"],\
@@ -70,6 +70,7 @@ async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
         max_directory_size: limits::TRACKING_DIRECTORY_OCTETS,
         max_file_size: limits::TRACKING_FILE_OCTETS,
         max_age: None,
+        min_free_octets: 0,
     };
     queue.track(Tracker::start(settings, queue.highest_id()));
     let (id, late) = (entry.id, SystemTime::now() + limits::MESSAGE_EXPIRATION_TIMEOUT * 2);

@@ -75,6 +75,13 @@ impl Session {
         if let State::Receiving(reception) = &self.state {
             self.output.protocol.received(|| format!("{} octets, unfinished", reception.size()));
         }
+        if let State::Chunking(reception) | State::Receiving(reception) = &self.state {
+            self.context.summary.decisions.identity = reception.identity().clone();
+        }
+        // One that the queue is asked to keep may be kept: see `Receipt::answered`.
+        if !matches!(self.state, State::WaitingForStore(_)) {
+            self.context.summary.tell_broken_off(ending);
+        }
         self.output.protocol.information(|| format!("disconnected: {ending}"));
         self.abandon();
         self.asked = None;

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use crate::heap::HeapOctets;
 use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
 use crate::message::changes::Changes;
+use crate::message::identity::Identity;
 use crate::policy::{Because, Decision};
-use crate::smtp::path::ForwardPath;
+use crate::smtp::path::{ForwardPath, ReversePath};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Session;
 
@@ -25,8 +26,14 @@ pub struct Decisions {
     pub checks: Option<String>,
     /// What was changed in its header section.
     pub changes: Changes,
+    /// What the message calls itself, once its header section has come.
+    pub identity: Identity,
+    /// The argument of the MAIL that was accepted.
+    pub(super) sender: Option<ReversePath>,
+    /// The argument of the MAIL at hand.
+    pub(super) asked_sender: Option<ReversePath>,
     /// The recipient that the command at hand is about.
-    recipient: Option<ForwardPath>,
+    pub(super) recipient: Option<ForwardPath>,
     /// The last rule that let the whole message pass.
     end_of_data: Option<Because>,
     /// Octets that the members of the list point to.
@@ -65,10 +72,22 @@ impl Decisions {
         self.recipient = Some(path.clone());
     }
 
+    /// Whose message the next decision is about.
+    pub(super) fn of_sender(&mut self, path: &ReversePath) {
+        self.asked_sender = Some(path.clone());
+    }
+
+    /// Another command comes.
+    pub(super) fn forget_asked(&mut self) {
+        (self.asked_sender, self.recipient) = (None, None);
+    }
+
     /// A command of the transaction was allowed. MAIL begins another transaction.
     pub(super) fn allowed(&mut self, command: &'static str, decision: Decision) {
         if command == "MAIL" {
+            let sender = self.asked_sender.take();
             self.clear();
+            self.sender = sender;
         }
         self.push(command, decision);
     }
@@ -96,6 +115,17 @@ impl Decisions {
         self.push(".", Decision { reply, because });
     }
 
+    /// The recipients that were accepted, as far as the list has room.
+    pub(super) fn accepted_recipients(&self) -> impl Iterator<Item = ForwardPath> {
+        let accepted = self.list.iter().filter(|it| it.command == "RCPT" && it.reply.is_positive());
+        accepted.filter_map(|it| it.recipient.clone())
+    }
+
+    /// Has the client had a reply to its end of data?
+    pub(super) fn is_answered(&self) -> bool {
+        self.list.last().is_some_and(|last| last.command == ".")
+    }
+
     /// The transaction is over.
     pub(super) fn clear(&mut self) {
         let is_memory_short = self.is_memory_short;
@@ -104,7 +134,9 @@ impl Decisions {
 
     /// Octets that the list takes, all that its members point to counted.
     pub(super) fn octets(&self) -> usize {
-        self.list.capacity() * size_of::<Decided>() + self.octets + self.changes.octets()
+        let Identity { message_id, from } = &self.identity;
+        let beside = self.sender.heap_octets() + message_id.heap_octets() + from.heap_octets();
+        self.list.capacity() * size_of::<Decided>() + self.octets + self.changes.octets() + beside
     }
 
     /// While memory is short only a few more decisions are kept.

@@ -22,6 +22,7 @@ mod output;
 mod protocol_log;
 mod reception;
 mod refusal;
+mod refused;
 mod screening;
 mod state;
 mod storage;
@@ -51,6 +52,7 @@ use crate::smtp::reply;
 pub use self::decisions::{Decided, Decisions};
 pub use self::output::{Action, Conditions, MessageBegun};
 pub use self::protocol_log::{ProtocolEvent, ProtocolRecord};
+pub use self::refused::Refused;
 pub use self::summary::{Ending, Summary, Verdict};
 
 use self::inquiry::{Asked, Waiting};
@@ -296,6 +298,7 @@ impl Session {
         if let Some(protocol) = other_protocol(line) {
             return self.leave_other_protocol(line, protocol);
         }
+        self.context.summary.decisions.forget_asked();
         let understood = Command::parse(line);
         self.output.protocol.command(line, &understood);
         let command = match understood {
@@ -321,8 +324,12 @@ impl Session {
         if let Some(submitter) = submitter {
             self.context.summary.submitter = Some(submitter.to_string());
         }
-        if let Command::Rcpt(recipient) = &command {
-            self.context.summary.decisions.of_recipient(&recipient.path);
+        match &command {
+            Command::Mail(mail) => self.context.summary.decisions.of_sender(&mail.sender),
+            Command::Rcpt(recipient) => {
+                self.context.summary.decisions.of_recipient(&recipient.path);
+            }
+            _ => {}
         }
         let was_chunking = matches!(&self.state, State::Chunking(reception) if reception.is_open());
         let (state, effect) = self.state.take().apply(command, &self.context);

@@ -11,6 +11,7 @@ use crate::message::authentication_results::AuthservIds;
 use crate::message::author;
 use crate::message::changes::Changes;
 use crate::message::header::{Collected, HeaderCollector};
+use crate::message::identity::Identity;
 use crate::message::received::{self, Protocol};
 use crate::message::stamp;
 use crate::message::{firewall, hops};
@@ -31,6 +32,7 @@ pub(super) struct Reception {
     reader: Reader,
     stage: Stage,
     facts: MessageFacts,
+    identity: Identity,
     writer: MessageWriter,
     /// The end of data has come, and all of the message is with the queue.
     ended: bool,
@@ -121,6 +123,7 @@ impl Reception {
             reader: Reader::new(input),
             stage: Stage::Header(HeaderCollector::new(connector.limits.max_header_size)),
             facts: MessageFacts::default(),
+            identity: Identity::default(),
             writer: MessageWriter::default(),
             ended: false,
             trace,
@@ -188,6 +191,11 @@ impl Reception {
             Reader::Chunks { chunk, .. } => chunk.octets,
             Reader::Data(_) => self.facts.size,
         }
+    }
+
+    /// What the message calls itself, once its header section has come.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Octets that have come.
@@ -313,6 +321,7 @@ impl Reception {
             }
             Collected::Complete { section, body, is_separated } => (section, body, is_separated),
         };
+        self.identity = Identity::of(&section);
         self.facts.header_size = section.size();
         self.facts.header_fields = section.fields().count();
         self.stage = Stage::Body;

@@ -10,17 +10,16 @@ mod recipients;
 use std::sync::Arc;
 
 use crate::heap::HeapOctets;
-use crate::policy::antispam::{SenderFinding, screen_sender};
-use crate::policy::{self, Because, Decision, Inquiry, Judgement};
+use crate::policy::antispam::SenderFinding;
+use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
 use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, CommandError, HelloName, Mail, XClient};
 use crate::smtp::dsn::Addressee;
 use crate::smtp::reply::{self, Reply};
-use crate::smtp::session::Context;
 use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;
-use crate::smtp::session::storage::store_decision;
+use crate::smtp::session::{Conditions, Context};
 use crate::users::User;
 
 pub(super) use self::message::{MessageInput, Skipping};
@@ -224,7 +223,7 @@ impl State {
                 if !decision.reply.is_positive() {
                     (self, Effect::DecidedFault(decision))
                 } else if !context.conditions.certificate {
-                    (self, Effect::Decided(no_certificate()))
+                    (self, Effect::Decided(policy::no_certificate()))
                 } else {
                     (Self::StartingTls, Effect::StartTls(decision.reply))
                 }
@@ -236,43 +235,14 @@ impl State {
     fn mail(self, mut mail: Mail, context: &Context) -> (Self, Effect) {
         match self {
             Self::Ready(Ready { hello, transaction_refused }) => {
-                let refused = |hello| Self::Ready(Ready::after_refusal(hello));
-                if let Some(refusal) = policy::needs_smtputf8(mail.sender.is_ascii(), mail.smtputf8)
-                {
-                    return (refused(hello), Effect::DecidedFault(refusal));
-                }
-                let (rules, peer) = (&context.rules, &context.peer);
-                let decision = policy::mail(rules, peer, &mail.sender, mail.declared_size);
-                if !decision.reply.is_positive() {
-                    return (refused(hello), Effect::Decided(decision));
-                }
-                // Who may not send at all is told so, however short this host is of anything.
-                if let Some(refusal) =
-                    policy::mail_under_pressure(peer, context.conditions.pressure)
-                {
-                    return (refused(hello), Effect::Decided(refusal));
-                }
-                if let Err(error) = &context.conditions.queue {
-                    let decision = store_decision(&reply::INSUFFICIENT_RESOURCES, error);
-                    return (refused(hello), Effect::Decided(decision));
-                }
-                match policy::message_rate(peer, &context.findings) {
-                    None => {}
-                    Some(Judgement::Needs(inquiry)) => {
-                        let state = Self::Ready(Ready { hello, transaction_refused });
-                        return (state, Effect::Ask(inquiry, Box::new(Command::Mail(mail))));
-                    }
-                    Some(Judgement::Decided(decision)) => {
-                        return (refused(hello), Effect::DecidedEnd(decision));
-                    }
-                }
                 let client = context.client(&hello);
-                match screen_sender(peer, &client, &mail.sender, decision, &context.findings) {
-                    Judgement::Needs(inquiry) => {
-                        let asked = Effect::Ask(inquiry, Box::new(Command::Mail(mail)));
-                        (Self::Ready(Ready { hello, transaction_refused }), asked)
-                    }
-                    Judgement::Decided(mut decision) if decision.reply.is_positive() => {
+                let Conditions { pressure, queue, .. } = &context.conditions;
+                let refusal = queue.as_ref().err().map(|error| error as &dyn std::fmt::Display);
+                let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
+                let host = (*pressure, refusal);
+                let begun = policy::begin_transaction(rules, peer, &client, &mail, host, findings);
+                let effect = match begun {
+                    Begun::Accepted(mut decision) => {
                         let found = match &context.findings.sender {
                             Some(SenderFinding::Found(found)) => Some(found),
                             Some(SenderFinding::NotAsked) | None => None,
@@ -280,10 +250,17 @@ impl State {
                         let Mail { sender, dsn, .. } = &mut mail;
                         policy::limit_ret(peer, sender, found, dsn, &mut decision);
                         let given = MailGiven { hello, mail, recipient_refused: false };
-                        (Self::Mail(given), Effect::Decided(decision))
+                        return (Self::Mail(given), Effect::Decided(decision));
                     }
-                    Judgement::Decided(decision) => (refused(hello), Effect::Decided(decision)),
-                }
+                    Begun::Needs(inquiry) => {
+                        let state = Self::Ready(Ready { hello, transaction_refused });
+                        return (state, Effect::Ask(inquiry, Box::new(Command::Mail(mail))));
+                    }
+                    Begun::Refused(decision) => Effect::Decided(decision),
+                    Begun::Fault(decision) => Effect::DecidedFault(decision),
+                    Begun::Ends(decision) => Effect::DecidedEnd(decision),
+                };
+                (Self::Ready(Ready::after_refusal(hello)), effect)
             }
             Self::Chunking(_) | Self::Mail(_) | Self::Recipients(_) => {
                 (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
@@ -389,10 +366,4 @@ impl WaitingForStore {
     pub(super) fn end(self) -> State {
         State::Ready(Ready::new(self.hello))
     }
-}
-
-/// A reload has taken [tls] away since the client was told of STARTTLS. RFC 3207 section 4.
-fn no_certificate() -> Decision {
-    let found = "there is no certificate any more".to_owned();
-    Decision { reply: reply::TLS_NOT_AVAILABLE, because: vec![Because { rule: "tls", found }] }
 }

@@ -10,6 +10,7 @@ use crate::queue::QueueId;
 use crate::smtp::line::LineError;
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Decisions;
+use crate::smtp::session::refused::Untold;
 use crate::smtp::tls::TlsInfo;
 
 /// What a session came to.
@@ -44,6 +45,8 @@ pub struct Summary {
     pub checks: Vec<String>,
     /// What was decided about the message at hand.
     pub decisions: Decisions,
+    /// Refusals that the driver has not asked for yet.
+    pub(super) untold: Untold,
     /// Refusals, protocol errors included.
     pub refusals: u32,
     /// Lines that the client has sent as commands.
@@ -195,6 +198,7 @@ impl Summary {
 
     pub(super) fn note(&mut self, command: &'static str, decision: Decision) {
         self.refusals += 1;
+        self.tell_refused(command, &decision);
         self.decisions.refused(command, &decision);
         if self.verdicts.len() < LOGGED_VERDICTS {
             self.verdicts.push(Verdict { command, decision });
@@ -203,8 +207,8 @@ impl Summary {
 
     pub(super) fn refuse_message(&mut self, decision: Decision) {
         self.messages_refused += 1;
-        self.decisions.clear();
         self.refuse(".", decision);
+        self.decisions.clear();
     }
 
     pub(super) fn logon_failure(&mut self, decision: Decision) {

@@ -22,6 +22,7 @@ impl Session {
         self.output.protocol.received(|| format!("{} octets", reception.octets()));
         self.context.summary.decisions.changes = reception.take_changes();
         self.context.summary.useless_octets += reception.discarded();
+        self.context.summary.decisions.identity = reception.identity().clone();
         let act = &mut |action| self.output.push(action);
         let (waiting, decision) = reception.conclude(&self.context, act);
         if decision.reply.is_positive() {

@@ -1,0 +1,124 @@
+//! How a command reaches the daemon and its files: by what can be read of the configuration, or by
+//! paths that are given. An unsound configuration keeps no administrator from looking.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use relay::config::Places;
+use relay::control::{self, ControlError, Request};
+use relay::queue::Offline;
+
+use super::{Asked, Common, Console, Outcome};
+
+/// The configuration file, and paths that are used in place of those in it.
+#[derive(Args, Debug)]
+pub(super) struct Access {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// The daemon's socket, in place of `socket` of [control].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The queue's directory, in place of `directory` of [queue]: read while no daemon runs.
+    #[arg(long, value_name = "DIRECTORY")]
+    queue_directory: Option<PathBuf>,
+}
+
+/// The running daemon, or the files of one that does not run.
+pub(super) enum Reached {
+    Daemon(Socket),
+    /// No daemon answers, for this reason; this is its queue, if there is one.
+    Stopped(ControlError, Option<Offline>),
+}
+
+/// Where the daemon listens.
+pub(super) struct Socket(pub(super) PathBuf);
+
+impl Access {
+    /// Where the daemon and its files are. What is wrong with the configuration is printed.
+    pub(super) fn places(&self, console: &mut Console<'_>) -> io::Result<Places> {
+        let mut places = Places::read(&self.common.config);
+        if let Some(socket) = &self.socket {
+            places.socket.clone_from(socket);
+        }
+        if let Some(queue) = &self.queue_directory {
+            if places.tracking == Places::tracking_in(&places.queue) {
+                places.tracking = Places::tracking_in(queue);
+            }
+            places.queue.clone_from(queue);
+        }
+        if let Some(problem) = places.problem.as_ref().filter(|_| self.socket.is_none()) {
+            writeln!(console.err, "the configuration is not sound: {problem}")?;
+            writeln!(
+                console.err,
+                "going on with socket {} and queue {}; --socket and --queue-directory name others",
+                places.socket.display(),
+                places.queue.display()
+            )?;
+        }
+        Ok(places)
+    }
+
+    pub(super) fn socket(&self, console: &mut Console<'_>) -> io::Result<Socket> {
+        Ok(Socket(self.places(console)?.socket))
+    }
+
+    /// Asks the running daemon. A refusal is printed here.
+    pub(super) fn ask(
+        &self,
+        request: &Request,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<Asked> {
+        self.socket(console)?.ask(request, console)
+    }
+
+    /// The running daemon, or its queue, which is read only.
+    pub(super) fn reach(&self, console: &mut Console<'_>) -> anyhow::Result<Reached> {
+        Reached::at(&self.places(console)?, console)
+    }
+}
+
+impl Reached {
+    /// As [`Access::reach`], at known places.
+    pub(super) fn at(places: &Places, console: &mut Console<'_>) -> anyhow::Result<Self> {
+        let error = match control::probe(&places.socket) {
+            Ok(()) => return Ok(Self::Daemon(Socket(places.socket.clone()))),
+            Err(error) => error,
+        };
+        let queue = match Offline::open(&places.queue) {
+            Ok(queue) => queue,
+            // A daemon runs, and not on this socket, or with rights that the user does not have.
+            Err(reason) => {
+                return Err(anyhow::Error::from(error).context(reason.to_string()));
+            }
+        };
+        writeln!(
+            console.err,
+            "no daemon answers on {}: it is stopped; {}",
+            places.socket.display(),
+            match queue {
+                Some(_) => format!("the queue in {} is only read", places.queue.display()),
+                None => format!("there is no queue in {}", places.queue.display()),
+            }
+        )?;
+        Ok(Self::Stopped(error, queue))
+    }
+}
+
+impl Socket {
+    /// Asks the daemon there. A refusal is printed here.
+    pub(super) fn ask(
+        &self,
+        request: &Request,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<Asked> {
+        match control::ask(&self.0, request) {
+            Ok(answer) => Ok(Asked::Answer(answer)),
+            Err(ControlError::Refused(why)) => {
+                writeln!(console.err, "{why}")?;
+                Ok(Asked::Printed(Outcome::No))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

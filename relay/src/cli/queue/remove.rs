@@ -1,0 +1,129 @@
+//! `relay queue remove`: takes messages out of the queue, which nothing brings back.
+//!
+//! On a terminal it asks. A script has said which messages it means, by an id, a filter or --all, and
+//! can answer no question: there it goes on, as it always did. --dry-run is for its author.
+
+use std::io::{self, BufRead};
+
+use clap::Args;
+use relay::control::{Id, Request};
+use relay::queue::bulk::{Page, Verb as Change};
+use relay::queue::filter::Filter;
+
+use super::{Asked, Console, Meant, Outcome, Socket, Which, many, one, print_line};
+use crate::cli::queue::many::messages;
+
+/// Messages that are shown before it is asked.
+const SHOWN: usize = 10;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Send each sender a report that the message was not delivered.
+    #[arg(long)]
+    report: bool,
+}
+
+pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let Arguments { which, yes, dry_run, report } = arguments;
+    let meant = which.meant(console)?;
+    let access = &which.access;
+    let asks = !yes && console.in_is_terminal && console.err_is_terminal;
+    match &meant {
+        Meant::Unclear => return Ok(Outcome::Unusable),
+        Meant::One(id) if dry_run || asks => {
+            let socket = access.socket(console)?;
+            let request = Request::QueueShow { id: Id(*id) };
+            match socket.ask(&request, console)? {
+                Asked::Answer(row) => print_line(&serde_json::from_value(row)?, console)?,
+                Asked::Printed(outcome) => return Ok(outcome),
+            }
+            if dry_run {
+                return said(1, access.common.json, console);
+            }
+            if !is_agreed(1, report, console)? {
+                return Ok(Outcome::No);
+            }
+        }
+        Meant::Many(filter) if dry_run || asks => {
+            let socket = access.socket(console)?;
+            let limit = if dry_run { usize::MAX } else { SHOWN };
+            let count = match preview(&socket, filter, limit, access.common.json, console)? {
+                Ok(count) => count,
+                Err(outcome) => return Ok(outcome),
+            };
+            if dry_run {
+                return said(count, access.common.json, console);
+            }
+            if count == 0 || !is_agreed(count, report, console)? {
+                return Ok(Outcome::No);
+            }
+        }
+        Meant::One(_) | Meant::Many(_) => {}
+    }
+    let change = if report { Change::RemoveWithReport } else { Change::Remove };
+    match meant {
+        Meant::One(id) => one(&Request::QueueRemove { id: Id(id), report }, &which.access, console),
+        Meant::Many(filter) => many::change(change, filter, &which.access, console),
+        Meant::Unclear => Ok(Outcome::Unusable),
+    }
+}
+
+/// Shows the first messages that are meant, and says how many they are.
+fn preview(
+    socket: &Socket,
+    filter: &Filter,
+    limit: usize,
+    json: bool,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Result<u64, Outcome>> {
+    let count = match many::count(socket, filter, console)? {
+        Ok((count, _)) => count,
+        Err(outcome) => return Ok(Err(outcome)),
+    };
+    let mut after = None;
+    let mut left = limit;
+    while left > 0 && !json {
+        let limit = left.min(relay::limits::QUEUE_PAGE_MESSAGES);
+        let request = Request::QueueList { after, filter: Box::new(filter.clone()), limit };
+        let page: Page = match many::read(socket, &request, console)? {
+            Ok(page) => page,
+            Err(outcome) => return Ok(Err(outcome)),
+        };
+        page.rows.iter().try_for_each(|row| print_line(row, console))?;
+        left -= page.rows.len().min(left);
+        if !page.place.more {
+            break;
+        }
+        after = many::last(&page.place)?;
+    }
+    if !json && count > limit as u64 {
+        writeln!(console.out, "and {} more", count - limit as u64)?;
+    }
+    Ok(Ok(count))
+}
+
+fn said(count: u64, json: bool, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    match json {
+        true => console.json(&serde_json::json!({ "would_remove": count }))?,
+        false => writeln!(console.out, "{} would be removed", messages(count))?,
+    }
+    Ok(Outcome::Yes)
+}
+
+fn is_agreed(count: u64, report: bool, console: &mut Console<'_>) -> io::Result<bool> {
+    let report = if report { "with a report to each sender" } else { "without a report" };
+    console.out.flush()?;
+    write!(console.err, "remove {}, {report}? [y/N] ", messages(count))?;
+    console.err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
+}

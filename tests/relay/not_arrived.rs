@@ -1,0 +1,215 @@
+//! "It did not arrive": one command says what became of a message. The commands are those of
+//! docs/it-did-not-arrive.md.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::edge::{ARTICLE, Edge, Mode, Ran, json_line};
+
+/// Connectors that reach a limit at once.
+const LIMITED: &str = r#"
+[[connector]]
+name = "One connection"
+bindings = ["127.0.0.1:PORT"]
+remote_ip_ranges = ["127.0.0.5"]
+permission_groups = ["AnonymousUsers"]
+max_inbound_connection_per_source = 1
+
+[[connector]]
+name = "One message"
+bindings = ["127.0.0.1:PORT"]
+remote_ip_ranges = ["127.0.0.6"]
+permission_groups = ["AnonymousUsers"]
+grants = { anonymous = ["ms-Exch-SMTP-Accept-Authoritative-Domain-Sender"] }
+message_rate_limit = 1
+tarpit_interval = "0s"
+"#;
+
+/// The commands of the page, in order, each as its words without `relay`.
+fn commands() -> Vec<Vec<String>> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/it-did-not-arrive.md");
+    let text = fs::read_to_string(page).unwrap();
+    let commands = text.lines().filter_map(|line| line.strip_prefix("$ relay "));
+    commands.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+fn found(edge: &Edge, command: &[String]) -> (i32, Value) {
+    let mut words: Vec<_> = command.iter().map(String::as_str).collect();
+    words.push("--json");
+    let ran = edge.relay(&words);
+    (ran.code, ran.json())
+}
+
+#[test]
+fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_when_it_does_not() {
+    let edge = Edge::answered(&[
+        "rcpt:busy@contoso.example=450 4.2.1 Mailbox busy",
+        "rcpt:gone@contoso.example=550 5.1.1 No such user",
+    ]);
+    let configuration = edge.configuration(&format!("{ARTICLE}{LIMITED}"));
+    let daemon = edge.start_with(&configuration.replace("interval = \"1s\"", "interval = \"1h\""));
+    let content =
+        "Message-ID: <1@printer.contoso.example>\r\nFrom: Amy <amy@contoso.example>\r\n\r\n";
+    for recipient in ["bob", "busy", "gone"] {
+        edge.submit("amy@contoso.example", &[&format!("{recipient}@contoso.example")], content);
+    }
+    let mut stranger = edge.connect("127.0.0.1");
+    stranger.hello();
+    stranger.say("MAIL FROM:<eve@fabrikam.example>");
+    assert!(stranger.say("RCPT TO:<carol@elsewhere.example>").starts_with("550 5.7.54 "));
+    let mut pump = edge.connect("127.0.0.6");
+    pump.hello();
+    assert!(pump.say("MAIL FROM:<pump@contoso.example>").starts_with("250 "));
+    pump.say("RSET");
+    assert!(pump.say("MAIL FROM:<pump@contoso.example>").starts_with("421 "));
+    let held = edge.connect("127.0.0.5");
+    assert!(edge.connect("127.0.0.5").greeting.starts_with("421 4.3.2 "));
+    edge.wait_until(|status| {
+        // The report about the one that is gone has left too.
+        status["queue"]["queued"] == 1 && status["queue"]["claimed"] == 0
+    });
+
+    let commands = commands();
+    let [delivered, waiting, bounced, at_rcpt, by_rate, by_connections, never] = &commands[..]
+    else {
+        panic!("{commands:?}")
+    };
+    let check = |is_running: bool| {
+        for (command, verdict) in
+            [(delivered, "delivered"), (waiting, "waiting"), (bounced, "failed")]
+        {
+            let (code, found) = found(&edge, command);
+            assert_eq!((code, &found["messages"][0]["verdict"]), (0, &verdict.into()), "{found:#}");
+            assert_eq!(found["messages"].as_array().unwrap().len(), 1, "{found:#}");
+            let receive = &found["messages"][0]["events"][0];
+            assert_eq!(receive["message_id"], "<1@printer.contoso.example>");
+            assert_eq!(receive["from"], "Amy <amy@contoso.example>");
+        }
+        let (_, found_waiting) = found(&edge, waiting);
+        let events = found_waiting["messages"][0]["events"].as_array().unwrap();
+        let reason = events.last().unwrap()["reason"].as_str().unwrap();
+        assert!(reason.contains("450 4.2.1") || !is_running, "{reason}");
+        for (command, verb, sender, rule) in [
+            (at_rcpt, "RCPT", "eve@fabrikam.example".into(), "ms-Exch-SMTP-Accept-Any-Recipient"),
+            (by_rate, "MAIL", "pump@contoso.example".into(), "message_rate_limit"),
+            (by_connections, "CONNECT", Value::Null, "max_inbound_connection_per_source"),
+        ] {
+            let (code, found) = found(&edge, command);
+            let refusals = found["refusals"].as_array().unwrap();
+            assert_eq!((code, refusals.len()), (0, 1), "{found:#}");
+            let refusal = &refusals[0];
+            assert_eq!((&refusal["event"], &refusal["command"]), (&"REFUSE".into(), &verb.into()));
+            assert_eq!((&refusal["sender"], &refusal["rule"]), (&sender, &rule.into()));
+        }
+        let (code, found) = found(&edge, never);
+        assert_eq!(code, 1, "{found:#}");
+        assert_eq!(
+            (&found["messages"], &found["refusals"]),
+            (&Value::Array(vec![]), &Value::Array(vec![]))
+        );
+        // A connection was turned away, and what it would have brought is not known.
+        let perhaps = found["perhaps"].as_array().unwrap();
+        assert_eq!(perhaps.len(), 1, "{found:#}");
+        assert_eq!(perhaps[0]["connector"], "One connection");
+        let searched = &found["searched"];
+        assert!(searched["begin"].is_string() && searched["refusals_begin"].is_string());
+        let queue = if is_running { "daemon" } else { "stopped" };
+        assert_eq!(searched["queue"], queue, "{found:#}");
+    };
+    // While the sessions that were refused are still open.
+    check(true);
+    for kind in ["connection refused", "refused"] {
+        let line = json_line(&daemon, 0, |line| line["message"] == kind);
+        assert!(line["rule"].is_string() && line["remote"].is_string(), "{line:#}");
+    }
+    drop((stranger, pump, held));
+    assert!(daemon.stop().unwrap().success());
+    check(false);
+    for command in &commands {
+        let words: Vec<_> = command.iter().map(String::as_str).collect();
+        println!("{}", edge.relay(&words).out);
+    }
+
+    // The queue of a daemon that is stopped is listed and shown, and nothing in it is changed.
+    let before = files(&edge);
+    let list = edge.relay(&["queue", "list", "--json"]);
+    assert_eq!(list.code, 0, "{list:?}");
+    let row = &list.json()[0];
+    assert_eq!(row["pending"], serde_json::json!(["busy@contoso.example"]));
+    let shown = edge.relay(&["queue", "show", "--json", row["id"].as_str().unwrap()]);
+    assert_eq!((shown.code, &shown.json()["id"]), (0, &row["id"]), "{shown:?}");
+    assert_eq!(edge.relay(&["queue", "hold", row["id"].as_str().unwrap()]).code, 2);
+    assert_eq!(files(&edge), before);
+}
+
+/// Names, sizes and times of what is in the queue's directory.
+fn files(edge: &Edge) -> Vec<String> {
+    let entries = fs::read_dir(edge.folder().join("queue")).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            format!("{:?} {} {:?}", entry.file_name(), metadata.len(), metadata.modified().unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_broken_configuration_keeps_no_administrator_from_looking() {
+    let edge = Edge::answered(&["rcpt=451 4.3.0 Not now"]);
+    let sound = edge.configuration(ARTICLE);
+    let _daemon = edge.start_with(&sound.replace("interval = \"1s\"", "interval = \"1h\""));
+    let id = edge.submit("amy@contoso.example", &["bob@fabrikam.example"], "Subject: x\r\n\r\n");
+    edge.wait_until(|status| status["queue"]["claimed"] == 0 && status["queue"]["deferred"] == 1);
+    let broken = [
+        format!("colour = \"red\"\n{sound}"),
+        format!("{sound}\n[[connector]]\nname = \n"),
+        sound.replace("hostname = \"edge.test\"", "hostname = 7"),
+    ];
+    for text in &broken {
+        fs::write(edge.folder().join("relay.toml"), text).unwrap();
+        assert_eq!(edge.relay(&["check"]).code, 2);
+        for command in [
+            &["queue", "list"][..],
+            &["queue", "show", &id],
+            &["queue", "hold", &id],
+            &["queue", "release", &id],
+            &["status"],
+            &["trace", &id],
+            &["trace", "--from", "amy@*"],
+        ] {
+            let ran: Ran = edge.relay(command);
+            assert_eq!(ran.code, 0, "{command:?} {ran:?}");
+            assert!(ran.err.contains("relay.toml"), "it says so: {ran:?}");
+        }
+    }
+    // No file at all, and a socket that is named.
+    fs::remove_file(edge.folder().join("relay.toml")).unwrap();
+    let socket = edge.folder().join("control.sock");
+    let list = edge.relay(&["queue", "list", "--socket", socket.to_str().unwrap()]);
+    assert_eq!((list.code, list.err.as_str()), (0, ""), "{list:?}");
+}
+
+#[test]
+fn a_session_that_ends_before_its_message_has_a_reply_is_recorded() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start();
+    let mut client = edge.connect("127.0.0.1");
+    client.hello();
+    client.begin("eve@fabrikam.example", &["bob@contoso.example"]);
+    client.send(b"Message-ID: <half@fabrikam.example>\r\n\r\nhalf a mess");
+    drop(client);
+    edge.wait_until(|status| status["sessions"] == 0);
+    let find = || {
+        let ran = edge.relay(&["trace", "--json", "--to", "bob@*", "--message-id", "half@*"]);
+        ran.json()["refusals"].as_array().unwrap().clone()
+    };
+    let refusals = find();
+    assert_eq!(refusals.len(), 1, "{refusals:#?}");
+    assert_eq!(refusals[0]["event"], "ABORT");
+    assert_eq!(refusals[0]["sender"], "eve@fabrikam.example");
+}
