@@ -186,10 +186,10 @@ fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
     // The reason says it already where the last answer is the reason.
     let is_repeated = row.reason.as_ref().zip(row.because.as_ref());
     let is_repeated = is_repeated.is_some_and(|(reason, because)| reason.contains(&**because));
-    for text in [row.reason.as_ref(), row.because.as_ref().filter(|_| !is_repeated)] {
-        if let Some(text) = text {
-            writeln!(console.out, "  {}", printable(text))?;
-        }
+    for text in
+        [row.reason.as_ref(), row.because.as_ref().filter(|_| !is_repeated)].into_iter().flatten()
+    {
+        writeln!(console.out, "  {}", printable(text))?;
     }
     Ok(())
 }
