@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::{Mutex, PoisonError};
@@ -71,10 +71,16 @@ impl Kept {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address)
     }
 
-    /// Closes what was not asked for: the configuration does not name it any more.
-    pub(super) fn close_others(&self) {
-        let others = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        others.into_keys().for_each(give_up);
+    /// Ends those that are not wanted any more. This comes before other addresses are bound: a kept
+    /// wildcard would be in the way of one of its own addresses. The service manager has the socket
+    /// as well and lets go of it later, so it is shut down here.
+    pub(super) fn end_others(&self, is_wanted: impl Fn(&SocketAddr) -> bool) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, listener) in kept.extract_if(|address, _| !is_wanted(address)) {
+            // It fails where the socket is not listening any more.
+            let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
+            give_up(address);
+        }
     }
 }
 
@@ -141,8 +147,32 @@ mod tests {
         assert_eq!(usable(&listener), Some(address));
         let both_families = TcpListener::bind("[::]:0").unwrap();
         assert_eq!(usable(&both_families), None);
-        SockRef::from(&listener).shutdown(std::net::Shutdown::Both).unwrap();
+        SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
         assert_eq!(usable(&listener), None);
+    }
+
+    #[test]
+    fn a_kept_wildcard_makes_room_for_an_address() {
+        let bind = |address: SocketAddr| {
+            let socket = socket2::Socket::new(
+                socket2::Domain::IPV4,
+                socket2::Type::STREAM,
+                Some(socket2::Protocol::TCP),
+            );
+            let socket = socket.unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&address.into()).and_then(|()| socket.listen(1))?;
+            Ok::<_, io::Error>(TcpListener::from(socket))
+        };
+        let wildcard = bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = wildcard.local_addr().unwrap().port();
+        // The service manager's.
+        let _other_owner = wildcard.try_clone().unwrap();
+        let exact = SocketAddr::from(([127, 0, 0, 1], port));
+        assert!(bind(exact).is_err());
+        let kept = HashMap::from([(wildcard.local_addr().unwrap(), wildcard)]);
+        Kept::new(Inherited(kept)).end_others(|address| *address == exact);
+        bind(exact).unwrap();
     }
 
     #[test]

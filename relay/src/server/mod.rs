@@ -176,6 +176,7 @@ impl Server {
     pub fn prepare(&self, rules: &Rules) -> Result<Prepared, ListenError> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = listener::addresses(rules.table.bindings());
+        self.kept.end_others(|address| wanted.contains(address));
         let new: Vec<_> =
             wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
         let sockets = new
@@ -204,7 +205,6 @@ impl Server {
             tracing::info!(%address, "listening");
         }
         drop(listeners);
-        self.kept.close_others();
         self.look_at_addresses();
     }
 
