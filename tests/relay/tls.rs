@@ -121,7 +121,9 @@ fn what_is_no_handshake_ends_the_connection_and_nothing_else() {
         // The daemon may have gone before all of it is written.
         let _ = stream.write_all(octets);
         let line = session_line(&daemon, before, SCANNER);
-        assert_eq!((&line["accepted"], &line["ending"]), (&0.into(), &"disconnected".into()));
+        let ending = "TLS handshake failed";
+        assert_eq!((&line["accepted"], &line["ending"]), (&0.into(), &ending.into()));
+        assert!(line["tls_failure"].is_string(), "{line}");
         assert_eq!((&line["hello"], &line["tls"]), (&().into(), &().into()), "{line}");
     }
     assert!(Terms::trusting(&certificate).shake_hands(edge.stream(SCANNER)).is_ok());
