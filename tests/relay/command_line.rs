@@ -163,6 +163,7 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
         "configuration",
         "connectors",
         "disk",
+        "log",
         "message_tracking_log",
         "next_hops",
         "no_connector",

@@ -178,6 +178,16 @@ fn what_a_host_that_is_short_refuses_is_not_accepted() {
     ] {
         let edge = Edge::new(Mode::Userspace);
         let _daemon = edge.start_with(&edge.configuration(&format!("{table}{ARTICLE}")));
+        let disk = |status: &Value| {
+            let resources = status["back_pressure"]["resources"].as_array().unwrap().clone();
+            let disk = resources.into_iter().find(|it| it["resource"] == "disk_use").unwrap();
+            disk["value"].as_u64()
+        };
+        edge.wait_until(|status| disk(status).is_some());
+        if disk(&edge.status()) < Some(2) {
+            println!("not tried: the file system of TMPDIR is empty");
+            return;
+        }
         edge.wait_until(|status| status["back_pressure"]["level"] != "Normal");
         let told = explained(&edge, &simple(from));
         let last = told["replies"].as_array().unwrap().last().unwrap();
@@ -206,6 +216,8 @@ fn the_disk_floor_is_a_key_that_is_shown_announced_and_explained() {
     let last = told["replies"].as_array().unwrap().last().unwrap();
     assert_eq!((&told["accepted"], &last["code"]), (&false.into(), &452.into()), "{told:#}");
     assert!(!compare(&edge, &simple("127.0.0.1")));
-    let ran = edge.relay(&["trace", "--json", "--from", "eve@fabrikam.example"]);
-    assert_eq!(ran.json()["refusals"][0]["rule"], "queue", "{ran:?}");
+    // The message tracking log has stopped before that.
+    let refused = crate::edge::json_line(&daemon, 0, |line| line["message"] == "refused");
+    assert_eq!((&refused["command"], &refused["rule"]), (&"MAIL".into(), &"queue".into()));
+    assert_eq!(refused["sender"], "eve@fabrikam.example");
 }

@@ -25,7 +25,7 @@ fn received(remote: &str, paths: &[String]) -> Happening {
         command: "RCPT",
         recipient: Some(ForwardPath::parse(path).unwrap()),
         reply: reply::RECIPIENT_OK,
-        because: Some(Because { rule: "accepted_domain", found: path.clone() }),
+        because: Some(Because { rule: "accepted_domain", found: "accepted".to_owned() }),
     };
     let mut decisions = Decisions::default();
     decisions.list.extend(paths.iter().map(decided));
@@ -67,7 +67,13 @@ fn attempted(paths: &[String]) -> Happening {
     }))
 }
 
-/// Waits until the writer has taken all, so that nothing is dropped for want of memory.
+/// Waits until the writer has taken everything.
+fn settle(tracker: &Tracker) {
+    let shared = tracker.0.as_ref().unwrap();
+    until(|| shared.pending.load(Ordering::Relaxed) == 0);
+}
+
+/// Waits until the writer has taken much, so that nothing is dropped for want of memory.
 fn wait(tracker: &Tracker) {
     let shared = tracker.0.as_ref().unwrap();
     until(|| shared.pending.load(Ordering::Relaxed) < TRACKING_PENDING_OCTETS / 2);
@@ -98,6 +104,7 @@ fn a_flood_of_long_messages_of_one_source_takes_little_of_the_log() {
     }
     let other = id_of(now, messages + 1);
     tracker.tell(other, || received("203.0.113.7:25", &paths));
+    settle(&tracker);
     tracker.stop();
 
     let taken = octets(path, files::Series::Messages);
@@ -176,6 +183,7 @@ fn refusals_replace_refusals_only() {
         wait(&tracker);
     }
     tracker.suppress(7);
+    settle(&tracker);
     tracker.stop();
     let refusals = octets(path, files::Series::Refusals);
     assert!(refusals > 0 && refusals <= size / TRACKING_REFUSALS_SHARE, "{refusals}");
