@@ -97,7 +97,8 @@ fn take_apart(message: &[u8]) -> Message<'_> {
     }
     if fields.is_empty() {
         let mut behind = message;
-        while is_mbox_line(&behind[..line_end(behind)]) {
+        let is_mbox = |line: &[u8]| is_mbox_line(line) && !is_field(line, false);
+        while is_mbox(&behind[..line_end(behind)]) {
             mbox_lines.push(&behind[..line_end(behind)]);
             behind = &behind[line_end(behind)..];
         }

@@ -174,7 +174,8 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
         "version",
     ];
     assert_eq!(keys(&status), fields);
-    assert_eq!(keys(&status["configuration"]), ["bindings", "digest", "file", "generation"]);
+    let fields = ["absent_addresses", "bindings", "digest", "file", "generation"];
+    assert_eq!(keys(&status["configuration"]), fields);
     assert_eq!(status["pid"], daemon.id());
     let log = &status["message_tracking_log"];
     let fields = ["dropped", "enabled", "path", "problem", "shortened", "suppressed", "written"];

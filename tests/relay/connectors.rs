@@ -110,6 +110,7 @@ fn play_the_article(edge: &Edge, decided_by: &str) -> Daemon {
             "by_kernel": by_kernel, "by_daemon": by_daemon,
             "tags_missing": 0, "tags_disagreeing": 0,
             "connections_refused": turned_away, "probes": 0,
+            "logon_failures": 0, "logons_refused": 0,
             "messages_accepted": accepted, "commands_refused": refused, "messages_refused": 0,
         })
     };

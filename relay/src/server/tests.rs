@@ -368,10 +368,11 @@ async fn it_listens_where_the_rules_in_force_say() {
     assert!(TcpStream::connect(elsewhere).await.is_ok());
     assert_eq!(session.say("NOOP").await, "250 2.0.0 OK", "sessions go on");
 
-    // Not an address of this host.
-    let nowhere = "192.0.2.1:25".parse().unwrap();
-    let error = host.server.listen(&rules(&mut host.ids, 3, nowhere, EVERYBODY)).unwrap_err();
-    assert!(error.to_string().starts_with("cannot listen on 192.0.2.1:25: "), "{error}");
+    // Another program has it.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let error = host.server.listen(&rules(&mut host.ids, 3, taken, EVERYBODY)).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("cannot listen on {taken}: ")), "{error}");
     assert!(TcpStream::connect(elsewhere).await.is_ok(), "nothing has changed");
 }
 

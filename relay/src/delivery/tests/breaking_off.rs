@@ -17,7 +17,7 @@ const BREAKS: [Fault; 8] = [
 
 /// Large enough that a reset comes while it is being sent.
 fn large() -> Vec<u8> {
-    b"0123456789abcde\r\n".repeat(40_000)
+    [b"Subject: x\r\n\r\n".to_vec(), b"0123456789abcde\r\n".repeat(40_000)].concat()
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ async fn mail_and_credentials_go_inside() {
     assert_eq!(daemon.finish().await.delivered, 2);
     let mut taken: Vec<_> = sink.taken().into_iter().map(|(_, message)| message).collect();
     taken.sort();
-    assert!(taken == [b"small\r\n".to_vec(), large.into_bytes()]);
+    assert!(taken == [b"\r\nsmall\r\n".to_vec(), ["\r\n", &large].concat().into_bytes()]);
     assert_eq!(sink.connections(), 1, "the connection is kept for the second");
     let encrypted = sink.state.lock().unwrap().encrypted.clone();
     assert_eq!(encrypted[..3], ["EHLO", "AUTH", "MAIL"]);

@@ -95,8 +95,8 @@ fn what_two_readers_may_read_differently() {
         ("From: a@b.example\u{b}", &[Ambiguous]),
         ("From: Ann\0 <a@b.example>", &[Ambiguous]),
         // A name that some readers take for From.
-        ("From\u{b}: a@b.example", &[Ambiguous]),
-        ("Fr\u{e9}om: a@b.example", &[Ambiguous]),
+        ("X: y\r\nFrom\u{b}: a@b.example", &[Ambiguous]),
+        ("X: y\r\nFr\u{e9}om: a@b.example", &[Ambiguous]),
         ("From: a@b.example\r\nFrom\u{b}: c@d.example", &[Several]),
     ] {
         let found = of(header).unwrap_err();
