@@ -251,7 +251,13 @@ const VIRTIO_MULTI_BUFFER: (u32, u32) = (6, 3);
 /// since Linux 5.19, no capability.
 fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), String> {
     let failed = |error: ProgramError| match &error {
-        ProgramError::SyscallError(call) if call.io_error.kind() == ErrorKind::ResourceBusy => {
+        // EEXIST: the other one is attached in the other mode, native or generic.
+        ProgramError::SyscallError(call)
+            if matches!(
+                call.io_error.kind(),
+                ErrorKind::ResourceBusy | ErrorKind::AlreadyExists
+            ) =>
+        {
             "another XDP program is attached to it; `ip link show` names the program".to_owned()
         }
         error => in_full(error),

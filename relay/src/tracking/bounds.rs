@@ -103,6 +103,8 @@ impl Received {
         self.decisions = kept;
         if let Some(mut end) = end {
             end.bound(text);
+            let left_out = bound_also(&mut end.also, &mut room);
+            self.decisions_left_out = self.decisions_left_out.saturating_add(left_out);
             self.decisions.push(end);
         }
     }
