@@ -63,7 +63,7 @@ fn postfix_with_implicit_tls_gets_mail_and_a_renewed_ca_file_needs_a_reload_only
     let id = edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
     edge.wait_until(|status| status["queue"]["deferred"].as_u64() >= Some(1));
     let shown = edge.relay(&["queue", "show", &id, "--json"]).out;
-    assert!(shown.contains("4.7.5") && shown.contains("no authority that is trusted"), "{shown}");
+    assert!(shown.contains("4.7.5") && shown.contains("authority"), "{shown}");
     assert!(!shown.contains("the connection was lost"), "{shown}");
     // Only the content of the file changes.
     fs::copy(postfix.authority(), &ca_file).unwrap();
@@ -103,7 +103,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
     };
     for (name, days, part) in [
         ("edge.test", 100, None),
-        ("edge.test", 10, Some("in 9 days")),
+        ("edge.test", 10, Some("the certificate ends on")),
         ("edge.test", -10, Some("expired on")),
         ("other.test", 100, Some("is for other.test, not for edge.test")),
     ] {
