@@ -118,7 +118,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
     let daemon = edge.start_with(&text);
     let status = edge.status();
     assert_eq!(status["certificates"][0]["names"][0], "other.test");
-    assert_eq!(status["certificates"][0]["concerns"].as_array().unwrap().len(), 1);
+    assert!(!status["certificates"][0]["concerns"].as_array().unwrap().is_empty());
     assert!(daemon.output().contains("not for edge.test"), "{}", daemon.output());
     assert!(edge.relay(&["status"]).out.contains("ends on 2"));
     drop(daemon);
