@@ -1,23 +1,55 @@
 //! Tasks and threads without which the daemon only seems to run.
+//!
+//! Where such a part panics, the process ends, with an exit code that tells a service manager to
+//! start it again: silence alone would tell of a daemon that listens on nothing or delivers
+//! nothing. Accepted mail is in the queue, as after a crash.
+//!
+//! Only the part's own panic counts. A part that is dropped while another stack unwinds, as with
+//! the runtime of a test that fails, has not failed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures_util::FutureExt;
 
 use crate::logging;
 
 /// The exit code after a panic in a vital part: EX_SOFTWARE, sysexits(3).
 const INTERNAL_ERROR: i32 = 70;
 
-/// Kept by a vital part for as long as it runs. Where the part panics, the process ends, with an
-/// exit code that tells a service manager to start it again: a daemon that listens on nothing, or
-/// delivers nothing, would be noticed by its silence only. Accepted mail is in the queue, as after
-/// a crash.
-#[derive(Debug)]
-pub struct Vital(pub &'static str);
+/// Runs a vital part that is a task.
+pub async fn task<T>(part: &'static str, work: impl Future<Output = T>) -> T {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(output) => output,
+        Err(_) => end(part),
+    }
+}
 
-impl Drop for Vital {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(part = self.0, "a part of the daemon failed; the daemon ends");
-            logging::finish();
-            std::process::exit(INTERNAL_ERROR);
-        }
+/// Runs a vital part that is a thread.
+pub fn thread<T>(part: &'static str, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| end(part))
+}
+
+fn end(part: &'static str) -> ! {
+    tracing::error!(part, "a part of the daemon failed; the daemon ends");
+    logging::finish();
+    std::process::exit(INTERNAL_ERROR);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The process that runs this test would end with exit code 70 otherwise.
+    #[test]
+    fn a_part_that_is_dropped_while_another_panics_has_not_failed() {
+        let panic = catch_unwind(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                tokio::spawn(task("part", std::future::pending::<()>()));
+                tokio::task::yield_now().await;
+                panic!("the test's own");
+            });
+        });
+        assert!(panic.is_err());
     }
 }

@@ -52,7 +52,7 @@ use crate::queue::{OpenError, Queue, QueueId};
 use crate::server::tls::Credentials;
 use crate::server::{ListenError, Server, kept};
 use crate::tracking::{Tracker, files};
-use crate::vital::Vital;
+use crate::vital;
 
 use delivery::Delivery;
 use kernel_half::{Attached, Chosen, InUse};
@@ -330,8 +330,7 @@ fn vital<T>(
     part: impl Future<Output = T> + Send + 'static,
 ) {
     parts.spawn(async move {
-        let _vital = Vital(name);
-        part.await;
+        vital::task(name, part).await;
         name
     });
 }

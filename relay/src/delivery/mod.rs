@@ -57,7 +57,7 @@ use crate::dns::Dns;
 use crate::limits;
 use crate::queue::{Entry, Queue};
 use crate::smtp::client::Timeouts;
-use crate::vital::Vital;
+use crate::vital;
 
 /// How mail is delivered.
 #[derive(Clone, Debug)]
@@ -147,8 +147,11 @@ impl Settings {
 /// attempts under way end. After [`Settings::drain`] it cuts off those that have not sent their
 /// end of data; the others may take as long as the next hop may for its reply, and a disk that
 /// refuses what they came to as long as it likes. Whoever cannot wait drops this future.
-pub async fn run(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
-    let _vital = Vital("delivery");
+pub async fn run(queue: Queue, settings: Settings, shutdown: watch::Receiver<bool>) {
+    vital::task("delivery", dispatch(queue, settings, shutdown)).await;
+}
+
+async fn dispatch(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
     let (onward, mut gone_on) = mpsc::unbounded_channel();
     let mut dispatcher = Dispatcher {
         became_due: queue.store().became_due(),

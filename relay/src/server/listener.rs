@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::connector::Binding;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
 use crate::server::{Shared, kept, welcome};
-use crate::vital::Vital;
+use crate::vital;
 
 /// A binding that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,8 @@ impl Listening {
         stop: watch::Receiver<bool>,
     ) -> Self {
         let socket = Arc::new(socket);
-        let accepting = tokio::spawn(accept(Arc::clone(&socket), shared, stop));
+        let accepting =
+            tokio::spawn(vital::task("listener", accept(Arc::clone(&socket), shared, stop)));
         Self { socket, accepting }
     }
 
@@ -142,7 +143,6 @@ pub(super) fn is_here(address: SocketAddr) -> bool {
 /// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
 /// the system's queue and cost us nothing.
 async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
-    let _vital = Vital("listener");
     let mut pause = ACCEPT_PAUSE;
     loop {
         // The semaphore is never closed.

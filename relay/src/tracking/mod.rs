@@ -32,7 +32,7 @@ use tracing::warn;
 
 use crate::limits::{TRACKING_PENDING_OCTETS, TRACKING_STOP};
 use crate::queue::QueueId;
-use crate::vital::Vital;
+use crate::vital;
 
 pub use self::event::{Event, Happening};
 
@@ -127,10 +127,8 @@ impl Tracker {
         });
         let writer = Writer::new(settings, highest, Arc::downgrade(&shared));
         let thread = thread::Builder::new().name("tracking".to_owned());
-        match thread.spawn(move || {
-            let _vital = Vital("message tracking log");
-            writer.run(&messages);
-        }) {
+        match thread.spawn(move || vital::thread("message tracking log", || writer.run(&messages)))
+        {
             Ok(_) => Self(Some(shared)),
             Err(error) => {
                 warn!(%error, "there is no thread for the message tracking log; it is not kept");

@@ -69,7 +69,7 @@ use super::schedule::Schedule;
 use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
 use super::{Entry, QueueId, StoreError};
 use crate::limits;
-use crate::vital::Vital;
+use crate::vital;
 
 /// Where the queue is and how much of the disk it leaves.
 #[derive(Clone, Debug)]
@@ -159,10 +159,7 @@ impl SqliteStore {
         let committer = Committer::new(Arc::clone(&shared), receiver, connection, frames, reserved);
         let committer = std::thread::Builder::new()
             .name("queue-committer".to_owned())
-            .spawn(move || {
-                let _vital = Vital("queue");
-                committer.run();
-            })
+            .spawn(move || vital::thread("queue", || committer.run()))
             .map_err(|source| OpenError::io("start a thread for", &settings.directory, source))?;
         let store = Self {
             shared,
