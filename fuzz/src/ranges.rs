@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use relay::config::Config;
 use relay::connector::range::number_of;
-use relay::connector::{Connector, ConnectorId, Match, Range, RangeId, Table};
+use relay::connector::{Clients, Connector, ConnectorId, Match, Range, RangeId, Table};
 
 const CONNECTORS: usize = 3;
 /// More would only make an input slow.
@@ -28,7 +28,7 @@ pub fn check(input: &[u8]) {
         .iter()
         .enumerate()
         .all(|(at, (range, _))| placed[..at].iter().all(|(other, _)| fits(*range, *other)));
-    match Table::compile(&connectors) {
+    match Table::compile(&connectors, Clients::OfTheBindingsFamily) {
         Err(conflicts) => assert!(!is_sound && !conflicts.is_empty(), "{conflicts:?}"),
         Ok(table) => {
             assert!(is_sound);

@@ -77,6 +77,29 @@ fn the_address_that_a_proxy_tells_chooses_the_connector_however_the_header_is_cu
     assert!(own.contains(" Hello [127.0.0.8]\r\n") && own.contains("\r\n550 5.7.54 "), "{own}");
 }
 
+/// An IPv6 client behind a proxy that connects to us over IPv4: the ranges of the client's own
+/// family count.
+#[test]
+fn a_client_of_the_other_family_belongs_to_the_connector_with_its_range() {
+    let edge = Edge::new(Mode::Userspace);
+    let connectors = ARTICLE
+        .replace("\"127.0.0.3\",", "\"127.0.0.3\", \"2001:db8:5::/64\",")
+        .replace("\"127.0.0.0/8\"", "\"127.0.0.0/8\", \"::/0\"");
+    let _daemon = edge.start_with(&configuration(&edge, &connectors));
+    let header = |client| format!("PROXY TCP6 {client} 2001:db8::25 4711 25\r\n");
+    let scanner = speak(&edge, header("2001:db8:5::7").as_bytes(), 100, RELAYING);
+    assert!(scanner.contains(" Hello [IPv6:2001:db8:5::7]\r\n"), "{scanner}");
+    assert!(scanner.contains("\r\n250 2.1.5 Recipient OK\r\n"), "{scanner}");
+    let stranger = speak(&edge, header("2001:db8:6::7").as_bytes(), 100, RELAYING);
+    assert!(stranger.contains("\r\n550 5.7.54 "), "{stranger}");
+
+    let mut told = edge.connect(XCLIENT);
+    assert!(told.say("XCLIENT ADDR=IPV6:2001:db8:5::7").starts_with("220 "));
+    assert!(told.hello().starts_with("250-edge.test Hello [IPv6:2001:db8:5::7]\n"));
+    assert!(told.say("MAIL FROM:<a@contoso.example>").starts_with("250 "));
+    assert!(told.say("RCPT TO:<b@fabrikam.example>").starts_with("250 "));
+}
+
 #[test]
 fn a_proxy_without_a_header_is_cut_off_without_a_word() {
     let edge = Edge::new(Mode::Userspace);

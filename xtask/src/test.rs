@@ -109,7 +109,7 @@ fn tests(
     require_kernel: bool,
 ) -> Command {
     let mut command = process::cargo();
-    command.args(["test", "--workspace"]).current_dir(workspace.root());
+    command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(workspace.root());
     with_object(&mut command, object.as_deref());
     if require_kernel {
         command.env(REQUIRE_KERNEL, "1");

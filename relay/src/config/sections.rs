@@ -15,7 +15,7 @@ use super::{
     message_tracking_log, next_hop, route, tls, warning,
 };
 use crate::connector::range::RangeError;
-use crate::connector::{Proxies, Range, Table};
+use crate::connector::{Clients, Proxies, Range, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits;
 use crate::smtp::path::Domain;
@@ -74,7 +74,11 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     let connectors = connector::read(sections, host);
     root.finish(|_| None);
 
-    let table = Table::compile(&connectors).unwrap_or_else(|conflicts| {
+    let clients = match proxies.is_empty() {
+        true => Clients::OfTheBindingsFamily,
+        false => Clients::OfBothFamilies,
+    };
+    let table = Table::compile(&connectors, clients).unwrap_or_else(|conflicts| {
         for conflict in conflicts {
             connector::refuse_conflict(&document, &connectors, conflict);
         }
@@ -87,7 +91,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         classifier.mode != ClassifierMode::Userspace && !classifier.interfaces.is_empty();
     warning::unused_tls(&document, &tls, &connectors);
     warning::trust_in_proxies(&document, &proxies);
-    warning::warn(&document, &connectors, &table, &accepted_domains, has_guard);
+    warning::warn(&document, &connectors, &table, &accepted_domains, clients, has_guard);
     let asks_rspamd = connectors.iter().any(|connector| connector.antispam.rspamd.is_on());
     if let Some(line) = rspamd_line.filter(|_| !asks_rspamd) {
         let wrong = Wrong::new(

@@ -10,8 +10,8 @@ use crate::address_space::is_of_this_site;
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{
-    AccessEntry, Binding, Connector, Grantee, Permission, PermissionSet, Principal, Proxies, Range,
-    Standing, Table,
+    AccessEntry, Binding, Clients, Connector, Grantee, Permission, PermissionSet, Principal,
+    Proxies, Range, Standing, Table,
 };
 use crate::limits::SCRAM_ITERATIONS;
 use crate::policy::AcceptedDomains;
@@ -23,10 +23,11 @@ pub(super) fn warn(
     connectors: &[Connector],
     table: &Table,
     accepted_domains: &AcceptedDomains,
+    clients: Clients,
     has_guard: bool,
 ) {
     for connector in connectors.iter().filter(|connector| connector.enabled) {
-        families_without_ranges(document, connector);
+        families_without_ranges(document, connector, clients);
         if !has_guard {
             budgets_without_guard(document, connector);
         }
@@ -292,7 +293,10 @@ pub(super) fn of_users(users: &Users, line: u32) -> Vec<Finding> {
 }
 
 /// A binding whose family none of the ranges has.
-fn families_without_ranges(document: &Document<'_>, connector: &Connector) {
+fn families_without_ranges(document: &Document<'_>, connector: &Connector, clients: Clients) {
+    if clients == Clients::OfBothFamilies && !connector.remote_ip_ranges.is_empty() {
+        return;
+    }
     for binding in &connector.bindings {
         let family = binding.family();
         if !connector.remote_ip_ranges.iter().any(|range| range.family() == family) {
@@ -354,6 +358,7 @@ fn range_without_effect(document: &Document<'_>, connectors: &[Connector], idle:
     let at = match idle {
         Idle::Shadowed { range, .. } => range,
         Idle::Redundant { inner, .. } => inner,
+        Idle::WithoutBinding { range, .. } => range,
     };
     let connector = &connectors[at.connector];
     let Some(range) = connector.range(at.range) else { return };
@@ -367,6 +372,21 @@ fn range_without_effect(document: &Document<'_>, connectors: &[Connector], idle:
             (
                 format!("{range} lies inside {outer} of the same connector"),
                 "remove it, unless it is there to be counted apart",
+            )
+        }
+        Idle::WithoutBinding { more, .. } => {
+            let (family, wildcard) = match range.family() {
+                Family::Ipv4 => ("IPv4", "0.0.0.0"),
+                Family::Ipv6 => ("IPv6", "[::]"),
+            };
+            let more = match more {
+                0 => String::new(),
+                more => format!(" (or of {more} more ranges)"),
+            };
+            let port = connector.bindings.first().map_or(25, |binding| binding.address().port());
+            (
+                format!("no client has an address of {range}{more}: no binding is {family}"),
+                &*format!("remove it, or add \"{wildcard}:{port}\" to bindings"),
             )
         }
     };

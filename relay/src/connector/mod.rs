@@ -32,7 +32,7 @@ pub use permission::{Permission, PermissionSet};
 pub use principal::{Grantee, Principal};
 pub use proxies::Proxies;
 pub use range::Range;
-pub use table::{Match, Table};
+pub use table::{Clients, Match, Table};
 
 /// A named policy: on these bindings, from these ranges, these principals have these rights.
 #[derive(Clone, Debug, PartialEq, Eq)]

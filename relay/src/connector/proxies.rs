@@ -21,6 +21,11 @@ impl Proxies {
         self.proxy_protocol_from.iter().any(|range| range.contains(address.to_canonical()))
     }
 
+    /// Is anybody believed at all?
+    pub const fn is_empty(&self) -> bool {
+        self.proxy_protocol_from.is_empty() && self.xclient_from.is_empty()
+    }
+
     /// May a session from this address use XCLIENT?
     pub fn may_use_xclient(&self, address: IpAddr) -> bool {
         self.xclient_from.iter().any(|range| range.contains(address.to_canonical()))

@@ -81,6 +81,14 @@ impl Family {
         }
     }
 
+    /// IPv6 for IPv4, and the other way round.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Ipv4 => Self::Ipv6,
+            Self::Ipv6 => Self::Ipv4,
+        }
+    }
+
     /// The family of an address, once v4-mapped IPv6 is taken for the IPv4 that it is.
     pub const fn of(address: IpAddr) -> Self {
         match address.to_canonical() {

@@ -7,6 +7,9 @@
 //! connector too: the same connector would win either way, but a range is also what the log and
 //! the counters name, and a repeated or crossing entry is a slip of the pen nearly always.
 //!
+//! A connection's own addresses are of one family. A client that a proxy tells may be of the
+//! other one; then the ranges of its family count, of the connectors that have the binding.
+//!
 //! The rule is compiled twice, from one sweep over the sorted ranges. [`Table::classify`], the
 //! daemon's own answer, searches the sorted list of segments in which one range wins throughout;
 //! it is the rule itself. [`Table::blocks`] are the prefixes that the kernel's trie is filled
@@ -17,10 +20,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use self::sweep::{Conflicts, blocks_of, claims_on, sweep};
 use super::range::{Block, Family, number_of};
 use super::{Binding, Connector, ConnectorId, RangeId};
 use crate::limits::{BINDINGS, TABLE_BLOCKS};
 
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +60,15 @@ pub struct RangeAt {
     pub connector: usize,
     /// The range's index.
     pub range: RangeId,
+}
+
+/// Whose addresses are looked up on a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Those of connections only: no proxy may tell one.
+    OfTheBindingsFamily,
+    /// Those that a proxy tells as well.
+    OfBothFamilies,
 }
 
 /// Why connectors do not make a table.
@@ -109,6 +123,14 @@ pub enum Idle {
         /// The range around it.
         outer: RangeAt,
     },
+    /// No binding of its connector has clients of the range's family. Told of the first such
+    /// range of a connector.
+    WithoutBinding {
+        /// The range that never wins.
+        range: RangeAt,
+        /// How many more of the connector's ranges never win for the same reason.
+        more: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -123,19 +145,15 @@ struct Layout {
 /// The ranges on one binding, compiled both ways.
 #[derive(Debug)]
 struct Claims {
-    /// By first address. A segment ends where the next begins.
-    segments: Vec<(u128, Option<RangeAt>)>,
-    /// By address and length.
+    own: Segments,
+    /// For clients of the other family, whom only a proxy can tell. The kernel never sees them.
+    told: Segments,
+    /// Those of `own`, by address and length.
     blocks: Vec<(Block, RangeAt)>,
 }
 
-/// A range, while one binding is compiled.
-#[derive(Clone, Copy)]
-struct Claim {
-    low: u128,
-    high: u128,
-    owner: RangeAt,
-}
+/// By first address. A segment ends where the next begins.
+type Segments = Vec<(u128, Option<RangeAt>)>;
 
 impl Table {
     /// Compiles the enabled ones of these connectors. Until [`Table::with_ids`] says otherwise,
@@ -143,7 +161,7 @@ impl Table {
     ///
     /// # Errors
     /// All conflicts between ranges, each pair of ranges named once; or a limit is exceeded.
-    pub fn compile(connectors: &[Connector]) -> Result<Self, Vec<Conflict>> {
+    pub fn compile(connectors: &[Connector], clients: Clients) -> Result<Self, Vec<Conflict>> {
         let mut layout = Layout::default();
         let mut conflicts = Conflicts::default();
         for connector in connectors.iter().filter(|connector| connector.enabled) {
@@ -157,18 +175,28 @@ impl Table {
         }
         let mut blocks = 0;
         for &binding in &layout.bindings {
-            let claims = claims_on(binding, connectors);
-            let segments = sweep(binding, &claims, &mut layout.idle, &mut conflicts);
+            let mut swept = |claims: &[_]| sweep(binding, claims, &mut layout.idle, &mut conflicts);
+            let told = match clients {
+                Clients::OfTheBindingsFamily => Segments::new(),
+                Clients::OfBothFamilies => {
+                    swept(&claims_on(binding, binding.family().other(), connectors))
+                }
+            };
+            let claims = claims_on(binding, binding.family(), connectors);
+            let own = swept(&claims);
             let compiled = blocks_of(&claims, connectors, TABLE_BLOCKS - blocks);
             let Some(compiled) = compiled else {
                 conflicts.found.push(Conflict::TooManyBlocks { binding });
                 break;
             };
             blocks += compiled.len();
-            layout.claims.push(Claims { segments, blocks: compiled });
+            layout.claims.push(Claims { own, told, blocks: compiled });
         }
         if !conflicts.found.is_empty() {
             return Err(conflicts.found);
+        }
+        if clients == Clients::OfTheBindingsFamily {
+            layout.idle.extend(without_binding(connectors));
         }
         let ids = (1_u32..).take(connectors.len()).map(ConnectorId).collect();
         Ok(Self { layout: Arc::new(layout), ids })
@@ -201,8 +229,8 @@ impl Table {
         self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
-    /// Where a connection from `remote` to `local` belongs. IPv4 counts as IPv4 also where a
-    /// dual-stack socket shows it v4-mapped.
+    /// Where a connection from `remote` to `local` belongs, or a client that a proxy tells. IPv4
+    /// counts as IPv4 also where a dual-stack socket shows it v4-mapped.
     pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> Match {
         let binding = Binding::of_connection(local);
         let numbers = &self.layout.numbers;
@@ -210,10 +238,9 @@ impl Table {
         let Some(claims) = number.and_then(|&number| self.layout.claims.get(number)) else {
             return Match::NoBinding;
         };
-        if Family::of(remote) != binding.family() {
-            return Match::NoConnector;
-        }
-        match claims.winner(number_of(remote.to_canonical())) {
+        let segments =
+            if Family::of(remote) == binding.family() { &claims.own } else { &claims.told };
+        match winner(segments, number_of(remote.to_canonical())) {
             Some(at) => Match::Connector { connector: self.id(at.connector), range: at.range },
             None => Match::NoConnector,
         }
@@ -223,7 +250,7 @@ impl Table {
     pub fn first_addresses(&self) -> impl Iterator<Item = (Binding, IpAddr, ConnectorId)> {
         self.layout.bindings.iter().zip(&self.layout.claims).flat_map(move |(&binding, claims)| {
             let mut seen = HashSet::new();
-            claims.segments.iter().filter_map(move |&(low, owner)| {
+            claims.own.iter().chain(&claims.told).filter_map(move |&(low, owner)| {
                 let id = self.id(owner?.connector);
                 let address = IpAddr::V6(Ipv6Addr::from_bits(low)).to_canonical();
                 seen.insert(id).then_some((binding, address, id))
@@ -258,126 +285,23 @@ impl Layout {
     }
 }
 
-impl Claims {
-    fn winner(&self, address: u128) -> Option<RangeAt> {
-        let following = self.segments.partition_point(|&(start, _)| start <= address);
-        self.segments.get(following.checked_sub(1)?)?.1
-    }
+fn winner(segments: &Segments, address: u128) -> Option<RangeAt> {
+    let following = segments.partition_point(|&(start, _)| start <= address);
+    segments.get(following.checked_sub(1)?)?.1
 }
 
-/// The conflicts found so far; a pair that meets on several bindings is reported once.
-#[derive(Default)]
-struct Conflicts {
-    found: Vec<Conflict>,
-    pairs: HashSet<(RangeAt, RangeAt)>,
-}
-
-impl Conflicts {
-    fn add(&mut self, pair: (RangeAt, RangeAt), conflict: Conflict) {
-        if self.pairs.insert(pair) {
-            self.found.push(conflict);
-        }
-    }
-}
-
-/// The ranges of the binding's family, of all enabled connectors that have the binding, ordered
-/// so that an outer range comes before the ranges inside it.
-fn claims_on(binding: Binding, connectors: &[Connector]) -> Vec<Claim> {
-    let mut claims = Vec::new();
-    for (connector, data) in connectors.iter().enumerate() {
-        if !data.enabled || !data.bindings.contains(&binding) {
-            continue;
-        }
-        for (range, id) in data.remote_ip_ranges.iter().zip(0..) {
-            if range.family() == binding.family() {
-                let owner = RangeAt { connector, range: RangeId(id) };
-                claims.push(Claim { low: range.low(), high: range.high(), owner });
-            }
-        }
-    }
-    claims.sort_unstable_by_key(|claim| (claim.low, std::cmp::Reverse(claim.high), claim.owner));
-    claims
-}
-
-/// One pass over the sorted ranges with a stack of those that are open: the top is the smallest
-/// range that contains the current address. A range that does not fit into the top is a conflict.
-fn sweep(
-    binding: Binding,
-    claims: &[Claim],
-    idle: &mut Vec<Idle>,
-    conflicts: &mut Conflicts,
-) -> Vec<(u128, Option<RangeAt>)> {
-    let mut segments = Segments(Vec::with_capacity(2 * claims.len()));
-    let mut open: Vec<Claim> = Vec::new();
-    for &claim in claims {
-        while let Some(closed) = open.pop_if(|top| top.high < claim.low) {
-            segments.close(closed, open.last());
-        }
-        if let Some(outer) = open.last() {
-            let pair = (outer.owner, claim.owner);
-            if (outer.low, outer.high) == (claim.low, claim.high) {
-                let (first, second) = pair;
-                conflicts.add(pair, Conflict::Duplicate { binding, first, second });
-                continue;
-            }
-            if claim.high > outer.high {
-                let (lower, upper) = pair;
-                conflicts.add(pair, Conflict::PartialOverlap { binding, lower, upper });
-                continue;
-            }
-            if outer.owner.connector == claim.owner.connector {
-                let (outer, inner) = pair;
-                idle.push(Idle::Redundant { binding, inner, outer });
-            }
-        }
-        segments.begin(claim.low, Some(claim.owner));
-        open.push(claim);
-    }
-    while let Some(closed) = open.pop() {
-        segments.close(closed, open.last());
-    }
-    let winners: HashSet<RangeAt> = segments.0.iter().filter_map(|&(_, owner)| owner).collect();
-    let shadowed = claims.iter().filter(|claim| !winners.contains(&claim.owner));
-    idle.extend(shadowed.map(|claim| Idle::Shadowed { binding, range: claim.owner }));
-    segments.0
-}
-
-/// Segments in ascending order. What would be empty is overwritten by what begins in its place.
-struct Segments(Vec<(u128, Option<RangeAt>)>);
-
-impl Segments {
-    fn begin(&mut self, start: u128, owner: Option<RangeAt>) {
-        match self.0.last_mut() {
-            Some(last) if last.0 == start => last.1 = owner,
-            _ => self.0.push((start, owner)),
-        }
-    }
-
-    fn close(&mut self, closed: Claim, outer: Option<&Claim>) {
-        // After the highest address there is nothing to say.
-        if let Some(start) = closed.high.checked_add(1) {
-            self.begin(start, outer.map(|claim| claim.owner));
-        }
-    }
-}
-
-/// The blocks of all claims; equal ones belong to the smaller range. `None` over the limit.
-fn blocks_of(
-    claims: &[Claim],
-    connectors: &[Connector],
-    limit: usize,
-) -> Option<Vec<(Block, RangeAt)>> {
-    let mut blocks: Vec<(Block, u128, RangeAt)> = Vec::with_capacity(claims.len().min(limit));
-    for claim in claims {
-        let range = connectors[claim.owner.connector].range(claim.owner.range)?;
-        for block in range.blocks() {
-            if blocks.len() == limit {
-                return None;
-            }
-            blocks.push((block, claim.high - claim.low, claim.owner));
-        }
-    }
-    blocks.sort_unstable();
-    blocks.dedup_by_key(|&mut (block, ..)| block);
-    Some(blocks.into_iter().map(|(block, _, owner)| (block, owner)).collect())
+/// The enabled connectors with ranges of a family that none of their bindings has, beside ranges
+/// that clients can come from.
+fn without_binding(connectors: &[Connector]) -> impl Iterator<Item = Idle> {
+    let enabled = connectors.iter().enumerate().filter(|(_, connector)| connector.enabled);
+    enabled.filter_map(|(at, connector)| {
+        let takes = |family| connector.bindings.iter().any(|binding| binding.family() == family);
+        let (taken, idle): (Vec<_>, Vec<_>) = (0..)
+            .map(RangeId)
+            .zip(&connector.remote_ip_ranges)
+            .partition(|(_, range)| takes(range.family()));
+        let &(range, _) = idle.first().filter(|_| !taken.is_empty())?;
+        let range = RangeAt { connector: at, range };
+        Some(Idle::WithoutBinding { range, more: idle.len() - 1 })
+    })
 }

@@ -183,6 +183,11 @@ fn every_warning_by_its_text() {
              the binding, or add a range, for everybody \"0.0.0.0/0\"",
         ),
         (
+            connector("C", v4, "[\"10.0.0.1\", \"fd00::1\", \"fd00::2\"]", ANONYMOUS),
+            "7: connector \"C\": remote_ip_ranges: no client has an address of fd00::1 (or of 1 \
+             more ranges): no binding is IPv6\n    remove it, or add \"[::]:25\" to bindings",
+        ),
+        (
             connector(
                 "C",
                 v4,

@@ -39,6 +39,10 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
     }
 }
 
+fn compile(connectors: &[Connector]) -> Result<Table, Vec<Conflict>> {
+    Table::compile(connectors, Clients::OfTheBindingsFamily)
+}
+
 fn found(table: &Table, local: &str, remote: &str) -> Option<(u32, u32)> {
     match table.classify(local.parse().unwrap(), remote.parse().unwrap()) {
         Match::Connector { connector, range } => Some((connector.0, range.0)),
@@ -61,7 +65,7 @@ fn longest_prefix(table: &Table, number: u32, remote: IpAddr) -> Option<(Connect
 
 #[test]
 fn the_smallest_range_wins() {
-    let table = Table::compile(&[
+    let table = compile(&[
         connector("Default Frontend", &["0.0.0.0:25", "[::]:25"], &["0.0.0.0/0", "::/0"]),
         connector("Subnet", &["0.0.0.0:25"], &["192.168.1.0-192.168.1.255"]),
         connector("One", &["0.0.0.0:25"], &["192.168.1.75"]),
@@ -77,7 +81,7 @@ fn the_smallest_range_wins() {
 
 #[test]
 fn an_exact_binding_never_falls_back_to_the_wildcard() {
-    let table = Table::compile(&[
+    let table = compile(&[
         connector("Everywhere", &["0.0.0.0:25"], &["0.0.0.0/0"]),
         connector("Inside", &["10.0.0.5:25"], &["10.0.0.0/8"]),
     ])
@@ -93,7 +97,7 @@ fn an_exact_binding_never_falls_back_to_the_wildcard() {
 
 #[test]
 fn an_equal_block_belongs_to_the_smaller_range() {
-    let table = Table::compile(&[
+    let table = compile(&[
         connector("Ten", &["0.0.0.0:25"], &["10.0.0.0-10.0.0.9"]),
         connector("Eight", &["0.0.0.0:25"], &["10.0.0.0/29"]),
     ])
@@ -107,7 +111,7 @@ fn an_equal_block_belongs_to_the_smaller_range() {
 fn conflicts_are_refused_and_named_once() {
     let both = ["10.0.0.1:25", "10.0.0.2:25"];
     let at = |connector, range| RangeAt { connector, range: RangeId(range) };
-    let conflicts = Table::compile(&[
+    let conflicts = compile(&[
         connector("a", &both, &["10.0.0.0/24", "10.0.1.0-10.0.1.9"]),
         connector("b", &both, &["10.0.0.0-10.0.0.255", "10.0.1.5-10.0.1.20"]),
     ])
@@ -120,7 +124,7 @@ fn conflicts_are_refused_and_named_once() {
             Conflict::PartialOverlap { binding, lower: at(0, 1), upper: at(1, 1) },
         ]
     );
-    let inside_one = Table::compile(&[connector("a", &["0.0.0.0:25"], &["10.0.0.1", "10.0.0.1"])]);
+    let inside_one = compile(&[connector("a", &["0.0.0.0:25"], &["10.0.0.1", "10.0.0.1"])]);
     assert!(matches!(inside_one.unwrap_err()[..], [Conflict::Duplicate { .. }]));
 }
 
@@ -128,14 +132,14 @@ fn conflicts_are_refused_and_named_once() {
 fn a_disabled_connector_takes_no_part() {
     let mut off = connector("Off", &["0.0.0.0:25", "0.0.0.0:26"], &["10.0.0.0/8"]);
     off.enabled = false;
-    let table = Table::compile(&[off, connector("On", &["0.0.0.0:25"], &["10.0.0.0/8"])]).unwrap();
+    let table = compile(&[off, connector("On", &["0.0.0.0:25"], &["10.0.0.0/8"])]).unwrap();
     assert_eq!(table.bindings().len(), 1);
     assert_eq!(found(&table, "10.0.0.1:25", "10.0.0.2"), Some((2, 0)));
 }
 
 #[test]
 fn ranges_without_effect_are_found() {
-    let table = Table::compile(&[
+    let table = compile(&[
         connector("Outer", &["0.0.0.0:25"], &["10.0.0.0/31"]),
         connector("Halves", &["0.0.0.0:25"], &["10.0.0.0", "10.0.0.1"]),
         connector("Twice", &["0.0.0.0:25"], &["10.1.0.0/16", "10.1.2.3"]),
@@ -153,6 +157,45 @@ fn ranges_without_effect_are_found() {
 }
 
 #[test]
+fn ranges_of_the_other_family_are_for_clients_that_a_proxy_tells() {
+    let connectors = [
+        connector("Default", &["10.0.0.5:25"], &["0.0.0.0/0", "::/0"]),
+        connector("Servers", &["10.0.0.5:25", "[::]:25"], &["2001:db8::/64", "10.0.0.0/8"]),
+    ];
+    let told = Table::compile(&connectors, Clients::OfBothFamilies).unwrap();
+    assert_eq!(found(&told, "10.0.0.5:25", "2001:db8::1"), Some((2, 0)));
+    assert_eq!(found(&told, "10.0.0.5:25", "2001:db9::1"), Some((1, 1)));
+    assert_eq!(found(&told, "[::1]:25", "10.0.0.1"), Some((2, 1)));
+    assert_eq!(found(&told, "[::1]:25", "192.0.2.1"), None);
+    let own = compile(&connectors).unwrap();
+    assert_eq!(found(&own, "10.0.0.5:25", "2001:db8::1"), None);
+    assert_eq!(found(&own, "[::1]:25", "10.0.0.1"), None);
+    let blocks = |table: &Table| table.blocks().collect::<Vec<_>>();
+    assert_eq!(blocks(&own), blocks(&told), "the kernel never sees such a client");
+}
+
+#[test]
+fn conflicts_count_where_a_client_can_come_from_only() {
+    let connectors = [
+        connector("a", &["10.0.0.5:25"], &["0.0.0.0/0", "::/0"]),
+        connector("b", &["10.0.0.5:25"], &["10.0.0.0/8", "::/0"]),
+    ];
+    assert!(compile(&connectors).is_ok());
+    let conflicts = Table::compile(&connectors, Clients::OfBothFamilies).unwrap_err();
+    assert!(matches!(conflicts[..], [Conflict::Duplicate { .. }]), "{conflicts:?}");
+}
+
+#[test]
+fn ranges_that_no_binding_has_clients_of_are_found() {
+    let connectors =
+        [connector("a", &["10.0.0.5:25"], &["10.0.0.0/8", "2001:db8::/64", "fd00::/8"])];
+    let range = RangeAt { connector: 0, range: RangeId(1) };
+    let idle = |clients| Table::compile(&connectors, clients).unwrap().idle().to_vec();
+    assert_eq!(idle(Clients::OfTheBindingsFamily), [Idle::WithoutBinding { range, more: 1 }]);
+    assert_eq!(idle(Clients::OfBothFamilies), []);
+}
+
+#[test]
 fn a_hundred_thousand_ranges_compile_in_no_time() {
     let ranges = (0..100_000_u32).map(|number| {
         let address = Ipv4Addr::from_bits(0x0a00_0000 + number * 7);
@@ -161,7 +204,7 @@ fn a_hundred_thousand_ranges_compile_in_no_time() {
     let mut connector = connector("Many", &["0.0.0.0:25"], &["0.0.0.0/0"]);
     connector.remote_ip_ranges.extend(ranges);
     let begun = Instant::now();
-    let table = Table::compile(&[connector]).unwrap();
+    let table = compile(&[connector]).unwrap();
     let taken = begun.elapsed();
     assert_eq!(table.block_count(), 100_001);
     // Far above what an unoptimised build needs, far below what a quadratic check would take.
@@ -221,7 +264,7 @@ proptest! {
             placed.push((high - low, low, high, owner, list.len()));
             list.push(format!("{}-{}", address(low), address(high)).parse().unwrap());
         }
-        let table = Table::compile(&connectors).unwrap();
+        let table = compile(&connectors).unwrap();
         for number in 0..=256 {
             let smallest = placed
                 .iter()
@@ -257,7 +300,7 @@ proptest! {
         let texts: Vec<_> =
             ranges.iter().map(|(low, high)| format!("10.0.0.{low}-10.0.0.{high}")).collect();
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-        let compiled = Table::compile(&[connector("c", &["0.0.0.0:25"], &texts)]);
+        let compiled = compile(&[connector("c", &["0.0.0.0:25"], &texts)]);
         prop_assert_eq!(compiled.is_ok(), legal);
     }
 }
