@@ -44,8 +44,10 @@ pub struct Kernel {
 const MIRROR: &str = "http://deb.debian.org";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What a guest needs: a pair of virtual cables, the emulated network interface, its bus.
-const WANTED: [&str; 6] = [
+const WANTED: [&str; 7] = [
     "*/boot/vmlinuz-*",
+    // From 7.0 on.
+    "*/modules/*/vmlinuz",
     "*/kernel/drivers/net/veth.ko*",
     "*/kernel/drivers/net/virtio_net.ko*",
     "*/kernel/drivers/net/net_failover.ko*",
@@ -107,7 +109,7 @@ fn fetch(guests: &Path, series: &Series, folder: &Path) -> Result<String> {
     fs::create_dir_all(&modules)?;
     for file in files(&unpacked)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("vmlinuz-") {
+        if name.starts_with("vmlinuz") {
             fs::rename(&file, folder.join("vmlinuz"))?;
         } else {
             decompress(&file, &modules.join(name.split(".ko").next().unwrap_or(&name)))?;

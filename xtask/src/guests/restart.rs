@@ -217,7 +217,7 @@ fn restart(
         load.sessions.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
     let lost = wait_for(sink, &taken);
     report.lines.push(format!(
-        "restart with {with}: {} sessions at {RATE}/s, {} not served within {:.2} s, `systemctl \
+        "restart with {with}: {} sessions at {RATE}/s, {} not served (over {:.2} s), `systemctl \
          restart` took {:.1} s, {lost} accepted messages lost",
         load.sessions.len(),
         failed.len(),
