@@ -215,6 +215,7 @@ impl Player {
             }
             b'x' => self.send(&[b'x'; READ_OCTETS]),
             b'd' => self.session.handle_disconnect(),
+            b'y' => self.session.handle_cut_off(),
             b'z' => self.session.handle_shutdown(),
             _ => {}
         }

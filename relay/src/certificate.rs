@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio_rustls::rustls::pki_types::{ServerName, SubjectPublicKeyInfoDer};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 use crate::limits::{CERTIFICATE_NAMES, CERTIFICATE_WARNING};
 use crate::printable::printable;
@@ -71,6 +71,11 @@ impl Certificate {
             }
         }
         Ok(read)
+    }
+
+    /// Is this a certificate of version 1, which has no extensions?
+    pub fn is_of_version_1(der: &[u8]) -> bool {
+        X509Certificate::from_der(der).is_ok_and(|(_, read)| read.version() == X509Version::V1)
     }
 
     /// What is wrong or unwise about its dates at this moment, in seconds since 1970.

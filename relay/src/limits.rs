@@ -166,6 +166,9 @@ pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// clients find no listener meanwhile, so it is short; a client that is cut off sends again.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long sessions that did not end within [`DRAIN`] have to tell their clients so.
+pub const SESSION_CUT_OFF: Duration = Duration::from_millis(500);
+
 /// How long a TLS handshake may take, from the 220 to STARTTLS, or from the first octet where TLS
 /// begins with it. RFC 5321 has no bound for it. Then the connection is closed.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
@@ -413,7 +416,7 @@ pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 /// Octets of free memory that the allocator may keep, beyond what it could not give back the last
 /// time. More: it is told to give memory back. Looking costs a walk through its lists, giving back some
 /// tenths of a second for a gigabyte, with one of its arenas locked at a time.
-pub const FREE_MEMORY_KEPT: u64 = 64 * 1024 * 1024;
+pub const FREE_MEMORY_KEPT: u64 = 16 * 1024 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
 pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
 /// Exchange's levels of its queue's drive, in percent of the file system of the queue.

@@ -153,6 +153,7 @@ impl Player {
             Event::ClientDisconnects => self.session.handle_disconnect(),
             Event::ClientEnds => self.session.handle_end_of_input(),
             Event::DaemonStops => self.session.handle_shutdown(),
+            Event::DaemonWaitsNoLonger => self.session.handle_cut_off(),
             Event::Pass(time) => self.pass(time),
             Event::TlsHandshake(shown) => {
                 if !std::mem::take(&mut self.awaits_handshake) {

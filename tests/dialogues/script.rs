@@ -148,6 +148,7 @@ pub enum Event {
     /// It sends nothing more, and reads on.
     ClientEnds,
     DaemonStops,
+    DaemonWaitsNoLonger,
     Pass(Duration),
     TlsHandshake(Option<Shown>),
 }
@@ -335,6 +336,7 @@ fn event(text: &str) -> Option<Event> {
         "client disconnects" => Some(Event::ClientDisconnects),
         "client ends its side" => Some(Event::ClientEnds),
         "daemon stops" => Some(Event::DaemonStops),
+        "daemon waits no longer" => Some(Event::DaemonWaitsNoLonger),
         _ if text.starts_with("TLS handshake as ") => {
             let name = text.trim_start_matches("TLS handshake as ");
             let is_trusted = !name.starts_with("stranger ");

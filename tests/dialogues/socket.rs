@@ -35,7 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time does not pass for a test, nobody is there to ask, and storage neither breaks or fills in the middle nor stays
 /// silent.
 pub fn can_play(script: &Script) -> bool {
-    let passes_time = script.turns.iter().any(|turn| matches!(turn.event, Some(Event::Pass(_))));
+    let passes_time = script
+        .turns
+        .iter()
+        .any(|turn| matches!(turn.event, Some(Event::Pass(_) | Event::DaemonWaitsNoLonger)));
     let storage = script.settings.queue;
     !passes_time
         && script.settings.recipients.is_none()
@@ -77,7 +80,7 @@ pub fn play(script: &Script) -> Result<(), String> {
                 client = client.start_tls(host.certificate.clone(), identity).map_err(place)?;
                 Vec::new()
             }
-            Some(Event::Pass(_)) | None => Vec::new(),
+            Some(Event::Pass(_) | Event::DaemonWaitsNoLonger) | None => Vec::new(),
         };
         // A server that has closed takes nothing more; what it said shows whether it should have.
         let _ = client.write_all(&turn.client.concat());

@@ -193,8 +193,16 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
     }
 
     let reloaded = exits(edge.relay(&["reload", "--json"]), 0).json();
-    let fields =
-        ["checked_ms", "connectors", "digest", "generation", "published_ms", "ranges", "warnings"];
+    let fields = [
+        "checked_ms",
+        "connectors",
+        "digest",
+        "file",
+        "generation",
+        "published_ms",
+        "ranges",
+        "warnings",
+    ];
     assert_eq!(keys(&reloaded), fields);
     assert_eq!((&reloaded["connectors"], &reloaded["ranges"]), (&4.into(), &5.into()));
 }

@@ -155,8 +155,13 @@ type = "Authoritative"
 
     /// Runs a command of `relay` on this host's configuration.
     pub fn relay(&self, arguments: &[&str]) -> Ran {
+        self.relay_with(arguments, &self.folder().join("relay.toml"))
+    }
+
+    /// The same on another configuration.
+    pub fn relay_with(&self, arguments: &[&str], configuration: &Path) -> Ran {
         let mut command = Command::new(daemon::binary().unwrap());
-        command.args(arguments).arg("-c").arg(self.folder().join("relay.toml"));
+        command.args(arguments).arg("-c").arg(configuration);
         let output = command.stdin(Stdio::null()).output().unwrap();
         Ran {
             code: output.status.code().unwrap(),

@@ -134,7 +134,7 @@ fn the_journal_gets_priorities_and_no_second_time() {
     }
     assert!(lines.last().unwrap().starts_with("<3>relay: "), "{said}");
     // A configuration that is refused is told before logging has started.
-    assert!(run("hostname = 1", &stream).lines().all(|line| line.starts_with("<4>")));
+    assert!(run("hostname = 1", &stream).lines().all(|line| line.starts_with("<3>")));
     // The variable is inherited by a process whose output goes elsewhere.
     assert!(!run(&configuration, "1:2").contains("<3>"));
     drop(taken);

@@ -51,6 +51,7 @@ mod protocol_log;
 mod proxies;
 mod queue_commands;
 mod recipients;
+mod rehearsed;
 mod reload;
 mod report_form;
 mod secured_hops;

@@ -121,9 +121,9 @@ fn what_does_not_load_changes_nothing_and_says_why() {
             good.replacen(&edge.address().to_string(), &taken.to_string(), 1),
             &["cannot listen on", &taken.to_string()],
         ),
-        (elsewhere("queue"), &["queue cannot change while the daemon runs"]),
-        (good.replace("\"json\"", "\"human\""), &["log cannot change"]),
-        (good.replace("\"userspace\"", "\"auto\""), &["classifier cannot change"]),
+        (elsewhere("queue"), &["[queue]: directory cannot change while the daemon runs"]),
+        (good.replace("\"json\"", "\"human\""), &["[log] cannot change"]),
+        (good.replace("\"userspace\"", "\"auto\""), &["[classifier] cannot change"]),
     ] {
         for way in WAYS {
             let error = reload(&edge, &daemon, way, &text).unwrap_err();
@@ -131,7 +131,7 @@ fn what_does_not_load_changes_nothing_and_says_why() {
         }
     }
     let moved = reload(&edge, &daemon, Way::Signal, &elsewhere("control.sock")).unwrap_err();
-    assert!(moved.contains("control.socket cannot change"), "{moved}");
+    assert!(moved.contains("[control]: socket cannot change"), "{moved}");
 
     fs::write(daemon.configuration(), &good).unwrap();
     assert_eq!(edge.status()["configuration"], in_force);

@@ -2,6 +2,7 @@
 //! `relay check` reads, loops to ourselves, and a next hop's words on a terminal.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rcgen::{CertificateParams, KeyPair};
 use relay_tests::requirements::{Requirement, met, say_skipped};
@@ -100,6 +101,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
         params.not_after = OffsetDateTime::now_utc() + Duration::days(days);
         fs::write(&certificate, params.self_signed(&pair).unwrap().pem()).unwrap();
         fs::write(&key, pair.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     };
     for (name, days, part) in [
         ("edge.test", 100, None),
@@ -118,7 +120,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
     let daemon = edge.start_with(&text);
     let status = edge.status();
     assert_eq!(status["certificates"][0]["names"][0], "other.test");
-    assert!(!status["certificates"][0]["concerns"].as_array().unwrap().is_empty());
+    assert_eq!(status["certificates"][0]["concerns"].as_array().unwrap().len(), 1);
     assert!(daemon.output().contains("not for edge.test"), "{}", daemon.output());
     assert!(edge.relay(&["status"]).out.contains("ends on 2"));
     drop(daemon);

@@ -41,6 +41,24 @@ fn a_message_under_way_is_taken_before_the_end() {
     }
 }
 
+/// A client that does not end its message in time learns why nothing of it is kept, and the record
+/// has it.
+#[test]
+fn a_message_that_does_not_end_in_time_is_cut_off_with_a_word() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start();
+    let mut client = edge.connect(SCANNER);
+    client.hello();
+    client.begin("slow@contoso.example", &["b@fabrikam.example"]);
+    client.send(b"Subject: slow\r\n\r\n");
+    daemon.signal(Signal::TERM).unwrap();
+    assert!(client.reply().starts_with("421 4.3.2 "));
+    client.ends();
+    ends_well(daemon);
+    let traced = edge.relay(&["trace", "--from", "slow@contoso.example", "--json"]);
+    assert!(traced.out.contains("ABORT"), "{traced:?}");
+}
+
 fn ends_well(daemon: Daemon) {
     // Without effect where it is ending already.
     let _ = daemon.signal(Signal::TERM);

@@ -35,6 +35,12 @@ pub(super) enum Reached {
 pub(super) struct Socket(pub(super) PathBuf);
 
 impl Access {
+    /// The configuration that is meant; `None` where `--socket` says which daemon is.
+    pub(super) fn named_file(&self) -> Option<PathBuf> {
+        let file = self.socket.is_none().then_some(&self.common.config)?;
+        file.canonicalize().ok()
+    }
+
     /// Where the daemon and its files are. What is wrong with the configuration is printed.
     pub(super) fn places(&self, console: &mut Console<'_>) -> io::Result<Places> {
         let mut places = Places::read(&self.common.config);

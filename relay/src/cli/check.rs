@@ -8,6 +8,7 @@ use relay::causes::in_full;
 use relay::config::{Config, Finding, LoadError, digest_text};
 use relay::connector::ConnectorIds;
 use relay::daemon::prepare::prepare;
+use relay::daemon::rehearsal::rehearse;
 use relay::daemon::{StartError, enforcement};
 use relay::limits::FINDINGS_SHOWN;
 use serde_json::{Value, json};
@@ -37,24 +38,31 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
         Err(error) if common.json => return unsound(&file, vec![problem(&error)], console),
         Err(error) => return Err(error.into()),
     };
+    let host = enforcement::check(&config);
+    let mut errors: Vec<_> = host.error.map(StartError::Kernel).into_iter().collect();
+    // From here on with the rights of the daemon's user.
+    let rehearsal = rehearse(&config, &common.config)?;
+    errors.extend(rehearsal.errors);
     // What the daemon reads at its start, certificates and credentials among it.
     let warnings = match prepare(&config, &mut ConnectorIds::default(), 1) {
         Ok(prepared) => prepared.warnings,
-        Err(error) if common.json => return unsound(&file, vec![problem(&error)], console),
         Err(error) => {
-            writeln!(console.err, "{file}: {}", in_full(&error))?;
-            return Ok(Outcome::Unusable);
+            errors.push(error.into());
+            Vec::new()
         }
     };
-    let host = enforcement::check(&config);
-    if let Some(error) = host.error.map(StartError::Kernel) {
+    if !errors.is_empty() {
         if common.json {
-            return unsound(&file, vec![problem(&error)], console);
+            return unsound(&file, errors.iter().map(|error| problem(error)).collect(), console);
         }
-        return Err(error.into());
+        for error in &errors {
+            writeln!(console.err, "{file}: {}", in_full(error))?;
+        }
+        return Ok(Outcome::Unusable);
     }
+    let of_host: Vec<_> = host.warnings.iter().chain(&rehearsal.warnings).collect();
     if common.json {
-        let host = host.warnings.iter().map(|warning| host_finding(warning));
+        let host = of_host.iter().map(|warning| host_finding(warning));
         console.json(&json!({
             "file": file,
             "sound": true,
@@ -71,7 +79,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
     if more > 0 {
         writeln!(console.err, "{file}: {more} more warnings are not shown")?;
     }
-    for warning in &host.warnings {
+    for warning in &of_host {
         writeln!(console.err, "{file}: warning: {warning}")?;
     }
     let ranges: usize = config.connectors().iter().map(|data| data.remote_ip_ranges.len()).sum();
@@ -81,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
         counted(config.connectors().len(), "connector"),
         counted(config.table().bindings().len(), "binding"),
         counted(ranges, "range"),
-        counted(warnings.len() + host.warnings.len(), "warning"),
+        counted(warnings.len() + of_host.len(), "warning"),
     )?;
     Ok(Outcome::Yes)
 }
@@ -112,9 +120,14 @@ fn finding(finding: &Finding) -> Value {
     })
 }
 
-/// About this host and not about a line of the text.
+/// About this host and not about a line of the text. It begins with its table and key.
 fn host_finding(warning: &str) -> Value {
-    json!({ "line": null, "place": "[classifier]", "key": "", "problem": warning, "mend": "" })
+    let mut parts = warning.splitn(3, ": ");
+    let (place, key) = match (parts.next(), parts.next()) {
+        (Some(place), Some(key)) if place.starts_with('[') => (place, key),
+        _ => ("", ""),
+    };
+    json!({ "line": null, "place": place, "key": key, "problem": warning, "mend": "" })
 }
 
 fn counted(count: usize, noun: &str) -> String {

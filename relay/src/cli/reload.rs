@@ -13,7 +13,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let answer = match arguments.access.ask(&Request::Reload, console)? {
+    let file = arguments.access.named_file();
+    let answer = match arguments.access.ask(&Request::Reload { file }, console)? {
         Asked::Answer(answer) => answer,
         Asked::Printed(outcome) => {
             writeln!(console.err, "nothing has changed; the configuration in force stays")?;
@@ -26,11 +27,13 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
     }
     let reloaded: Reloaded = serde_json::from_value(answer)?;
     for warning in &reloaded.warnings {
-        writeln!(console.err, "{warning}")?;
+        let (file, line) = (reloaded.file.display(), warning.line);
+        writeln!(console.err, "{file}:{line}: warning: {warning}")?;
     }
     writeln!(
         console.out,
-        "generation {} is in force: {} connectors, {} ranges; checked in {:.1} ms, published in {:.1} ms",
+        "{}: generation {} is in force: {} connectors, {} ranges; checked in {:.1} ms, published in {:.1} ms",
+        reloaded.file.display(),
         reloaded.generation,
         reloaded.connectors,
         reloaded.ranges,

@@ -41,6 +41,8 @@ pub(super) struct Document<'t> {
 pub(super) struct Value<'t> {
     pub value: DeValue<'t>,
     pub line: u32,
+    /// The document's, below whose directory relative paths are.
+    pub file: &'t str,
 }
 
 /// One table of the document.
@@ -110,7 +112,7 @@ impl<'t> Document<'t> {
 
     pub(super) fn value(&self, value: Spanned<DeValue<'t>>) -> Value<'t> {
         let line = self.line_at(value.span().start);
-        Value { value: value.into_inner(), line }
+        Value { value: value.into_inner(), line, file: self.file }
     }
 
     pub(super) fn refuse(&self, line: u32, place: &str, key: &str, wrong: Wrong) {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::FINDINGS_SHOWN;
 
 /// One thing about a configuration: a refusal, which keeps it from being loaded, or a warning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The line, from 1.
     pub line: u32,
@@ -29,7 +31,8 @@ pub struct Refusals {
     pub list: Vec<Finding>,
 }
 
-/// `connector "Scanners": remote_ip_ranges: what is wrong`, then the mend on a line of its own.
+/// `connector "Scanners": remote_ip_ranges: what is wrong`, then the mend on a line of its own, or
+/// behind a semicolon in the alternate form, which is for logs.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.place, &self.key] {
@@ -37,7 +40,8 @@ impl fmt::Display for Finding {
                 write!(f, "{part}: ")?;
             }
         }
-        write!(f, "{}\n    {}", self.problem, self.mend)
+        let before_mend = if f.alternate() { "; " } else { "\n    " };
+        write!(f, "{}{before_mend}{}", self.problem, self.mend)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[message_tracking_log]`: where what became of messages is written, and how much of it is kept.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Queue;
@@ -27,7 +28,13 @@ pub(super) fn read(mut section: Section<'_, '_>, queue: &Queue) -> Settings {
             }
         }
     }
+    let line = section.line_of("path");
     let path = section.take("path", path).unwrap_or_else(|| tracking_in(&queue.directory));
+    if is_of_the_queue(&path, &queue.directory) {
+        let problem = format!("the queue keeps its own files in {}", path.display());
+        let mend = "write a directory that only the log uses, or leave the key out";
+        section.refuse(line, "path", Wrong::new(problem, mend));
+    }
     let octets = || size(TRACKING_FILE_LEAST..=i64::MAX as u64);
     let max_directory_size =
         section.take("max_directory_size", octets()).unwrap_or(TRACKING_DIRECTORY_OCTETS);
@@ -53,4 +60,9 @@ pub(super) fn read(mut section: Section<'_, '_>, queue: &Queue) -> Settings {
     let max_age = Some(max_age).filter(|age| !age.is_zero());
     let min_free_octets = queue.min_free_space.saturating_mul(TRACKING_MIN_FREE_FACTOR);
     Settings { enabled, path, max_directory_size, max_file_size, max_age, min_free_octets }
+}
+
+/// The queue removes from its directories what belongs to no message.
+fn is_of_the_queue(path: &Path, queue: &Path) -> bool {
+    path == queue || ["messages", "damaged"].iter().any(|part| path.starts_with(queue.join(part)))
 }

@@ -257,6 +257,19 @@ pub enum LoadError {
         /// The limit.
         most: u64,
     },
+    /// The users file is not there.
+    #[error(
+        "{config}:{line}: [authentication]: users_file: {path} does not exist; `relay passwd -c \
+         {config} NAME` makes it"
+    )]
+    NoUsers {
+        /// The configuration.
+        config: PathBuf,
+        /// The line of `[authentication]`.
+        line: u32,
+        /// The users file.
+        path: PathBuf,
+    },
     /// The users file is not its owner's secret.
     #[error(
         "{path}: others may read or write it (mode {mode:o}); chmod 600, or 640 where the daemon's \
@@ -297,7 +310,15 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let mut config = Self::load_without_users(path)?;
         if let Some(authentication) = &config.authentication {
-            let users = users::load(&authentication.users_file)?;
+            let users = match users::load(&authentication.users_file) {
+                Err(LoadError::Unreadable { path: users_file, source })
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    let (config, line) = (path.to_owned(), authentication.line);
+                    return Err(LoadError::NoUsers { config, line, path: users_file });
+                }
+                users => users?,
+            };
             config.warnings.extend(warning::of_users(&users, authentication.line));
             config.warnings.sort_by_key(|warning| warning.line);
             config.users = Arc::new(users);

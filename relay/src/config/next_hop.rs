@@ -49,13 +49,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
             );
         }
     }
-    let maildir = section.take("maildir", |value| {
-        let directory = path(value)?;
-        if directory.is_absolute() {
-            return Ok(directory);
-        }
-        Err(Wrong::new("is not an absolute path", "write it from the root, as in /var/mail/x"))
-    });
+    let maildir = section.take("maildir", path);
     let protocols = one_of(&[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)]);
     let protocol = section.take("protocol", protocols).unwrap_or_default();
     let security = security(section);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::value::below;
 use super::{Config, read_text};
 
 /// Where things are.
@@ -75,13 +76,13 @@ impl Places {
                     }
                     [] => refusals.to_string(),
                 };
-                Self { problem: Some(problem), ..Self::of_text(&text) }
+                Self { problem: Some(problem), ..Self::of_text(&text, file) }
             }
         }
     }
 
     /// The paths that stand in a text, whatever else does.
-    fn of_text(text: &str) -> Self {
+    fn of_text(text: &str, file: &Path) -> Self {
         let (root, _) = DeTable::parse_recoverable(text);
         let root = root.into_inner();
         let value = |section: &str, key: &str| match root.get(section)?.get_ref() {
@@ -89,9 +90,7 @@ impl Places {
             _ => None,
         };
         let path = |section, key| match value(section, key)? {
-            DeValue::String(text) if Path::new(&**text).is_absolute() => {
-                Some(PathBuf::from(&**text))
-            }
+            DeValue::String(text) if !text.is_empty() => Some(below(file, text)),
             _ => None,
         };
         let default = Self::default();
@@ -117,13 +116,16 @@ mod tests {
                 "[control]\nsocket = \"/run/a.sock\"\n[queue]\ndirectory = \"/srv/q\"\n\
                  [message_tracking_log]\nenabled = false\n[x]\n{broken}"
             );
-            let places = Places::of_text(&text);
+            let places = Places::of_text(&text, Path::new("/etc/relay.toml"));
             assert_eq!(places.socket, Path::new("/run/a.sock"), "{broken}");
             assert_eq!(places.queue, Path::new("/srv/q"));
             assert_eq!(places.tracking, Path::new("/srv/q/message_tracking"));
             assert!(!places.tracking_enabled);
         }
-        assert_eq!(Places::of_text("[queue]\ndirectory = 7\n"), Places::default());
+        assert_eq!(
+            Places::of_text("[queue]\ndirectory = 7\n", Path::new("/etc/relay.toml")),
+            Places::default()
+        );
     }
 
     #[test]

@@ -341,3 +341,19 @@ fn a_file_that_cannot_be_read_is_named() {
     let error = Config::load(Path::new("/nonexistent/relay.toml")).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/relay.toml: No such file"), "{error}");
 }
+
+/// The daemon and each command read the same files, from whichever directory they are started.
+#[test]
+fn relative_paths_are_below_the_directory_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay.toml");
+    let paths = "[queue]\ndirectory = \"queue\"\n[control]\nsocket = \"run/control.sock\"\n";
+    std::fs::write(&file, format!("{NEEDED}{paths}{CONNECTOR}")).unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.queue.directory, folder.path().join("queue"));
+    assert_eq!(config.control.socket, folder.path().join("run/control.sock"));
+    assert_eq!(config.message_tracking_log.path, folder.path().join("queue/message_tracking"));
+    let places = Places::read(&file);
+    assert_eq!(places.socket, config.control.socket);
+    assert_eq!(places.queue, config.queue.directory);
+}

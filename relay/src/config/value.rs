@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -199,13 +199,22 @@ pub(super) fn unknown_word(word: &str, known: &[&str]) -> Wrong {
     Wrong::new(format!("`{word}` is not known"), mend)
 }
 
-/// A path of the file system.
+/// A path as the configuration in `file` means it.
+pub(super) fn below(file: &Path, path: &str) -> PathBuf {
+    // It fails where there is no working directory, and then only what is absolute can be found.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    file.parent().unwrap_or(Path::new("/")).join(path)
+}
+
+/// A path of the file system. A relative one is below the directory of the configuration: the daemon
+/// and each command would look below a working directory of their own.
 pub(super) fn path(value: Value<'_>) -> Result<PathBuf, Wrong> {
+    let file = value.file;
     let path = text(value)?;
     if path.is_empty() {
         return Err(Wrong::new("is empty", "write a path"));
     }
-    Ok(PathBuf::from(path))
+    Ok(below(Path::new(file), &path))
 }
 
 /// A text that parses by itself, with errors that know their mend.

@@ -8,6 +8,7 @@ mod server;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -18,7 +19,7 @@ use crate::queue::bulk::Verb;
 use crate::queue::filter::Filter;
 
 pub use client::{ControlError, Exported, ask, export, probe};
-pub use server::{Control, ControlSocket};
+pub use server::{Control, ControlSocket, has_old_socket};
 
 /// What the daemon is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +88,11 @@ pub enum Request {
         id: Id,
     },
     /// Loads the configuration again.
-    Reload,
+    Reload {
+        /// The file that is meant, as an absolute path, where one was named.
+        #[serde(default)]
+        file: Option<PathBuf>,
+    },
     /// What the instance is doing.
     Status,
 }

@@ -37,6 +37,23 @@ pub struct ControlSocket {
     path: PathBuf,
 }
 
+/// Is there a socket of an earlier daemon, which the next one removes?
+///
+/// # Errors
+///
+/// Something else is there, or the place cannot be looked at.
+pub fn has_old_socket(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something that is no socket is there; remove it, or choose another path",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl ControlSocket {
     /// Binds the socket, for its owner only. What a dead daemon left is replaced.
     ///
@@ -53,16 +70,8 @@ impl ControlSocket {
                 "another daemon answers there; give this one its own `socket` in [control]",
             ));
         }
-        match fs::symlink_metadata(path) {
-            Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-            Ok(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "something that is no socket is there; remove it, or choose another path",
-                ));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if has_old_socket(path)? {
+            fs::remove_file(path)?;
         }
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -191,12 +200,12 @@ mod tests {
         assert!(ControlSocket::bind(&path).is_err(), "a living daemon is not replaced");
         let answers = tokio::task::spawn_blocking({
             let path = path.clone();
-            move || (ask(&path, &Request::Status), ask(&path, &Request::Reload))
+            move || (ask(&path, &Request::Status), ask(&path, &Request::Reload { file: None }))
         })
         .await
         .unwrap();
         assert_eq!(answers.0.unwrap(), json!({"generation": 7}));
-        assert_eq!(answers.1.unwrap_err().to_string(), "no Reload here");
+        assert_eq!(answers.1.unwrap_err().to_string(), "no Reload { file: None } here");
         server.abort();
         let _ = server.await;
         assert!(!path.exists());

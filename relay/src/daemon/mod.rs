@@ -12,6 +12,7 @@ pub mod explain;
 mod kernel_half;
 pub mod prepare;
 mod queue;
+pub mod rehearsal;
 pub mod reload;
 mod resources;
 pub mod status;
@@ -171,7 +172,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let Prepared { credentials, checks, delivery: delivery_settings, warnings, .. } =
         prepare(&config, &mut ids, generation)?;
     for warning in &warnings {
-        warn!(file = %file.display(), "{warning}");
+        warn!(file = %file.display(), line = warning.line, "{warning:#}");
     }
     enforcement::warn(&in_use, &config);
     // Not before: the log and the queue have threads, which would keep them all. What cannot be
@@ -226,7 +227,7 @@ fn become_user(
     attached: &Attached,
 ) -> Result<Vec<String>, StartError> {
     if let Some(account) = account {
-        account.prepare(&config.queue.directory, queue::is_part)?;
+        account.prepare(&config.queue.directory, crate::queue::is_part)?;
         let tracking = &config.message_tracking_log;
         if tracking.enabled {
             account.prepare(&tracking.path, files::is_file_name)?;
@@ -298,7 +299,7 @@ async fn serve(
         tokio::select! {
             _ = hang_up.recv() => {
                 // Its outcome is logged, and a signal to stop must not wait for it.
-                tokio::spawn(Arc::clone(&daemon).reload());
+                tokio::spawn(Arc::clone(&daemon).reload(None));
             }
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
@@ -404,8 +405,8 @@ impl Control for Daemon {
                 let changed = queue::change(&self, change, span, &filter).await;
                 changed.map(as_value).map_err(|e| in_full(&e))
             }
-            Request::Reload => {
-                let reloaded = self.reload().await.map(as_value);
+            Request::Reload { file } => {
+                let reloaded = self.reload(file).await.map(as_value);
                 reloaded.map_err(|e| privileges::with_user(in_full(&e)))
             }
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),

@@ -6,7 +6,9 @@
 //! itself: certificates that end soon or are for other names, and next hops that are ourselves.
 //! Sockets, maps and the queue are left to those who use them.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,8 +38,13 @@ pub enum PrepareError {
     #[error(transparent)]
     Names(#[from] TooManyConnectorNames),
     /// A certificate, its key, or the authorities for clients.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("{}{source}", at(*line))]
+    Tls {
+        /// The line of its table, where it is about one.
+        line: Option<u32>,
+        /// What is wrong.
+        source: TlsError,
+    },
     /// What delivery needs.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -56,7 +63,8 @@ pub fn prepare(
     generation: u32,
 ) -> Result<Prepared, PrepareError> {
     let rules = Rules::build(config, ids, generation)?;
-    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))?;
+    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))
+        .map_err(|source| PrepareError::Tls { line: line_of(config, &source), source })?;
     let delivery = delivery::settings(config)?;
     let checks = Checks::new(config)?;
     let now = seconds(SystemTime::now());
@@ -68,6 +76,7 @@ pub fn prepare(
         problem: concern.problem,
         mend: "renew it: files that change are read again without a reload".to_owned(),
     }));
+    warnings.extend(open_keys(config));
     warnings.extend(of_next_hops(config, &delivery, now));
     warnings.sort_by_key(|warning| warning.line);
     Ok(Prepared { rules, credentials, checks, delivery, warnings })
@@ -118,6 +127,30 @@ fn of_next_hops(config: &Config, settings: &Settings, now: i64) -> Vec<Finding> 
         }
     }
     findings
+}
+
+/// The line of the table of the certificate that cannot be used.
+fn line_of(config: &Config, error: &TlsError) -> Option<u32> {
+    let files = config.tls.certificates.get(error.certificate()?)?;
+    Some(files.line)
+}
+
+fn at(line: Option<u32>) -> String {
+    line.map(|line| format!("line {line}: ")).unwrap_or_default()
+}
+
+/// Private keys that other users may read.
+fn open_keys(config: &Config) -> impl Iterator<Item = Finding> {
+    config.tls.certificates.iter().filter_map(|(name, files)| {
+        let mode = fs::metadata(&files.key).ok()?.permissions().mode() & 0o777;
+        (mode & 0o007 != 0).then(|| Finding {
+            line: files.line,
+            place: name.to_string(),
+            key: "key".to_owned(),
+            problem: format!("other users may read {} (mode {mode:o})", files.key.display()),
+            mend: format!("chmod o-rwx {}", files.key.display()),
+        })
+    })
 }
 
 fn loops(host: &SmartHost, binding: SocketAddr) -> String {

@@ -1,7 +1,5 @@
 //! The queue, as the control socket asks for it.
 
-use std::ffi::OsStr;
-
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,14 +17,6 @@ use crate::queue::{
     Entry, Queue, QueueId, RecipientState, Settings, StoreError, StoreSettings, admin,
 };
 use crate::smtp::path::{ForwardPath, ReversePath};
-
-/// Is this the name of something that a daemon makes in the queue's directory?
-pub(super) fn is_part(name: &OsStr) -> bool {
-    const PARTS: [&str; 5] =
-        ["damaged", "lock", "message_tracking", "messages", "salvage-at-next-start"];
-    let name = name.to_string_lossy();
-    PARTS.contains(&&*name) || name.starts_with("queue.db") || name.starts_with("salvaged.db")
-}
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {
@@ -109,7 +99,7 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         Request::Explain(_)
         | Request::QueueChange { .. }
         | Request::QueueExport { .. }
-        | Request::Reload
+        | Request::Reload { .. }
         | Request::Status => Ok(Value::Null),
     }
 }

@@ -4,7 +4,7 @@
 //! certificate loaded, new addresses bound. Then the generation is put in force. Sessions keep
 //! the rules that they began with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::delivery::differs as delivery_differs;
 use super::prepare::{PrepareError, Prepared, prepare};
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
 use crate::causes::in_full;
-use crate::config::{Config, LoadError, digest_text};
+use crate::config::{Config, Finding, LoadError, digest_text};
 use crate::kernel::KernelError;
 use crate::privileges::with_user;
 use crate::server::ListenError;
@@ -35,8 +35,10 @@ pub struct Reloaded {
     pub checked_ms: f64,
     /// Putting the generation in force, in milliseconds.
     pub published_ms: f64,
+    /// The configuration.
+    pub file: PathBuf,
     /// What is legal and unwise.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Finding>,
 }
 
 /// Why nothing changed.
@@ -55,10 +57,23 @@ pub enum ReloadError {
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// A key that is read at start-up only.
-    #[error("{key} cannot change while the daemon runs; restart it, or put the old value back")]
+    #[error("{}: {key} cannot change while the daemon runs; restart it, or put the old value back", file.display())]
     NeedsRestart {
+        /// The configuration.
+        file: PathBuf,
         /// The key.
         key: &'static str,
+    },
+    /// Another file than the daemon's is meant.
+    #[error(
+        "the daemon reads {}, not {}; to reload, name that file, or restart the daemon with the \
+         other", ours.display(), named.display()
+    )]
+    OtherFile {
+        /// The daemon's.
+        ours: PathBuf,
+        /// The one that was asked for.
+        named: PathBuf,
     },
     /// A task of ours failed.
     #[error("the reload was interrupted: {0}")]
@@ -67,21 +82,22 @@ pub enum ReloadError {
 
 impl Daemon {
     /// Takes the configuration that is in the file now, and says in the log what came of it.
+    /// `named` is the file that the administrator means, where one was named.
     ///
     /// # Errors
     ///
     /// As [`ReloadError`] lists them; nothing has changed.
-    pub async fn reload(self: Arc<Self>) -> Result<Reloaded, ReloadError> {
+    pub async fn reload(self: Arc<Self>, named: Option<PathBuf>) -> Result<Reloaded, ReloadError> {
         let file = self.file.clone();
         // A task of its own, so that a client that goes away does not leave half of it undone.
-        let result = match tokio::spawn(async move { self.take().await }).await {
+        let result = match tokio::spawn(async move { self.take(named).await }).await {
             Ok(result) => result,
             Err(error) => Err(error.into()),
         };
         match &result {
             Ok(reloaded) => {
                 for warning in &reloaded.warnings {
-                    warn!(file = %file.display(), "{warning}");
+                    warn!(file = %file.display(), line = warning.line, "{warning:#}");
                 }
                 info!(
                     generation = reloaded.generation,
@@ -93,18 +109,20 @@ impl Daemon {
                 );
             }
             Err(error) => {
-                error!(file = %file.display(), "the configuration in force stays: {}", with_user(in_full(error)));
+                let why = with_user(in_full(error)).replace("\n    ", "; ").replace('\n', "; ");
+                error!(file = %file.display(), "the configuration in force stays: {why}");
             }
         }
         result
     }
 
-    async fn take(&self) -> Result<Reloaded, ReloadError> {
+    async fn take(&self, named: Option<PathBuf>) -> Result<Reloaded, ReloadError> {
+        self.is_meant(named)?;
         let mut configured = self.configured.lock().await;
         let started = Instant::now();
         let config = load(&self.file).await?;
         if let Some(key) = fixed_key(&configured.config, &config) {
-            return Err(ReloadError::NeedsRestart { key });
+            return Err(ReloadError::NeedsRestart { file: self.file.clone(), key });
         }
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
@@ -125,7 +143,8 @@ impl Daemon {
             ranges: config.connectors().iter().map(|c| c.remote_ip_ranges.len()).sum(),
             checked_ms,
             published_ms,
-            warnings: warnings.iter().map(ToString::to_string).collect(),
+            file: self.file.clone(),
+            warnings,
         };
         let Configured { config: before, delivery, .. } = &mut *configured;
         let trusts_alike = delivery.trusts_alike(&delivery_settings);
@@ -142,6 +161,21 @@ impl Daemon {
         configured.generation = generation;
         Ok(reloaded)
     }
+
+    fn is_meant(&self, named: Option<PathBuf>) -> Result<(), ReloadError> {
+        match named {
+            Some(named) if !is_same(&self.file, &named) => {
+                Err(ReloadError::OtherFile { ours: self.file.clone(), named })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The same file, by whichever name?
+fn is_same(one: &Path, other: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    resolved(one) == resolved(other)
 }
 
 async fn load(file: &Path) -> Result<Config, ReloadError> {
@@ -153,11 +187,12 @@ async fn load(file: &Path) -> Result<Config, ReloadError> {
 /// The first key that differs and is read at start-up only.
 fn fixed_key(before: &Config, after: &Config) -> Option<&'static str> {
     [
-        ("daemon", before.daemon != after.daemon),
-        ("classifier", before.classifier != after.classifier),
-        ("queue", before.queue != after.queue),
-        ("control.socket", before.control != after.control),
-        ("log", before.log != after.log),
+        ("[daemon]", before.daemon != after.daemon),
+        ("[classifier]", before.classifier != after.classifier),
+        ("[queue]: directory", before.queue.directory != after.queue.directory),
+        ("[queue]: min_free_space", before.queue != after.queue),
+        ("[control]: socket", before.control != after.control),
+        ("[log]", before.log != after.log),
     ]
     .into_iter()
     .find_map(|(key, differs)| differs.then_some(key))

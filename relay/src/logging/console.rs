@@ -1,21 +1,36 @@
 //! Standard error of a command, which may be run by systemd: each line then has a priority.
+//!
+//! `relay run` says there why it does not start, and `relay check` what it found. A line that says
+//! `warning` is a warning, and so are the indented lines below it; every other one is an error.
 
 use std::io::{self, IsTerminal, Stderr, Write};
 
 use super::is_journal;
 
-/// Standard error. Where it is the journal, each line is a warning.
+/// Priorities of the journal, sd-daemon(3).
+const ERROR: &[u8] = b"<3>";
+const WARNING: &[u8] = b"<4>";
+
+/// Standard error. Where it is the journal, each line has its priority.
 pub struct Console {
     stderr: Stderr,
     is_journal: bool,
-    is_line_start: bool,
+    lines: Lines,
+}
+
+/// Lines on their way to the journal.
+struct Lines {
+    /// The beginning of a line whose end has not come yet.
+    begun: Vec<u8>,
+    /// That of the line before.
+    priority: &'static [u8],
 }
 
 impl Console {
     /// The standard error of this process.
     pub fn stderr() -> Self {
         let stderr = io::stderr();
-        Self { is_journal: is_journal(&stderr), stderr, is_line_start: true }
+        Self { is_journal: is_journal(&stderr), stderr, lines: Lines::new() }
     }
 
     /// Is it a terminal?
@@ -24,22 +39,69 @@ impl Console {
     }
 }
 
+impl Lines {
+    const fn new() -> Self {
+        Self { begun: Vec::new(), priority: ERROR }
+    }
+
+    /// The lines that are whole now, each with its priority.
+    fn take(&mut self, octets: &[u8]) -> Vec<u8> {
+        let mut whole = Vec::new();
+        for piece in octets.split_inclusive(|&octet| octet == b'\n') {
+            self.begun.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.end_line(&mut whole);
+            }
+        }
+        whole
+    }
+
+    fn end_line(&mut self, whole: &mut Vec<u8>) {
+        if !self.begun.starts_with(b" ") {
+            let is_warning = memchr::memmem::find(&self.begun, b" warning").is_some();
+            self.priority = if is_warning { WARNING } else { ERROR };
+        }
+        whole.extend_from_slice(self.priority);
+        whole.append(&mut self.begun);
+    }
+}
+
 impl Write for Console {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         if !self.is_journal {
             return self.stderr.write(octets);
         }
-        for line in octets.split_inclusive(|&octet| octet == b'\n') {
-            if self.is_line_start {
-                self.stderr.write_all(b"<4>")?;
-            }
-            self.stderr.write_all(line)?;
-            self.is_line_start = line.ends_with(b"\n");
-        }
+        let whole = self.lines.take(octets);
+        self.stderr.write_all(&whole)?;
         Ok(octets.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if !self.lines.begun.is_empty() {
+            let mut whole = Vec::new();
+            self.lines.end_line(&mut whole);
+            self.stderr.write_all(&whole)?;
+        }
         self.stderr.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_priority_of_what_it_says_however_it_is_cut() {
+        let said = "relay.toml:4: connector \"A\": bindings: is missing\n    write it\n\
+                    relay.toml:9: warning: [tls]: it ends soon\n    renew it\nrelay: no\n";
+        let expected = "<3>relay.toml:4: connector \"A\": bindings: is missing\n<3>    write it\n\
+                        <4>relay.toml:9: warning: [tls]: it ends soon\n<4>    renew it\n\
+                        <3>relay: no\n";
+        for size in [1, 7, said.len()] {
+            let mut lines = Lines::new();
+            let whole: Vec<u8> =
+                said.as_bytes().chunks(size).flat_map(|piece| lines.take(piece)).collect();
+            assert_eq!(String::from_utf8(whole).unwrap(), expected);
+        }
     }
 }

@@ -34,8 +34,8 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// There is none of this name; or we are neither root nor that user.
-    pub fn find(user: &str, group: Option<&str>) -> Result<Self, PrivilegeError> {
+    /// There is none of this name.
+    pub fn look_up(user: &str, group: Option<&str>) -> Result<Self, PrivilegeError> {
         let unknown = |key, name: &str| PrivilegeError::Unknown { key, name: name.to_owned() };
         let found = User::from_name(user)
             .map_err(PrivilegeError::system("look up the user of [daemon]"))?
@@ -49,7 +49,16 @@ impl Account {
                     .gid
             }
         };
-        let account = Self { name: found.name, user: found.uid, group };
+        Ok(Self { name: found.name, user: found.uid, group })
+    }
+
+    /// The same for a user that this process may become.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name; or we are neither root nor that user.
+    pub fn find(user: &str, group: Option<&str>) -> Result<Self, PrivilegeError> {
+        let account = Self::look_up(user, group)?;
         if !geteuid().is_root() && !account.is_current() {
             let current = user_name(geteuid().as_raw());
             return Err(PrivilegeError::NotRoot { wanted: account.name, current });

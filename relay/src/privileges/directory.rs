@@ -2,13 +2,17 @@
 //!
 //! Mail, its envelopes and the record of what became of it are kept in directories. One that
 //! belongs to another user is refused, since that user decides what is in it. One that others may
-//! enter is tightened, and so are files in it that others may read: both are told in the log.
+//! enter is tightened, and so are files in it that others may read: both are told in the log. Where
+//! it holds files that the daemon does not know, others may need it as it is: such a directory is
+//! refused and left untouched.
 
-use std::fs::{self, File, Permissions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access as Wanted, OFlags, StatVfsMountFlags, access, statvfs};
 use rustix::process::geteuid;
 use tracing::warn;
 
@@ -29,6 +33,39 @@ pub enum DirectoryError {
         owner: String,
         /// Who we are.
         user: String,
+    },
+    /// A file, or a link to one.
+    #[error("{path} is not a directory; write the path of one, which is made where it is missing")]
+    NotADirectory {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Other users may enter it, and other programs have files in it.
+    #[error(
+        "the directory {path} is open to other users (mode {mode:o}) and holds `{entry}`, which is \
+         not the daemon's; write the path of a directory that only the daemon uses, or, where no \
+         other program uses this one: chmod {closed:o} {path}"
+    )]
+    Shared {
+        /// Which directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// A name in it that the daemon does not know.
+        entry: String,
+        /// The mode that it would need.
+        closed: u32,
+    },
+    /// Every user may make files in it, as in `/tmp`.
+    #[error(
+        "every user may make files in the directory {path} (mode {mode:o}); write the path of a \
+         directory that only the daemon uses"
+    )]
+    Public {
+        /// Which directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// The system refused.
     #[error("cannot {doing} {path}: {source}")]
@@ -51,6 +88,12 @@ pub enum Access {
     GroupReads,
 }
 
+/// The names that a daemon makes in one of its directories.
+pub type IsPart = fn(&OsStr) -> bool;
+
+/// What the root of every ext4 file system holds.
+const LOST_AND_FOUND: &str = "lost+found";
+
 impl Access {
     /// The permissions that are taken away.
     const fn refused(self) -> u32 {
@@ -65,31 +108,123 @@ impl Access {
 ///
 /// # Errors
 ///
-/// It belongs to another user, or cannot be tightened.
-pub fn secure(path: &Path, access: Access) -> Result<(), DirectoryError> {
-    let io = |doing| {
-        let path = path.to_owned();
-        move |source| DirectoryError::Io { doing, path, source }
-    };
+/// It belongs to another user, is shared with other programs, or cannot be tightened.
+pub fn secure(path: &Path, access: Access, is_part: IsPart) -> Result<(), DirectoryError> {
+    let io = |doing| failed(doing, path);
     // One object is examined and changed, whatever happens to its name meanwhile.
-    let directory = File::open(path).map_err(|error| match fs::metadata(path) {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed());
+    let user = geteuid().as_raw();
+    let directory = options.open(path).map_err(|error| match fs::metadata(path) {
         // Another user's may not even be opened.
-        Ok(metadata) if !is_ours(&metadata) => foreign(path, &metadata),
+        Ok(metadata) if metadata.uid() != user => foreign(path, metadata.uid(), user),
+        _ if error.kind() == io::ErrorKind::NotADirectory => not_a_directory(path),
         _ => io("open")(error),
     })?;
     let metadata = directory.metadata().map_err(io("examine"))?;
-    if !is_ours(&metadata) {
-        return Err(foreign(path, &metadata));
+    if metadata.uid() != user {
+        return Err(foreign(path, metadata.uid(), user));
     }
+    is_unshared(path, &metadata, access, is_part)?;
     tighten(&directory, &metadata, path, access).map_err(io("close to others"))
 }
 
-fn is_ours(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == geteuid().as_raw()
+/// Could `user` have this directory to itself, once the daemon starts? Changes nothing. Without a
+/// user, whose directory it is does not count: a unit may start the daemon as its owner.
+///
+/// # Errors
+///
+/// As [`secure`] has them; or it does not exist and cannot be made.
+pub fn examine(
+    path: &Path,
+    user: Option<u32>,
+    access_of_others: Access,
+    is_part: IsPart,
+) -> Result<(), DirectoryError> {
+    let Some(metadata) = find(path)? else { return Ok(()) };
+    let is_given = geteuid().is_root() && metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
+    if let Some(user) = user.filter(|&user| user != metadata.uid())
+        && !(is_given && foreign_entry(path, is_part)?.is_none())
+    {
+        return Err(foreign(path, metadata.uid(), user));
+    }
+    is_unshared(path, &metadata, access_of_others, is_part)
 }
 
-fn foreign(path: &Path, metadata: &fs::Metadata) -> DirectoryError {
-    let (owner, user) = (user_name(metadata.uid()), user_name(geteuid().as_raw()));
+/// The directory, where it exists; or `None` where it can be made.
+///
+/// # Errors
+///
+/// It is on a file system that cannot be written to, or cannot be made.
+pub fn find(path: &Path) -> Result<Option<fs::Metadata>, DirectoryError> {
+    let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok());
+    // A relative path without a first directory is in the working directory.
+    let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let metadata = fs::metadata(existing).map_err(failed("examine", existing))?;
+    if !metadata.is_dir() {
+        return Err(not_a_directory(existing));
+    }
+    let system = statvfs(existing).map_err(failed("examine", existing))?;
+    if system.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(failed("write to", existing)(io::ErrorKind::ReadOnlyFilesystem));
+    }
+    if existing == path {
+        return Ok(Some(metadata));
+    }
+    // Root makes it for the daemon's user.
+    access(existing, Wanted::WRITE_OK | Wanted::EXEC_OK)
+        .map_err(failed("make a directory in", existing))?;
+    Ok(None)
+}
+
+/// A directory that has to be closed to others must hold nothing of theirs.
+fn is_unshared(
+    path: &Path,
+    metadata: &fs::Metadata,
+    access: Access,
+    is_part: IsPart,
+) -> Result<(), DirectoryError> {
+    let mode = metadata.mode() & 0o7777;
+    if mode & access.refused() == 0 {
+        return Ok(());
+    }
+    if mode & 0o1002 == 0o1002 {
+        return Err(DirectoryError::Public { path: path.to_owned(), mode });
+    }
+    match foreign_entry(path, is_part)? {
+        None => Ok(()),
+        Some(entry) => {
+            let closed = mode & !access.refused();
+            Err(DirectoryError::Shared { path: path.to_owned(), mode, entry, closed })
+        }
+    }
+}
+
+/// A name in the directory that no daemon makes.
+fn foreign_entry(path: &Path, is_part: IsPart) -> Result<Option<String>, DirectoryError> {
+    for entry in fs::read_dir(path).map_err(failed("read", path))? {
+        let name = entry.map_err(failed("read", path))?.file_name();
+        if name != LOST_AND_FOUND && !is_part(&name) {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn failed<E: Into<io::Error>>(
+    doing: &'static str,
+    path: &Path,
+) -> impl FnOnce(E) -> DirectoryError + use<E> {
+    let path = path.to_owned();
+    move |error| DirectoryError::Io { doing, path, source: error.into() }
+}
+
+fn not_a_directory(path: &Path) -> DirectoryError {
+    DirectoryError::NotADirectory { path: path.to_owned() }
+}
+
+fn foreign(path: &Path, owner: u32, user: u32) -> DirectoryError {
+    let (owner, user) = (user_name(owner), user_name(user));
     DirectoryError::Foreign { path: path.to_owned(), owner, user }
 }
 
@@ -159,7 +294,7 @@ mod tests {
             (0o777, Access::GroupReads, 0o750),
         ] {
             fs::set_permissions(path, Permissions::from_mode(before)).unwrap();
-            secure(path, access).unwrap();
+            secure(path, access, |_| false).unwrap();
             assert_eq!(mode(path), after, "{before:o} {access:?}");
         }
         let file = path.join("queue.db");
@@ -170,6 +305,45 @@ mod tests {
         assert_eq!(mode(&file), 0o600);
     }
 
+    /// Ways to a directory that other programs use, or that is none.
+    #[test]
+    fn what_others_use_is_refused_and_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let user = Some(geteuid().as_raw());
+        let is_part: IsPart = |name| name == "queue.db";
+        let refused = |path: &Path| {
+            let (first, second) = (
+                examine(path, user, Access::Owner, is_part).unwrap_err().to_string(),
+                secure(path, Access::Owner, is_part).unwrap_err().to_string(),
+            );
+            assert_eq!(first, second);
+            first
+        };
+        let set = |mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        fs::write(path.join("queue.db"), "x").unwrap();
+        fs::create_dir(path.join(LOST_AND_FOUND)).unwrap();
+        set(0o1777);
+        assert!(refused(path).contains("every user"));
+        set(0o755);
+        examine(path, user, Access::Owner, is_part).unwrap();
+        fs::write(path.join("syslog"), "x").unwrap();
+        let said = refused(path);
+        assert!(said.contains("`syslog`") && said.contains("chmod 700"), "{said}");
+        assert_eq!(mode(path), 0o755);
+        let file = path.join("syslog");
+        let before = mode(&file);
+        assert!(refused(&file).contains("not a directory"));
+        assert_eq!(mode(&file), before);
+        // Closed already, it is as its owner wants it.
+        set(0o700);
+        secure(path, Access::Owner, is_part).unwrap();
+
+        examine(&path.join("a/b/c"), user, Access::Owner, is_part).unwrap();
+        let below_a_file = examine(&file.join("queue"), user, Access::Owner, is_part).unwrap_err();
+        assert!(matches!(below_a_file, DirectoryError::NotADirectory { .. }));
+    }
+
     #[test]
     fn what_belongs_to_another_user_is_refused() {
         if !geteuid().is_root() {
@@ -177,7 +351,10 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(directory.path(), Some(65534), None).unwrap();
-        let error = secure(directory.path(), Access::Owner).unwrap_err();
+        let examine = |user| examine(directory.path(), user, Access::Owner, |_| true);
+        assert!(matches!(examine(Some(0)), Err(DirectoryError::Foreign { .. })));
+        assert!(examine(Some(65534)).is_ok() && examine(None).is_ok());
+        let error = secure(directory.path(), Access::Owner, |_| true).unwrap_err();
         assert!(error.to_string().contains("chown -R"), "{error}");
     }
 }

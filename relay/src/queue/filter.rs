@@ -67,8 +67,8 @@ impl Filter {
     pub fn means(&self, recipient: &Recipient) -> bool {
         let RecipientState::Pending(answer) = &recipient.state else { return false };
         let answer = answer.as_ref();
-        let hop = || answer.and_then(|answer| answer.hop.as_deref()).unwrap_or_default();
-        let because = || answer.map(Answer::to_string).unwrap_or_default();
+        let hop = || answer.and_then(|answer| answer.hop.clone());
+        let because = || answer.map(Answer::to_string);
         let domain = || match &recipient.path {
             ForwardPath::Mailbox(mailbox) => mailbox.domain().map_or("", Domain::ascii),
             ForwardPath::Postmaster => "",
@@ -76,7 +76,7 @@ impl Filter {
         self.recipient.as_ref().is_none_or(|it| it.matches(&recipient.path.to_string()))
             && self.domain.as_deref().is_none_or(|it| domain_pattern(it).covers(domain()))
             && self.next_hop.as_deref().is_none_or(|it| contains(hop(), it))
-            && self.because.as_deref().is_none_or(|it| contains(&because(), it))
+            && self.because.as_deref().is_none_or(|it| contains(because(), it))
     }
 
     fn asks_for_recipients(&self) -> bool {
@@ -109,8 +109,10 @@ fn domain_pattern(text: &str) -> DomainPattern {
     }
 }
 
-fn contains(text: &str, part: &str) -> bool {
-    text.to_lowercase().contains(&part.to_lowercase())
+/// Is this a part of the text? A blank part is in none, and nothing is in no text.
+fn contains(text: Option<String>, part: &str) -> bool {
+    let is_blank = part.trim().is_empty();
+    text.is_some_and(|text| !is_blank && text.to_lowercase().contains(&part.to_lowercase()))
 }
 
 impl Wildcard {
@@ -189,6 +191,8 @@ mod tests {
             (Filter { because: text("not NOW"), ..all.clone() }, true),
             (Filter { because: text("451"), ..all.clone() }, true),
             (Filter { because: text("550"), ..all.clone() }, false),
+            (Filter { because: text(""), ..all.clone() }, false),
+            (Filter { next_hop: text(" "), ..all.clone() }, false),
             // The recipient that the next hop has deferred is in another domain.
             (Filter { domain: text("c.example"), next_hop: text("mail"), ..all.clone() }, false),
             (Filter { arrived_before: Some(1001), ..all.clone() }, true),

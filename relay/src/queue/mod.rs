@@ -37,7 +37,7 @@ pub use self::entry::{Answer, Cause, Entry, Outcome, Recipient, RecipientState};
 pub use self::id::{InvalidQueueId, QueueId};
 pub use self::incoming::{Incoming, IncomingReader};
 pub use self::message_file::{MessageFile, MessageReader};
-pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings};
+pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings, is_part};
 pub use self::store::StoreError;
 
 use self::content::Content;

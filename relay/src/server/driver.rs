@@ -20,7 +20,7 @@ use crate::server::admission::Place;
 use crate::server::record::{Keeping, Record};
 use crate::server::tls::{Handshake, handshake_failure};
 use crate::server::transport::Transport;
-use crate::server::{Shared, inquiries, welcome};
+use crate::server::{Shared, Stop, inquiries, welcome};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::tracking::Happening;
 use crate::users::password;
@@ -33,7 +33,7 @@ pub(super) fn drive(
     session: Session,
     stream: TcpStream,
     shared: Arc<Shared>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
     record: Record,
     place: Place,
     permit: impl Send,
@@ -70,8 +70,8 @@ struct Driver {
     unsent: Bytes,
     /// What the session itself keeps of what the client sent.
     memory: Held,
-    /// Becomes true when the daemon stops.
-    stop: watch::Receiver<bool>,
+    /// Whether the daemon stops.
+    stop: watch::Receiver<Stop>,
     record: Record,
     /// What the connection counts for.
     place: Place,
@@ -137,7 +137,8 @@ impl Driver {
         let Self { session, transport, shared, handshake, stop, record, .. } = self;
         let deadline = session.deadline();
         let wants_bytes = session.wants_bytes();
-        let is_told = session.is_shutting_down();
+        let awaited = if session.is_shutting_down() { Stop::AtOnce } else { Stop::Gently };
+        let is_cut_off = session.is_cut_off();
         let read = transport.read(|octets| {
             if session.wants_conditions() {
                 *handshake = shared.handshake(record.connector_id());
@@ -166,9 +167,10 @@ impl Driver {
                 Err(_) => self.session.handle_disconnect(),
             },
             () = sleep_until(deadline.into()) => self.session.handle_timeout(Instant::now()),
-            Ok(_) = stop.wait_for(|stops| *stops), if !is_told => {
-                self.session.handle_shutdown();
-            }
+            Ok(_) = stop.wait_for(|stop| *stop >= awaited), if !is_cut_off => match awaited {
+                Stop::AtOnce => self.session.handle_cut_off(),
+                Stop::No | Stop::Gently => self.session.handle_shutdown(),
+            },
         }
     }
 

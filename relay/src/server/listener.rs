@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::connector::Binding;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
-use crate::server::{Shared, kept, welcome};
+use crate::server::{Shared, Stop, kept, welcome};
 use crate::vital;
 
 /// A binding that cannot be listened on.
@@ -27,7 +27,7 @@ pub struct ListenError {
 
 /// The addresses to listen on. A wildcard covers every other binding of its family and port: the
 /// system would not let both be bound, and a connection tells its own address.
-pub(super) fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
+pub fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
     let covered =
         |binding: &Binding| !binding.is_wildcard() && bindings.contains(&binding.wildcard());
     bindings.iter().filter(|binding| !covered(binding)).map(|binding| binding.address()).collect()
@@ -51,7 +51,7 @@ impl Listening {
     pub(super) fn begin(
         socket: TcpListener,
         shared: Arc<Shared>,
-        stop: watch::Receiver<bool>,
+        stop: watch::Receiver<Stop>,
     ) -> Self {
         let socket = Arc::new(socket);
         let accepting =
@@ -84,6 +84,35 @@ pub(super) fn resume(
     }
 }
 
+/// A socket that may be bound to `address`.
+fn socket_for(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // A binding has one family; 0.0.0.0 is a binding of its own.
+        socket.set_only_v6(true)?;
+    }
+    // An address may come after us: from DHCP, or with the interface or the virtual address that
+    // it belongs to.
+    if address.is_ipv6() {
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    // A daemon that starts again need not wait for old connections.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Could a daemon listen on `address` now? No client notices the question.
+///
+/// # Errors
+///
+/// The system's reason: usually another program listens there.
+pub fn is_free(address: SocketAddr) -> Result<(), ListenError> {
+    let bound = socket_for(address).and_then(|socket| socket.bind(&address.into()));
+    bound.map_err(|source| ListenError { address, source })
+}
+
 /// Begins to listen on `address`. Listeners that overlap it are about to end, and until then both
 /// are bound, so that there is no moment without one.
 pub(super) fn bind(
@@ -100,20 +129,7 @@ pub(super) fn bind(
     // instance shall be told that the port is taken.
     let share = |share| overlapping().try_for_each(|socket| socket.set_reuse_port(share));
     let socket = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            // A binding has one family; 0.0.0.0 is a binding of its own.
-            socket.set_only_v6(true)?;
-        }
-        // An address may come after us: from DHCP, or with the interface or the virtual address that
-        // it belongs to.
-        if address.is_ipv6() {
-            socket.set_freebind_v6(true)?;
-        } else {
-            socket.set_freebind_v4(true)?;
-        }
-        // Not to wait for old connections when the daemon is started anew.
-        socket.set_reuse_address(true)?;
+        let socket = socket_for(address)?;
         socket.set_nonblocking(true)?;
         // Accepted sockets have it from this one.
         socket.set_send_buffer_size(SEND_BUFFER_OCTETS)?;
@@ -142,7 +158,7 @@ pub(super) fn is_here(address: SocketAddr) -> bool {
 
 /// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
 /// the system's queue and cost us nothing.
-async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
     let mut pause = ACCEPT_PAUSE;
     loop {
         // The semaphore is never closed.

@@ -40,7 +40,7 @@ use crate::back_pressure::{self, BackPressure};
 use crate::classifier::{Chosen, Classifier};
 use crate::connector::{ConnectorId, Limits, Match, Range};
 use crate::counts::Counts;
-use crate::limits::{INQUIRY_WAIT, SESSIONS};
+use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
 use crate::policy::{Finding, HostState, Inquiry, Rules};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
@@ -56,7 +56,7 @@ use self::refusals::Refusals;
 use self::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
 
 pub use self::admission::LimitUse;
-pub use self::listener::ListenError;
+pub use self::listener::{ListenError, addresses, is_free};
 
 /// The receiving half of the daemon.
 pub struct Server {
@@ -67,7 +67,18 @@ pub struct Server {
     credentials: Mutex<Option<Credentials>>,
     kept: Kept,
     /// Told to every session when the daemon stops.
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
+}
+
+/// What sessions are told of the end of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    /// There is none.
+    No,
+    /// After the message that is on its way.
+    Gently,
+    /// Now.
+    AtOnce,
 }
 
 /// Addresses that are bound and not listened to yet.
@@ -114,7 +125,7 @@ impl Server {
             back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
-        let (stop, _) = watch::channel(false);
+        let (stop, _) = watch::channel(Stop::No);
         Self {
             shared: Arc::new(shared),
             listeners: Mutex::default(),
@@ -175,7 +186,7 @@ impl Server {
     /// An address cannot be listened on.
     pub fn prepare(&self, rules: &Rules) -> Result<Prepared, ListenError> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = listener::addresses(rules.table.bindings());
+        let wanted = addresses(rules.table.bindings());
         self.kept.end_others(|address| wanted.contains(address));
         let new: Vec<_> =
             wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
@@ -306,8 +317,9 @@ impl Server {
     }
 
     /// Stops listening, tells every session, and waits until they have ended, `limit` at most.
-    /// Sessions that have not ended by then lose their connection with the runtime; nothing of
-    /// their unfinished messages is kept.
+    /// Sessions that have not ended by then are told so and end, and nothing of their unfinished
+    /// messages is kept. A message that the queue is asked to keep may be kept: its session has the
+    /// time until the runtime ends.
     pub async fn drain(&self, limit: Duration) {
         let listeners =
             std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
@@ -317,11 +329,21 @@ impl Server {
                 false => listening.end(),
             }
         }
-        self.stop.send_replace(true);
-        let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
-        if tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_err() {
-            tracing::warn!(sessions = self.sessions(), "sessions did not end in time");
+        self.stop.send_replace(Stop::Gently);
+        if self.ended_within(limit).await {
+            return;
         }
+        tracing::warn!(sessions = self.sessions(), "sessions did not end in time and are cut off");
+        self.stop.send_replace(Stop::AtOnce);
+        if !self.ended_within(limits::SESSION_CUT_OFF).await {
+            tracing::warn!(sessions = self.sessions(), "sessions lose their connection");
+        }
+    }
+
+    /// Have all sessions ended before `limit` is over?
+    async fn ended_within(&self, limit: Duration) -> bool {
+        let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
+        tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_ok()
     }
 }
 

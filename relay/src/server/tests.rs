@@ -390,7 +390,7 @@ async fn what_was_only_prepared_changes_nothing() {
 fn a_wildcard_covers_the_other_bindings_of_its_port() {
     let addresses = |bindings: &[&str]| -> Vec<_> {
         let bindings: Vec<_> = bindings.iter().map(|text| text.parse().unwrap()).collect();
-        listener::addresses(&bindings).iter().map(ToString::to_string).collect()
+        addresses(&bindings).iter().map(ToString::to_string).collect()
     };
     assert_eq!(
         addresses(&["0.0.0.0:25", "10.0.0.1:25", "10.0.0.1:587", "[::]:25", "[::1]:25"]),

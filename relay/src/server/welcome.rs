@@ -19,7 +19,7 @@ use crate::policy::{self, Decision};
 use crate::server::admission::{Place, Refusal};
 use crate::server::record::Record;
 use crate::server::refusals::Ends;
-use crate::server::{Shared, driver};
+use crate::server::{Shared, Stop, driver};
 use crate::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 use crate::smtp::reply::Reply;
 use crate::smtp::session::Session;
@@ -43,7 +43,7 @@ pub(super) fn welcome(
     stream: TcpStream,
     remote: SocketAddr,
     shared: &Arc<Shared>,
-    stop: &watch::Receiver<bool>,
+    stop: &watch::Receiver<Stop>,
     permit: OwnedSemaphorePermit,
 ) {
     // It fails when the peer has gone already.
@@ -63,12 +63,12 @@ async fn behind_proxy(
     local: SocketAddr,
     proxy: SocketAddr,
     shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Stop>,
     permit: OwnedSemaphorePermit,
 ) {
     let header = tokio::select! {
         header = timeout(PROXY_HEADER_WAIT, read_header(&mut stream)) => header,
-        Ok(_) = stop.wait_for(|stops| *stops) => return,
+        Ok(_) = stop.wait_for(|stop| *stop > Stop::No) => return,
     };
     let header = match header.unwrap_or(Err(HeaderError::Timeout)) {
         Ok(header) => header,
@@ -183,7 +183,7 @@ fn begin(
     remote: SocketAddr,
     proxy: Option<SocketAddr>,
     shared: &Arc<Shared>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
     permit: OwnedSemaphorePermit,
 ) {
     let Some(place) = place(&stream, &classification, local, remote, proxy, shared) else { return };

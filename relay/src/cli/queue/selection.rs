@@ -20,10 +20,10 @@ pub(super) struct Selection {
     #[arg(long, value_name = "DOMAIN", value_parser = domain)]
     domain: Option<String>,
     /// Deferred by a next hop whose name has this in it.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = part)]
     next_hop: Option<String>,
     /// Deferred for a reason that has this in it: a reply's text or code, or what we found.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = part)]
     because: Option<String>,
     /// Accepted longer ago, as in 30m, 4h, 2d or 01:30:00.
     #[arg(long, value_name = "TIME", value_parser = age)]
@@ -66,6 +66,14 @@ impl Selection {
             held: this.held.then_some(true),
             deferred: this.deferred,
         }
+    }
+}
+
+/// A blank text is in every other one: a forgotten variable of a script would mean every message.
+fn part(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("write a part of it, which is not blank".to_owned()),
+        text => Ok(text.to_owned()),
     }
 }
 

@@ -324,7 +324,9 @@ fn print_json(
 /// A time: so long ago, as in `2h`, or in UTC where no offset stands.
 pub(super) fn time(text: &str) -> Result<SystemTime, String> {
     if let Some(ago) = read_duration(text) {
-        return Ok(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
+        // What is printed as a date has one: nothing is older than the epoch.
+        let then = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+        return Ok(then.max(SystemTime::UNIX_EPOCH));
     }
     let with_offset = text.replacen(' ', "T", 1);
     if let Ok(time) = OffsetDateTime::parse(&with_offset, &Rfc3339) {
@@ -379,6 +381,7 @@ mod tests {
             let age = SystemTime::now().duration_since(then).unwrap().as_secs();
             assert!((ago..ago + 5).contains(&age), "{text}");
         }
+        assert_eq!(seconds("99999999d"), 0);
         for wrong in ["", "2", "yesterday", "2027-13-01", "1900-01-01", "-2h"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }

@@ -134,7 +134,7 @@ fn the_users_file_is_read_with_the_configuration() {
     let connector = CONNECTOR.replace("AnonymousUsers", "ExchangeUsers");
     std::fs::write(&file, format!("{NEEDED}{users}{TLS}{connector}{WITHIN_TLS}")).unwrap();
     let missing = Config::load(&file).unwrap_err().to_string();
-    assert!(missing.contains("users.toml: No such file"), "{missing}");
+    assert!(missing.contains("users.toml does not exist"), "{missing}");
     assert!(Config::load_without_users(&file).unwrap().users.iter().next().is_none());
 
     let mut options = std::fs::OpenOptions::new();

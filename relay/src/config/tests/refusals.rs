@@ -147,11 +147,6 @@ fn routes() {
     );
     let all = "recipient_domains = [\"*\"]\n";
     refused(
-        &format!("{all}maildir = \"m\"\n"),
-        "6: [[route]]: maildir: is not an absolute path\n    write it from the root, as in \
-         /var/mail/x",
-    );
-    refused(
         &format!("{all}maildir = \"/m\"\ntls = \"off\"\n"),
         "7: [[route]]: tls: has no effect: maildir is a directory of this host\n    remove it",
     );

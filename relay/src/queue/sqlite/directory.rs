@@ -1,5 +1,6 @@
 //! What is where in the queue's directory, and the lock that keeps it to one process.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -52,6 +53,14 @@ impl OpenError {
     }
 }
 
+/// Is this the name of something that a daemon makes in the queue's directory?
+pub fn is_part(name: &OsStr) -> bool {
+    const PARTS: [&str; 5] =
+        ["damaged", "lock", "message_tracking", "messages", "salvage-at-next-start"];
+    let name = name.to_string_lossy();
+    PARTS.contains(&&*name) || name.starts_with("queue.db") || name.starts_with("salvaged.db")
+}
+
 /// A queue directory that this process has locked.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -63,10 +72,10 @@ impl Directory {
     /// Makes the directories that are missing and locks the queue for this process.
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
         make(path)?;
-        directory::secure(path, Access::Owner)?;
+        directory::secure(path, Access::Owner, is_part)?;
         for part in [messages(path), damaged(path)] {
             make(&part)?;
-            directory::secure(&part, Access::Owner)?;
+            directory::secure(&part, Access::Owner, |_| true)?;
         }
         secure_files(path)?;
         sync_above(path)?;

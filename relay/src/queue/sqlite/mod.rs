@@ -50,7 +50,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
 
-pub use self::directory::OpenError;
+pub use self::directory::{OpenError, is_part};
 pub use self::offline::Offline;
 pub use self::recovery::{Damage, Recovery};
 

@@ -8,6 +8,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
+use crate::certificate::Certificate;
 use crate::config::CertificateFiles;
 use crate::connector::CertificateName;
 use crate::server::tls::TlsError;
@@ -31,6 +32,9 @@ pub(super) fn load(
         .map_err(|source| unreadable("certificate", certificate, source))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate { name: name.clone(), path: certificate.clone() });
+    }
+    if chain.first().is_some_and(|leaf| Certificate::is_of_version_1(leaf)) {
+        return Err(TlsError::Version1 { name: name.clone(), path: certificate.clone() });
     }
     let private_key =
         PrivateKeyDer::from_pem_file(key).map_err(|source| unreadable("key", key, source))?;

@@ -37,6 +37,17 @@ pub enum TlsError {
         /// What rustls said.
         why: rustls::Error,
     },
+    /// rustls takes certificates of version 3 only.
+    #[error(
+        "{name}: certificate: {} is of X.509 version 1, which has no host names; make one of version \
+         3, as `openssl req -x509 -addext subjectAltName=DNS:NAME` does", path.display()
+    )]
+    Version1 {
+        /// Which certificate.
+        name: CertificateName,
+        /// The file.
+        path: PathBuf,
+    },
     /// The file of the certificate holds none.
     #[error("{name}: certificate: {} holds no certificate; write the chain, leaf first", path.display())]
     NoCertificate {
@@ -66,4 +77,17 @@ pub enum TlsError {
     /// The versions of TLS cannot be spoken with this certificate.
     #[error("TLS cannot be set up: {}", words(.0))]
     Versions(rustls::Error),
+}
+
+impl TlsError {
+    /// The certificate that it is about, where it is about one of ours.
+    pub const fn certificate(&self) -> Option<&CertificateName> {
+        match self {
+            Self::File { name, .. }
+            | Self::Pair { name, .. }
+            | Self::Version1 { name, .. }
+            | Self::NoCertificate { name, .. } => Some(name),
+            Self::Authorities { .. } | Self::NoAuthority { .. } | Self::Versions(_) => None,
+        }
+    }
 }

@@ -259,12 +259,23 @@ impl Credentials {
             let shown = connector.encryption.certificate.as_ref();
             connector.enabled && connector.auth_mechanism.tls && shown == Some(name)
         });
-        let lacking = shown.filter(|connector| !leaf.is_for_host(&connector.fqdn));
-        let problem = |connector: &Arc<Connector>| {
-            let problem = not_for(&connector.fqdn, &leaf.names());
-            format!("{problem}, which connector \"{}\" calls itself", connector.name)
+        // Connectors of one name are one concern.
+        let mut lacking: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for connector in shown.filter(|connector| !leaf.is_for_host(&connector.fqdn)) {
+            lacking.entry(&connector.fqdn).or_default().push(&connector.name);
+        }
+        let problem = |(fqdn, connectors): (&str, Vec<&str>)| {
+            let problem = not_for(fqdn, &leaf.names());
+            let first = connectors.first().copied().unwrap_or_default();
+            match connectors.len() {
+                0 | 1 => format!("{problem}, which connector \"{first}\" calls itself"),
+                several => format!(
+                    "{problem}, which connector \"{first}\" and {} more call themselves",
+                    several - 1
+                ),
+            }
         };
-        lacking.map(problem).take(CERTIFICATE_CONCERNS).collect()
+        lacking.into_iter().map(problem).take(CERTIFICATE_CONCERNS).collect()
     }
 
     /// What handshakes are done with from now on.

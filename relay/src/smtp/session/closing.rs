@@ -13,6 +13,24 @@ impl Session {
         self.finish_if_shutting_down();
     }
 
+    /// The daemon waits no longer: the client is told, and nothing of an unfinished message is kept.
+    /// What the queue is asked to keep may be kept, so that session still waits for its reply.
+    pub fn handle_cut_off(&mut self) {
+        self.cut_off = true;
+        let is_kept = matches!(
+            self.state,
+            State::Closed | State::WaitingForQueue(_) | State::WaitingForStore(_)
+        );
+        if !is_kept {
+            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
+        }
+    }
+
+    /// Was the session told that the daemon waits no longer?
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off
+    }
+
     /// The client sends nothing more, and may still read. What it has sent is served first, with all
     /// that takes time; then the session ends. A client that has gone altogether shows when
     /// something is sent to it.

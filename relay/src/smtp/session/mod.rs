@@ -75,6 +75,7 @@ pub struct Session {
     timers: Timers,
     now: Instant,
     shutting_down: bool,
+    cut_off: bool,
     /// The client has ended its side: nothing follows what is in `input`.
     input_ended: bool,
     /// Has the client been greeted? Where TLS begins with the first octet it is greeted in TLS.
@@ -145,6 +146,7 @@ impl Session {
             timers,
             now,
             shutting_down: false,
+            cut_off: false,
             input_ended: false,
             greeted: false,
         }

@@ -42,7 +42,9 @@ impl Session {
             Ok((rules, peer)) => {
                 let before = std::mem::replace(&mut context.peer, peer);
                 context.peer.tls = before.tls;
-                context.peer.may_use_xclient = before.may_use_xclient;
+                // Behind a proxy that copies what its client sends, the next XCLIENT is the client's:
+                // it would choose its own connector.
+                context.peer.may_use_xclient = rules.proxies.may_use_xclient(context.remote);
                 context.rules = rules;
                 let connector = &context.peer.connector;
                 self.timers = Timers::new(now, &connector.limits);

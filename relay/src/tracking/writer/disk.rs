@@ -99,7 +99,7 @@ impl Writer {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(io("make the folder"))?;
         // Administrators may be given the log by its group.
-        directory::secure(&folder, Access::GroupReads)?;
+        directory::secure(&folder, Access::GroupReads, files::is_file_name)?;
         self.sweep(series, self.file_octets(series)).map_err(io("remove old files from"))?;
         check_free(&folder, self.settings.min_free_octets)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
