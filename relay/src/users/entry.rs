@@ -74,6 +74,9 @@ pub enum ChangeError {
 pub fn change(path: &Path, name: &UserName, change: &Change) -> Result<Done, ChangeError> {
     let unreadable = |source| ChangeError::File { what: "read", source };
     let not_replaced = |source| ChangeError::File { what: "replaced", source };
+    // A link stays: what it leads to is replaced, in the directory that has it.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = target.as_path();
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -239,6 +242,19 @@ mod tests {
         assert_eq!(change(&path, &bob, &Change::Remove).unwrap(), Done::NotThere);
         assert!(users::load(&path).unwrap().get(&bob).is_none());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    /// An administrator keeps the file elsewhere and links to it.
+    #[test]
+    fn a_link_stays_a_link_and_its_target_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, target) = (folder.path().join("link.toml"), folder.path().join("users.toml"));
+        let alice = "alice".parse().unwrap();
+        change(&target, &alice, &set_to("wonderland", None)).unwrap();
+        std::os::unix::fs::symlink("users.toml", &link).unwrap();
+        change(&link, &alice, &Change::Remove).unwrap();
+        assert!(link.is_symlink());
+        assert!(users::load(&target).unwrap().get(&alice).is_none());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Finding, Tree, error};
 
-const README_LINES: usize = 100;
+const README_LINES: usize = 90;
 
 /// A dialogue says first what it shows.
 pub fn dialogues_begin_with_a_sentence(tree: &Tree) -> Vec<Finding> {

@@ -90,8 +90,8 @@ fn a_limit_without_unit_is_found() {
 #[test]
 fn a_long_readme_is_found() {
     let rule = documents::readme_is_short;
-    assert!(complaints(rule, &[("README.md", &"line\n".repeat(99))]).is_empty());
-    assert_eq!(complaints(rule, &[("README.md", &"line\n".repeat(100))]), ["README.md:100"]);
+    assert!(complaints(rule, &[("README.md", &"line\n".repeat(89))]).is_empty());
+    assert_eq!(complaints(rule, &[("README.md", &"line\n".repeat(90))]), ["README.md:90"]);
 }
 
 #[test]
