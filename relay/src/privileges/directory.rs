@@ -56,7 +56,7 @@ pub enum DirectoryError {
         /// The mode that it would need.
         closed: u32,
     },
-    /// Every user may make files in it, as in `/tmp`.
+    /// Every user may make files in it, and some have, as in `/tmp`.
     #[error(
         "every user may make files in the directory {path} (mode {mode:o}); write the path of a \
          directory that only the daemon uses"
@@ -188,14 +188,15 @@ fn is_unshared(
     if mode & access.refused() == 0 {
         return Ok(());
     }
-    if mode & 0o1002 == 0o1002 {
-        return Err(DirectoryError::Public { path: path.to_owned(), mode });
-    }
+    let path_buf = || path.to_owned();
     match foreign_entry(path, is_part)? {
         None => Ok(()),
+        Some(_) if mode & 0o1002 == 0o1002 => {
+            Err(DirectoryError::Public { path: path_buf(), mode })
+        }
         Some(entry) => {
             let closed = mode & !access.refused();
-            Err(DirectoryError::Shared { path: path.to_owned(), mode, entry, closed })
+            Err(DirectoryError::Shared { path: path_buf(), mode, entry, closed })
         }
     }
 }
@@ -323,11 +324,13 @@ mod tests {
         let set = |mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         fs::write(path.join("queue.db"), "x").unwrap();
         fs::create_dir(path.join(LOST_AND_FOUND)).unwrap();
-        set(0o1777);
+        for mode in [0o755, 0o1777] {
+            set(mode);
+            examine(path, user, Access::Owner, is_part).unwrap();
+        }
+        fs::write(path.join("syslog"), "x").unwrap();
         assert!(refused(path).contains("every user"));
         set(0o755);
-        examine(path, user, Access::Owner, is_part).unwrap();
-        fs::write(path.join("syslog"), "x").unwrap();
         let said = refused(path);
         assert!(said.contains("`syslog`") && said.contains("chmod 700"), "{said}");
         assert_eq!(mode(path), 0o755);
