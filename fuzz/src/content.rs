@@ -202,8 +202,10 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
     let mut transaction = Some(transaction);
     loop {
         while let Some(octets) = client.poll_output() {
+            client.handle_written();
             let replies = next.take(&octets);
             client.handle_bytes(&replies, now);
+            client.settle();
         }
         match client.poll_event() {
             Some(Event::Ready) => match transaction.take() {
@@ -214,6 +216,7 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
                 for piece in &pieces {
                     client.send_message(piece, now);
                     while let Some(octets) = client.poll_output() {
+                        client.handle_written();
                         let replies = next.take(&octets);
                         client.handle_bytes(&replies, now);
                     }

@@ -104,8 +104,10 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
     let mut begun = false;
     loop {
         while let Some(octets) = session.poll_output() {
+            session.handle_written();
             let replies = hop.take(&octets);
             session.handle_bytes(&replies, now);
+            session.settle();
         }
         match session.poll_event() {
             Some(Event::Ready) if begun => session.quit(now),
@@ -118,6 +120,7 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
                     session.send_message(piece, now);
                     // What comes back before the end would be an answer to what is no end.
                     let replies = session.poll_output().map(|octets| hop.take(&octets));
+                    session.handle_written();
                     session.handle_bytes(&replies.unwrap_or_default(), now);
                 }
                 session.end_message(now);

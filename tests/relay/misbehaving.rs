@@ -151,6 +151,20 @@ fn replies_before_they_are_asked() -> Vec<Case> {
     ]
 }
 
+/// One reply too many to a command, and a refusal of the message.
+fn replies_too_many() -> Vec<Case> {
+    let twice = |stage, text, offers: &[&'static str]| {
+        let mut twice = case("twice", stage, Says(text), Deferred("250 2.0.0 ok")).offering(offers);
+        twice.manners.acts.push(("end", Says("550 5.7.1 refused\r\n")));
+        twice.name = format!("{}-{}", twice.name, offers.len());
+        twice
+    };
+    let ok = "250 2.0.0 ok\r\n250 2.0.0 ok\r\n";
+    let ways = [&["PIPELINING"][..], &["PIPELINING", "CHUNKING"]];
+    let cases = ways.map(|offers| [twice("MAIL", ok, offers), twice("RCPT:one", ok, offers)]);
+    cases.into_iter().flatten().collect()
+}
+
 fn within_the_message() -> Vec<Case> {
     vec![
         case("resetting", "DATA", Resets("354 go\r\n"), Deferred("connection was lost"))
@@ -259,6 +273,7 @@ fn all_cases() -> Vec<Case> {
         vec![unreachable],
         at_every_stage(),
         replies_before_they_are_asked(),
+        replies_too_many(),
         within_the_message(),
         lies_in_ehlo(),
         some_recipients(),

@@ -342,6 +342,7 @@ impl Connection {
         }
     }
 
+    /// Sends the message. Its last piece and what ends it are written together.
     async fn send(&mut self, message: &mut MessageReader) {
         let mut firewall = OutboundFirewall::new(self.is_internal);
         loop {
@@ -367,8 +368,8 @@ impl Connection {
 
     async fn send_part(&mut self, part: &[u8]) {
         for part in part.chunks(limits::MESSAGE_READ) {
-            self.session.send_message(part, Instant::now());
             self.flush().await;
+            self.session.send_message(part, Instant::now());
         }
     }
 
@@ -419,6 +420,9 @@ impl Connection {
             while !rest.is_empty() && !self.session.is_closed() {
                 self.step(&mut rest).await;
             }
+            if rest.is_empty() {
+                self.session.handle_written();
+            }
         }
     }
 
@@ -449,6 +453,26 @@ impl Connection {
             () = told(cut), if may_be_cut_off => session.cut_off(),
             () = run_out(patience), if may_be_cut_off => {
                 session.handle_closed("the attempt has taken as long as it may");
+            }
+        }
+        if self.session.is_answered() {
+            self.read_the_rest();
+        }
+    }
+
+    /// Reads what has come behind the result of a message. More than one reply's worth is not
+    /// looked at.
+    fn read_the_rest(&mut self) {
+        let mut input = [0; limits::CLIENT_READ_OCTETS];
+        let mut octets = 0;
+        while self.session.is_answered() {
+            match self.transport.try_read(&mut input) {
+                Some(Ok(length)) if length > 0 && octets < limits::CLIENT_REPLY_OCTETS => {
+                    octets += length;
+                    self.session.handle_bytes(&input[..length], Instant::now());
+                }
+                // That it has closed is found when the connection is used again.
+                _ => self.session.settle(),
             }
         }
     }

@@ -99,6 +99,17 @@ pub enum Outcome {
     Failed(Answer),
 }
 
+impl Outcome {
+    /// What it follows from.
+    pub const fn answer(&self) -> &Answer {
+        let (Self::Delivered(answer)
+        | Self::Relayed(answer)
+        | Self::Deferred(answer)
+        | Self::Failed(answer)) = self;
+        answer
+    }
+}
+
 /// Who said what about a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

@@ -66,7 +66,7 @@ impl Capabilities {
         capabilities
     }
 
-    /// Does a message go by BDAT? Chunks follow each other without a pause, which needs PIPELINING.
+    /// May a message go by BDAT? Chunks follow each other without a pause, which needs PIPELINING.
     pub fn takes_chunks(&self) -> bool {
         self.chunking && self.pipelining
     }

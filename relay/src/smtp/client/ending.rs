@@ -38,6 +38,15 @@ impl Session {
                 self.events.push_back(Event::Done(outcomes));
                 self.close(Some(cause));
             }
+            // The result is known, and no other reply has come that would contradict it.
+            State::Answered(progress) => {
+                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.close(Some(cause));
+            }
+            State::Leaving(progress) => {
+                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.close(None);
+            }
             State::Quitting => self.close(None),
             State::Closed => {}
             State::Opening(_) | State::Ready | State::Resetting => self.close(Some(cause)),

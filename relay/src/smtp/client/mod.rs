@@ -4,8 +4,10 @@
 //! leaves sockets, name lookup and the reading of the message to [`crate::delivery`].
 //!
 //! The driver's part: write what [`Session::poll_output`] gives, hand in what arrives, call
-//! [`Session::handle_timeout`] at [`Session::deadline`], and act on [`Session::poll_event`].
+//! [`Session::handle_timeout`] at [`Session::deadline`], act on [`Session::poll_event`], and read what
+//! else has come where [`Session::is_answered`].
 
+mod answered;
 mod auth;
 mod body;
 mod capabilities;
@@ -32,6 +34,7 @@ pub use self::reply::{ReplyError, ReplyParser};
 pub use self::timeouts::Timeouts;
 pub use self::transaction::{Transaction, is_lack, says_too_many_recipients};
 
+use self::answered::{is_of_another_command, unasked};
 use self::body::BodyWriter;
 use self::ending::{local, shorten};
 use self::opening::Stage;
@@ -68,6 +71,8 @@ pub struct Session {
     capabilities: Capabilities,
     parser: ReplyParser,
     output: Vec<u8>,
+    /// The driver has not yet written all that it was given.
+    unwritten: bool,
     events: VecDeque<Event>,
     deadline: Option<Instant>,
     misled: bool,
@@ -82,6 +87,10 @@ enum State {
     Envelope(Progress),
     Message(Progress, BodyWriter),
     EndOfData(Progress),
+    /// Every recipient has its reply, and what else has come is still to be read.
+    Answered(Progress),
+    /// The same, and the reply to the QUIT behind the message will show that none is missing.
+    Leaving(Progress),
     Resetting,
     Quitting,
     Closed,
@@ -104,6 +113,7 @@ impl Session {
             capabilities: Capabilities::default(),
             parser: ReplyParser::default(),
             output: Vec::new(),
+            unwritten: false,
             events,
             deadline: Some(now + timeouts.greeting),
             misled: false,
@@ -111,10 +121,16 @@ impl Session {
         }
     }
 
-    /// Bytes to write, if there are any.
+    /// Bytes to write, if there are any. Once they are written, [`Session::handle_written`].
     pub fn poll_output(&mut self) -> Option<Bytes> {
         let output = mem::take(&mut self.output);
+        self.unwritten |= !output.is_empty();
         if output.is_empty() { None } else { Some(output.into()) }
+    }
+
+    /// All that [`Session::poll_output`] gave has been written.
+    pub fn handle_written(&mut self) {
+        self.unwritten = false;
     }
 
     /// What the driver must know next.
@@ -212,8 +228,7 @@ impl Session {
             State::Message(progress, writer) => {
                 let before = self.output.len();
                 let finished = writer.finish(&mut self.output);
-                self.deadline = Some(now + self.timeouts.data_termination);
-                self.state = State::EndOfData(progress);
+                self.await_end(progress, now);
                 if let Err(error) = finished {
                     self.output.truncate(before);
                     self.refuse_message(error);
@@ -239,7 +254,7 @@ impl Session {
     /// The whole message has been sent, and the reply to it is awaited. The next hop may have
     /// taken it.
     pub fn awaits_end_of_data(&self) -> bool {
-        matches!(self.state, State::EndOfData(_))
+        matches!(self.state, State::EndOfData(_) | State::Answered(_) | State::Leaving(_))
     }
 
     /// Ends the connection politely; only after [`Event::Ready`].
@@ -259,9 +274,8 @@ impl Session {
             }
             match self.parser.parse(&mut bytes) {
                 // What follows would be taken for the replies to other commands than it is for.
-                Ok(Some(reply)) if !self.output.is_empty() && reply.code != 421 => {
-                    let text = format!("the next hop replied {reply} before it was asked");
-                    self.fail(local(Enhanced(4, 5, 0), text));
+                Ok(Some(reply)) if !self.has_asked() && reply.code != 421 => {
+                    self.fail(unasked(&reply));
                 }
                 Ok(Some(reply)) => self.handle_reply(reply, now),
                 Ok(None) => return,
@@ -340,7 +354,14 @@ impl Session {
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "before the end of data");
             }
-            State::EndOfData(progress) if reply.code / 100 == 3 => {
+            State::EndOfData(progress) if self.unwritten && !progress.awaits_chunk() => {
+                shorten(&mut reply);
+                self.state = State::Envelope(progress);
+                self.fail_with_reply(reply, "before the end of data");
+            }
+            State::EndOfData(progress)
+                if reply.code / 100 == 3 || is_of_another_command(reply.code) =>
+            {
                 self.state = State::EndOfData(progress);
                 let text = format!("the next hop replied {reply} to the end of data");
                 self.fail(local(Enhanced(4, 5, 0), text));
@@ -356,25 +377,31 @@ impl Session {
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "to a chunk");
             }
-            State::EndOfData(mut progress) if self.opening.protocol == Protocol::Lmtp => {
-                shorten(&mut reply);
-                if progress.settle_next(&self.hop, &reply) {
-                    self.deadline = Some(now + self.timeouts.data_termination);
-                    self.state = State::EndOfData(progress);
-                } else {
-                    self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
-                    self.become_ready();
-                }
-            }
             State::EndOfData(progress) => {
                 shorten(&mut reply);
-                let outcomes = progress.finish(&self.hop, reply);
-                self.events.push_back(Event::Done(outcomes));
+                self.handle_end(progress, &reply, now);
+            }
+            State::Answered(progress) | State::Leaving(progress)
+                if progress.contradicts(&reply) =>
+            {
+                shorten(&mut reply);
+                self.doubt(progress, &reply);
+            }
+            State::Answered(mut progress) => {
+                progress.has_surplus = true;
+                self.state = State::Answered(progress);
+            }
+            State::Leaving(progress) if reply.code != 221 => self.state = State::Leaving(progress),
+            State::Leaving(progress) => {
+                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.close(None);
+            }
+            State::Resetting if reply.code / 100 == 2 && !is_of_another_command(reply.code) => {
                 self.become_ready();
             }
-            State::Resetting if reply.code / 100 == 2 => self.become_ready(),
             State::Quitting => self.close(None),
-            State::Ready | State::Resetting => {
+            State::Ready => self.close(Some(unasked(&reply))),
+            State::Resetting => {
                 shorten(&mut reply);
                 self.close(Some(Cause::Reply(reply)));
             }
@@ -414,8 +441,7 @@ impl Session {
                 // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
                 // accepted all the same; the end of data alone gets out of it.
                 self.output.extend_from_slice(b".\r\n");
-                self.deadline = Some(now + self.timeouts.data_termination);
-                self.state = State::EndOfData(progress);
+                self.await_end(progress, now);
             }
             transaction::Step::Reset => {
                 self.output.extend_from_slice(b"RSET\r\n");
@@ -457,9 +483,9 @@ impl Session {
                 Some(Command::Mail) | None => "after MAIL",
             },
             State::Message(..) => "within the message",
-            State::EndOfData(_) => "after the end of data",
+            State::EndOfData(_) | State::Answered(_) => "after the end of data",
             State::Resetting => "after RSET",
-            State::Quitting | State::Closed => "after QUIT",
+            State::Leaving(_) | State::Quitting | State::Closed => "after QUIT",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Scripted next hops at every stage, without a socket or a clock.
 
 mod chunking;
+mod counting;
 mod dsn;
 mod lmtp;
 mod misbehaviour;
@@ -46,21 +47,28 @@ impl Hop {
 
     /// A session that has begun a transaction for so many recipients.
     fn begun(hello: &str, recipients: usize) -> Self {
+        Self::begun_with(hello, transaction(recipients))
+    }
+
+    fn begun_with(hello: &str, transaction: Transaction) -> Self {
         let mut hop = Self::greeted(hello);
-        hop.session.begin(transaction(recipients), hop.now);
+        hop.session.begin(transaction, hop.now);
         hop
     }
 
     /// The next hop says something, once all has been sent that there was to send.
     fn say(&mut self, text: &str) {
         self.sent.extend(self.session.poll_output().unwrap_or_default());
+        self.session.handle_written();
         self.session.handle_bytes(text.as_bytes(), self.now);
+        self.session.settle();
     }
 
     /// What the next hop has heard since.
     fn heard(&mut self) -> String {
         let mut sent = mem::take(&mut self.sent);
         sent.extend(self.session.poll_output().unwrap_or_default());
+        self.session.handle_written();
         String::from_utf8(sent).unwrap()
     }
 

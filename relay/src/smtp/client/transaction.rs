@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::answered::is_of_another_command;
 use super::body::BodyWriter;
 use super::{Capabilities, SizeLimit};
 use crate::queue::{Answer, Cause, Outcome};
@@ -80,6 +81,14 @@ pub(super) struct Progress {
     passes_dsn_on: bool,
     /// A recipient got a positive reply.
     accepted_one: bool,
+    /// The recipients whose outcome the end of data decides.
+    at_end: Vec<usize>,
+    /// The class of the replies to the end of data, while all are of one.
+    end_class: Option<u16>,
+    /// QUIT has been sent behind the message.
+    quits: bool,
+    /// More replies than commands have come.
+    pub(super) has_surplus: bool,
     /// No message follows: the reply to RCPT is the outcome.
     is_question: bool,
     /// The reply to MAIL was against the connection.
@@ -114,6 +123,12 @@ impl Transaction {
             }
             _ => None,
         }
+    }
+
+    /// Only BDAT carries it unchanged. Other messages go by DATA also where BDAT is offered, since
+    /// no other command is replied to with 354: see [`super::answered`].
+    fn needs_chunks(&self) -> bool {
+        self.binary || self.unterminated
     }
 
     fn is_smtputf8(&self) -> bool {
@@ -168,7 +183,7 @@ impl Transaction {
 
 impl Progress {
     pub(super) fn new(transaction: Transaction, capabilities: &Capabilities) -> Self {
-        let (in_chunks, passes_dsn_on) = (capabilities.takes_chunks(), capabilities.dsn);
+        let in_chunks = transaction.needs_chunks() && capabilities.takes_chunks();
         let can_be_named =
             |recipient: &Addressee| capabilities.smtputf8 || !needs_smtputf8(recipient);
         let mut unsent = VecDeque::from([Command::Mail]);
@@ -186,8 +201,12 @@ impl Progress {
             outcomes,
             in_chunks,
             awaited_chunks: 0,
-            passes_dsn_on,
+            passes_dsn_on: capabilities.dsn,
             accepted_one: false,
+            at_end: Vec::new(),
+            end_class: None,
+            quits: false,
+            has_surplus: false,
             is_question: false,
             refuses_connection: false,
         }
@@ -285,6 +304,9 @@ impl Progress {
     pub(super) fn handle_reply(&mut self, hop: &str, reply: Reply) -> Step {
         let Some(command) = self.awaited.pop_front() else { return Step::Nonsense(reply) };
         match (command, reply.code / 100) {
+            (_, 2) if is_of_another_command(reply.code) => {
+                return self.misunderstand(command, reply);
+            }
             (Command::Mail, 2) => {}
             (Command::Mail, 4 | 5) if self.is_question => {
                 self.settle_rest(&Outcome::Deferred(Answer::reply(hop, reply)));
@@ -309,11 +331,7 @@ impl Progress {
                 self.settle_all(hop, &reply);
                 return Step::Reset;
             }
-            _ => {
-                // The recipients count as unsettled; nobody knows what the next hop meant.
-                self.awaited.push_front(command);
-                return Step::Nonsense(reply);
-            }
+            _ => return self.misunderstand(command, reply),
         }
         // What is not on its way yet and would lead to nothing is not sent.
         let next_is_data = self.unsent.front() == Some(&Command::Data);
@@ -334,13 +352,56 @@ impl Progress {
         self.outcomes(hop)
     }
 
-    /// The reply of an LMTP server to the end of data, for the next recipient that was accepted
-    /// (RFC 2033 section 4.2). Are there more?
-    pub(super) fn settle_next(&mut self, hop: &str, reply: &Reply) -> bool {
-        if let Some(place) = self.outcomes.iter().position(Option::is_none) {
-            self.settle(place, hop, reply);
+    /// A code that this command cannot have. The recipients count as unsettled, also those that
+    /// replies have settled: those may have been to other commands.
+    fn misunderstand(&mut self, command: Command, reply: Reply) -> Step {
+        self.awaited.push_front(command);
+        if reply.is_positive() {
+            for outcome in &mut self.outcomes {
+                outcome.take_if(|outcome| matches!(outcome.answer().cause, Cause::Reply(_)));
+            }
+        }
+        Step::Nonsense(reply)
+    }
+
+    /// The whole message has been sent; it may have a reply for each recipient. Does QUIT follow?
+    pub(super) fn begin_end(&mut self, one_by_one: bool) -> bool {
+        let places = self.outcomes.iter().enumerate();
+        self.at_end = places.filter(|(_, it)| it.is_none()).map(|(place, _)| place).collect();
+        self.quits = self.in_chunks || one_by_one && self.at_end.len() > 1;
+        self.quits
+    }
+
+    /// Has QUIT been sent behind the message?
+    pub(super) fn quits(&self) -> bool {
+        self.quits
+    }
+
+    /// A reply to the end of data: for all recipients that were accepted, or from an LMTP server for
+    /// the next of them (RFC 2033 section 4.2). Are there more?
+    pub(super) fn settle_end(&mut self, hop: &str, reply: &Reply, is_for_one: bool) -> bool {
+        let class = reply.code / 100;
+        let is_first = !self.at_end.iter().any(|&place| self.outcomes[place].is_some());
+        self.end_class = self.end_class.filter(|&it| it == class).or(is_first.then_some(class));
+        match self.outcomes.iter().position(Option::is_none) {
+            Some(place) if is_for_one => self.settle(place, hop, reply),
+            _ => self.settle_all(hop, reply),
         }
         self.has_accepted()
+    }
+
+    /// Does this reply, which came after those to the end of data, say something else than they do?
+    /// Where no recipient is left for whom they count, that means nothing.
+    pub(super) fn contradicts(&self, reply: &Reply) -> bool {
+        let is_end = reply.code == 221 && self.quits;
+        !self.at_end.is_empty() && !is_end && self.end_class != Some(reply.code / 100)
+    }
+
+    /// The replies to the end of data count no more.
+    pub(super) fn forget_end(&mut self) {
+        for &place in &self.at_end {
+            self.outcomes[place] = None;
+        }
     }
 
     /// Defers every recipient that is unsettled.
@@ -364,6 +425,11 @@ impl Progress {
             Outcome::Deferred(Answer::local(Some(hop), Enhanced(4, 5, 0), text))
         };
         self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsettled)).collect()
+    }
+
+    /// Are more replies than one awaited?
+    pub(super) fn awaits_several(&self) -> bool {
+        self.awaited.len() > 1
     }
 
     /// Is there a recipient that nothing has been said against?

@@ -31,17 +31,35 @@ fn each_recipient_has_a_reply_after_the_data() {
     assert_eq!(hop.session.poll_event(), None, "there is one more to come");
     assert!(hop.session.awaits_end_of_data() && hop.session.deadline().is_some());
     hop.say("452 4.2.2 full\r\n");
+    assert_eq!(hop.session.poll_event(), None, "the reply to QUIT shows whose replies these were");
+    hop.say("221 bye\r\n");
     let outcomes = hop.outcomes();
     assert_eq!(outcomes[0], ('+', "250 2.1.5 stored (hop:25)".to_owned()));
     assert_eq!(outcomes[1], ('-', "550 5.1.1 no (hop:25)".to_owned()));
     assert_eq!(outcomes[2], ('~', "452 4.2.2 full (hop:25)".to_owned()));
+    hop.is_closed();
+}
+
+#[test]
+fn a_connection_goes_on_after_a_message_for_one() {
+    let mut hop = greeted();
+    hop.say(LHLO);
+    assert_eq!(hop.event(), Event::Ready);
+    hop.session.begin(transaction(2), hop.now);
+    hop.say("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n");
+    assert_eq!(hop.event(), Event::SendMessage);
+    hop.heard();
+    hop.send("x\r\n");
+    assert_eq!(hop.heard(), "x\r\n.\r\n");
+    hop.say("250 stored\r\n");
+    assert_eq!(hop.letters(), "+-");
     assert_eq!(hop.event(), Event::Ready);
 }
 
 #[test]
 fn all_replies_in_one_packet_and_one_for_good() {
     let mut hop = sent();
-    hop.say("550 5.2.1 no\r\n250 stored\r\n");
+    hop.say("550 5.2.1 no\r\n250 stored\r\n221 bye\r\n");
     assert_eq!(hop.letters(), "--+");
 }
 
@@ -66,8 +84,12 @@ fn what_was_not_answered_is_tried_again() {
 #[test]
 fn one_reply_too_many() {
     let mut hop = sent();
-    hop.say("250 stored\r\n250 stored\r\n250 stored\r\n");
-    assert_eq!(hop.letters(), "+-+");
+    hop.say("250 stored\r\n250 stored\r\n250 stored\r\n221 bye\r\n");
+    assert_eq!(hop.letters(), "+-+", "whichever is too many");
+    hop.is_closed();
+    let mut hop = sent();
+    hop.say("250 stored\r\n250 stored\r\n452 full\r\n221 bye\r\n");
+    assert_eq!(hop.letters(), "~-~", "nobody knows which");
     hop.is_closed();
 }
 
