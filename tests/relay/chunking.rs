@@ -1,7 +1,7 @@
 //! Messages that come by BDAT, and what of them reaches the next hop.
 
 use crate::PATIENCE;
-use crate::edge::{Edge, SCANNER};
+use crate::edge::{ARTICLE, Edge, SCANNER};
 
 /// What every reader of DATA stumbles over that does not look for CRLF.CRLF alone, with line
 /// endings as they must be.
@@ -67,6 +67,26 @@ fn a_binary_message_arrives_unchanged_where_it_may() {
     submit(&edge, "BODY=BINARYMIME", BINARY, &[20, 1, 1, 1, 1]);
     assert_eq!(arrived(&edge), (BINARY.to_vec(), "BODY=BINARYMIME".to_owned()));
     assert_eq!(edge.sink.messages().len(), 1);
+}
+
+#[test]
+fn a_binary_message_is_unchanged_in_a_maildir() {
+    let edge = Edge::answered(&[]);
+    let maildir = edge.folder().join("mail");
+    let route = format!(
+        "[[route]]\nrecipient_domains = [\"fabrikam.example\"]\nmaildir = \"{}\"\n",
+        maildir.display()
+    );
+    let daemon = edge.start_with(&(edge.configuration(ARTICLE) + &route));
+    submit(&edge, "BODY=BINARYMIME", BINARY, &[30]);
+    edge.wait_until(|status| status["queue"]["delivered"] == 1);
+    daemon.stop().unwrap();
+    let file = std::fs::read_dir(maildir.join("new")).unwrap().next().unwrap().unwrap();
+    let kept = std::fs::read(file.path()).unwrap();
+    let body = BINARY.strip_prefix(b"Subject: binary\r\n\r\n").unwrap();
+    let header = kept.strip_suffix(body).expect("the body, octet by octet");
+    assert!(header.ends_with(b"\nSubject: binary\n\n"));
+    assert!(!header.contains(&b'\r'), "lines end as those of the host do");
 }
 
 #[test]

@@ -60,7 +60,7 @@ async fn write(
         recipient.unwrap_or_default()
     );
     file.write_all(head.as_bytes()).await?;
-    let mut lines = Lines::default();
+    let mut lines = Lines { keeps_body: entry.binary, ..Lines::default() };
     while let Some(piece) = message.next().await.map_err(io::Error::other)? {
         file.write_all(&lines.take(&piece)).await?;
     }
@@ -95,16 +95,45 @@ async fn sync(directory: &Path) -> io::Result<()> {
     fs::File::open(directory).await?.sync_all().await
 }
 
-/// Lines of a Maildir end as the host's do: CRLF becomes LF, and every other octet stays.
+/// Lines of a Maildir end as the host's do: CRLF becomes LF, and every other octet stays. A binary
+/// body has no lines (RFC 3030 section 3), and is not changed at all.
 #[derive(Debug, Default)]
 struct Lines {
     /// A CR has come, and not yet what follows it.
     has_cr: bool,
+    /// The message is binary: its lines end with its header section.
+    keeps_body: bool,
+    /// Octets of the line so far.
+    line: usize,
+    /// The empty line behind the header section of such a message has come.
+    in_body: bool,
 }
 
 impl Lines {
     fn take(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut taken = Vec::with_capacity(piece.len() + 1);
+        if !self.keeps_body {
+            self.convert(piece, &mut taken);
+            return taken;
+        }
+        let mut rest = piece;
+        while !self.in_body && !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            let (part, after) = rest.split_at(end);
+            let before = taken.len();
+            self.convert(part, &mut taken);
+            self.line += taken.len() - before;
+            if part.ends_with(b"\n") {
+                self.in_body = self.line == 1;
+                self.line = 0;
+            }
+            rest = after;
+        }
+        taken.extend_from_slice(rest);
+        taken
+    }
+
+    fn convert(&mut self, piece: &[u8], taken: &mut Vec<u8>) {
         for part in piece.split_inclusive(|&octet| octet == b'\r') {
             if std::mem::take(&mut self.has_cr) && !part.starts_with(b"\n") {
                 taken.push(b'\r');
@@ -113,7 +142,6 @@ impl Lines {
             self.has_cr = without.is_some();
             taken.extend_from_slice(without.unwrap_or(part));
         }
-        taken
     }
 
     fn rest(&self) -> &'static [u8] {
@@ -133,6 +161,29 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_binary_body_does_not_change() {
+        for (message, expected) in [
+            (
+                "A: b\r\n c\r\n\r\n\u{1}PNG\r\n\u{1a}\n\0\r\n",
+                "A: b\n c\n\n\u{1}PNG\r\n\u{1a}\n\0\r\n",
+            ),
+            ("A: b\r\n\r\n\r\n\r\r\n\r", "A: b\n\n\r\n\r\r\n\r"),
+            ("\r\n\r\n", "\n\r\n"),
+            ("A: b\r\n", "A: b\n"),
+        ] {
+            for size in 1..=message.len() {
+                let mut lines = Lines { keeps_body: true, ..Lines::default() };
+                let mut taken = Vec::new();
+                for piece in message.as_bytes().chunks(size) {
+                    taken.extend(lines.take(piece));
+                }
+                taken.extend(lines.rest());
+                assert_eq!(taken, expected.as_bytes(), "{message:?} in pieces of {size}");
+            }
+        }
+    }
 
     #[test]
     fn only_the_ends_of_lines_change() {
