@@ -11,7 +11,6 @@ use crate::policy::antispam::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcResult, MessageFound, SenderFound,
     SpfFinding, SpfIdentity,
 };
-use crate::smtp::path::Domain;
 
 const NAME: &str = "Authentication-Results";
 
@@ -26,51 +25,45 @@ pub struct AuthservIds<'x> {
 }
 
 impl AuthservIds<'_> {
-    /// Does this field claim to be ours? One that is not exactly `id [version] ;` does too: readers
-    /// differ about it, and one of them might see our name.
+    /// Does this field claim to be ours? One that is not exactly `host [version] ;` does too, where
+    /// the host is a name in ASCII: readers differ about it, and one of them might see our name,
+    /// since some take blanks of Unicode off, and some map letters.
     pub fn are_claimed_by(self, field: Field<'_>) -> bool {
         if !field.name().eq_ignore_ascii_case(NAME.as_bytes()) {
             return false;
         }
         match authserv_id(field.value()) {
             None => true,
-            Some(id) => {
-                let id = id.trim_end_matches('.');
-                let same = |name: &str| {
-                    name.eq_ignore_ascii_case(id)
-                        || Domain::parse(id).is_ok_and(|id| name.eq_ignore_ascii_case(id.ascii()))
-                };
-                same(self.hostname) || same(self.fqdn)
-            }
+            Some(id) => [self.hostname, self.fqdn].iter().any(|name| name.eq_ignore_ascii_case(id)),
         }
     }
 }
 
 /// The host that the results are of, if the value begins as RFC 8601 section 2.2 has it: an
-/// authserv-id, which is a token or a quoted string of the same octets, perhaps a version, and a
-/// semicolon, with white space and comments between them. `None`: it begins otherwise.
-fn authserv_id(value: &[u8]) -> Option<String> {
+/// authserv-id, perhaps a version, and a semicolon, with white space and comments between them. Of
+/// what an authserv-id may be, only the name of a host is one here: letters, digits and hyphens of
+/// ASCII, and single dots between them, in quotes or not. `None`: it begins otherwise.
+fn authserv_id(value: &[u8]) -> Option<&str> {
     let value = skip_comments(value)?;
     let (id, rest) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
-            let (id, rest) = token(quoted);
+            let (id, rest) = name(quoted);
             (id, rest.strip_prefix(b"\"")?)
         }
-        None => token(value),
+        None => name(value),
     };
     let rest = skip_comments(rest)?;
     let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
     let rest = skip_comments(&rest[digits..])?;
-    let id = std::str::from_utf8(id).ok().filter(|id| !id.is_empty())?;
-    rest.starts_with(b";").then(|| id.to_owned())
+    let id = std::str::from_utf8(id).ok()?;
+    let is_host = id.split('.').all(|label| !label.is_empty());
+    (is_host && rest.starts_with(b";")).then_some(id)
 }
 
-/// A token of RFC 2045 section 5.1, or one with letters beyond ASCII, and what follows it.
-fn token(value: &[u8]) -> (&[u8], &[u8]) {
-    let is_of_token = |octet: &u8| {
-        !octet.is_ascii() || octet.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(octet)
-    };
-    value.split_at(value.iter().take_while(|octet| is_of_token(octet)).count())
+/// The octets of a host's name, and what follows them.
+fn name(value: &[u8]) -> (&[u8], &[u8]) {
+    let is_of_name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-.".contains(octet);
+    value.split_at(value.iter().take_while(|octet| is_of_name(octet)).count())
 }
 
 /// What comes after white space and comments, which nest. `None`: a comment has no end.
@@ -249,6 +242,20 @@ mod tests {
             "Authentication-Results: \u{b}edge1.contoso.example; spf=pass\r\n",
             "Authentication-Results: edge1.contoso.example\u{c}; spf=pass\r\n",
             "Authentication-Results: spf=pass smtp.mailfrom=a.example; dkim=none\r\n",
+            "Authentication-Results: edge1.contoso.example\u{a0}; spf=pass\r\n",
+            "Authentication-Results: \u{a0}edge1.contoso.example; spf=pass\r\n",
+            "Authentication-Results: \u{200b}edge1.contoso.example; spf=pass\r\n",
+            "Authentication-Results: edge1.contoso.example\u{200b}; spf=pass\r\n",
+            "Authentication-Results: edge1\u{3002}contoso\u{3002}example; spf=pass\r\n",
+            "Authentication-Results: \u{ff45}dge1.contoso.example; spf=pass\r\n",
+            "Authentication-Results: \u{24d4}dge1.contoso.example; spf=pass\r\n",
+            "Authentication-Results: edge1.con\u{ad}toso.example; spf=pass\r\n",
+            "Authentication-Results: edge1..contoso.example; spf=pass\r\n",
+            "Authentication-Results: .edge1.contoso.example; spf=pass\r\n",
+            "Authentication-Results: edge1.contoso.example.; spf=pass\r\n",
+            "Authentication-Results: \"edge1.contoso.example\u{a0}\"; spf=pass\r\n",
+            "Authentication-Results: edge1+contoso.example; spf=pass\r\n",
+            "Authentication-Results: other.b\u{fc}cher.example; spf=pass\r\n",
         ] {
             assert!(claims(text), "{text:?}");
         }
