@@ -3,7 +3,7 @@
 use relay_tests::sink::{Script, Sink};
 
 use crate::PATIENCE;
-use crate::edge::{ARTICLE, Edge};
+use crate::edge::{ARTICLE, Edge, SCANNER, queue_id};
 
 const MESSAGE: &str = "Subject: \u{e9}\r\n\r\n\u{e9}\u{e9}\u{e9}\r\n";
 
@@ -44,4 +44,36 @@ fn a_report_that_is_too_large_for_its_way_goes_without_the_message() {
     let report = returned(&["offer=SIZE 8000"], "b@fabrikam.example", &message);
     assert!(report.contains("Action: failed\r\n"), "{report}");
     assert!(report.len() < 8000 && !report.contains("0123456789"), "{report}");
+}
+
+/// The address in MAIL of a stranger may be that of a third party.
+#[test]
+fn a_stranger_does_not_choose_what_a_report_returns() {
+    let edge = Edge::answered(&[]);
+    let refusing = Sink::on_loopback(Script::parse(["rcpt=550 5.1.1 No such user"]).unwrap());
+    let refusing = refusing.unwrap();
+    let route = format!(
+        "[[route]]\nrecipient_domains = [\"contoso.example\"]\nsmart_hosts = [\"{}\"]\n",
+        refusing.address()
+    );
+    let _daemon = edge.start_with(&(edge.configuration(ARTICLE) + &route));
+    let message = b"Subject: x\r\n\r\nThe body.\r\n";
+    for (number, (from, ret, whole)) in [
+        ("127.0.0.1", "", false),
+        ("127.0.0.1", " RET=FULL", false),
+        ("127.0.0.1", " RET=HDRS", false),
+        (SCANNER, "", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = edge.connect(from);
+        client.hello();
+        let sender = format!("victim@fabrikam.example{ret}");
+        queue_id(&client.message(&sender, &["nobody@contoso.example"], message));
+        client.quit();
+        let report = edge.sink.wait_for(number + 1, PATIENCE).unwrap().remove(number).text();
+        assert!(report.contains("\r\nSubject: x\r\n"), "{report}");
+        assert_eq!(report.contains("The body."), whole, "{from}{ret}: {report}");
+    }
 }

@@ -3,7 +3,8 @@
 //! A report goes to the address in MAIL. A stranger can put any address there, and with
 //! NOTIFY=SUCCESS or RET=FULL this host would send that address mail of the stranger's choice. So
 //! both are granted only where the address is proven, or where the client may send to any address
-//! itself. Reports of failure stay: they are owed to the sender (RFC 5321 section 6.1).
+//! itself. Reports of failure stay: they are owed to the sender (RFC 5321 section 6.1). Those to an
+//! address that is not proven return the header section, also where RET was not given.
 
 use super::antispam::{SenderFound, SpfIdentity, SpfResult};
 use super::{Because, Decision, Peer};
@@ -11,7 +12,8 @@ use crate::connector::Permission;
 use crate::smtp::dsn::{MailDsn, RcptDsn, Ret};
 use crate::smtp::path::ReversePath;
 
-/// Takes RET=FULL from a MAIL that was accepted, unless it is granted; the decision says so.
+/// Records whether the address of a MAIL that was accepted is proven, and takes RET=FULL from one that
+/// is not; the decision says so.
 pub fn limit_ret(
     peer: &Peer,
     sender: &ReversePath,
@@ -19,8 +21,10 @@ pub fn limit_ret(
     dsn: &mut MailDsn,
     decision: &mut Decision,
 ) {
+    let obstacle = obstacle(peer, sender, found);
+    dsn.is_unproven = obstacle.is_some();
     if dsn.ret == Some(Ret::Full)
-        && let Some(because) = obstacle(peer, sender, found)
+        && let Some(because) = obstacle
     {
         dsn.ret = Some(Ret::Headers);
         note(decision, Because { rule: "RET=FULL", found: format!("headers only: {because}") });

@@ -10,9 +10,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
-use super::report::boundary;
+use super::report::boundary_beginning;
 use super::{Entry, QueueId};
 use crate::smtp::dsn::Addressee;
 use crate::smtp::path::{ForwardPath, ReversePath};
@@ -57,17 +57,20 @@ fn in_ascii(path: &ForwardPath) -> Option<ForwardPath> {
 
 /// A report, taken apart.
 struct Parts<'message> {
-    id: QueueId,
+    boundary: &'message str,
     head: &'message [u8],
     parts: Vec<&'message [u8]>,
 }
 
 impl<'message> Parts<'message> {
     fn of(id: QueueId, message: &'message [u8]) -> Option<Self> {
-        let boundary = boundary(id);
         let end = memmem::find(message, b"\r\n\r\n")? + 2;
         let (head, mut rest) = message.split_at(end);
-        memmem::find(head, format!("boundary=\"{boundary}\"").as_bytes())?;
+        // Nothing else of the head begins a line so.
+        let start = memmem::find(head, BOUNDARY)? + BOUNDARY.len();
+        let length = memchr(b'"', &head[start..])?;
+        let boundary = std::str::from_utf8(&head[start..start + length]).ok()?;
+        boundary.strip_prefix(&boundary_beginning(id))?;
         let delimiter = format!("\r\n--{boundary}");
         rest = rest.strip_prefix(delimiter.as_bytes())?;
         let mut parts = Vec::new();
@@ -76,11 +79,11 @@ impl<'message> Parts<'message> {
             parts.push(&begins[..end]);
             rest = &begins[end + delimiter.len()..];
         }
-        (rest == b"--\r\n" && parts.len() >= 2).then_some(Self { id, head, parts })
+        (rest == b"--\r\n" && parts.len() >= 2).then_some(Self { boundary, head, parts })
     }
 
     fn compose(&self, to: &str, with_original: bool) -> Option<Vec<u8>> {
-        let boundary = boundary(self.id);
+        let boundary = self.boundary;
         let mut out = Vec::new();
         for line in self.head.split_inclusive(|&octet| octet == b'\n') {
             match line {
@@ -100,6 +103,7 @@ impl<'message> Parts<'message> {
     }
 }
 
+const BOUNDARY: &[u8] = b"\r\n\tboundary=\"";
 const ENCODING: &[u8] = b"Content-Transfer-Encoding: ";
 const SEVEN_BIT: &[u8] = b"Content-Transfer-Encoding: 7bit\r\n";
 const BASE64: &[u8] = b"Content-Transfer-Encoding: base64\r\n";

@@ -393,10 +393,20 @@ impl Queue {
         let seven_bit = told.iter().any(|&place| entry.failed_for_its_octets(place));
         let original = if seven_bit { original.in_seven_bits() } else { original };
         let id = self.shared.ids.next(now);
+        let (boundary, original) = report::separate(id, original);
         let settings = self.shared.settings.load();
-        let hostname = &settings.hostname;
-        let expires = settings.schedule.expires(entry.arrived);
-        let report = Report { id, hostname, entry, told, tried, original, seven_bit, expires, now };
+        let report = Report {
+            id,
+            boundary: &boundary,
+            hostname: &settings.hostname,
+            entry,
+            told,
+            tried,
+            original,
+            seven_bit,
+            expires: settings.schedule.expires(entry.arrived),
+            now,
+        };
         let envelope = report.envelope()?;
         let message = report.compose();
         Some((Entry::new(id, envelope, Content::of(&message), now), message))
@@ -410,6 +420,8 @@ impl Queue {
         let most = match entry.dsn.ret {
             Some(Ret::Full) => limits::REPORT_FULL_OCTETS,
             Some(Ret::Headers) => 0,
+            // A stranger would choose who gets the mail.
+            None if entry.dsn.is_unproven => 0,
             None => limits::REPORT_ORIGINAL_OCTETS,
         };
         let whole = of_failure && entry.size <= most && !entry.binary;

@@ -44,6 +44,7 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
         sender: entry.sender.to_string(),
         ret: entry.dsn.ret.map(|ret| ret.to_string()),
         envelope_id: entry.dsn.envelope_id.as_ref().map(ToString::to_string),
+        unproven: entry.dsn.is_unproven,
         recipients: entry.recipients.iter().map(StoredRecipient::from).collect(),
         eight_bit_mime: entry.body == BodyType::EightBitMime,
         binary_mime: entry.body == BodyType::BinaryMime,
@@ -88,6 +89,7 @@ pub(super) fn decode(id: QueueId, json: &[u8]) -> Result<(Entry, StoredBody), Re
         dsn: MailDsn {
             ret: parsed(stored.ret, Ret::parse)?,
             envelope_id: parsed(stored.envelope_id, EnvelopeId::parse)?,
+            is_unproven: stored.unproven,
         },
         recipients,
         body: match (stored.binary_mime, stored.eight_bit_mime) {
@@ -151,6 +153,9 @@ struct StoredEntry {
     ret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     envelope_id: Option<String>,
+    /// Absent in a record of a version that did not ask.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unproven: bool,
     recipients: Vec<StoredRecipient>,
     eight_bit_mime: bool,
     /// Absent in a record of a version without BINARYMIME, like `binary`.

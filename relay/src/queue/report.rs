@@ -19,12 +19,15 @@ use crate::limits;
 use crate::message::section::{Part, SectionReader};
 use crate::smtp::dsn::{MailDsn, push_escaped};
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
+use crate::users::password::random;
 
 /// What a report says.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     /// The report's own id.
     pub(super) id: QueueId,
+    /// What stands between its parts.
+    pub(super) boundary: &'a str,
     /// The host that reports.
     pub(super) hostname: &'a Domain,
     /// The message.
@@ -95,14 +98,14 @@ impl Report<'_> {
         let _ = self.write(&mut text);
         let mut message = text.replace('\n', "\r\n").into_bytes();
         let (Original::Whole(original) | Original::Headers(original)) = &self.original else {
-            message.extend_from_slice(format!("--{}--\r\n", self.boundary()).as_bytes());
+            message.extend_from_slice(format!("--{}--\r\n", self.boundary).as_bytes());
             return message.into();
         };
         message.extend_from_slice(original);
         if !original.ends_with(b"\r\n") {
             message.extend_from_slice(b"\r\n");
         }
-        message.extend_from_slice(format!("\r\n--{}--\r\n", self.boundary()).as_bytes());
+        message.extend_from_slice(format!("\r\n--{}--\r\n", self.boundary).as_bytes());
         message.into()
     }
 
@@ -110,7 +113,7 @@ impl Report<'_> {
         let Self { hostname, entry, .. } = self;
         let (date, arrived) = (date_time(self.now), date_time(entry.arrived));
         let expires = self.expires.map(date_time);
-        let boundary = self.boundary();
+        let boundary = self.boundary;
         let encoding = if self.is_ascii() { "7bit" } else { "8bit" };
         let utf8 = !self.addresses_are_ascii();
         let status_type =
@@ -223,10 +226,6 @@ impl Report<'_> {
         if self.seven_bit && !address.is_ascii() { xtext(&address) } else { address }
     }
 
-    fn boundary(&self) -> String {
-        boundary(self.id)
-    }
-
     fn addresses_are_ascii(&self) -> bool {
         let all = || self.recipients().all(|recipient| recipient.path.is_ascii());
         self.entry.sender.is_ascii() && (self.seven_bit || all())
@@ -279,9 +278,25 @@ impl std::fmt::Display for Action {
     }
 }
 
-/// What stands between the parts of a report. Its id is ours and new, so no message that we return
-/// can hold it.
-pub(super) fn boundary(id: QueueId) -> String {
+/// What stands between the parts of a new report, and what it returns. The boundary is random: who
+/// sends the message that is returned must not foretell it, as ids can be foretold, and write parts
+/// of a report.
+pub(super) fn separate(id: QueueId, original: Original) -> (String, Original) {
+    let beginning = boundary_beginning(id);
+    let Ok(random) = random::<16>() else { return (beginning, Original::Lost) };
+    let boundary = format!("{beginning}_{:032x}", u128::from_be_bytes(random));
+    match &original {
+        Original::Whole(bytes) | Original::Headers(bytes)
+            if memchr::memmem::find(bytes, boundary.as_bytes()).is_some() =>
+        {
+            (boundary, Original::Lost)
+        }
+        _ => (boundary, original),
+    }
+}
+
+/// How the boundary of the report with this id begins.
+pub(super) fn boundary_beginning(id: QueueId) -> String {
     format!("=_report_{id}")
 }
 

@@ -17,6 +17,9 @@ pub struct MailDsn {
     pub ret: Option<Ret>,
     /// ENVID: what the sender calls this message.
     pub envelope_id: Option<EnvelopeId>,
+    /// Nothing proves that the sender's address is the client's: a report of ours returns the header
+    /// section, also where RET was not given. A next hop is not told (RFC 3461 section 5.2.1).
+    pub is_unproven: bool,
 }
 
 /// RET.

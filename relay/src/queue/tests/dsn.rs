@@ -77,7 +77,7 @@ async fn who_is_told_what() {
 
 #[tokio::test]
 async fn a_report_names_the_message_and_its_recipients_as_the_sender_does() {
-    let dsn = MailDsn { ret: None, envelope_id: EnvelopeId::parse("QQ+2B+20Bcc:+20x") };
+    let dsn = MailDsn { envelope_id: EnvelopeId::parse("QQ+2B+20Bcc:+20x"), ..MailDsn::default() };
     let recipients = vec![
         asked("<one@fabrikam.example>", None, Some("rfc822;First+20Bcc:@b.example")),
         asked("<two@fabrikam.example>", Some("SUCCESS"), Some("utf-8;j\\x{F6}rg@b.example")),
@@ -107,7 +107,7 @@ async fn a_report_returns_what_was_asked_for() {
         (None, "Subject: small\r\n\r\nThe body.\r\n", failed("no"), true),
         (Some(Ret::Full), "Subject: small\r\n\r\nThe body.\r\n", relayed(), false),
     ] {
-        let dsn = MailDsn { ret, envelope_id: None };
+        let dsn = MailDsn { ret, ..MailDsn::default() };
         let recipients = vec![asked("<one@fabrikam.example>", Some("SUCCESS,FAILURE"), None)];
         let text = report(dsn, recipients, vec![outcome], message.as_bytes()).await.unwrap();
         assert_eq!(text.contains("The body."), whole, "{ret:?}");
@@ -115,11 +115,51 @@ async fn a_report_returns_what_was_asked_for() {
     }
 }
 
+/// A stranger chooses who gets a report, so not what stands in it.
+#[tokio::test]
+async fn a_report_to_an_unproven_sender_returns_the_header_section() {
+    for (ret, is_unproven, whole) in
+        [(None, true, false), (Some(Ret::Headers), true, false), (None, false, true)]
+    {
+        let dsn = MailDsn { ret, is_unproven, ..MailDsn::default() };
+        let recipients = vec![asked("<one@fabrikam.example>", None, None)];
+        let message = b"Subject: small\r\n\r\nThe body.\r\n";
+        let text = report(dsn, recipients, vec![failed("no")], message).await.unwrap();
+        assert_eq!(text.contains("The body."), whole, "{ret:?} {is_unproven}");
+        assert_eq!(text.contains("\r\nContent-Type: text/rfc822-headers\r\n"), !whole);
+    }
+}
+
+/// The boundary of a report.
+fn boundary(text: &str) -> &str {
+    text.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap()
+}
+
+/// What was seen of earlier reports, their ids included, tells nothing of the boundary.
+#[tokio::test]
+async fn the_boundary_of_a_report_cannot_be_foretold() {
+    let mut tails = Vec::new();
+    for _ in 0..20 {
+        let recipients = vec![asked("<one@fabrikam.example>", None, None)];
+        let text = report(MailDsn::default(), recipients, vec![failed("no")], b"A: b\r\n").await;
+        let text = text.unwrap();
+        let boundary = boundary(&text);
+        assert!(boundary.len() <= 70, "RFC 2046 section 5.1.1");
+        assert_eq!(text.matches(&format!("\r\n--{boundary}")).count(), 4);
+        tails.push(boundary.rsplit('_').next().unwrap().to_owned());
+    }
+    assert!(tails.iter().all(|tail| tail.len() == 32), "128 bits");
+    // That one of 32 digits is the same in all twenty by chance: once in 10^22.
+    for digit in 0..32 {
+        assert!(tails.iter().any(|tail| tail.as_bytes()[digit] != tails[0].as_bytes()[digit]));
+    }
+}
+
 #[tokio::test]
 async fn a_report_returns_a_bounded_part_of_a_header_section() {
     let section = ["Subject: x\r\n", &"X-Filler: 0123456789\r\n".repeat(10_000)].concat();
     for ret in [None, Some(Ret::Headers)] {
-        let dsn = MailDsn { ret, envelope_id: None };
+        let dsn = MailDsn { ret, ..MailDsn::default() };
         let recipients = vec![asked("<one@fabrikam.example>", None, None)];
         let message = format!("{section}\r\nThe body.\r\n");
         let text = report(dsn, recipients, vec![failed("no")], message.as_bytes()).await.unwrap();
@@ -148,7 +188,7 @@ async fn a_header_section_beyond_ascii_is_returned_as_what_it_is() {
     for (ret, part) in [(Ret::Full, "message/global"), (Ret::Headers, "message/global-headers")] {
         let directory = TempDir::new().unwrap();
         let (queue, _) = open(directory.path());
-        let dsn = MailDsn { ret: Some(ret), envelope_id: None };
+        let dsn = MailDsn { ret: Some(ret), ..MailDsn::default() };
         let envelope = Envelope { dsn, smtputf8: true, ..envelope() };
         try_commit(&queue, envelope, "Subject: Gr\u{fc}\u{df}e\r\n\r\nx\r\n".as_bytes())
             .await
@@ -166,7 +206,11 @@ async fn a_header_section_beyond_ascii_is_returned_as_what_it_is() {
 #[tokio::test]
 async fn what_was_asked_outlives_a_restart() {
     let directory = TempDir::new().unwrap();
-    let dsn = MailDsn { ret: Some(Ret::Headers), envelope_id: EnvelopeId::parse("a+2Bb") };
+    let dsn = MailDsn {
+        ret: Some(Ret::Headers),
+        envelope_id: EnvelopeId::parse("a+2Bb"),
+        is_unproven: true,
+    };
     let recipients = vec![
         asked("<one@fabrikam.example>", Some("SUCCESS,DELAY"), Some("utf-8;jörg@b.example")),
         asked("<two@fabrikam.example>", None, None),

@@ -12,7 +12,11 @@ fn asking(smtputf8: bool) -> Transaction {
         },
     };
     Transaction {
-        dsn: MailDsn { ret: Some(Ret::Headers), envelope_id: EnvelopeId::parse("a+2Bb") },
+        dsn: MailDsn {
+            ret: Some(Ret::Headers),
+            envelope_id: EnvelopeId::parse("a+2Bb"),
+            is_unproven: true,
+        },
         recipients: vec![
             recipient("<r0@fabrikam.example>", "NEVER", "rfc822;x+2By@b.example"),
             recipient("<r1@fabrikam.example>", "SUCCESS,FAILURE", "utf-8;jörg@b.example"),
