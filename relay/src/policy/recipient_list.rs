@@ -51,7 +51,7 @@ impl RecipientList {
 
     /// Is this mailbox, whose domain the list is for, on it?
     pub fn contains(&self, mailbox: &Mailbox) -> bool {
-        let local_part = folded(mailbox.local_part());
+        let local_part = folded(mailbox);
         let Some(domain) = mailbox.domain() else { return false };
         self.recipients.contains(&*in_domain(&local_part, domain))
             || self.recipients.contains(&*local_part)
@@ -81,30 +81,19 @@ fn recipient(line: &str, pattern: &DomainPattern) -> Result<Box<str>, String> {
         Ok(mailbox) => {
             let domain = mailbox.domain().filter(|domain| pattern.covers(domain.ascii()));
             let domain = domain.ok_or_else(|| format!("`{line}` is not in {pattern}"))?;
-            Ok(in_domain(&folded(mailbox.local_part()), domain).into())
+            Ok(in_domain(&folded(&mailbox), domain).into())
         }
         Err(AddressError::NoDomain) => {
             let anywhere = Mailbox::parse(&format!("{line}@contoso.example")).map_err(malformed)?;
-            Ok(folded(anywhere.local_part()).into())
+            Ok(folded(&anywhere).into())
         }
         Err(error) => Err(malformed(error)),
     }
 }
 
-/// The local part as it is compared: what quotes hold without them, in lower case. RFC 5321 section
-/// 4.1.2 lets no difference be made between `"alice"` and `alice`.
-fn folded(local_part: &str) -> String {
-    let quoted = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let Some(quoted) = quoted else { return local_part.to_lowercase() };
-    let mut characters = quoted.chars();
-    let mut content = String::with_capacity(quoted.len());
-    while let Some(character) = characters.next() {
-        content.extend(match character {
-            '\\' => characters.next(),
-            _ => Some(character),
-        });
-    }
-    content.to_lowercase()
+/// The local part as it is compared: what quotes hold without them, in lower case.
+fn folded(mailbox: &Mailbox) -> String {
+    mailbox.local_part_content().to_lowercase()
 }
 
 /// No local part holds a line feed.

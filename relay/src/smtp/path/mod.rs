@@ -12,6 +12,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -46,6 +47,13 @@ pub struct Mailbox {
     local_part: String,
     host: Host,
 }
+
+/// `%`, `!` and `@`, and every character whose compatibility decomposition (Unicode 16) holds one of
+/// them.
+const ROUTE_CHARACTERS: [char; 13] = [
+    '%', '!', '@', '\u{203c}', '\u{2048}', '\u{2049}', '\u{fe15}', '\u{fe57}', '\u{fe6a}',
+    '\u{fe6b}', '\u{ff01}', '\u{ff05}', '\u{ff20}',
+];
 
 /// The argument of MAIL FROM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,18 +115,39 @@ impl Mailbox {
         }
     }
 
-    /// Could a server read the local part as a route to another host: percent hack, bang path, or
-    /// an `@` in quotes? Here it means none.
-    pub fn has_route(&self) -> bool {
-        self.local_part.contains(['%', '!', '@'])
+    /// What the local part says: a quoted string without its quotes and backslashes. RFC 5321
+    /// section 4.1.2 lets no difference be made between `"alice"` and `alice`.
+    pub fn local_part_content(&self) -> Cow<'_, str> {
+        let local_part = self.local_part.as_str();
+        let quoted = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let Some(quoted) = quoted else { return local_part.into() };
+        let mut characters = quoted.chars();
+        let mut content = String::with_capacity(quoted.len());
+        while let Some(character) = characters.next() {
+            content.extend(match character {
+                '\\' => characters.next(),
+                _ => Some(character),
+            });
+        }
+        content.into()
     }
 
-    /// Do both stand for one recipient? The local part is compared as it was written, but for
-    /// `postmaster`, which RFC 5321 section 4.5.1 has in any case.
+    /// Could a server read the local part as a route to another host: percent hack, bang path, or
+    /// an `@` in quotes? Here it means none. Characters that become one of these where a server
+    /// normalizes (NFKC of Unicode, as for file names and accounts) count as it.
+    pub fn has_route(&self) -> bool {
+        self.local_part.contains(ROUTE_CHARACTERS)
+    }
+
+    /// Do both stand for one recipient? What the local part says is compared as it was written, but
+    /// for `postmaster`, which RFC 5321 section 4.5.1 has in any case.
     fn is_same_recipient(&self, other: &Self) -> bool {
-        let is_postmaster = |it: &Self| it.local_part.eq_ignore_ascii_case("postmaster");
-        self.host == other.host
-            && (self.local_part == other.local_part || is_postmaster(self) && is_postmaster(other))
+        if self.host != other.host {
+            return false;
+        }
+        let (one, other) = (self.local_part_content(), other.local_part_content());
+        let is_postmaster = |it: &str| it.eq_ignore_ascii_case("postmaster");
+        one == other || is_postmaster(&one) && is_postmaster(&other)
     }
 
     /// May it travel without SMTPUTF8 (RFC 6531)?
