@@ -2,6 +2,7 @@
 //! replaced and that are bringing their attempts to an end.
 
 use std::mem;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use crate::delivery::{
     credentials, run,
 };
 use crate::dns::{Dns, ResolverError};
+use crate::limits::CUT_RECORD;
 use crate::queue::Queue;
 
 /// Why mail cannot be delivered as the configuration says.
@@ -79,6 +81,7 @@ pub(super) struct Delivery {
 struct Task {
     resumed: Resumed,
     daemon_ends: watch::Sender<bool>,
+    cut_all: watch::Sender<bool>,
     hops: Hops,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -125,18 +128,27 @@ impl Delivery {
             task.daemon_ends.send_replace(true);
             task.stop.send_replace(true);
         }
-        let all_end = async {
+        let tasks = self.retiring.iter().chain([&self.current]);
+        let tasks: Vec<_> =
+            tasks.map(|task| (task.cut_all.clone(), task.task.abort_handle())).collect();
+        let mut all_end = pin!(async {
             for Task { task, .. } in self.retiring.iter_mut().chain([&mut self.current]) {
                 if let Err(error) = task.await {
                     error!(%error, "delivery did not stop as it should");
                 }
             }
-        };
-        if timeout(limit, all_end).await.is_err() {
-            warn!("attempts are cut off that may be delivered already, and will be again");
-            for task in self.retiring.iter().chain([&self.current]) {
-                task.task.abort();
-            }
+        });
+        if timeout(limit, &mut all_end).await.is_ok() {
+            return;
+        }
+        warn!("attempts are cut off that may be delivered already, and will be again");
+        for (cut_all, _) in &tasks {
+            cut_all.send_replace(true);
+        }
+        // They are recorded as deferred, so that it can be seen later why a message came twice.
+        if timeout(CUT_RECORD, all_end).await.is_err() {
+            warn!("what the attempts came to is not recorded: the disk does not answer");
+            tasks.iter().for_each(|(_, task)| task.abort());
         }
     }
 }
@@ -145,8 +157,9 @@ impl Task {
     fn start(queue: Queue, settings: Settings) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (resumed, daemon_ends) = (settings.resumed.clone(), settings.daemon_ends.clone());
-        let hops = settings.hops.clone();
-        Self { resumed, daemon_ends, hops, stop, task: tokio::spawn(run(queue, settings, stopped)) }
+        let (hops, cut_all) = (settings.hops.clone(), settings.cut_all.clone());
+        let task = tokio::spawn(run(queue, settings, stopped));
+        Self { resumed, daemon_ends, cut_all, hops, stop, task }
     }
 }
 

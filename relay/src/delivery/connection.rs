@@ -18,7 +18,7 @@ use super::remotes::{Remotes, Slot};
 use super::route::Destination;
 use super::security::{Security, TlsMode};
 use super::transport::{Moved, Transport};
-use super::{Settings, credentials, remotes};
+use super::{Cut, Settings, credentials, remotes};
 use crate::causes::in_full;
 use crate::limits;
 use crate::message::outbound::OutboundFirewall;
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
     /// The connection was lost before anything was read on it, or within TLS.
     lost_unheard: bool,
     /// Becomes true when an attempt under way is to end.
-    cut: watch::Receiver<bool>,
+    cut: watch::Receiver<Cut>,
     /// Does the next hop belong to our organization?
     is_internal: bool,
     /// What message tracking is told of it.
@@ -64,7 +64,7 @@ pub(super) struct Dial<'a> {
     pub(super) security: &'a Security,
     pub(super) settings: &'a Settings,
     /// Becomes true when an attempt under way is to end.
-    pub(super) cut: &'a watch::Receiver<bool>,
+    pub(super) cut: &'a watch::Receiver<Cut>,
     /// Where connections are counted, and for which message this one is made.
     pub(super) counted: Option<(&'a Arc<Remotes>, QueueId)>,
 }
@@ -94,7 +94,7 @@ impl Connection {
     pub(crate) async fn to(
         destination: &Destination,
         settings: &Settings,
-        cut: &watch::Receiver<bool>,
+        cut: &watch::Receiver<Cut>,
     ) -> Result<Self, Cause> {
         let found = candidates(destination, settings).await;
         let found = match found {
@@ -181,7 +181,7 @@ impl Connection {
         opening: Opening,
         security: &Security,
         settings: &Settings,
-        cut: &watch::Receiver<bool>,
+        cut: &watch::Receiver<Cut>,
     ) -> Result<Self, (Cause, bool)> {
         let address = candidate.address;
         let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
@@ -408,7 +408,7 @@ impl Connection {
                 Err(error) => self.session.handle_failed_handshake(&tls_failure::reason(&error)),
             },
             () = until(deadline) => self.session.handle_timeout(Instant::now()),
-            () = told(&mut self.cut) => self.session.cut_off(),
+            () = reached(&mut self.cut, Cut::Unsent) => self.session.cut_off(),
         }
     }
 
@@ -429,7 +429,8 @@ impl Connection {
     /// Reads or writes something, or lets the deadline pass, or the attempt be cut off.
     async fn step(&mut self, output: &mut &[u8]) {
         let Self { transport, session, cut, patience, heard, lost_unheard, .. } = self;
-        let may_be_cut_off = !session.awaits_end_of_data();
+        let is_sent = session.awaits_end_of_data();
+        let ends_with = if is_sent { Cut::All } else { Cut::Unsent };
         let deadline = session.deadline().map(TokioInstant::from_std);
         let mut input = [0; limits::CLIENT_READ_OCTETS];
         tokio::select! {
@@ -450,8 +451,8 @@ impl Connection {
                 }
             },
             () = until(deadline) => session.handle_timeout(Instant::now()),
-            () = told(cut), if may_be_cut_off => session.cut_off(),
-            () = run_out(patience), if may_be_cut_off => {
+            () = reached(cut, ends_with) => session.cut_off(),
+            () = run_out(patience), if !is_sent => {
                 session.handle_closed("the attempt has taken as long as it may");
             }
         }
@@ -519,6 +520,13 @@ async fn run_out(patience: &mut Option<Patience>) {
     match patience {
         Some(patience) => patience.ends().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until this much is cut off, however long that is.
+async fn reached(cut: &mut watch::Receiver<Cut>, least: Cut) {
+    if cut.wait_for(|&cut| cut >= least).await.is_err() {
+        std::future::pending().await
     }
 }
 

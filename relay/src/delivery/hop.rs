@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 pub(super) use self::workers::Counted;
-use super::Settings;
 use super::budget::Budget;
 use super::concurrency::Window;
 use super::connection::told;
@@ -30,6 +29,7 @@ use super::parking::Parking;
 use super::reach::Candidate;
 use super::remotes::Remotes;
 use super::route::Destination;
+use super::{Cut, Settings};
 use crate::limits;
 use crate::queue::{Answer, Cause, Outcome, Queue};
 
@@ -51,8 +51,8 @@ pub(super) struct Hop {
     arrived: Notify,
     /// Becomes true when no attempt is to begin any more.
     pub(super) closing: watch::Sender<bool>,
-    /// Becomes true when attempts under way are to end.
-    pub(super) cut: watch::Sender<bool>,
+    /// Which attempts under way are to end.
+    pub(super) cut: watch::Sender<Cut>,
 }
 
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Hop {
             last: HashMap::new(),
             plainly: HashMap::new(),
         };
-        let (closing, cut) = (watch::Sender::new(false), watch::Sender::new(false));
+        let (closing, cut) = (watch::Sender::new(false), watch::Sender::new(Cut::Nothing));
         Arc::new(Self {
             name,
             destination,
@@ -138,7 +138,7 @@ impl Hop {
     /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
     /// Those that take longer than [`Settings::drain`] are cut off, except after the end of data:
     /// then the next hop may have the message already, and only its reply keeps it from being sent
-    /// again. These end with the time-out for that reply.
+    /// again. These end with the time-out for that reply, or once [`Settings::cut_all`] says so.
     pub(super) async fn close(&self) {
         let (waiting, mut workers) = {
             let mut state = self.state();
@@ -166,7 +166,14 @@ impl Hop {
         if !in_time {
             let attempts = workers.len();
             warn!(hop = self.name, attempts, "attempts that are not at their end are cut off");
-            self.cut.send_replace(true);
+            self.cut.send_replace(Cut::Unsent);
+            let mut cut_all = self.settings.cut_all.subscribe();
+            tokio::select! {
+                biased;
+                () = all_end(&mut workers) => return,
+                () = told(&mut cut_all) => {}
+            }
+            self.cut.send_replace(Cut::All);
             all_end(&mut workers).await;
         }
     }

@@ -93,8 +93,23 @@ pub struct Settings {
     /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then holds instead of
     /// [`Settings::drain`]. Clones are the same.
     pub daemon_ends: watch::Sender<bool>,
+    /// Becomes true when nothing is waited for any more, not even the reply to an end of data. Then
+    /// these attempts are deferred as well, and what comes of that is a duplicate. Clones are the
+    /// same.
+    pub cut_all: watch::Sender<bool>,
     /// Where the next hops can be looked at.
     pub hops: Hops,
+}
+
+/// Which attempts under way are to end at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cut {
+    /// None of them.
+    Nothing,
+    /// Those that have not sent their end of data.
+    Unsent,
+    /// All: those of which the next hop may have the message already as well.
+    All,
 }
 
 /// Next hops that an administrator wants to be tried now, though they could not be reached lately.
@@ -138,6 +153,7 @@ impl Settings {
             drain: limits::DELIVERY_DRAIN,
             resumed: Resumed::default(),
             daemon_ends: watch::Sender::new(false),
+            cut_all: watch::Sender::new(false),
             hops: Hops::default(),
         }
     }
@@ -145,8 +161,9 @@ impl Settings {
 
 /// Delivers until `shutdown` becomes true or its sender is gone; then puts back what waits and lets
 /// attempts under way end. After [`Settings::drain`] it cuts off those that have not sent their
-/// end of data; the others may take as long as the next hop may for its reply, and a disk that
-/// refuses what they came to as long as it likes. Whoever cannot wait drops this future.
+/// end of data; the others may take as long as the next hop may for its reply, or until
+/// [`Settings::cut_all`], and a disk that refuses what they came to as long as it likes. Whoever
+/// cannot wait drops this future.
 pub async fn run(queue: Queue, settings: Settings, shutdown: watch::Receiver<bool>) {
     vital::task("delivery", dispatch(queue, settings, shutdown)).await;
 }

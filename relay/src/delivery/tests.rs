@@ -326,7 +326,7 @@ async fn connect(
     security: &Security,
     settings: &Settings,
 ) -> Result<Connection, Cause> {
-    let (_keep, cut) = watch::channel(false);
+    let (_keep, cut) = watch::channel(Cut::Nothing);
     let dial = Dial { protocol: Protocol::Smtp, security, settings, cut: &cut, counted: None };
     Connection::open(candidates, &dial, &mut Vec::new()).await.map_err(|unreachable| {
         let Unreachable::Now(cause) = unreachable else { panic!("{unreachable:?}") };

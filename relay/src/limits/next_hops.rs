@@ -106,6 +106,9 @@ pub const DELIVERY_CUT: Duration = Duration::from_secs(1);
 /// replies to an end of data and for the disk. An attempt that is still under way then may be a
 /// duplicate later. A new daemon listens no sooner, so it is short.
 pub const DELIVERY_STOP: Duration = Duration::from_secs(5);
+/// How long the end of the daemon waits after [`DELIVERY_STOP`] until the attempts that it has cut off
+/// are recorded.
+pub const CUT_RECORD: Duration = Duration::from_millis(500);
 /// Octets of a chunk that a message is sent in (RFC 3030). A connection gathers as many.
 pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::delivery::{
-    AuthoritiesError, Connection, Destination, Handshakes, NextHop, Routes, Security, Settings,
-    SmartHosts,
+    AuthoritiesError, Connection, Cut, Destination, Handshakes, NextHop, Routes, Security,
+    Settings, SmartHosts,
 };
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
 use crate::policy::{RecipientFinding, RecipientLookup};
@@ -32,7 +32,7 @@ pub(super) async fn ask(
             security: Security::default(),
         }));
         // Nobody cuts a question off but the clock.
-        let (_keep, cut) = watch::channel(false);
+        let (_keep, cut) = watch::channel(Cut::Nothing);
         let hop = lookup.to_string();
         let connection = Connection::to(&destination, &settings, &cut).await;
         let mut connection = connection.map_err(|cause| Answer { hop: None, cause }.to_string())?;

@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 use super::*;
+use crate::queue::RecipientState;
+use crate::smtp::reply::Enhanced;
 
 /// Waits until the sink has been connected to.
 async fn connected(sink: &Sink) {
@@ -74,4 +76,31 @@ async fn an_attempt_after_the_end_of_data_is_waited_for() {
     let counters = queue.counters();
     assert_eq!((counters.delivered, counters.lengths.queued), (1, 0));
     assert_eq!(sink.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_cut_off_after_the_end_of_data_is_recorded_as_an_attempt() {
+    let (sink, address) = Sink::start([Fault::IsSlow(Duration::from_secs(60))]).await;
+    let mut cut_all = None;
+    let daemon = Daemon::start_with(address, |settings| {
+        *settings = Settings { drain: Duration::ZERO, ..patient(address) };
+        cut_all = Some(settings.cut_all.clone());
+    });
+    let id = daemon.accept(&[ONE], b"x\r\n").await;
+    connected(&sink).await;
+    // The whole session takes no time on the loopback.
+    sleep(Duration::from_millis(200)).await;
+    cut_all.unwrap().send_replace(true);
+    // The directory stays until the entry has been read.
+    let Daemon { queue, stop, delivery, .. } = daemon;
+    stop.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), delivery).await.unwrap().unwrap();
+    let entry = queue.store().find(id).await.unwrap();
+    assert_eq!((entry.attempts, queue.counters().deferred), (1, 1));
+    let RecipientState::Pending(Some(answer)) = &entry.recipients[0].state else {
+        panic!("{:?}", entry.recipients[0].state)
+    };
+    let Cause::Local { status, .. } = &answer.cause else { panic!("{answer:?}") };
+    assert!(matches!(status, Enhanced(4, 3, 2)), "{answer:?}");
+    assert!(queue.store().next_due().unwrap() > SystemTime::now(), "it waits as after any attempt");
 }

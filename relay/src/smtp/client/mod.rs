@@ -247,8 +247,12 @@ impl Session {
     /// The attempt ends for a reason of ours. The connection closes, and what is unsettled is
     /// deferred. After the end of data, see [`Session::awaits_end_of_data`], that is a duplicate.
     pub fn cut_off(&mut self) {
+        let mut text = format!("the attempt was cut off {}", self.stage());
+        if self.awaits_end_of_data() {
+            text += ", before the reply: the message may be delivered already, and is sent again";
+        }
         // X.3.2 of RFC 3463: what is said by a system that shuts down.
-        self.fail(local(Enhanced(4, 3, 2), format!("the attempt was cut off {}", self.stage())));
+        self.fail(local(Enhanced(4, 3, 2), text));
     }
 
     /// The whole message has been sent, and the reply to it is awaited. The next hop may have
