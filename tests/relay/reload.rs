@@ -216,3 +216,20 @@ fn a_hundred_thousand_ranges_are_reloaded() {
     reload(&edge, &daemon, Way::CommandLine, &few).unwrap();
     edge.connect(SCANNER).quit();
 }
+
+#[test]
+fn a_file_that_was_refused_is_in_the_status_until_one_is_taken() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start();
+    let sound = fs::read_to_string(daemon.configuration()).unwrap();
+    let refused = || edge.status()["configuration"]["refused"].clone();
+    let shown = || edge.relay(&["status"]).out.contains("NOT LOADED");
+    assert_eq!((refused(), shown()), (Value::Null, false));
+    for way in WAYS {
+        reload(&edge, &daemon, way, &format!("colour = \"red\"\n{sound}")).unwrap_err();
+        let because = refused()["because"].as_str().unwrap().to_owned();
+        assert!(because.contains("colour") && shown(), "{because}");
+        reload(&edge, &daemon, way, &sound).unwrap();
+        assert_eq!((refused(), shown()), (Value::Null, false));
+    }
+}

@@ -5,7 +5,9 @@ use std::io;
 use clap::Args;
 use relay::back_pressure::{ResourceStatus, Thresholds};
 use relay::control::Request;
-use relay::daemon::status::{BackPressureStatus, ClassifierStatus, ConnectorStatus, Status};
+use relay::daemon::status::{
+    BackPressureStatus, ClassifierStatus, ConnectorStatus, RefusedReload, Status,
+};
 use relay::delivery::{HopState, HopStatus};
 use relay::logging;
 use relay::printable::printable;
@@ -20,7 +22,7 @@ const HOPS_SHOWN: usize = 20;
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(super) access: Access,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
@@ -50,6 +52,13 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         configuration.generation,
         configuration.digest.chars().take(16).collect::<String>()
     )?;
+    if let Some(RefusedReload { at, because }) = &configuration.refused {
+        writeln!(
+            console.out,
+            "  NOT LOADED   the file was refused at {}, so what is above stays in force: {because}",
+            moment(*at)
+        )?;
+    }
     writeln!(console.out, "bindings       {}", configuration.bindings.join(", "))?;
     if !configuration.absent_addresses.is_empty() {
         writeln!(

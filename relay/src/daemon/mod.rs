@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,6 +59,7 @@ use delivery::Delivery;
 use kernel_half::{Attached, Chosen, InUse};
 use prepare::{PrepareError, Prepared, prepare};
 use resources::ResourceError;
+use status::RefusedReload;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +121,8 @@ pub struct Daemon {
     outlook: ArcSwap<Outlook>,
     /// Held by one reload at a time.
     configured: Mutex<Configured>,
+    /// The last reload, where it was refused.
+    refused: ArcSwapOption<RefusedReload>,
 }
 
 /// Where mail goes, and how the next hops are doing.
@@ -209,6 +212,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
                 hops: delivery.hops(),
             }),
             configured: Mutex::new(Configured { config, ids, generation, delivery }),
+            refused: ArcSwapOption::empty(),
         });
         serve(daemon, control, attached.log).await
     });

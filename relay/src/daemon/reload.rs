@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::delivery::differs as delivery_differs;
 use super::prepare::{PrepareError, Prepared, prepare};
+use super::status::RefusedReload;
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
 use crate::causes::in_full;
 use crate::config::{Config, Finding, LoadError, digest_text};
@@ -90,10 +91,13 @@ impl Daemon {
     pub async fn reload(self: Arc<Self>, named: Option<PathBuf>) -> Result<Reloaded, ReloadError> {
         let file = self.file.clone();
         // A task of its own, so that a client that goes away does not leave half of it undone.
-        let result = match tokio::spawn(async move { self.take(named).await }).await {
+        let daemon = Arc::clone(&self);
+        let result = match tokio::spawn(async move { daemon.take(named).await }).await {
             Ok(result) => result,
             Err(error) => Err(error.into()),
         };
+        let refused = |error: &ReloadError| Arc::new(RefusedReload::now(in_full(error)));
+        self.refused.store(result.as_ref().err().map(refused));
         match &result {
             Ok(reloaded) => {
                 for warning in &reloaded.warnings {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,25 @@ pub struct ConfigurationStatus {
     /// Addresses of bindings that the host does not have at this moment.
     #[serde(default)]
     pub absent_addresses: Vec<String>,
+    /// The last reload, where it was refused: the file on disk is another one.
+    #[serde(default)]
+    pub refused: Option<RefusedReload>,
+}
+
+/// A reload that changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// Why.
+    pub because: String,
+}
+
+impl RefusedReload {
+    /// It has just been refused.
+    pub(super) fn now(because: String) -> Self {
+        Self { at: queue::admin::seconds(SystemTime::now()), because }
+    }
 }
 
 /// The resources that are metered.
@@ -179,6 +199,7 @@ impl Daemon {
                     .iter()
                     .map(ToString::to_string)
                     .collect(),
+                refused: self.refused.load().as_deref().cloned(),
             },
             classifier: self.classifier_status().await?,
             sessions: self.server.sessions(),
