@@ -56,8 +56,11 @@ fn what_needs_no_daemon_works_without_one() {
 
     let nobody_there = format!("no daemon answers on {}", edge.folder().display());
     for verb in [&["status"][..], &["reload"], &["queue", "list"]] {
-        let ran = exits(edge.relay(verb), 2);
+        // Not as a mistake in the command line, which is another matter for a script.
+        let ran = exits(edge.relay(verb), 3);
         assert!(ran.err.contains(&nobody_there) && ran.out.is_empty(), "{ran:?}");
+        let ran = exits(edge.relay(&[verb, &["--json"]].concat()), 3);
+        assert!(ran.json()["error"].as_str().unwrap().contains(&nobody_there), "{ran:?}");
     }
     exits(edge.relay(&["dance"]), 2);
 }
@@ -174,7 +177,7 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
         "version",
     ];
     assert_eq!(keys(&status), fields);
-    let fields = ["absent_addresses", "bindings", "digest", "file", "generation"];
+    let fields = ["absent_addresses", "bindings", "digest", "file", "generation", "refused"];
     assert_eq!(keys(&status["configuration"]), fields);
     assert_eq!(status["pid"], daemon.id());
     let log = &status["message_tracking_log"];
@@ -235,11 +238,12 @@ fn a_message_is_held_released_and_removed() {
     assert_eq!(show("release")["held"], false);
     show("retry");
     edge.wait_until(|status| status["queue"]["deferred"] == 2);
-    let ran = exits(edge.relay(&["queue", "remove", &id]), 0);
+    let ran = exits(edge.relay(&["queue", "remove", "--yes", &id]), 0);
     assert_eq!(ran.out, format!("removed {id}\n"));
     assert_eq!(exits(edge.relay(&["queue", "list", "--json"]), 0).json(), serde_json::json!([]));
     for verb in ["show", "hold", "release", "retry", "remove"] {
-        let ran = exits(edge.relay(&["queue", verb, &id]), 1);
+        let yes: &[&str] = if verb == "remove" { &["--yes"] } else { &[] };
+        let ran = exits(edge.relay(&[&["queue", verb, &id], yes].concat()), 1);
         assert!(ran.err.contains(&id), "{ran:?}");
     }
     exits(edge.relay(&["queue", "show", "no id"]), 2);

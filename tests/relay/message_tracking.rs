@@ -159,7 +159,8 @@ fn what_an_administrator_does_and_what_still_waits_is_traced() {
     let daemon = edge.start_with(&configuration);
     let id = edge.submit("amy@contoso.example", &["bob@fabrikam.example"], CONTENT);
     let change = |verb| {
-        let ran: Ran = edge.relay(&["queue", verb, &id]);
+        let yes: &[&str] = if verb == "remove" { &["--yes"] } else { &[] };
+        let ran: Ran = edge.relay(&[&["queue", verb, &id], yes].concat());
         // An attempt may be under way.
         (ran.code != 0).then_some(())
     };

@@ -140,7 +140,7 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
     assert_eq!(row["pending"], serde_json::json!(["busy@contoso.example"]));
     let shown = edge.relay(&["queue", "show", "--json", row["id"].as_str().unwrap()]);
     assert_eq!((shown.code, &shown.json()["id"]), (0, &row["id"]), "{shown:?}");
-    assert_eq!(edge.relay(&["queue", "hold", row["id"].as_str().unwrap()]).code, 2);
+    assert_eq!(edge.relay(&["queue", "hold", row["id"].as_str().unwrap()]).code, 3);
     assert_eq!(files(&edge), before);
 }
 

@@ -72,10 +72,19 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
         0,
     );
     let expected = serde_json::json!({
-        "verb": "release", "messages": 1, "changed": 1, "failed": [],
+        "verb": "release", "messages": 1, "changed": 1, "unchanged": 0, "failed": [],
     });
     assert_eq!(released.json(), expected);
     assert_eq!(listed(&edge, &["--held"]), std::slice::from_ref(&bob));
+    // One of three is held: what is said to be changed is what was changed.
+    let change = |verb: &str| exits(edge.relay(&["queue", verb, "--all"]), 0).out;
+    let expected = "2 messages to be tried now; 1 held, so not tried before a release\n";
+    assert_eq!(change("retry"), expected);
+    edge.wait_until(|status| status["queue"]["deferred"] == 5 && status["queue"]["claimed"] == 0);
+    assert_eq!(change("hold"), "2 messages held; 1 already held\n");
+    assert_eq!(change("release"), "3 messages released\n");
+    assert_eq!(change("release"), "0 messages released; 3 not held\n");
+    exits(edge.relay(&["queue", "hold", &bob]), 0);
 
     // Nothing is done to all without a word that says so.
     for verb in ["hold", "release", "retry", "remove"] {
@@ -87,15 +96,21 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
         exits(edge.relay(&["queue", verb, "--sender", ""]), 2);
         exits(edge.relay(&["queue", verb, "--older-than", "soon"]), 2);
     }
-    let none = exits(edge.relay(&["queue", "remove", "--sender", "nobody@*"]), 0);
+    let none = exits(edge.relay(&["queue", "remove", "--yes", "--sender", "nobody@*"]), 0);
     assert_eq!(
         (none.out.as_str(), none.err.as_str()),
         ("0 messages removed\n", "remove: 0 messages\n")
     );
     exits(edge.relay(&["queue", "retry", "--deferred"]), 0);
-    edge.wait_until(|status| status["queue"]["deferred"] == 5);
+    edge.wait_until(|status| status["queue"]["deferred"] == 7);
     edge.wait_until(|status| status["queue"]["claimed"] == 0);
-    let removed = exits(edge.relay(&["queue", "remove", "--all"]), 0);
+    // There is nobody to ask, and no word that says not to.
+    for which in [&["--all"][..], &[&amy], &["--held"], &["--all", "--json"]] {
+        let ran = exits(edge.relay(&[&["queue", "remove"], which].concat()), 2);
+        assert!(ran.err.contains("--yes") && ran.out.is_empty(), "{ran:?}");
+    }
+    assert_eq!(listed(&edge, &[]).len(), 3);
+    let removed = exits(edge.relay(&["queue", "remove", "--all", "-y"]), 0);
     assert_eq!(removed.out, "3 messages removed\n");
     assert_eq!(listed(&edge, &[]), Vec::<String>::new());
 }
@@ -110,7 +125,7 @@ fn what_is_being_delivered_is_reported_as_not_changed() {
     let _daemon = edge.start_with(&configuration);
     let busy = edge.submit("a@contoso.example", &["b@fabrikam.example"], CONTENT);
     edge.wait_until(|status| status["queue"]["claimed"] == 1);
-    let ran = exits(edge.relay(&["queue", "remove", "--all"]), 1);
+    let ran = exits(edge.relay(&["queue", "remove", "--yes", "--all"]), 1);
     assert_eq!(ran.out, "0 messages removed\n");
     assert!(ran.err.contains(&format!("{busy}: message {busy} is being delivered")), "{ran:?}");
     let ran = exits(edge.relay(&["queue", "hold", "--all", "--json"]), 1);
@@ -249,7 +264,7 @@ fn what_would_be_removed_is_said_and_each_sender_of_what_is_removed_is_told() {
     let names: Vec<_> =
         events.as_array().unwrap().iter().map(|it| it["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["RECEIVE", "DEFER", "REMOVE", "FAIL", "DSN", "END"], "{events:#}");
-    exits(edge.relay(&["queue", "remove", &one, "--report"]), 1);
+    exits(edge.relay(&["queue", "remove", &one, "--yes", "--report"]), 1);
 }
 
 #[test]

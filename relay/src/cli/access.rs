@@ -8,10 +8,11 @@ use clap::Args;
 use relay::config::Places;
 use relay::control::{self, ControlError, Request};
 use relay::queue::Offline;
+use serde_json::json;
 
 use super::{Asked, Common, Console, Outcome};
 
-/// The configuration file, and paths that are used in place of those in it.
+/// The configuration file and the daemon's socket: for commands that only the daemon answers.
 #[derive(Args, Debug)]
 pub(super) struct Access {
     #[command(flatten)]
@@ -19,6 +20,13 @@ pub(super) struct Access {
     /// The daemon's socket, in place of `socket` of [control].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+}
+
+/// The same, and the queue's directory: for commands that read the files while no daemon runs.
+#[derive(Args, Debug)]
+pub(super) struct FileAccess {
+    #[command(flatten)]
+    pub(super) daemon: Access,
     /// The queue's directory, in place of `directory` of [queue]: read while no daemon runs.
     #[arg(long, value_name = "DIRECTORY")]
     queue_directory: Option<PathBuf>,
@@ -32,7 +40,11 @@ pub(super) enum Reached {
 }
 
 /// Where the daemon listens.
-pub(super) struct Socket(pub(super) PathBuf);
+pub(super) struct Socket {
+    pub(super) path: PathBuf,
+    /// A refusal is printed as an object too.
+    json: bool,
+}
 
 impl Access {
     /// The configuration that is meant; `None` where `--socket` says which daemon is.
@@ -41,19 +53,50 @@ impl Access {
         file.canonicalize().ok()
     }
 
-    /// Where the daemon and its files are. What is wrong with the configuration is printed.
-    pub(super) fn places(&self, console: &mut Console<'_>) -> io::Result<Places> {
+    fn read(&self) -> Places {
         let mut places = Places::read(&self.common.config);
         if let Some(socket) = &self.socket {
             places.socket.clone_from(socket);
         }
+        places
+    }
+
+    /// Where the daemon listens. What is wrong with the configuration is printed.
+    pub(super) fn socket(&self, console: &mut Console<'_>) -> io::Result<Socket> {
+        let places = self.read();
+        if let Some(problem) = places.problem.as_ref().filter(|_| self.socket.is_none()) {
+            writeln!(console.err, "the configuration is not sound: {problem}")?;
+            let socket = places.socket.display();
+            writeln!(console.err, "going on with socket {socket}; --socket names another")?;
+        }
+        Ok(self.socket_at(&places))
+    }
+
+    fn socket_at(&self, places: &Places) -> Socket {
+        Socket { path: places.socket.clone(), json: self.common.json }
+    }
+
+    /// Asks the running daemon. A refusal is printed here.
+    pub(super) fn ask(
+        &self,
+        request: &Request,
+        console: &mut Console<'_>,
+    ) -> anyhow::Result<Asked> {
+        self.socket(console)?.ask(request, console)
+    }
+}
+
+impl FileAccess {
+    /// Where the daemon and its files are. What is wrong with the configuration is printed.
+    pub(super) fn places(&self, console: &mut Console<'_>) -> io::Result<Places> {
+        let mut places = self.daemon.read();
         if let Some(queue) = &self.queue_directory {
             if places.tracking == Places::tracking_in(&places.queue) {
                 places.tracking = Places::tracking_in(queue);
             }
             places.queue.clone_from(queue);
         }
-        if let Some(problem) = places.problem.as_ref().filter(|_| self.socket.is_none()) {
+        if let Some(problem) = places.problem.as_ref().filter(|_| self.daemon.socket.is_none()) {
             writeln!(console.err, "the configuration is not sound: {problem}")?;
             writeln!(
                 console.err,
@@ -65,30 +108,11 @@ impl Access {
         Ok(places)
     }
 
-    pub(super) fn socket(&self, console: &mut Console<'_>) -> io::Result<Socket> {
-        Ok(Socket(self.places(console)?.socket))
-    }
-
-    /// Asks the running daemon. A refusal is printed here.
-    pub(super) fn ask(
-        &self,
-        request: &Request,
-        console: &mut Console<'_>,
-    ) -> anyhow::Result<Asked> {
-        self.socket(console)?.ask(request, console)
-    }
-
     /// The running daemon, or its queue, which is read only.
     pub(super) fn reach(&self, console: &mut Console<'_>) -> anyhow::Result<Reached> {
-        Reached::at(&self.places(console)?, console)
-    }
-}
-
-impl Reached {
-    /// As [`Access::reach`], at known places.
-    pub(super) fn at(places: &Places, console: &mut Console<'_>) -> anyhow::Result<Self> {
+        let places = self.places(console)?;
         let error = match control::probe(&places.socket) {
-            Ok(()) => return Ok(Self::Daemon(Socket(places.socket.clone()))),
+            Ok(()) => return Ok(Reached::Daemon(self.daemon.socket_at(&places))),
             Err(error) => error,
         };
         let queue = match Offline::open(&places.queue) {
@@ -107,7 +131,7 @@ impl Reached {
                 None => format!("there is no queue in {}", places.queue.display()),
             }
         )?;
-        Ok(Self::Stopped(error, queue))
+        Ok(Reached::Stopped(error, queue))
     }
 }
 
@@ -118,13 +142,19 @@ impl Socket {
         request: &Request,
         console: &mut Console<'_>,
     ) -> anyhow::Result<Asked> {
-        match control::ask(&self.0, request) {
+        match control::ask(&self.path, request) {
             Ok(answer) => Ok(Asked::Answer(answer)),
-            Err(ControlError::Refused(why)) => {
-                writeln!(console.err, "{why}")?;
-                Ok(Asked::Printed(Outcome::No))
-            }
+            Err(ControlError::Refused(why)) => Ok(Asked::Printed(self.refused(&why, console)?)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Prints why the daemon did not do it.
+    pub(super) fn refused(&self, why: &str, console: &mut Console<'_>) -> io::Result<Outcome> {
+        writeln!(console.err, "{why}")?;
+        if self.json {
+            console.json(&json!({ "error": why }))?;
+        }
+        Ok(Outcome::No)
     }
 }

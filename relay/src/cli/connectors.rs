@@ -11,7 +11,7 @@ use super::{Common, Console, Outcome};
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 /// One range on one binding.

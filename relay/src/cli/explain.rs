@@ -23,7 +23,7 @@ use super::{Access, Asked, Console, Outcome};
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(super) access: Access,
     /// Ask the running daemon: its rules, its limits, and the servers that a session would ask.
     #[arg(long)]
     live: bool,

@@ -25,13 +25,18 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
+use relay::control::ControlError;
 use relay::logging;
 use relay::printable::PrintableWriter;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use self::access::{Access, Socket};
+use self::access::{Access, FileAccess, Socket};
 
 /// An SMTP relay with receive connectors, classified in the kernel.
+///
+/// Exit codes: 0 it was done, or the answer is yes; 1 the answer is no; 2 the command line or the
+/// configuration is at fault; 3 it cannot be said, since no daemon answers or the records that would
+/// tell are not whole.
 #[derive(Debug, Parser)]
 #[command(name = "relay", version, arg_required_else_help = true)]
 struct Arguments {
@@ -84,15 +89,18 @@ enum Outcome {
     No,
     /// The command line or the configuration is at fault.
     Unusable,
+    /// It cannot be said: no daemon answers, or the records that would tell are not whole.
+    Unknown,
 }
 
 /// Where a command prints.
 struct Console<'w> {
     out: &'w mut dyn Write,
     err: &'w mut dyn Write,
-    /// Somebody looks on, and may be shown how far a command has come.
-    err_is_terminal: bool,
-    /// Somebody can be asked.
+    /// The terminal that `err` writes to, for the program's own control sequences, which `err` would
+    /// show as text. `None` where nobody looks on.
+    terminal: Option<&'w mut dyn Write>,
+    /// Standard input is a terminal.
     in_is_terminal: bool,
 }
 
@@ -102,11 +110,13 @@ pub(crate) fn main() -> ExitCode {
     // What is printed may have come from a stranger, who must not write to the terminal.
     let mut out = PrintableWriter::new(BufWriter::new(io::stdout()));
     let err = logging::Console::stderr();
-    let err_is_terminal = err.is_terminal();
+    // Neither keeps what is written to it: what both write is shown in order.
+    let mut stderr = io::stderr();
+    let terminal = err.is_terminal().then_some(&mut stderr as &mut dyn Write);
     let mut err = PrintableWriter::new(err);
     let in_is_terminal = io::stdin().is_terminal();
-    let mut console = Console { out: &mut out, err: &mut err, err_is_terminal, in_is_terminal };
-    let outcome = run(arguments.command, &mut console);
+    let mut console = Console { out: &mut out, err: &mut err, terminal, in_is_terminal };
+    let outcome = answer(arguments.command, &mut console);
     let outcome = outcome.and_then(|outcome| {
         out.flush()?;
         Ok(outcome)
@@ -117,9 +127,23 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             // Where standard error is gone there is nobody left to tell.
             let _ = writeln!(err, "relay: {}", in_full(error.as_ref()));
-            Outcome::Unusable.into()
+            Outcome::of(&error).into()
         }
     }
+}
+
+/// Runs a command. Where it prints JSON, an error is an object too.
+fn answer(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let json = command.prints_json();
+    let outcome = run(command, console);
+    if let Err(error) = &outcome
+        && json
+        && !is_broken_pipe(error)
+    {
+        console.json(&json!({ "error": in_full(error.as_ref()) }))?;
+        console.out.flush()?;
+    }
+    outcome
 }
 
 fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
@@ -134,6 +158,32 @@ fn run(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
         Command::Selftest(arguments) => selftest::run(&arguments, console),
         Command::Status(arguments) => status::run(&arguments, console),
         Command::Trace(arguments) => trace::run(*arguments, console),
+    }
+}
+
+impl Command {
+    fn prints_json(&self) -> bool {
+        match self {
+            // `check` says itself what is wrong, as findings.
+            Self::Check(_) | Self::Passwd(_) | Self::Run(_) => false,
+            Self::Connectors(arguments) => arguments.common.json,
+            Self::Explain(arguments) => arguments.access.common.json,
+            Self::Queue(arguments) => arguments.common().json,
+            Self::Reload(arguments) => arguments.access.common.json,
+            Self::Selftest(arguments) => arguments.common.json,
+            Self::Status(arguments) => arguments.access.common.json,
+            Self::Trace(arguments) => arguments.access.daemon.common.json,
+        }
+    }
+}
+
+impl Outcome {
+    /// What an error means for the exit code.
+    fn of(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<ControlError>() {
+            Some(ControlError::Output(_)) | None => Self::Unusable,
+            Some(_) => Self::Unknown,
+        }
     }
 }
 
@@ -166,6 +216,11 @@ enum Asked {
 }
 
 impl Console<'_> {
+    /// Is there somebody who sees a question and can answer it?
+    fn can_ask(&self) -> bool {
+        self.in_is_terminal && self.terminal.is_some()
+    }
+
     /// Prints one JSON value on lines of its own.
     fn json(&mut self, value: &Value) -> io::Result<()> {
         writeln!(self.out, "{value:#}")
@@ -178,6 +233,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Yes => 0,
             Outcome::No => 1,
             Outcome::Unusable => 2,
+            Outcome::Unknown => 3,
         })
     }
 }

@@ -9,7 +9,7 @@ use super::{Access, Asked, Console, Outcome};
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(super) access: Access,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {

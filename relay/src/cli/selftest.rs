@@ -13,7 +13,7 @@ use super::{Common, Console, Outcome};
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {

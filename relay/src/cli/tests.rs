@@ -16,7 +16,7 @@ fn run_with(line: &str, file: &Path) -> (Outcome, String, String) {
     let arguments = Arguments::try_parse_from(words).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console =
-        Console { out: &mut out, err: &mut err, err_is_terminal: false, in_is_terminal: false };
+        Console { out: &mut out, err: &mut err, terminal: None, in_is_terminal: false };
     let outcome = run(arguments.command, &mut console).unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(file, "relay.toml");
     (outcome, text(out), text(err))
@@ -26,6 +26,84 @@ fn file_with(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file
+}
+
+#[test]
+fn nothing_is_removed_where_nobody_can_answer_the_question() {
+    for which in ["--all", "1M8P0QKCN002M", "--domain b.example", "--all --report", "--all --json"]
+    {
+        for (sees, types) in [(false, false), (true, false), (false, true)] {
+            let line = format!("relay queue remove {which} -c /nonexistent");
+            let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+            let (mut out, mut err, mut terminal) = (Vec::new(), Vec::new(), Vec::new());
+            let mut console = Console {
+                out: &mut out,
+                err: &mut err,
+                terminal: sees.then_some(&mut terminal as &mut dyn Write),
+                in_is_terminal: types,
+            };
+            // Before a daemon is asked for anything.
+            let outcome = answer(arguments.command, &mut console).unwrap();
+            assert_eq!(outcome, Outcome::Unusable, "{which}");
+            assert!(String::from_utf8(err).unwrap().contains("--yes"), "{which}");
+        }
+    }
+}
+
+#[test]
+fn no_answer_is_told_from_a_mistake_and_is_json_where_that_was_asked_for() {
+    let ask = |line: &str| {
+        let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut console =
+            Console { out: &mut out, err: &mut err, terminal: None, in_is_terminal: false };
+        let error = answer(arguments.command, &mut console).unwrap_err();
+        (Outcome::of(&error), String::from_utf8(out).unwrap())
+    };
+    let id = "1M8P0QKCN002M";
+    for command in [
+        "status",
+        "reload",
+        "queue list",
+        &format!("queue show {id}"),
+        &format!("queue hold {id}"),
+        "queue release --all",
+        "queue remove --yes --all",
+        "queue flush b.example",
+        &format!("queue export {id} -o /nonexistent/file"),
+    ] {
+        let line = format!("relay {command} -c /nonexistent --socket /nonexistent/socket");
+        assert_eq!(ask(&line), (Outcome::Unknown, String::new()), "{command}");
+        let (outcome, out) = ask(&format!("{line} --json"));
+        assert_eq!(outcome, Outcome::Unknown, "{command}");
+        let json: Value = serde_json::from_str(&out).unwrap();
+        assert!(json["error"].as_str().unwrap().contains("/nonexistent/socket"), "{json}");
+    }
+    let codes = [Outcome::Yes, Outcome::No, Outcome::Unusable, Outcome::Unknown];
+    let codes = codes.map(|outcome| format!("{:?}", ExitCode::from(outcome)));
+    assert_eq!(codes, [0, 1, 2, 3].map(|code| format!("{:?}", ExitCode::from(code))));
+}
+
+#[test]
+fn only_commands_that_read_files_take_the_directory_of_the_queue() {
+    let id = "1M8P0QKCN002M";
+    for (command, takes) in [
+        ("status", false),
+        ("reload", false),
+        ("queue flush b.example", false),
+        ("queue hold --all", false),
+        ("queue release --all", false),
+        ("queue retry --all", false),
+        ("queue remove --all", false),
+        (&format!("queue export {id}"), false),
+        ("queue list", true),
+        (&format!("queue show {id}"), true),
+        ("trace", true),
+    ] {
+        let line = format!("relay {command} --queue-directory /var/lib/relay");
+        let parsed = Arguments::try_parse_from(line.split_whitespace());
+        assert_eq!(parsed.is_ok(), takes, "{command}");
+    }
 }
 
 #[test]
@@ -78,12 +156,7 @@ fn a_file_that_is_not_there_is_an_error_with_its_name() {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let error = run(
         arguments.command,
-        &mut Console {
-            out: &mut out,
-            err: &mut err,
-            err_is_terminal: false,
-            in_is_terminal: false,
-        },
+        &mut Console { out: &mut out, err: &mut err, terminal: None, in_is_terminal: false },
     )
     .unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent: No such file"), "{error}");

@@ -89,34 +89,41 @@ pub async fn show(queue: &Queue, id: QueueId) -> Result<Detail, StoreError> {
     queue.store().find(id).await.map(|entry| Detail::from(&entry))
 }
 
-/// Stops the delivery of a message.
+/// Stops the delivery of a message. False where it was held before.
 ///
 /// # Errors
 /// [`StoreError::NotFound`]; [`StoreError::Claimed`] while an attempt is under way.
-pub async fn hold(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+pub async fn hold(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
+    if queue.store().find(id).await?.held {
+        return Ok(false);
+    }
     queue.store().change(id, Change::Hold).await?;
     queue.tracker().tell(id, || Happening::Administered(Verb::Hold));
-    Ok(())
+    Ok(true)
 }
 
-/// Lets the delivery of a message go on.
+/// Lets the delivery of a message go on. False where it was not held.
 ///
 /// # Errors
 /// As for [`hold`].
-pub async fn release(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+pub async fn release(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
+    if !queue.store().find(id).await?.held {
+        return Ok(false);
+    }
     queue.store().change(id, Change::Release).await?;
     queue.tracker().tell(id, || Happening::Administered(Verb::Release));
-    Ok(())
+    Ok(true)
 }
 
-/// Tries a message now.
+/// Tries a message now. False where it is held: then it is tried once it is released.
 ///
 /// # Errors
 /// As for [`hold`].
-pub async fn retry(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
+pub async fn retry(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
+    let held = queue.store().find(id).await?.held;
     queue.store().change(id, Change::Retry).await?;
     queue.tracker().tell(id, || Happening::Administered(Verb::Retry));
-    Ok(())
+    Ok(!held)
 }
 
 /// Forgets a message without a report.

@@ -77,7 +77,10 @@ pub enum Verb {
 pub struct Changed {
     /// How many were changed.
     pub changed: u64,
-    /// Those that were not.
+    /// How many there was nothing to do for: held already, not held, or held and so not tried.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// Those that could not be changed.
     pub failed: Vec<Failure>,
     /// Where to go on.
     #[serde(flatten)]
@@ -157,11 +160,13 @@ pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
     let changes = futures_util::stream::iter(ids)
         .map(|id| async move { (id, change_one(queue, verb, id).await) })
         .buffered(limits::QUEUE_CHANGES_AT_ONCE);
-    let mut changed = Changed { changed: 0, failed: Vec::new(), place: selected.place };
+    let mut changed =
+        Changed { changed: 0, unchanged: 0, failed: Vec::new(), place: selected.place };
     let mut changes = std::pin::pin!(changes);
     while let Some((id, result)) = changes.next().await {
         match result {
-            Ok(()) => changed.changed += 1,
+            Ok(true) => changed.changed += 1,
+            Ok(false) => changed.unchanged += 1,
             Err(error) => {
                 changed.failed.push(Failure { id: id.to_string(), because: error.to_string() });
             }
@@ -170,7 +175,8 @@ pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
     changed
 }
 
-async fn change_one(queue: &Queue, verb: Verb, id: QueueId) -> Result<(), StoreError> {
+/// False where there was nothing to do.
+async fn change_one(queue: &Queue, verb: Verb, id: QueueId) -> Result<bool, StoreError> {
     match verb {
         Verb::Hold => admin::hold(queue, id).await,
         Verb::Release => admin::release(queue, id).await,
@@ -178,12 +184,12 @@ async fn change_one(queue: &Queue, verb: Verb, id: QueueId) -> Result<(), StoreE
         Verb::Remove => {
             admin::remove(queue, id).await?;
             info!(%id, "an administrator removed a message");
-            Ok(())
+            Ok(true)
         }
         Verb::RemoveWithReport => {
             admin::remove_with_report(queue, id).await?;
             info!(%id, "an administrator removed a message, and its sender is sent a report");
-            Ok(())
+            Ok(true)
         }
     }
 }

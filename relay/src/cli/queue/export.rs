@@ -10,7 +10,7 @@ use relay::queue::QueueId;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::{Access, Console, Outcome};
+use super::{Access, Common, Console, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -26,6 +26,12 @@ pub(super) struct Arguments {
     access: Access,
 }
 
+impl Arguments {
+    pub(super) fn common(&self) -> &Common {
+        &self.access.common
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let Arguments { id, output, envelope, access } = arguments;
     let common = &access.common;
@@ -34,12 +40,9 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
         return Ok(Outcome::Unusable);
     }
     let socket = access.socket(console)?;
-    let exported = match control::export(&socket.0, *id) {
+    let exported = match control::export(&socket.path, *id) {
         Ok(exported) => exported,
-        Err(ControlError::Refused(why)) => {
-            writeln!(console.err, "{why}")?;
-            return Ok(Outcome::No);
-        }
+        Err(ControlError::Refused(why)) => return Ok(socket.refused(&why, console)?),
         Err(error) => return Err(error.into()),
     };
     let text = exported.envelope.clone();

@@ -5,6 +5,7 @@ use std::io;
 use clap::Args;
 use relay::control::{Id, Request};
 use relay::limits::QUEUE_PAGE_MESSAGES;
+use relay::printable::printable;
 use relay::queue::admin::Row;
 use relay::queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
 use relay::queue::filter::Filter;
@@ -12,7 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::selection::Selection;
-use super::{Access, Asked, Console, Outcome, Reached, Socket, print_line, stopped};
+use super::{
+    Access, Asked, Common, Console, FileAccess, Outcome, Reached, Socket, print_line, stopped,
+};
 
 #[derive(Args, Debug)]
 pub(super) struct List {
@@ -22,12 +25,18 @@ pub(super) struct List {
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
     #[command(flatten)]
-    access: Access,
+    access: FileAccess,
+}
+
+impl List {
+    pub(super) fn common(&self) -> &Common {
+        &self.access.daemon.common
+    }
 }
 
 /// Prints page after page as they come.
 pub(super) fn list(arguments: &List, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let json = arguments.access.common.json;
+    let json = arguments.access.daemon.common.json;
     let filter = arguments.selection.filter();
     let limit = arguments.limit.unwrap_or(usize::MAX);
     let mut printed: u64 = 0;
@@ -131,7 +140,8 @@ pub(super) fn change(
     };
     if access.common.json {
         console.json(&json!({
-            "verb": verb, "messages": meant, "changed": done.changed, "failed": done.failed,
+            "verb": verb, "messages": meant, "changed": done.changed,
+            "unchanged": done.unchanged, "failed": done.failed,
         }))?;
     } else {
         let what = match verb {
@@ -141,7 +151,13 @@ pub(super) fn change(
             Verb::RemoveWithReport => "removed, with a report to each sender",
             Verb::Retry | Verb::Flush => "to be tried now",
         };
-        writeln!(console.out, "{} {what}", messages(done.changed))?;
+        let unchanged = match (verb, done.unchanged) {
+            (_, 0) => String::new(),
+            (Verb::Hold, number) => format!("; {number} already held"),
+            (Verb::Release, number) => format!("; {number} not held"),
+            (_, number) => format!("; {number} held, so not tried before a release"),
+        };
+        writeln!(console.out, "{} {what}{unchanged}", messages(done.changed))?;
     }
     let outcome = if done.failed.is_empty() { Outcome::Yes } else { Outcome::No };
     Ok(refused.unwrap_or(outcome))
@@ -151,6 +167,7 @@ pub(super) fn change(
 #[derive(Default)]
 struct Done {
     changed: u64,
+    unchanged: u64,
     failed: Vec<Failure>,
 }
 
@@ -200,11 +217,12 @@ fn change_each(
             writeln!(console.err, "{}: {}", failure.id, failure.because)?;
         }
         done.changed += part.changed;
+        done.unchanged += part.unchanged;
         done.failed.extend(part.failed);
         if !part.place.more {
             return Ok(None);
         }
-        let so_far = done.changed + done.failed.len() as u64;
+        let so_far = done.changed + done.unchanged + done.failed.len() as u64;
         console.progress(&format!("{}: {so_far} of {meant}", name(verb)))?;
         after = last(&part.place)?;
     }
@@ -243,11 +261,26 @@ fn name(verb: Verb) -> &'static str {
 impl Console<'_> {
     /// Puts this in the place of what it said before, where somebody looks on. Nothing removes it.
     fn progress(&mut self, text: &str) -> io::Result<()> {
-        if self.err_is_terminal {
-            // To the beginning of the line, and what stood there is erased.
-            write!(self.err, "\r\x1b[K{text}")?;
-            self.err.flush()?;
-        }
-        Ok(())
+        let Some(terminal) = &mut self.terminal else { return Ok(()) };
+        // To the beginning of the line, and what stood there is erased.
+        write!(terminal, "\r\x1b[K{}", printable(text))?;
+        terminal.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_s_own_control_sequences_reach_the_terminal_and_nothing_else_does() {
+        let (mut out, mut err, mut terminal) = (Vec::new(), Vec::new(), Vec::new());
+        let (out, err) = (&mut out as &mut dyn io::Write, &mut err as &mut dyn io::Write);
+        let mut console =
+            Console { out, err, terminal: Some(&mut terminal), in_is_terminal: false };
+        console.progress("hold: 1 of 2\u{1b}[2J").unwrap();
+        console.terminal = None;
+        console.progress("hold: 2 of 2").unwrap();
+        assert_eq!(terminal, b"\r\x1b[Khold: 1 of 2\\u001b[2J");
     }
 }

@@ -23,7 +23,7 @@ use time::format_description::well_known::Rfc3339;
 
 use self::selection::Selection;
 use super::access::Reached;
-use super::{Access, Asked, Console, Outcome, Socket};
+use super::{Access, Asked, Common, Console, FileAccess, Outcome, Socket};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -53,8 +53,22 @@ enum Verb {
     Release(Which),
     /// Try messages now. A next hop that is left alone for now stays so: see `flush`.
     Retry(Which),
-    /// Take messages out of the queue. No sender gets a report, unless --report says so.
+    /// Take messages out of the queue, which nothing brings back. No sender gets a report, unless
+    /// --report says so. Asks first; where there is no terminal to ask on, --yes must be given.
     Remove(remove::Arguments),
+}
+
+impl Arguments {
+    pub(super) fn common(&self) -> &Common {
+        match &self.verb {
+            Verb::Export(arguments) => arguments.common(),
+            Verb::Flush { access, .. } => &access.common,
+            Verb::Hold(which) | Verb::Release(which) | Verb::Retry(which) => &which.access.common,
+            Verb::List(arguments) => arguments.common(),
+            Verb::Show(one) => &one.access.daemon.common,
+            Verb::Remove(arguments) => arguments.common(),
+        }
+    }
 }
 
 /// One message.
@@ -63,7 +77,7 @@ struct One {
     /// The queue id, as the 250 gave it.
     id: QueueId,
     #[command(flatten)]
-    access: Access,
+    access: FileAccess,
 }
 
 /// One message, or many: an id, a filter, or --all.
@@ -139,18 +153,19 @@ impl Which {
 }
 
 /// One message, by the daemon or, while none runs, by the queue's files.
-fn show(id: QueueId, access: &Access, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+fn show(id: QueueId, access: &FileAccess, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+    let json = access.daemon.common.json;
     match access.reach(console)? {
         Reached::Daemon(socket) => {
             let request = Request::QueueShow { id: Id(id) };
             match socket.ask(&request, console)? {
-                Asked::Answer(answer) if access.common.json => console.json(&answer)?,
+                Asked::Answer(answer) if json => console.json(&answer)?,
                 Asked::Answer(answer) => print_whole(&serde_json::from_value(answer)?, console)?,
                 Asked::Printed(outcome) => return Ok(outcome),
             }
             Ok(Outcome::Yes)
         }
-        Reached::Stopped(_, Some(queue)) => stopped::show(&queue, id, access.common.json, console),
+        Reached::Stopped(_, Some(queue)) => stopped::show(&queue, id, json, console),
         Reached::Stopped(error, None) => Err(error.into()),
     }
 }

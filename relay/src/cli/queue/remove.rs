@@ -1,7 +1,7 @@
 //! `relay queue remove`: takes messages out of the queue, which nothing brings back.
 //!
-//! On a terminal it asks. A script has said which messages it means, by an id, a filter or --all, and
-//! can answer no question: there it goes on, as it always did. --dry-run is for its author.
+//! It asks first. Where there is no terminal nobody can answer, so nothing is removed unless --yes
+//! says that the answer is known. --dry-run is for the author of a script.
 
 use std::io::{self, BufRead};
 
@@ -10,7 +10,7 @@ use relay::control::{Id, Request};
 use relay::queue::bulk::{Page, Verb as Change};
 use relay::queue::filter::Filter;
 
-use super::{Asked, Console, Meant, Outcome, Socket, Which, many, one, print_line};
+use super::{Asked, Common, Console, Meant, Outcome, Socket, Which, many, one, print_line};
 use crate::cli::queue::many::messages;
 
 /// Messages that are shown before it is asked.
@@ -20,7 +20,7 @@ const SHOWN: usize = 10;
 pub(super) struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// Do not ask.
+    /// Do not ask: remove at once. Without a terminal nothing is removed unless this is given.
     #[arg(long, short)]
     yes: bool,
     /// Say what would be removed, and remove nothing.
@@ -31,11 +31,25 @@ pub(super) struct Arguments {
     report: bool,
 }
 
+impl Arguments {
+    pub(super) fn common(&self) -> &Common {
+        &self.which.access.common
+    }
+}
+
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let Arguments { which, yes, dry_run, report } = arguments;
     let meant = which.meant(console)?;
     let access = &which.access;
-    let asks = !yes && console.in_is_terminal && console.err_is_terminal;
+    let asks = !yes;
+    if asks && !dry_run && !matches!(meant, Meant::Unclear) && !console.can_ask() {
+        writeln!(
+            console.err,
+            "nothing is removed: there is no terminal to ask on; give --yes to remove without a \
+             question, or --dry-run to see what would be removed"
+        )?;
+        return Ok(Outcome::Unusable);
+    }
     match &meant {
         Meant::Unclear => return Ok(Outcome::Unusable),
         Meant::One(id) if dry_run || asks => {

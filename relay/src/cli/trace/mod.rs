@@ -19,7 +19,7 @@ use relay::tracking::search::{Found, find};
 use relay::tracking::timeline;
 
 use super::queue::selection::wildcard;
-use super::{Access, Console, Outcome};
+use super::{Console, FileAccess, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -45,13 +45,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = search::time)]
     until: Option<SystemTime>,
     #[command(flatten)]
-    access: Access,
+    pub(super) access: FileAccess,
 }
 
 pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let places = arguments.access.places(console)?;
     match arguments.id {
-        Some(id) => one(id, &places, arguments.access.common.json, console),
+        Some(id) => one(id, &places, arguments.access.daemon.common.json, console),
         None => search::run(&arguments, &places, console),
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn run(
         messages.extend(others);
     }
     let came = !messages.is_empty() || !found.refusals.lines.is_empty();
-    if arguments.access.common.json {
+    if arguments.access.daemon.common.json {
         print_json(&messages, &found, &waiting, places, console)?;
     } else {
         print(&messages, &found, &waiting, came, places, console)?;
