@@ -1,7 +1,13 @@
 //! A daemon that is told to end lets messages on their way arrive.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::thread;
+
 use relay_tests::daemon::Daemon;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::PATIENCE;
 use crate::edge::{Edge, Mode, SCANNER, json_line, queue_id};
@@ -63,4 +69,56 @@ fn ends_well(daemon: Daemon) {
     // Without effect where it is ending already.
     let _ = daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+/// Takes a message and never replies to its end of data. Tells when it has it.
+fn takes_and_says_nothing() -> (SocketAddr, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, has_it) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut say = |text: &str| stream.write_all(text.as_bytes()).unwrap();
+        say("220 next\r\n");
+        while let Some(Ok(line)) = lines.next() {
+            if line == "." {
+                told.send(()).unwrap();
+            } else if line.starts_with("DATA") {
+                say("354 go on\r\n");
+                lines.by_ref().find(|line| line.as_ref().is_ok_and(String::is_empty));
+            } else if line
+                .split(' ')
+                .next()
+                .is_some_and(|verb| ["EHLO", "MAIL", "RCPT"].iter().any(|it| verb.starts_with(it)))
+            {
+                say("250 ok\r\n");
+            }
+        }
+    });
+    (address, has_it)
+}
+
+#[test]
+fn an_attempt_that_the_end_cuts_off_is_recorded() {
+    let edge = Edge::new(Mode::Userspace);
+    let (address, has_it) = takes_and_says_nothing();
+    let configuration = edge.configuration(crate::edge::ARTICLE);
+    let sink = edge.sink.address().to_string();
+    let daemon = edge.start_with(&configuration.replace(&sink, &address.to_string()));
+    let id = edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
+    has_it.recv_timeout(PATIENCE).unwrap();
+    daemon.signal(Signal::TERM).unwrap();
+    json_line(&daemon, 0, |line| line["message"] == "stopped");
+    assert!(!daemon.output().contains("did not end as it should"), "{}", daemon.output());
+    ends_well(daemon);
+
+    let events = edge.relay(&["trace", "--json", &id]).json();
+    let names: Vec<_> =
+        events.as_array().unwrap().iter().map(|it| it["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["RECEIVE", "DEFER", "QUEUED"], "{events:#}");
+    let [_, defer, queued] = &events.as_array().unwrap()[..] else { unreachable!() };
+    let of_attempt = |event: &Value| event["because"].as_str().unwrap().contains("4.3.2");
+    assert_eq!((&defer["attempt"], &queued["attempts"]), (&1.into(), &1.into()));
+    assert!(of_attempt(defer) && of_attempt(queued), "{events:#}");
 }
