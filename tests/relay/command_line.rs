@@ -181,7 +181,8 @@ fn status_has_its_fields_in_json_and_its_names_in_text() {
     assert_eq!(keys(&status["configuration"]), fields);
     assert_eq!(status["pid"], daemon.id());
     let log = &status["message_tracking_log"];
-    let fields = ["dropped", "enabled", "path", "problem", "shortened", "suppressed", "written"];
+    let fields =
+        ["dropped", "enabled", "gap", "path", "problem", "shortened", "suppressed", "written"];
     assert_eq!(keys(log), fields);
     let check = edge.relay(&["check", "--json"]).json();
     assert_eq!(status["configuration"]["digest"], check["digest"]);

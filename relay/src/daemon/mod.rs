@@ -183,13 +183,15 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     logging::start_writer().map_err(resources::no_thread)?;
     resources::check_threads()?;
     let queue = queue::open(&config)?;
-    let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
-    queue.track(tracker.clone());
     let path = &config.control.socket;
     let control = ControlSocket::bind(path)
         .map_err(|source| StartError::Control { path: path.clone(), source })?;
 
     let runtime = Runtime::new().map_err(StartError::Runtime)?;
+    // From here on every end is told to it, so that a log without an end is that of a daemon that was
+    // killed.
+    let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
+    queue.track(tracker.clone());
     let result = runtime.block_on(async {
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts))

@@ -83,5 +83,8 @@ pub const TRACE_MESSAGES: usize = 100;
 pub const TRACE_REFUSALS: usize = 200;
 /// Octets that are read at once of a file that is searched.
 pub const TRACKING_READ_OCTETS: usize = 256 * 1024;
+/// Octets at the end of a file in which its last line is looked for. Two lines of the longest kind
+/// fit.
+pub const TRACKING_TAIL_OCTETS: u64 = 64 * 1024;
 /// Octets of a line that is searched. Nobody writes longer ones; one is passed over.
 pub const TRACKING_LINE_OCTETS: usize = 4 * 1024 * 1024;

@@ -60,6 +60,8 @@ impl Line {
             | What::End
             | What::Suppressed { .. }
             | What::Lost { .. }
+            | What::Opened
+            | What::Closed { .. }
             | What::Queued { .. } => {}
         }
         self

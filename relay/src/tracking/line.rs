@@ -80,14 +80,26 @@ pub enum What {
         /// When the first of them was.
         since: String,
     },
-    /// Events of whatever messages are not in the log.
+    /// Events of any messages are not in the log, from `since` to the time of this line.
     Lost {
-        /// How many.
-        count: u64,
+        /// How many, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
         /// When the first of them was missed.
         since: String,
         /// Why.
         because: String,
+        /// Only refusals are missing, and nothing about a message that was accepted.
+        #[serde(default, skip_serializing_if = "is_false")]
+        refusals: bool,
+    },
+    /// The log is written from here on.
+    Opened,
+    /// All that was told before is written, and nothing after.
+    Closed {
+        /// The log was switched off, and no daemon has ended.
+        #[serde(default, skip_serializing_if = "is_false")]
+        off: bool,
     },
     /// Never in the log: what the daemon says of a message that waits.
     Queued {
@@ -294,6 +306,11 @@ fn is_none(number: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks this way")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A time as the log writes it. Beyond the year 9999 there is none.

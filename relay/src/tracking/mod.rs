@@ -3,15 +3,19 @@
 //!
 //! This module decides that the log is a help and not a promise: it is not synced, and whoever
 //! has something to tell never waits for it. [`event`] says what is told, [`line`] what a line
-//! of the log holds, [`outcomes`] those of attempts, [`bounds`] how long a line may be, [`budget`] how
-//! much a source may fill of the log, [`writer`] when lines are written and when events are dropped instead, [`files`]
-//! which files there are and which have to go, [`search`] what the log knows of one message or of all that [`query`] means, and
-//! [`timeline`] how that is shown. What was decided about a message is for [`crate::policy`] to say,
-//! and what became of it for [`crate::queue`]; message contents and secrets are not in the log.
+//! of the log holds, [`outcomes`] those of attempts, [`bounds`] how long a line may be, [`budget`]
+//! how much a source may fill of the log, [`writer`] when lines are written, when events are dropped
+//! instead, and what the log says of its own gaps, [`files`] which files there are and which have to
+//! go. [`search`] says what the log knows of one message or of all that [`query`] means,
+//! [`candidates`] which messages those are, [`ending`] whether the log has an end mark, and
+//! [`timeline`] how a message is shown. What was decided about a message is for [`crate::policy`] to
+//! say, and what became of it for [`crate::queue`]; message contents and secrets are not in the log.
 
 mod bounds;
 mod budget;
+mod candidates;
 mod convert;
+pub mod ending;
 pub mod event;
 pub mod files;
 pub mod line;
@@ -68,7 +72,7 @@ pub struct Status {
     pub enabled: bool,
     /// The folder of the files.
     pub path: PathBuf,
-    /// Lines that have been written since the daemon began.
+    /// Lines about messages and refusals that have been written since the daemon began.
     pub written: u64,
     /// Lines that were shortened: their source had used up its share of the log.
     #[serde(default)]
@@ -80,6 +84,18 @@ pub struct Status {
     pub dropped: u64,
     /// Why lines cannot be written at the moment.
     pub problem: Option<String>,
+    /// What the log does not tell yet of the events that were dropped.
+    #[serde(default)]
+    pub gap: Option<Gap>,
+}
+
+/// Events are missing in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Since this time, as [`line::moment`] writes it.
+    pub since: String,
+    /// Why.
+    pub because: String,
 }
 
 #[derive(Debug)]
@@ -92,8 +108,15 @@ struct Shared {
     shortened: AtomicU64,
     suppressed: AtomicU64,
     dropped: AtomicU64,
-    /// Where the log is, and what keeps it from being written.
-    place: Mutex<(PathBuf, Option<String>)>,
+    state: Mutex<State>,
+}
+
+/// Where the log is, and what keeps it from being written or whole.
+#[derive(Clone, Debug, Default)]
+struct State {
+    path: PathBuf,
+    problem: Option<String>,
+    gap: Option<Gap>,
 }
 
 /// What the writer is told.
@@ -123,7 +146,7 @@ impl Tracker {
             shortened: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            place: Mutex::new((settings.path.clone(), None)),
+            state: Mutex::new(State { path: settings.path.clone(), ..State::default() }),
         });
         let writer = Writer::new(settings, highest, Arc::downgrade(&shared));
         let thread = thread::Builder::new().name("tracking".to_owned());
@@ -183,7 +206,8 @@ impl Tracker {
     /// How the log is doing; `None` where there is none.
     pub fn status(&self) -> Option<Status> {
         let shared = self.0.as_ref()?;
-        let (path, problem) = shared.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let State { path, problem, gap } = state;
         Some(Status {
             enabled: shared.enabled.load(Ordering::Relaxed),
             path,
@@ -192,6 +216,7 @@ impl Tracker {
             suppressed: shared.suppressed.load(Ordering::Relaxed),
             dropped: shared.dropped.load(Ordering::Relaxed),
             problem,
+            gap,
         })
     }
 

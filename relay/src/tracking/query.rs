@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::line::{Line, Received, RefusedLine, What};
+use super::line::{Line, Received, RefusedLine, Tried, What};
 use crate::connector::Range;
 use crate::queue::filter::Wildcard;
 
@@ -56,6 +56,13 @@ impl Criteria {
             && self.until.as_deref().is_none_or(|until| time <= until)
     }
 
+    /// Is this a gap of the log in the time that is meant?
+    pub fn means_gap(&self, line: &Line) -> bool {
+        let What::Lost { since, .. } = &line.what else { return false };
+        self.since.as_ref().is_none_or(|from| line.time >= *from)
+            && self.until.as_ref().is_none_or(|until| since <= until)
+    }
+
     /// Does this line begin a message that is meant, or is it a refusal that is?
     pub fn matches(&self, line: &Line) -> Match {
         if !self.means_time(&line.time) {
@@ -73,6 +80,46 @@ impl Criteria {
             ]),
             _ => Match::No,
         }
+    }
+
+    /// The same of a line that begins a message, whenever that was: could the message be meant by
+    /// what happened to it later?
+    pub fn means_message(&self, line: &Line) -> bool {
+        let ever = Self { since: None, until: None, ..self.clone() };
+        ever.matches(line) != Match::No
+    }
+
+    /// Does a line about a message in delivery name what is meant? Such a line does not know all
+    /// that is asked for; it names a message if it fits in one thing at least and in the others
+    /// contradicts nothing.
+    pub fn names(&self, line: &Line) -> bool {
+        let asked = match &line.what {
+            What::Send(tried) | What::Deliver(tried) | What::Defer(tried) | What::Fail(tried) => {
+                let Tried { recipients, recipients_left_out, .. } = tried;
+                [
+                    self.from.as_ref().map(|_| Match::Unknown),
+                    self.is_to(recipients, *recipients_left_out),
+                ]
+            }
+            // A report goes to the sender of the message that it is about.
+            What::Dsn { sender, recipients, recipients_left_out, .. } => [
+                self.from.as_ref().map(|from| is_from(from, Some(sender), None).or_unknown(true)),
+                self.is_to(recipients, *recipients_left_out),
+            ],
+            _ => return false,
+        };
+        let asks_more = self.message_id.is_some() || self.remote.is_some();
+        let mut asked = asked.into_iter().flatten();
+        let asks_nothing = !asks_more && asked.clone().next().is_none();
+        self.means_time(&line.time)
+            && asked.clone().all(|it| it != Match::No)
+            && (asks_nothing || asked.any(|it| it == Match::Yes))
+    }
+
+    fn is_to(&self, recipients: &[String], left_out: u64) -> Option<Match> {
+        let wanted = self.to.as_ref()?;
+        let is_one = recipients.iter().any(|recipient| wanted.matches(recipient));
+        Some(Match::of(is_one).or_unknown(left_out > 0))
     }
 
     fn of_received(&self, received: &Received) -> Match {
@@ -141,6 +188,8 @@ fn is_at(wanted: &Range, remote: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Id;
+    use crate::queue::QueueId;
 
     fn refused(sender: Option<&str>, recipients: &[&str]) -> Line {
         let what = What::Refuse(Box::new(RefusedLine {
@@ -192,6 +241,36 @@ mod tests {
         ] {
             let found = [&whole, &at_mail, &at_connect].map(|line| criteria.matches(line));
             assert_eq!(found, [of_whole, of_mail, of_connect], "{criteria:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_named_by_what_fits_where_nothing_contradicts() {
+        let wild = |text: &str| Some(Wildcard::new(text));
+        let time = "2027-01-15T08:00:00.123000Z".to_owned();
+        let line = |what| Line { time: time.clone(), id: None, what };
+        let recipients = vec!["c@d.example".to_owned()];
+        let tried = Tried { recipients: recipients.clone(), ..Tried::default() };
+        let send = line(What::Send(tried.clone()));
+        let short = line(What::Fail(Tried { recipients_left_out: 7, ..tried }));
+        let (report, sender) = (Id(QueueId::from_u64(7)), "a@b.example".to_owned());
+        let dsn = line(What::Dsn { report, sender, recipients, recipients_left_out: 0 });
+        let end = line(What::End);
+        let all = Criteria::default();
+        let to = |to: &str| Criteria { to: wild(to), ..Criteria::default() };
+        for (criteria, names) in [
+            (all.clone(), [true, true, true, false]),
+            (to("c@*"), [true, true, true, false]),
+            (to("x@*"), [false, false, false, false]),
+            // Who sent it, and from where, is in none of these lines, but for the report.
+            (Criteria { from: wild("a@*"), ..to("c@*") }, [true, true, true, false]),
+            (Criteria { message_id: wild("1@*"), ..to("c@*") }, [true, true, true, false]),
+            (Criteria { from: wild("a@*"), ..all.clone() }, [false, false, true, false]),
+            (Criteria { message_id: wild("1@*"), ..all.clone() }, [false, false, false, false]),
+            (Criteria { until: Some(time.replace('8', "7")), ..to("c@*") }, [false; 4]),
+        ] {
+            let found = [&send, &short, &dsn, &end].map(|line| criteria.names(line));
+            assert_eq!(found, names, "{criteria:?}");
         }
     }
 

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use memchr::memmem::Finder;
 
+use super::candidates::Candidates;
 use super::files::{self, LogFile, Series};
 use super::line::{Line, What, moment};
 use super::query::{Criteria, Match};
-use crate::control::Id;
 use crate::limits::{TRACE_MESSAGES, TRACE_REFUSALS, TRACKING_LINE_OCTETS, TRACKING_READ_OCTETS};
 use crate::queue::QueueId;
 
@@ -19,6 +19,8 @@ use crate::queue::QueueId;
 pub struct Found {
     /// The lines about the message, oldest first; among them those about gaps of the log in its time.
     pub lines: Vec<Line>,
+    /// Gaps of the log in the files that could have lines about it.
+    pub gaps: Vec<Line>,
     /// When the log begins and when it was last written to; `None` for a log without files.
     pub span: Option<(String, String)>,
 }
@@ -31,7 +33,7 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
     let files = files::list(directory, Series::Messages)?;
     let name = id.to_string();
     let finders = [Finder::new(name.as_str()), Finder::new("\"event\":\"LOST\"")];
-    let mut lines: Vec<Line> = Vec::new();
+    let (mut lines, mut gaps): (Vec<Line>, Vec<Line>) = Default::default();
     for (place, file) in files.iter().enumerate() {
         let end = files.get(place + 1).map(|next| next.begin);
         if end.is_some_and(|end| end < id.milliseconds()) {
@@ -40,8 +42,12 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
         search(file, &finders, |octets| {
             // What is no line was torn by the end of a daemon.
             let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
-            if line.is_about(id) || matches!(line.what, What::Lost { .. }) {
-                lines.push(line);
+            match line.what {
+                // Nothing about a message that was accepted.
+                What::Lost { refusals: true, .. } => {}
+                What::Lost { .. } => gaps.push(line),
+                _ if line.is_about(id) => lines.push(line),
+                _ => {}
             }
         })?;
         let has = |is: fn(&Line, QueueId) -> bool| lines.iter().any(|line| is(line, id));
@@ -49,7 +55,10 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
             break;
         }
     }
-    Ok(Found { lines: in_order(lines, id), span: span(&files) })
+    if !lines.is_empty() {
+        lines.extend(gaps.iter().cloned());
+    }
+    Ok(Found { lines: in_order(lines, id), gaps, span: span(&files) })
 }
 
 /// By time, the beginning first: delivery may be quicker than the session that hears of the commit.
@@ -59,11 +68,9 @@ fn in_order(mut lines: Vec<Line>, id: QueueId) -> Vec<Line> {
         lines.iter().find(|line| is(line, id)).map(|line| line.time.clone())
     };
     let (beginning, end) = (time_of(Line::is_beginning_of), time_of(Line::is_end_of));
-    let is_known = lines.iter().any(|line| line.is_about(id));
     lines.retain(|line| match &line.what {
         What::Lost { since, .. } => {
-            is_known
-                && beginning.as_ref().is_none_or(|beginning| line.time >= *beginning)
+            beginning.as_ref().is_none_or(|beginning| line.time >= *beginning)
                 && end.as_ref().is_none_or(|end| since <= end)
         }
         _ => true,
@@ -124,34 +131,18 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
     let refusals = files::list(directory, Series::Refusals)?;
     let mut found = Matches { span: span(&messages), ..Matches::default() };
     found.refusals_since = span(&refusals).map(|(begin, _)| begin);
-    let mut begun: VecDeque<QueueId> = VecDeque::new();
-    let mut origins: HashMap<QueueId, Line> = HashMap::new();
-    let finders = ["RECEIVE", "DSN", "LOST"].map(named);
+    let mut candidates = Candidates::default();
+    let events = ["RECEIVE", "SEND", "DELIVER", "DEFER", "FAIL", "DSN", "LOST"];
+    let finders = events.map(named);
     for file in messages.iter().filter(|file| is_in_time(file, criteria)) {
         search(file, &finders, |octets| {
             let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
-            let id = match &line.what {
-                What::Lost { since, .. } => {
-                    let is_meant = criteria.since.as_ref().is_none_or(|from| line.time >= *from)
-                        && criteria.until.as_ref().is_none_or(|until| since <= until);
-                    if is_meant {
-                        found.gaps.push(line);
-                    }
-                    return;
+            if matches!(line.what, What::Lost { .. }) {
+                if criteria.means_gap(&line) {
+                    found.gaps.push(line);
                 }
-                What::Dsn { report, .. } => Some(report.0),
-                _ => line.id.map(|id| id.0),
-            };
-            let Some(id) = id.filter(|_| criteria.matches(&line) != Match::No) else { return };
-            if line.id != Some(Id(id)) {
-                origins.insert(id, line);
-            }
-            begun.push_back(id);
-            if begun.len() > TRACE_MESSAGES {
-                found.messages_left_out += 1;
-                if let Some(oldest) = begun.pop_front() {
-                    origins.remove(&oldest);
-                }
+            } else {
+                candidates.take(criteria, line);
             }
         })?;
     }
@@ -170,19 +161,30 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
             }
         })?;
     }
-    found.messages = histories(&messages, begun, origins)?;
+    let Candidates { begun, named, origins, .. } = &mut candidates;
+    let ids: Vec<_> = begun.iter().chain(named.iter()).copied().collect();
+    let mut histories = histories(&messages, &ids, std::mem::take(origins))?;
+    // Only now the beginning of a message is known that was named by a later line.
+    histories.retain(|(id, lines)| {
+        let mut beginnings = lines.iter().filter(|line| line.is_beginning_of(*id));
+        !candidates.named.contains(id) || beginnings.all(|line| criteria.means_message(line))
+    });
+    histories.sort_by_key(|(id, _)| *id);
+    let surplus = histories.len().saturating_sub(TRACE_MESSAGES);
+    found.messages_left_out = candidates.left_out + surplus as u64;
+    found.messages = histories.split_off(surplus);
     Ok(found)
 }
 
 /// All lines about these messages.
 fn histories(
     files: &[LogFile],
-    begun: VecDeque<QueueId>,
+    ids: &[QueueId],
     mut origins: HashMap<QueueId, Line>,
 ) -> io::Result<Vec<(QueueId, Vec<Line>)>> {
-    let Some(first) = begun.iter().min() else { return Ok(Vec::new()) };
+    let Some(first) = ids.iter().min() else { return Ok(Vec::new()) };
     let mut lines: HashMap<QueueId, Vec<Line>> =
-        begun.iter().map(|&id| (id, origins.remove(&id).into_iter().collect())).collect();
+        ids.iter().map(|&id| (id, origins.remove(&id).into_iter().collect())).collect();
     let finder = [Finder::new(AFTER_TIME)];
     for (place, file) in files.iter().enumerate() {
         let end = files.get(place + 1).map(|next| next.begin);
@@ -200,8 +202,8 @@ fn histories(
             }
         })?;
     }
-    let history = |id| (id, in_order(lines.remove(&id).unwrap_or_default(), id));
-    Ok(begun.into_iter().map(history).collect())
+    let history = |&id| (id, in_order(lines.remove(&id).unwrap_or_default(), id));
+    Ok(ids.iter().map(history).collect())
 }
 
 /// What stands between the time and the id of a line.
@@ -220,9 +222,19 @@ fn is_in_time(file: &LogFile, criteria: &Criteria) -> bool {
 
 fn span(files: &[LogFile]) -> Option<(String, String)> {
     let first = files.first()?;
-    let begin = std::time::UNIX_EPOCH + std::time::Duration::from_millis(first.begin);
+    // The name can be ahead of the clock, as queue ids are.
+    let named = || moment(std::time::UNIX_EPOCH + std::time::Duration::from_millis(first.begin));
+    let begin = first_time(&first.path).unwrap_or_else(named);
     let last = files.iter().map(|file| file.changed).max()?;
-    Some((moment(begin), moment(last)))
+    Some((begin, moment(last)))
+}
+
+/// The time of the first line of a file.
+fn first_time(path: &Path) -> Option<String> {
+    let mut beginning = [0; TIME_OCTETS];
+    File::open(path).ok()?.read_exact(&mut beginning).ok()?;
+    let time = std::str::from_utf8(&beginning).ok()?.strip_prefix("{\"time\":\"")?;
+    time.starts_with(|first: char| first.is_ascii_digit()).then(|| time.to_owned())
 }
 
 fn search(file: &LogFile, finders: &[Finder<'_>], found: impl FnMut(&[u8])) -> io::Result<()> {

@@ -66,10 +66,15 @@ fn rows(id: QueueId, line: &Line) -> Vec<Row> {
             let what = format!("{count} refusals since {}", short(since));
             vec![event("SUPPRESSED", what, "", "too many to be recorded one by one".to_owned())]
         }
-        What::Lost { count, since, because } => {
-            let what = format!("{count} events since {}", short(since));
-            vec![event("LOST", what, "", format!("of whatever messages: {because}"))]
+        What::Lost { count, since, because, refusals } => {
+            let count = count.map_or_else(|| "any".to_owned(), |count| count.to_string());
+            let noun = if *refusals { "refusals" } else { "events" };
+            let what = format!("{count} {noun} since {}", short(since));
+            vec![event("LOST", what, "", because.clone())]
         }
+        What::Opened => alone("OPENED", "the log is written from here on"),
+        What::Closed { off: false } => alone("CLOSED", "the daemon has ended"),
+        What::Closed { off: true } => alone("CLOSED", "the log was switched off"),
         What::Queued { due, held, attempts, recipients, because, reason } => {
             let next =
                 if *held { "held".to_owned() } else { format!("next attempt {}", short(due)) };

@@ -6,6 +6,7 @@
 //! log's first line after a gap says how large the gap is.
 
 mod disk;
+mod marks;
 
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ use super::bounds::Form;
 use super::budget::Budget;
 use super::files::Series;
 use super::line::{Line, What, moment};
-use super::{Event, Happening, Message, Settings, Shared};
+use super::{Event, Gap, Happening, Message, Settings, Shared};
 use crate::limits::{
     TRACKING_FILE_TIME, TRACKING_GATHER, TRACKING_RETRY, TRACKING_SUMMARY, TRACKING_WRITE_OCTETS,
 };
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     shared: Weak<Shared>,
     messages: Stream,
     refusals: Stream,
+    /// What the log says of itself before anything else.
+    opening: Vec<u8>,
     budget: Budget,
     /// A new file begins later than this, in milliseconds since 1970.
     highest: u64,
@@ -63,6 +66,7 @@ impl Writer {
             shared,
             messages: Stream::default(),
             refusals: Stream::default(),
+            opening: Vec::new(),
             budget: Budget::new(),
             highest: highest.milliseconds(),
             told: 0,
@@ -78,6 +82,9 @@ impl Writer {
 
     /// Writes until it is told to stop, or nobody is left to tell it anything.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        self.begin_log();
+        // At once: what keeps it from being written shall show before there is something to write.
+        self.write();
         loop {
             let tries_again = self.settings.enabled && self.gap.is_some();
             let wait = if tries_again { TRACKING_RETRY } else { TRACKING_SUMMARY };
@@ -93,7 +100,10 @@ impl Writer {
                     }
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write();
+                    return self.end_log(false);
+                }
             };
             self.busy = Instant::now();
             if matches!(first, Message::Event(_)) {
@@ -107,6 +117,7 @@ impl Writer {
                     Message::Stop(done) => {
                         self.tell_suppressed();
                         self.write();
+                        self.end_log(false);
                         // Who asked may have given up waiting.
                         let _ = done.send(());
                         return;
@@ -198,11 +209,21 @@ impl Writer {
             return;
         }
         self.write();
+        let is_other =
+            (settings.enabled, &settings.path) != (self.settings.enabled, &self.settings.path);
+        if is_other {
+            self.end_log(true);
+        }
         // What could not be written so far is told of in the new place.
         self.settings = settings;
         (self.messages.file, self.refusals.file) = (None, None);
         self.retry = None;
         self.show(None);
+        if is_other {
+            self.opening.clear();
+            self.begin_log();
+            self.write();
+        }
     }
 
     /// Nothing has happened for a while.
@@ -230,20 +251,29 @@ impl Writer {
         if lost > 0 && self.gap.is_none() && self.settings.enabled {
             warn!("the message tracking log cannot keep up; events are dropped");
             self.gap = Some((self.complete, "the log could not keep up".to_owned()));
+            self.show_gap();
         }
         if lost == 0 {
             self.complete = SystemTime::now();
         }
-        let is_empty = self.messages.lines.is_empty() && self.refusals.lines.is_empty();
+        let is_empty = [&self.opening, &self.messages.lines, &self.refusals.lines]
+            .into_iter()
+            .all(Vec::is_empty);
         if !self.settings.enabled || self.waits() || (is_empty && self.gap.is_none()) {
             return;
         }
-        let mut batch = Vec::new();
-        let tells_gap = self.gap.is_some();
-        if let Some((since, because)) = &self.gap {
-            let what = What::Lost { count: lost, since: moment(*since), because: because.clone() };
-            batch = encoded(&Line { time: moment(SystemTime::now()), id: None, what });
+        self.leave_removed_files();
+        // Files that are removed meanwhile to make room are told of the next time.
+        let opening = std::mem::take(&mut self.opening);
+        let mut batch = opening.clone();
+        if let Some((since, because)) = self.gap.as_ref().filter(|_| lost > 0) {
+            let (since, because) = (moment(*since), because.clone());
+            let what = What::Lost { count: Some(lost), since, because, refusals: false };
+            let line = Line { time: moment(SystemTime::now()), id: None, what };
+            batch.extend_from_slice(&encoded(&line));
         }
+        // What is said about the log itself is no event.
+        let own = batch.len();
         batch.append(&mut self.messages.lines);
         let refusals = std::mem::take(&mut self.refusals.lines);
         let (mut written, mut written_refusals) = (0, 0);
@@ -252,22 +282,24 @@ impl Writer {
             .and_then(|()| self.write_lines(Series::Refusals, &refusals, &mut written_refusals));
         let lines = |octets: &[u8]| memchr::memchr_iter(b'\n', octets).count() as u64;
         if let Some(shared) = self.shared.upgrade() {
-            let all = lines(&batch[..written]) + lines(&refusals[..written_refusals]);
+            let all = lines(&batch[own.min(written)..written]);
+            let all = all + lines(&refusals[..written_refusals]);
             shared.written.fetch_add(all, Ordering::Relaxed);
         }
-        if written > 0 || (written_refusals > 0 && !tells_gap) {
+        if written < own {
+            self.opening.splice(..0, opening);
+        } else if result.is_ok() || written + written_refusals > 0 {
             self.told += lost;
             self.gap = None;
+            self.show_gap();
             if self.retry.take().is_some() {
                 info!(dropped = lost, "the message tracking log is written again");
                 self.show(None);
             }
         }
         if let Err(error) = result {
-            // What is said about a gap is no event.
-            let of_gap = u64::from(tells_gap && written == 0);
-            let left = lines(&batch[written..]) + lines(&refusals[written_refusals..]);
-            self.fail(&error, left.saturating_sub(of_gap));
+            let left = lines(&batch[own.max(written)..]) + lines(&refusals[written_refusals..]);
+            self.fail(&error, left);
         }
     }
 
@@ -300,7 +332,10 @@ impl Writer {
         if let Some(shared) = self.shared.upgrade() {
             shared.dropped.fetch_add(count, Ordering::Relaxed);
         }
-        self.gap.get_or_insert_with(|| (SystemTime::now(), because()));
+        if self.gap.is_none() {
+            self.gap = Some((SystemTime::now(), because()));
+            self.show_gap();
+        }
     }
 
     fn dropped(&self) -> u64 {
@@ -310,8 +345,17 @@ impl Writer {
     /// What `relay status` says from now on.
     fn show(&self, problem: Option<String>) {
         if let Some(shared) = self.shared.upgrade() {
-            let mut place = shared.place.lock().unwrap_or_else(PoisonError::into_inner);
-            *place = (self.settings.path.clone(), problem);
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.path.clone_from(&self.settings.path);
+            state.problem = problem;
+        }
+    }
+
+    fn show_gap(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let gap = self.gap.clone();
+            state.gap = gap.map(|(since, because)| Gap { since: moment(since), because });
         }
     }
 }

@@ -2,11 +2,12 @@
 //! recipient, a Message-ID, a client and a time mean ([`search`]). The message tracking log is read
 //! whether or not the daemon runs; what still waits is asked of the daemon, or read from its queue.
 
+mod records;
 mod search;
+mod time;
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
 use clap::Args;
 use relay::config::Places;
 use relay::connector::Range;
@@ -18,6 +19,7 @@ use relay::tracking::line::{Line, What, moment};
 use relay::tracking::search::{Found, find};
 use relay::tracking::timeline;
 
+use self::records::Records;
 use super::queue::selection::wildcard;
 use super::{Console, FileAccess, Outcome};
 
@@ -39,10 +41,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = range)]
     remote: Option<Range>,
     /// Not before: a time ago, as in 2h or 30m, or a UTC time, as in 2026-11-24T18:15.
-    #[arg(long, value_name = "TIME", value_parser = search::time)]
+    #[arg(long, value_name = "TIME", value_parser = time::read)]
     since: Option<SystemTime>,
     /// Not after.
-    #[arg(long, value_name = "TIME", value_parser = search::time)]
+    #[arg(long, value_name = "TIME", value_parser = time::read)]
     until: Option<SystemTime>,
     #[command(flatten)]
     pub(super) access: FileAccess,
@@ -63,10 +65,13 @@ fn one(
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     // Before the log is read: what the daemon does not have any more has left its end there.
-    let waiting = Waiting::at(places).row(id).and_then(|row| queued(id, &row));
-    let log = places.tracking.display();
-    let found = find(&places.tracking, id).with_context(|| format!("cannot read {log}"));
-    let Found { mut lines, span } = found?;
+    let queue = Waiting::at(places);
+    let waiting = queue.row(id).and_then(|row| queued(id, &row));
+    let mut records = Records::of(places, &queue);
+    let Found { mut lines, gaps, span } = find(&places.tracking, id).unwrap_or_else(|error| {
+        records.unreadable(places, &error);
+        Found::default()
+    });
     if !lines.iter().any(|line| line.is_end_of(id)) {
         lines.extend(waiting);
     }
@@ -78,14 +83,29 @@ fn one(
     if !lines.is_empty() {
         return Ok(Outcome::Yes);
     }
-    let span = match span {
+    records.gaps.extend(gaps);
+    let begin = span.as_ref().map(|(begin, _)| begin.as_str());
+    let came = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.milliseconds()));
+    records.begin_later(came.map(moment).as_deref(), begin);
+    let span = match &span {
         Some((begin, end)) => format!("it goes from {begin} to {end}"),
         None => "it has no files".to_owned(),
     };
-    let off = off(places);
+    let (off, log) = (off(places), places.tracking.display());
     writeln!(console.err, "nothing about {id} is in the message tracking log {log}: {span}{off}")?;
-    Ok(Outcome::No)
+    for Line { what, .. } in &records.gaps {
+        if let What::Lost { since, because, .. } = what {
+            writeln!(console.err, "it has a gap since {since}: {because}")?;
+        }
+    }
+    if let Some(why) = &records.queue {
+        writeln!(console.err, "the queue could not be asked: {why}")?;
+    }
+    Ok(if records.is_whole() { Outcome::No } else { Outcome::Unknown })
 }
+
+/// No queue id: what is shown belongs to no message.
+const NONE: QueueId = QueueId::from_u64(0);
 
 /// What is to be said of a log that nobody writes.
 fn off(places: &Places) -> &'static str {

@@ -2,10 +2,11 @@
 //! each. "Nothing came" is an answer too: it says what was searched.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::Context;
-use relay::config::{Places, read_duration};
+use anyhow::bail;
+use relay::causes::in_full;
+use relay::config::Places;
 use relay::control::{self, Request};
 use relay::daemon::status::Status;
 use relay::queue::QueueId;
@@ -17,11 +18,9 @@ use relay::tracking::query::Criteria;
 use relay::tracking::search::{Matches, Newest, find_matches};
 use relay::tracking::timeline;
 use serde_json::{Value, json};
-use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
-use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
-use super::{Arguments, Waiting, off, queued};
+use super::records::Records;
+use super::{Arguments, NONE, Waiting, off, queued};
 use crate::cli::{Console, Outcome};
 
 /// Groups of refusals of unknown senders that are shown to people.
@@ -55,10 +54,23 @@ pub(super) fn run(
     };
     // Before the log is read: what is in the queue no more has left its end there.
     let waiting = Waiting::at(places);
-    let mut rows = waiting_rows(&waiting, arguments)?;
-    let log = &places.tracking;
-    let mut found =
-        find_matches(log, &criteria).with_context(|| format!("cannot read {}", log.display()))?;
+    let mut records = Records::of(places, &waiting);
+    let mut rows = match waiting_rows(&waiting, arguments) {
+        Ok(rows) => rows,
+        Err(error) => {
+            records.queue = Some(in_full(error.as_ref()));
+            BTreeMap::new()
+        }
+    };
+    let mut found = find_matches(&places.tracking, &criteria).unwrap_or_else(|error| {
+        records.unreadable(places, &error);
+        Matches::default()
+    });
+    let begin = found.span.as_ref().map(|(begin, _)| begin.as_str());
+    records.begin_later(criteria.since.as_deref(), begin);
+    records.gaps.append(&mut found.gaps);
+    records.within(&criteria);
+    records.suppressed = found.suppressed;
     let mut messages = Vec::new();
     for (id, mut lines) in std::mem::take(&mut found.messages) {
         let has_ended = lines.iter().any(|line| line.is_end_of(id));
@@ -77,11 +89,16 @@ pub(super) fn run(
     }
     let came = !messages.is_empty() || !found.refusals.lines.is_empty();
     if arguments.access.daemon.common.json {
-        print_json(&messages, &found, &waiting, places, console)?;
+        print_json(&messages, &found, &waiting, &records, places, console)?;
     } else {
-        print(&messages, &found, &waiting, came, places, console)?;
+        print(&messages, &found, &waiting, &records, places, console)?;
     }
-    Ok(if came { Outcome::Yes } else { Outcome::No })
+    Ok(match came {
+        true => Outcome::Yes,
+        // A no takes records that would have it, and no refusal that may be it.
+        false if records.is_whole() && found.unknown.lines.is_empty() => Outcome::No,
+        false => Outcome::Unknown,
+    })
 }
 
 /// What waits of what is meant, as the daemon or the queue's files say. From of a message is not
@@ -105,19 +122,26 @@ fn waiting_rows(
         Waiting::Daemon(places) => {
             let limit = relay::limits::TRACE_MESSAGES;
             let request = Request::QueueList { after: None, filter: Box::new(filter), limit };
-            let Ok(answer) = control::ask(&places.socket, &request) else { return Ok(rows) };
-            let page: Page = serde_json::from_value(answer)?;
+            let page: Page = serde_json::from_value(control::ask(&places.socket, &request)?)?;
             rows.extend(page.rows.into_iter().filter_map(|row| Some((row.id.parse().ok()?, row))));
         }
-        Waiting::Stopped(queue) => queue.each(|entry| {
-            if let Ok(entry) = entry
-                && rows.len() < relay::limits::TRACE_MESSAGES
-                && filter.matches(&entry)
-                && let Some(row) = waiting.row(entry.id)
-            {
-                rows.insert(entry.id, row);
+        Waiting::Stopped(queue) => {
+            let mut damaged = 0_u64;
+            queue.each(|entry| match entry {
+                Ok(entry) => {
+                    if rows.len() < relay::limits::TRACE_MESSAGES
+                        && filter.matches(&entry)
+                        && let Some(row) = waiting.row(entry.id)
+                    {
+                        rows.insert(entry.id, row);
+                    }
+                }
+                Err(_) => damaged += 1,
+            })?;
+            if rows.is_empty() && damaged > 0 {
+                bail!("{damaged} entries of the queue are damaged");
             }
-        })?,
+        }
         Waiting::Unknown(_) => {}
     }
     Ok(rows)
@@ -159,7 +183,7 @@ fn print(
     messages: &[(QueueId, Vec<Line>)],
     found: &Matches,
     waiting: &Waiting<'_>,
-    came: bool,
+    records: &Records,
     places: &Places,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
@@ -173,20 +197,30 @@ fn print(
         writeln!(console.out, "refused: {}", counted(&found.refusals, "refusal"))?;
         writeln!(console.out, "{}", timeline::text(NONE, &lines))?;
     }
-    if !found.unknown.lines.is_empty() {
+    let came = !messages.is_empty() || !found.refusals.lines.is_empty();
+    let has_unknown = !found.unknown.lines.is_empty();
+    if has_unknown {
         let unknown = counted(&found.unknown, "refusal");
-        writeln!(console.out, "perhaps: {unknown} before it was known which message it was")?;
-        print_groups(&found.unknown, console)?;
-        writeln!(console.out)?;
+        write!(console.out, "perhaps: {unknown} before it was known which message it was")?;
+        if came {
+            // Mostly those of others: there is an answer already.
+            writeln!(console.out, "; --json shows what they were")?;
+        } else {
+            writeln!(console.out)?;
+            print_groups(&found.unknown, console)?;
+            writeln!(console.out)?;
+        }
     }
     if !came {
-        writeln!(console.out, "no message and no refusal of this kind is known")?;
+        let answer = match (records.is_whole(), has_unknown) {
+            (true, false) => "no message and no refusal of this kind is known",
+            (true, true) => "not known: no record names it, and the refusals above may be it",
+            (false, _) => "not known: no record names it, and the records are not whole, see below",
+        };
+        writeln!(console.out, "{answer}")?;
     }
-    print_searched(found, waiting, places, console)
+    print_searched(found, waiting, records, places, console)
 }
-
-/// No queue id: what is shown belongs to no message.
-const NONE: QueueId = QueueId::from_u64(0);
 
 fn counted(newest: &Newest, noun: &str) -> String {
     let shown = newest.lines.len() as u64;
@@ -225,6 +259,7 @@ fn print_groups(newest: &Newest, console: &mut Console<'_>) -> anyhow::Result<()
 fn print_searched(
     found: &Matches,
     waiting: &Waiting<'_>,
+    records: &Records,
     places: &Places,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
@@ -239,14 +274,14 @@ fn print_searched(
         Some(begin) => writeln!(console.out, "refusals are recorded since {begin}")?,
         None => writeln!(console.out, "no refusal is recorded")?,
     }
-    match waiting {
-        Waiting::Daemon(_) => writeln!(console.out, "the queue was asked of the running daemon")?,
-        Waiting::Stopped(_) => writeln!(
+    match (waiting, &records.queue) {
+        (_, Some(why)) => writeln!(console.out, "the queue could not be asked: {why}")?,
+        (Waiting::Stopped(_), None) => writeln!(
             console.out,
             "no daemon runs; its queue in {} was read",
             places.queue.display()
         )?,
-        Waiting::Unknown(why) => writeln!(console.out, "the queue could not be asked: {why}")?,
+        (_, None) => writeln!(console.out, "the queue was asked of the running daemon")?,
     }
     if found.messages_left_out > 0 {
         let more = found.messages_left_out;
@@ -256,10 +291,10 @@ fn print_searched(
         let count = found.suppressed;
         writeln!(console.out, "{count} refusals in this time are not recorded one by one")?;
     }
-    for gap in &found.gaps {
-        write!(console.out, "a gap: {}", timeline::text(NONE, std::slice::from_ref(gap)))?;
-    }
-    if let Some(dropped) = dropped_by_guard(waiting).filter(|&dropped| dropped > 0) {
+    records.print_gaps(console)?;
+    if let Some(dropped) =
+        records.status.as_ref().map(dropped_by_guard).filter(|&dropped| dropped > 0)
+    {
         writeln!(
             console.out,
             "connections that the guard dropped before they were made are in no log: {dropped} \
@@ -270,21 +305,19 @@ fn print_searched(
 }
 
 /// SYNs that the guard of the running daemon has dropped.
-fn dropped_by_guard(waiting: &Waiting<'_>) -> Option<u64> {
-    let Waiting::Daemon(places) = waiting else { return None };
-    let answer = control::ask(&places.socket, &Request::Status).ok()?;
-    let status: Status = serde_json::from_value(answer).ok()?;
+fn dropped_by_guard(status: &Status) -> u64 {
     let names = ["syn_refused", "syn_over_budget", "syn_over_source_budget"];
     let counts = status.connectors.iter().flat_map(|connector| {
         names.map(|name| connector.kernel.get(name).copied().unwrap_or_default())
     });
-    Some(counts.sum())
+    counts.sum()
 }
 
 fn print_json(
     messages: &[(QueueId, Vec<Line>)],
     found: &Matches,
     waiting: &Waiting<'_>,
+    records: &Records,
     places: &Places,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
@@ -295,10 +328,10 @@ fn print_json(
         })
         .collect();
     let (begin, end) = found.span.clone().unzip();
-    let queue = match waiting {
-        Waiting::Daemon(_) => "daemon".to_owned(),
-        Waiting::Stopped(_) => "stopped".to_owned(),
-        Waiting::Unknown(why) => why.clone(),
+    let queue = match (waiting, &records.queue) {
+        (_, Some(why)) => why,
+        (Waiting::Stopped(_), None) => "stopped",
+        (_, None) => "daemon",
     };
     console.json(&json!({
         "messages": messages,
@@ -308,7 +341,8 @@ fn print_json(
         "perhaps": found.unknown.lines,
         "perhaps_left_out": found.unknown.left_out,
         "suppressed": found.suppressed,
-        "gaps": found.gaps,
+        "gaps": records.gaps,
+        "whole": records.is_whole(),
         "searched": {
             "path": places.tracking,
             "enabled": places.tracking_enabled,
@@ -319,71 +353,4 @@ fn print_json(
         },
     }))?;
     Ok(())
-}
-
-/// A time: so long ago, as in `2h`, or in UTC where no offset stands.
-pub(super) fn time(text: &str) -> Result<SystemTime, String> {
-    if let Some(ago) = read_duration(text) {
-        // What is printed as a date has one: nothing is older than the epoch.
-        let then = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
-        return Ok(then.max(SystemTime::UNIX_EPOCH));
-    }
-    let with_offset = text.replacen(' ', "T", 1);
-    if let Ok(time) = OffsetDateTime::parse(&with_offset, &Rfc3339) {
-        return system_time(time);
-    }
-    let text = with_offset.strip_suffix('Z').unwrap_or(&with_offset);
-    let forms = [
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]"),
-        format_description!("[year]-[month]-[day]T[hour]:[minute]"),
-    ];
-    let read = |form| PrimitiveDateTime::parse(text, form).ok();
-    if let Some(time) = forms.into_iter().find_map(read) {
-        return system_time(time.assume_utc());
-    }
-    match Date::parse(text, format_description!("[year]-[month]-[day]")) {
-        Ok(date) => system_time(date.midnight().assume_utc()),
-        Err(_) => Err("write how long ago, as in 2h, 30m or 3d, or a UTC time, as in \
-             2026-11-24T18:15"
-            .to_owned()),
-    }
-}
-
-fn system_time(time: OffsetDateTime) -> Result<SystemTime, String> {
-    let since = time.unix_timestamp_nanos();
-    let since = u64::try_from(since / 1_000_000).map_err(|_| "it is before 1970".to_owned())?;
-    Ok(SystemTime::UNIX_EPOCH + Duration::from_millis(since))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_in_the_forms_that_people_write() {
-        let seconds = |text: &str| {
-            time(text).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-        };
-        for text in [
-            "2027-01-15T08:00:00Z",
-            "2027-01-15T08:00:00",
-            "2027-01-15T08:00",
-            "2027-01-15 08:00",
-            "2027-01-15T08:00Z",
-            "2027-01-15T09:00:00+01:00",
-            "2027-01-15 08:00:00.250Z",
-        ] {
-            assert_eq!(seconds(text), 1_800_000_000, "{text}");
-        }
-        assert_eq!(seconds("2027-01-15"), 1_800_000_000 - 8 * 3600);
-        for (text, ago) in [("2h", 7200), ("30m", 1800), ("3d", 259_200), ("01:30:00", 5400)] {
-            let then = time(text).unwrap();
-            let age = SystemTime::now().duration_since(then).unwrap().as_secs();
-            assert!((ago..ago + 5).contains(&age), "{text}");
-        }
-        assert_eq!(seconds("99999999d"), 0);
-        for wrong in ["", "2", "yesterday", "2027-13-01", "1900-01-01", "-2h"] {
-            assert!(time(wrong).is_err(), "{wrong}");
-        }
-    }
 }

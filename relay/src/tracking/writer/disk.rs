@@ -4,13 +4,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Writer;
 use crate::limits::{TRACKING_FILE_TIME, TRACKING_REFUSALS_SHARE};
 use crate::privileges::directory::{self, Access, DirectoryError};
 use crate::tracking::Settings;
-use crate::tracking::files::{self, Series};
+use crate::tracking::files::{self, LogFile, Series};
 
 /// One series of files, and what is to be written to it.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub(super) struct Open {
     /// Octets of whole lines in it.
     pub(super) size: u64,
     pub(super) since: Instant,
+    /// The same by the clock.
+    pub(super) began: SystemTime,
 }
 
 /// Why lines cannot be written.
@@ -109,26 +111,40 @@ impl Writer {
         options.append(true).create_new(true).mode(0o600);
         let file = options.open(&path).map_err(|error| WriteError::io("make", &path, error))?;
         self.highest = begin;
-        Ok(Open { file, path, size: 0, since: Instant::now() })
+        Ok(Open { file, path, size: 0, since: Instant::now(), began: SystemTime::now() })
     }
 
     /// Removes the files that have to go before one of `next` octets may come. Refusals have their
     /// share at most, and messages what refusals leave.
     pub(super) fn sweep(&mut self, series: Series, next: u64) -> io::Result<()> {
-        let Settings { path, max_age, max_directory_size, .. } = &self.settings;
-        let mut room = *max_directory_size;
+        let Settings { path, max_age, max_directory_size, .. } = self.settings.clone();
+        let mut room = max_directory_size;
         for this in [Series::Refusals, Series::Messages] {
             let most = match this {
                 Series::Refusals => max_directory_size / TRACKING_REFUSALS_SHARE,
                 Series::Messages => room,
             };
-            let found = files::list(path, this)?;
+            let found = files::list(&path, this)?;
             if let Some(last) = found.last() {
                 self.highest = self.highest.max(last.begin);
             }
             let next = if this == series { next } else { 0 };
-            let surplus = files::surplus(&found, SystemTime::now(), *max_age, most, next);
+            let now = SystemTime::now();
+            let surplus = files::surplus(&found, now, max_age, most, next);
             found.iter().take(surplus).try_for_each(|file| fs::remove_file(&file.path))?;
+            // The log of messages begins later by that, as anyone can see. That of refusals may begin
+            // at any time.
+            let young = |file: &&LogFile| {
+                let age = now.duration_since(file.changed).unwrap_or_default();
+                max_age.is_none_or(|most| age <= most)
+            };
+            let mut gone = found.iter().take(surplus).filter(young);
+            if this == Series::Refusals
+                && let Some(first) = gone.next()
+            {
+                let last = gone.next_back().unwrap_or(first);
+                self.tell_removed(UNIX_EPOCH + Duration::from_millis(first.begin), last.changed);
+            }
             let kept: u64 = found.iter().skip(surplus).map(|file| file.size).sum();
             room = room.saturating_sub(kept).saturating_sub(next);
         }
