@@ -188,11 +188,14 @@ fn what_an_administrator_does_and_what_still_waits_is_traced() {
     let events = trace(&edge, &id);
     assert_eq!(names(&events)[events.len() - 2..], ["REMOVE", "END"], "{events:#?}");
 
-    let unknown = "0000000000001";
-    let ran = edge.relay(&["trace", unknown]);
-    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
-    assert!(ran.err.contains(unknown) && ran.err.contains("it goes from 20"), "{ran:?}");
-    assert_eq!(edge.relay(&["trace", "--json", unknown]).json(), json!([]));
+    let never = format!("{}Z", &id[..12]);
+    // What came before the log began is not known.
+    for (unknown, code) in [(never.as_str(), 1), ("0000000000001", 3)] {
+        let ran = edge.relay(&["trace", unknown]);
+        assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{ran:?}");
+        assert!(ran.err.contains(unknown) && ran.err.contains("it goes from 20"), "{ran:?}");
+        assert_eq!(edge.relay(&["trace", "--json", unknown]).json(), json!([]));
+    }
 }
 
 #[test]
@@ -215,7 +218,12 @@ fn a_log_that_cannot_be_written_hurts_no_mail() {
     assert!(problem.starts_with("cannot make the folder "), "{problem}");
     assert!(edge.relay(&["status"]).out.contains("3 events dropped: cannot make the folder "));
     let ran = edge.relay(&["trace", &first]);
-    assert_eq!(ran.code, 2, "{ran:?}");
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "it has left the queue: {ran:?}");
+    // It has come, so it is no answer that it never did.
+    let ran = edge.relay(&["trace", "--to", "bob@fabrikam.example", "--json"]);
+    assert_eq!((ran.code, &ran.json()["whole"]), (3, &json!(false)), "{ran:?}");
+    assert_eq!(ran.json()["gaps"][0]["event"], "LOST");
+    assert!(!edge.relay(&["trace", "--to", "bob@*"]).out.contains("no message and no refusal"));
 
     // A reload is enough, and the log says what it lacks.
     let reload = |configuration: &str| {
@@ -243,6 +251,6 @@ fn a_log_that_cannot_be_written_hurts_no_mail() {
     assert_eq!(events[0]["kept"], "file");
     assert!(log_of(&edge).contains("\"event\":\"LOST\",\"count\":3,"), "{}", log_of(&edge));
     let ran = edge.relay(&["trace", &third]);
-    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.err.contains("it is not written, since enabled is false"), "{ran:?}");
 }

@@ -104,7 +104,8 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
             assert_eq!((&refusal["sender"], &refusal["rule"]), (&sender, &rule.into()));
         }
         let (code, found) = found(&edge, never);
-        assert_eq!(code, 1, "{found:#}");
+        // The log began a moment ago, and not two hours; and the connection below may be it.
+        assert_eq!((code, &found["whole"]), (3, &Value::Bool(false)), "{found:#}");
         assert_eq!(
             (&found["messages"], &found["refusals"]),
             (&Value::Array(vec![]), &Value::Array(vec![]))
@@ -117,6 +118,10 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
         assert!(searched["begin"].is_string() && searched["refusals_begin"].is_string());
         let queue = if is_running { "daemon" } else { "stopped" };
         assert_eq!(searched["queue"], queue, "{found:#}");
+        assert!(searched["begin"].as_str() <= searched["end"].as_str(), "{found:#}");
+        // In the time of the log, and from another client: that is a no.
+        let ran = edge.relay(&["trace", "--json", "--to", "dan@*", "--remote", "127.0.0.77"]);
+        assert_eq!((ran.code, &ran.json()["whole"]), (1, &Value::Bool(true)), "{ran:?}");
     };
     // While the sessions that were refused are still open.
     check(true);
@@ -212,4 +217,59 @@ fn a_session_that_ends_before_its_message_has_a_reply_is_recorded() {
     assert_eq!(refusals.len(), 1, "{refusals:#?}");
     assert_eq!(refusals[0]["event"], "ABORT");
     assert_eq!(refusals[0]["sender"], "eve@fabrikam.example");
+}
+
+/// Looks for a recipient to whom nothing was sent.
+fn seek(edge: &Edge, more: &[&str]) -> (i32, Value) {
+    let ran = edge.relay(&[&["trace", "--json", "--to", "dan@contoso.example"], more].concat());
+    (ran.code, ran.json())
+}
+
+#[test]
+fn what_the_records_cannot_have_is_no_plain_no() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start();
+    edge.submit("amy@contoso.example", &["bob@contoso.example"], "Subject: x\r\n\r\n");
+    edge.wait_until(|status| status["queue"]["queued"] == 0);
+    let (code, found) = seek(&edge, &[]);
+    assert_eq!((code, &found["whole"], &found["gaps"]), (1, &true.into(), &Value::Array(vec![])));
+    // Who runs, and on another socket, has a queue that nobody else can read.
+    let (code, found) = seek(&edge, &["--socket", "/nonexistent/socket"]);
+    assert_eq!((code, &found["whole"]), (3, &false.into()), "{found:#}");
+    assert!(found["searched"]["queue"].as_str().unwrap().contains("/nonexistent/socket"));
+
+    daemon.kill().unwrap();
+    // Before the next start, and after it.
+    let gap = |found: &Value| {
+        let gaps = found["gaps"].as_array().unwrap();
+        assert_eq!(gaps.len(), 1, "{found:#}");
+        (gaps[0]["event"].clone(), gaps[0]["since"].clone())
+    };
+    let (code, found) = seek(&edge, &[]);
+    let before = gap(&found);
+    assert_eq!((code, &before.0), (3, &"LOST".into()), "{found:#}");
+    let daemon = edge.start();
+    let (code, found) = seek(&edge, &[]);
+    assert_eq!((code, gap(&found)), (3, before), "{found:#}");
+    let ran = edge.relay(&["trace", "--to", "dan@contoso.example"]);
+    assert!(ran.out.contains("LOST") && !ran.out.contains("no message and no refusal"), "{ran:?}");
+    // The time after it is whole.
+    let (code, found) = seek(&edge, &["--since", "0s"]);
+    assert_eq!((code, &found["whole"]), (1, &true.into()), "{found:#}");
+    assert!(daemon.stop().unwrap().success());
+
+    // A message whose first line was lost is found by the others.
+    let folder = edge.folder().join("queue/message_tracking");
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let kept = text.lines().filter(|line| !line.contains("\"RECEIVE\""));
+        fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    }
+    for more in [&[][..], &["--from", "amy@contoso.example"]] {
+        let ran = edge.relay(&[&["trace", "--json", "--to", "bob@contoso.example"], more].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let messages = ran.json()["messages"].clone();
+        assert_eq!(messages[0]["events"][0]["event"], "SEND", "{messages:#}");
+    }
 }

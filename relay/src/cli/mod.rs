@@ -66,6 +66,10 @@ enum Command {
     Status(status::Arguments),
     /// Show what became of a message, by its queue id or by sender, recipient, Message-ID, client and
     /// time: by the message tracking log and the queue, whether or not the daemon runs.
+    ///
+    /// Exits with 0 when something was found; with 1 when nothing was, and the records would have it;
+    /// with 3 when nothing was found and that cannot be said, since the log has a gap, the queue
+    /// could not be asked, or a refusal may be it.
     Trace(Box<trace::Arguments>),
 }
 
