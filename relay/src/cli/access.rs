@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use relay::config::Places;
 use relay::control::{self, ControlError, Request};
-use relay::queue::Offline;
+use relay::queue::{Offline, OpenError};
 use serde_json::json;
 
 use super::{Asked, Common, Console, Outcome};
@@ -118,9 +118,7 @@ impl FileAccess {
         let queue = match Offline::open(&places.queue) {
             Ok(queue) => queue,
             // A daemon runs, and not on this socket, or with rights that the user does not have.
-            Err(reason) => {
-                return Err(anyhow::Error::from(error).context(reason.to_string()));
-            }
+            Err(reason) => return Err(anyhow::Error::from(error).context(unanswered(&reason))),
         };
         writeln!(
             console.err,
@@ -132,6 +130,18 @@ impl FileAccess {
             }
         )?;
         Ok(Reached::Stopped(error, queue))
+    }
+}
+
+/// Why the queue of a daemon that does not answer cannot be read either.
+pub(super) fn unanswered(reason: &OpenError) -> String {
+    match reason {
+        OpenError::InUse { directory, process } => format!(
+            "process {process} runs with the queue in {} and does not answer; name its socket with \
+             --socket, or restart it if that socket was removed",
+            directory.display()
+        ),
+        reason => reason.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Answer, Id, Request};
 use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_PIECE_OCTETS, CONTROL_TIMEOUT};
+use crate::privileges;
 use crate::queue::QueueId;
 use crate::queue::export::EnvelopeText;
 
@@ -24,6 +25,16 @@ pub enum ControlError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Somebody may listen, and this user may not ask.
+    #[error(
+        "may not ask the daemon on {path}: only root and the daemon's user may, and this is {user}"
+    )]
+    Denied {
+        /// `control.socket`.
+        path: PathBuf,
+        /// Who asks.
+        user: String,
     },
     /// The conversation broke off.
     #[error("the daemon broke off: {0}")]
@@ -57,10 +68,22 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
 ///
 /// # Errors
 ///
-/// [`ControlError::Connect`].
+/// [`ControlError::Connect`], [`ControlError::Denied`].
 pub fn probe(socket: &Path) -> Result<(), ControlError> {
-    let connected = UnixStream::connect(socket);
-    connected.map(drop).map_err(|source| ControlError::Connect { path: socket.to_owned(), source })
+    connect(socket).map(drop)
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, ControlError> {
+    UnixStream::connect(socket).map_err(|source| {
+        let path = socket.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                let user = privileges::user_name(rustix::process::geteuid().as_raw());
+                ControlError::Denied { path, user }
+            }
+            _ => ControlError::Connect { path, source },
+        }
+    })
 }
 
 /// Begins to export a message. After the answer, the envelope, its bytes follow in pieces, each
@@ -105,8 +128,7 @@ impl Exported {
 }
 
 fn send(socket: &Path, request: &Request) -> Result<UnixStream, ControlError> {
-    let mut stream = UnixStream::connect(socket)
-        .map_err(|source| ControlError::Connect { path: socket.to_owned(), source })?;
+    let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
     stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
     let mut line = serde_json::to_vec(request)?;

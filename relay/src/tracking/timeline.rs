@@ -78,7 +78,8 @@ fn rows(id: QueueId, line: &Line) -> Vec<Row> {
         What::Queued { due, held, attempts, recipients, because, reason } => {
             let next =
                 if *held { "held".to_owned() } else { format!("next attempt {}", short(due)) };
-            let mut why = format!("{attempts} attempts, {next}");
+            let plural = if *attempts == 1 { "" } else { "s" };
+            let mut why = format!("{attempts} attempt{plural}, {next}");
             if let Some(reason) = reason {
                 let _ = write!(why, ": {reason}");
             }

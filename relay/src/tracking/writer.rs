@@ -82,7 +82,8 @@ impl Writer {
 
     /// Writes until it is told to stop, or nobody is left to tell it anything.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
-        self.begin_log();
+        // As of the time from which events are told, which may be a moment ago.
+        self.begin_log(self.complete);
         // At once: what keeps it from being written shall show before there is something to write.
         self.write();
         loop {
@@ -221,7 +222,7 @@ impl Writer {
         self.show(None);
         if is_other {
             self.opening.clear();
-            self.begin_log();
+            self.begin_log(SystemTime::now());
             self.write();
         }
     }

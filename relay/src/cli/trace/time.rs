@@ -10,7 +10,9 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 /// A time: so long ago, as in `2h`, or in UTC where no offset stands.
 pub(super) fn read(text: &str) -> Result<SystemTime, String> {
     if let Some(ago) = read_duration(text) {
-        return Ok(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
+        // Before 1970 there was no mail to look for.
+        let then = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+        return Ok(then.max(SystemTime::UNIX_EPOCH));
     }
     let with_offset = text.replacen(' ', "T", 1);
     if let Ok(time) = OffsetDateTime::parse(&with_offset, &Rfc3339) {
@@ -64,6 +66,9 @@ mod tests {
             let then = read(text).unwrap();
             let age = SystemTime::now().duration_since(then).unwrap().as_secs();
             assert!((ago..ago + 5).contains(&age), "{text}");
+        }
+        for long in ["99999999d", "3000000d"] {
+            assert_eq!(read(long), Ok(SystemTime::UNIX_EPOCH), "{long}");
         }
         for wrong in ["", "2", "yesterday", "2027-13-01", "1900-01-01", "-2h"] {
             assert!(read(wrong).is_err(), "{wrong}");

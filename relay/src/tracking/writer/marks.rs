@@ -19,24 +19,25 @@ const REMOVED: &str = "files of the log were removed while it was written";
 const NO_ROOM: &str = "old refusals were removed to make room for new ones";
 
 impl Writer {
-    /// The log begins, or goes on after another daemon. What is missing before is told first.
-    pub(super) fn begin_log(&mut self) {
+    /// The log begins at this time, or goes on after another daemon. What is missing before is told
+    /// first.
+    pub(super) fn begin_log(&mut self, at: SystemTime) {
         // What cannot be read now cannot be written either, and that is told.
         let before = ending::of(&self.settings.path).ok().flatten();
         if let Some(before) = &before {
             match before.kind {
-                EndingKind::Open => self.tell_missing(Series::Messages, &before.time, KILLED),
+                EndingKind::Open => self.tell_missing(Series::Messages, &before.time, at, KILLED),
                 EndingKind::Off if self.settings.enabled => {
-                    self.tell_missing(Series::Messages, &before.time, OFF);
+                    self.tell_missing(Series::Messages, &before.time, at, OFF);
                 }
                 EndingKind::Off | EndingKind::Closed => {}
             }
         }
         if self.settings.enabled {
-            self.opening.extend_from_slice(&mark(What::Opened));
+            self.opening.extend_from_slice(&mark(at, What::Opened));
         } else if before.is_some_and(|before| before.kind != EndingKind::Off) {
             let mut lines = std::mem::take(&mut self.opening);
-            lines.extend_from_slice(&mark(What::Closed { off: true }));
+            lines.extend_from_slice(&mark(at, What::Closed { off: true }));
             self.write_mark(&lines);
         }
     }
@@ -48,7 +49,7 @@ impl Writer {
         }
         // Where something is missing the log has no end, and the next one to write it says so.
         if self.settings.enabled && self.gap.is_none() && self.opening.is_empty() {
-            self.write_mark(&mark(What::Closed { off }));
+            self.write_mark(&mark(SystemTime::now(), What::Closed { off }));
         }
     }
 
@@ -59,20 +60,19 @@ impl Writer {
         self.messages.file = None;
     }
 
-    /// Lines of this series are missing up to now, nobody knows how many.
-    fn tell_missing(&mut self, series: Series, since: &str, because: &str) {
+    /// Lines of this series are missing up to a time, nobody knows how many.
+    fn tell_missing(&mut self, series: Series, since: &str, until: SystemTime, because: &str) {
         let (since, because) = (since.to_owned(), because.to_owned());
         let refusals = series == Series::Refusals;
         let what = What::Lost { count: None, since, because, refusals };
-        self.opening.extend_from_slice(&mark(what));
+        self.opening.extend_from_slice(&mark(until, what));
     }
 
     /// Refusals from and to these times have been removed.
     pub(super) fn tell_removed(&mut self, since: SystemTime, until: SystemTime) {
         let (since, because) = (moment(since.min(until)), NO_ROOM.to_owned());
         let what = What::Lost { count: None, since, because, refusals: true };
-        let line = Line { time: moment(until), id: None, what };
-        self.opening.extend_from_slice(&encoded(&line));
+        self.opening.extend_from_slice(&mark(until, what));
     }
 
     /// What is written to a file that somebody has removed is nowhere.
@@ -80,7 +80,7 @@ impl Writer {
         for series in Series::ALL {
             let file = self.stream(series).file.take_if(|file| is_removed(file));
             if let Some(file) = file {
-                self.tell_missing(series, &moment(file.began), REMOVED);
+                self.tell_missing(series, &moment(file.began), SystemTime::now(), REMOVED);
             }
         }
     }
@@ -91,6 +91,6 @@ fn is_removed(open: &Open) -> bool {
 }
 
 /// A line of the log about itself.
-fn mark(what: What) -> Vec<u8> {
-    encoded(&Line { time: moment(SystemTime::now()), id: None, what })
+fn mark(at: SystemTime, what: What) -> Vec<u8> {
+    encoded(&Line { time: moment(at), id: None, what })
 }
