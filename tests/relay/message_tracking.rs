@@ -254,3 +254,26 @@ fn a_log_that_cannot_be_written_hurts_no_mail() {
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.err.contains("it is not written, since enabled is false"), "{ran:?}");
 }
+
+#[test]
+fn a_verdict_is_about_the_recipient_that_was_asked_for() {
+    let edge = Edge::answered(&[
+        "rcpt:busy@contoso.example=450 4.2.1 Mailbox busy",
+        "rcpt:gone@contoso.example=550 5.1.1 No such user",
+    ]);
+    let configuration = edge.configuration(ARTICLE);
+    let daemon = edge.start_with(&configuration.replace("interval = \"1s\"", "interval = \"1h\""));
+    let recipients = ["bob", "busy", "gone"].map(|name| format!("{name}@contoso.example"));
+    edge.submit("amy@contoso.example", &recipients.each_ref().map(String::as_str), CONTENT);
+    edge.wait_until(|status| status["queue"]["queued"] == 1 && status["queue"]["claimed"] == 0);
+    for (name, verdict) in [("bob", "delivered"), ("busy", "waiting"), ("gone", "failed")] {
+        let to = format!("{name}@contoso.example");
+        let ran = edge.relay(&["trace", "--json", "--from", "amy@*", "--to", &to]);
+        let message = &ran.json()["messages"][0];
+        let verdicts = (&message["verdict"], &message["message_verdict"]);
+        assert_eq!(verdicts, (&json!(verdict), &json!("waiting")), "{name} {message:#}");
+        let queued = message["events"].as_array().unwrap().last().unwrap();
+        assert_eq!(queued["recipients"], json!(["busy@contoso.example"]));
+    }
+    stop(daemon);
+}

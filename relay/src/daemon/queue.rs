@@ -62,6 +62,14 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         let entry = queue.store().find(id).await?;
         let mut detail = admin::Detail::from(&entry);
         detail.row.reason = Some(daemon.reason(&entry));
+        for (place, _) in entry.pending() {
+            if let Some(recipient) = detail.recipients.get_mut(place) {
+                // Mostly it is that of the message.
+                let reason = daemon.reason_of(&entry, &[place]);
+                recipient.reason =
+                    Some(reason).filter(|reason| Some(reason) != detail.row.reason.as_ref());
+            }
+        }
         Ok::<_, StoreError>(as_value(detail))
     };
     match request {
@@ -107,6 +115,12 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
 impl Daemon {
     /// Why a message waits, in a sentence.
     fn reason(&self, entry: &Entry) -> String {
+        let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
+        self.reason_of(entry, &pending)
+    }
+
+    /// Why some of its recipients wait.
+    fn reason_of(&self, entry: &Entry, places: &[usize]) -> String {
         if entry.held {
             return "held by an administrator".to_owned();
         }
@@ -114,9 +128,9 @@ impl Daemon {
             return "in hand: it is being delivered, or is next for its next hop".to_owned();
         }
         let outlook = self.outlook.load();
-        let mut hops: Vec<_> = entry
-            .pending()
-            .map(|(_, recipient)| outlook.routes.destination(&entry.sender, recipient))
+        let recipients = || places.iter().filter_map(|&place| entry.recipients.get(place));
+        let mut hops: Vec<_> = recipients()
+            .map(|recipient| outlook.routes.destination(&entry.sender, &recipient.path))
             .collect();
         hops.dedup();
         let reasons = hops.iter().filter_map(|hop| outlook.hops.status_of(hop)?.reason(moment));
@@ -125,7 +139,7 @@ impl Daemon {
         if !reasons.is_empty() {
             return reasons.join("; ");
         }
-        let last = entry.recipients.iter().rev().find_map(|recipient| match &recipient.state {
+        let last = recipients().rev().find_map(|recipient| match &recipient.state {
             RecipientState::Pending(answer) => answer.as_ref(),
             RecipientState::Delivered(_) | RecipientState::Failed(_) => None,
         });

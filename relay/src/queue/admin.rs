@@ -67,6 +67,9 @@ pub struct RecipientRow {
     pub code: Option<u16>,
     /// Its reply, or what we found without one.
     pub because: Option<String>,
+    /// Why it waits now; none where it does not, or the daemon is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// How far the delivery to one recipient has come.
@@ -191,6 +194,7 @@ impl From<&Entry> for Detail {
                     Cause::Local { .. } => None,
                 }),
                 because: answer.map(Answer::to_string),
+                reason: None,
             }
         });
         Self {

@@ -5,6 +5,7 @@
 mod records;
 mod search;
 mod time;
+mod verdict;
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use clap::Args;
 use relay::config::Places;
 use relay::connector::Range;
 use relay::control::{self, Id, Request};
-use relay::queue::admin::{Detail, Row};
+use relay::queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
 use relay::queue::filter::Wildcard;
 use relay::queue::{Offline, QueueId};
 use relay::tracking::line::{Line, What, moment};
@@ -20,6 +21,7 @@ use relay::tracking::search::{Found, find};
 use relay::tracking::timeline;
 
 use self::records::Records;
+use super::access::unanswered;
 use super::queue::selection::wildcard;
 use super::{Console, FileAccess, Outcome};
 
@@ -35,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = wildcard)]
     to: Option<Wildcard>,
     /// With this Message-ID. `*` stands for anything.
-    #[arg(long, value_name = "ID", value_parser = wildcard)]
+    #[arg(long, value_name = "ID", value_parser = text)]
     message_id: Option<Wildcard>,
     /// From this client: an address or a range.
     #[arg(long, value_name = "ADDRESS", value_parser = range)]
@@ -66,7 +68,7 @@ fn one(
 ) -> anyhow::Result<Outcome> {
     // Before the log is read: what the daemon does not have any more has left its end there.
     let queue = Waiting::at(places);
-    let waiting = queue.row(id).and_then(|row| queued(id, &row));
+    let waiting = queue.lines(id);
     let mut records = Records::of(places, &queue);
     let Found { mut lines, gaps, span } = find(&places.tracking, id).unwrap_or_else(|error| {
         records.unreadable(places, &error);
@@ -128,43 +130,122 @@ impl<'p> Waiting<'p> {
             Ok(None) => {
                 Self::Unknown(format!("{error}; no queue is in {}", places.queue.display()))
             }
-            Err(reason) => Self::Unknown(format!("{error}; {reason}")),
+            Err(reason) => Self::Unknown(format!("{error}; {}", unanswered(&reason))),
         }
     }
 
     /// A message, if it waits.
     fn row(&self, id: QueueId) -> Option<Row> {
+        self.detail(id).map(|detail| detail.row)
+    }
+
+    fn detail(&self, id: QueueId) -> Option<Detail> {
         match self {
             Self::Daemon(places) => {
                 let question = Request::QueueShow { id: Id(id) };
                 // A message that it does not know has left the queue.
                 let answer = control::ask(&places.socket, &question).ok()?;
-                serde_json::from_value(answer).ok().map(|detail: Detail| detail.row)
+                serde_json::from_value(answer).ok()
             }
             Self::Stopped(queue) => {
-                let row = Row::from(&queue.find(id).ok()?);
-                let reason = Some("no daemon runs, so nothing is delivered".to_owned());
-                Some(Row { reason, ..row })
+                let mut detail = Detail::from(&queue.find(id).ok()?);
+                detail.row.reason = Some("no daemon runs, so nothing is delivered".to_owned());
+                Some(detail)
             }
             Self::Unknown(_) => None,
         }
     }
+
+    /// Lines about a message, if it waits.
+    fn lines(&self, id: QueueId) -> Vec<Line> {
+        let detail = self.detail(id);
+        detail.map(|detail| queued(id, &detail.row, &detail.recipients)).unwrap_or_default()
+    }
 }
 
-/// A line about a message that waits.
-fn queued(id: QueueId, row: &Row) -> Option<Line> {
-    let due = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(row.due)).map(moment)?;
-    let what = What::Queued {
-        due,
+/// Lines about a message that waits: one for those recipients that wait for the same reason. `all` may
+/// be empty where no more is known than the row says.
+fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<Line> {
+    let due = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(row.due)).map(moment);
+    let mut groups: Vec<(Option<String>, Option<String>, Vec<String>)> = Vec::new();
+    for recipient in all.iter().filter(|it| it.state == RecipientStatus::Pending) {
+        let because = recipient.because.clone();
+        let reason = recipient.reason.clone().or_else(|| row.reason.clone());
+        match groups.iter_mut().find(|group| (&group.0, &group.1) == (&because, &reason)) {
+            Some(group) => group.2.push(recipient.address.clone()),
+            None => groups.push((because, reason, vec![recipient.address.clone()])),
+        }
+    }
+    if groups.is_empty() {
+        groups.push((row.because.clone(), row.reason.clone(), row.pending.clone()));
+    }
+    let line = |(because, reason, recipients)| What::Queued {
+        due: due.clone().unwrap_or_default(),
         held: row.held,
         attempts: row.attempts,
-        recipients: row.pending.clone(),
-        because: row.because.clone(),
-        reason: row.reason.clone(),
+        recipients,
+        because,
+        reason,
     };
-    Some(Line { time: moment(SystemTime::now()), id: Some(Id(id)), what })
+    let time = moment(SystemTime::now());
+    let line = |group| Line { time: time.clone(), id: Some(Id(id)), what: line(group) };
+    groups.into_iter().map(line).collect()
+}
+
+fn text(text: &str) -> Result<Wildcard, String> {
+    match text {
+        "" => Err("write an ID, or `*` for any".to_owned()),
+        text => Ok(Wildcard::new(text)),
+    }
 }
 
 fn range(text: &str) -> Result<Range, String> {
     text.parse().map_err(|_| format!("`{text}` is no address, CIDR range or FIRST-LAST"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_that_wait_for_different_reasons_have_lines_of_their_own() {
+        let row = Row {
+            id: String::new(),
+            sender: String::new(),
+            pending: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            size: 1,
+            arrived: 1,
+            due: 1,
+            attempts: 1,
+            held: false,
+            because: Some("450 busy".to_owned()),
+            reason: Some("deferred".to_owned()),
+        };
+        let recipient = |address: &str, state, because: &str, reason: Option<&str>| RecipientRow {
+            address: address.to_owned(),
+            state,
+            hop: None,
+            code: None,
+            because: Some(because.to_owned()),
+            reason: reason.map(str::to_owned),
+        };
+        let all = [
+            recipient("a", RecipientStatus::Pending, "450 busy", None),
+            recipient("b", RecipientStatus::Pending, "no route", Some("back-off")),
+            recipient("c", RecipientStatus::Pending, "450 busy", None),
+            recipient("d", RecipientStatus::Delivered, "250 ok", None),
+        ];
+        let of = |all: &[RecipientRow]| {
+            let lines = queued(QueueId::from_u64(7), &row, all).into_iter();
+            let texts = lines.map(|line| match line.what {
+                What::Queued { recipients, because, reason, .. } => {
+                    format!("{} {} {}", recipients.concat(), because.unwrap(), reason.unwrap())
+                }
+                what => panic!("{what:?}"),
+            });
+            texts.collect::<Vec<_>>()
+        };
+        assert_eq!(of(&all), ["ac 450 busy deferred", "b no route back-off"]);
+        assert_eq!(of(&[]), ["abc 450 busy deferred"]);
+    }
 }

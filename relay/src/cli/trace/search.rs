@@ -12,7 +12,7 @@ use relay::daemon::status::Status;
 use relay::queue::QueueId;
 use relay::queue::admin::Row;
 use relay::queue::bulk::Page;
-use relay::queue::filter::Filter;
+use relay::queue::filter::{Filter, Wildcard};
 use relay::tracking::line::{Line, What, moment};
 use relay::tracking::query::Criteria;
 use relay::tracking::search::{Matches, Newest, find_matches};
@@ -20,30 +20,26 @@ use relay::tracking::timeline;
 use serde_json::{Value, json};
 
 use super::records::Records;
+use super::verdict::Verdicts;
 use super::{Arguments, NONE, Waiting, off, queued};
 use crate::cli::{Console, Outcome};
 
 /// Groups of refusals of unknown senders that are shown to people.
 const GROUPS_SHOWN: usize = 10;
 
-/// What became of a message, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Delivered,
-    PartlyDelivered,
-    Failed,
-    Waiting,
-    Removed,
-    /// The log has no end of it, and it cannot be said whether it waits.
-    Unknown,
-}
-
 pub(super) fn run(
     arguments: &Arguments,
     places: &Places,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
+    if let Some((since, until)) = arguments.since.zip(arguments.until).filter(|(a, b)| a > b) {
+        let (since, until) = (moment(since), moment(until));
+        writeln!(
+            console.err,
+            "--since {since} is later than --until {until}: there is no time between"
+        )?;
+        return Ok(Outcome::Unusable);
+    }
     let criteria = Criteria {
         from: arguments.from.clone(),
         to: arguments.to.clone(),
@@ -75,23 +71,25 @@ pub(super) fn run(
     for (id, mut lines) in std::mem::take(&mut found.messages) {
         let has_ended = lines.iter().any(|line| line.is_end_of(id));
         if !has_ended {
-            let row = rows.remove(&id).or_else(|| waiting.row(id));
-            lines.extend(row.and_then(|row| queued(id, &row)));
+            rows.remove(&id);
+            lines.extend(waiting.lines(id));
         }
         messages.push((id, lines));
     }
     // Those whose reception the log does not have.
     if criteria.message_id.is_none() && criteria.remote.is_none() {
-        let others = rows.into_iter().filter(|(id, _)| !messages.iter().any(|(it, _)| it == id));
-        let others: Vec<_> =
-            others.filter_map(|(id, row)| Some((id, vec![queued(id, &row)?]))).collect();
-        messages.extend(others);
+        rows.retain(|id, _| !messages.iter().any(|(it, _)| it == id));
+        messages.extend(rows.into_iter().map(|(id, row)| {
+            let lines = waiting.lines(id);
+            (id, if lines.is_empty() { queued(id, &row, &[]) } else { lines })
+        }));
     }
     let came = !messages.is_empty() || !found.refusals.lines.is_empty();
+    let to = criteria.to.as_ref();
     if arguments.access.daemon.common.json {
-        print_json(&messages, &found, &waiting, &records, places, console)?;
+        print_json(&messages, to, &found, &waiting, &records, places, console)?;
     } else {
-        print(&messages, &found, &waiting, &records, places, console)?;
+        print(&messages, to, &found, &waiting, &records, places, console)?;
     }
     Ok(match came {
         true => Outcome::Yes,
@@ -147,40 +145,9 @@ fn waiting_rows(
     Ok(rows)
 }
 
-impl Verdict {
-    fn of(id: QueueId, lines: &[Line]) -> Self {
-        let has = |is: fn(&What) -> bool| lines.iter().any(|line| is(&line.what));
-        let delivered = has(|what| matches!(what, What::Send(_) | What::Deliver(_)));
-        let failed = has(|what| matches!(what, What::Fail(_)));
-        if has(|what| matches!(what, What::Queued { .. })) {
-            Self::Waiting
-        } else if has(|what| matches!(what, What::Remove)) {
-            Self::Removed
-        } else if !lines.iter().any(|line| line.is_end_of(id)) {
-            Self::Unknown
-        } else {
-            match (delivered, failed) {
-                (true, true) => Self::PartlyDelivered,
-                (false, true) => Self::Failed,
-                (_, false) => Self::Delivered,
-            }
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered: a next hop has taken it",
-            Self::PartlyDelivered => "delivered to some recipients, failed for others",
-            Self::Failed => "failed",
-            Self::Waiting => "waiting",
-            Self::Removed => "removed by an administrator",
-            Self::Unknown => "its end is not in the log, and it is not known to wait",
-        }
-    }
-}
-
 fn print(
     messages: &[(QueueId, Vec<Line>)],
+    to: Option<&Wildcard>,
     found: &Matches,
     waiting: &Waiting<'_>,
     records: &Records,
@@ -188,7 +155,7 @@ fn print(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     for (id, lines) in messages {
-        let verdict = Verdict::of(*id, lines).text();
+        let verdict = Verdicts::of(*id, lines, to);
         writeln!(console.out, "message {id}: {verdict}")?;
         writeln!(console.out, "{}", timeline::text(*id, lines))?;
     }
@@ -246,7 +213,8 @@ fn print_groups(newest: &Newest, console: &mut Console<'_>) -> anyhow::Result<()
     }
     for (_, count, line) in groups.iter().take(GROUPS_SHOWN) {
         let text = timeline::text(NONE, std::slice::from_ref(line));
-        write!(console.out, "{count} times, last {text}")?;
+        let times = if *count == 1 { "once".to_owned() } else { format!("{count} times, last") };
+        write!(console.out, "{times} {text}")?;
     }
     let more = groups.len().saturating_sub(GROUPS_SHOWN);
     if more > 0 {
@@ -315,6 +283,7 @@ fn dropped_by_guard(status: &Status) -> u64 {
 
 fn print_json(
     messages: &[(QueueId, Vec<Line>)],
+    to: Option<&Wildcard>,
     found: &Matches,
     waiting: &Waiting<'_>,
     records: &Records,
@@ -324,7 +293,10 @@ fn print_json(
     let messages: Vec<Value> = messages
         .iter()
         .map(|(id, lines)| {
-            json!({ "id": id.to_string(), "verdict": Verdict::of(*id, lines), "events": lines })
+            let Verdicts { asked, message } = Verdicts::of(*id, lines, to);
+            json!({
+                "id": id.to_string(), "verdict": asked, "message_verdict": message, "events": lines,
+            })
         })
         .collect();
     let (begin, end) = found.span.clone().unzip();

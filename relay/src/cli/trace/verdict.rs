@@ -1,0 +1,171 @@
+//! What became of a message, in a word: of those recipients that were asked for, and of all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use relay::queue::QueueId;
+use relay::queue::filter::Wildcard;
+use relay::tracking::line::{Line, What};
+
+/// In a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Delivered,
+    PartlyDelivered,
+    Failed,
+    Waiting,
+    Removed,
+    /// The log has no end of it, and it cannot be said whether it waits.
+    Unknown,
+}
+
+/// Of those that were asked for, and of the whole message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdicts {
+    pub(super) asked: Verdict,
+    pub(super) message: Verdict,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Delivered,
+    Failed,
+    Waiting,
+}
+
+impl Verdicts {
+    /// `to` says which recipients were asked for; none: all.
+    pub(super) fn of(id: QueueId, lines: &[Line], to: Option<&Wildcard>) -> Self {
+        let message = Verdict::of_message(id, lines);
+        let asked = to.and_then(|to| Verdict::of_recipients(lines, to)).unwrap_or(message);
+        Self { asked, message }
+    }
+}
+
+impl Verdict {
+    fn of_message(id: QueueId, lines: &[Line]) -> Self {
+        let has = |is: fn(&What) -> bool| lines.iter().any(|line| is(&line.what));
+        let delivered = has(|what| matches!(what, What::Send(_) | What::Deliver(_)));
+        let failed = has(|what| matches!(what, What::Fail(_)));
+        if has(|what| matches!(what, What::Queued { .. })) {
+            Self::Waiting
+        } else if has(|what| matches!(what, What::Remove)) {
+            Self::Removed
+        } else if !lines.iter().any(|line| line.is_end_of(id)) {
+            Self::Unknown
+        } else {
+            match (delivered, failed) {
+                (true, true) => Self::PartlyDelivered,
+                (false, true) => Self::Failed,
+                (_, false) => Self::Delivered,
+            }
+        }
+    }
+
+    /// `None` where no line says what became of these: a line may leave recipients out.
+    fn of_recipients(lines: &[Line], to: &Wildcard) -> Option<Self> {
+        let mut states = BTreeMap::new();
+        for line in lines {
+            let (recipients, state) = match &line.what {
+                What::Send(tried) | What::Deliver(tried) => (&tried.recipients, State::Delivered),
+                What::Fail(tried) => (&tried.recipients, State::Failed),
+                What::Queued { recipients, .. } => (recipients, State::Waiting),
+                _ => continue,
+            };
+            let asked = recipients.iter().filter(|recipient| to.matches(recipient));
+            states.extend(asked.map(|recipient| (recipient, state)));
+        }
+        let has = |state| states.values().any(|it| *it == state);
+        Some(match (has(State::Waiting), has(State::Delivered), has(State::Failed)) {
+            (true, _, _) => Self::Waiting,
+            (false, true, true) => Self::PartlyDelivered,
+            (false, true, false) => Self::Delivered,
+            (false, false, true) => Self::Failed,
+            (false, false, false) => return None,
+        })
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered: a next hop has taken it",
+            Self::PartlyDelivered => "delivered to some recipients, failed for others",
+            Self::Failed => "failed",
+            Self::Waiting => "waiting",
+            Self::Removed => "removed by an administrator",
+            Self::Unknown => "its end is not in the log, and it is not known to wait",
+        }
+    }
+}
+
+impl fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, message } = self;
+        f.write_str(asked.text())?;
+        if asked == message {
+            return Ok(());
+        }
+        let others = match message {
+            Verdict::Waiting => "it waits for other recipients",
+            Verdict::Removed => "an administrator removed it for other recipients",
+            Verdict::Unknown => "what became of it for other recipients is not known",
+            // The same was asked about some of them.
+            Verdict::Delivered | Verdict::PartlyDelivered | Verdict::Failed => {
+                "it ended otherwise for other recipients"
+            }
+        };
+        write!(f, " ({others})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::control::Id;
+    use relay::tracking::line::Tried;
+
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_about_those_that_were_asked_for() {
+        let id = QueueId::from_u64(7);
+        let line = |what| Line { time: String::new(), id: Some(Id(id)), what };
+        let tried = |recipient: &str| Tried {
+            recipients: vec![recipient.to_owned()],
+            recipients_left_out: 1,
+            ..Tried::default()
+        };
+        let waits = What::Queued {
+            due: String::new(),
+            held: false,
+            attempts: 1,
+            recipients: vec!["busy@d.example".to_owned()],
+            because: None,
+            reason: None,
+        };
+        let settled = [
+            line(What::Send(tried("ok@d.example"))),
+            line(What::Defer(tried("busy@d.example"))),
+            line(What::Fail(tried("gone@d.example"))),
+        ];
+        let waiting = [&settled[..], &[line(waits)]].concat();
+        let ended = [&settled[..], &[line(What::End)]].concat();
+        let removed = [&settled[..], &[line(What::Remove), line(What::End)]].concat();
+        for (lines, to, asked, message) in [
+            (&waiting, None, Verdict::Waiting, Verdict::Waiting),
+            (&waiting, Some("ok@*"), Verdict::Delivered, Verdict::Waiting),
+            (&waiting, Some("gone@*"), Verdict::Failed, Verdict::Waiting),
+            (&waiting, Some("busy@*"), Verdict::Waiting, Verdict::Waiting),
+            (&waiting, Some("*"), Verdict::Waiting, Verdict::Waiting),
+            // It is in no line: what is known is about the message.
+            (&waiting, Some("left.out@*"), Verdict::Waiting, Verdict::Waiting),
+            (&ended, Some("gone@*"), Verdict::Failed, Verdict::PartlyDelivered),
+            (&removed, Some("ok@*"), Verdict::Delivered, Verdict::Removed),
+            (&removed, Some("busy@*"), Verdict::Removed, Verdict::Removed),
+        ] {
+            let to = to.map(Wildcard::new);
+            let verdicts = Verdicts::of(id, lines, to.as_ref());
+            assert_eq!(verdicts, Verdicts { asked, message }, "{to:?}");
+        }
+    }
+}
