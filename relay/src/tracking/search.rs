@@ -281,14 +281,19 @@ fn scan(
 
 /// Gives the lines of `lines` that one of these texts is in, each once, in order.
 fn lines_with(lines: &[u8], finders: &[Finder<'_>], found: &mut impl FnMut(&[u8])) {
+    // Where each text stands next. A rare one is not looked for again after each line.
+    let mut hits: Vec<_> = finders.iter().map(|finder| finder.find(lines)).collect();
     let mut at = 0;
-    while at < lines.len() {
-        let rest = &lines[at..];
-        let Some(hit) = finders.iter().filter_map(|finder| finder.find(rest)).min() else { return };
-        let start = memchr::memrchr(b'\n', &rest[..hit]).map_or(0, |end| end + 1);
-        let end = memchr::memchr(b'\n', &rest[hit..]).map_or(rest.len(), |end| hit + end);
-        found(&rest[start..end]);
-        at += end + 1;
+    while let Some(hit) = hits.iter().flatten().copied().min() {
+        let start = memchr::memrchr(b'\n', &lines[at..hit]).map_or(at, |end| at + end + 1);
+        let end = memchr::memchr(b'\n', &lines[hit..]).map_or(lines.len(), |end| hit + end);
+        found(&lines[start..end]);
+        at = (end + 1).min(lines.len());
+        for (hit, finder) in hits.iter_mut().zip(finders) {
+            if hit.is_some_and(|hit| hit < at) {
+                *hit = finder.find(&lines[at..]).map(|hit| at + hit);
+            }
+        }
     }
 }
 
@@ -312,6 +317,7 @@ mod tests {
         assert_eq!(scanned(""), [""; 0]);
         assert_eq!(scanned("a\nxx x\nb\nlost x\nc\nx"), ["xx x", "lost x"], "the last one is torn");
         assert_eq!(scanned("x\n\nx\n"), ["x", "x"]);
+        assert_eq!(scanned("x\nlost\nx lost\na\nlost\n"), ["x", "lost", "x lost", "lost"]);
     }
 
     #[test]
