@@ -96,8 +96,11 @@ impl Daemon {
             Ok(result) => result,
             Err(error) => Err(error.into()),
         };
-        let refused = |error: &ReloadError| Arc::new(RefusedReload::now(in_full(error)));
-        self.refused.store(result.as_ref().err().map(refused));
+        // Who names another file has said nothing about ours.
+        if !matches!(result, Err(ReloadError::OtherFile { .. })) {
+            let refused = |error: &ReloadError| Arc::new(RefusedReload::now(in_full(error)));
+            self.refused.store(result.as_ref().err().map(refused));
+        }
         match &result {
             Ok(reloaded) => {
                 for warning in &reloaded.warnings {
