@@ -83,6 +83,8 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
     edge.wait_until(|status| status["queue"]["deferred"] == 5 && status["queue"]["claimed"] == 0);
     assert_eq!(change("hold"), "2 messages held; 1 already held\n");
     assert_eq!(change("release"), "3 messages released\n");
+    // The one that was to be tried and was held is tried now.
+    edge.wait_until(|status| status["queue"]["deferred"] == 6 && status["queue"]["claimed"] == 0);
     assert_eq!(change("release"), "0 messages released; 3 not held\n");
     exits(edge.relay(&["queue", "hold", &bob]), 0);
 
@@ -102,7 +104,7 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
         ("0 messages removed\n", "remove: 0 messages\n")
     );
     exits(edge.relay(&["queue", "retry", "--deferred"]), 0);
-    edge.wait_until(|status| status["queue"]["deferred"] == 7);
+    edge.wait_until(|status| status["queue"]["deferred"] == 8);
     edge.wait_until(|status| status["queue"]["claimed"] == 0);
     // There is nobody to ask, and no word that says not to.
     for which in [&["--all"][..], &[&amy], &["--held"], &["--all", "--json"]] {
