@@ -106,9 +106,23 @@ fn only_commands_that_read_files_take_the_directory_of_the_queue() {
     }
 }
 
+/// The same text with its bindings on a port that no program of this machine has, as a mail server may
+/// have port 25.
+fn on_a_free_port(text: &str) -> tempfile::NamedTempFile {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bindings = ["0.0.0.0", "[::]"];
+    let text = bindings.iter().fold(text.to_owned(), |text, address| {
+        text.replace(&format!("\"{address}:25\""), &format!("\"{address}:{port}\""))
+    });
+    file_with(&text)
+}
+
 #[test]
 fn check_says_that_all_is_well() {
-    let (outcome, out, err) = relay("relay check -c FILE");
+    let deployed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/relay.toml");
+    let file = on_a_free_port(&std::fs::read_to_string(deployed).unwrap());
+    let (outcome, out, err) = run_with("relay check -c FILE", file.path());
     assert_eq!(
         (outcome, out.as_str(), err.as_str()),
         (
@@ -117,7 +131,7 @@ fn check_says_that_all_is_well() {
             ""
         )
     );
-    let (_, json, _) = relay("relay check -c FILE --json");
+    let (_, json, _) = run_with("relay check -c FILE --json", file.path());
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["sound"], true);
     assert_eq!(json["digest"].as_str().unwrap().len(), 64);
@@ -140,7 +154,7 @@ fn check_says_what_is_wrong_and_what_is_unwise() {
     assert_eq!(json["errors"][1]["line"], 3);
     assert_eq!(json["errors"][1]["mend"], "did you mean `queue`?");
 
-    let file = file_with(
+    let file = on_a_free_port(
         "hostname = \"edge1\"\ndelivery.smart_host = \"m:25\"\n[[connector]]\nname = \"C\"\n\
          bindings = [\"0.0.0.0:25\"]\nremote_ip_ranges = [\"10.0.0.1\"]\n",
     );
