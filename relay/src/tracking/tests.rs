@@ -103,7 +103,7 @@ fn files_are_bounded_in_size_and_number_and_hold_whole_lines() {
     }
     // A stop waits for a while only, which a busy machine may need for less than all of it.
     while tracker.status().unwrap().written < 3000 {
-        std::thread::sleep(Duration::from_millis(5));
+        sleep(Duration::from_millis(5));
     }
     tracker.stop();
     let files = files_in(directory.path());
