@@ -50,7 +50,8 @@ fn a_message_to_many_domains_writes_little() {
     let (octets, taken) = (written() - before, sink.messages().len());
     println!("{domains} domains: {octets} octets written, {:?}", begin.elapsed());
     assert_eq!(taken, domains);
-    // The commands of all sessions, the logs, and some tens of records of all recipients.
-    let record = 300 * domains as u64;
-    assert!(octets < 100 * record + 6000 * domains as u64, "{octets} octets");
+    // On a busy machine each result is a commit of its own: some ten pages of 4 KiB. To that come the
+    // commands of its session and its lines in the logs. A record of all recipients for each of them
+    // would be 100 KB for each of 400 domains, and more with each domain.
+    assert!(octets < 60_000 * domains as u64, "{octets} octets");
 }

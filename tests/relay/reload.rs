@@ -134,7 +134,10 @@ fn what_does_not_load_changes_nothing_and_says_why() {
     assert!(moved.contains("[control]: socket cannot change"), "{moved}");
 
     fs::write(daemon.configuration(), &good).unwrap();
-    assert_eq!(edge.status()["configuration"], in_force);
+    let mut configuration = edge.status()["configuration"].clone();
+    let refused = configuration["refused"].take();
+    assert!(refused["because"].as_str().unwrap().contains("[control]: socket"), "{refused}");
+    assert_eq!(configuration, in_force);
     edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
     edge.sink.wait_for(1, PATIENCE).unwrap();
 }
