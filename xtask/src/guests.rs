@@ -138,11 +138,12 @@ pub fn obstacles() -> Vec<String> {
     obstacles
 }
 
-/// The daemon that tests use, with the kernel half.
+/// The daemon that tests use, with the kernel half. Of the whole workspace, as tests have it: another
+/// choice of packages has other features, and would build all of it a second time.
 fn debug_daemon(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo
-        .args(["build", "--quiet", "--package", "relay", "--bin", "relay"])
+        .args(["build", "--quiet", "--workspace", "--bin", "relay"])
         .current_dir(workspace.root())
         .env(KERNEL_OBJECT, object);
     process::run(&mut cargo)?;
