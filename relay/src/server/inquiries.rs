@@ -63,10 +63,7 @@ fn message_rate(
     shared: &Shared,
 ) -> MessageRateFinding {
     let counted = counted(payers, asker);
-    match shared.rates.take(Instant::now(), asker.connector, &counted, limit) {
-        true => MessageRateFinding::Within,
-        false => MessageRateFinding::Exceeded,
-    }
+    rate_finding(shared.rates.take(Instant::now(), asker.connector, &counted, limit))
 }
 
 /// The same, where no message is counted.
@@ -77,7 +74,11 @@ pub(super) fn peek_rate(
     shared: &Shared,
 ) -> MessageRateFinding {
     let counted = counted(payers, asker);
-    match shared.rates.allows(Instant::now(), asker.connector, &counted, limit) {
+    rate_finding(shared.rates.allows(Instant::now(), asker.connector, &counted, limit))
+}
+
+const fn rate_finding(passes: bool) -> MessageRateFinding {
+    match passes {
         true => MessageRateFinding::Within,
         false => MessageRateFinding::Exceeded,
     }

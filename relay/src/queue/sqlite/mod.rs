@@ -265,10 +265,10 @@ impl Store for SqliteStore {
         let block = system.f_frsize;
         let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
         // As df counts: what is reserved for root can never be ours.
-        let octets = used_octets.saturating_add(system.f_bavail.saturating_mul(block));
+        let free_octets = system.f_bavail.saturating_mul(block);
+        let octets = used_octets.saturating_add(free_octets);
         let now = self.shared.clock.steady(SystemTime::now());
         let backlog = self.shared.index().backlog(now);
-        let free_octets = system.f_bavail.saturating_mul(block);
         let min_free_octets = self.shared.min_free_octets;
         Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
     }
