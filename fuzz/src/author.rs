@@ -48,7 +48,8 @@ fn mail_auth(field: &[u8]) -> Vec<String> {
     AuthenticatedMessage::parse(field).map_or_else(Vec::new, |message| message.froms().to_vec())
 }
 
-/// Other readers take the quotes off a local part, and write a domain as they found it.
+/// Other readers take the quotes off a local part, write all of it in small letters, and a domain as
+/// they found it.
 fn is_same(author: &Mailbox, other: &str) -> bool {
     let Some((local_part, host)) = other.trim().rsplit_once('@') else { return false };
     let same_host = match author.host() {
@@ -57,5 +58,6 @@ fn is_same(author: &Mailbox, other: &str) -> bool {
     };
     let own = author.local_part();
     let unquoted = own.strip_prefix('"').and_then(|own| own.strip_suffix('"')).unwrap_or(own);
-    same_host && [own, unquoted].iter().any(|own| own.eq_ignore_ascii_case(local_part))
+    let small = local_part.to_lowercase();
+    same_host && [own, unquoted].iter().any(|own| own.to_lowercase() == small)
 }

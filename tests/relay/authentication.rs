@@ -35,7 +35,7 @@ tarpit_interval = "0s"
 "#;
 
 /// An edge with the user alice, and its daemon.
-fn with_alice() -> (Edge, Daemon) {
+pub fn with_alice() -> (Edge, Daemon) {
     with_alice_on(CONNECTORS)
 }
 

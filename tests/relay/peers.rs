@@ -24,7 +24,7 @@ use crate::servers::mail::{EXIM, USER, folder, in_namespace};
 const BODY: &str = "\r\n.\r\n..\r\n.x\r\nQUIT\r\nRCPT TO:<e@f.example>\r\n.\r\n \t \r\n=2E=20\r\n";
 
 /// The unpacked tree that this variable names, where it may be used.
-fn unpacked(test: &str, variable: &str) -> Option<PathBuf> {
+pub fn unpacked(test: &str, variable: &str) -> Option<PathBuf> {
     if !met(test, &[Requirement::Root]) {
         return None;
     }

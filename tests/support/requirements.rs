@@ -7,6 +7,7 @@
 use std::env;
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 
 use crate::namespace;
 
@@ -24,6 +25,8 @@ pub enum Requirement {
     NetworkNamespaces,
     /// A program on `PATH`, by its name.
     Program(&'static str),
+    /// A mechanism of Debian's Cyrus SASL, by the name of its plugin.
+    SaslPlugin(&'static str),
 }
 
 impl Requirement {
@@ -35,6 +38,11 @@ impl Requirement {
             Self::Program(name) => env::var_os("PATH").is_some_and(|path| {
                 env::split_paths(&path).any(|folder| folder.join(name).is_file())
             }),
+            Self::SaslPlugin(name) => {
+                let architecture = env::consts::ARCH;
+                let file = format!("/usr/lib/{architecture}-linux-gnu/sasl2/lib{name}.so");
+                Path::new(&file).is_file()
+            }
         }
     }
 }
@@ -49,6 +57,9 @@ impl fmt::Display for Requirement {
             Self::NetworkNamespaces => formatter.write_str("it needs network namespaces"),
             Self::Program(name) => {
                 write!(formatter, "it needs {name}; run `cargo xtask setup`")
+            }
+            Self::SaslPlugin(name) => {
+                write!(formatter, "it needs Cyrus SASL's {name}; run `cargo xtask setup`")
             }
         }
     }

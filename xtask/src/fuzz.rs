@@ -166,6 +166,8 @@ impl Campaign {
         let mut command = self.command();
         command.arg(format!("-max_total_time={seconds}"));
         command.args(["-print_final_stats=1", "-rss_limit_mb=2048"]);
+        // Of a long log the end is shown: it must hold the sentence of the panic.
+        command.env("RUST_BACKTRACE", "0");
         command.arg(format!("-artifact_prefix={}/", self.artifacts.display()));
         if self.dictionary.is_file() {
             command.arg(format!("-dict={}", self.dictionary.display()));

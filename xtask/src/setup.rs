@@ -11,7 +11,8 @@ pub mod peers;
 mod rustup;
 mod toolchain;
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -111,6 +112,11 @@ fn install_packages(missing: &mut Vec<String>) {
     let modules = PERL_MODULES.iter().filter(|(name, _)| !has_perl_module(name));
     let mut wanted: Vec<debian::Choice> =
         programs.chain(modules).map(|(_, package)| debian::Choice::one(package)).collect();
+    // What Postfix proves a password with.
+    let plugin = format!("/usr/lib/{}-linux-gnu/sasl2/libscram.so", env::consts::ARCH);
+    if !Path::new(&plugin).is_file() {
+        wanted.push(debian::Choice::one("libsasl2-modules"));
+    }
     if toolchain::find().is_none() {
         wanted.push(debian::Choice::first_offered(&toolchain::DEBIAN_PACKAGES));
     }

@@ -87,14 +87,15 @@ impl List<'_> {
         tokens.split(is_comma).try_for_each(|member| self.mailbox(member))
     }
 
-    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand around both.
+    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand behind both, and before the name.
     fn mailbox(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let Some(open) = position(tokens, b'<') else {
-            let words: Vec<_> = tokens.iter().filter(|token| token.kind != Kind::Comment).collect();
-            let (Some(first), Some(last)) = (words.first(), words.last()) else {
+            let last = tokens.iter().rfind(|token| token.kind != Kind::Comment);
+            let (Some(first), Some(last)) = (tokens.first(), last) else {
                 return Err(Unclear::Ambiguous);
             };
-            // A comment between the parts of an address would stand within these octets.
+            // A comment before the parts of an address, or between them, would stand within these
+            // octets. Some readers take it for a part of the local part.
             return self.address(first.from, last.to);
         };
         self.phrase(&tokens[..open])?;
@@ -112,14 +113,21 @@ impl List<'_> {
         self.address(from + leading, (to - blanks(&reversed)).max(from + leading))
     }
 
-    /// A display name, perhaps empty.
+    /// A display name, perhaps empty. Some readers know quotes only where a name begins: further
+    /// on, what stands in quotes must mean nothing without them.
     fn phrase(&self, tokens: &[Token]) -> Result<(), Unclear> {
-        let fits = |token: &Token| match token.kind {
-            Kind::Comment | Kind::Quoted => true,
-            Kind::Special(_) => false,
-            Kind::Word => !self.value[token.from..token.to].contains(&b'@'),
+        let fits = |(place, token): (usize, &Token)| {
+            let octets = &self.value[token.from..token.to];
+            match token.kind {
+                Kind::Comment => true,
+                Kind::Quoted => {
+                    place == 0 || !octets.iter().any(|&octet| is_structure(octet.into()))
+                }
+                Kind::Special(_) => false,
+                Kind::Word => !octets.contains(&b'@'),
+            }
         };
-        tokens.iter().all(fits).then_some(()).ok_or(Unclear::Ambiguous)
+        tokens.iter().enumerate().all(fits).then_some(()).ok_or(Unclear::Ambiguous)
     }
 
     fn address(&mut self, from: usize, to: usize) -> Result<(), Unclear> {
@@ -127,13 +135,23 @@ impl List<'_> {
         if !text.contains('@') {
             return Err(Unclear::Unreadable);
         }
+        // A reader may take all of the field for Latin-1 because of one octet elsewhere in it.
+        if !text.is_ascii() && std::str::from_utf8(self.value).is_err() {
+            return Err(Unclear::Ambiguous);
+        }
         let Ok(ReversePath::Mailbox(mailbox)) = ReversePath::parse(&format!("<{text}>")) else {
             return Err(Unclear::Ambiguous);
         };
         let local_part = mailbox.local_part();
         // Readers that decode encoded words or take quotes off before they look for the address
         // must come to the same one.
-        if local_part.contains("=?") || local_part.contains(is_structure) {
+        let encoded = ["=?", "?="].iter().any(|mark| local_part.contains(mark));
+        if encoded || local_part.contains(is_structure) {
+            return Err(Unclear::Ambiguous);
+        }
+        // The same for readers that take off blanks as well, and then find nothing.
+        let unquoted = local_part.trim_matches('"');
+        if unquoted.is_empty() || unquoted.trim() != unquoted {
             return Err(Unclear::Ambiguous);
         }
         self.mailboxes.push(mailbox);
@@ -141,7 +159,7 @@ impl List<'_> {
     }
 }
 
-/// Characters in a quoted local part that mean something else without the quotes.
+/// Characters that mean something else outside quotes than inside.
 fn is_structure(character: char) -> bool {
     matches!(character, '@' | '<' | '>' | ',' | ';' | ':' | '(' | ')' | '\\' | '[' | ']')
 }

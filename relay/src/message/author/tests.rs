@@ -32,6 +32,7 @@ fn addresses_that_are_clear() {
         ("From: \"Doe, Ann\" < a@b.example >", &["a@b.example"]),
         ("From: \"Doe \\\"A\\\"\"\r\n <a@b.example>", &["a@b.example"]),
         ("From: \"Ann of\r\n Sales\" <a@b.example>", &["a@b.example"]),
+        ("From: Ann \"A.\" Doe <a@b.example>", &["a@b.example"]),
         ("From: <a@[192.0.2.1]>", &["a@[192.0.2.1]"]),
         ("From: <a@[IPv6:2001:db8::1]>", &["a@[IPv6:2001:db8::1]"]),
         ("From: <\"a b\"@b.example>", &["\"a b\"@b.example"]),
@@ -39,6 +40,13 @@ fn addresses_that_are_clear() {
         let expected = expected.iter().map(ToString::to_string).collect();
         assert_eq!(of(header), Ok::<Vec<_>, _>(expected), "{header}");
     }
+}
+
+/// Octets that are no UTF-8 make a reader take the whole field for Latin-1.
+#[test]
+fn addresses_beside_octets_that_are_no_utf_8() {
+    assert_eq!(addresses(b"\"J\xf6rg\" <j\xc3\xb6rg@b.example>"), Err(Unclear::Ambiguous));
+    assert_eq!(addresses(b"\"J\xf6rg\" <joerg@b.example>").unwrap().len(), 1);
 }
 
 #[test]
@@ -64,8 +72,12 @@ fn what_two_readers_may_read_differently() {
         ("From: a@b .example", &[Ambiguous]),
         ("From: a@b(x).example", &[Ambiguous]),
         ("From: a(x)@b.example", &[Ambiguous]),
+        ("From: (x)a@b.example", &[Ambiguous]),
+        ("From: (x) a@b.example", &[Ambiguous]),
         ("From: <a@b.example(x)>", &[Ambiguous]),
         ("From: a@b.example.", &[Ambiguous]),
+        ("From: \"\"@b.example", &[Ambiguous]),
+        ("From: <\" a\"@b.example>", &[Ambiguous]),
         ("From: a@b..example", &[Ambiguous]),
         ("From: a@b.\r\n example", &[Ambiguous]),
         ("From: \r\n \r\n a@b.example", &[Ambiguous]),
@@ -75,6 +87,7 @@ fn what_two_readers_may_read_differently() {
         ("From: \"a@b.example\"@c.example", &[Ambiguous]),
         ("From: \"a\\@b.example\"@c.example", &[Ambiguous]),
         ("From: =?utf-8?q?a?=@b.example", &[Ambiguous]),
+        ("From: =?utf-8?q?x <a?=b@c.example>", &[Ambiguous]),
         ("From: a@b.example; c@d.example", &[Ambiguous]),
         ("From: a@b.example c@d.example", &[Ambiguous]),
         ("From: a@b.example,, c@d.example", &[Ambiguous]),
@@ -92,6 +105,10 @@ fn what_two_readers_may_read_differently() {
         ("From: \"a@b.example\r\n \" <c@d.example>", &[Ambiguous]),
         ("From: \"x\r\n <a@b.example>\" <c@d.example>", &[Ambiguous]),
         ("From: a@b.example\\, c@d.example", &[Ambiguous]),
+        // Quotes that begin no name, which some readers take for letters.
+        ("From: Ann \"<a@b.example>\" <c@d.example>", &[Ambiguous]),
+        ("From: A\"n \"n \"<a@b.example> \".e <c@d.example>", &[Ambiguous]),
+        ("From: (x) \"Doe, Ann\" <c@d.example>", &[Ambiguous]),
         ("From: a@b.example\u{b}", &[Ambiguous]),
         ("From: Ann\0 <a@b.example>", &[Ambiguous]),
         // A name that some readers take for From.
