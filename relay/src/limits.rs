@@ -413,10 +413,6 @@ pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
 /// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer
 /// one: `452 4.3.1` at the end of data.
 pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
-/// Octets of free memory that the allocator may keep, beyond what it could not give back the last
-/// time. More: it is told to give memory back. Looking costs a walk through its lists, giving back some
-/// tenths of a second for a gigabyte, with one of its arenas locked at a time.
-pub const FREE_MEMORY_KEPT: u64 = 16 * 1024 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
 pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
 /// Exchange's levels of its queue's drive, in percent of the file system of the queue.

@@ -4,6 +4,13 @@ mod cli;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// glibc keeps what is freed between things that live long: after four thousand sessions that held
+/// much, 125 MB stayed with a daemon that used 23. SQLite allocates here as well.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -71,6 +71,7 @@ pub fn run(plan: &Plan, tell: impl Fn(&str)) -> Outcome {
     let attack = strangers::begin(&plan.kinds, &runtime, &counts);
     let end = Instant::now() + plan.attack;
     let mut next = Instant::now();
+    let mut told = 0;
     while Instant::now() < end {
         memory.peak = memory.peak.max(world.memory());
         if Instant::now() >= next {
@@ -78,6 +79,9 @@ pub fn run(plan: &Plan, tell: impl Fn(&str)) -> Outcome {
             let left = end.saturating_duration_since(Instant::now()).as_secs();
             let mib = world.memory() / (1024 * 1024);
             tell(&format!("{left} s left, {mib} MiB, {}", honest.line()));
+            let pressures = world.pressures();
+            pressures.iter().skip(told).for_each(|line| tell(line));
+            told = pressures.len();
         }
         sleep(LOOK);
     }

@@ -73,26 +73,32 @@ impl Outcome {
         let tell = |what, value: String| Row { what, value, holds: None };
         let of = |count: &AtomicU64| count.load(Relaxed);
         let number = |what, count: &AtomicU64| tell(what, of(count).to_string());
+        // An attack that does not take place shows nothing.
+        let attacks = |what, count: &AtomicU64| Row {
+            what,
+            value: of(count).to_string(),
+            holds: Some(of(count) > 0),
+        };
         match kind {
             Kind::SilentHops => vec![
-                number("messages whose bounces go to silent hops", &counts.silent_sent),
+                attacks("messages whose bounces go to silent hops", &counts.silent_sent),
                 number("  refused", &counts.silent_refused),
             ],
             Kind::Recipients => vec![
-                number("sessions with 200 recipients", &counts.recipients_sessions),
+                attacks("sessions with 200 recipients", &counts.recipients_sessions),
                 number("  recipients accepted", &counts.recipients_accepted),
                 number("  refused", &counts.recipients_refused),
             ],
             Kind::Reports => vec![
-                number("messages that ask for a report to a victim", &counts.reports_sent),
+                attacks("messages that ask for a report to a victim", &counts.reports_sent),
                 number("  octets that reached the victim", &self.to_victim),
             ],
             Kind::Prefixes => vec![
-                number("connections from 428 /64s of a /48", &counts.prefix_greeted),
+                attacks("connections from 428 /64s of a /48", &counts.prefix_greeted),
                 number("  refused", &counts.prefix_refused),
             ],
             Kind::Browser => vec![
-                number("HTTP requests with a transaction", &counts.browser_requests),
+                attacks("HTTP requests with a transaction", &counts.browser_requests),
                 Row {
                     what: "  whose message was accepted",
                     value: of(&counts.browser_accepted).to_string(),
@@ -100,14 +106,14 @@ impl Outcome {
                 },
             ],
             Kind::Endless => vec![
-                number("lines, chunks and messages without an end", &counts.endless_ended),
+                attacks("lines, chunks and messages without an end", &counts.endless_ended),
                 Row {
                     what: "  octets until cut off, at most",
                     value: of(&counts.endless_most).to_string(),
                     holds: Some(of(&counts.endless_most) < ENDLESS),
                 },
             ],
-            Kind::Large => vec![number("messages of 30 MB", &counts.large_sent)],
+            Kind::Large => vec![attacks("messages of 30 MB", &counts.large_sent)],
         }
     }
 }

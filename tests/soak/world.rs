@@ -1,5 +1,6 @@
 //! The host under attack, its next hops, and the addresses that the others have.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
@@ -67,6 +68,9 @@ impl World {
         // All addresses of these blocks are addresses of the outside.
         outside.ip(&["route", "add", "local", "11.0.0.0/8", "dev", "lo"]).unwrap();
         outside.ip(&["-6", "route", "add", "local", "2001:db8:1::/48", "dev", "lo"]).unwrap();
+        // A route is enough to be reached; a socket of IPv6 may have such an address only with this.
+        let from_any = || fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1");
+        outside.enter(from_any).unwrap().unwrap();
         outside.set("net.ipv4.ip_local_port_range", "1024 65535").unwrap();
 
         let arrivals = Arc::new(Arrivals::default());
@@ -86,7 +90,7 @@ impl World {
         let configuration = configuration(folder.path());
         let mut command = Command::new(binary().unwrap());
         // A line for each of a million sessions would be kept in this process.
-        command.env("RELAY_LOG", "error,relay::daemon=info");
+        command.env("RELAY_LOG", "error,relay::daemon=info,relay::back_pressure=info");
         let daemon =
             Daemon::start_command(command, Some(&edge), folder.path(), &configuration).unwrap();
         Self { daemon, arrivals, to_victim, outside, _edge: edge, _folder: folder }
@@ -95,6 +99,14 @@ impl World {
     /// Octets of the daemon's private memory.
     pub fn memory(&self) -> u64 {
         self.daemon.memory("RssAnon").unwrap()
+    }
+
+    /// What the daemon said of the resources of the host.
+    pub fn pressures(&self) -> Vec<String> {
+        let output = self.daemon.output();
+        let is_told =
+            |line: &&str| ["back pressure", "the queue takes"].iter().any(|it| line.contains(it));
+        output.lines().filter(is_told).map(str::to_owned).collect()
     }
 
     /// Of so many clients of the strangers' connector, from an address each, how many are not

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{error, info, warn};
 
-use super::allocator::Allocator;
 use super::{BackPressure, Change, PressureLevel, Readings};
 use crate::limits::BACK_PRESSURE_INTERVAL;
 use crate::queue::{Queue, StoreError};
@@ -20,18 +19,12 @@ pub struct Meter {
     /// Messages of the backlog that were there when this process began, as far as they may be there
     /// still.
     left_over: Arc<AtomicU64>,
-    allocator: Arc<Allocator>,
 }
 
 impl Meter {
     /// For this queue and this process.
     pub fn new(queue: Queue) -> Self {
-        Self {
-            queue,
-            memory: host_memory(),
-            left_over: Arc::new(AtomicU64::new(u64::MAX)),
-            allocator: Arc::default(),
-        }
+        Self { queue, memory: host_memory(), left_over: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
     /// Reads every resource once. It asks the file system of the queue, which may take its time.
@@ -43,8 +36,6 @@ impl Meter {
         }
         let disk = usage.as_ref().ok().map(|usage| percent(usage.used_octets, usage.octets));
         let backlog = usage.ok().map(|usage| self.growth(usage.backlog));
-        // What is free is not in use: it would refuse mail as long as the allocator keeps it.
-        self.allocator.give_back(private_memory);
         let memory = private_memory().zip(self.memory).map(|(used, all)| percent(used, all));
         let held = self.queue.message_memory();
         let messages = percent(held.octets(), held.budget());

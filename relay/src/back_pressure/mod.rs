@@ -9,7 +9,6 @@
 //! What follows from a level is for [`crate::policy::back_pressure`]; how a value is read, for
 //! [`meter`].
 
-mod allocator;
 pub mod meter;
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 pub(super) use self::workers::Counted;
@@ -49,16 +49,14 @@ pub(super) struct Hop {
     in_hand: Arc<AtomicUsize>,
     state: Mutex<State>,
     arrived: Notify,
-    /// Becomes true when no attempt is to begin any more.
-    pub(super) closing: watch::Sender<bool>,
-    /// Which attempts under way are to end.
-    pub(super) cut: watch::Sender<Cut>,
 }
 
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Job>,
-    workers: JoinSet<()>,
+    /// Forgets a worker that has ended: a next hop may be silent for days, and there may be
+    /// thousands.
+    workers: TaskTracker,
     /// Workers that have not decided to end.
     alive: usize,
     /// Workers that wait for a job.
@@ -95,7 +93,7 @@ impl Hop {
         let name = destination.to_string();
         let state = State {
             waiting: VecDeque::new(),
-            workers: JoinSet::new(),
+            workers: TaskTracker::new(),
             alive: 0,
             idle: 0,
             connected: HashMap::new(),
@@ -111,7 +109,6 @@ impl Hop {
             last: HashMap::new(),
             plainly: HashMap::new(),
         };
-        let (closing, cut) = (watch::Sender::new(false), watch::Sender::new(Cut::Nothing));
         Arc::new(Self {
             name,
             destination,
@@ -122,8 +119,6 @@ impl Hop {
             in_hand: Arc::default(),
             state: Mutex::new(state),
             arrived: Notify::new(),
-            closing,
-            cut,
         })
     }
 
@@ -140,13 +135,14 @@ impl Hop {
     /// then the next hop may have the message already, and only its reply keeps it from being sent
     /// again. These end with the time-out for that reply, or once [`Settings::cut_all`] says so.
     pub(super) async fn close(&self) {
-        let (waiting, mut workers) = {
+        let (waiting, workers) = {
             let mut state = self.state();
             // Under the lock, so that no worker begins after it.
-            self.closing.send_replace(true);
+            self.settings.end.closing.send_replace(true);
             self.fetch(&mut state);
-            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.workers))
+            (std::mem::take(&mut state.waiting), state.workers.clone())
         };
+        workers.close();
         for job in waiting {
             job.put_back(SystemTime::now());
         }
@@ -160,21 +156,21 @@ impl Hop {
         };
         let in_time = tokio::select! {
             biased;
-            _ = all_end(&mut workers) => true,
+            () = workers.wait() => true,
             () = patience => false,
         };
         if !in_time {
             let attempts = workers.len();
             warn!(hop = self.name, attempts, "attempts that are not at their end are cut off");
-            self.cut.send_replace(Cut::Unsent);
+            self.settings.end.cut(Cut::Unsent);
             let mut cut_all = self.settings.cut_all.subscribe();
             tokio::select! {
                 biased;
-                () = all_end(&mut workers) => return,
+                () = workers.wait() => return,
                 () = told(&mut cut_all) => {}
             }
-            self.cut.send_replace(Cut::All);
-            all_end(&mut workers).await;
+            self.settings.end.cut(Cut::All);
+            workers.wait().await;
         }
     }
 
@@ -190,6 +186,11 @@ impl Hop {
         self.state().paused_until = None;
     }
 
+    /// Is no attempt to begin any more?
+    fn is_closing(&self) -> bool {
+        *self.settings.end.closing.borrow()
+    }
+
     /// A poisoned lock is as good as any: no invariant spans two of the fields.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -197,9 +198,8 @@ impl Hop {
 
     /// Wakes or spawns workers for what waits.
     fn staff(self: &Arc<Self>, state: &mut State) {
-        while state.workers.try_join_next().is_some() {}
         let most = state.most_workers();
-        if *self.closing.borrow() {
+        if self.is_closing() {
             return;
         }
         if state.idle > 0 {
@@ -232,7 +232,7 @@ impl Hop {
                     return job;
                 }
                 // Decided under the lock that `push` takes, so that no job is left alone.
-                if *self.closing.borrow() || Instant::now() >= deadline || !is_kept {
+                if self.is_closing() || Instant::now() >= deadline || !is_kept {
                     state.alive -= 1;
                     return None;
                 }
@@ -362,8 +362,4 @@ fn is_trouble(outcome: &Outcome) -> bool {
         Outcome::Deferred(Answer { cause: Cause::Local { .. }, .. }) => true,
         Outcome::Delivered(_) | Outcome::Relayed(_) | Outcome::Failed(_) => false,
     }
-}
-
-async fn all_end(workers: &mut JoinSet<()>) {
-    while workers.join_next().await.is_some() {}
 }

@@ -99,6 +99,17 @@ pub struct Settings {
     pub cut_all: watch::Sender<bool>,
     /// Where the next hops can be looked at.
     pub hops: Hops,
+    /// How far delivery has ended. One for all next hops: there may be thousands.
+    pub(crate) end: End,
+}
+
+/// How far delivery has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// Becomes true when no attempt is to begin any more.
+    pub closing: watch::Sender<bool>,
+    /// Which attempts under way are to end. It never falls.
+    pub cut: watch::Sender<Cut>,
 }
 
 /// Which attempts under way are to end at once.
@@ -155,7 +166,19 @@ impl Settings {
             daemon_ends: watch::Sender::new(false),
             cut_all: watch::Sender::new(false),
             hops: Hops::default(),
+            end: End { closing: watch::Sender::new(false), cut: watch::Sender::new(Cut::Nothing) },
         }
+    }
+}
+
+impl End {
+    /// These attempts under way are to end.
+    fn cut(&self, which: Cut) {
+        self.cut.send_if_modified(|cut| {
+            let is_more = which > *cut;
+            *cut = which.max(*cut);
+            is_more
+        });
     }
 }
 

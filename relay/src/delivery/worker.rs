@@ -292,7 +292,7 @@ impl Hop {
             let _counted = self.connected(connection.address());
             Ok((Line { connection, _counted }, true))
         };
-        let mut closing = self.closing.subscribe();
+        let mut closing = self.settings.end.closing.subscribe();
         let found = tokio::select! {
             biased;
             found = usable => found,
@@ -344,7 +344,7 @@ impl Hop {
             protocol: self.destination.protocol(),
             security: self.destination.security(),
             settings: &self.settings,
-            cut: &self.cut.subscribe(),
+            cut: &self.settings.end.cut.subscribe(),
             counted: Some((&self.remotes, id)),
         };
         Connection::open(&found, &dial, failed).await

@@ -135,7 +135,7 @@ impl Hop {
 
     /// Makes messages due that there is room for now; all of them when nobody here will.
     pub(super) fn fetch(&self, state: &mut State) {
-        let ids = if *self.closing.borrow() {
+        let ids = if self.is_closing() {
             state.parking.take()
         } else if state.failures > 0 {
             return;

@@ -70,7 +70,7 @@ impl Hop {
     pub(in crate::delivery) fn hand_over(self: &Arc<Self>, job: Job) {
         let mut state = self.state();
         state.alive -= 1;
-        if *self.closing.borrow() {
+        if self.is_closing() {
             drop(state);
             return job.put_back(SystemTime::now());
         }
