@@ -168,12 +168,11 @@ fn print_hops(hops: &[HopStatus], console: &mut Console<'_>) -> io::Result<()> {
         }
         if let (Some(since), Some(because)) = (hop.since, &hop.because) {
             let because = printable(because);
-            write!(
-                console.out,
-                "\n  trouble      since {}, {} failures: {because}",
-                moment(since),
-                hop.failures
-            )?;
+            write!(console.out, "\n  trouble      since {}, ", moment(since))?;
+            if hop.failures > 0 {
+                write!(console.out, "{} failures: ", hop.failures)?;
+            }
+            write!(console.out, "{because}")?;
         }
         writeln!(console.out)?;
     }

@@ -332,11 +332,14 @@ impl State {
 
     /// Is an attempt under way for long, and has none ended meanwhile?
     fn is_stalled(&self, now: Instant) -> bool {
-        let since = |began: &Instant| self.proved.map_or(*began, |proved| proved.max(*began));
-        let oldest = self.under_way.iter().min();
-        oldest.is_some_and(|began| {
-            now.saturating_duration_since(since(began)) >= limits::STALLED_AFTER
-        })
+        self.stalled_since(now).is_some()
+    }
+
+    /// Since when an attempt has been under way for long and none has ended.
+    fn stalled_since(&self, now: Instant) -> Option<Instant> {
+        let oldest = *self.under_way.iter().min()?;
+        let since = self.proved.map_or(oldest, |proved| proved.max(oldest));
+        (now.saturating_duration_since(since) >= limits::STALLED_AFTER).then_some(since)
     }
 }
 

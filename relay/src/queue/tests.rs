@@ -154,7 +154,11 @@ fn killed_at_any_moment_nothing_confirmed_is_lost() {
             }
         }
         let (queue, recovery) = open(directory.path());
-        assert_eq!(recovery.damages, Vec::new(), "round {round}");
+        // A kill that hits the write of the last transaction, which nobody was told of, leaves a part
+        // of it. Its frames cannot be told from damaged ones, so that is told.
+        let last = "its last transaction is not whole and was left out";
+        let others = recovery.damages.iter().filter(|damage| damage.what != last);
+        assert_eq!(others.collect::<Vec<_>>(), Vec::<&Damage>::new(), "round {round}");
         runtime.block_on(async {
             for (id, number) in &kept {
                 let bytes = bytes_of(&queue, *id).await;

@@ -20,7 +20,7 @@ pub struct HopStatus {
     pub state: HopState,
     /// Since when it is in this trouble, in seconds since 1970; none where it is in none.
     pub since: Option<u64>,
-    /// What the last attempt to reach it came to, where that failed.
+    /// What the last attempt to reach it came to, where that failed, or why it takes no mail.
     pub because: Option<String>,
     /// When it is tried next, in seconds since 1970; none where it is not left alone.
     pub next_try: Option<u64>,
@@ -75,17 +75,23 @@ impl Hop {
         let in_hand = state.waiting.len() as u64;
         let put_back =
             state.parking.len() as u64 + state.returning.min(crate::limits::PAUSE_ENDS_WITH) as u64;
+        let now = Instant::now();
+        let stalled = state.stalled_since(now).map(|since| Trouble {
+            since: SystemTime::now() - now.saturating_duration_since(since),
+            because: "it takes connections and does not answer".to_owned(),
+        });
+        let trouble = state.trouble.as_ref().or(stalled.as_ref());
         HopStatus {
             name: self.name.clone(),
             state: match (pause.is_some(), state.failures) {
                 (true, _) => HopState::BackOff,
                 (false, 1..) => HopState::Retrying,
-                (false, 0) if state.is_stalled(Instant::now()) => HopState::Stalled,
+                (false, 0) if stalled.is_some() => HopState::Stalled,
                 (false, 0) if state.alive > 0 || in_hand + put_back > 0 => HopState::Working,
                 (false, 0) => HopState::Idle,
             },
-            since: state.trouble.as_ref().map(|trouble| seconds(trouble.since)),
-            because: state.trouble.as_ref().map(|trouble| trouble.because.clone()),
+            since: trouble.map(|trouble| seconds(trouble.since)),
+            because: trouble.map(|trouble| trouble.because.clone()),
             next_try: pause.map(|pause| seconds(SystemTime::now() + pause)),
             failures: state.failures,
             connections: (state.open() + state.connecting) as u64,
@@ -108,9 +114,7 @@ impl HopStatus {
             (HopState::BackOff | HopState::Retrying, _) => {
                 Some(format!("its next hop {name} is being tried again, because {because}"))
             }
-            (HopState::Stalled, _) => {
-                Some(format!("its next hop {name} takes connections and does not answer"))
-            }
+            (HopState::Stalled, _) => Some(format!("its next hop {name} takes no mail: {because}")),
             (HopState::Working, _) if *put_back > 0 => {
                 Some(format!("its next hop {name} has no room: {put_back} messages wait for it"))
             }
@@ -162,5 +166,39 @@ impl Hops {
     /// No invariant spans two entries.
     fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Weak<Hop>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::delivery::budget::Budget;
+    use crate::delivery::remotes::Remotes;
+    use crate::delivery::tests::{impatient, open_queue};
+    use crate::limits;
+    use crate::smtp::path::{ForwardPath, ReversePath};
+
+    #[tokio::test]
+    async fn a_next_hop_that_answers_nothing_says_since_when() {
+        let directory = TempDir::new().unwrap();
+        let queue = open_queue(&directory, Duration::from_secs(600));
+        let settings = Arc::new(impatient("127.0.0.1:25".parse().unwrap()));
+        let recipient = ForwardPath::parse("<a@b.example>").unwrap();
+        let destination = settings.routes.destination(&ReversePath::Null, &recipient);
+        let remotes = Remotes::new(queue.clone(), 20);
+        let hop = Hop::new(destination, queue.clone(), (settings, Budget::new(queue), remotes));
+        assert_eq!((hop.status().state, hop.status().since), (HopState::Idle, None));
+
+        let silent = limits::STALLED_AFTER + Duration::from_secs(10);
+        hop.state().under_way.push(Instant::now() - silent);
+        let status = hop.status();
+        assert_eq!(status.state, HopState::Stalled);
+        let since = Duration::from_secs(status.since.unwrap());
+        let ago = SystemTime::now().duration_since(UNIX_EPOCH + since).unwrap();
+        assert!(ago + Duration::from_secs(1) >= silent, "{ago:?}");
+        let reason = status.reason(|time| time.to_string()).unwrap();
+        assert!(reason.contains("does not answer"), "{reason}");
     }
 }
