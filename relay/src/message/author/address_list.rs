@@ -113,18 +113,17 @@ impl List<'_> {
         self.address(from + leading, (to - blanks(&reversed)).max(from + leading))
     }
 
-    /// A display name, perhaps empty. Some readers know quotes only where a name begins: further
-    /// on, what stands in quotes must mean nothing without them.
+    /// A display name, perhaps empty. Some readers know quotes only where a name begins, and no
+    /// comments in it: what stands there must mean nothing without them.
     fn phrase(&self, tokens: &[Token]) -> Result<(), Unclear> {
+        let means = |octets: &[u8]| octets.iter().any(|&it| it == b'"' || is_structure(it.into()));
         let fits = |(place, token): (usize, &Token)| {
-            let octets = &self.value[token.from..token.to];
+            let inside = self.value.get(token.from + 1..token.to - 1).unwrap_or_default();
             match token.kind {
-                Kind::Comment => true,
-                Kind::Quoted => {
-                    place == 0 || !octets.iter().any(|&octet| is_structure(octet.into()))
-                }
+                Kind::Comment => !means(inside),
+                Kind::Quoted => place == 0 || !means(inside),
                 Kind::Special(_) => false,
-                Kind::Word => !octets.contains(&b'@'),
+                Kind::Word => !self.value[token.from..token.to].contains(&b'@'),
             }
         };
         tokens.iter().enumerate().all(fits).then_some(()).ok_or(Unclear::Ambiguous)

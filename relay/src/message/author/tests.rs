@@ -109,6 +109,9 @@ fn what_two_readers_may_read_differently() {
         ("From: Ann \"<a@b.example>\" <c@d.example>", &[Ambiguous]),
         ("From: A\"n \"n \"<a@b.example> \".e <c@d.example>", &[Ambiguous]),
         ("From: (x) \"Doe, Ann\" <c@d.example>", &[Ambiguous]),
+        ("From: Ann (Doe, A.) <c@d.example>", &[Ambiguous]),
+        ("From: Ann (a: x) <c@d.example>", &[Ambiguous]),
+        ("From: Ann (\") <c@d.example>", &[Ambiguous]),
         ("From: a@b.example\u{b}", &[Ambiguous]),
         ("From: Ann\0 <a@b.example>", &[Ambiguous]),
         // A name that some readers take for From.
