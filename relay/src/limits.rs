@@ -605,7 +605,8 @@ const _: () = assert!(DELIVERY_CUT.as_secs() < DELIVERY_STOP.as_secs());
 const _: () = assert!(DRAIN.as_secs() < STOP.as_secs());
 const _: () = assert!(DELIVERY_STOP.as_millis() + CUT_RECORD.as_millis() < STOP.as_millis());
 const _: () = assert!(
-    STOP.as_secs() + BLOCKED_STOP.as_secs() + TRACKING_STOP.as_secs() + LOG_FLUSH.as_secs() < 20,
+    STOP.as_secs() + BLOCKED_STOP.as_secs() + TRACKING_PATIENCE.as_secs() + LOG_FLUSH.as_secs()
+        < 20,
     "TimeoutStopSec= of deploy/relay.service: systemd kills what has not stopped by then"
 );
 

@@ -95,6 +95,9 @@ pub enum Request {
     },
     /// What the instance is doing.
     Status,
+    /// Has everything that has happened so far been written to the message tracking log? The answer
+    /// comes when it has, or cannot be.
+    TrackingLogWritten,
 }
 
 /// A [`crate::policy::Question`] as text.

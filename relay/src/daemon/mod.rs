@@ -416,6 +416,11 @@ impl Control for Daemon {
                 reloaded.map_err(|e| privileges::with_user(in_full(&e)))
             }
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
+            Request::TrackingLogWritten => {
+                let tracker = self.queue.tracker().clone();
+                let written = tokio::task::spawn_blocking(move || tracker.is_written()).await;
+                written.map(as_value).map_err(|e| in_full(&e))
+            }
             request => queue::answer(&self, request).await.map_err(|e| in_full(&e)),
         };
         match answer {

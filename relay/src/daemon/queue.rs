@@ -108,7 +108,8 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         | Request::QueueChange { .. }
         | Request::QueueExport { .. }
         | Request::Reload { .. }
-        | Request::Status => Ok(Value::Null),
+        | Request::Status
+        | Request::TrackingLogWritten => Ok(Value::Null),
     }
 }
 

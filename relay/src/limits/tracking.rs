@@ -20,7 +20,7 @@ pub const TRACKING_FILE_TIME: Duration = Duration::from_secs(60 * 60);
 /// a core. Events beyond it are dropped and counted.
 pub const TRACKING_PENDING_OCTETS: usize = 16 * 1024 * 1024;
 /// How long the log's writer lets events gather, so that it is woken a few times a second and not by
-/// each of them. A trace is as far behind.
+/// each of them.
 pub const TRACKING_GATHER: Duration = Duration::from_millis(20);
 /// Octets of lines that are written at once.
 pub const TRACKING_WRITE_OCTETS: usize = 256 * 1024;
@@ -29,8 +29,8 @@ pub const TRACKING_WRITE_OCTETS: usize = 256 * 1024;
 pub const TRACKING_MIN_FREE_FACTOR: u64 = 2;
 /// After a failure: how often the log is tried again.
 pub const TRACKING_RETRY: Duration = Duration::from_secs(1);
-/// How long the end of the daemon waits for the log's writer, in case its disk hangs.
-pub const TRACKING_STOP: Duration = Duration::from_secs(2);
+/// How long the end of the daemon, and a trace, wait for the log's writer, in case its disk hangs.
+pub const TRACKING_PATIENCE: Duration = Duration::from_secs(2);
 /// Decisions that are kept of one message: its MAIL, as many recipients as
 /// [`MAX_RECIPIENTS_PER_MESSAGE`] allows by default, and some refusals. Further ones are counted.
 pub const TRACKED_DECISIONS: usize = 256;

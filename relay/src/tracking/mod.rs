@@ -34,7 +34,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::limits::{TRACKING_PENDING_OCTETS, TRACKING_STOP};
+use crate::limits::{TRACKING_PATIENCE, TRACKING_PENDING_OCTETS};
 use crate::queue::QueueId;
 use crate::vital;
 
@@ -125,6 +125,8 @@ enum Message {
     Event(Event),
     Settings(Settings),
     /// Write what there is, and answer.
+    Write(mpsc::SyncSender<()>),
+    /// The same, and end.
     Stop(mpsc::SyncSender<()>),
 }
 
@@ -220,16 +222,25 @@ impl Tracker {
         })
     }
 
-    /// Waits until everything that was told is written, [`TRACKING_STOP`] at most, and keeps no log
-    /// from then on. For the end of the daemon.
+    /// Waits until everything that was told is written, [`TRACKING_PATIENCE`] at most. Is it? True
+    /// where no log is kept.
+    pub fn is_written(&self) -> bool {
+        self.asks(Message::Write)
+    }
+
+    /// The same, and keeps no log from then on. For the end of the daemon.
     pub fn stop(&self) {
-        let Some(shared) = &self.0 else { return };
-        let (done, is_done) = mpsc::sync_channel(1);
-        if shared.to_writer.send(Message::Stop(done)).is_ok()
-            && is_done.recv_timeout(TRACKING_STOP) == Err(mpsc::RecvTimeoutError::Timeout)
-        {
+        if !self.asks(Message::Stop) {
             warn!("the message tracking log lacks its end: its disk does not answer");
         }
+    }
+
+    /// Has the writer answered in time, where there is one?
+    fn asks(&self, message: impl FnOnce(mpsc::SyncSender<()>) -> Message) -> bool {
+        let Some(shared) = &self.0 else { return true };
+        let (done, is_done) = mpsc::sync_channel(1);
+        shared.to_writer.send(message(done)).is_err()
+            || is_done.recv_timeout(TRACKING_PATIENCE) != Err(mpsc::RecvTimeoutError::Timeout)
     }
 }
 

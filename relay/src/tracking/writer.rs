@@ -115,11 +115,15 @@ impl Writer {
                 match message {
                     Message::Event(event) => self.take(event),
                     Message::Settings(settings) => self.set(settings),
+                    Message::Write(done) => {
+                        self.write();
+                        // Who asked may have given up waiting.
+                        let _ = done.send(());
+                    }
                     Message::Stop(done) => {
                         self.tell_suppressed();
                         self.write();
                         self.end_log(false);
-                        // Who asked may have given up waiting.
                         let _ = done.send(());
                         return;
                     }

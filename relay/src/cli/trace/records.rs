@@ -34,6 +34,12 @@ impl Records {
         let mut records = Self::default();
         match waiting {
             Waiting::Daemon(_) => {
+                // A daemon of before does not know the question; its log is some milliseconds behind.
+                let written = control::ask(&places.socket, &Request::TrackingLogWritten);
+                if written.is_ok_and(|written| written == false) {
+                    let because = "the daemon has not written what has happened just now";
+                    records.add(moment(SystemTime::now()), because.to_owned());
+                }
                 let answer = control::ask(&places.socket, &Request::Status);
                 match answer.map(serde_json::from_value::<Status>) {
                     Ok(Ok(status)) => records.status = Some(status),
