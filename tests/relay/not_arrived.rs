@@ -233,6 +233,9 @@ fn what_the_records_cannot_have_is_no_plain_no() {
     edge.wait_until(|status| status["queue"]["queued"] == 0);
     let (code, found) = seek(&edge, &[]);
     assert_eq!((code, &found["whole"], &found["gaps"]), (1, &true.into(), &Value::Array(vec![])));
+    // Nor is there a log of the time before it began.
+    let (code, found) = seek(&edge, &["--until", "2h"]);
+    assert_eq!((code, &found["whole"]), (3, &false.into()), "{found:#}");
     // Who runs, and on another socket, has a queue that nobody else can read.
     let (code, found) = seek(&edge, &["--socket", "/nonexistent/socket"]);
     assert_eq!((code, &found["whole"]), (3, &false.into()), "{found:#}");

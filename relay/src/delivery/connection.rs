@@ -24,7 +24,8 @@ use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::queue::{Answer, Cause, MessageReader, Outcome, QueueId};
 use crate::smtp::client::{
-    Capabilities, Credentials, Encryption, Event, Opening, Protocol, Session, Transaction,
+    Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Protocol, Session,
+    Transaction,
 };
 use crate::smtp::path::ForwardPath;
 use crate::smtp::reply::Enhanced;
@@ -271,9 +272,9 @@ impl Connection {
         self.session.was_misled()
     }
 
-    /// Did the server refuse the last transaction because of the connection?
-    pub(super) fn refuses_connection(&self) -> bool {
-        self.session.refuses_connection()
+    /// How the server refused MAIL of the last transaction, if it did.
+    pub(super) fn mail_refusal(&self) -> Option<MailRefusal> {
+        self.session.mail_refusal()
     }
 
     /// Sends one message; one outcome for each recipient. Only when [`Connection::ready`].

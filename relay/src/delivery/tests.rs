@@ -58,6 +58,8 @@ pub(crate) enum Fault {
     Retires(usize, &'static str),
     /// Offers PIPELINING and throws away what comes behind a command.
     DropsPipelined,
+    /// Offers PIPELINING and throws away the command behind MAIL.
+    DropsSecond,
     /// Offers CHUNKING and does not know BDAT.
     KnowsNoChunks,
     /// Offers no extension but SIZE, of a few octets.
@@ -246,6 +248,10 @@ impl Sink {
             if fault == Fault::DropsPipelined {
                 let dropped = stream.buffer().len();
                 stream.consume(dropped);
+            }
+            if fault == Fault::DropsSecond && verb == "MAIL" {
+                let dropped = stream.buffer().iter().position(|&octet| octet == b'\n');
+                stream.consume(dropped.map_or(0, |at| at + 1));
             }
             let mut line = String::new();
             if stream.read_line(&mut line).await? == 0 {

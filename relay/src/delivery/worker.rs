@@ -19,7 +19,7 @@ use super::route::Destination;
 use super::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
 use crate::limits;
 use crate::queue::{Answer, Cause, Entry, Outcome, QueueId, StoreError};
-use crate::smtp::client::Transaction;
+use crate::smtp::client::{MailRefusal, Transaction};
 use crate::smtp::reply::Enhanced;
 use crate::tracking::Happening;
 use crate::tracking::event::{Attempt, Connected};
@@ -181,8 +181,26 @@ impl Hop {
         outcomes
     }
 
-    /// One transaction for some of the recipients.
+    /// One transaction for some of the recipients. A connection that was used before may have served
+    /// its time, with whatever code the next hop says so: only what a new one says of MAIL counts.
     async fn transaction(
+        self: &Arc<Self>,
+        line: &mut Option<Line>,
+        job: &Job,
+        places: &[usize],
+        servers: &mut Servers,
+    ) -> Done {
+        let done = self.transaction_on(line, job, places, servers).await;
+        let refusal = line.as_ref().and_then(|open| open.connection.mail_refusal());
+        if servers.is_first_on_connection || refusal.is_none() {
+            return done;
+        }
+        end(line.take());
+        self.transaction_on(line, job, places, servers).await
+    }
+
+    /// One transaction on the connection that is open, or a new one.
+    async fn transaction_on(
         self: &Arc<Self>,
         line: &mut Option<Line>,
         job: &Job,
@@ -237,7 +255,8 @@ impl Hop {
         if open.was_misled() {
             self.remember_misled(address);
         }
-        let is_refused = broke_off.is_some() && !open.was_misled() || open.refuses_connection();
+        let is_refused = broke_off.is_some() && !open.was_misled()
+            || open.mail_refusal() == Some(MailRefusal::Connection);
         if is_refused
             && servers.is_first_on_connection
             && servers.is_untouched()

@@ -58,7 +58,7 @@ impl Filter {
             && (!self.deferred || is_deferred(entry));
         let sender = || entry.sender.to_string();
         holds
-            && self.sender.as_ref().is_none_or(|wanted| wanted.matches(&sender()))
+            && self.sender.as_ref().is_none_or(|wanted| wanted.matches_address(&sender()))
             && (!self.asks_for_recipients()
                 || entry.recipients.iter().any(|recipient| self.means(recipient)))
     }
@@ -73,7 +73,7 @@ impl Filter {
             ForwardPath::Mailbox(mailbox) => mailbox.domain().map_or("", Domain::ascii),
             ForwardPath::Postmaster => "",
         };
-        self.recipient.as_ref().is_none_or(|it| it.matches(&recipient.path.to_string()))
+        self.recipient.as_ref().is_none_or(|it| it.matches_address(&recipient.path.to_string()))
             && self.domain.as_deref().is_none_or(|it| domain_pattern(it).covers(domain()))
             && self.next_hop.as_deref().is_none_or(|it| contains(hop(), it))
             && self.because.as_deref().is_none_or(|it| contains(because(), it))
@@ -136,6 +136,36 @@ impl Wildcard {
         }
         true
     }
+
+    /// Does it stand for this address? As for RCPT, quotes that change nothing do not matter, nor in
+    /// which form a domain is written.
+    pub fn matches_address(&self, address: &str) -> bool {
+        // Most addresses have one form only.
+        let has_forms = |text: &str| text.contains(['"', '\\']) || has_labels(text);
+        self.matches(address)
+            || (has_forms(address) || has_forms(&self.0))
+                && Self(in_one_form(&self.0)).matches(&in_one_form(address))
+    }
+}
+
+fn has_labels(text: &str) -> bool {
+    !text.is_ascii() || text.to_ascii_lowercase().contains("xn--")
+}
+
+/// The address without quotes, its domain in A-labels. Only to be compared.
+fn in_one_form(address: &str) -> String {
+    let Some((local_part, domain)) = address.rsplit_once('@') else { return address.to_owned() };
+    let quoted = local_part.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    let local_part = quoted.map_or(local_part.to_owned(), |inner| {
+        let mut characters = inner.chars();
+        let mut unquoted = String::new();
+        while let Some(character) = characters.next() {
+            unquoted.extend(if character == '\\' { characters.next() } else { Some(character) });
+        }
+        unquoted
+    });
+    let domain = read_domain(domain).unwrap_or_else(|_| domain.to_owned());
+    format!("{local_part}@{domain}").to_lowercase()
 }
 
 #[cfg(test)]
@@ -146,6 +176,25 @@ mod tests {
     use crate::queue::Outcome;
     use crate::queue::tests::entry_of;
     use crate::smtp::reply::{Enhanced, Reply};
+
+    #[test]
+    fn an_address_is_found_in_whatever_form() {
+        for (wanted, address, expected) in [
+            ("\"carl\"@contoso.example", "carl@contoso.example", true),
+            ("carl@contoso.example", "\"carl\"@contoso.example", true),
+            ("carl@contoso.example", "\"c\\arl\"@contoso.example", true),
+            ("a@b\u{fc}cher.example", "A@xn--bcher-kva.example", true),
+            ("a@XN--bcher-kva.example", "a@b\u{dc}cher.example", true),
+            ("*@*.b\u{fc}cher.example", "a@x.xn--bcher-kva.example", true),
+            ("*@b\u{fc}cher.example", "\"a b\"@xn--bcher-kva.example", true),
+            ("carl@contoso.example", "\"car\"@contoso.example", false),
+            ("a@b\u{fc}cher.example", "a@bucher.example", false),
+            ("<>", "\"\"@contoso.example", false),
+        ] {
+            let found = Wildcard::new(wanted).matches_address(address);
+            assert_eq!(found, expected, "{wanted} {address}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_anything() {

@@ -19,6 +19,7 @@ use crate::limits;
 use crate::message::section::{Part, SectionReader};
 use crate::smtp::dsn::{MailDsn, push_escaped};
 use crate::smtp::path::{Domain, ForwardPath, ReversePath};
+use crate::smtp::reply::Enhanced;
 use crate::users::password::random;
 
 /// What a report says.
@@ -175,10 +176,16 @@ impl Report<'_> {
             let action = Action::of(recipient);
             writeln!(text, "Action: {action}")?;
             match &recipient.state {
-                RecipientState::Failed(answer)
-                | RecipientState::Delivered(answer)
-                | RecipientState::Pending(Some(answer)) => write_answer(text, answer)?,
-                // X.4.7 of RFC 3463 is about time, and class 4 about a delay.
+                RecipientState::Failed(answer) | RecipientState::Delivered(answer) => {
+                    write_answer(text, answer, |status| status)?;
+                }
+                // What waits has not failed, whatever it was told: programs strike off addresses
+                // of class 5 (RFC 3463 section 2, RFC 3464 section 2.3.3).
+                RecipientState::Pending(Some(answer)) => {
+                    let delayed = |Enhanced(_, subject, detail)| Enhanced(4, subject, detail);
+                    write_answer(text, answer, delayed)?;
+                }
+                // X.4.7 of RFC 3463 is about time.
                 RecipientState::Pending(None) => writeln!(text, "Status: 4.4.7")?,
             }
             if tried.contains(place) {
@@ -320,21 +327,24 @@ pub(super) fn header_section(beginning: &Bytes) -> Bytes {
     beginning.slice(..whole_lines)
 }
 
-fn write_answer(text: &mut String, answer: &Answer) -> std::fmt::Result {
+fn write_answer(
+    text: &mut String,
+    answer: &Answer,
+    told: impl FnOnce(Enhanced) -> Enhanced,
+) -> std::fmt::Result {
     match &answer.cause {
         Cause::Reply(reply) => {
             // RFC 3464 section 2.3.4 wants a status; without one the class is what is known.
-            match reply.enhanced {
-                Some(status) => writeln!(text, "Status: {status}")?,
-                None => writeln!(text, "Status: {}.0.0", reply.code / 100)?,
-            }
+            let class = u8::try_from(reply.code / 100).unwrap_or(5);
+            let status = reply.enhanced.unwrap_or(Enhanced(class, 0, 0));
+            writeln!(text, "Status: {}", told(status))?;
             if let Some(hop) = &answer.hop {
                 writeln!(text, "Remote-MTA: dns; {}", quoted(&host_name(hop)))?;
             }
             writeln!(text, "Diagnostic-Code: smtp; {}", quoted(&reply.to_string()))
         }
         Cause::Local { status, text: reason } => {
-            writeln!(text, "Status: {status}")?;
+            writeln!(text, "Status: {}", told(*status))?;
             writeln!(text, "Diagnostic-Code: x-relay; {}", quoted(reason))
         }
     }

@@ -74,7 +74,7 @@ impl Criteria {
             // A report is a message from the null sender to the sender of another one.
             What::Dsn { sender, .. } => all([
                 self.from.as_ref().map(|from| Match::of(from.matches(""))),
-                self.to.as_ref().map(|to| Match::of(to.matches(sender))),
+                self.to.as_ref().map(|to| Match::of(to.matches_address(sender))),
                 self.message_id.as_ref().map(|_| Match::No),
                 self.remote.as_ref().map(|_| Match::No),
             ]),
@@ -118,7 +118,7 @@ impl Criteria {
 
     fn is_to(&self, recipients: &[String], left_out: u64) -> Option<Match> {
         let wanted = self.to.as_ref()?;
-        let is_one = recipients.iter().any(|recipient| wanted.matches(recipient));
+        let is_one = recipients.iter().any(|recipient| wanted.matches_address(recipient));
         Some(Match::of(is_one).or_unknown(left_out > 0))
     }
 
@@ -132,7 +132,7 @@ impl Criteria {
         all([
             self.from.as_ref().map(|wanted| is_from(wanted, Some(sender), from.as_deref())),
             self.to.as_ref().map(|wanted| {
-                Match::of(recipients().any(|it| wanted.matches(it))).or_unknown(left_out)
+                Match::of(recipients().any(|it| wanted.matches_address(it))).or_unknown(left_out)
             }),
             self.message_id.as_ref().map(|wanted| is_id(wanted, message_id.as_deref())),
             self.remote.as_ref().map(|wanted| Match::of(is_at(wanted, remote))),
@@ -149,7 +149,8 @@ impl Criteria {
                 is_from(wanted, sender.as_deref(), from.as_deref()).or_unknown(sender.is_none())
             }),
             self.to.as_ref().map(|wanted| {
-                Match::of(recipients.iter().any(|it| wanted.matches(it))).or_unknown(left_out)
+                Match::of(recipients.iter().any(|it| wanted.matches_address(it)))
+                    .or_unknown(left_out)
             }),
             self.message_id
                 .as_ref()
@@ -165,8 +166,10 @@ fn all<const N: usize>(found: [Option<Match>; N]) -> Match {
 }
 
 fn is_from(wanted: &Wildcard, sender: Option<&str>, from: Option<&str>) -> Match {
-    let is_sender = sender.is_some_and(|sender| wanted.matches(sender));
-    Match::of(is_sender || from.is_some_and(|from| addresses(from).any(|it| wanted.matches(it))))
+    let is_sender = sender.is_some_and(|sender| wanted.matches_address(sender));
+    Match::of(
+        is_sender || from.is_some_and(|from| addresses(from).any(|it| wanted.matches_address(it))),
+    )
 }
 
 /// What looks like an address in the text of From.

@@ -104,8 +104,9 @@ impl Records {
         self.add(moment(SystemTime::UNIX_EPOCH), because);
     }
 
-    /// What is searched begins before the log does.
-    pub(super) fn begin_later(&mut self, since: Option<&str>, begin: Option<&str>) {
+    /// What is searched begins, or lies as a whole, before the log does.
+    pub(super) fn begin_later(&mut self, criteria: &Criteria, begin: Option<&str>) {
+        let since = criteria.since.as_deref().or(criteria.until.as_deref());
         if let Some((since, begin)) = since.zip(begin).filter(|(since, begin)| since < begin) {
             self.gaps.push(gap(since.to_owned(), begin.to_owned(), BEGINS.to_owned()));
         }

@@ -63,7 +63,7 @@ pub(super) fn run(
         Matches::default()
     });
     let begin = found.span.as_ref().map(|(begin, _)| begin.as_str());
-    records.begin_later(criteria.since.as_deref(), begin);
+    records.begin_later(&criteria, begin);
     records.gaps.append(&mut found.gaps);
     records.within(&criteria);
     records.suppressed = found.suppressed;

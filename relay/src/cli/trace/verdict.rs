@@ -74,7 +74,7 @@ impl Verdict {
                 What::Queued { recipients, .. } => (recipients, State::Waiting),
                 _ => continue,
             };
-            let asked = recipients.iter().filter(|recipient| to.matches(recipient));
+            let asked = recipients.iter().filter(|recipient| to.matches_address(recipient));
             states.extend(asked.map(|recipient| (recipient, state)));
         }
         let has = |state| states.values().any(|it| *it == state);

@@ -77,7 +77,14 @@ async fn what_all_servers_broke_off_is_deferred_with_their_reason() {
 
 #[tokio::test]
 async fn a_connection_that_has_served_its_time_costs_no_attempt() {
-    for said in ["421 4.7.0 enough for one connection\r\n", ""] {
+    for said in [
+        "421 4.7.0 enough for one connection\r\n",
+        "",
+        "550 5.7.1 one message for each connection\r\n",
+        "503 5.5.1 MAIL already given\r\n",
+        "452 4.5.3 too many messages\r\n",
+        "451 4.7.1 too many messages\r\n",
+    ] {
         let (sink, address) = Sink::start([Fault::Retires(3, said); 100]).await;
         let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
         for _ in 0..10 {
@@ -94,8 +101,11 @@ async fn a_connection_that_has_served_its_time_costs_no_attempt() {
 async fn a_server_that_does_not_bear_what_it_offers_is_spoken_to_plainly() {
     let unterminated = large().strip_suffix(b"\r\n").unwrap().to_vec();
     // Only what DATA would change goes by BDAT.
-    for (fault, message) in [(Fault::DropsPipelined, large()), (Fault::KnowsNoChunks, unterminated)]
-    {
+    for (fault, message) in [
+        (Fault::DropsPipelined, large()),
+        (Fault::DropsSecond, large()),
+        (Fault::KnowsNoChunks, unterminated),
+    ] {
         let (sink, address) = Sink::start([fault; 100]).await;
         let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
         for _ in 0..5 {

@@ -98,7 +98,7 @@ impl List<'_> {
             // octets. Some readers take it for a part of the local part.
             return self.address(first.from, last.to);
         };
-        self.phrase(&tokens[..open])?;
+        let name = &tokens[..open];
         let close = position(tokens, b'>').filter(|close| *close > open);
         let close = close.ok_or(Unclear::Ambiguous)?;
         if tokens[close + 1..].iter().any(|token| token.kind != Kind::Comment) {
@@ -110,7 +110,23 @@ impl List<'_> {
         let blanks = |octets: &[u8]| octets.iter().take_while(|octet| **octet == b' ').count();
         let leading = blanks(inside);
         let reversed: Vec<u8> = inside.iter().rev().copied().collect();
-        self.address(from + leading, (to - blanks(&reversed)).max(from + leading))
+        let (from, to) = (from + leading, (to - blanks(&reversed)).max(from + leading));
+        // Programs that know no name write the address in its place. To whom the name is the
+        // address, it is the same one.
+        if !self.is_text(name, &self.value[from..to]) {
+            self.phrase(name)?;
+        }
+        self.address(from, to)
+    }
+
+    /// Are these tokens one word, and this word?
+    fn is_text(&self, tokens: &[Token], text: &[u8]) -> bool {
+        match tokens {
+            [Token { kind: Kind::Word, from, to }] => {
+                self.value[*from..*to].eq_ignore_ascii_case(text)
+            }
+            _ => false,
+        }
     }
 
     /// A display name, perhaps empty. Some readers know quotes only where a name begins, and no
@@ -126,7 +142,22 @@ impl List<'_> {
                 Kind::Word => !self.value[token.from..token.to].contains(&b'@'),
             }
         };
-        tokens.iter().enumerate().all(fits).then_some(()).ok_or(Unclear::Ambiguous)
+        let is_clear = tokens.iter().enumerate().all(fits) && self.encoded_words_end(tokens);
+        is_clear.then_some(()).ok_or(Unclear::Ambiguous)
+    }
+
+    /// Does each encoded word that begins in a name end in it, with nothing but words between? Some
+    /// readers look for its end before they look for quotes.
+    fn encoded_words_end(&self, tokens: &[Token]) -> bool {
+        let mut is_open = false;
+        for token in tokens {
+            let was_open = is_open;
+            is_open = is_left_open(&self.value[token.from..token.to], is_open);
+            if (was_open || is_open) && token.kind != Kind::Word {
+                return false;
+            }
+        }
+        !is_open
     }
 
     fn address(&mut self, from: usize, to: usize) -> Result<(), Unclear> {
@@ -161,6 +192,16 @@ impl List<'_> {
 /// Characters that mean something else outside quotes than inside.
 fn is_structure(character: char) -> bool {
     matches!(character, '@' | '<' | '>' | ',' | ';' | ':' | '(' | ')' | '\\' | '[' | ']')
+}
+
+/// Is an encoded word (RFC 2047 section 2) open behind these octets, where one is open before them or
+/// not?
+fn is_left_open(mut octets: &[u8], mut is_open: bool) -> bool {
+    loop {
+        let mark: &[u8] = if is_open { b"?=" } else { b"=?" };
+        let Some(at) = memchr::memmem::find(octets, mark) else { return is_open };
+        (octets, is_open) = (&octets[at + 2..], !is_open);
+    }
 }
 
 fn position(tokens: &[Token], special: u8) -> Option<usize> {

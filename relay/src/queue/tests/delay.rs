@@ -195,3 +195,17 @@ async fn a_lifetime_that_is_no_longer_warns_nobody() {
     queue.record(entry, vec![(0, deferred())], late).await.unwrap();
     assert_eq!(queue.counters().reports, 0);
 }
+
+/// A greeting of class 5 defers, and a program that reads reports must not take the address off its
+/// list.
+#[tokio::test]
+async fn a_delay_is_of_class_4_whatever_the_next_hop_said() {
+    let (_directory, queue, entry) = claimed_one(None).await;
+    let blocked = Reply::new(554, Some(Enhanced(5, 7, 1)), "blocked");
+    let outcome = Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", blocked));
+    let due = entry.arrived + HOUR * 5;
+    queue.record(entry, vec![(0, outcome)], due).await.unwrap();
+    let text = report_of(&queue).await;
+    assert!(text.contains("Action: delayed\r\nStatus: 4.7.1\r\n"), "{text}");
+    assert!(text.contains("Diagnostic-Code: smtp; 554 5.7.1 blocked\r\n"), "{text}");
+}

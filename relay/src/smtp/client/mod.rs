@@ -32,7 +32,7 @@ pub use self::dot::{DotStuffer, UnsafeMessage};
 pub use self::opening::{Encryption, Opening, Protocol};
 pub use self::reply::{ReplyError, ReplyParser};
 pub use self::timeouts::Timeouts;
-pub use self::transaction::{Transaction, is_lack, says_too_many_recipients};
+pub use self::transaction::{MailRefusal, Transaction, is_lack, says_too_many_recipients};
 
 use self::answered::{is_of_another_command, unasked};
 use self::body::BodyWriter;
@@ -76,7 +76,7 @@ pub struct Session {
     events: VecDeque<Event>,
     deadline: Option<Instant>,
     misled: bool,
-    refuses_connection: bool,
+    mail_refusal: Option<MailRefusal>,
 }
 
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Session {
             events,
             deadline: Some(now + timeouts.greeting),
             misled: false,
-            refuses_connection: false,
+            mail_refusal: None,
         }
     }
 
@@ -164,15 +164,15 @@ impl Session {
         self.misled
     }
 
-    /// Was the reply to MAIL of the last transaction against the connection, and not against the
-    /// message?
-    pub fn refuses_connection(&self) -> bool {
-        self.refuses_connection
+    /// How MAIL of the last transaction was refused, if it was.
+    pub fn mail_refusal(&self) -> Option<MailRefusal> {
+        self.mail_refusal
     }
 
     /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
     /// take is refused here, for good, without a word to it.
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
+        self.mail_refusal = None;
         if !matches!(self.state, State::Ready) {
             let cause = local(Enhanced(4, 3, 0), "a transaction was begun out of turn");
             let outcomes = Progress::new(transaction, &self.capabilities).abandon(&self.hop, cause);
@@ -188,7 +188,6 @@ impl Session {
         progress.settle_unnamed(&self.hop, &self.capabilities);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
-        self.refuses_connection = false;
         self.state = State::Envelope(progress);
     }
 
@@ -321,7 +320,12 @@ impl Session {
 
     /// A server, or something before it, may throw away what comes behind a command.
     fn suspect_pipelining(&mut self) {
-        self.misled |= self.capabilities.pipelining && matches!(self.state, State::Envelope(_));
+        if let State::Envelope(progress) = &mut self.state
+            && self.capabilities.pipelining
+        {
+            self.misled = true;
+            progress.breaks_off();
+        }
     }
 
     fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
@@ -415,7 +419,7 @@ impl Session {
 
     fn handle_envelope(&mut self, mut progress: Progress, reply: Reply, now: Instant) {
         let step = progress.handle_reply(&self.hop, reply);
-        self.refuses_connection |= progress.refuses_connection;
+        self.mail_refusal = self.mail_refusal.or(progress.refusal);
         match step {
             transaction::Step::Wait => {
                 progress.write(&self.capabilities, &mut self.output);
@@ -455,6 +459,8 @@ impl Session {
             }
             transaction::Step::Nonsense(reply) => {
                 self.state = State::Envelope(progress);
+                // A reply too many, or one too few, may be why it stands at the wrong command.
+                self.suspect_pipelining();
                 self.fail_with_reply(reply, "where no such code is allowed");
             }
         }

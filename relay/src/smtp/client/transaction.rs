@@ -91,8 +91,19 @@ pub(super) struct Progress {
     pub(super) has_surplus: bool,
     /// No message follows: the reply to RCPT is the outcome.
     is_question: bool,
-    /// The reply to MAIL was against the connection.
-    pub(super) refuses_connection: bool,
+    /// Commands were written behind others that waited for their replies.
+    has_grouped: bool,
+    /// How MAIL was refused, if it was.
+    pub(super) refusal: Option<MailRefusal>,
+}
+
+/// What a refused MAIL is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailRefusal {
+    /// The connection: see [`refuses_connection`].
+    Connection,
+    /// The message, or a connection that has served its time.
+    Message,
 }
 
 impl Transaction {
@@ -208,7 +219,8 @@ impl Progress {
             quits: false,
             has_surplus: false,
             is_question: false,
-            refuses_connection: false,
+            has_grouped: false,
+            refusal: None,
         }
     }
 
@@ -296,6 +308,7 @@ impl Progress {
             };
             output.extend_from_slice(line.as_bytes());
             output.extend_from_slice(b"\r\n");
+            self.has_grouped |= !self.awaited.is_empty();
             self.awaited.push_back(command);
         }
     }
@@ -320,7 +333,10 @@ impl Progress {
                 self.settle_as(place, Outcome::Deferred(answer));
             }
             (Command::Mail, 4 | 5) => {
-                self.refuses_connection = refuses_connection(&reply);
+                self.refusal = Some(match refuses_connection(&reply) {
+                    true => MailRefusal::Connection,
+                    false => MailRefusal::Message,
+                });
                 self.settle_all(hop, &reply);
             }
             (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply),
@@ -357,11 +373,23 @@ impl Progress {
     fn misunderstand(&mut self, command: Command, reply: Reply) -> Step {
         self.awaited.push_front(command);
         if reply.is_positive() {
-            for outcome in &mut self.outcomes {
-                outcome.take_if(|outcome| matches!(outcome.answer().cause, Cause::Reply(_)));
-            }
+            self.forget_replies();
         }
         Step::Nonsense(reply)
+    }
+
+    fn forget_replies(&mut self) {
+        for outcome in &mut self.outcomes {
+            outcome.take_if(|outcome| matches!(outcome.answer().cause, Cause::Reply(_)));
+        }
+    }
+
+    /// No further reply will come. By their order alone are the replies to a group known (RFC 2920
+    /// section 3.1): where one is missing, those that came may have been to other commands.
+    pub(super) fn breaks_off(&mut self) {
+        if self.has_grouped && !self.awaited.is_empty() {
+            self.forget_replies();
+        }
     }
 
     /// The whole message has been sent; it may have a reply for each recipient. Does QUIT follow?

@@ -51,6 +51,12 @@ const STAGES: [(&str, &str); 10] = [
     ("end of data", "-~"),
 ];
 
+/// What each recipient gets where replies to a group are missing: those that came may have been to
+/// other commands.
+fn broken_off<'l>(stage: &str, letters: &'l str) -> &'l str {
+    if matches!(stage, "rcpt" | "data") { "~~" } else { letters }
+}
+
 /// Does something to a session at every stage: what is settled stays, the rest is deferred.
 fn at_every_stage(what: &str, act: impl Fn(&mut Hop)) {
     for (stage, letters) in STAGES {
@@ -71,7 +77,14 @@ fn service_not_available() {
 
 #[test]
 fn connection_lost() {
-    at_every_stage("close", |hop| hop.session.handle_closed("reset by peer"));
+    for (stage, letters) in STAGES {
+        let mut hop = at_stage(stage);
+        hop.session.handle_closed("reset by peer");
+        if !letters.is_empty() {
+            assert_eq!(hop.letters(), broken_off(stage, letters), "{stage}");
+        }
+        hop.is_closed();
+    }
 }
 
 #[test]
@@ -124,7 +137,7 @@ fn silence() {
         if !letters.is_empty() {
             let outcomes = hop.outcomes();
             let found: String = outcomes.iter().map(|(letter, _)| letter).collect();
-            assert_eq!(found, letters, "{stage}");
+            assert_eq!(found, broken_off(stage, letters), "{stage}");
             assert!(outcomes[1].1.contains("did not answer in time"), "{}", outcomes[1].1);
         }
         hop.is_closed();
@@ -303,4 +316,22 @@ fn long_replies_are_kept_short() {
     hop.say("503 no\r\n503 no\r\n");
     let outcomes = hop.outcomes();
     assert!(outcomes[0].1.len() < limits::ANSWER_OCTETS + 20);
+}
+
+/// What throws away RCPT gives DATA's refusal to the recipient.
+#[test]
+fn a_reply_to_a_group_that_is_short_settles_nobody() {
+    for replies in ["250 ok\r\n554 no recipients\r\n", "503 need MAIL\r\n503 need MAIL\r\n"] {
+        let mut hop = Hop::begun(FULL, 1);
+        hop.say(replies);
+        hop.session.handle_timeout(hop.session.deadline().unwrap());
+        assert_eq!(hop.letters(), "~", "{replies}");
+        assert!(hop.session.was_misled());
+        // One command at a time, each reply is that to its command.
+        let mut hop = Hop::begun("250 hop\r\n", 2);
+        hop.say("250 ok\r\n");
+        hop.say("550 no\r\n");
+        hop.session.handle_timeout(hop.session.deadline().unwrap());
+        assert_eq!(hop.letters(), "-~");
+    }
 }
