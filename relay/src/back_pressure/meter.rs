@@ -38,7 +38,7 @@ impl Meter {
         let backlog = usage.ok().map(|usage| self.growth(usage.backlog));
         let memory = private_memory().zip(self.memory).map(|(used, all)| percent(used, all));
         let held = self.queue.message_memory();
-        let messages = percent(held.octets(), held.budget());
+        let messages = percent(held.pressing(), held.budget());
         Readings { values: [disk, backlog, memory, Some(messages)], refusal: store.accepts().err() }
     }
 }

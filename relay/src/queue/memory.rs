@@ -47,6 +47,21 @@ impl MessageMemory {
         self.octets.load(Ordering::Relaxed)
     }
 
+    /// Octets that press: what the clients of one connector hold beyond their share is theirs to be
+    /// short of, and no reason to put off the mail of another.
+    pub fn pressing(&self) -> u64 {
+        let most = self.of_connector();
+        let shares = self.shares();
+        let held = shares.values().filter_map(Weak::upgrade);
+        let beyond = held.map(|share| share.octets.load(Ordering::Relaxed).saturating_sub(most));
+        self.octets().saturating_sub(beyond.sum())
+    }
+
+    /// Octets that the clients of one connector may hold.
+    fn of_connector(&self) -> u64 {
+        self.budget() / 100 * CONNECTOR_MEMORY_PERCENT
+    }
+
     /// Octets that may be.
     pub fn budget(&self) -> u64 {
         self.budget.load(Ordering::Relaxed)
@@ -87,9 +102,8 @@ impl Share {
 
     /// Is more held than may be, by all or by the holders of this share?
     fn is_used_up(&self) -> bool {
-        let budget = self.memory.budget();
-        let of_connector = budget / 100 * CONNECTOR_MEMORY_PERCENT;
-        self.memory.octets() > budget || self.octets.load(Ordering::Relaxed) > of_connector
+        self.memory.octets() > self.memory.budget()
+            || self.octets.load(Ordering::Relaxed) > self.memory.of_connector()
     }
 }
 
@@ -166,6 +180,9 @@ mod tests {
         more.set(201);
         assert!(strangers.is_used_up() && more.is_used_up() && more.sibling().is_used_up());
         assert!(!honest.is_used_up());
+        // However much they hold beyond it, they do not raise back pressure for the others.
+        more.set(600);
+        assert_eq!((memory.octets(), memory.pressing()), (900, 500));
         drop((strangers, more));
         assert_eq!(memory.octets(), 0);
         assert!(!memory.share_of(ConnectorId(1)).holder().is_used_up());

@@ -17,6 +17,7 @@ use relay::queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
 use relay::queue::filter::Wildcard;
 use relay::queue::{Offline, QueueId};
 use relay::tracking::line::{Line, What, moment};
+use relay::tracking::query::Criteria;
 use relay::tracking::search::{Found, find};
 use relay::tracking::timeline;
 
@@ -88,7 +89,8 @@ fn one(
     records.gaps.extend(gaps);
     let begin = span.as_ref().map(|(begin, _)| begin.as_str());
     let came = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.milliseconds()));
-    records.begin_later(came.map(moment).as_deref(), begin);
+    let criteria = Criteria { since: came.map(moment), ..Criteria::default() };
+    records.begin_later(&criteria, begin);
     let span = match &span {
         Some((begin, end)) => format!("it goes from {begin} to {end}"),
         None => "it has no files".to_owned(),
