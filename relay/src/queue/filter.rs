@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::seconds;
 use super::{Answer, Entry, Recipient, RecipientState};
 use crate::policy::DomainPattern;
-use crate::smtp::path::{Domain, DomainError, ForwardPath};
+use crate::smtp::path::{Domain, DomainError, ForwardPath, local_part_content};
 
 /// What must hold of a message. The default holds of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,15 +155,7 @@ fn has_labels(text: &str) -> bool {
 /// The address without quotes, its domain in A-labels. Only to be compared.
 fn in_one_form(address: &str) -> String {
     let Some((local_part, domain)) = address.rsplit_once('@') else { return address.to_owned() };
-    let quoted = local_part.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
-    let local_part = quoted.map_or(local_part.to_owned(), |inner| {
-        let mut characters = inner.chars();
-        let mut unquoted = String::new();
-        while let Some(character) = characters.next() {
-            unquoted.extend(if character == '\\' { characters.next() } else { Some(character) });
-        }
-        unquoted
-    });
+    let local_part = local_part_content(local_part);
     let domain = read_domain(domain).unwrap_or_else(|_| domain.to_owned());
     format!("{local_part}@{domain}").to_lowercase()
 }

@@ -87,7 +87,8 @@ impl List<'_> {
         tokens.split(is_comma).try_for_each(|member| self.mailbox(member))
     }
 
-    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand behind both, and before the name.
+    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand behind both,
+    /// and before the name.
     fn mailbox(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let Some(open) = position(tokens, b'<') else {
             let last = tokens.iter().rfind(|token| token.kind != Kind::Comment);
@@ -180,8 +181,8 @@ impl List<'_> {
             return Err(Unclear::Ambiguous);
         }
         // The same for readers that take off blanks as well, and then find nothing.
-        let unquoted = local_part.trim_matches('"');
-        if unquoted.is_empty() || unquoted.trim() != unquoted {
+        let content = mailbox.local_part_content();
+        if content.is_empty() || content.trim() != content {
             return Err(Unclear::Ambiguous);
         }
         self.mailboxes.push(mailbox);

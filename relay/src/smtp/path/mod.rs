@@ -118,18 +118,7 @@ impl Mailbox {
     /// What the local part says: a quoted string without its quotes and backslashes. RFC 5321
     /// section 4.1.2 lets no difference be made between `"alice"` and `alice`.
     pub fn local_part_content(&self) -> Cow<'_, str> {
-        let local_part = self.local_part.as_str();
-        let quoted = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let Some(quoted) = quoted else { return local_part.into() };
-        let mut characters = quoted.chars();
-        let mut content = String::with_capacity(quoted.len());
-        while let Some(character) = characters.next() {
-            content.extend(match character {
-                '\\' => characters.next(),
-                _ => Some(character),
-            });
-        }
-        content.into()
+        local_part_content(&self.local_part)
     }
 
     /// Could a server read the local part as a route to another host: percent hack, bang path, or
@@ -154,6 +143,21 @@ impl Mailbox {
     pub fn is_ascii(&self) -> bool {
         self.local_part.is_ascii() && self.domain().is_none_or(|domain| domain.as_str().is_ascii())
     }
+}
+
+/// What a local part says: without its quotes, and without the backslashes within them.
+pub fn local_part_content(local_part: &str) -> Cow<'_, str> {
+    let quoted = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(quoted) = quoted else { return local_part.into() };
+    let mut characters = quoted.chars();
+    let mut content = String::with_capacity(quoted.len());
+    while let Some(character) = characters.next() {
+        content.extend(match character {
+            '\\' => characters.next(),
+            _ => Some(character),
+        });
+    }
+    content.into()
 }
 
 impl ReversePath {
