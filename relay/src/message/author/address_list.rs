@@ -48,13 +48,15 @@ struct List<'value> {
 }
 
 impl List<'_> {
-    /// Addresses and groups, separated by commas. A group's own members are read the same way,
-    /// but no group stands in a group.
+    /// Addresses, separated by commas, and a group as the last of them: some readers take the comma
+    /// behind a group for a part of the next address. Its members are read the same way, but no
+    /// group stands in a group.
     fn read(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let mut rest = tokens;
         loop {
             let end = position(rest, b',').unwrap_or(rest.len());
             let colon = position(&rest[..end], b':');
+            let mut may_go_on = true;
             rest = match colon {
                 Some(0) => return Err(Unclear::Ambiguous),
                 Some(colon) => {
@@ -62,6 +64,7 @@ impl List<'_> {
                     let members = &rest[colon + 1..];
                     let close = position(members, b';').ok_or(Unclear::Ambiguous)?;
                     self.members(&members[..close])?;
+                    may_go_on = false;
                     &members[close + 1..]
                 }
                 None => {
@@ -73,7 +76,7 @@ impl List<'_> {
             let comma = rest.iter().position(|token| token.kind != Kind::Comment);
             match comma.map(|at| (rest[at].kind, at)) {
                 None => return Ok(()),
-                Some((Kind::Special(b','), at)) => rest = &rest[at + 1..],
+                Some((Kind::Special(b','), at)) if may_go_on => rest = &rest[at + 1..],
                 Some(_) => return Err(Unclear::Ambiguous),
             }
         }
@@ -147,18 +150,16 @@ impl List<'_> {
         is_clear.then_some(()).ok_or(Unclear::Ambiguous)
     }
 
-    /// Does each encoded word that begins in a name end in it, with nothing but words between? Some
-    /// readers look for its end before they look for quotes.
+    /// Is each `=?` in a name the begin of an encoded word with one end only? Some readers look for
+    /// that end before they look for quotes.
     fn encoded_words_end(&self, tokens: &[Token]) -> bool {
-        let mut is_open = false;
-        for token in tokens {
-            let was_open = is_open;
-            is_open = is_left_open(&self.value[token.from..token.to], is_open);
-            if (was_open || is_open) && token.kind != Kind::Word {
-                return false;
-            }
-        }
-        !is_open
+        let is_word = |token: &Token| token.kind == Kind::Word;
+        let mut runs = tokens.chunk_by(|one, next| is_word(one) && is_word(next));
+        let are_whole = runs.all(|run| {
+            has_whole_encoded_words(&self.value[run[0].from..run[run.len() - 1].to])
+        });
+        // Beside other octets beyond ASCII a reader may decode none of them.
+        are_whole && (self.value.is_ascii() || memchr::memmem::find(self.value, b"=?").is_none())
     }
 
     fn address(&mut self, from: usize, to: usize) -> Result<(), Unclear> {
@@ -195,14 +196,41 @@ fn is_structure(character: char) -> bool {
     matches!(character, '@' | '<' | '>' | ',' | ';' | ':' | '(' | ')' | '\\' | '[' | ']')
 }
 
-/// Is an encoded word (RFC 2047 section 2) open behind these octets, where one is open before them or
-/// not?
-fn is_left_open(mut octets: &[u8], mut is_open: bool) -> bool {
-    loop {
-        let mark: &[u8] = if is_open { b"?=" } else { b"=?" };
-        let Some(at) = memchr::memmem::find(octets, mark) else { return is_open };
-        (octets, is_open) = (&octets[at + 2..], !is_open);
+/// Does each `=?` begin an encoded word (RFC 2047 section 2) that ends at the first `?` of its text, with
+/// a blank or nothing behind it? Many programs leave blanks in that text, though none may be there.
+fn has_whole_encoded_words(mut octets: &[u8]) -> bool {
+    let is_token = |octet: &u8| octet.is_ascii_graphic() && !b"()<>@,;:\"/[]?.=\\".contains(octet);
+    while let Some(at) = memchr::memmem::find(octets, b"=?") {
+        let mut parts = octets[at + 2..].splitn(4, |octet| *octet == b'?');
+        let (Some(charset), Some(encoding), Some(text), Some(rest)) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        let is_text = match encoding {
+            b"q" | b"Q" => is_quoted_printable(text),
+            b"b" | b"B" => text.iter().all(|it| it.is_ascii_alphanumeric() || b"+/=".contains(it)),
+            _ => false,
+        };
+        let ends = matches!(rest, [b'='] | [b'=', b' ' | b'\t' | b'\r' | b'"' | b')', ..]);
+        if charset.is_empty() || !charset.iter().all(is_token) || !is_text || !ends {
+            return false;
+        }
+        octets = &rest[1..];
     }
+    true
+}
+
+/// The "Q" encoding of RFC 2047 section 4.2, in which quotes and backslashes stand for themselves
+/// nowhere.
+fn is_quoted_printable(text: &[u8]) -> bool {
+    let is_plain = |octet: &u8| match octet {
+        b'"' | b'\\' => false,
+        _ => octet.is_ascii_graphic() || octet.is_ascii_whitespace(),
+    };
+    let mut encoded = text.split(|octet| *octet == b'=').skip(1);
+    let is_encoded = |it: &[u8]| it.get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    text.iter().all(is_plain) && encoded.all(is_encoded)
 }
 
 fn position(tokens: &[Token], special: u8) -> Option<usize> {
