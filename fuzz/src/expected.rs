@@ -71,7 +71,6 @@ fn is_guarded(name: &[u8]) -> bool {
     let names: [&[u8]; 3] = [b"authentication-results", b"x-relay-spam", b"received"];
     families.iter().any(|family| lower.starts_with(family))
         || names.contains(&&lower[..])
-        || !name.iter().all(u8::is_ascii_graphic)
 }
 
 fn name(field: &[u8]) -> &[u8] {
@@ -85,7 +84,7 @@ fn take_apart(message: &[u8]) -> Message<'_> {
     let mut rest = message;
     loop {
         let line = &rest[..line_end(rest)];
-        if line.is_empty() || !is_field(line, !fields.is_empty()) {
+        if line.is_empty() || !is_field(line) {
             break;
         }
         let mut end = line.len();
@@ -97,7 +96,7 @@ fn take_apart(message: &[u8]) -> Message<'_> {
     }
     if fields.is_empty() {
         let mut behind = message;
-        let is_mbox = |line: &[u8]| is_mbox_line(line) && !is_field(line, false);
+        let is_mbox = |line: &[u8]| is_mbox_line(line) && !is_field(line);
         while is_mbox(&behind[..line_end(behind)]) {
             mbox_lines.push(&behind[..line_end(behind)]);
             behind = &behind[line_end(behind)..];
@@ -118,13 +117,10 @@ fn line_end(octets: &[u8]) -> usize {
     octets.windows(2).position(|pair| pair == b"\r\n").map_or(octets.len(), |at| at + 2)
 }
 
-fn is_field(line: &[u8], is_behind_another: bool) -> bool {
+fn is_field(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|&octet| octet == b':') else { return false };
     let name = name(line);
-    !name.is_empty()
-        && colon <= 998
-        && !name.iter().any(|octet| b" \t\r\n\0".contains(octet))
-        && (is_behind_another || name.iter().all(u8::is_ascii_graphic))
+    !name.is_empty() && colon <= 998 && name.iter().all(u8::is_ascii_graphic)
 }
 
 fn is_mbox_line(line: &[u8]) -> bool {

@@ -2,9 +2,10 @@
 //! here.
 //!
 //! The section is a run of fields: lines that begin with a name and a colon, each with the lines
-//! that continue it. It ends before the first line that is no field. Where that line is not the
-//! empty line of RFC 5322 section 2.1, one has to be put there, or another reader may find the end
-//! elsewhere. Lines of an mbox file (`From ` or `>From `) are passed over before the first field.
+//! that continue it. It ends before the first line that is no field. A name is octets 33 to 126 (RFC
+//! 5322 section 2.2): readers differ about what a line with another octet before its colon means,
+//! and in the body it means nothing. Where the first line that is no field is not the empty line of
+//! RFC 5322 section 2.1, one has to be put there, or another reader may find the end elsewhere. Lines of an mbox file (`From ` or `>From `) are passed over before the first field.
 //!
 //! Only CRLF ends a line. The message comes in pieces of any size; no more is held back than a name
 //! that may still turn out to be none.
@@ -62,14 +63,9 @@ enum Line {
     Start,
     /// A CR at its start.
     Cr,
-    /// In the name. `is_fit`: as RFC 5322 section 2.2 wants it, octets 33 to 126.
-    Name {
-        is_fit: bool,
-    },
+    Name,
     /// In white space behind the name (RFC 5322 section 4.5).
-    Blank {
-        is_fit: bool,
-    },
+    Blank,
     /// In a line of an mbox file.
     Mbox {
         after_cr: bool,
@@ -162,22 +158,16 @@ impl SectionReader {
             (Line::Cr | Line::Mbox { after_cr: true }, _) | (_, b'\n' | 0) => Step::NoField,
             (Line::Mbox { .. }, _) if self.held.len() >= MBOX_LINES_OCTETS => Step::NoField,
             (Line::Mbox { .. }, _) => Step::Undecided(Line::Mbox { after_cr: octet == b'\r' }),
-            // What is no name in the first line is text; further down it can only be meant as one.
-            (Line::Name { is_fit } | Line::Blank { is_fit }, b':') if is_fit || self.has_fields => {
-                Step::Field
-            }
+            (Line::Name | Line::Blank, b':') => Step::Field,
             (_, _) if so_far.len() >= FIELD_NAME_OCTETS => Step::NoField,
-            (Line::Name { is_fit } | Line::Blank { is_fit }, b' ' | b'\t') => {
-                Step::Undecided(Line::Blank { is_fit })
-            }
-            (Line::Blank { .. }, _) if !self.has_fields && is_mbox_line(so_far) => {
+            (Line::Name | Line::Blank, b' ' | b'\t') => Step::Undecided(Line::Blank),
+            (Line::Blank, _) if !self.has_fields && is_mbox_line(so_far) => {
                 Step::Undecided(Line::Mbox { after_cr: octet == b'\r' })
             }
-            (Line::Name { .. }, b':' | b'\r') | (Line::Blank { .. }, _) => Step::NoField,
-            (Line::Name { is_fit }, _) => {
-                Step::Undecided(Line::Name { is_fit: is_fit && octet.is_ascii_graphic() })
+            (Line::Start | Line::Name, _) if octet.is_ascii_graphic() => {
+                Step::Undecided(Line::Name)
             }
-            (Line::Start, _) => Step::Undecided(Line::Name { is_fit: octet.is_ascii_graphic() }),
+            (Line::Start | Line::Name | Line::Blank, _) => Step::NoField,
         }
     }
 
@@ -290,9 +280,8 @@ mod tests {
             let blank = &name[trimmed.len()..];
             let is_name = name.len() < line.len()
                 && !trimmed.is_empty()
-                && !trimmed.iter().any(|octet| b" \t\r\n\0".contains(octet))
-                && blank.iter().all(|octet| b" \t".contains(octet))
-                && (fields > 0 || trimmed.iter().all(u8::is_ascii_graphic));
+                && trimmed.iter().all(u8::is_ascii_graphic)
+                && blank.iter().all(|octet| b" \t".contains(octet));
             if is_name {
                 fields += 1;
                 end += mbox + line.len();
@@ -332,7 +321,10 @@ mod tests {
             ("A: b\r\n", "\r", false),
             ("A: b\n\r\n", "\r\n", true),
             ("A: b\r\r\n", "c\r\n", false),
-            ("A: b\r\nC\u{b}: d\r\nE\u{e9} :f\r\nG: h\r\n", "\r\n", true),
+            ("A: b\r\n", "C\u{b}: d\r\nE: f\r\n", false),
+            ("A: b\r\n", "\u{feff}From: c@d\r\n\r\n", false),
+            ("A: b\r\n", "E\u{e9} :f\r\n", false),
+            ("A: b\r\n", "Alerte\u{a0}: x\r\n", false),
             ("", "C\u{b}: d\r\nE: f\r\n", false),
             ("", "Gr\u{f6}\u{df}e: 5\r\n", false),
             ("From a Mon Jan  1\r\nA: b\r\n", "\r\n", true),

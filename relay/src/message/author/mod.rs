@@ -12,7 +12,7 @@ mod tests;
 
 use mail_parser::MessageParser;
 
-use super::header::{Field, HeaderSection};
+use super::header::HeaderSection;
 use crate::smtp::path::{Domain, Host, Mailbox};
 
 /// Why it cannot be said whom a message is from.
@@ -48,22 +48,12 @@ pub fn from(section: &HeaderSection) -> Result<Vec<Mailbox>, Unclear> {
 }
 
 fn addresses_of(section: &HeaderSection, name: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
-    let mut fields = section.fields().filter(|field| is_named(*field, name));
+    let mut fields = section.fields().filter(|field| field.name().eq_ignore_ascii_case(name));
     let Some(field) = fields.next() else { return Ok(Vec::new()) };
     if fields.next().is_some() {
         return Err(Unclear::Several);
     }
-    if !field.name().eq_ignore_ascii_case(name) {
-        return Err(Unclear::Ambiguous);
-    }
     addresses(field.value())
-}
-
-/// Could a reader take the field for one of this name? Some pass over octets that no name may have
-/// (RFC 5322 section 3.6.8: 33 to 126, and no colon).
-fn is_named(field: Field<'_>, name: &[u8]) -> bool {
-    let octets = field.name().iter().filter(|octet| matches!(octet, 33..=126));
-    octets.map(u8::to_ascii_lowercase).eq(name.iter().map(u8::to_ascii_lowercase))
 }
 
 /// The addresses in the value of a From or Sender field.

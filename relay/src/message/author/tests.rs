@@ -14,6 +14,9 @@ fn of(header: &str) -> Result<Vec<String>, Unclear> {
 fn addresses_that_are_clear() {
     for (header, expected) in [
         ("Subject: x", &[][..]),
+        // No field, so the header section ends before it.
+        ("X: y\r\nFr\u{e9}om: a@b.example", &[]),
+        ("From: a@b.example\r\nFrom\u{b}: c@d.example", &["a@b.example"]),
         ("From: a@b.example", &["a@b.example"]),
         ("from : a@b.example", &["a@b.example"]),
         ("FROM:\r\n a@b.example", &["a@b.example"]),
@@ -36,6 +39,8 @@ fn addresses_that_are_clear() {
         ("From: a@b.example <a@b.example>", &["a@b.example"]),
         ("From: \"=?utf-8?q?J=C3=B6?=\" <a@b.example>", &["a@b.example"]),
         ("From: =?utf-8?B?QQ==?= =?utf-8?q?=C3=B6 x?= <a@b.example>", &["a@b.example"]),
+        ("From: \"=?utf-8?q?J=C3=B6 \r\n y?=\" <a@b.example>", &["a@b.example"]),
+        ("From: =?utf-8*de?q?J=C3=B6?= <a@b.example>", &["a@b.example"]),
         ("From: A@B.example <a@b.example>", &["a@b.example"]),
         ("From: <a@[192.0.2.1]>", &["a@[192.0.2.1]"]),
         ("From: <a@[IPv6:2001:db8::1]>", &["a@[IPv6:2001:db8::1]"]),
@@ -96,10 +101,19 @@ fn what_two_readers_may_read_differently() {
         ("From: \"=?utf-8?q?x\" y?= <a@b.example>", &[Ambiguous]),
         ("From: =?utf-8?q?x \"y?=\" <a@b.example>", &[Ambiguous]),
         ("From: =?utf-8?q?x <a@b.example>", &[Ambiguous]),
+        ("From: \"=?utf-8?q??q?=\" <a@b.example> (\"?=)", &[Ambiguous]),
+        ("From: \"=?utf-8?q?x?y?=\" <a@b.example>", &[Ambiguous]),
+        ("From: =?utf-8?x?y?= <a@b.example>", &[Ambiguous]),
+        ("From: =??q?y?= <a@b.example>", &[Ambiguous]),
+        ("From: \"=?utf-8?q?y?=z\" ?= <a@b.example>", &[Ambiguous]),
+        ("From: =?utf-8?q?c=4#d?= <a@b.example>", &[Ambiguous]),
+        ("From: =?utf-8?b?c*d?= <a@b.example>", &[Ambiguous]),
+        ("From: =?utf-8?q?y?= J\u{f6} <a@b.example>", &[Ambiguous]),
         ("From: a@b.example; c@d.example", &[Ambiguous]),
         ("From: a@b.example c@d.example", &[Ambiguous]),
         ("From: a@b.example,, c@d.example", &[Ambiguous]),
         ("From: : a@b.example;", &[Ambiguous]),
+        ("From: d:;,a@b.example", &[Ambiguous]),
         ("From: x: a@b.example", &[Ambiguous]),
         ("From: x: y: a@b.example;;", &[Ambiguous]),
         // Quotes and comments that end at another octet for another reader.
@@ -122,10 +136,6 @@ fn what_two_readers_may_read_differently() {
         ("From: Ann (\") <c@d.example>", &[Ambiguous]),
         ("From: a@b.example\u{b}", &[Ambiguous]),
         ("From: Ann\0 <a@b.example>", &[Ambiguous]),
-        // A name that some readers take for From.
-        ("X: y\r\nFrom\u{b}: a@b.example", &[Ambiguous]),
-        ("X: y\r\nFr\u{e9}om: a@b.example", &[Ambiguous]),
-        ("From: a@b.example\r\nFrom\u{b}: c@d.example", &[Several]),
     ] {
         let found = of(header).unwrap_err();
         assert!(expected.contains(&found), "{header}: {found:?}");
