@@ -68,6 +68,8 @@ const RECIPIENTS: &[(&str, &str)] = &[
     ("quoted percent hack, no domain", "<\"victim%{F}\">"),
     ("percent hack twice", "<victim%{F}%{A}@{A}>"),
     ("percent hack behind a plus", "<user+victim%{F}@{A}>"),
+    ("an address that Exchange encapsulated", "<IMCEASMTP-victim+40{F}@{A}>"),
+    ("DECnet's two colons", "<\"{F}::victim\"@{A}>"),
     ("bang path, no domain", "<{F}!victim>"),
     ("bang path at an accepted domain", "<{F}!victim@{A}>"),
     ("bang path at our name", "<{F}!victim@{H}>"),

@@ -101,10 +101,12 @@ impl Ret {
 }
 
 impl EnvelopeId {
-    /// Reads the value of ENVID: xtext of at most [`ENVELOPE_ID_CHARACTERS`] (RFC 3461 section 4.4).
+    /// Reads the value of ENVID: xtext of at most [`ENVELOPE_ID_CHARACTERS`] (RFC 3461 section 4.4). An
+    /// `=` may stand for itself.
     pub fn parse(value: &str) -> Option<Self> {
+        let value = with_written_equals(value);
         let fits = !value.is_empty() && value.len() <= ENVELOPE_ID_CHARACTERS;
-        (fits && decode_xtext(value).is_some()).then(|| Self(value.to_owned()))
+        (fits && decode_xtext(&value).is_some()).then_some(Self(value))
     }
 
     /// What it stands for: printable ASCII.
@@ -172,8 +174,9 @@ impl RcptDsn {
 }
 
 impl OriginalRecipient {
-    /// Reads the value of ORCPT: `rfc822;` and xtext, or `utf-8;` and an address in the forms of RFC
-    /// 6533 section 3, of at most [`ORIGINAL_RECIPIENT_CHARACTERS`] in all.
+    /// Reads the value of ORCPT: `rfc822;` and xtext, in which an `=` may stand for itself, or `utf-8;`
+    /// and an address in the forms of RFC 6533 section 3, of at most
+    /// [`ORIGINAL_RECIPIENT_CHARACTERS`] in all.
     pub fn parse(value: &str) -> Option<Self> {
         if value.len() > ORIGINAL_RECIPIENT_CHARACTERS {
             return None;
@@ -183,11 +186,15 @@ impl OriginalRecipient {
         if kind.is_empty() || !kind.bytes().all(is_atom) || address.is_empty() {
             return None;
         }
-        let is_sound = match kind.eq_ignore_ascii_case("utf-8") {
-            true => is_utf8_address(address),
-            false => decode_xtext(address).is_some(),
+        let (address, is_sound) = match kind.eq_ignore_ascii_case("utf-8") {
+            true => (address.to_owned(), is_utf8_address(address)),
+            false => {
+                let address = with_written_equals(address);
+                let is_sound = decode_xtext(&address).is_some();
+                (address, is_sound)
+            }
         };
-        is_sound.then(|| Self { kind: kind.to_owned(), address: address.to_owned() })
+        is_sound.then(|| Self { kind: kind.to_owned(), address })
     }
 
     /// May it travel without SMTPUTF8?
@@ -227,6 +234,12 @@ impl OriginalRecipient {
 pub fn push_escaped(text: &mut String, character: char) {
     // Writing to a String does not fail.
     let _ = write!(text, "\\x{{{:02X}}}", u32::from(character));
+}
+
+/// xtext in which each bare `=` is written as RFC 3461 section 4 wants it. Programs that put an address
+/// there as it is leave it, and no reader can take it for anything else.
+fn with_written_equals(text: &str) -> String {
+    text.replace('=', "+3D")
 }
 
 /// What xtext stands for (RFC 3461 section 4): printable ASCII, spaces included, or nothing.
@@ -382,6 +395,10 @@ mod tests {
         let original = OriginalRecipient::parse("rfc822;Bob+2Bx@b.example").unwrap();
         assert_eq!(original.to_string(), "rfc822;Bob+2Bx@b.example");
         assert_eq!(original.to_field(), "rfc822; Bob+x@b.example");
+        let original = OriginalRecipient::parse("rfc822;SRS0=ab=c@b.example").unwrap();
+        assert_eq!(original.to_string(), "rfc822;SRS0+3Dab+3Dc@b.example");
+        assert_eq!(original.to_field(), "rfc822; SRS0=ab=c@b.example");
+        assert_eq!(EnvelopeId::parse("QUJD=").unwrap().to_string(), "QUJD+3D");
         let original = OriginalRecipient::parse("utf-8;jörg\\x{2B}@b.example").unwrap();
         assert_eq!(original.to_ascii().to_string(), "utf-8;j\\x{F6}rg\\x{2B}@b.example");
         assert_eq!(original.to_field(), "utf-8; jörg\\x{2B}@b.example");
@@ -393,7 +410,7 @@ mod tests {
     #[test]
     fn what_is_no_value() {
         for id in
-            ["", "a b", "a=b", "a+0", "a+0d+0A", "a+7F", "a+zz", "a+2b", "é", &"x".repeat(101)]
+            ["", "a b", "a+0", "a+0d+0A", "a+7F", "a+zz", "a+2b", "é", &"x".repeat(101)]
         {
             assert_eq!(EnvelopeId::parse(id), None, "{id:?}");
         }
@@ -430,7 +447,7 @@ mod tests {
             let value = format!("rfc822;{value}");
             if let Some(original) = OriginalRecipient::parse(&value) {
                 prop_assert!(original.to_field().bytes().all(|octet| matches!(octet, b' '..=b'~')));
-                prop_assert_eq!(&original.to_string(), &value);
+                prop_assert_eq!(original.to_string(), value.replace('=', "+3D"));
             }
             if let Some(original) = OriginalRecipient::parse(&value.replace("rfc822", "utf-8")) {
                 prop_assert!(!original.to_field().contains(char::is_control));

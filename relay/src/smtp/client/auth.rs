@@ -60,17 +60,15 @@ enum Step {
 
 impl Mechanisms {
     /// Reads what follows AUTH in the reply to EHLO.
-    pub(super) fn parse<'a>(words: impl Iterator<Item = &'a str>) -> Self {
-        let mut mechanisms = Self::default();
+    pub(super) fn add<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
         for word in words {
             match word.to_ascii_uppercase().as_str() {
-                "PLAIN" => mechanisms.plain = true,
-                "LOGIN" => mechanisms.login = true,
-                "XOAUTH2" => mechanisms.xoauth2 = true,
+                "PLAIN" => self.plain = true,
+                "LOGIN" => self.login = true,
+                "XOAUTH2" => self.xoauth2 = true,
                 _ => {}
             }
         }
-        mechanisms
     }
 }
 

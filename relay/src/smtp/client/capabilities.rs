@@ -43,6 +43,11 @@ impl Capabilities {
         for line in text.split('\n').skip(1) {
             let mut words = line.split_ascii_whitespace();
             let Some(keyword) = words.next() else { continue };
+            // Before RFC 2554 it was `AUTH=` and the first mechanism; some servers list both.
+            if let Some(("AUTH", first)) = keyword.to_ascii_uppercase().split_once('=') {
+                capabilities.auth.add(std::iter::once(first).chain(words));
+                continue;
+            }
             match keyword.to_ascii_uppercase().as_str() {
                 "PIPELINING" => capabilities.pipelining = true,
                 "8BITMIME" => capabilities.eight_bit_mime = true,
@@ -51,7 +56,7 @@ impl Capabilities {
                 "DSN" => capabilities.dsn = true,
                 "SMTPUTF8" => capabilities.smtputf8 = true,
                 "STARTTLS" => capabilities.starttls = true,
-                "AUTH" => capabilities.auth = Mechanisms::parse(words),
+                "AUTH" => capabilities.auth.add(words),
                 "SIZE" => {
                     let octets = words.next().and_then(|word| word.parse().ok());
                     // RFC 1870 section 4: zero means that no maximum is in force.
@@ -97,6 +102,19 @@ mod tests {
     #[test]
     fn the_greeting_line_offers_nothing() {
         assert_eq!(Capabilities::parse("PIPELINING\n"), Capabilities::default());
+    }
+
+    #[test]
+    fn mechanisms_in_the_old_spelling_and_in_both() {
+        for (lines, plain, login) in [
+            ("AUTH=PLAIN LOGIN", true, true),
+            ("auth=login", false, true),
+            ("AUTH PLAIN\nAUTH=LOGIN", true, true),
+            ("AUTH=", false, false),
+        ] {
+            let expected = Mechanisms { plain, login, xoauth2: false };
+            assert_eq!(Capabilities::parse(&format!("mx\n{lines}\n")).auth, expected, "{lines}");
+        }
     }
 
     #[test]

@@ -470,7 +470,7 @@ impl Progress {
         let outcome = match reply.code / 100 {
             2 if self.passes_dsn_on => Outcome::Delivered(answer),
             2 => Outcome::Relayed(answer),
-            5 => Outcome::Failed(answer),
+            5 if !is_about_us(reply) => Outcome::Failed(answer),
             _ => Outcome::Deferred(answer),
         };
         self.settle_as(place, outcome);
@@ -504,6 +504,13 @@ pub fn says_too_many_recipients(reply: &Reply) -> bool {
         Some(Enhanced(_, subject, detail)) => (subject, detail) == (5, 3) && reply.code != 421,
         None => matches!(reply.code, 452 | 552),
     }
+}
+
+/// Does a refusal mean that we should have authenticated, or should have done so otherwise, or that
+/// TLS is missing (RFC 4954 section 6, RFC 3207 section 4)? It says nothing about the message, and an
+/// administrator can mend it.
+fn is_about_us(reply: &Reply) -> bool {
+    matches!(reply.code, 530 | 534 | 535 | 538)
 }
 
 /// Does the reply to MAIL mean that the next hop serves no further connection of ours? Some servers

@@ -328,7 +328,8 @@ fn split_parameters(text: &str) -> impl Iterator<Item = Parameter<'_>> {
 /// RFC 5321 section 3.3 has no blank after the colon and wants the brackets. Printers, RAID
 /// controllers and power supplies write it otherwise. Where the path ends is certain all the same:
 /// at its `>`, or without brackets at the first blank that is not within quotes. The null path has
-/// brackets always, since it must not be what a client sends that forgot the address.
+/// brackets always, since it must not be what a client sends that forgot the address. Devices whose
+/// sender was filled in as `Name <address>` write the name as well, which stands for nothing.
 fn parse_path<'line>(
     argument: &'line str,
     keyword: &str,
@@ -343,6 +344,7 @@ fn parse_path<'line>(
         .strip_prefix(':')
         .ok_or(CommandError::Arguments { verb })?
         .trim_start_matches(BLANKS);
+    let path = if verb == "MAIL" { without_name(path) } else { path };
     let split = match path.starts_with('<') {
         true => split_path(path).map(|(path, rest)| (Cow::Borrowed(path), rest)),
         false => split_bare_path(path).map(|(path, rest)| (Cow::Owned(format!("<{path}>")), rest)),
@@ -352,6 +354,27 @@ fn parse_path<'line>(
         // Missing, or not closed, or followed by more than parameters.
         _ if verb == "MAIL" => Err(CommandError::Sender(AddressError::NotBracketed)),
         _ => Err(CommandError::Recipient(AddressError::NotBracketed)),
+    }
+}
+
+/// A path with the name before it taken off, and the blank between them. A name holds no `@`, or it
+/// could be the address, and the null path has none.
+fn without_name(path: &str) -> &str {
+    let mut is_quoted = false;
+    let open = path.find(|character| {
+        is_quoted ^= character == '"';
+        matches!(character, '<' | '@') && !is_quoted
+    });
+    match open.map(|open| path.split_at(open)) {
+        Some((name, address))
+            if address.starts_with('<')
+                && !address.starts_with("<>")
+                && name.ends_with(BLANKS)
+                && !name.contains(|it: char| it == '\\' || it.is_control() && it != '\t') =>
+        {
+            address
+        }
+        _ => path,
     }
 }
 

@@ -76,8 +76,19 @@ fn blanks_and_brackets_do_not_matter() {
         "MAIL FROM:< a@b.example\t> SIZE=5 BODY=8BITMIME",
         "MAIL FROM:a@b.example SIZE=5 BODY=8BITMIME",
         "MAIL FROM: a@b.example\tBODY=8BITMIME SIZE=5",
+        "MAIL FROM:Scanner <a@b.example> SIZE=5 BODY=8BITMIME",
+        "MAIL FROM: \"Scanner <2>, c@d.example\" <a@b.example> SIZE=5 BODY=8BITMIME",
     ] {
         assert_eq!(mail(line), expected, "{line:?}");
+    }
+    for line in [
+        "MAIL FROM:Scanner <>",
+        "MAIL FROM:c@d.example <a@b.example>",
+        "MAIL FROM:\"Scanner <a@b.example>",
+        "MAIL FROM:\"a\\\" <c@d.example> \"x\" <a@b.example>",
+        "RCPT TO:Scanner <a@b.example>",
+    ] {
+        assert!(Command::parse(line.as_bytes()).is_err(), "{line:?}");
     }
     let quoted = mail("MAIL FROM:\"a b\"@c.example SIZE=5").unwrap();
     assert_eq!(
@@ -140,7 +151,8 @@ fn every_error_has_its_reply() {
         (b"MAIL FROM:a b@c.example", reply::INVALID_SENDER),
         (b"MAIL FROM:\"a b@c.example", reply::INVALID_SENDER),
         (b"MAIL FROM:a@b.example,c@d.example", reply::INVALID_SENDER),
-        (b"MAIL FROM:A B <a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:A\x0b <a@b.example>", reply::INVALID_SENDER),
+        (b"MAIL FROM:A<a@b.example>", reply::INVALID_SENDER),
         (b"MAIL FROM:<> junk", reply::UNSUPPORTED_PARAMETER),
         (b"MAIL FROM:<>junk", reply::INVALID_SENDER),
         (b"MAIL FROM:\x0b<a@b.example>", reply::INVALID_SENDER),

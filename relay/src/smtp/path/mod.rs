@@ -48,6 +48,10 @@ pub struct Mailbox {
     host: Host,
 }
 
+/// How Exchange writes an SMTP address in a local part. Other types (`IMCEAEX-`) name mailboxes of an
+/// organization, and replies to old messages use them.
+const ENCAPSULATED: &str = "IMCEASMTP-";
+
 /// `%`, `!` and `@`, and every character whose compatibility decomposition (Unicode 16) holds one of
 /// them.
 const ROUTE_CHARACTERS: [char; 13] = [
@@ -121,11 +125,16 @@ impl Mailbox {
         local_part_content(&self.local_part)
     }
 
-    /// Could a server read the local part as a route to another host: percent hack, bang path, or
-    /// an `@` in quotes? Here it means none. Characters that become one of these where a server
-    /// normalizes (NFKC of Unicode, as for file names and accounts) count as it.
+    /// Could a server read the local part as a route to another host: percent hack, bang path,
+    /// DECnet's `host::user`, an `@` in quotes, or an address that Exchange has encapsulated
+    /// (`IMCEASMTP-user+40host`)? Here it means none. Characters that become one of these where a
+    /// server normalizes (NFKC of Unicode, as for file names and accounts) count as it.
     pub fn has_route(&self) -> bool {
-        self.local_part.contains(ROUTE_CHARACTERS)
+        let content = self.local_part_content();
+        let is_encapsulated = content
+            .get(..ENCAPSULATED.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(ENCAPSULATED));
+        is_encapsulated || content.contains("::") || self.local_part.contains(ROUTE_CHARACTERS)
     }
 
     /// Do both stand for one recipient? What the local part says is compared as it was written, but

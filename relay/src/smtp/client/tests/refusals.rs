@@ -61,7 +61,14 @@ fn nobody_is_accepted() {
 
 #[test]
 fn the_sender_is_refused() {
-    for (reply, letters) in [("550 no\r\n", "--"), ("451 later\r\n", "~~")] {
+    for (reply, letters) in [
+        ("550 no\r\n", "--"),
+        ("451 later\r\n", "~~"),
+        // We should have authenticated, or otherwise, or in TLS.
+        ("530 5.7.0 Authentication required\r\n", "~~"),
+        ("535 5.7.139 Authentication unsuccessful\r\n", "~~"),
+        ("538 5.7.11 Encryption required\r\n", "~~"),
+    ] {
         let mut hop = Hop::begun("250 hop\r\n", 2);
         hop.heard();
         hop.say(reply);
