@@ -48,46 +48,32 @@ struct List<'value> {
 }
 
 impl List<'_> {
-    /// Addresses, separated by commas, and a group as the last of them: some readers take the comma
-    /// behind a group for a part of the next address. Its members are read the same way, but no
-    /// group stands in a group.
+    /// Addresses, separated by commas, or one group and nothing else: some readers take what stands
+    /// beside a group for a part of it, or it for a part of an address.
     fn read(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
-        let mut rest = tokens;
-        loop {
-            let end = position(rest, b',').unwrap_or(rest.len());
-            let colon = position(&rest[..end], b':');
-            let mut may_go_on = true;
-            rest = match colon {
-                Some(0) => return Err(Unclear::Ambiguous),
-                Some(colon) => {
-                    self.phrase(&rest[..colon])?;
-                    let members = &rest[colon + 1..];
-                    let close = position(members, b';').ok_or(Unclear::Ambiguous)?;
-                    self.members(&members[..close])?;
-                    may_go_on = false;
-                    &members[close + 1..]
-                }
-                None => {
-                    self.mailbox(&rest[..end])?;
-                    &rest[end..]
-                }
-            };
-            // Only comments may stand between an address and the next comma.
-            let comma = rest.iter().position(|token| token.kind != Kind::Comment);
-            match comma.map(|at| (rest[at].kind, at)) {
-                None => return Ok(()),
-                Some((Kind::Special(b','), at)) if may_go_on => rest = &rest[at + 1..],
-                Some(_) => return Err(Unclear::Ambiguous),
-            }
+        let Some(colon) = position(tokens, b':') else { return self.mailboxes(tokens) };
+        let (name, members) = (&tokens[..colon], &tokens[colon + 1..]);
+        let Some((Token { kind: Kind::Special(b';'), .. }, members)) = members.split_last() else {
+            return Err(Unclear::Ambiguous);
+        };
+        if name.is_empty() || position(members, b';').is_some() {
+            return Err(Unclear::Ambiguous);
+        }
+        self.phrase(name)?;
+        self.members(members)
+    }
+
+    /// What a group holds, perhaps nothing.
+    fn members(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
+        match tokens.iter().all(|token| token.kind == Kind::Comment) {
+            true => Ok(()),
+            false => self.mailboxes(tokens),
         }
     }
 
-    fn members(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
-        if tokens.iter().all(|token| token.kind == Kind::Comment) {
-            return Ok(());
-        }
+    fn mailboxes(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let is_comma = |token: &Token| token.kind == Kind::Special(b',');
-        tokens.split(is_comma).try_for_each(|member| self.mailbox(member))
+        tokens.split(is_comma).try_for_each(|mailbox| self.mailbox(mailbox))
     }
 
     /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand behind both,

@@ -114,6 +114,8 @@ fn what_two_readers_may_read_differently() {
         ("From: a@b.example,, c@d.example", &[Ambiguous]),
         ("From: : a@b.example;", &[Ambiguous]),
         ("From: d:;,a@b.example", &[Ambiguous]),
+        ("From: a@b.example, d:c@d.example;", &[Ambiguous]),
+        ("From: d:a@b.example; (x)", &[Ambiguous]),
         ("From: x: a@b.example", &[Ambiguous]),
         ("From: x: y: a@b.example;;", &[Ambiguous]),
         // Quotes and comments that end at another octet for another reader.
