@@ -111,7 +111,7 @@ fn users_are_made_changed_and_removed_while_the_daemon_runs() {
     // A file that others may read is refused, and the one in force stays.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = edge.relay(&["reload"]);
-    assert_eq!(refused.code, 1);
+    assert_eq!(refused.code, 2);
     assert!(refused.err.contains("users.toml: others may read or write it"), "{refused:?}");
     assert_eq!(passwd(&edge, &["bob"], "\n").code, 2, "an empty password");
 }

@@ -72,7 +72,8 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
         0,
     );
     let expected = serde_json::json!({
-        "verb": "release", "messages": 1, "changed": 1, "unchanged": 0, "failed": [],
+        "verb": "release", "messages": 1, "changed": 1, "unchanged": 0, "left_alone": 0,
+        "failed": [],
     });
     assert_eq!(released.json(), expected);
     assert_eq!(listed(&edge, &["--held"]), std::slice::from_ref(&bob));
@@ -147,6 +148,10 @@ fn a_flush_reaches_a_next_hop_that_is_left_alone() {
     edge.submit("a@contoso.example", &["one@fabrikam.example"], CONTENT);
     edge.submit("a@contoso.example", &["two@elsewhere.example"], CONTENT);
     edge.wait_until(|status| status["queue"]["claimed"] == 0);
+    // Told to be tried, they wait for the next hop all the same.
+    let retried = exits(edge.relay(&["queue", "retry", "--all", "--json"]), 0).json();
+    let counts = ["messages", "changed", "unchanged", "left_alone"].map(|name| &retried[name]);
+    assert_eq!(counts, [3, 2, 1, 2].map(Value::from).each_ref(), "{retried}");
 
     let sink = Sink::start(None, address, Script::default()).unwrap();
     let flushed = exits(edge.relay(&["queue", "flush", "Fabrikam.example", "--json"]), 0).json();

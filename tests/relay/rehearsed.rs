@@ -106,7 +106,7 @@ fn a_reload_of_another_file_than_the_daemons_is_refused() {
     fs::write(&other, text.replace("name = \"Scanners\"", "name = \"Printers\"")).unwrap();
     let named = other.display().to_string();
     let ran = edge.relay_with(&["reload"], &other);
-    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains(&named) && ran.err.contains("relay.toml"), "{ran:?}");
     // The same file by another name is the daemon's.
     let link = edge.folder().join("link.toml");

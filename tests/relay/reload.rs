@@ -22,17 +22,21 @@ const WAYS: [Way; 2] = [Way::CommandLine, Way::Signal];
 ///
 /// The daemon says in its log what came of it whichever way it was asked. That line is waited for
 /// in both, or the next reload by signal would take it, when it is late, for its own. A file that
-/// the command line itself finds at fault, which is code 2, never reaches the daemon.
+/// the command line itself finds at fault never reaches the daemon.
 fn reload(edge: &Edge, daemon: &Daemon, way: Way, text: &str) -> Result<Value, String> {
     let before = daemon.line_count();
     let answer = match way {
         Way::CommandLine => {
             fs::write(daemon.configuration(), text).unwrap();
             let ran = edge.relay(&["reload", "--json"]);
-            if ran.code == 2 {
+            if ran.code != 0 && !ran.err.contains("nothing has changed") {
                 return Err(ran.err);
             }
-            Some(if ran.code == 0 { Ok(ran.json()) } else { Err(ran.err) })
+            match ran.code {
+                0 => Some(Ok(ran.json())),
+                2 => Some(Err(ran.err)),
+                _ => panic!("{ran:?}"),
+            }
         }
         Way::Signal => {
             daemon.reload(text).unwrap();

@@ -64,7 +64,7 @@ fn a_renewed_certificate_is_shown_after_a_reload() {
     fs::write(edge.folder().join("key.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem())
         .unwrap();
     let refused = edge.relay(&["reload"]);
-    assert_eq!(refused.code, 1);
+    assert_eq!(refused.code, 2);
     assert!(refused.err.contains("chain.pem") && refused.err.contains("key.pem"), "{refused:?}");
     assert!(is_shown(&edge, &second));
 }

@@ -16,9 +16,10 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
     let file = arguments.access.named_file();
     let answer = match arguments.access.ask(&Request::Reload { file }, console)? {
         Asked::Answer(answer) => answer,
-        Asked::Printed(outcome) => {
+        // Whatever the daemon has against it, the file or the command has to be mended.
+        Asked::Printed(_) => {
             writeln!(console.err, "nothing has changed; the configuration in force stays")?;
-            return Ok(outcome);
+            return Ok(Outcome::Unusable);
         }
     };
     if arguments.access.common.json {

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::{Daemon, StartError, as_value};
 use crate::config::Config;
 use crate::control::{Id, Request};
-use crate::delivery::Destination;
+use crate::delivery::{Destination, HopState, HopStatus};
 use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
@@ -128,13 +128,9 @@ impl Daemon {
         if self.queue.store().is_claimed(entry.id) {
             return "in hand: it is being delivered, or is next for its next hop".to_owned();
         }
-        let outlook = self.outlook.load();
         let recipients = || places.iter().filter_map(|&place| entry.recipients.get(place));
-        let mut hops: Vec<_> = recipients()
-            .map(|recipient| outlook.routes.destination(&entry.sender, &recipient.path))
-            .collect();
-        hops.dedup();
-        let reasons = hops.iter().filter_map(|hop| outlook.hops.status_of(hop)?.reason(moment));
+        let hops = self.hops_of(entry, places);
+        let reasons = hops.iter().filter_map(|hop| hop.as_ref()?.reason(moment));
         let mut reasons: Vec<_> = reasons.take(REASONS).collect();
         reasons.dedup();
         if !reasons.is_empty() {
@@ -150,6 +146,26 @@ impl Daemon {
             None if entry.attempts == 0 => format!("not tried yet, due {due}"),
             None => format!("next attempt {due}"),
         }
+    }
+
+    /// Are all next hops of a message in back-off, so that it waits for them when it is due?
+    fn is_left_alone(&self, entry: &Entry) -> bool {
+        let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
+        let is_left_alone =
+            |hop: &Option<HopStatus>| hop.as_ref().is_some_and(|hop| hop.state == HopState::BackOff);
+        !entry.held && self.hops_of(entry, &pending).iter().all(is_left_alone)
+    }
+
+    /// The next hops of some of its recipients, without repetition of neighbours. `None` for one that
+    /// nothing has been sent to lately.
+    fn hops_of(&self, entry: &Entry, places: &[usize]) -> Vec<Option<HopStatus>> {
+        let outlook = self.outlook.load();
+        let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
+        let mut hops: Vec<_> = recipients
+            .map(|recipient| outlook.routes.destination(&entry.sender, &recipient.path))
+            .collect();
+        hops.dedup();
+        hops.iter().map(|hop| outlook.hops.status_of(hop)).collect()
     }
 }
 
@@ -172,6 +188,8 @@ pub(super) async fn change(
     filter: &Filter,
 ) -> Result<Changed, StoreError> {
     let selected = bulk::select(&daemon.queue, span, filter).await?;
+    let is_left_alone = |entry: &&Entry| verb == Verb::Retry && daemon.is_left_alone(entry);
+    let left_alone = selected.entries.iter().filter(is_left_alone).count() as u64;
     if verb == Verb::Flush {
         let configured = daemon.configured.lock().await;
         let routes = &configured.config.routes;
@@ -181,7 +199,8 @@ pub(super) async fn change(
             configured.delivery.resume(hops);
         }
     }
-    Ok(bulk::change(&daemon.queue, verb, selected).await)
+    let changed = bulk::change(&daemon.queue, verb, selected).await;
+    Ok(Changed { left_alone: left_alone.min(changed.changed), ..changed })
 }
 
 /// Opens a message as it would leave by the routes in force.

@@ -32,6 +32,9 @@ use crate::smtp::reply::Enhanced;
 use crate::tls_failure;
 use crate::tracking::event::Connected;
 
+/// Why nothing more comes from a next hop.
+const CLOSED: &str = "the next hop closed it";
+
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -439,7 +442,7 @@ impl Connection {
             moved = transport.exchange(&mut input, output) => match moved {
                 Ok(Moved::Read(0)) => {
                     *lost_unheard |= !*heard;
-                    session.handle_closed("the next hop closed it");
+                    session.handle_closed(CLOSED);
                 }
                 Ok(Moved::Read(length)) => {
                     *heard = true;
@@ -448,7 +451,7 @@ impl Connection {
                 Ok(Moved::Wrote(length)) => *output = &output[length..],
                 Err(error) => {
                     *lost_unheard |= !*heard;
-                    session.handle_closed(&error.to_string());
+                    session.handle_closed(&why_lost(&error));
                 }
             },
             () = until(deadline) => session.handle_timeout(Instant::now()),
@@ -484,16 +487,24 @@ impl Connection {
         let mut input = [0; limits::CLIENT_READ_OCTETS];
         match self.transport.try_read(&mut input) {
             None => return,
-            Some(Ok(0)) => self.session.handle_closed("the next hop closed it"),
+            Some(Ok(0)) => self.session.handle_closed(CLOSED),
             Some(Ok(length)) => {
                 self.session.handle_bytes(&input[..length], Instant::now());
                 // Part of a reply would leave us waiting for the rest without a deadline.
                 self.session.handle_closed("the next hop spoke out of turn");
             }
-            Some(Err(error)) => self.session.handle_closed(&error.to_string()),
+            Some(Err(error)) => self.session.handle_closed(&why_lost(&error)),
         }
         // The session is closed now, and says so as its next event.
         self.state = State::Busy;
+    }
+}
+
+/// Why nothing more comes. Most programs that end within TLS do not say so before (close_notify).
+fn why_lost(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
+        _ => tls_failure::reason(error),
     }
 }
 

@@ -80,6 +80,9 @@ pub struct Changed {
     /// How many there was nothing to do for: held already, not held, or held and so not tried.
     #[serde(default)]
     pub unchanged: u64,
+    /// How many of those changed are to be tried now, and wait since their next hops are in back-off.
+    #[serde(default)]
+    pub left_alone: u64,
     /// Those that could not be changed.
     pub failed: Vec<Failure>,
     /// Where to go on.
@@ -161,7 +164,7 @@ pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
         .map(|id| async move { (id, change_one(queue, verb, id).await) })
         .buffered(limits::QUEUE_CHANGES_AT_ONCE);
     let mut changed =
-        Changed { changed: 0, unchanged: 0, failed: Vec::new(), place: selected.place };
+        Changed { changed: 0, unchanged: 0, left_alone: 0, failed: Vec::new(), place: selected.place };
     let mut changes = std::pin::pin!(changes);
     while let Some((id, result)) = changes.next().await {
         match result {

@@ -141,7 +141,7 @@ pub(super) fn change(
     if access.common.json {
         console.json(&json!({
             "verb": verb, "messages": meant, "changed": done.changed,
-            "unchanged": done.unchanged, "failed": done.failed,
+            "unchanged": done.unchanged, "left_alone": done.left_alone, "failed": done.failed,
         }))?;
     } else {
         let what = match verb {
@@ -157,7 +157,14 @@ pub(super) fn change(
             (Verb::Release, number) => format!("; {number} not held"),
             (_, number) => format!("; {number} held, so not tried before a release"),
         };
-        writeln!(console.out, "{} {what}{unchanged}", messages(done.changed))?;
+        let left_alone = match done.left_alone {
+            0 => String::new(),
+            number => format!(
+                "; {number} wait for next hops in back-off, which `relay queue flush` tries now"
+            ),
+        };
+        let changed = messages(done.changed - done.left_alone);
+        writeln!(console.out, "{changed} {what}{unchanged}{left_alone}")?;
     }
     let outcome = if done.failed.is_empty() { Outcome::Yes } else { Outcome::No };
     Ok(refused.unwrap_or(outcome))
@@ -168,6 +175,7 @@ pub(super) fn change(
 struct Done {
     changed: u64,
     unchanged: u64,
+    left_alone: u64,
     failed: Vec<Failure>,
 }
 
@@ -218,6 +226,7 @@ fn change_each(
         }
         done.changed += part.changed;
         done.unchanged += part.unchanged;
+        done.left_alone += part.left_alone.min(part.changed);
         done.failed.extend(part.failed);
         if !part.place.more {
             return Ok(None);
