@@ -28,6 +28,7 @@
 //!   [`fading`]: a bounded table of what holds for a while. [`heap`]: what a value keeps in memory.
 
 mod address_space;
+pub mod allocator;
 pub mod antispam;
 pub mod back_pressure;
 pub mod causes;

@@ -95,6 +95,7 @@ fn install_packages(missing: &mut Vec<String>) {
         ("faketime", "faketime"),
         ("haproxy", "haproxy"),
         ("ip", "iproute2"),
+        ("make", "make"),
         ("msmtp", "msmtp"),
         ("nsd", "nsd"),
         ("openssl", "openssl"),

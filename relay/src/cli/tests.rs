@@ -385,9 +385,9 @@ fn selftest_finds_no_open_relay_in_what_we_deploy() {
         rows,
         [
             "CONNECTOR BINDING FROM PROBES ACCEPTED GRANTED TO RELAY FAULTS",
-            "Default Frontend 0.0.0.0:25 0.0.0.0 83 5 no 0",
-            "SMTP Relay EXCH01 0.0.0.0:25 10.38.96.15 83 42 yes 0",
-            "Scanners 0.0.0.0:25 10.38.97.0 83 42 yes 0",
+            "Default Frontend 0.0.0.0:25 0.0.0.0 85 5 no 0",
+            "SMTP Relay EXCH01 0.0.0.0:25 10.38.96.15 85 44 yes 0",
+            "Scanners 0.0.0.0:25 10.38.97.0 85 44 yes 0",
         ]
     );
     let (_, json, _) = relay("relay selftest -c FILE --json");

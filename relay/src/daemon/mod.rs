@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
+use crate::allocator;
 use crate::antispam::Checks;
 use crate::back_pressure::meter::{self, Meter};
 use crate::causes::in_full;
@@ -182,6 +183,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // opened without them could not be written to later either.
     logging::start_writer().map_err(resources::no_thread)?;
     resources::check_threads()?;
+    allocator::give_back_in_background();
     let queue = queue::open(&config)?;
     let path = &config.control.socket;
     let control = ControlSocket::bind(path)

@@ -109,11 +109,13 @@ impl List<'_> {
         self.address(from, to)
     }
 
-    /// Are these tokens one word, and this word?
+    /// Are these tokens one word, and this word, which means nothing by itself but for its `@`?
     fn is_text(&self, tokens: &[Token], text: &[u8]) -> bool {
         match tokens {
             [Token { kind: Kind::Word, from, to }] => {
-                self.value[*from..*to].eq_ignore_ascii_case(text)
+                let is_plain = |octet: &u8| *octet == b'@' || !is_structure((*octet).into());
+                let word = &self.value[*from..*to];
+                word.eq_ignore_ascii_case(text) && word.iter().all(is_plain)
             }
             _ => false,
         }

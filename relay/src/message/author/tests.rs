@@ -114,6 +114,7 @@ fn what_two_readers_may_read_differently() {
         ("From: a@b.example,, c@d.example", &[Ambiguous]),
         ("From: : a@b.example;", &[Ambiguous]),
         ("From: d:;,a@b.example", &[Ambiguous]),
+        ("From: a@[IPv6:::1] <a@[IPv6:::1]>", &[Ambiguous]),
         ("From: a@b.example, d:c@d.example;", &[Ambiguous]),
         ("From: d:a@b.example; (x)", &[Ambiguous]),
         ("From: x: a@b.example", &[Ambiguous]),
