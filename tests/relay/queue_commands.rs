@@ -305,3 +305,17 @@ fn a_next_hop_in_back_off_is_in_the_status_and_is_the_reason_of_what_waits() {
     };
     assert!((0..20).any(|_| is_so()));
 }
+
+#[test]
+fn a_next_hop_that_answers_and_serves_nothing_is_in_trouble() {
+    let edge = Edge::answered(&["rcpt=421 4.3.2 Not today"]);
+    let _daemon = edge.start_with(&patient(&edge));
+    edge.submit("a@contoso.example", &["one@fabrikam.example"], CONTENT);
+    edge.wait_until(|status| {
+        let hop = &status["next_hops"][0];
+        let because = hop["because"].as_str().unwrap_or_default();
+        hop["since"].is_u64() && because.contains("421 4.3.2 Not today")
+    });
+    let printed = exits(edge.relay(&["status"]), 0).out;
+    assert!(printed.contains("trouble      since"), "{printed}");
+}

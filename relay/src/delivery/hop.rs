@@ -78,6 +78,8 @@ struct State {
     paused_until: Option<Instant>,
     /// Since when it cannot be reached, and why.
     trouble: Option<Trouble>,
+    /// Since when it answers, and serves no attempt, and why.
+    breaking_off: Option<Trouble>,
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
     /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
@@ -106,6 +108,7 @@ impl Hop {
             failures: 0,
             paused_until: None,
             trouble: None,
+            breaking_off: None,
             last: HashMap::new(),
             plainly: HashMap::new(),
         };
@@ -272,8 +275,12 @@ impl Hop {
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
             state.proved = Some(now);
+            state.breaking_off = None;
             self.has_answered(&mut state);
             self.fetch(&mut state);
+        } else if let Some(outcome) = outcomes.clone().find(|outcome| is_trouble(outcome)) {
+            let before = state.breaking_off.take();
+            state.breaking_off = Some(Trouble::after(before, &outcome.answer().cause));
         }
         if outcomes.clone().any(is_taken) {
             state.window.succeeded(now);

@@ -18,7 +18,8 @@ pub struct HopStatus {
     pub name: String,
     /// What it is doing.
     pub state: HopState,
-    /// Since when it is in this trouble, in seconds since 1970; none where it is in none.
+    /// Since when it is in trouble, in seconds since 1970; none where it is in none. One that works may
+    /// be: it answers, and every attempt breaks off.
     pub since: Option<u64>,
     /// What the last attempt to reach it came to, where that failed, or why it takes no mail.
     pub because: Option<String>,
@@ -80,7 +81,7 @@ impl Hop {
             since: SystemTime::now() - now.saturating_duration_since(since),
             because: "it takes connections and does not answer".to_owned(),
         });
-        let trouble = state.trouble.as_ref().or(stalled.as_ref());
+        let trouble = state.trouble.as_ref().or(stalled.as_ref()).or(state.breaking_off.as_ref());
         HopStatus {
             name: self.name.clone(),
             state: match (pause.is_some(), state.failures) {
@@ -155,8 +156,7 @@ impl Hops {
         let mut all: Vec<_> = hops.iter().map(|hop| hop.status()).collect();
         all.sort_by(|one, other| {
             let key = |hop: &HopStatus| {
-                let is_well = matches!(hop.state, HopState::Working | HopState::Idle);
-                (is_well, u64::MAX - hop.in_hand - hop.put_back)
+                (hop.because.is_none(), u64::MAX - hop.in_hand - hop.put_back)
             };
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
