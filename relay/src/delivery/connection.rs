@@ -275,6 +275,11 @@ impl Connection {
         self.session.was_misled()
     }
 
+    /// After how many recipients of the last transaction it broke off, if it did at a RCPT.
+    pub(super) fn broke_off_at_recipient(&self) -> Option<usize> {
+        self.session.broke_off_at_recipient().filter(|_| !self.session.was_misled())
+    }
+
     /// How the server refused MAIL of the last transaction, if it did.
     pub(super) fn mail_refusal(&self) -> Option<MailRefusal> {
         self.session.mail_refusal()

@@ -5,6 +5,7 @@
 //! back. Messages that come up meanwhile are put back, which costs them no attempt, and so are those
 //! that there is no room for; [`super::parking`] knows which of them to fetch.
 
+mod recipients;
 mod room;
 mod view;
 mod workers;
@@ -33,6 +34,7 @@ use super::{Cut, Settings};
 use crate::limits;
 use crate::queue::{Answer, Cause, Outcome, Queue};
 
+use self::recipients::BrokeOff;
 use self::view::Trouble;
 pub use self::view::{HopState, HopStatus, Hops};
 
@@ -80,6 +82,8 @@ struct State {
     trouble: Option<Trouble>,
     /// Since when it answers, and serves no attempt, and why.
     breaking_off: Option<Trouble>,
+    /// Where it last broke off at a RCPT.
+    broke_off: Option<BrokeOff>,
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
     /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
@@ -109,6 +113,7 @@ impl Hop {
             paused_until: None,
             trouble: None,
             breaking_off: None,
+            broke_off: None,
             last: HashMap::new(),
             plainly: HashMap::new(),
         };

@@ -54,6 +54,10 @@ pub(crate) enum Fault {
     ResetsInData,
     /// Takes so many recipients in a transaction, and says this to the others.
     TakesFew(usize, &'static str),
+    /// Takes so many recipients in a transaction, says this to the next one and closes.
+    EndsAfter(usize, &'static str),
+    /// Says this to a recipient with this in its address, and closes.
+    EndsAt(&'static str, &'static str),
     /// Takes so many messages on a connection, and then says this to MAIL and closes.
     Retires(usize, &'static str),
     /// Offers PIPELINING and throws away what comes behind a command.
@@ -210,6 +214,10 @@ impl Sink {
                     stream.write_all(text.as_bytes()).await?;
                     return Ok(());
                 }
+                Fault::EndsAfter(_, text) | Fault::EndsAt(_, text) if verb == "last" => {
+                    stream.write_all(text.as_bytes()).await?;
+                    return Ok(());
+                }
                 Fault::Replies(at, text) if at == verb => text,
                 Fault::TakesFew(_, text) if verb == "surplus" => text,
                 _ => usual,
@@ -267,6 +275,10 @@ impl Sink {
                     Fault::TakesFew(most, _) if recipients.len() == most => {
                         verb = "surplus".to_owned();
                     }
+                    Fault::EndsAfter(most, _) if recipients.len() == most => {
+                        verb = "last".to_owned();
+                    }
+                    Fault::EndsAt(part, _) if path.contains(part) => verb = "last".to_owned(),
                     Fault::Replies(part, _) if path.contains(part) => verb = part.to_owned(),
                     _ => recipients.push(path.to_owned()),
                 }

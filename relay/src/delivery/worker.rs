@@ -1,7 +1,6 @@
 //! What a worker of a next hop does: message after message, over one connection as long as it
 //! holds.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,12 +76,11 @@ impl Hop {
         }
         let mut outcomes = Vec::with_capacity(job.places.len());
         let mut servers = Servers::new(self.patience(&job), job.entry.id);
-        let mut waiting: VecDeque<_> = job.places.iter().copied().collect();
+        let (mut waiting, most) = self.arrange(&job);
         let mut refused = Vec::new();
         loop {
             while !waiting.is_empty() {
-                let most = waiting.len().min(limits::RECIPIENTS_PER_TRANSACTION);
-                let places: Vec<_> = waiting.drain(..most).collect();
+                let places: Vec<_> = waiting.drain(..waiting.len().min(most)).collect();
                 let done = self.transaction(line, &job, &places, &mut servers).await;
                 let is_first = !servers.has_outcome && servers.earlier.is_empty();
                 let (of_these, server) = match done {
@@ -265,6 +263,9 @@ impl Hop {
         {
             end(line.take());
             return Done::Surplus;
+        }
+        if let Some(accepted) = open.broke_off_at_recipient() {
+            self.remember_break(accepted, places.len());
         }
         if let Some(cause) = broke_off {
             servers.another_may = true;

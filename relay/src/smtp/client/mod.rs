@@ -77,6 +77,7 @@ pub struct Session {
     deadline: Option<Instant>,
     misled: bool,
     mail_refusal: Option<MailRefusal>,
+    broke_off_at: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -118,6 +119,7 @@ impl Session {
             deadline: Some(now + timeouts.greeting),
             misled: false,
             mail_refusal: None,
+            broke_off_at: None,
         }
     }
 
@@ -169,10 +171,17 @@ impl Session {
         self.mail_refusal
     }
 
+    /// At which recipient of the last transaction the connection ended, by 421, a close or silence in
+    /// place of the reply to its RCPT.
+    pub fn broke_off_at_recipient(&self) -> Option<usize> {
+        self.broke_off_at
+    }
+
     /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
     /// take is refused here, for good, without a word to it.
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
         self.mail_refusal = None;
+        self.broke_off_at = None;
         if !matches!(self.state, State::Ready) {
             let cause = local(Enhanced(4, 3, 0), "a transaction was begun out of turn");
             let outcomes = Progress::new(transaction, &self.capabilities).abandon(&self.hop, cause);
