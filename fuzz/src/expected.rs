@@ -69,8 +69,7 @@ fn is_guarded(name: &[u8]) -> bool {
     let families: [&[u8]; 3] =
         [b"x-ms-exchange-organization-", b"x-ms-exchange-forest-", b"resent-"];
     let names: [&[u8]; 3] = [b"authentication-results", b"x-relay-spam", b"received"];
-    families.iter().any(|family| lower.starts_with(family))
-        || names.contains(&&lower[..])
+    families.iter().any(|family| lower.starts_with(family)) || names.contains(&&lower[..])
 }
 
 fn name(field: &[u8]) -> &[u8] {

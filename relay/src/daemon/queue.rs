@@ -151,8 +151,9 @@ impl Daemon {
     /// Are all next hops of a message in back-off, so that it waits for them when it is due?
     fn is_left_alone(&self, entry: &Entry) -> bool {
         let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
-        let is_left_alone =
-            |hop: &Option<HopStatus>| hop.as_ref().is_some_and(|hop| hop.state == HopState::BackOff);
+        let is_left_alone = |hop: &Option<HopStatus>| {
+            hop.as_ref().is_some_and(|hop| hop.state == HopState::BackOff)
+        };
         !entry.held && self.hops_of(entry, &pending).iter().all(is_left_alone)
     }
 

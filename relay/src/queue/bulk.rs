@@ -163,8 +163,13 @@ pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
     let changes = futures_util::stream::iter(ids)
         .map(|id| async move { (id, change_one(queue, verb, id).await) })
         .buffered(limits::QUEUE_CHANGES_AT_ONCE);
-    let mut changed =
-        Changed { changed: 0, unchanged: 0, left_alone: 0, failed: Vec::new(), place: selected.place };
+    let mut changed = Changed {
+        changed: 0,
+        unchanged: 0,
+        left_alone: 0,
+        failed: Vec::new(),
+        place: selected.place,
+    };
     let mut changes = std::pin::pin!(changes);
     while let Some((id, result)) = changes.next().await {
         match result {

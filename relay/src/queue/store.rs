@@ -184,6 +184,12 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
+    /// What would be kept of it could not be read again. The client may try again: `451 4.3.0`.
+    #[error("the message cannot be kept, since its entry could not be read again: {what}")]
+    Unfit {
+        /// What is wrong with it.
+        what: String,
+    },
     /// There is no such message.
     #[error("no message {0} in the queue")]
     NotFound(QueueId),

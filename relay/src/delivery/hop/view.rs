@@ -155,9 +155,8 @@ impl Hops {
         let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         let mut all: Vec<_> = hops.iter().map(|hop| hop.status()).collect();
         all.sort_by(|one, other| {
-            let key = |hop: &HopStatus| {
-                (hop.because.is_none(), u64::MAX - hop.in_hand - hop.put_back)
-            };
+            let key =
+                |hop: &HopStatus| (hop.because.is_none(), u64::MAX - hop.in_hand - hop.put_back);
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
         all

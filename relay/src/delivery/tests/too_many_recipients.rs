@@ -19,7 +19,8 @@ async fn where_the_connection_ends_at_a_recipient_the_others_get_the_message() {
     for bad in ["r0", "r1", "r2"] {
         let (sink, address) = Sink::start([Fault::EndsAt(bad, "421 no\r\n"); 100]).await;
         let daemon = Daemon::start(address);
-        let recipients = ["<r0@fabrikam.example>", "<r1@fabrikam.example>", "<r2@fabrikam.example>"];
+        let recipients =
+            ["<r0@fabrikam.example>", "<r1@fabrikam.example>", "<r2@fabrikam.example>"];
         daemon.accept(&recipients, b"x\r\n").await;
         let begin = Instant::now();
         while daemon.queue.counters().delivered < 2 {

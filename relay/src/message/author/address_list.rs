@@ -5,8 +5,11 @@
 //! obsolete syntax of section 4.4, and quoted text in which another reader could find an address
 //! are [`Unclear::Ambiguous`]. Which fields are read, and whose answer counts, is for the parent.
 
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+
 use super::Unclear;
-use crate::smtp::path::{Mailbox, ReversePath};
+use crate::smtp::path::{Mailbox, ReversePath, folded};
 
 /// Reads a whole list. It holds one address at least.
 pub(super) fn parse(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
@@ -143,9 +146,8 @@ impl List<'_> {
     fn encoded_words_end(&self, tokens: &[Token]) -> bool {
         let is_word = |token: &Token| token.kind == Kind::Word;
         let mut runs = tokens.chunk_by(|one, next| is_word(one) && is_word(next));
-        let are_whole = runs.all(|run| {
-            has_whole_encoded_words(&self.value[run[0].from..run[run.len() - 1].to])
-        });
+        let are_whole = runs
+            .all(|run| has_whole_encoded_words(&self.value[run[0].from..run[run.len() - 1].to]));
         // Beside other octets beyond ASCII a reader may decode none of them.
         are_whole && (self.value.is_ascii() || memchr::memmem::find(self.value, b"=?").is_none())
     }
@@ -166,7 +168,7 @@ impl List<'_> {
         // Readers that decode encoded words or take quotes off before they look for the address
         // must come to the same one.
         let encoded = ["=?", "?="].iter().any(|mark| local_part.contains(mark));
-        if encoded || local_part.contains(is_structure) {
+        if encoded || folded(local_part).contains(is_structure) {
             return Err(Unclear::Ambiguous);
         }
         // The same for readers that take off blanks as well, and then find nothing.
@@ -197,7 +199,7 @@ fn has_whole_encoded_words(mut octets: &[u8]) -> bool {
         };
         let is_text = match encoding {
             b"q" | b"Q" => is_quoted_printable(text),
-            b"b" | b"B" => text.iter().all(|it| it.is_ascii_alphanumeric() || b"+/=".contains(it)),
+            b"b" | b"B" => is_base64(text),
             _ => false,
         };
         let ends = matches!(rest, [b'='] | [b'=', b' ' | b'\t' | b'\r' | b'"' | b')', ..]);
@@ -209,6 +211,20 @@ fn has_whole_encoded_words(mut octets: &[u8]) -> bool {
     true
 }
 
+/// The "B" encoding of RFC 2047 section 4.1.
+fn is_base64(text: &[u8]) -> bool {
+    let engine = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    engine.decode(text).is_ok_and(|decoded| !decoded.iter().any(ends_text))
+}
+
+/// An octet at which some readers take a text to end.
+const fn ends_text(octet: &u8) -> bool {
+    matches!(octet, 0 | b'\r' | b'\n')
+}
+
 /// The "Q" encoding of RFC 2047 section 4.2, in which quotes and backslashes stand for themselves
 /// nowhere.
 fn is_quoted_printable(text: &[u8]) -> bool {
@@ -217,7 +233,10 @@ fn is_quoted_printable(text: &[u8]) -> bool {
         _ => octet.is_ascii_graphic() || octet.is_ascii_whitespace(),
     };
     let mut encoded = text.split(|octet| *octet == b'=').skip(1);
-    let is_encoded = |it: &[u8]| it.get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    let is_encoded = |it: &[u8]| match it.get(..2) {
+        Some(b"00" | [b'0', b'a' | b'A' | b'd' | b'D']) | None => false,
+        Some(two) => two.iter().all(u8::is_ascii_hexdigit),
+    };
     text.iter().all(is_plain) && encoded.all(is_encoded)
 }
 

@@ -284,7 +284,13 @@ impl Store for SqliteStore {
                     NewBody::File(file)
                 }
             };
-            self.commit(vec![self.put(&entry, body)], true).await
+            let step = self.put(&entry, body);
+            if let Step::Put { entry: row, .. } = &step {
+                // What could not be read again would be kept for nobody.
+                let read = record::decode(entry.id, &row.record);
+                read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
+            }
+            self.commit(vec![step], true).await
         })
     }
 

@@ -357,24 +357,17 @@ fn parse_path<'line>(
     }
 }
 
-/// A path with the name before it taken off, and the blank between them. A name holds no `@`, or it
-/// could be the address, and the null path has none.
+/// A path with the name before it taken off, and the blank between them. The name holds nothing that
+/// could be an address, a path or a parameter, in quotes or not, and the null path has none.
 fn without_name(path: &str) -> &str {
-    let mut is_quoted = false;
-    let open = path.find(|character| {
-        is_quoted ^= character == '"';
-        matches!(character, '<' | '@') && !is_quoted
-    });
-    match open.map(|open| path.split_at(open)) {
-        Some((name, address))
-            if address.starts_with('<')
-                && !address.starts_with("<>")
-                && name.ends_with(BLANKS)
-                && !name.contains(|it: char| it == '\\' || it.is_control() && it != '\t') =>
-        {
-            address
-        }
-        _ => path,
+    let Some((name, inside)) = path.split_once('<') else { return path };
+    let is_odd = |it: char| matches!(it, '@' | '>' | '=' | '\\') || it.is_control() && it != '\t';
+    let is_name = name.ends_with(BLANKS) && !name.contains(is_odd);
+    let has_address = !inside.trim_start_matches(BLANKS).starts_with('>');
+    if is_name && has_address && name.matches('"').count().is_multiple_of(2) {
+        &path[name.len()..]
+    } else {
+        path
     }
 }
 

@@ -77,12 +77,17 @@ fn blanks_and_brackets_do_not_matter() {
         "MAIL FROM:a@b.example SIZE=5 BODY=8BITMIME",
         "MAIL FROM: a@b.example\tBODY=8BITMIME SIZE=5",
         "MAIL FROM:Scanner <a@b.example> SIZE=5 BODY=8BITMIME",
-        "MAIL FROM: \"Scanner <2>, c@d.example\" <a@b.example> SIZE=5 BODY=8BITMIME",
+        "MAIL FROM: \"Scanner, 2\" <a@b.example> SIZE=5 BODY=8BITMIME",
     ] {
         assert_eq!(mail(line), expected, "{line:?}");
     }
     for line in [
         "MAIL FROM:Scanner <>",
+        "MAIL FROM:Scanner < \t>",
+        "MAIL FROM:\"Scanner <2>\" <a@b.example>",
+        "MAIL FROM:\"c@d.example\" <a@b.example>",
+        "MAIL FROM:Scanner SIZE=10 <a@b.example>",
+        "MAIL FROM:Scanner > <a@b.example>",
         "MAIL FROM:c@d.example <a@b.example>",
         "MAIL FROM:\"Scanner <a@b.example>",
         "MAIL FROM:\"a\\\" <c@d.example> \"x\" <a@b.example>",

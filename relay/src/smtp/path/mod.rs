@@ -7,6 +7,7 @@
 //! This module decides what is an address. Whether an address is welcome is for
 //! [`crate::policy`]; whether a non-ASCII one may be used in this transaction, for the session.
 
+mod folding;
 mod parse;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::net::IpAddr;
 
 use crate::heap::HeapOctets;
 
+pub use self::folding::folded;
 pub use self::parse::{AddressError, DomainError, LocalPartError, split_bare_path, split_path};
 
 /// A domain name, in lower case, without a trailing dot. U-labels are kept as UTF-8; comparison
@@ -48,16 +50,11 @@ pub struct Mailbox {
     host: Host,
 }
 
-/// How Exchange writes an SMTP address in a local part. Other types (`IMCEAEX-`) name mailboxes of an
-/// organization, and replies to old messages use them.
-const ENCAPSULATED: &str = "IMCEASMTP-";
-
-/// `%`, `!` and `@`, and every character whose compatibility decomposition (Unicode 16) holds one of
-/// them.
-const ROUTE_CHARACTERS: [char; 13] = [
-    '%', '!', '@', '\u{203c}', '\u{2048}', '\u{2049}', '\u{fe15}', '\u{fe57}', '\u{fe6a}',
-    '\u{fe6b}', '\u{ff01}', '\u{ff05}', '\u{ff20}',
-];
+/// What makes a route of a folded local part. U+2237 is two colons in one character.
+const ROUTE_CHARACTERS: [char; 4] = ['%', '!', '@', '\u{2237}'];
+/// The same. Exchange writes an SMTP address in a local part with `IMCEASMTP-`; other types
+/// (`IMCEAEX-`) name mailboxes of an organization, and replies to old messages use them.
+const ROUTE_TEXTS: [&str; 2] = ["::", "imceasmtp-"];
 
 /// The argument of MAIL FROM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -127,14 +124,12 @@ impl Mailbox {
 
     /// Could a server read the local part as a route to another host: percent hack, bang path,
     /// DECnet's `host::user`, an `@` in quotes, or an address that Exchange has encapsulated
-    /// (`IMCEASMTP-user+40host`)? Here it means none. Characters that become one of these where a
-    /// server normalizes (NFKC of Unicode, as for file names and accounts) count as it.
+    /// (`IMCEASMTP-user+40host`)? Here it means none. What becomes one of these where a server folds
+    /// the address counts as it.
     pub fn has_route(&self) -> bool {
         let content = self.local_part_content();
-        let is_encapsulated = content
-            .get(..ENCAPSULATED.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(ENCAPSULATED));
-        is_encapsulated || content.contains("::") || self.local_part.contains(ROUTE_CHARACTERS)
+        let content = folded(&content);
+        content.contains(ROUTE_CHARACTERS) || ROUTE_TEXTS.iter().any(|text| content.contains(text))
     }
 
     /// Do both stand for one recipient? What the local part says is compared as it was written, but
