@@ -18,7 +18,7 @@ pub(super) fn judge(
     findings: &Findings,
     mut reasons: Reasons,
 ) -> Judgement {
-    let is_postmaster = mailbox.local_part().eq_ignore_ascii_case("postmaster");
+    let is_postmaster = mailbox.local_part_content().eq_ignore_ascii_case("postmaster");
     let reply = if accepted.kind != AcceptedDomainType::Authoritative {
         RECIPIENT_OK
     } else if is_postmaster {

@@ -7,6 +7,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use unicode_normalization::UnicodeNormalization;
+
 use super::DomainPattern;
 use crate::limits::RECIPIENTS_LISTED;
 use crate::smtp::path::{AddressError, Domain, Mailbox};
@@ -51,7 +53,7 @@ impl RecipientList {
 
     /// Is this mailbox, whose domain the list is for, on it?
     pub fn contains(&self, mailbox: &Mailbox) -> bool {
-        let local_part = folded(mailbox);
+        let local_part = as_compared(mailbox);
         let Some(domain) = mailbox.domain() else { return false };
         self.recipients.contains(&*in_domain(&local_part, domain))
             || self.recipients.contains(&*local_part)
@@ -81,19 +83,20 @@ fn recipient(line: &str, pattern: &DomainPattern) -> Result<Box<str>, String> {
         Ok(mailbox) => {
             let domain = mailbox.domain().filter(|domain| pattern.covers(domain.ascii()));
             let domain = domain.ok_or_else(|| format!("`{line}` is not in {pattern}"))?;
-            Ok(in_domain(&folded(&mailbox), domain).into())
+            Ok(in_domain(&as_compared(&mailbox), domain).into())
         }
         Err(AddressError::NoDomain) => {
             let anywhere = Mailbox::parse(&format!("{line}@contoso.example")).map_err(malformed)?;
-            Ok(folded(&anywhere).into())
+            Ok(as_compared(&anywhere).into())
         }
         Err(error) => Err(malformed(error)),
     }
 }
 
-/// The local part as it is compared: what quotes hold without them, in lower case.
-fn folded(mailbox: &Mailbox) -> String {
-    mailbox.local_part_content().to_lowercase()
+/// The local part as it is compared: what quotes hold without them, in lower case, each letter in the
+/// form of one character (NFC, RFC 6532 section 3.1).
+fn as_compared(mailbox: &Mailbox) -> String {
+    mailbox.local_part_content().nfc().collect::<String>().to_lowercase()
 }
 
 /// No local part holds a line feed.
@@ -130,6 +133,7 @@ mod tests {
             "\"O. K.\"@contoso.example",
             "carol@contoso.example",
             "JÖRG@bücher.contoso.example",
+            "jo\u{308}rg@bücher.contoso.example",
         ] {
             assert!(contains(&list, address), "{address}");
         }
