@@ -37,8 +37,13 @@ fn a_file_of_recipients_is_read_again_at_a_reload_and_a_bad_one_changes_nothing(
     let all = ["alice@contoso.example", "BOB@contoso.example", "carol@contoso.example"];
     assert_eq!(replies(&edge, &all), [KNOWN, KNOWN, NOT_FOUND]);
     // Of domains that are not ours nobody knows, and postmaster is everywhere.
-    let others = ["carol@fabrikam.example", "Postmaster@contoso.example", "postmaster"];
-    assert_eq!(replies(&edge, &others), [KNOWN; 3]);
+    let others = [
+        "carol@fabrikam.example",
+        "Postmaster@contoso.example",
+        "\"postmaster\"@contoso.example",
+        "postmaster",
+    ];
+    assert_eq!(replies(&edge, &others), [KNOWN; 4]);
 
     fs::write(&file, "carol\n").unwrap();
     assert_eq!(edge.relay(&["reload"]).code, 0);

@@ -77,8 +77,9 @@ pub const ADDRESS_PAUSE: Duration = Duration::from_secs(60);
 /// at a time and no chunks.
 pub const PLAIN_SPEECH: Duration = Duration::from_secs(60 * 60);
 /// How long a next hop that broke off at a RCPT gets no more recipients in a transaction than it had
-/// accepted before.
-pub const FEW_RECIPIENTS: Duration = Duration::from_secs(24 * 60 * 60);
+/// accepted before: long enough for the next attempts of the message, and no longer, since more
+/// transactions carry the message more often.
+pub const FEW_RECIPIENTS: Duration = Duration::from_secs(60 * 60);
 /// The port of mail exchangers (RFC 5321 section 4.5.4.2).
 pub const SMTP_PORT: u16 = 25;
 /// Recipients of one transaction; every server must take 100 (RFC 5321 section 4.5.3.1.8). More

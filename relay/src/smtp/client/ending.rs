@@ -3,7 +3,6 @@
 use std::mem;
 
 use super::dot::UnsafeMessage;
-use super::transaction::Command;
 use super::{Event, Session, State};
 use crate::limits;
 use crate::queue::Cause;
@@ -31,11 +30,6 @@ impl Session {
 
     /// Defers what is unsettled and closes.
     pub(super) fn fail(&mut self, cause: Cause) {
-        if let State::Envelope(progress) = &self.state
-            && let Some(Command::Recipient(place)) = progress.awaited()
-        {
-            self.broke_off_at = Some(place);
-        }
         match mem::replace(&mut self.state, State::Closed) {
             State::Envelope(progress)
             | State::Message(progress, _)

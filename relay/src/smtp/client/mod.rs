@@ -171,8 +171,8 @@ impl Session {
         self.mail_refusal
     }
 
-    /// At which recipient of the last transaction the connection ended, by 421, a close or silence in
-    /// place of the reply to its RCPT.
+    /// At which recipient of the last transaction the next hop ended the connection, by 421 or a close
+    /// in place of the reply to its RCPT.
     pub fn broke_off_at_recipient(&self) -> Option<usize> {
         self.broke_off_at
     }
@@ -303,6 +303,7 @@ impl Session {
 
     /// The next hop has closed the connection, or it has broken.
     pub fn handle_closed(&mut self, why: &str) {
+        self.broke_off_at = self.awaited_recipient();
         let text = format!("the connection was lost {}: {why}", self.stage());
         let text = self.with_what_was_heard(text);
         self.suspect_pipelining();
@@ -343,6 +344,7 @@ impl Session {
         if reply.code == 421 && !matches!(state, State::Quitting) {
             shorten(&mut reply);
             self.state = state;
+            self.broke_off_at = self.awaited_recipient();
             return self.fail(Cause::Reply(reply));
         }
         match state {
@@ -492,6 +494,15 @@ impl Session {
     }
 
     /// Where the session stands, for the sentence that a report quotes.
+    /// The recipient whose reply comes next.
+    fn awaited_recipient(&self) -> Option<usize> {
+        let State::Envelope(progress) = &self.state else { return None };
+        match progress.awaited() {
+            Some(Command::Recipient(place)) => Some(place),
+            Some(Command::Mail | Command::Data) | None => None,
+        }
+    }
+
     fn stage(&self) -> &'static str {
         match &self.state {
             State::Opening(stage) => stage.name(),
