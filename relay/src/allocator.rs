@@ -10,8 +10,8 @@ use tracing::warn;
 /// To be the `#[global_allocator]` of a program that runs the daemon.
 pub use tikv_jemallocator::Jemalloc as Allocator;
 
-/// From now on, pages that have been empty for ten seconds go back to the system, whatever the
-/// threads of this process do. Starts a thread, which keeps the rights that this one has.
+/// From now on, pages that have been empty for ten seconds go back to the system, also while
+/// all threads of this process sleep. Starts a thread, which keeps the rights that this one has.
 pub fn give_back_in_background() {
     if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
         warn!(%error, "free memory will not go back to the system while the daemon is idle");

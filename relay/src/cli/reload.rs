@@ -16,7 +16,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
     let file = arguments.access.named_file();
     let answer = match arguments.access.ask(&Request::Reload { file }, console)? {
         Asked::Answer(answer) => answer,
-        // Whatever the daemon has against it, the file or the command has to be mended.
+        // The file or the command has to be mended.
         Asked::Printed(_) => {
             writeln!(console.err, "nothing has changed; the configuration in force stays")?;
             return Ok(Outcome::Unusable);

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::{Daemon, StartError, as_value};
 use crate::config::Config;
 use crate::control::{Id, Request};
-use crate::delivery::{Destination, HopState, HopStatus};
+use crate::delivery::{Destination, HopState, Routes};
 use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
@@ -129,8 +129,9 @@ impl Daemon {
             return "in hand: it is being delivered, or is next for its next hop".to_owned();
         }
         let recipients = || places.iter().filter_map(|&place| entry.recipients.get(place));
-        let hops = self.hops_of(entry, places);
-        let reasons = hops.iter().filter_map(|hop| hop.as_ref()?.reason(moment));
+        let outlook = self.outlook.load();
+        let hops = hops_of(&outlook.routes, entry, places);
+        let reasons = hops.iter().filter_map(|hop| outlook.hops.status_of(hop)?.reason(moment));
         let mut reasons: Vec<_> = reasons.take(REASONS).collect();
         reasons.dedup();
         if !reasons.is_empty() {
@@ -151,23 +152,21 @@ impl Daemon {
     /// Are all next hops of a message in back-off, so that it waits for them when it is due?
     fn is_left_alone(&self, entry: &Entry) -> bool {
         let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
-        let is_left_alone = |hop: &Option<HopStatus>| {
-            hop.as_ref().is_some_and(|hop| hop.state == HopState::BackOff)
-        };
-        !entry.held && self.hops_of(entry, &pending).iter().all(is_left_alone)
-    }
-
-    /// The next hops of some of its recipients, without repetition of neighbours. `None` for one that
-    /// nothing has been sent to lately.
-    fn hops_of(&self, entry: &Entry, places: &[usize]) -> Vec<Option<HopStatus>> {
         let outlook = self.outlook.load();
-        let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
-        let mut hops: Vec<_> = recipients
-            .map(|recipient| outlook.routes.destination(&entry.sender, &recipient.path))
-            .collect();
-        hops.dedup();
-        hops.iter().map(|hop| outlook.hops.status_of(hop)).collect()
+        let is_left_alone = |hop: &Destination| {
+            outlook.hops.status_of(hop).is_some_and(|hop| hop.state == HopState::BackOff)
+        };
+        !entry.held && hops_of(&outlook.routes, entry, &pending).iter().all(is_left_alone)
     }
+}
+
+/// The next hops of some recipients of a message, without repetition of neighbours.
+fn hops_of(routes: &Routes, entry: &Entry, places: &[usize]) -> Vec<Destination> {
+    let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
+    let mut hops: Vec<_> =
+        recipients.map(|recipient| routes.destination(&entry.sender, &recipient.path)).collect();
+    hops.dedup();
+    hops
 }
 
 /// Next hops that are named in the reason of one message.

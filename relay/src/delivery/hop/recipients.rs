@@ -1,8 +1,8 @@
 //! How many recipients a transaction gets, and with which of them an attempt begins.
 //!
 //! Some servers say that they take no more recipients, or do not like one of them, by 421 or by
-//! closing at its RCPT. The same transaction would end there each time, and nobody would get the
-//! message. So the next attempts have as many recipients as were accepted before, and those that
+//! closing at its RCPT. The same transaction would end there each time, and no recipient would get
+//! the message. So the next attempts have as many recipients as were accepted before, and those that
 //! break off at the first begin with another each time.
 
 use std::collections::VecDeque;

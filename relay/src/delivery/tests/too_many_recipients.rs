@@ -15,7 +15,7 @@ async fn where_the_connection_ends_at_a_recipient_the_others_get_the_message() {
         let counts: Vec<_> = sink.taken().iter().map(|(taken, _)| taken.len()).collect();
         assert_eq!(counts, [3, 3, 2], "{reply}");
     }
-    // One of them is not liked, whatever its place.
+    // The server does not like one of them, which stands in any place.
     for bad in ["r0", "r1", "r2"] {
         let (sink, address) = Sink::start([Fault::EndsAt(bad, "421 no\r\n"); 100]).await;
         let daemon = Daemon::start(address);

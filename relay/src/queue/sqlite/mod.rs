@@ -286,7 +286,7 @@ impl Store for SqliteStore {
             };
             let step = self.put(&entry, body);
             if let Step::Put { entry: row, .. } = &step {
-                // What could not be read again would be kept for nobody.
+                // An entry that cannot be read again could never be delivered.
                 let read = record::decode(entry.id, &row.record);
                 read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
             }
