@@ -311,7 +311,7 @@ pub const DNS_NEXT_SERVER: Duration = Duration::from_secs(1);
 pub const DNS_SERVER_PAUSE: Duration = Duration::from_secs(30);
 /// Answers of DNS that are remembered for all checks of mail, and as many for all deliveries. One is
 /// seldom over 1 KB.
-pub const DNS_CACHED_ANSWERS: u64 = 8192;
+pub const DNS_CACHED_ANSWERS: u64 = 4096;
 /// How long an answer is remembered at most, whatever it says itself.
 pub const DNS_LONGEST_CACHED: Duration = Duration::from_secs(60 * 60);
 /// `block_lists` of one connector; each is a question for each message.
@@ -452,8 +452,11 @@ pub const SPACE_PLENTY_OCTETS: u64 = 1024 * 1024 * 1024;
 pub const SPACE_PLENTY_INODES: u64 = 100_000;
 /// Octets of a page of the queue's database, measured in docs/queue-storage.md.
 pub const DATABASE_PAGE_OCTETS: usize = 4096;
-/// Kibibytes of pages that the committer keeps in memory: the inner pages of a million messages.
-pub const DATABASE_CACHE_KIBIBYTES: i64 = 16 * 1024;
+/// Kibibytes of pages that the committer keeps in memory: the inner pages of a hundred thousand
+/// messages. Others come from the system's memory, in microseconds.
+pub const DATABASE_CACHE_KIBIBYTES: i64 = 4 * 1024;
+/// Kibibytes of pages that each connection for reads keeps in memory. Each commit makes them stale.
+pub const DATABASE_READER_CACHE_KIBIBYTES: i64 = 256;
 /// Octets of the database's log above which it is moved into the database. SQLite's own default
 /// is 4 MB; more of it saves writes of messages that are delivered before they are moved. It is
 /// read whole at start-up.

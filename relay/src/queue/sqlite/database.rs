@@ -133,6 +133,9 @@ pub(super) fn open_writer(
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", "OFF")?;
     connection.pragma_update(None, "cache_size", -limits::DATABASE_CACHE_KIBIBYTES)?;
+    // A commit larger than the cache, COMMIT_OCTETS at most, stays in memory until it is written:
+    // pages written ahead and changed again would have the log's frames summed up once more.
+    connection.pragma_update(None, "cache_spill", false)?;
     // Checkpoints are the committer's, at moments of its choice. This hook takes the place of the
     // automatic one.
     let frames = Arc::clone(frames);
@@ -162,7 +165,9 @@ pub(super) fn open_writer(
 
 /// Opens the database for reads beside the committer.
 pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
-    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, vfs)
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, vfs)?;
+    connection.pragma_update(None, "cache_size", -limits::DATABASE_READER_CACHE_KIBIBYTES)?;
+    Ok(connection)
 }
 
 fn open(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
