@@ -136,6 +136,32 @@ fn what_is_being_delivered_is_reported_as_not_changed() {
 }
 
 #[test]
+fn what_waits_behind_a_next_hop_that_hangs_can_be_held_and_removed() {
+    let edge = Edge::new(Mode::Userspace);
+    // It takes connections and never greets.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let configuration = patient(&edge).replace(&edge.sink.address().to_string(), &address);
+    let _daemon = edge.start_with(&configuration);
+    let sent = 30;
+    for _ in 0..sent {
+        edge.submit("a@contoso.example", &["b@fabrikam.example"], CONTENT);
+    }
+    let hop = |status: &Value| status["next_hops"][0].clone();
+    let in_hand = |status: &Value| hop(status)["in_hand"].as_u64().unwrap_or(0);
+    edge.wait_until(|status| in_hand(status) > 0 && hop(status)["connections"].as_u64() > Some(0));
+    let held = edge.relay(&["queue", "hold", "--all", "--json"]).json();
+    // An attempt that is under way ends by itself, whatever an administrator wants.
+    let under_way = hop(&edge.status())["connections"].as_u64().unwrap();
+    assert!(under_way < sent / 2, "{held}");
+    assert_eq!(held["changed"], sent - under_way, "{held}");
+    assert_eq!(in_hand(&edge.status()), 0);
+    let removed = edge.relay(&["queue", "remove", "--all", "--yes", "--json"]).json();
+    assert_eq!(removed["changed"], sent - under_way, "{removed}");
+    assert_eq!(edge.status()["queue"]["queued"], under_way);
+}
+
+#[test]
 fn a_flush_reaches_a_next_hop_that_is_left_alone() {
     let edge = Edge::new(Mode::Userspace);
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()).into();

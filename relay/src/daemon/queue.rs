@@ -1,5 +1,7 @@
 //! The queue, as the control socket asks for it.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -83,6 +85,7 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         }
         Request::QueueShow { id } => show(id.0).await,
         Request::QueueHold { id } => {
+            daemon.withdraw([id.0]);
             admin::hold(queue, id.0).await?;
             show(id.0).await
         }
@@ -96,6 +99,7 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         }
         Request::QueueRemove { id, report } => {
             let removed = admin::show(queue, id.0).await?;
+            daemon.withdraw([id.0]);
             match report {
                 true => admin::remove_with_report(queue, id.0).await?,
                 false => admin::remove(queue, id.0).await?,
@@ -114,6 +118,15 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
 }
 
 impl Daemon {
+    /// Takes messages back from their next hops, as far as they only wait for a connection.
+    fn withdraw(&self, ids: impl IntoIterator<Item = QueueId>) {
+        let claimed = ids.into_iter().filter(|id| self.queue.store().is_claimed(*id));
+        let claimed: HashSet<_> = claimed.collect();
+        if !claimed.is_empty() {
+            self.outlook.load().hops.withdraw(&claimed);
+        }
+    }
+
     /// Why a message waits, in a sentence.
     fn reason(&self, entry: &Entry) -> String {
         let pending: Vec<_> = entry.pending().map(|(place, _)| place).collect();
@@ -190,6 +203,9 @@ pub(super) async fn change(
     let selected = bulk::select(&daemon.queue, span, filter).await?;
     let is_left_alone = |entry: &&Entry| verb == Verb::Retry && daemon.is_left_alone(entry);
     let left_alone = selected.entries.iter().filter(is_left_alone).count() as u64;
+    if matches!(verb, Verb::Hold | Verb::Remove | Verb::RemoveWithReport) {
+        daemon.withdraw(selected.entries.iter().map(|entry| entry.id));
+    }
     if verb == Verb::Flush {
         let configured = daemon.configured.lock().await;
         let routes = &configured.config.routes;

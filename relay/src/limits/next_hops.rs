@@ -63,6 +63,9 @@ pub const PARKED_REFILL: usize = DELIVERY_CONCURRENCY;
 /// How long a message waits at most for its next hop to have room, or to be alive again, before it
 /// is looked at all the same.
 pub const PARKED_LOOK: Duration = Duration::from_secs(5 * 60);
+/// When a message comes up again that was taken back for an administrator to hold or remove, should
+/// that fail.
+pub const WITHDRAWN: Duration = Duration::from_secs(10);
 /// How long a message of which its sender is to be told waits, where its next hop is left alone and
 /// so many of them come up at one time that there is no room for it.
 pub const REPORT_LOOK: Duration = Duration::from_secs(5);

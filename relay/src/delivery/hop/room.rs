@@ -1,5 +1,7 @@
 //! Which of its messages a next hop has in hand, and what becomes of the others.
 
+use std::collections::{HashSet, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -13,7 +15,7 @@ use crate::delivery::patience::Patience;
 use crate::delivery::remotes::Key;
 use crate::delivery::route::Destination;
 use crate::limits;
-use crate::queue::Entry;
+use crate::queue::{Entry, QueueId};
 use crate::smtp::path::ReversePath;
 
 impl Hop {
@@ -98,6 +100,25 @@ impl Hop {
         let is_exchanger = matches!(self.destination, Destination::Exchangers { .. });
         let is_short = is_exchanger.then(|| self.budget.is_short());
         Patience::new(job.entry.size, transactions, is_short)
+    }
+
+    /// Puts back those of these messages that wait for a connection, for an administrator who holds
+    /// or removes them; they are not claimed again before that is done.
+    pub(super) fn withdraw(&self, ids: &HashSet<QueueId>) {
+        let withdrawn: Vec<_> = {
+            let mut state = self.state();
+            let (taken, kept) = mem::take(&mut state.waiting)
+                .into_iter()
+                .partition::<VecDeque<_>, _>(|job| ids.contains(&job.entry.id));
+            state.waiting = kept;
+            taken.into()
+        };
+        for job in withdrawn {
+            let due = self.wakes(&job.entry, limits::WITHDRAWN);
+            // True or false: with further next hops under way it stays in hand, as it must.
+            job.put_back_for_room(&self.destination, due);
+        }
+        self.fetch(&mut self.state());
     }
 
     /// Puts a message back while the next hop is left alone. A few come up when the pause ends, and

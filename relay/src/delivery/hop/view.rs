@@ -1,6 +1,7 @@
-//! What is told of a next hop: for `relay status`, and for the reason why a message waits.
+//! What an administrator sees of a next hop, in `relay status` and as the reason why a message
+//! waits; and the way to take back what waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Hop;
 use crate::delivery::Destination;
-use crate::queue::{Answer, Cause};
+use crate::queue::{Answer, Cause, QueueId};
 
 /// One next hop, as `relay status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,13 @@ impl Hops {
             hops.retain(|_, hop| hop.strong_count() > 0);
         }
         hops.insert(hop.destination.clone(), Arc::downgrade(hop));
+    }
+
+    /// Puts these messages back into the queue, as far as they only wait for a connection. Then an
+    /// administrator can hold or remove them, though their next hop does not answer.
+    pub fn withdraw(&self, ids: &HashSet<QueueId>) {
+        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        hops.iter().for_each(|hop| hop.withdraw(ids));
     }
 
     /// What is told of one.
