@@ -158,8 +158,8 @@ impl Connection {
                 Self::open_one(candidate, opening, security, settings, cut)
             };
             let opened = match open(security.encryption()).await {
-                // RFC 7435: where plain text would have done, a handshake that fails is no reason
-                // to keep the mail.
+                // RFC 7435: where plain text would have done, TLS that fails is no reason to keep
+                // the mail.
                 Err((cause, true)) if security.tls == TlsMode::Opportunistic => {
                     let address = candidate.address;
                     let answer = Answer { hop: None, cause };
@@ -179,7 +179,7 @@ impl Connection {
         Err(full.map_or_else(|| Unreachable::Now(one_cause(causes)), Unreachable::Full))
     }
 
-    /// An error goes with whether it was the handshake that failed.
+    /// An error goes with whether it was TLS that failed.
     async fn open_one(
         candidate: &Candidate,
         opening: Opening,
@@ -222,7 +222,7 @@ impl Connection {
             return Ok(connection);
         }
         let failed = match connection.handshake {
-            Handshake::With(..) => false,
+            Handshake::With(..) => connection.session.balked_at_start_tls(),
             Handshake::Failed => true,
             // In TLS 1.3 our side is done before the server has looked at what we sent.
             Handshake::Done => connection.lost_unheard,

@@ -201,3 +201,18 @@ async fn a_server_that_gives_up_after_the_handshake_gets_plain_text_where_that_i
     assert!(open(address, NAME, &with(TlsMode::Opportunistic)).await.is_err());
     assert_eq!(sink.connections(), 1);
 }
+
+#[tokio::test]
+async fn a_server_that_goes_away_at_starttls_gets_plain_text_where_that_is_allowed() {
+    let authority = Authority::new();
+    // It closes, and it says what is no reply.
+    for answer in ["", "nonsense\r\n", "421 4.3.2 later\r\n"] {
+        let balks = Fault::Says("STARTTLS", answer);
+        let (sink, address) = authority.sink([balks]).await;
+        assert_eq!(open(address, NAME, &with(TlsMode::Opportunistic)).await, Ok(false));
+        assert_eq!(sink.connections(), 2, "{answer:?}");
+        let (sink, address) = authority.sink([balks]).await;
+        assert!(open(address, NAME, &with(TlsMode::Required)).await.is_err());
+        assert_eq!(sink.connections(), 1, "{answer:?}");
+    }
+}

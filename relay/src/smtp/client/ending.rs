@@ -3,6 +3,7 @@
 use std::mem;
 
 use super::dot::UnsafeMessage;
+use super::opening::Stage;
 use super::{Event, Session, State};
 use crate::limits;
 use crate::queue::Cause;
@@ -30,6 +31,7 @@ impl Session {
 
     /// Defers what is unsettled and closes.
     pub(super) fn fail(&mut self, cause: Cause) {
+        self.balked_at_start_tls |= matches!(self.state, State::Opening(Stage::StartTls));
         match mem::replace(&mut self.state, State::Closed) {
             State::Envelope(progress)
             | State::Message(progress, _)

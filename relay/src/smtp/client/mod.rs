@@ -78,6 +78,7 @@ pub struct Session {
     misled: bool,
     mail_refusal: Option<MailRefusal>,
     broke_off_at: Option<usize>,
+    balked_at_start_tls: bool,
 }
 
 #[derive(Debug)]
@@ -120,6 +121,7 @@ impl Session {
             misled: false,
             mail_refusal: None,
             broke_off_at: None,
+            balked_at_start_tls: false,
         }
     }
 
@@ -175,6 +177,13 @@ impl Session {
     /// in place of the reply to its RCPT.
     pub fn broke_off_at_recipient(&self) -> Option<usize> {
         self.broke_off_at
+    }
+
+    /// Did the next hop offer STARTTLS, and go away, fall silent or speak nonsense in place of a
+    /// reply to it? Then nothing more can be said on this connection, and TLS has failed as in a
+    /// handshake.
+    pub fn balked_at_start_tls(&self) -> bool {
+        self.balked_at_start_tls
     }
 
     /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
@@ -261,6 +270,8 @@ impl Session {
         }
         // X.3.2 of RFC 3463: what is said by a system that shuts down.
         self.fail(local(Enhanced(4, 3, 2), text));
+        // That was we.
+        self.balked_at_start_tls = false;
     }
 
     /// The whole message has been sent, and the reply to it is awaited. The next hop may have
@@ -493,7 +504,6 @@ impl Session {
         self.deadline = Some(now + wait);
     }
 
-    /// Where the session stands, for the sentence that a report quotes.
     /// The recipient whose reply comes next.
     fn awaited_recipient(&self) -> Option<usize> {
         let State::Envelope(progress) = &self.state else { return None };
@@ -503,6 +513,7 @@ impl Session {
         }
     }
 
+    /// Where the session stands, for the sentence that a report quotes.
     fn stage(&self) -> &'static str {
         match &self.state {
             State::Opening(stage) => stage.name(),
