@@ -6,7 +6,7 @@
 use mail_auth::AuthenticatedMessage;
 use mailparse::MailAddr;
 use relay::message::author;
-use relay::smtp::path::{Domain, Host, Mailbox};
+use relay_mail::path::{Domain, Host, Mailbox};
 
 /// See the module.
 pub fn check(input: &[u8]) {

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use bytes::BytesMut;
-use relay::limits::{AUTH_LINE_OCTETS, PATH_OCTETS};
-use relay::queue::BodyType;
+use relay::limits::AUTH_LINE_OCTETS;
 use relay::smtp::command::{Chunk, Command, CommandError};
-use relay::smtp::dsn::Addressee;
 use relay::smtp::line::{LineError, LineReader};
-use relay::smtp::path::ReversePath;
+use relay_mail::dsn::Addressee;
+use relay_mail::envelope::BodyType;
+use relay_mail::limits::PATH_OCTETS;
+use relay_mail::path::ReversePath;
 
 use super::pieces::{pieces, whole};
 

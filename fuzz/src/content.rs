@@ -14,9 +14,10 @@ use relay::limits::READ_OCTETS;
 use relay::message::changes::Changes;
 use relay::message::outbound::OutboundFirewall;
 use relay::policy::Peer;
-use relay::queue::{Envelope, QueueId};
 use relay::smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 use relay::smtp::session::{Action, MessageBegun, Session};
+use relay_mail::envelope::Envelope;
+use relay_mail::queue_id::QueueId;
 
 use super::expected::{Allowed, compare};
 use super::session::rules;

@@ -2,8 +2,8 @@
 
 use std::fmt::{Debug, Display};
 
-use relay::limits::{DOMAIN_OCTETS, LOCAL_PART_OCTETS};
-use relay::smtp::path::{Domain, ForwardPath, Host, Mailbox, ReversePath, split_path};
+use relay_mail::limits::{DOMAIN_OCTETS, LOCAL_PART_OCTETS};
+use relay_mail::path::{Domain, ForwardPath, Host, Mailbox, ReversePath, split_path};
 
 /// See the module.
 pub fn check(input: &[u8]) {

@@ -1,8 +1,9 @@
 //! What a next hop replies. An input is what it sends, cuts included.
 
+use relay_mail::reply::Reply;
+
 use relay::limits;
 use relay::smtp::client::{ReplyError, ReplyParser};
-use relay::smtp::reply::Reply;
 
 use super::pieces::{pieces, whole};
 
@@ -41,7 +42,7 @@ fn check_reply(reply: &Reply) {
     // An octet that is not printable takes six in its place.
     let most = 7 * limits::CLIENT_REPLY_KEPT_OCTETS + limits::CLIENT_REPLY_LINES;
     assert!(reply.text.len() <= most);
-    assert!(reply.text.chars().all(|c| c == '\n' || relay::printable::is_printable(c)));
+    assert!(reply.text.chars().all(|c| c == '\n' || relay_mail::printable::is_printable(c)));
     assert_eq!(reply.is_positive(), reply.code < 400);
     assert!(!reply.to_string().contains(['\r', '\n']), "a log has one line of it");
     // What we would tell somebody else with the same words is one reply and says the same.

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
+use relay_mail::limits::REPLY_LINE_OCTETS;
+
 use relay::config::users;
-use relay::limits::REPLY_LINE_OCTETS;
 use relay::smtp::command::{Response, SaslMessage};
 use relay::smtp::sasl::{Claim, Exchange, Mechanism, Step};
 use relay::users::Users;

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use relay::queue::schedule::Schedule;
-use relay::queue::{BodyType, Envelope, Queue, Recovery, Settings, StoreSettings};
-use relay::smtp::dsn::MailDsn;
-use relay::smtp::path::{Domain, ForwardPath, ReversePath};
+use relay::queue::{Queue, Recovery, Settings, StoreSettings};
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use relay::queue::schedule::Schedule;
-use relay::queue::{BodyType, Envelope, Queue, Settings, StoreSettings};
-use relay::smtp::path::{Domain, ForwardPath, ReversePath};
+use relay::queue::{Queue, Settings, StoreSettings};
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::path::{Domain, ForwardPath, ReversePath};
 
 /// Octets of a message.
 const MESSAGE: usize = 4096;
@@ -267,7 +268,7 @@ impl Engine for TheQueue {
                     recipients: vec![recipient.clone().into()],
                     body: BodyType::SevenBit,
                     smtputf8: false,
-                    dsn: relay::smtp::dsn::MailDsn::default(),
+                    dsn: relay_mail::dsn::MailDsn::default(),
                 })?;
                 let message = Bytes::copy_from_slice(message);
                 commits.spawn(async move {

@@ -5,11 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use relay_mail::printable::printable;
 use tokio_rustls::rustls::pki_types::{ServerName, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 use crate::limits::{CERTIFICATE_NAMES, CERTIFICATE_WARNING};
-use crate::printable::printable;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,10 @@
 //! - [`daemon`]: starts the parts in order, answers requests and signals, and stops.
 //! - [`selftest`]: plays the classic open-relay set against a configuration.
 //! - [`limits`]: every bound, with its unit, source and consequence. [`causes`]: an error in full.
-//!   [`fading`]: a bounded table of what holds for a while. [`heap`]: what a value keeps in memory.
+//!   [`fading`]: a bounded table of what holds for a while.
+//!
+//! Addresses, replies, envelopes and outcomes are values of [`relay_mail`], which knows nothing of
+//! this crate.
 
 mod address_space;
 pub mod allocator;
@@ -42,13 +45,11 @@ pub mod daemon;
 pub mod delivery;
 pub mod dns;
 mod fading;
-pub mod heap;
 pub mod kernel;
 pub mod limits;
 pub mod logging;
 pub mod message;
 pub mod policy;
-pub mod printable;
 pub mod privileges;
 pub mod queue;
 pub mod recipients;

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use relay_mail::printable::printable;
 use tokio_rustls::rustls::pki_types::pem;
 use tokio_rustls::rustls::{
     AlertDescription, CertificateError, Error, InconsistentKeys, InvalidMessage, PeerIncompatible,
@@ -14,7 +15,6 @@ use tokio_rustls::rustls::{
 use webpki::Error as ChainError;
 
 use crate::certificate::day;
-use crate::printable::printable;
 
 /// The reason for an error of a handshake.
 pub fn reason(error: &io::Error) -> String {

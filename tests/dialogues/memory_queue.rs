@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use relay::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use relay::queue::{Entry, MessageFile, MessageReader, QueueId, StoreError};
+use relay::queue::{Entry, MessageFile, MessageReader, StoreError};
+use relay_mail::queue_id::QueueId;
 use tokio::sync::Notify;
 
 /// What the engine does.

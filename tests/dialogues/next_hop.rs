@@ -7,7 +7,8 @@
 
 use std::time::Instant;
 
-use relay::queue::{BodyType, Envelope};
+use relay_mail::envelope::{BodyType, Envelope};
+
 use relay::smtp::client::{Event, Opening, Session, Timeouts, Transaction};
 
 /// What a hop takes for the end of a line.

@@ -194,7 +194,8 @@ fn the_words_of_a_next_hop_cannot_write_to_a_terminal() {
     let shown = edge.relay(&["queue", "show", &id]).out;
     assert!(shown.contains("\\u001b[2J") && shown.contains("gone"), "{shown}");
     for text in printed {
-        let unsafe_one = text.chars().find(|&c| c != '\n' && !relay::printable::is_printable(c));
+        let unsafe_one =
+            text.chars().find(|&c| c != '\n' && !relay_mail::printable::is_printable(c));
         assert_eq!(unsafe_one, None, "{}", text.escape_debug());
     }
     // An address may hold such characters where SMTPUTF8 is spoken.

@@ -33,10 +33,11 @@ enum Severity {
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 /// Every rule, in the order their findings are printed.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     layers::protocol_and_policy_touch_no_world,
     layers::only_kernel_names_aya,
     layers::relay_common_stands_alone,
+    layers::pure_crates_depend_on_no_world,
     layers::only_command_line_uses_anyhow,
     documents::dialogues_begin_with_a_sentence,
     documents::limits_name_unit_or_source,

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
+use relay_mail::path::Domain;
 use tokio::time::timeout;
 
 use crate::dns::Dns;
 use crate::limits::BLOCK_LIST_WAIT;
 use crate::policy::antispam::{ListFinding, ListVerdict};
-use crate::smtp::path::Domain;
 
 /// Asks one list.
 pub(super) async fn ask(dns: &Dns, zone: &Domain, client: IpAddr) -> ListFinding {

@@ -6,13 +6,13 @@
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput};
+use relay_mail::path::{Domain, Mailbox};
 
 use super::spf;
 use crate::dns::{Answers, Dns};
 use crate::limits::DMARC_DOMAIN_OCTETS;
 use crate::message::author::Unclear;
 use crate::policy::antispam::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
-use crate::smtp::path::{Domain, Mailbox};
 
 /// Asks for the domain in From.
 pub(super) async fn ask(

@@ -17,6 +17,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use relay_mail::smart_host::SmartHost;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -24,7 +25,6 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config;
-use crate::delivery::SmartHost;
 use crate::limits::{
     RSPAMD_CONNECTIONS, RSPAMD_HEADER_OCTETS, RSPAMD_RECIPIENTS, RSPAMD_REPLY_OCTETS,
 };

@@ -1,12 +1,12 @@
 //! May the client send for the sender's domain (RFC 7208)?
 
 use mail_auth::spf::verify::SpfParameters;
+use relay_mail::path::ReversePath;
 use tokio::time::timeout;
 
 use crate::dns::{Answers, Dns};
 use crate::limits::SPF_WAIT;
 use crate::policy::antispam::{SenderQuestion, SpfFinding, SpfIdentity, SpfResult};
-use crate::smtp::path::ReversePath;
 
 /// Asks for the domain of MAIL, or for the client's name where the sender is null. `host` is this
 /// host's name, which explanations of the domain may quote.
@@ -76,7 +76,7 @@ mod tests {
     use crate::antispam::block_list;
     use crate::dns::tests::{Says, Scripted, failures, servers, zone};
     use crate::policy::antispam::{Client, ListVerdict};
-    use crate::smtp::path::Domain;
+    use relay_mail::path::Domain;
 
     fn question() -> SenderQuestion {
         let address = "192.0.2.1".parse().unwrap();

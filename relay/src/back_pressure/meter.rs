@@ -141,7 +141,7 @@ mod tests {
     async fn what_was_there_before_presses_nobody() {
         let directory = tempfile::TempDir::new().unwrap();
         let settings = crate::queue::Settings {
-            hostname: crate::smtp::path::Domain::parse("edge1.contoso.example").unwrap(),
+            hostname: relay_mail::path::Domain::parse("edge1.contoso.example").unwrap(),
             schedule: crate::queue::schedule::Schedule::default(),
         };
         let store = crate::queue::StoreSettings::new(directory.path());

@@ -15,8 +15,8 @@ use relay::daemon::explain::{
 };
 use relay::policy::{Question, Rules, explain};
 use relay::smtp::command::HelloName;
-use relay::smtp::path::{AddressError, ForwardPath, ReversePath};
 use relay::users::UserName;
+use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 
 use super::{Access, Asked, Console, Outcome};
 

@@ -27,7 +27,7 @@ use relay::causes::in_full;
 use relay::config::{Config, LoadError, Refusals};
 use relay::control::ControlError;
 use relay::logging;
-use relay::printable::PrintableWriter;
+use relay_mail::printable::PrintableWriter;
 use serde_json::{Value, json};
 
 use self::access::{Access, FileAccess, Socket};

@@ -10,8 +10,8 @@ use relay::daemon::status::{
 };
 use relay::delivery::{HopState, HopStatus};
 use relay::logging;
-use relay::printable::printable;
 use relay::tracking;
+use relay_mail::printable::printable;
 
 use super::queue::moment;
 use super::{Access, Asked, Console, Outcome};

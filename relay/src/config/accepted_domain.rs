@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use relay_mail::domain_pattern::{DomainPattern, InvalidDomainPattern};
+use relay_mail::protocol::Protocol;
+
 use super::document::{Section, Value, Wrong, nearest};
-use super::value::{domain_name, path, text, unknown_word};
+use super::value::{no_domain_name, path, text, unknown_word};
 use crate::policy::{
-    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, RecipientLookup,
-    RecipientsFile,
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
 };
-use crate::smtp::client::Protocol;
 
 /// Reads every accepted domain.
 pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {
@@ -85,17 +86,13 @@ fn pattern(value: Value<'_>) -> Result<DomainPattern, Wrong> {
 
 /// `contoso.example`, or `*.contoso.example` with all that is below it.
 pub(super) fn domain_pattern(text: &str) -> Result<DomainPattern, Wrong> {
-    let (name, with_subdomains) = match text.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (text, false),
-    };
-    if name.contains('*') {
-        return Err(Wrong::new(
+    text.parse().map_err(|error| match error {
+        InvalidDomainPattern::Star => Wrong::new(
             format!("`{text}` has a star elsewhere than in front"),
             "write the star as the first label only, as in *.contoso.example",
-        ));
-    }
-    Ok(DomainPattern::new(domain_name(name)?.ascii().to_owned(), with_subdomains))
+        ),
+        InvalidDomainPattern::Domain(error) => no_domain_name(text, error),
+    })
 }
 
 fn kind(value: Value<'_>) -> Result<AcceptedDomainType, Wrong> {

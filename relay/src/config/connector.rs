@@ -12,6 +12,7 @@ mod rights;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use relay_mail::limits::REPLY_LINE_OCTETS;
 use toml::de::DeValue;
 
 use super::antispam;
@@ -21,7 +22,7 @@ use super::value::{boolean, host_name, number, one_of, parsed, text};
 use crate::connector::binding::BindingError;
 use crate::connector::range::RangeError;
 use crate::connector::{Binding, Budget, Connector, Encryption, ProtocolLoggingLevel, Range};
-use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS, REPLY_LINE_OCTETS};
+use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS};
 
 pub(super) use conflict::refuse as refuse_conflict;
 

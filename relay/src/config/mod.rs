@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
@@ -42,7 +43,6 @@ use crate::connector::{Connector, Proxies, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
-use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 use crate::users::Users;
 
 pub use finding::{Finding, Refusals};

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use relay_mail::protocol::Protocol;
+use relay_mail::smart_host::SmartHost;
+
 use super::document::{Section, Wrong};
 use super::value::{boolean, one_of, path, smart_host};
-use crate::delivery::{Auth, NextHop, Security, SmartHost, SmartHosts, TlsMode};
+use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
 use crate::limits::{SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT};
-use crate::smtp::client::Protocol;
 
 /// Reads where mail goes: to smart hosts, into a Maildir, or as DNS says.
 pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use relay_mail::path::Mailbox;
+
 use super::Mx;
 use super::accepted_domain::domain_pattern;
 use super::document::{Section, Value, Wrong};
@@ -10,7 +12,6 @@ use super::value::{boolean, number, text};
 use crate::delivery::Route;
 use crate::delivery::route::{RecipientPattern, SenderPattern, folded};
 use crate::limits;
-use crate::smtp::path::Mailbox;
 
 /// Reads every route.
 pub(super) fn read(sections: Vec<Section<'_, '_>>) -> Vec<Route> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_mail::path::Domain;
+
 use super::document::{Document, Section, Value, Wrong};
 use super::places::{DEFAULT_QUEUE, DEFAULT_SOCKET};
 use super::value::{
@@ -18,7 +20,6 @@ use crate::connector::range::RangeError;
 use crate::connector::{Clients, Proxies, Range, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits;
-use crate::smtp::path::Domain;
 
 /// See [`Config::parse`].
 pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {

@@ -7,6 +7,8 @@ mod warnings;
 
 use std::path::Path;
 
+use relay_mail::protocol::Protocol;
+
 use super::*;
 use crate::back_pressure::Thresholds;
 use crate::connector::{
@@ -14,7 +16,6 @@ use crate::connector::{
     PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
 };
 use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
-use crate::smtp::client::Protocol;
 
 /// Three lines that every text needs.
 const NEEDED: &str = r#"hostname = "edge1.contoso.example"

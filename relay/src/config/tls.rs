@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use relay_mail::domain_pattern::DomainPattern;
+
 use super::accepted_domain::domain_pattern;
 use super::document::{Section, Value, Wrong};
 use super::value::{path, text};
 use crate::connector::{CertificateName, Connector, Principal};
 use crate::limits;
-use crate::policy::DomainPattern;
 
 /// What connectors encrypt with, and whom they believe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use relay_mail::path::{Domain, DomainError, ForwardPath, Mailbox};
+use relay_mail::smart_host::SmartHost;
 use toml::de::DeValue;
 
 use super::document::{Value, Wrong, describe, nearest};
-use crate::delivery::SmartHost;
-use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 
 /// Any text, without control characters: it ends in logs and replies.
 pub(super) fn text(value: Value<'_>) -> Result<String, Wrong> {
@@ -245,12 +245,15 @@ pub(super) fn host_name(value: Value<'_>) -> Result<Domain, Wrong> {
 
 /// See [`host_name`].
 pub(super) fn domain_name(text: &str) -> Result<Domain, Wrong> {
-    Domain::parse(text.strip_suffix('.').unwrap_or(text)).map_err(|error| {
-        Wrong::new(
-            format!("`{text}` is not a domain name: {error}"),
-            "write labels with dots between them, as in edge1.contoso.example",
-        )
-    })
+    Domain::parse(text.strip_suffix('.').unwrap_or(text))
+        .map_err(|error| no_domain_name(text, error))
+}
+
+pub(super) fn no_domain_name(text: &str, error: DomainError) -> Wrong {
+    Wrong::new(
+        format!("`{text}` is not a domain name: {error}"),
+        "write labels with dots between them, as in edge1.contoso.example",
+    )
 }
 
 /// An address with a domain, as RCPT takes it.

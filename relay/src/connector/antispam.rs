@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::smtp::path::Domain;
+use relay_mail::path::Domain;
 
 /// What becomes of a check's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,12 +4,12 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use relay_mail::queue_id::QueueId;
 use serde_json::Value;
 
 use super::{Answer, Id, Request};
 use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_PIECE_OCTETS, CONTROL_TIMEOUT};
 use crate::privileges;
-use crate::queue::QueueId;
 use crate::queue::export::EnvelopeText;
 
 /// Why there is no answer.

@@ -11,10 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::queue::QueueId;
 use crate::queue::bulk::Verb;
 use crate::queue::filter::Filter;
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use relay_mail::queue_id::QueueId;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,7 +20,6 @@ use crate::limits::{
     ACCEPT_PAUSE, CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS,
     CONTROL_TIMEOUT,
 };
-use crate::queue::QueueId;
 use crate::queue::export::Export;
 
 /// Who answers requests.

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::protocol::Protocol;
+use relay_mail::reply::SERVICE_NOT_AVAILABLE;
+use relay_mail::tls::ClientCertificate;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -21,11 +25,7 @@ use crate::delivery::{Destination, Routes};
 use crate::kernel::GuardState;
 use crate::policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
 use crate::server::LimitUse;
-use crate::smtp::client::Protocol;
 use crate::smtp::command::HelloName;
-use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::SERVICE_NOT_AVAILABLE;
-use crate::smtp::tls::ClientCertificate;
 use crate::users::UserName;
 
 /// The answer to `relay explain`.

@@ -50,7 +50,7 @@ use crate::logging;
 use crate::policy::Rules;
 use crate::privileges::{self, Account, DirectoryError, PrivilegeError};
 use crate::queue::export::Export;
-use crate::queue::{OpenError, Queue, QueueId};
+use crate::queue::{OpenError, Queue};
 use crate::server::tls::Credentials;
 use crate::server::{ListenError, Server, kept};
 use crate::tracking::{Tracker, files};
@@ -59,6 +59,7 @@ use crate::vital;
 use delivery::Delivery;
 use kernel_half::{Attached, Chosen, InUse};
 use prepare::{PrepareError, Prepared, prepare};
+use relay_mail::queue_id::QueueId;
 use resources::ResourceError;
 use status::RefusedReload;
 

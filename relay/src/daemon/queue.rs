@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -15,10 +17,7 @@ use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
-use crate::queue::{
-    Entry, Queue, QueueId, RecipientState, Settings, StoreError, StoreSettings, admin,
-};
-use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::queue::{Entry, Queue, RecipientState, Settings, StoreError, StoreSettings, admin};
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {

@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use relay_mail::queue_id::QueueId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::waiting_list::WaitingList;
 use crate::limits;
-use crate::queue::{Queue, QueueId};
+use crate::queue::Queue;
 
 /// What a job counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

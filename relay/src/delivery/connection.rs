@@ -5,6 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::ForwardPath;
+use relay_mail::protocol::Protocol;
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
@@ -16,19 +21,16 @@ use super::patience::Patience;
 use super::reach::{Candidate, Unreachable, candidates};
 use super::remotes::{Remotes, Slot};
 use super::route::Destination;
-use super::security::{Security, TlsMode};
+use super::security::{Security, TlsMode, server_name};
 use super::transport::{Moved, Transport};
 use super::{Cut, Settings, credentials, remotes};
 use crate::causes::in_full;
 use crate::limits;
 use crate::message::outbound::OutboundFirewall;
-use crate::queue::{Answer, Cause, MessageReader, Outcome, QueueId};
+use crate::queue::MessageReader;
 use crate::smtp::client::{
-    Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Protocol, Session,
-    Transaction,
+    Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Session, Transaction,
 };
-use crate::smtp::path::ForwardPath;
-use crate::smtp::reply::Enhanced;
 use crate::tls_failure;
 use crate::tracking::event::Connected;
 
@@ -206,7 +208,7 @@ impl Connection {
             address,
             state: State::Busy,
             has_sent: false,
-            handshake: Handshake::With(config, candidate.server.server_name()),
+            handshake: Handshake::With(config, server_name(&candidate.server)),
             heard: false,
             lost_unheard: false,
             cut: cut.clone(),

@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use relay_mail::outcome::{Answer, Cause, Outcome};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -32,7 +33,7 @@ use super::remotes::Remotes;
 use super::route::Destination;
 use super::{Cut, Settings};
 use crate::limits;
-use crate::queue::{Answer, Cause, Outcome, Queue};
+use crate::queue::Queue;
 
 use self::recipients::BrokeOff;
 use self::view::Trouble;

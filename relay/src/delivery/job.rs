@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::queue_id::QueueId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -15,7 +17,7 @@ use tracing::{error, warn};
 use super::budget::Hold;
 use super::route::Destination;
 use crate::limits;
-use crate::queue::{Answer, Entry, Outcome, Queue, QueueId, RecipientState, StoreError};
+use crate::queue::{Entry, Queue, RecipientState, StoreError};
 
 /// What one next hop is to do of a claimed message. One that is dropped goes back to the queue, so
 /// that nothing that happens to its worker leaves the message claimed for good.

@@ -9,11 +9,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::reply::Enhanced;
 use tokio::fs;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use crate::queue::{Answer, Entry, MessageReader, Outcome};
-use crate::smtp::reply::Enhanced;
+use crate::queue::{Entry, MessageReader};
 
 /// Writes one copy for one recipient.
 pub(super) async fn deliver(

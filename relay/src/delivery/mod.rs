@@ -23,7 +23,6 @@ mod remotes;
 pub mod route;
 pub mod security;
 mod servers;
-mod smart_host;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
@@ -45,7 +44,6 @@ pub use self::ourselves::leads_back;
 pub use self::reach::ExchangerRules;
 pub use self::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use self::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
-pub use self::smart_host::{InvalidSmartHost, SmartHost};
 
 pub use self::hop::{HopState, HopStatus, Hops};
 

@@ -7,9 +7,10 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use super::SmartHost;
+use relay_mail::path::Host;
+use relay_mail::smart_host::SmartHost;
+
 use super::reach::ExchangerRules;
-use crate::smtp::path::Host;
 
 /// The binding that mail for this smart host would come back to, where there is one.
 pub fn leads_back(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAddr> {

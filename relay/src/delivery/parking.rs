@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use relay_mail::queue_id::QueueId;
+
 use crate::limits;
-use crate::queue::QueueId;
 
 /// The ids, and how many of them are on their way back.
 #[derive(Debug, Default)]

@@ -6,18 +6,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use relay_mail::outcome::Cause;
+use relay_mail::path::{Domain, Host};
+use relay_mail::reply::Enhanced;
+use relay_mail::smart_host::SmartHost;
 use tokio::time::timeout;
 
+use super::Settings;
 use super::ourselves::is_ours;
 use super::remotes::Key;
 use super::route::Destination;
-use super::{Settings, SmartHost};
 use crate::address_space::is_for_mail;
 use crate::dns::{Dns, Exchanger, LookupError};
 use crate::limits;
-use crate::queue::Cause;
-use crate::smtp::path::{Domain, Host};
-use crate::smtp::reply::Enhanced;
 
 /// A server that may be connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,13 +9,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use relay_mail::queue_id::QueueId;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::waiting_list::WaitingList;
 use crate::limits;
-use crate::queue::{Queue, QueueId};
+use crate::queue::Queue;
 
 /// What connections are counted by: the address, or its /64, and the port.
 pub(super) type Key = (IpAddr, u16);

@@ -9,10 +9,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Security, SmartHost, TlsMode};
-use crate::policy::DomainPattern;
-use crate::smtp::client::Protocol;
-use crate::smtp::path::{ForwardPath, Host, Mailbox, ReversePath};
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::path::{ForwardPath, Host, Mailbox, ReversePath};
+use relay_mail::protocol::Protocol;
+use relay_mail::smart_host::SmartHost;
+
+use super::{Security, TlsMode};
 
 /// `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,10 +277,7 @@ mod tests {
     use super::*;
 
     fn domain(text: &str) -> DomainPattern {
-        match text.strip_prefix("*.") {
-            Some(parent) => DomainPattern::new(parent.to_owned(), true),
-            None => DomainPattern::new(text.to_owned(), false),
-        }
+        text.parse().unwrap()
     }
 
     /// A route that leads into a Maildir of its name.

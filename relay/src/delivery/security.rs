@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use relay_mail::path::Host;
+use relay_mail::smart_host::SmartHost;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::VerifierBuilderError;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
@@ -218,4 +221,16 @@ fn verifying(
         }
     }
     Ok(Verified { config: config(provider, verifier)?, trusted })
+}
+
+/// What the certificate of a server must be for, where that is asked.
+pub(super) fn server_name(server: &SmartHost) -> ServerName<'static> {
+    let unnamed = || ServerName::IpAddress(IpAddr::from([0; 4]).into());
+    match &server.host {
+        Host::Address(address) => ServerName::IpAddress((*address).into()),
+        // Every domain name that we take is one for TLS too; if not, no certificate fits.
+        Host::Domain(name) => {
+            ServerName::try_from(name.ascii().to_owned()).unwrap_or_else(|_| unnamed())
+        }
+    }
 }

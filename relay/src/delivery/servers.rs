@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::queue_id::QueueId;
+
 use super::connection::Connection;
 use super::hop::Counted;
 use super::patience::Patience;
-use crate::queue::{Answer, Cause, Outcome, QueueId};
 use crate::smtp::client::{is_lack, says_too_many_recipients};
 
 /// A connection, as its next hop counts it.

@@ -21,6 +21,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::outcome::Cause;
+use relay_mail::path::{Domain, ForwardPath, ReversePath};
+use relay_mail::protocol::Protocol;
+use relay_mail::queue_id::QueueId;
 use tempfile::TempDir;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
@@ -35,10 +41,7 @@ use super::connection::{Connection, Dial};
 use super::reach::{Candidate, Unreachable};
 use super::*;
 use crate::queue::schedule::Schedule;
-use crate::queue::{BodyType, Cause, Counters, Envelope, QueueId, StoreSettings};
-use crate::smtp::client::Protocol;
-use crate::smtp::dsn::MailDsn;
-use crate::smtp::path::{Domain, ForwardPath, ReversePath};
+use crate::queue::{Counters, StoreSettings};
 
 /// How one connection to the scripted next hop goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

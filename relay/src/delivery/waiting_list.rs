@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use relay_mail::queue_id::QueueId;
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::queue::QueueId;
 
 /// The ids that wait, and those that were called.
 #[derive(Debug, Default)]

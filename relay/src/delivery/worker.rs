@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
 use tracing::{error, info};
 
 use super::connection::{Connection, Dial, told};
@@ -17,9 +20,8 @@ use super::remotes::Key;
 use super::route::Destination;
 use super::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
 use crate::limits;
-use crate::queue::{Answer, Cause, Entry, Outcome, QueueId, StoreError};
+use crate::queue::{Entry, StoreError};
 use crate::smtp::client::{MailRefusal, Transaction};
-use crate::smtp::reply::Enhanced;
 use crate::tracking::Happening;
 use crate::tracking::event::{Attempt, Connected};
 

@@ -7,11 +7,11 @@
 
 use std::fmt::Write as _;
 
+use relay_mail::printable::is_printable;
 use serde_json::{Value, json};
 use tracing::Level;
 
 use crate::limits::{JOURNAL_LINE_OCTETS, LOG_LINE_OCTETS};
-use crate::printable::is_printable;
 
 /// The form of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,7 +63,7 @@ mod tests {
     use crate::policy::antispam::{
         DmarcFinding, DmarcPolicy, DmarcResult, ListFinding, RspamdAction,
     };
-    use crate::smtp::path::Domain;
+    use relay_mail::path::Domain;
 
     fn lists(verdict: ListVerdict) -> SenderFound {
         let zone = Domain::parse("zen.example").unwrap();

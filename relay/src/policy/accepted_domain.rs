@@ -7,8 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::RecipientList;
-use crate::delivery::SmartHost;
-use crate::smtp::client::Protocol;
+use relay_mail::domain_pattern::{DomainPattern, at_and_above};
+use relay_mail::protocol::Protocol;
+use relay_mail::smart_host::SmartHost;
 
 /// `[[accepted_domain]]`: a pattern and who owns its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +56,6 @@ pub enum AcceptedDomainType {
     ExternalRelay,
 }
 
-/// `contoso.example`, or `*.contoso.example`, which includes `contoso.example` itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DomainPattern {
-    domain: String,
-    with_subdomains: bool,
-}
-
 /// The accepted domains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcceptedDomains {
@@ -85,54 +79,24 @@ impl AcceptedDomainType {
     }
 }
 
-impl DomainPattern {
-    /// The pattern of one domain in lower case and A-labels, with or without everything below it.
-    pub const fn new(domain: String, with_subdomains: bool) -> Self {
-        Self { domain, with_subdomains }
-    }
-
-    /// The patterns that cover a domain, given in lower case and A-labels: the most specific first.
-    pub fn all_covering(domain: &str) -> impl Iterator<Item = Self> {
-        let with_subdomains = at_and_above(domain).map(|it| Self::new(it.to_owned(), true));
-        std::iter::once(Self::new(domain.to_owned(), false)).chain(with_subdomains)
-    }
-
-    /// Does it stand for this domain, given in lower case and A-labels?
-    pub fn covers(&self, domain: &str) -> bool {
-        match domain.strip_suffix(self.domain.as_str()) {
-            Some("") => true,
-            Some(below) => self.with_subdomains && below.ends_with('.'),
-            None => false,
-        }
-    }
-
-    /// The one domain that it stands for. `None`: it stands for more.
-    pub fn exact(&self) -> Option<&str> {
-        (!self.with_subdomains).then_some(self.domain.as_str())
-    }
-}
-
-/// A domain and every domain that it lies below, the longest first.
-fn at_and_above(domain: &str) -> impl Iterator<Item = &str> {
-    let above = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
-    std::iter::once(domain).chain(above)
-}
-
 impl AcceptedDomain {
     fn domain(&self) -> String {
-        self.pattern.domain.clone()
+        self.pattern.domain().to_owned()
     }
 }
 
 impl AcceptedDomains {
     /// Adds a domain; what had the same pattern is replaced.
     pub fn insert(&mut self, accepted: AcceptedDomain) {
-        let DomainPattern { domain, with_subdomains } = &accepted.pattern;
+        let domain = accepted.pattern.domain().to_owned();
         if accepted.kind == AcceptedDomainType::Authoritative {
             self.first_authoritative.get_or_insert_with(|| domain.clone());
         }
-        let map = if *with_subdomains { &mut self.with_subdomains } else { &mut self.exact };
-        map.insert(domain.clone(), accepted);
+        let map = match accepted.pattern.exact() {
+            Some(_) => &mut self.exact,
+            None => &mut self.with_subdomains,
+        };
+        map.insert(domain, accepted);
     }
 
     /// The most specific accepted domain that covers this domain, given in lower case and
@@ -198,13 +162,6 @@ impl fmt::Display for AcceptedDomainType {
     }
 }
 
-impl fmt::Display for DomainPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let star = if self.with_subdomains { "*." } else { "" };
-        write!(f, "{star}{}", self.domain)
-    }
-}
-
 /// As a reason names it: `*.contoso.example (InternalRelay)`.
 impl fmt::Display for AcceptedDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,11 +174,7 @@ mod tests {
     use super::*;
 
     fn accepted(name: &str, kind: AcceptedDomainType) -> AcceptedDomain {
-        let (domain, with_subdomains) = match name.strip_prefix("*.") {
-            Some(domain) => (domain, true),
-            None => (name, false),
-        };
-        let pattern = DomainPattern::new(domain.to_owned(), with_subdomains);
+        let pattern = name.parse().unwrap();
         AcceptedDomain { pattern, line: 1, kind, recipient_lookup: None, recipients_file: None }
     }
 

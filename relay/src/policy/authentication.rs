@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
-use crate::connector::{BasicAuth, Permission};
-use crate::smtp::path::{Mailbox, ReversePath};
-use crate::smtp::reply::{
+use relay_mail::path::{Mailbox, ReversePath};
+use relay_mail::reply::{
     AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
     UNRECOGNIZED_AUTHENTICATION,
 };
+
+use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
+use crate::connector::{BasicAuth, Permission};
 use crate::smtp::sasl::{Claim, Mechanism};
 use crate::users::password::PasswordCheck;
 

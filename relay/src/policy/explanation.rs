@@ -6,6 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use relay_mail::dsn::{Addressee, MailDsn};
+use relay_mail::heap::HeapOctets;
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::reply::QUEUED;
+use relay_mail::tls::ClientCertificate;
+
 use super::antispam::{Client, screen_message};
 use super::{
     Begun, Decision, Finding, Findings, HostState, Inquiry, Judgement, MessageFacts,
@@ -13,13 +19,8 @@ use super::{
     needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
 };
 use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
-use crate::heap::HeapOctets;
 use crate::smtp::command::{Command, HelloName, Mail};
-use crate::smtp::dsn::{Addressee, MailDsn};
-use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::QUEUED;
 use crate::smtp::sasl::{Claim, Mechanism};
-use crate::smtp::tls::ClientCertificate;
 use crate::users::UserName;
 
 /// A session as somebody imagines it.

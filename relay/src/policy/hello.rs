@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use relay_mail::path::Domain;
+use relay_mail::reply::{HELLO, INVALID_DOMAIN_NAME};
+
 use super::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
 use crate::connector::{Permission, SizeEnabled};
 use crate::smtp::command::{HelloName, XClient};
-use crate::smtp::path::Domain;
-use crate::smtp::reply::{HELLO, INVALID_DOMAIN_NAME};
 use crate::smtp::sasl::Mechanism;
 
 /// HELO: one line.

@@ -5,9 +5,11 @@
 //! knows them by certificate. A certificate counts when its authority is the configured one *and* it
 //! is for a name that the configuration lists: an authority vouches for more hosts than those.
 
-use super::{Because, DomainPattern, Peer, Rules};
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::tls::ClientCertificate;
+
+use super::{Because, Peer, Rules};
 use crate::connector::Principal;
-use crate::smtp::tls::ClientCertificate;
 
 impl Peer {
     /// The peer as it is from the handshake on. What was known of it before is forgotten, its rights
@@ -100,10 +102,7 @@ mod tests {
 
     #[test]
     fn names_and_entries() {
-        let pattern = |text: &str| match text.strip_prefix("*.") {
-            Some(domain) => DomainPattern::new(domain.to_owned(), true),
-            None => DomainPattern::new(text.to_owned(), false),
-        };
+        let pattern = |text: &str| text.parse::<DomainPattern>().unwrap();
         for (name, entry, is_one) in [
             ("partner.example", "partner.example", true),
             ("mail.partner.example", "partner.example", false),

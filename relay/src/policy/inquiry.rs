@@ -7,9 +7,10 @@
 //! Who performs an inquiry is for [`crate::server`]; that the session waits meanwhile, for
 //! [`crate::smtp::session`].
 
+use relay_mail::path::Mailbox;
+
 use super::antispam::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use super::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
-use crate::smtp::path::Mailbox;
 use crate::users::password::PasswordCheck;
 
 /// A decision, or what is missing for one.

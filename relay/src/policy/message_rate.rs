@@ -5,9 +5,10 @@
 //! What counts as one sender is decided here; how many messages it has left, by
 //! [`crate::server`], which keeps count over connections.
 
+use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
+
 use super::{Findings, Inquiry, Judgement, Peer, Reasons};
 use crate::connector::MessageRateSource;
-use crate::smtp::reply::MESSAGE_RATE_EXCEEDED;
 use crate::users::UserName;
 
 /// Who pays for a message.

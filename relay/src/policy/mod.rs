@@ -40,13 +40,14 @@ mod tests;
 
 use std::sync::Arc;
 
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::reply::Reply;
+
 use crate::connector::{Connector, Permission, PermissionSet, Principal};
-use crate::smtp::reply::Reply;
 use crate::users::{User, UserName};
 
 pub use accepted_domain::{
-    AcceptedDomain, AcceptedDomainType, AcceptedDomains, DomainPattern, RecipientLookup,
-    RecipientsFile,
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
 };
 pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};

@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::path::{AddressError, Domain, Mailbox};
 use unicode_normalization::UnicodeNormalization;
 
-use super::DomainPattern;
 use crate::limits::RECIPIENTS_LISTED;
-use crate::smtp::path::{AddressError, Domain, Mailbox};
 
 /// The recipients that one file lists.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn list(text: &str) -> Result<RecipientList, InvalidRecipientList> {
-        RecipientList::parse(text, &DomainPattern::new("contoso.example".to_owned(), true))
+        RecipientList::parse(text, &"*.contoso.example".parse().unwrap())
     }
 
     fn contains(list: &RecipientList, address: &str) -> bool {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{AcceptedDomains, DomainPattern};
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::dsn::Addressee;
+use relay_mail::path::{Domain, ForwardPath, Mailbox};
+
+use super::AcceptedDomains;
 use crate::config::{Config, Trusted};
 use crate::connector::id::TooManyConnectorNames;
 use crate::connector::{Connector, ConnectorId, ConnectorIds, Proxies, Table};
-use crate::smtp::dsn::Addressee;
-use crate::smtp::path::{Domain, ForwardPath, Mailbox};
 use crate::users::Users;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.

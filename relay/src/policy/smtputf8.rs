@@ -1,7 +1,8 @@
 //! MAIL and RCPT: an address that is not ASCII needs SMTPUTF8 (RFC 6531 section 3.4).
 
+use relay_mail::reply::NEEDS_SMTPUTF8;
+
 use super::{Decision, Reasons};
-use crate::smtp::reply::NEEDS_SMTPUTF8;
 
 /// The refusal of an address in a transaction that may not hold it; `None` where it may.
 pub fn needs_smtputf8(is_ascii: bool, requested: bool) -> Option<Decision> {

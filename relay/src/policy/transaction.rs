@@ -3,6 +3,8 @@
 //! The session and `explain` both decide by [`begin_transaction`], so the order is written once.
 //! What the host is short of is a fact from outside: [`HostState`].
 
+use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+
 use super::antispam::{Client, screen_sender};
 use super::{
     Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
@@ -10,7 +12,6 @@ use super::{
 };
 use crate::back_pressure::Pressure;
 use crate::smtp::command::Mail;
-use crate::smtp::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
 
 /// How a host stands for a client that comes now. The default is a host that is short of nothing.
 #[derive(Clone, Debug)]

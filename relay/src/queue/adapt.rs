@@ -11,11 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use memchr::{memchr, memmem};
+use relay_mail::dsn::Addressee;
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
 
+use super::Entry;
 use super::report::boundary_beginning;
-use super::{Entry, QueueId};
-use crate::smtp::dsn::Addressee;
-use crate::smtp::path::{ForwardPath, ReversePath};
 
 /// Octets of one line of base64: 76 characters (RFC 2045 section 6.8).
 const BASE64_LINE_OCTETS: usize = 57;

@@ -6,11 +6,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_mail::envelope::BodyType;
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
 use serde::{Deserialize, Serialize};
 
 use super::store::Change;
-use super::{Answer, BodyType, Cause, Entry, Outcome, Queue, QueueId, RecipientState, StoreError};
-use crate::smtp::reply::Enhanced;
+use super::{Entry, Queue, RecipientState, StoreError};
 use crate::tracking::Happening;
 use crate::tracking::event::Verb;
 

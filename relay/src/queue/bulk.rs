@@ -5,12 +5,13 @@
 //! asks goes on after [`Place::last`].
 
 use futures_util::StreamExt;
+use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::admin::{self, Row};
 use super::filter::Filter;
-use super::{Entry, Queue, QueueId, StoreError};
+use super::{Entry, Queue, StoreError};
 use crate::limits;
 
 /// A part of the queue, in order of arrival.

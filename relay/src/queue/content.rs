@@ -1,8 +1,8 @@
 //! What is known of a message's octets, counted as they pass.
 
 use bytes::Bytes;
+use relay_mail::envelope::BodyType;
 
-use super::BodyType;
 use crate::message::outbound::is_of_organization;
 use crate::message::section::{Part, SectionReader};
 use crate::smtp::data::LineEndings;

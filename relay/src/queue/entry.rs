@@ -2,11 +2,14 @@
 
 use std::time::SystemTime;
 
+use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
+
 use super::content::Content;
-use super::{BodyType, Envelope, QueueId};
-use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
-use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::{Enhanced, Reply};
 
 /// One accepted message: its envelope and how far its delivery has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,54 +86,6 @@ pub enum RecipientState {
     Delivered(Answer),
     /// It never will be.
     Failed(Answer),
-}
-
-/// What one attempt came to for one recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The next hop took responsibility, reports included.
-    Delivered(Answer),
-    /// It was delivered and nobody after us tells of it: the next hop knows nothing of DSN, or it is
-    /// a Maildir.
-    Relayed(Answer),
-    /// Try again later.
-    Deferred(Answer),
-    /// Give up.
-    Failed(Answer),
-}
-
-impl Outcome {
-    /// What it follows from.
-    pub const fn answer(&self) -> &Answer {
-        let (Self::Delivered(answer)
-        | Self::Relayed(answer)
-        | Self::Deferred(answer)
-        | Self::Failed(answer)) = self;
-        answer
-    }
-}
-
-/// Who said what about a recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The next hop, as it was configured or found; none when no hop was asked.
-    pub hop: Option<String>,
-    /// What it said, or what we found without it.
-    pub cause: Cause,
-}
-
-/// The reason of an outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The next hop's reply.
-    Reply(Reply),
-    /// We found it ourselves: no connection, no capability, no time left.
-    Local {
-        /// RFC 3463 code for the report.
-        status: Enhanced,
-        /// One sentence for the administrator.
-        text: String,
-    },
 }
 
 impl Entry {
@@ -269,31 +224,5 @@ impl Recipient {
     /// The argument of RCPT and its parameters.
     pub fn addressee(&self) -> Addressee {
         Addressee { path: self.path.clone(), dsn: self.dsn.clone() }
-    }
-}
-
-impl Answer {
-    /// What we found without the help of a next hop.
-    pub fn local(hop: Option<&str>, status: Enhanced, text: impl Into<String>) -> Self {
-        Self { hop: hop.map(str::to_owned), cause: Cause::Local { status, text: text.into() } }
-    }
-
-    /// What `hop` replied.
-    pub fn reply(hop: &str, reply: Reply) -> Self {
-        Self { hop: Some(hop.to_owned()), cause: Cause::Reply(reply) }
-    }
-}
-
-/// The reply or the sentence, on one line, for logs and lists.
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.cause {
-            Cause::Reply(reply) => reply.fmt(f)?,
-            Cause::Local { status, text } => write!(f, "{status} {text}")?,
-        }
-        match &self.hop {
-            Some(hop) => write!(f, " ({hop})"),
-            None => Ok(()),
-        }
     }
 }

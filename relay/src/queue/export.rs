@@ -1,14 +1,14 @@
 //! A message with its envelope, as it would leave: `relay queue export ID`.
 
 use bytes::Bytes;
+use relay_mail::envelope::BodyType;
+use relay_mail::path::ForwardPath;
+use relay_mail::path::ReversePath;
+use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BodyType, Entry, MessageReader, Queue, QueueId, Recipient, RecipientState, StoreError,
-};
+use super::{Entry, MessageReader, Queue, Recipient, RecipientState, StoreError};
 use crate::message::outbound::OutboundFirewall;
-use crate::smtp::path::ForwardPath;
-use crate::smtp::path::ReversePath;
 
 /// The commands that a message would be sent with to a next hop that knows every extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,12 +4,13 @@
 //! still waits, and the same one: `--domain a.example --next-hop b` means a recipient in a.example
 //! that b has deferred. The filter travels to the daemon as it is and is evaluated there.
 
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::outcome::Answer;
+use relay_mail::path::{Domain, ForwardPath, local_part_content};
 use serde::{Deserialize, Serialize};
 
 use super::admin::seconds;
-use super::{Answer, Entry, Recipient, RecipientState};
-use crate::policy::DomainPattern;
-use crate::smtp::path::{Domain, DomainError, ForwardPath, local_part_content};
+use super::{Entry, Recipient, RecipientState};
 
 /// What must hold of a message. The default holds of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub struct Filter {
     pub recipient: Option<Wildcard>,
     /// The domain of a recipient that waits, or `*.domain` for it and all below it, in lower case and
     /// A-labels.
-    pub domain: Option<String>,
+    pub domain: Option<DomainPattern>,
     /// A part of the next hop that answered last for a recipient that waits, whatever its case.
     pub next_hop: Option<String>,
     /// A part of what that next hop said, or of what we found without it, whatever its case.
@@ -74,7 +75,7 @@ impl Filter {
             ForwardPath::Postmaster => "",
         };
         self.recipient.as_ref().is_none_or(|it| it.matches_address(&recipient.path.to_string()))
-            && self.domain.as_deref().is_none_or(|it| domain_pattern(it).covers(domain()))
+            && self.domain.as_ref().is_none_or(|it| it.covers(domain()))
             && self.next_hop.as_deref().is_none_or(|it| contains(hop(), it))
             && self.because.as_deref().is_none_or(|it| contains(because(), it))
     }
@@ -91,22 +92,6 @@ fn is_deferred(entry: &Entry) -> bool {
     let was_deferred =
         |recipient: &Recipient| matches!(recipient.state, RecipientState::Pending(Some(_)));
     !entry.held && entry.recipients.iter().any(was_deferred)
-}
-
-/// Reads what [`Filter::domain`] holds.
-///
-/// # Errors
-/// [`DomainError`] when it is no domain, `*.` in front left out.
-pub fn read_domain(text: &str) -> Result<String, DomainError> {
-    let (star, name) = text.strip_prefix("*.").map_or(("", text), |name| ("*.", name));
-    Domain::parse(name).map(|domain| format!("{star}{}", domain.ascii()))
-}
-
-fn domain_pattern(text: &str) -> DomainPattern {
-    match text.strip_prefix("*.") {
-        Some(parent) => DomainPattern::new(parent.to_owned(), true),
-        None => DomainPattern::new(text.to_owned(), false),
-    }
 }
 
 /// Is this a part of the text? A blank part is in none, and nothing is in no text.
@@ -156,7 +141,8 @@ fn has_labels(text: &str) -> bool {
 fn in_one_form(address: &str) -> String {
     let Some((local_part, domain)) = address.rsplit_once('@') else { return address.to_owned() };
     let local_part = local_part_content(local_part);
-    let domain = read_domain(domain).unwrap_or_else(|_| domain.to_owned());
+    let domain =
+        domain.parse().map_or_else(|_| domain.to_owned(), |it: DomainPattern| it.to_string());
     format!("{local_part}@{domain}").to_lowercase()
 }
 
@@ -165,9 +151,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::queue::Outcome;
     use crate::queue::tests::entry_of;
-    use crate::smtp::reply::{Enhanced, Reply};
+    use relay_mail::outcome::Outcome;
+    use relay_mail::reply::{Enhanced, Reply};
 
     #[test]
     fn an_address_is_found_in_whatever_form() {
@@ -224,10 +210,10 @@ mod tests {
             (Filter { sender: wild("*@b.example"), ..all.clone() }, true),
             (Filter { sender: wild("<>"), ..all.clone() }, false),
             (Filter { recipient: wild("two@*"), ..all.clone() }, true),
-            (Filter { domain: text("c.example"), ..all.clone() }, true),
-            (Filter { domain: text("d.c.example"), ..all.clone() }, true),
-            (Filter { domain: text("*.example"), ..all.clone() }, true),
-            (Filter { domain: text("example"), ..all.clone() }, false),
+            (Filter { domain: "c.example".parse().ok(), ..all.clone() }, true),
+            (Filter { domain: "d.c.example".parse().ok(), ..all.clone() }, true),
+            (Filter { domain: "*.example".parse().ok(), ..all.clone() }, true),
+            (Filter { domain: "example".parse().ok(), ..all.clone() }, false),
             (Filter { next_hop: text("MAIL.c"), ..all.clone() }, true),
             (Filter { because: text("not NOW"), ..all.clone() }, true),
             (Filter { because: text("451"), ..all.clone() }, true),
@@ -235,7 +221,10 @@ mod tests {
             (Filter { because: text(""), ..all.clone() }, false),
             (Filter { next_hop: text(" "), ..all.clone() }, false),
             // The recipient that the next hop has deferred is in another domain.
-            (Filter { domain: text("c.example"), next_hop: text("mail"), ..all.clone() }, false),
+            (
+                Filter { domain: "c.example".parse().ok(), next_hop: text("mail"), ..all.clone() },
+                false,
+            ),
             (Filter { arrived_before: Some(1001), ..all.clone() }, true),
             (Filter { arrived_before: Some(1000), ..all.clone() }, false),
             (Filter { arrived_since: Some(1000), ..all.clone() }, true),

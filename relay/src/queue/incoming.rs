@@ -9,13 +9,15 @@ use std::time::SystemTime;
 use std::vec;
 
 use bytes::Bytes;
+use relay_mail::envelope::Envelope;
+use relay_mail::heap::HeapOctets;
+use relay_mail::queue_id::QueueId;
 use tokio::task::spawn_blocking;
 
 use super::content::Content;
 use super::memory::Held;
 use super::store::{Message, Store, StoreError};
-use super::{Entry, Envelope, MessageFile, QueueId};
-use crate::heap::HeapOctets;
+use super::{Entry, MessageFile};
 use crate::limits;
 use crate::tracking::event::Kept;
 

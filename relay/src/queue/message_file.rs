@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 use tokio::task::spawn_blocking;
 
+use super::Entry;
 use super::store::StoreError;
-use super::{Entry, QueueId};
 use crate::limits;
 
 /// A file that a large message is written to. Dropped, it is unlinked, unless it was kept.

@@ -12,7 +12,7 @@ mod content;
 mod entry;
 pub mod export;
 pub mod filter;
-mod id;
+mod ids;
 mod incoming;
 pub mod memory;
 mod message_file;
@@ -29,12 +29,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use crate::queue::ids::QueueIds;
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
+use relay_mail::dsn::Ret;
+use relay_mail::envelope::Envelope;
+use relay_mail::outcome::Outcome;
+use relay_mail::path::{Domain, ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
 use tracing::warn;
 
-pub use self::entry::{Answer, Cause, Entry, Outcome, Recipient, RecipientState};
-pub use self::id::{InvalidQueueId, QueueId};
+pub use self::entry::{Entry, Recipient, RecipientState};
 pub use self::incoming::{Incoming, IncomingReader};
 pub use self::message_file::{MessageFile, MessageReader};
 pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings, is_part};
@@ -42,52 +47,15 @@ pub use self::store::StoreError;
 
 use self::content::Content;
 use self::entry::Tried;
-use self::id::QueueIds;
 use self::memory::{Held, MessageMemory};
 use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
-use crate::heap::HeapOctets;
 use crate::limits;
 use crate::message::outbound::OutboundFirewall;
 use crate::smtp::client::DotStuffer;
-use crate::smtp::dsn::{Addressee, MailDsn, Ret};
-use crate::smtp::path::{Domain, ForwardPath, ReversePath};
 use crate::tracking::Tracker;
-
-/// How a message body is written on the wire (RFC 6152 and RFC 3030).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum BodyType {
-    /// `BODY=BINARYMIME`: it may hold any octets, and lines of any length or none.
-    BinaryMime,
-    /// `BODY=8BITMIME`.
-    EightBitMime,
-    /// `BODY=7BIT`, and what holds without the parameter.
-    #[default]
-    SevenBit,
-}
-
-/// Sender, recipients and their parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
-    /// The argument of MAIL.
-    pub sender: ReversePath,
-    /// The arguments of RCPT that got a 250, in order. Never empty once a message is begun.
-    pub recipients: Vec<Addressee>,
-    /// BODY of MAIL.
-    pub body: BodyType,
-    /// SMTPUTF8 of MAIL (RFC 6531).
-    pub smtputf8: bool,
-    /// RET and ENVID of MAIL (RFC 3461).
-    pub dsn: MailDsn,
-}
-
-impl HeapOctets for Envelope {
-    fn heap_octets(&self) -> usize {
-        self.sender.heap_octets() + self.recipients.heap_octets() + self.dsn.heap_octets()
-    }
-}
 
 /// What a queue needs to know besides its engine.
 #[derive(Clone, Debug)]

@@ -6,12 +6,15 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use relay_mail::dsn::{EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
+use relay_mail::envelope::BodyType;
+use relay_mail::outcome::{Answer, Cause};
+use relay_mail::path::{AddressError, ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::{Enhanced, Reply};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, BodyType, Cause, Entry, QueueId, Recipient, RecipientState};
-use crate::smtp::dsn::{EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
-use crate::smtp::path::{AddressError, ForwardPath, ReversePath};
-use crate::smtp::reply::{Enhanced, Reply};
+use super::{Entry, Recipient, RecipientState};
 
 /// Where a message's bytes are, as far as the record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

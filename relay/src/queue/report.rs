@@ -11,15 +11,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use relay_mail::dsn::{MailDsn, push_escaped};
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::outcome::{Answer, Cause};
+use relay_mail::path::{Domain, ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::{Answer, BodyType, Cause, Entry, Envelope, QueueId, Recipient, RecipientState};
+use super::{Entry, Recipient, RecipientState};
 use crate::limits;
 use crate::message::section::{Part, SectionReader};
-use crate::smtp::dsn::{MailDsn, push_escaped};
-use crate::smtp::path::{Domain, ForwardPath, ReversePath};
-use crate::smtp::reply::Enhanced;
 use crate::users::password::random;
 
 /// What a report says.

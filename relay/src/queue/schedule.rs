@@ -6,7 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::QueueId;
+use relay_mail::queue_id::QueueId;
+
 use crate::limits;
 
 /// How long messages wait between attempts, and in all.

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 use tokio::sync::Notify;
 
+use super::Entry;
 use super::message_file::{MessageFile, MessageReader};
-use super::{Entry, QueueId};
 
 /// The answer to a call, when storage has given it.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -13,13 +13,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::BodyType;
+use relay_mail::outcome::Answer;
+use relay_mail::path::ForwardPath;
+use relay_mail::reply::{Enhanced, Reply};
 use tempfile::TempDir;
 
 use super::schedule::Schedule;
 use super::store::Store;
 use super::*;
-use crate::smtp::path::ForwardPath;
-use crate::smtp::reply::{Enhanced, Reply};
 
 /// Names the directory to a child process that plays the daemon.
 const CHILD: &str = "RELAY_TEST_QUEUE_CHILD";

@@ -1,7 +1,9 @@
 //! What message tracking is told when the outcome of an attempt has been recorded: what nobody but
 //! the queue knows.
 
-use super::{Entry, QueueId, RecipientState};
+use relay_mail::queue_id::QueueId;
+
+use super::{Entry, RecipientState};
 use crate::tracking::{Happening, Tracker};
 
 /// An attempt at this entry has been recorded. Some recipients were given up for want of time, and

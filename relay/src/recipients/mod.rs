@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use relay_mail::path::Mailbox;
 use tokio::sync::{Semaphore, watch};
 
 use crate::fading::Fading;
 use crate::limits::{RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN};
 use crate::policy::{RecipientFinding, RecipientLookup};
-use crate::smtp::path::Mailbox;
 
 /// What was asked and what is being asked. Clones are the same.
 #[derive(Clone, Debug)]

@@ -3,6 +3,9 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::{ForwardPath, Mailbox};
+use relay_mail::reply::{Enhanced, Reply};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -12,10 +15,7 @@ use crate::delivery::{
 };
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
 use crate::policy::{RecipientFinding, RecipientLookup};
-use crate::queue::{Answer, Cause, Outcome};
 use crate::smtp::client::Timeouts;
-use crate::smtp::path::{ForwardPath, Mailbox};
-use crate::smtp::reply::{Enhanced, Reply};
 
 /// Asks the server. It always has an answer, and in time.
 pub(super) async fn ask(

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 
+use relay_mail::protocol::Protocol;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::smtp::client::Protocol;
 
 /// A server that answers as it is told, and keeps what it was asked.
 struct Server {

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_mail::reply;
+use relay_mail::tls::TlsInfo;
+
 use super::probes::{Asks, Probe};
 use crate::policy::{Peer, Rules};
 use crate::queue::StoreError;
-use crate::smtp::reply;
 use crate::smtp::session::{Action, Session};
-use crate::smtp::tls::TlsInfo;
 
 /// What came of a probe.
 pub(super) struct Answer {

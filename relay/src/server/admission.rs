@@ -19,12 +19,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_common::address::Address;
+use relay_mail::reply;
 use serde::{Deserialize, Serialize};
 
 use crate::connector::{ConnectorId, Limits, Range};
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
 use crate::policy::{Because, Decision};
-use crate::smtp::reply;
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
 /// memory.

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use relay_mail::path::Domain;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -12,7 +13,6 @@ use crate::connector::{ConnectorId, ConnectorIds};
 use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::queue::schedule::Schedule;
 use crate::queue::{Settings, StoreSettings};
-use crate::smtp::path::Domain;
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);

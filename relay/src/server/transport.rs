@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use relay_mail::tls::TlsInfo;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -14,7 +15,6 @@ use tokio_rustls::server::TlsStream;
 
 use crate::limits::READ_OCTETS;
 use crate::server::tls::Handshake;
-use crate::smtp::tls::TlsInfo;
 
 /// The octets of one connection.
 pub(super) enum Transport {

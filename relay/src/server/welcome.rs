@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_mail::reply::Reply;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -21,7 +22,6 @@ use crate::server::record::Record;
 use crate::server::refusals::Ends;
 use crate::server::{Shared, Stop, driver};
 use crate::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
-use crate::smtp::reply::Reply;
 use crate::smtp::session::Session;
 
 /// Why there is no header.

@@ -7,9 +7,9 @@
 
 use bytes::{Buf, BytesMut};
 use memchr::{memchr, memchr2};
+use relay_mail::reply::{self, Reply};
 
 use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, SKIPPED_LINE_OCTETS};
-use crate::smtp::reply::{self, Reply};
 
 /// Why a line is answered with an error before its words are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,12 +6,8 @@
 pub mod client;
 pub mod command;
 pub mod data;
-pub mod dsn;
 pub mod foreign;
 pub mod line;
-pub mod path;
 pub mod proxy;
-pub mod reply;
 pub mod sasl;
 pub mod session;
-pub mod tls;

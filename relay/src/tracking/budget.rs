@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
+use relay_mail::queue_id::QueueId;
 
 use crate::fading::Fading;
 use crate::limits::{
     TRACKING_SHORT_MESSAGES, TRACKING_SOURCE_SHARE, TRACKING_SOURCE_TIME, TRACKING_SOURCES,
 };
-use crate::queue::QueueId;
 
 /// What sources have used up, and whose messages have short lines.
 #[derive(Debug)]

@@ -5,10 +5,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use relay_mail::queue_id::QueueId;
+
 use super::line::{Line, What};
 use super::query::{Criteria, Match};
 use crate::limits::TRACE_MESSAGES;
-use crate::queue::QueueId;
 
 /// Messages that may be meant. Of each kind the newest [`TRACE_MESSAGES`].
 #[derive(Debug, Default)]

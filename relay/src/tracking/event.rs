@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
+use relay_mail::tls::TlsInfo;
+
 use crate::classifier::{Chosen, DecidedBy};
 use crate::connector::Principal;
-use crate::queue::{Answer, Entry, Outcome, QueueId};
-use crate::smtp::path::{ForwardPath, ReversePath};
+use crate::queue::Entry;
 use crate::smtp::session::{Decisions, Refused};
-use crate::smtp::tls::TlsInfo;
 use crate::users::User;
 
 /// One thing that happened to one message.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -14,7 +15,6 @@ use time::macros::format_description;
 use super::event::{Event, Happening, Kept, Verb};
 use super::outcomes::{expired, tried};
 use crate::control::Id;
-use crate::queue::QueueId;
 
 /// As RFC 3339 has it, in UTC, always of the same length: sorted as text is sorted by time.
 const MOMENT: &[BorrowedFormatItem<'_>] =

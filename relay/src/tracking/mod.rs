@@ -31,11 +31,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::limits::{TRACKING_PATIENCE, TRACKING_PENDING_OCTETS};
-use crate::queue::QueueId;
 use crate::vital;
 
 pub use self::event::{Event, Happening};

@@ -1,9 +1,10 @@
 //! Lines about attempts: recipients with the same outcome and the same answer share one.
 
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::ForwardPath;
+
 use super::event::Attempt;
 use super::line::{Tried, What};
-use crate::queue::{Answer, Cause, Outcome};
-use crate::smtp::path::ForwardPath;
 
 /// Recipients with the same outcome and the same answer share a line.
 pub(super) fn tried(attempt: Attempt) -> Vec<What> {

@@ -192,7 +192,7 @@ fn is_at(wanted: &Range, remote: &str) -> bool {
 mod tests {
     use super::*;
     use crate::control::Id;
-    use crate::queue::QueueId;
+    use relay_mail::queue_id::QueueId;
 
     fn refused(sender: Option<&str>, recipients: &[&str]) -> Line {
         let what = What::Refuse(Box::new(RefusedLine {

@@ -6,13 +6,13 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use memchr::memmem::Finder;
+use relay_mail::queue_id::QueueId;
 
 use super::candidates::Candidates;
 use super::files::{self, LogFile, Series};
 use super::line::{Line, What, moment};
 use super::query::{Criteria, Match};
 use crate::limits::{TRACE_MESSAGES, TRACE_REFUSALS, TRACKING_LINE_OCTETS, TRACKING_READ_OCTETS};
-use crate::queue::QueueId;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]

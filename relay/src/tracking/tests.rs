@@ -3,6 +3,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Instant;
 
+use relay_mail::path::{ForwardPath, ReversePath};
 use tempfile::TempDir;
 
 use super::event::Verb;
@@ -11,7 +12,6 @@ use super::line::{Line, What};
 use super::search::{self, Found, find};
 use super::*;
 use crate::limits::TRACKING_FILE_LEAST;
-use crate::smtp::path::{ForwardPath, ReversePath};
 
 mod floods;
 mod gaps;

@@ -25,10 +25,10 @@ use super::{Event, Gap, Happening, Message, Settings, Shared};
 use crate::limits::{
     TRACKING_FILE_TIME, TRACKING_GATHER, TRACKING_RETRY, TRACKING_SUMMARY, TRACKING_WRITE_OCTETS,
 };
-use crate::printable::printable;
-use crate::queue::QueueId;
 
 use disk::{Stream, WriteError};
+use relay_mail::printable::printable;
+use relay_mail::queue_id::QueueId;
 
 /// Writes lines into files.
 pub(super) struct Writer {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::smtp::path::{AddressError, Domain, DomainError, Mailbox, ReversePath};
+use relay_mail::path::{AddressError, Domain, DomainError, Mailbox, ReversePath};
 
 /// One entry of `send_as`.
 #[derive(Clone, Debug, PartialEq, Eq)]

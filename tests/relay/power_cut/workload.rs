@@ -9,11 +9,11 @@ use bytes::Bytes;
 use relay::limits;
 use relay::queue::schedule::Schedule;
 use relay::queue::store::Change;
-use relay::queue::{
-    BodyType, Envelope, Queue, QueueId, Recovery, Settings, StoreError, StoreSettings,
-};
-use relay::smtp::dsn::MailDsn;
-use relay::smtp::path::{Domain, ForwardPath, ReversePath};
+use relay::queue::{Queue, Recovery, Settings, StoreError, StoreSettings};
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::path::{Domain, ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
 
 use super::trace::{Call, Moment};
 

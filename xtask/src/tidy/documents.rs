@@ -19,33 +19,36 @@ pub fn dialogues_begin_with_a_sentence(tree: &Tree) -> Vec<Finding> {
 /// A number without a unit or a source cannot be judged. The unit is the type; or the comment
 /// begins with what is counted, in the plural; or it uses a word of the constant's name.
 pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
-    const FILE: &str = "relay/src/limits.rs";
     /// Sources, and the one unit that is a relation; a backquote marks an Exchange parameter.
     const SOURCES: [&str; 4] = ["rfc ", "exchange", "`", "divisor"];
-    let Some(text) = tree.file(FILE) else {
-        return vec![error(FILE, 0, "is missing")];
-    };
-    let mut comment = String::new();
+    let is_limits = |file: &str| file.ends_with("/limits.rs") || file.contains("/limits/");
     let mut findings = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if let Some(sentence) = line.trim().strip_prefix("///") {
-            comment.push_str(&sentence.to_lowercase());
-        } else if let Some(constant) = line.strip_prefix("pub const ") {
-            let name = constant.split(':').next().unwrap_or_default().to_lowercase();
-            let mut words = name.split('_').map(|word| word.trim_end_matches('s'));
-            let first = comment.split_whitespace().next().unwrap_or_default();
-            let has_unit = constant.contains(": Duration")
-                || first.trim_end_matches([',', '\'']).ends_with('s')
-                || words.any(|word| word.len() >= 3 && comment.contains(word))
-                || SOURCES.iter().any(|source| comment.contains(source));
-            if comment.is_empty() {
-                findings.push(error(FILE, index + 1, "a limit has a comment"));
-            } else if !has_unit {
-                findings.push(error(FILE, index + 1, "a limit's comment names its unit or source"));
+    for (file, text) in tree.below("relay/", ".rs").filter(|(file, _)| is_limits(file)) {
+        let mut comment = String::new();
+        for (index, line) in text.lines().enumerate() {
+            if let Some(sentence) = line.trim().strip_prefix("///") {
+                comment.push_str(&sentence.to_lowercase());
+            } else if let Some(constant) = line.strip_prefix("pub const ") {
+                let name = constant.split(':').next().unwrap_or_default().to_lowercase();
+                let mut words = name.split('_').map(|word| word.trim_end_matches('s'));
+                let first = comment.split_whitespace().next().unwrap_or_default();
+                let has_unit = constant.contains(": Duration")
+                    || first.trim_end_matches([',', '\'']).ends_with('s')
+                    || words.any(|word| word.len() >= 3 && comment.contains(word))
+                    || SOURCES.iter().any(|source| comment.contains(source));
+                if comment.is_empty() {
+                    findings.push(error(file, index + 1, "a limit has a comment"));
+                } else if !has_unit {
+                    findings.push(error(
+                        file,
+                        index + 1,
+                        "a limit's comment names its unit or source",
+                    ));
+                }
+                comment.clear();
+            } else if !line.trim_start().starts_with("#[") {
+                comment.clear();
             }
-            comment.clear();
-        } else if !line.trim_start().starts_with("#[") {
-            comment.clear();
         }
     }
     findings

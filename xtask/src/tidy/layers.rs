@@ -3,7 +3,7 @@
 use super::tree::{names, production_code};
 use super::{Finding, Tree, error};
 
-/// `smtp` and `policy` are pure: no socket, no clock, no runtime. Their driver has these.
+/// Values, `smtp` and `policy` are pure: no socket, no clock, no runtime. Their driver has these.
 pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
     const WORLD: [&str; 10] = [
         "tokio",
@@ -17,7 +17,7 @@ pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
         "Instant::now",
         "SystemTime::now",
     ];
-    ["relay/src/smtp/", "relay/src/policy/"]
+    ["relay/mail/src/", "relay/src/smtp/", "relay/src/policy/"]
         .iter()
         .flat_map(|folder| naming(tree, folder, &WORLD, |_| false))
         .map(|(file, line, word)| {
@@ -36,9 +36,46 @@ pub fn only_kernel_names_aya(tree: &Tree) -> Vec<Finding> {
 
 /// What kernel and daemon share brings nothing of its own into the kernel.
 pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
-    const MANIFEST: &str = "relay-common/Cargo.toml";
-    let Some(text) = tree.file(MANIFEST) else {
-        return vec![error(MANIFEST, 0, "is missing")];
+    let optional_aya = |line: &str| line.starts_with("aya ") && line.contains("optional = true");
+    let says = "relay-common depends on optional aya only";
+    forbidden_dependencies(tree, "relay-common/Cargo.toml", says, |line| !optional_aya(line))
+}
+
+/// The crates of values and protocol are pure, and Cargo holds them to it: what a manifest does not
+/// name, no file can use.
+pub fn pure_crates_depend_on_no_world(tree: &Tree) -> Vec<Finding> {
+    const PURE: [&str; 1] = ["relay/mail/Cargo.toml"];
+    const WORLD: [&str; 12] = [
+        "aya",
+        "hickory-resolver",
+        "hyper",
+        "libc",
+        "mio",
+        "nix",
+        "rusqlite",
+        "rustix",
+        "socket2",
+        "tokio",
+        "tokio-rustls",
+        "tokio-util",
+    ];
+    let is_world = |line: &str| {
+        let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        WORLD.contains(&name)
+    };
+    let says = "a runtime, socket, file or clock: this crate is given bytes, answers and the time";
+    PURE.iter().flat_map(|file| forbidden_dependencies(tree, file, says, is_world)).collect()
+}
+
+/// Lines of a manifest's dependencies that it may not have; those of its tests it may.
+fn forbidden_dependencies(
+    tree: &Tree,
+    manifest: &str,
+    says: &str,
+    is_forbidden: impl Fn(&str) -> bool,
+) -> Vec<Finding> {
+    let Some(text) = tree.file(manifest) else {
+        return vec![error(manifest, 0, "is missing")];
     };
     let mut section = "";
     let mut findings = Vec::new();
@@ -49,9 +86,8 @@ pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
         }
         let depends = section.ends_with("dependencies]") && section != "[dev-dependencies]";
         let is_entry = !line.is_empty() && !line.starts_with(['[', '#']);
-        let optional_aya = line.starts_with("aya ") && line.contains("optional = true");
-        if depends && is_entry && !optional_aya {
-            findings.push(error(MANIFEST, index + 1, "relay-common depends on optional aya only"));
+        if depends && is_entry && is_forbidden(line) {
+            findings.push(error(manifest, index + 1, says));
         }
     }
     findings
@@ -61,7 +97,7 @@ pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
 pub fn only_command_line_uses_anyhow(tree: &Tree) -> Vec<Finding> {
     let command_line =
         |file: &str| file == "relay/src/main.rs" || file.starts_with("relay/src/cli");
-    ["relay/src/", "relay-common/src/", "relay-ebpf/src/"]
+    ["relay/src/", "relay/mail/src/", "relay-common/src/", "relay-ebpf/src/"]
         .iter()
         .flat_map(|folder| naming(tree, folder, &["anyhow"], command_line))
         .map(|(file, line, _)| error(file, line, "only main, cli and xtask use anyhow"))

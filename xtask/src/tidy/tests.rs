@@ -13,6 +13,9 @@ fn the_protocol_names_no_runtime_socket_or_clock() {
     let file = "relay/src/smtp/session.rs";
     assert_eq!(complaints(rule, &[(file, "use tokio::io;\n")]), [format!("{file}:1")]);
     assert_eq!(complaints(rule, &[(file, "\nlet now = Instant::now();\n")]), [format!("{file}:2")]);
+    // What is for tests stands anywhere, and what follows it is read.
+    let behind = "#[cfg(test)]\nmod tests {\n    use tokio::io;\n}\n\nuse tokio::net;\n";
+    assert_eq!(complaints(rule, &[(file, behind)]), [format!("{file}:6")]);
     let policy = "relay/src/policy/mod.rs";
     assert_eq!(complaints(rule, &[(policy, "use std::net::TcpStream;")]), [format!("{policy}:1")]);
 }
@@ -24,6 +27,7 @@ fn comments_tests_and_drivers_may_name_the_runtime() {
     let files = [
         ("relay/src/smtp/session.rs", "// tokio drives this.\nuse std::net::IpAddr;\n"),
         ("relay/src/smtp/data.rs", in_tests),
+        ("relay/src/smtp/mod.rs", "#[cfg(test)]\nuse tokio::time;\n\npub mod line;\n"),
         ("relay/src/smtp/tests.rs", "let now = Instant::now();"),
         ("relay/src/smtp/tests/table.rs", "let now = Instant::now();"),
         ("relay/src/server/driver.rs", "use tokio::net::TcpStream;"),
@@ -50,6 +54,16 @@ fn relay_common_has_optional_aya_and_nothing_else() {
         [format!("{file}:2")]
     );
     assert_eq!(complaints(rule, &[(file, "[dependencies]\naya = \"1\"\n")]), [format!("{file}:2")]);
+}
+
+#[test]
+fn a_pure_crate_has_no_runtime() {
+    let rule = layers::pure_crates_depend_on_no_world;
+    let file = "relay/mail/Cargo.toml";
+    let fine = "[dependencies]\nidna.workspace = true\n\n[dev-dependencies]\ntokio = \"1\"\n";
+    assert!(complaints(rule, &[(file, fine)]).is_empty());
+    let text = "[dependencies]\ntokio.workspace = true\nlibc = \"1\"\ntokiofree = \"1\"\n";
+    assert_eq!(complaints(rule, &[(file, text)]), [format!("{file}:2"), format!("{file}:3")]);
 }
 
 #[test]

@@ -69,14 +69,38 @@ impl Tree {
     }
 }
 
-/// A Rust file's lines of production code, numbered from one: without line comments, and only up
-/// to its unit tests, which by our order stand last.
+/// A Rust file's lines of production code, numbered from one: without line comments, and without
+/// what is compiled for unit tests only, wherever in the file it stands.
 pub fn production_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut tests = Tests::default();
     text.lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]")
-        .map(|line| line.find("//").map_or(line, |start| &line[..start]))
         .enumerate()
-        .map(|(index, code)| (index + 1, code))
+        .filter(move |(_, line)| !tests.contain(line))
+        .map(|(index, line)| (index + 1, line.find("//").map_or(line, |start| &line[..start])))
+}
+
+/// Follows items under `#[cfg(test)]`. Formatted code ends an item with a semicolon, or with a brace
+/// as far from the margin as the item began.
+#[derive(Default)]
+struct Tests {
+    /// The margin of the item that is read.
+    margin: Option<usize>,
+}
+
+impl Tests {
+    fn contain(&mut self, line: &str) -> bool {
+        let code = line.trim();
+        let margin = line.len() - line.trim_start().len();
+        let Some(of_item) = self.margin else {
+            self.margin = (code == "#[cfg(test)]").then_some(margin);
+            return self.margin.is_some();
+        };
+        let is_last = margin == of_item && (code.ends_with(';') || code.starts_with('}'));
+        if is_last || margin == of_item && code.ends_with(['}', ',']) && !code.starts_with('#') {
+            self.margin = None;
+        }
+        true
+    }
 }
 
 /// Whether `code` contains `word` as a whole identifier or path.

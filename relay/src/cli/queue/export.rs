@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use relay::control::{self, ControlError, Exported};
-use relay::queue::QueueId;
+use relay_mail::queue_id::QueueId;
 use serde_json::json;
 use tempfile::NamedTempFile;
 

@@ -5,10 +5,10 @@ use std::io;
 use clap::Args;
 use relay::control::{Id, Request};
 use relay::limits::QUEUE_PAGE_MESSAGES;
-use relay::printable::printable;
 use relay::queue::admin::Row;
 use relay::queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
 use relay::queue::filter::Filter;
+use relay_mail::printable::printable;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 

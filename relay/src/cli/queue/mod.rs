@@ -13,11 +13,12 @@ use std::io;
 
 use clap::{Args, Subcommand};
 use relay::control::{Id, Request};
-use relay::printable::printable;
-use relay::queue::QueueId;
 use relay::queue::admin::{Detail, RecipientStatus, Row};
 use relay::queue::bulk::Verb as Change;
 use relay::queue::filter::Filter;
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::printable::printable;
+use relay_mail::queue_id::QueueId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -38,8 +39,7 @@ enum Verb {
     /// Try everything for a domain now, at next hops that are left alone for now too.
     Flush {
         /// The recipients' domain; `*.DOMAIN` for all below it too.
-        #[arg(value_parser = selection::domain)]
-        domain: String,
+        domain: DomainPattern,
         #[command(flatten)]
         access: Access,
     },

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use relay::config::{read_duration, read_size};
-use relay::queue::filter::{Filter, Wildcard, read_domain};
+use relay::queue::filter::{Filter, Wildcard};
+use relay_mail::domain_pattern::DomainPattern;
 
 /// All that is given must hold of a message.
 #[derive(Args, Clone, Debug)]
@@ -17,8 +18,8 @@ pub(super) struct Selection {
     #[arg(long, value_name = "ADDRESS", value_parser = wildcard)]
     recipient: Option<Wildcard>,
     /// To a recipient in this domain who still waits; `*.DOMAIN` for all below it too.
-    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
-    domain: Option<String>,
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<DomainPattern>,
     /// Deferred by a next hop whose name has this in it.
     #[arg(long, value_name = "TEXT", value_parser = part)]
     next_hop: Option<String>,
@@ -75,10 +76,6 @@ fn part(text: &str) -> Result<String, String> {
         "" => Err("write a part of it, which is not blank".to_owned()),
         text => Ok(text.to_owned()),
     }
-}
-
-pub(super) fn domain(text: &str) -> Result<String, String> {
-    read_domain(text).map_err(|error| error.to_string())
 }
 
 pub(in crate::cli) fn wildcard(text: &str) -> Result<Wildcard, String> {

@@ -1,8 +1,9 @@
 //! The queue of a daemon that does not run: listed and shown, and never changed.
 
+use relay::queue::Offline;
 use relay::queue::admin::{Detail, Row};
 use relay::queue::filter::Filter;
-use relay::queue::{Offline, QueueId};
+use relay_mail::queue_id::QueueId;
 use serde_json::Value;
 
 use super::{Console, Outcome, print_whole};

@@ -13,13 +13,14 @@ use clap::Args;
 use relay::config::Places;
 use relay::connector::Range;
 use relay::control::{self, Id, Request};
+use relay::queue::Offline;
 use relay::queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
 use relay::queue::filter::Wildcard;
-use relay::queue::{Offline, QueueId};
 use relay::tracking::line::{Line, What, moment};
 use relay::tracking::query::Criteria;
 use relay::tracking::search::{Found, find};
 use relay::tracking::timeline;
+use relay_mail::queue_id::QueueId;
 
 use self::records::Records;
 use super::access::unanswered;

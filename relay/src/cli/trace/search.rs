@@ -9,7 +9,6 @@ use relay::causes::in_full;
 use relay::config::Places;
 use relay::control::{self, Request};
 use relay::daemon::status::Status;
-use relay::queue::QueueId;
 use relay::queue::admin::Row;
 use relay::queue::bulk::Page;
 use relay::queue::filter::{Filter, Wildcard};
@@ -17,6 +16,7 @@ use relay::tracking::line::{Line, What, moment};
 use relay::tracking::query::Criteria;
 use relay::tracking::search::{Matches, Newest, find_matches};
 use relay::tracking::timeline;
+use relay_mail::queue_id::QueueId;
 use serde_json::{Value, json};
 
 use super::records::Records;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use relay::queue::QueueId;
+use relay_mail::queue_id::QueueId;
+
 use relay::queue::filter::Wildcard;
 use relay::tracking::line::{Line, What};
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use relay_mail::path::Domain;
+use relay_mail::queue_id::QueueId;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -14,8 +16,7 @@ use crate::delivery::tests::{Fault, Sink, accept, by_address, open_queue, patien
 use crate::limits;
 use crate::queue::schedule::Schedule;
 use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use crate::queue::{Entry, MessageFile, MessageReader, QueueId, StoreError};
-use crate::smtp::path::Domain;
+use crate::queue::{Entry, MessageFile, MessageReader, StoreError};
 
 const ONE: &str = "<one@fabrikam.example>";
 

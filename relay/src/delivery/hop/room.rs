@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use relay_mail::path::ReversePath;
+use relay_mail::queue_id::QueueId;
 use tokio::time::Instant;
 
 use super::{Hop, State};
@@ -15,8 +17,7 @@ use crate::delivery::patience::Patience;
 use crate::delivery::remotes::Key;
 use crate::delivery::route::Destination;
 use crate::limits;
-use crate::queue::{Entry, QueueId};
-use crate::smtp::path::ReversePath;
+use crate::queue::Entry;
 
 impl Hop {
     /// Hands a message to a worker, or puts it back until the next hop is tried again or has

@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use relay_mail::outcome::{Answer, Cause};
+use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Hop;
 use crate::delivery::Destination;
-use crate::queue::{Answer, Cause, QueueId};
 
 /// One next hop, as `relay status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,7 +186,7 @@ mod tests {
     use crate::delivery::remotes::Remotes;
     use crate::delivery::tests::{impatient, open_queue};
     use crate::limits;
-    use crate::smtp::path::{ForwardPath, ReversePath};
+    use relay_mail::path::{ForwardPath, ReversePath};
 
     #[tokio::test]
     async fn a_next_hop_that_answers_nothing_says_since_when() {

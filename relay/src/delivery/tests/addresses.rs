@@ -1,10 +1,11 @@
 //! Which address of a next hop is used.
 
+use relay_mail::outcome::Cause;
+use relay_mail::reply::Enhanced;
+
 use super::*;
 use crate::delivery::connection::Connection;
 use crate::delivery::reach::Candidate;
-use crate::queue::Cause;
-use crate::smtp::reply::Enhanced;
 
 async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
     let candidates: Vec<_> = addresses.iter().map(|&address| candidate(address)).collect();

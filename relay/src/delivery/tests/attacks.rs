@@ -6,11 +6,11 @@ use std::str::FromStr;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::rdata::MX;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use relay_mail::domain_pattern::DomainPattern;
 
 use super::*;
 use crate::delivery::route::{RecipientPattern, SenderPattern};
 use crate::dns::tests::{Says, Scripted, a, servers};
-use crate::policy::DomainPattern;
 
 /// What a next hop does that keeps connections as long as it can.
 const STALLS: [Fault; 6] = [
@@ -45,7 +45,7 @@ async fn names() -> Scripted {
 
 /// Delivery by DNS, but for a smart host for `fabrikam.example`.
 async fn daemon(names: &Scripted, port: u16, smart_host: SocketAddr) -> Daemon {
-    let domain = DomainPattern::new("fabrikam.example".to_owned(), false);
+    let domain = "fabrikam.example".parse::<DomainPattern>().unwrap();
     let route = Route {
         line: 1,
         recipients: vec![RecipientPattern::Domain(domain)],

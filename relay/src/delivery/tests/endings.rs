@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
+use relay_mail::reply::Enhanced;
+
 use super::*;
 use crate::queue::RecipientState;
-use crate::smtp::reply::Enhanced;
 
 /// Waits until the sink has been connected to.
 async fn connected(sink: &Sink) {

@@ -3,13 +3,12 @@
 
 use super::*;
 use crate::delivery::route::{RecipientPattern, SenderPattern};
-use crate::policy::DomainPattern;
 
 /// A route to a server for one domain.
 fn route(domain: &str, address: SocketAddr) -> Route {
     Route {
         line: 1,
-        recipients: vec![RecipientPattern::Domain(DomainPattern::new(domain.to_owned(), false))],
+        recipients: vec![RecipientPattern::Domain(domain.parse().unwrap())],
         senders: vec![SenderPattern::Any],
         next_hop: to_servers(&[address], Security::default()),
     }

@@ -5,12 +5,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 
 use rcgen::{CertificateParams, Issuer, KeyPair};
+use relay_mail::outcome::{Answer, Cause};
+use relay_mail::smart_host::SmartHost;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::*;
 use crate::delivery::reach::Candidate;
-use crate::queue::{Answer, Cause};
 
 /// An authority, and what a server that it has given a certificate shows.
 struct Authority {

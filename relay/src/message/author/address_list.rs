@@ -7,9 +7,9 @@
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+use relay_mail::path::{Mailbox, ReversePath, folded};
 
 use super::Unclear;
-use crate::smtp::path::{Mailbox, ReversePath, folded};
 
 /// Reads a whole list. It holds one address at least.
 pub(super) fn parse(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {

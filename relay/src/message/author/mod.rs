@@ -11,9 +11,9 @@ mod address_list;
 mod tests;
 
 use mail_parser::MessageParser;
+use relay_mail::path::{Domain, Host, Mailbox};
 
 use super::header::HeaderSection;
-use crate::smtp::path::{Domain, Host, Mailbox};
 
 /// Why it cannot be said whom a message is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

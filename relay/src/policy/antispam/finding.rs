@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::smtp::path::{Domain, ReversePath};
+use relay_mail::path::{Domain, ReversePath};
 
 /// The client as the checks see it. Nothing follows from its name but what SPF makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,14 +14,15 @@ pub use finding::{
     RspamdFinding, SenderFinding, SenderFound, SenderQuestion, SpfFinding, SpfIdentity, SpfResult,
 };
 
-use super::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
-use crate::connector::{AntiSpam, CheckMode, Permission};
-use crate::smtp::path::ReversePath;
-use crate::smtp::reply::{
+use relay_mail::path::ReversePath;
+use relay_mail::reply::{
     BLOCK_LIST_UNAVAILABLE, BLOCK_LISTED, DKIM_UNAVAILABLE, DMARC_REJECTED, DMARC_UNAVAILABLE,
     NO_PASSING_DKIM, RSPAMD_DEFERRED, RSPAMD_REJECTED, RSPAMD_UNAVAILABLE, Reply, SPF_FAILED,
     SPF_UNAVAILABLE,
 };
+
+use super::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
+use crate::connector::{AntiSpam, CheckMode, Permission};
 
 /// MAIL that everything else allows: do the block lists and SPF allow it too?
 pub fn screen_sender(

@@ -1,8 +1,9 @@
 //! Who may be told of success, and who gets a whole message back.
 
+use relay_mail::dsn::{MailDsn, Notify, RcptDsn, Ret};
+
 use super::*;
 use crate::policy::antispam::{SenderFound, SpfFinding, SpfIdentity, SpfResult};
-use crate::smtp::dsn::{MailDsn, Notify, RcptDsn, Ret};
 
 /// What is left of RET=FULL and NOTIFY=SUCCESS,FAILURE, and the rules that took something.
 fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Ret, bool, usize) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Instant, SystemTime};
 
+use relay_mail::queue_id::QueueId;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{error, info, warn};
@@ -26,7 +27,7 @@ use super::wal;
 use super::writer::Writer;
 use crate::limits;
 use crate::queue::record::StoredBody;
-use crate::queue::{MessageFile, QueueId, StoreError};
+use crate::queue::{MessageFile, StoreError};
 
 /// What is to be committed, all of it or nothing.
 pub(super) struct Request {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::joined_writes;
 use crate::limits;
-use crate::queue::QueueId;
 
 const PAGE: i64 = limits::DATABASE_PAGE_OCTETS as i64;
 

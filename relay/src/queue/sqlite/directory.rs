@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use relay_mail::queue_id::QueueId;
+
 use crate::limits::{QUEUE_LOCK_PAUSE, QUEUE_LOCK_TRIES};
 use crate::privileges::directory::{self, Access, DirectoryError};
-use crate::queue::QueueId;
 
 /// Why a queue directory cannot be used.
 #[derive(Debug, thiserror::Error)]

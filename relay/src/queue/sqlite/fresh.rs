@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 
 use crate::limits;
-use crate::queue::QueueId;
 
 /// What is kept of them all.
 #[derive(Debug, Default)]

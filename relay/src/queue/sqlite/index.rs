@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::SystemTime;
 
+use relay_mail::queue_id::QueueId;
+
 use crate::limits;
+use crate::queue::StoreError;
 use crate::queue::record::StoredBody;
 use crate::queue::store::Lengths;
-use crate::queue::{QueueId, StoreError};
 
 /// What is known of a message without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

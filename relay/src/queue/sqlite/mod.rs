@@ -46,6 +46,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
@@ -67,7 +68,7 @@ use super::message_file::{MessageFile, MessageReader};
 use super::record::{self, StoredBody};
 use super::schedule::Schedule;
 use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use super::{Entry, QueueId, StoreError};
+use super::{Entry, StoreError};
 use crate::limits;
 use crate::vital;
 

@@ -9,11 +9,12 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use relay_mail::queue_id::QueueId;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{OpenError, database};
 use crate::limits;
-use crate::queue::{Entry, QueueId, StoreError, record};
+use crate::queue::{Entry, StoreError, record};
 
 /// A queue directory that no daemon uses.
 #[derive(Debug)]

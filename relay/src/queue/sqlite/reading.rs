@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use relay_mail::queue_id::QueueId;
 use rusqlite::Connection;
 use tracing::error;
 
@@ -9,7 +10,7 @@ use super::Shared;
 use super::database::{self, EntryRow};
 use crate::limits;
 use crate::queue::record::{self, StoredBody};
-use crate::queue::{Entry, MessageReader, QueueId, StoreError};
+use crate::queue::{Entry, MessageReader, StoreError};
 
 /// What there is of an entry: its row and whether that is whole; and, without a row, whether
 /// nothing else of the message is there either.

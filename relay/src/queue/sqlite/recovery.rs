@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use relay_mail::queue_id::QueueId;
 use rusqlite::Connection;
 use tracing::{info, warn};
 
@@ -19,7 +20,6 @@ use super::directory::{Directory, OpenError};
 use super::index::{Index, Item};
 use super::{database, wal};
 use crate::limits;
-use crate::queue::QueueId;
 use crate::queue::record::{self, StoredBody};
 
 /// What opening a queue found.

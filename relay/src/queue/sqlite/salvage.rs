@@ -14,11 +14,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 
 use super::database::{self, BodyRow, EntryRow, ROOT_PAGES};
 use super::wal;
 use crate::limits;
-use crate::queue::QueueId;
 
 const PAGE: usize = limits::DATABASE_PAGE_OCTETS;
 /// First octet of a page of a table's tree.

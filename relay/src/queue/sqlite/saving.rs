@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
 use rusqlite::Connection;
 
 use super::salvage::Found;
 use super::{database, wal};
 use crate::limits;
-use crate::queue::QueueId;
 use crate::queue::record;
 
 /// A database that is being filled.

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::reply::{self, Enhanced};
 use tempfile::TempDir;
 
 use super::*;
+use crate::queue::Queue;
 use crate::queue::tests::{bytes_of, commit, envelope, queue_on};
-use crate::queue::{Answer, Outcome, Queue};
-use crate::smtp::reply::{self, Enhanced};
 
 fn settings(directory: &TempDir) -> StoreSettings {
     StoreSettings { min_free_octets: 0, ..StoreSettings::new(directory.path()) }

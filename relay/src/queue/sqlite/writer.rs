@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use relay_mail::queue_id::QueueId;
 use rusqlite::Connection;
 use tracing::{error, warn};
 
@@ -11,7 +12,6 @@ use super::index::Index;
 use super::log_room::LogRoom;
 use super::{Shared, database};
 use crate::limits;
-use crate::queue::QueueId;
 
 /// The committer's connection.
 pub(super) struct Writer {

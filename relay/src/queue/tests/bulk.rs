@@ -1,5 +1,7 @@
 //! Pages of a long queue, changes of many messages, and a message that is taken out as a file.
 
+use relay_mail::envelope::BodyType;
+
 use super::*;
 use crate::queue::bulk::{self, Span, Verb};
 use crate::queue::export;

@@ -1,11 +1,14 @@
 //! Warnings: that a message waits, once, to whoever wants to know.
 
+use relay_mail::dsn::Addressee;
+use relay_mail::dsn::MailDsn;
+use relay_mail::dsn::Ret;
+use relay_mail::outcome::Answer;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::dsn::asked;
 use super::*;
-use crate::smtp::dsn::Ret;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 

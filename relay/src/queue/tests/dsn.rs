@@ -1,7 +1,12 @@
 //! What a sender is told, by what it asked for (RFC 3461).
 
+use relay_mail::dsn::Addressee;
+use relay_mail::dsn::MailDsn;
+use relay_mail::dsn::{EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};
+use relay_mail::envelope::BodyType;
+use relay_mail::outcome::Answer;
+
 use super::*;
-use crate::smtp::dsn::{EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};
 
 pub(super) fn asked(path: &str, notify: Option<&str>, original: Option<&str>) -> Addressee {
     let dsn = RcptDsn {

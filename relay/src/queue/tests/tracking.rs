@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use relay_mail::outcome::Answer;
+
 use super::*;
 use crate::tracking::event::{Attempt, Connected};
 use crate::tracking::line::{Line, What};

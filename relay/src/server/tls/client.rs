@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_mail::tls::ClientCertificate;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -23,7 +24,6 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::certificate::Certificate;
 use crate::limits::CERTIFICATE_NAMES;
-use crate::smtp::tls::ClientCertificate;
 use crate::tls_failure::{pem_words, words};
 
 /// Authorities whose certificates are believed for one purpose.

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_mail::tls::ClientCertificate;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -43,7 +44,6 @@ use crate::config::{CertificateFiles, Tls, Trusted};
 use crate::connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
 use crate::limits::CERTIFICATE_CONCERNS;
 use crate::policy::Rules;
-use crate::smtp::tls::ClientCertificate;
 use crate::tls_failure::not_for;
 
 /// What handshakes are done with, by connector.

@@ -16,10 +16,12 @@
 
 use std::time::Instant;
 
+use relay_mail::outcome::Cause;
+use relay_mail::protocol::Protocol;
+use relay_mail::reply::{Enhanced, Reply};
+
 use super::transaction::Progress;
-use super::{Event, Protocol, Session, State, local};
-use crate::queue::Cause;
-use crate::smtp::reply::{Enhanced, Reply};
+use super::{Event, Session, State, local};
 
 impl Session {
     /// The message has its result, and it does not count yet: the driver reads what has come

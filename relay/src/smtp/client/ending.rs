@@ -2,12 +2,13 @@
 
 use std::mem;
 
+use relay_mail::outcome::Cause;
+use relay_mail::reply::{Enhanced, Reply};
+
 use super::dot::UnsafeMessage;
 use super::opening::Stage;
 use super::{Event, Session, State};
 use crate::limits;
-use crate::queue::Cause;
-use crate::smtp::reply::{Enhanced, Reply};
 
 impl Session {
     /// A reply that came out of turn. Refusals are taken at their word, anything else is not

@@ -25,11 +25,15 @@ use std::mem;
 use std::time::Instant;
 
 use bytes::Bytes;
+use relay_mail::outcome::{Cause, Outcome};
+use relay_mail::path::ForwardPath;
+use relay_mail::protocol::Protocol;
+use relay_mail::reply::{Enhanced, Reply};
 
 pub use self::auth::{Credentials, Mechanisms, Secret};
 pub use self::capabilities::{Capabilities, SizeLimit};
 pub use self::dot::{DotStuffer, UnsafeMessage};
-pub use self::opening::{Encryption, Opening, Protocol};
+pub use self::opening::{Encryption, Opening};
 pub use self::reply::{ReplyError, ReplyParser};
 pub use self::timeouts::Timeouts;
 pub use self::transaction::{MailRefusal, Transaction, is_lack, says_too_many_recipients};
@@ -39,9 +43,6 @@ use self::body::BodyWriter;
 use self::ending::{local, shorten};
 use self::opening::Stage;
 use self::transaction::{Command, Progress};
-use crate::queue::{Cause, Outcome};
-use crate::smtp::path::ForwardPath;
-use crate::smtp::reply::{Enhanced, Reply};
 
 /// What the driver must know.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,20 +2,12 @@
 
 use std::time::Instant;
 
+use relay_mail::outcome::Cause;
+use relay_mail::protocol::Protocol;
+use relay_mail::reply::{Enhanced, Reply};
+
 use super::auth::Exchange;
 use super::{Capabilities, Credentials, Event, ReplyParser, Session, State, local, shorten};
-use crate::queue::Cause;
-use crate::smtp::reply::{Enhanced, Reply};
-
-/// What a next hop speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// RFC 5321.
-    #[default]
-    Smtp,
-    /// RFC 2033: LHLO, and a reply for each recipient after the end of data.
-    Lmtp,
-}
 
 /// What is done before a transaction may begin.
 #[derive(Clone, Debug)]

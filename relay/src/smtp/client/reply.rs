@@ -8,9 +8,10 @@
 
 use std::borrow::Cow;
 
+use relay_mail::printable::printable_octets;
+use relay_mail::reply::{Enhanced, Reply};
+
 use crate::limits;
-use crate::printable::printable_octets;
-use crate::smtp::reply::{Enhanced, Reply};
 
 /// Why octets are no reply. The connection is given up, since it is unknown which command the
 /// following replies are for.

@@ -8,11 +8,12 @@ mod misbehaviour;
 mod opening;
 mod refusals;
 
+use relay_mail::dsn::MailDsn;
+use relay_mail::outcome::Answer;
+use relay_mail::path::{ForwardPath, ReversePath};
+
 use super::*;
 use crate::limits;
-use crate::queue::Answer;
-use crate::smtp::dsn::MailDsn;
-use crate::smtp::path::{ForwardPath, ReversePath};
 
 const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 1000\r\n";
 

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::reply::{Enhanced, Reply};
+
 use super::answered::is_of_another_command;
 use super::body::BodyWriter;
 use super::{Capabilities, SizeLimit};
-use crate::queue::{Answer, Cause, Outcome};
-use crate::smtp::dsn::{Addressee, MailDsn, RcptDsn};
-use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::{Enhanced, Reply};
 
 /// X.6.7 of RFC 5248: non-ASCII addresses are not permitted.
 const LACKS_SMTPUTF8: Enhanced = Enhanced(5, 6, 7);

@@ -4,10 +4,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_mail::dsn::decode_xtext;
+use relay_mail::path::ReversePath;
 
 use super::{CommandError, split_word};
-use crate::smtp::dsn::decode_xtext;
-use crate::smtp::path::ReversePath;
 
 /// The argument of AUTH.
 #[derive(Clone, Debug, PartialEq, Eq)]

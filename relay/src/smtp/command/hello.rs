@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::DOMAIN_OCTETS;
+use relay_mail::limits::DOMAIN_OCTETS;
 
 /// What follows HELO or EHLO, in a form that is safe in a header field and in a log. No right
 /// depends on it, so no text is refused here; `require_ehlo_domain` can ask for a domain name.

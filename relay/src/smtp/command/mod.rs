@@ -12,11 +12,11 @@ mod tests;
 
 use std::borrow::Cow;
 
-use crate::heap::HeapOctets;
-use crate::queue::BodyType;
-use crate::smtp::dsn::{Addressee, EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
-use crate::smtp::path::{AddressError, ForwardPath, ReversePath, split_bare_path, split_path};
-use crate::smtp::reply::{self, Reply};
+use relay_mail::dsn::{Addressee, EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
+use relay_mail::envelope::BodyType;
+use relay_mail::heap::HeapOctets;
+use relay_mail::path::{AddressError, ForwardPath, ReversePath, split_bare_path, split_path};
+use relay_mail::reply::{self, Reply};
 
 pub use self::auth::{Auth, Response, SaslMessage};
 pub use self::hello::HelloName;

@@ -6,8 +6,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use relay_mail::limits::DOMAIN_OCTETS;
+
 use super::{BLANKS, CommandError, HelloName};
-use crate::limits::DOMAIN_OCTETS;
 
 /// What XCLIENT tells; `None` where it says nothing of it, or that it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

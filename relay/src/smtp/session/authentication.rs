@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use relay_mail::reply;
+
 use crate::policy::{self, Judgement, PasswordFinding};
 use crate::smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
-use crate::smtp::reply;
 use crate::smtp::sasl::{Claim, Exchange, Mechanism, Step};
 use crate::smtp::session::state::{Effect, Hello, Ready, State};
 use crate::smtp::session::{Context, Session};

@@ -1,6 +1,7 @@
 //! How a session ends: what it still says, and what it lets go of.
 
-use crate::smtp::reply::{self, Reply};
+use relay_mail::reply::{self, Reply};
+
 use crate::smtp::session::state::State;
 use crate::smtp::session::timers::Awaited;
 use crate::smtp::session::{Action, Ending, Session};

@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 
-use crate::heap::HeapOctets;
+use relay_mail::heap::HeapOctets;
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::reply::Reply;
+
 use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
 use crate::message::changes::Changes;
 use crate::message::identity::Identity;
 use crate::policy::{Because, Decision};
-use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::Reply;
 use crate::smtp::session::Session;
 
 /// The decisions about one message, in order.
@@ -174,7 +175,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::reply;
+    use relay_mail::reply;
 
     fn decision(reply: Reply, found: &str) -> Decision {
         let because =

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_mail::tls::TlsInfo;
+
 use crate::policy::{Peer, Rules};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Action, Ending, Session};
-use crate::smtp::tls::TlsInfo;
 
 impl Session {
     /// A session in which TLS begins with the first octet (RFC 8314 section 3). The first action is

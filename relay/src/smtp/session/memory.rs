@@ -2,10 +2,10 @@
 //! short.
 
 use bytes::BytesMut;
+use relay_mail::reply;
 
 use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, HEADER_BEYOND_MEMORY};
 use crate::policy::{Because, Decision};
-use crate::smtp::reply;
 use crate::smtp::session::Session;
 use crate::smtp::session::state::State;
 

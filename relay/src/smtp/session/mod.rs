@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use relay_mail::reply;
 
 use crate::limits::INPUT_OCTETS;
 use crate::policy::antispam::{SenderFinding, SenderFound};
@@ -47,7 +48,6 @@ use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::command::{Command, HelloName};
 use crate::smtp::foreign::other_protocol;
 use crate::smtp::line::LineReader;
-use crate::smtp::reply;
 
 pub use self::decisions::{Decided, Decisions};
 pub use self::output::{Action, Conditions, MessageBegun};

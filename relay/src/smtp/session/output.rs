@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use relay_mail::envelope::Envelope;
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Reply;
 
 use crate::back_pressure::Pressure;
 use crate::connector::Connector;
 use crate::limits::OUTPUT_OCTETS;
 use crate::policy::Inquiry;
-use crate::queue::{Envelope, QueueId, StoreError};
-use crate::smtp::reply::Reply;
+use crate::queue::StoreError;
 use crate::smtp::session::protocol_log::ProtocolLog;
 
 /// What the driver must do.

@@ -5,6 +5,8 @@
 //! would leave the rest of it to be taken for commands.
 
 use bytes::{Bytes, BytesMut};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply;
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::message::authentication_results::AuthservIds;
@@ -16,10 +18,8 @@ use crate::message::received::{self, Protocol};
 use crate::message::stamp;
 use crate::message::{firewall, hops};
 use crate::policy::{self, Because, Decision, MessageFacts};
-use crate::queue::QueueId;
 use crate::smtp::command::Chunk;
 use crate::smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
-use crate::smtp::reply;
 use crate::smtp::session::state::{Hello, HelloKind, MessageInput, WaitingForStore};
 use crate::smtp::session::writer::MessageWriter;
 use crate::smtp::session::{Action, Context, MessageBegun};

@@ -4,11 +4,12 @@
 //! From. Whether it is written down is for the driver to decide, which knows how often a source is
 //! refused.
 
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::reply::Reply;
+
 use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
 use crate::message::identity::Identity;
 use crate::policy::{Because, Decision};
-use crate::smtp::path::{ForwardPath, ReversePath};
-use crate::smtp::reply::Reply;
 use crate::smtp::session::{Decisions, Ending, Session, Summary};
 
 /// One refusal, or a session that ended before its message had a reply.

@@ -9,13 +9,15 @@ mod recipients;
 
 use std::sync::Arc;
 
-use crate::heap::HeapOctets;
+use relay_mail::dsn::Addressee;
+use relay_mail::envelope::Envelope;
+use relay_mail::heap::HeapOctets;
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::{self, Reply};
+
 use crate::policy::antispam::SenderFinding;
 use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
-use crate::queue::{Envelope, QueueId};
 use crate::smtp::command::{Command, CommandError, HelloName, Mail, XClient};
-use crate::smtp::dsn::Addressee;
-use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;

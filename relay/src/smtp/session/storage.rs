@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
+use relay_mail::reply::{self, Reply};
+
 use crate::policy::{Because, Decision};
 use crate::queue::{BeginError, StoreError};
-use crate::smtp::reply::{self, Reply};
 use crate::smtp::session::state::{MessageInput, State};
 use crate::smtp::session::{MessageBegun, Session};
 

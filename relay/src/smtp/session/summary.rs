@@ -2,16 +2,17 @@
 
 use std::fmt::{self, Display};
 
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Reply;
+use relay_mail::tls::TlsInfo;
+
 use crate::connector::Permission;
 use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
 use crate::policy::antispam::{self, MessageFound, SenderFound};
 use crate::policy::{Because, Decision, Peer};
-use crate::queue::QueueId;
 use crate::smtp::line::LineError;
-use crate::smtp::reply::Reply;
 use crate::smtp::session::Decisions;
 use crate::smtp::session::refused::Untold;
-use crate::smtp::tls::TlsInfo;
 
 /// What a session came to.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_mail::reply::Reply;
+
 use crate::policy::{Peer, Rules};
 use crate::smtp::command::XClient;
-use crate::smtp::reply::Reply;
 use crate::smtp::session::state::State;
 use crate::smtp::session::timers::Timers;
 use crate::smtp::session::{Action, Ending, Session};

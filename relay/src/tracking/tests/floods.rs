@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::reply;
+
 use super::*;
 use crate::classifier::DecidedBy;
 use crate::connector::Principal;
@@ -9,8 +12,6 @@ use crate::limits::{TRACKED_DECISIONS, TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SH
 use crate::message::identity::Identity;
 use crate::policy::Because;
 use crate::queue::tests::entry_of;
-use crate::queue::{Answer, Outcome};
-use crate::smtp::reply;
 use crate::smtp::session::{Decided, Decisions, Refused};
 use crate::tracking::event::{Attempt, Kept, Receipt, Refusal};
 

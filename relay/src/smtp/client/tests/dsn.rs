@@ -1,7 +1,8 @@
 //! What a sender asked to be told (RFC 3461), on its way to the next hop.
 
+use relay_mail::dsn::{Addressee, EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};
+
 use super::*;
-use crate::smtp::dsn::{Addressee, EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};
 
 fn asking(smtputf8: bool) -> Transaction {
     let recipient = |path: &str, notify: &str, original: &str| Addressee {

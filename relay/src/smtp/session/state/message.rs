@@ -1,10 +1,11 @@
 //! DATA and BDAT: where a message may begin or go on, and how it comes then.
 
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::reply;
+
 use super::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
 use crate::policy::{self, Decision};
-use crate::queue::{BodyType, Envelope};
 use crate::smtp::command::{Chunk, Mail};
-use crate::smtp::reply;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::{Context, MessageBegun};
 

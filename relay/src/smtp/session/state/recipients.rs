@@ -1,9 +1,10 @@
 //! The recipients of a transaction: each of them once, however often it was given.
 
+use relay_mail::dsn::Addressee;
+use relay_mail::heap::{HeapOctets, allocation};
+
 use super::Hello;
-use crate::heap::{HeapOctets, allocation};
 use crate::smtp::command::Mail;
-use crate::smtp::dsn::Addressee;
 
 /// After the first RCPT that was accepted.
 #[derive(Debug)]

@@ -4,16 +4,16 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use tokio_rustls::rustls::pki_types::ServerName;
-
-use crate::smtp::path::{Domain, Host};
+use crate::path::{Domain, Host};
 
 /// A server as it is written in the configuration: `mail.contoso.example:25`, `192.0.2.1:25` or
 /// `[2001:db8::1]:25`. A mail exchanger that DNS names is one too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SmartHost {
-    pub(super) host: Host,
-    pub(super) port: u16,
+    /// Its host.
+    pub host: Host,
+    /// Its port.
+    pub port: u16,
 }
 
 /// Why a text is no smart host.
@@ -39,18 +39,6 @@ impl SmartHost {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// What the certificate must be for, where that is asked.
-    pub(super) fn server_name(&self) -> ServerName<'static> {
-        let unnamed = || ServerName::IpAddress(IpAddr::from([0; 4]).into());
-        match &self.host {
-            Host::Address(address) => ServerName::IpAddress((*address).into()),
-            // Every domain name that we take is one for TLS too; if not, no certificate fits.
-            Host::Domain(name) => {
-                ServerName::try_from(name.ascii().to_owned()).unwrap_or_else(|_| unnamed())
-            }
-        }
     }
 }
 

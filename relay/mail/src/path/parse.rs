@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
-use crate::smtp::path::{Domain, ForwardPath, Host, Mailbox, ReversePath};
+use crate::path::{Domain, ForwardPath, Host, Mailbox, ReversePath};
 
 /// Why a text is not a path or a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 use crate::heap::HeapOctets;
 use crate::limits::{ENVELOPE_ID_CHARACTERS, ORIGINAL_RECIPIENT_CHARACTERS};
-use crate::smtp::path::ForwardPath;
+use crate::path::ForwardPath;
 
 /// RET and ENVID of MAIL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -241,7 +241,7 @@ fn with_written_equals(text: &str) -> String {
 }
 
 /// What xtext stands for (RFC 3461 section 4): printable ASCII, spaces included, or nothing.
-pub(super) fn decode_xtext(text: &str) -> Option<String> {
+pub fn decode_xtext(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut octets = text.bytes();
     while let Some(octet) = octets.next() {

@@ -1,0 +1,11 @@
+//! The protocols that mail is delivered by.
+
+/// What a next hop speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 5321.
+    #[default]
+    Smtp,
+    /// RFC 2033: LHLO, and a reply for each recipient after the end of data.
+    Lmtp,
+}
