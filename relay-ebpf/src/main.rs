@@ -44,7 +44,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Some helpers are for GPL-compatible programs only.
+/// The kernel offers some helpers to GPL-compatible programs only, and this is one of the strings
+/// that it accepts as such. `license` in Cargo.toml says the same: MIT OR GPL-2.0-only.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
