@@ -107,21 +107,28 @@ fn only_commands_that_read_files_take_the_directory_of_the_queue() {
 }
 
 /// The same text with its bindings on a port that no program of this machine has, as a mail server may
-/// have port 25.
-fn on_a_free_port(text: &str) -> tempfile::NamedTempFile {
+/// have port 25; and its queue and its socket in a directory that any user may write to.
+fn on_any_machine(text: &str) -> (tempfile::NamedTempFile, tempfile::TempDir) {
     let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let bindings = ["0.0.0.0", "[::]"];
     let text = bindings.iter().fold(text.to_owned(), |text, address| {
         text.replace(&format!("\"{address}:25\""), &format!("\"{address}:{port}\""))
     });
-    file_with(&text)
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let socket = format!("control.socket = \"{path}/control.sock\"\n");
+    let text = match text.contains("\"/var/lib/relay\"") {
+        true => text.replace("\"/var/lib/relay\"", &format!("\"{path}/queue\"")),
+        false => format!("queue.directory = \"{path}/queue\"\n{text}"),
+    };
+    (file_with(&(socket + &text)), folder)
 }
 
 #[test]
 fn check_says_that_all_is_well() {
     let deployed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/relay.toml");
-    let file = on_a_free_port(&std::fs::read_to_string(deployed).unwrap());
+    let (file, _folder) = on_any_machine(&std::fs::read_to_string(deployed).unwrap());
     let (outcome, out, err) = run_with("relay check -c FILE", file.path());
     assert_eq!(
         (outcome, out.as_str(), err.as_str()),
@@ -154,14 +161,14 @@ fn check_says_what_is_wrong_and_what_is_unwise() {
     assert_eq!(json["errors"][1]["line"], 3);
     assert_eq!(json["errors"][1]["mend"], "did you mean `queue`?");
 
-    let file = on_a_free_port(
+    let (file, _folder) = on_any_machine(
         "hostname = \"edge1\"\ndelivery.smart_host = \"m:25\"\n[[connector]]\nname = \"C\"\n\
          bindings = [\"0.0.0.0:25\"]\nremote_ip_ranges = [\"10.0.0.1\"]\n",
     );
     let (outcome, out, err) = run_with("relay check -c FILE", file.path());
     assert_eq!(outcome, Outcome::Yes);
     assert!(out.ends_with("1 connector, 1 binding, 1 range and 1 warning\n"), "{out}");
-    assert!(err.starts_with("relay.toml:3: warning: connector \"C\": permission_groups: "));
+    assert!(err.starts_with("relay.toml:5: warning: connector \"C\": permission_groups: "));
 }
 
 #[test]
