@@ -143,6 +143,9 @@ fn what_its_user_cannot_read_is_told_at_the_start_with_the_user() {
     let ran = edge.fail_to_start(&configuration.replace("[queue]", &tls));
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("key.pem") && ran.err.contains("`nobody`"), "{ran:?}");
+    // A start that is refused has given nothing away: the file from before it works.
+    let queue = edge.folder().join("queue");
+    assert!(!queue.exists() || fs::metadata(&queue).unwrap().uid() == 0);
 
     // Its configuration is read again by a reload.
     let file = edge.folder().join("relay.toml");
@@ -280,4 +283,45 @@ fn too_few_descriptors_or_threads_end_the_start_with_a_sentence() {
     let (code, said) = run("--nproc=3");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("TasksMax"), "{said}");
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_the_queue_with_its_owner() {
+    let test = "a_start_that_is_refused_leaves_the_queue_with_its_owner";
+    if !met(test, &[Requirement::Root]) {
+        return;
+    }
+    let (edge, of_nobody) = edge_of_nobody(Mode::Userspace);
+    let of_root = of_nobody.replace("user = \"nobody\"", "user = \"root\"");
+    drop(edge.start_with(&of_root));
+    let queue = edge.folder().join("queue");
+    let owner = || fs::metadata(&queue).unwrap().uid();
+    assert_eq!(owner(), 0);
+    // What its user cannot read; and a port that another program has.
+    let users = edge.folder().join("users.toml");
+    fs::write(&users, "").unwrap();
+    fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
+    let unreadable = format!("{of_nobody}\n[authentication]\nusers_file = {users:?}\n");
+    let ran = edge.fail_to_start(&unreadable);
+    assert!(ran.err.contains("users.toml"), "{ran:?}");
+    assert_eq!(owner(), 0);
+    let other = std::net::TcpListener::bind(edge.address()).unwrap();
+    edge.fail_to_start(&of_nobody);
+    assert_eq!(owner(), 0);
+    drop(other);
+    drop(edge.start_with(&of_root));
+
+    // The other way about, check says what the start says.
+    drop(edge.start_with(&of_nobody));
+    assert_eq!(owner(), USER_ID);
+    let ran = edge.fail_to_start(&of_root);
+    assert!(ran.err.contains("belongs to user"), "{ran:?}");
+    for (user, code) in [("user = \"root\"\n", 2), ("", 0)] {
+        let text = of_nobody.replace("user = \"nobody\"\n", user);
+        let file = edge.folder().join("relay.toml");
+        fs::write(&file, text).unwrap();
+        let ran = edge.relay_with(&["check"], &file);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.err.contains("belongs to user"), "{ran:?}");
+    }
 }

@@ -25,6 +25,12 @@ pub enum BindingError {
     /// `[::ffff:192.0.2.1]:25`.
     #[error("`{0}` is an IPv4 address written as IPv6")]
     MappedIpv4(String),
+    /// `[fe80::1]:25`: the system cannot tell which interface is meant.
+    #[error("`{0}` is a link-local address, and each interface may have it")]
+    LinkLocal(String),
+    /// `224.0.0.1:25`, `255.255.255.255:25`: no connection is made to it.
+    #[error("`{0}` is the address of a group of hosts")]
+    Group(String),
 }
 
 impl Binding {
@@ -80,6 +86,11 @@ impl FromStr for Binding {
             IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
                 Err(BindingError::MappedIpv4(text.to_owned()))
             }
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+                Err(BindingError::LinkLocal(text.to_owned()))
+            }
+            IpAddr::V4(ip) if ip.is_broadcast() => Err(BindingError::Group(text.to_owned())),
+            ip if ip.is_multicast() => Err(BindingError::Group(text.to_owned())),
             _ => Ok(Self(address)),
         }
     }
@@ -93,11 +104,12 @@ impl BindingError {
                 "write address and port, as in `0.0.0.0:25`, `192.0.2.1:25` or `[::]:25`".to_owned()
             }
             Self::PortZero(_) => "name the port, usually 25".to_owned(),
-            Self::ZoneId(text) => {
-                let (address, rest) = text.split_once('%').unwrap_or((text, ""));
-                let port = rest.rsplit_once(']').map_or("", |(_, port)| port);
-                format!("leave the zone out: `{address}]{port}`, or use the port on `[::]`")
+            Self::ZoneId(_) | Self::LinkLocal(_) => {
+                "write `[::]` and the port, and choose the clients by remote_ip_ranges, which \
+                 may hold `fe80::/10`"
+                    .to_owned()
             }
+            Self::Group(_) => "write an address of this host".to_owned(),
             Self::MappedIpv4(_) => "write the IPv4 address itself, as in `192.0.2.1:25`".to_owned(),
         }
     }
@@ -117,7 +129,11 @@ mod tests {
             ("0.0.0.0", "not an address and a port", "`0.0.0.0:25`"),
             ("mail:25", "not an address and a port", "`0.0.0.0:25`"),
             ("10.0.0.1:0", "no port", "25"),
-            ("[fe80::1%eth0]:25", "zone id", "`[fe80::1]:25`"),
+            ("[fe80::1%eth0]:25", "zone id", "`[::]` and the port"),
+            ("[fe80::1]:25", "link-local", "`[::]` and the port"),
+            ("[ff02::1]:25", "a group", "of this host"),
+            ("224.0.0.1:25", "a group", "of this host"),
+            ("255.255.255.255:25", "a group", "of this host"),
             ("[::ffff:10.0.0.1]:25", "IPv4 address written as IPv6", "the IPv4 address itself"),
         ] {
             let error = text.parse::<Binding>().unwrap_err();

@@ -87,6 +87,10 @@ pub enum StartError {
     /// What the configuration names.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// The same, read with the rights of the daemon's user, whom the sentence names where a permission
+    /// is missing.
+    #[error("{0}")]
+    PrepareAsUser(String),
     /// The user, or the capabilities.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
@@ -165,17 +169,24 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let owner = account.as_ref().map(Account::user_id);
     let Chosen { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, owner, self_test, Arc::clone(&rules), &counts)?;
-    let capabilities = become_user(&config, account.as_ref(), &attached)?;
-    // As the user that reads them again at each reload and renewal.
-    if let Some(account) = &account {
-        account.can_read(file)?;
-        if let Some(authentication) = &config.authentication {
-            account.can_read(&authentication.users_file)?;
-        }
-    }
     // The rules are the same: names keep their ids.
-    let Prepared { credentials, checks, delivery: delivery_settings, warnings, .. } =
-        prepare(&config, &mut ids, generation)?;
+    let mut read = || prepare(&config, &mut ids, generation);
+    let Prepared { credentials, checks, delivery: delivery_settings, warnings, .. } = match &account
+    {
+        None => read()?,
+        // As the user that reads them again at each reload and renewal.
+        Some(account) => account.act(|| {
+            account.can_read(file)?;
+            if let Some(authentication) = &config.authentication {
+                account.can_read(&authentication.users_file)?;
+            }
+            let told = |error| StartError::PrepareAsUser(privileges::with_user(in_full(&error)));
+            read().map_err(told)
+        })??,
+    };
+    inherited.lets_listen(config.table().bindings())?;
+    // Last, since a start that is refused leaves directories with the user that had them.
+    let capabilities = become_user(&config, account.as_ref(), &attached)?;
     for warning in &warnings {
         warn!(file = %file.display(), line = warning.line, "{warning:#}");
     }

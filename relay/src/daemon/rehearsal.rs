@@ -78,6 +78,16 @@ impl Rehearsal {
         let queue = &config.queue.directory;
         let found = directory::examine(queue, user, Access::Owner, queue::is_part);
         self.add("[queue]: directory", found.err(), judges);
+        if user.is_none()
+            && let Some(owner) = directory::stranger(queue)
+        {
+            self.warnings.push(format!(
+                "[queue]: directory: {} belongs to user `{owner}`: as root the daemon would not \
+                 start; start it as that user, or: chown -R root: {}",
+                queue.display(),
+                queue.display()
+            ));
+        }
         self.free_space(config);
         let socket = &config.control.socket;
         if let Some(parent) = socket.parent() {

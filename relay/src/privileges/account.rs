@@ -7,17 +7,19 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, lchown};
 use std::path::Path;
 
 use caps::securebits::set_keepcaps;
-use nix::unistd::{Group, User, initgroups, setresgid, setresuid};
+use nix::unistd::{
+    Group, Uid, User, getgroups, initgroups, setegid, seteuid, setgroups, setresgid, setresuid,
+};
 use rustix::process::{getegid, geteuid};
 
-use super::PrivilegeError;
 use super::directory::DirectoryError;
+use super::{PrivilegeError, refuse_dumps};
 
 /// `[daemon] user` and `group`, looked up.
 #[derive(Clone, Debug)]
 pub struct Account {
     name: String,
-    user: nix::unistd::Uid,
+    user: Uid,
     group: nix::unistd::Gid,
 }
 
@@ -80,19 +82,47 @@ impl Account {
         if self.is_current() {
             return Ok(());
         }
-        // A name from the user database has no NUL.
-        let name = CString::new(self.name.as_str())
-            .map_err(io::Error::from)
-            .map_err(PrivilegeError::system("read the name of the user of [daemon]"))?;
         set_keepcaps(true)?;
-        initgroups(&name, self.group)
-            .map_err(PrivilegeError::system("change the supplementary groups"))?;
+        self.join_groups()?;
         setresgid(self.group, self.group, self.group)
             .map_err(PrivilegeError::system("change the group"))?;
         setresuid(self.user, self.user, self.user)
             .map_err(PrivilegeError::system("change the user"))?;
         set_keepcaps(false)?;
         Ok(())
+    }
+
+    /// Does something with the rights of this user and no others, and takes root's back after it. To be
+    /// called while no other thread runs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to change the user, there or back.
+    pub fn act<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
+        if !geteuid().is_root() || self.user.is_root() {
+            return Ok(act());
+        }
+        let system = PrivilegeError::system::<nix::errno::Errno>;
+        let groups = getgroups().map_err(system("read the supplementary groups"))?;
+        let group = nix::unistd::getegid();
+        self.join_groups()?;
+        setegid(self.group).map_err(system("change the group"))?;
+        seteuid(self.user).map_err(system("change the user"))?;
+        let result = act();
+        seteuid(Uid::from_raw(0)).map_err(system("change the user back"))?;
+        setegid(group).map_err(system("change the group back"))?;
+        setgroups(&groups).map_err(system("change the supplementary groups back"))?;
+        refuse_dumps()?;
+        Ok(result)
+    }
+
+    fn join_groups(&self) -> Result<(), PrivilegeError> {
+        // A name from the user database has no NUL.
+        let name = CString::new(self.name.as_str())
+            .map_err(io::Error::from)
+            .map_err(PrivilegeError::system("read the name of the user of [daemon]"))?;
+        initgroups(&name, self.group)
+            .map_err(PrivilegeError::system("change the supplementary groups"))
     }
 
     /// Gives a directory to this user before we become it: it is made where it is missing, and taken

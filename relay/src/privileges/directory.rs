@@ -151,6 +151,17 @@ pub fn examine(
     is_unshared(path, &metadata, access_of_others, is_part)
 }
 
+/// Whose a directory is, where that is neither root nor the user of the shipped unit.
+pub fn stranger(path: &Path) -> Option<String> {
+    /// The users that systemd makes for units with `DynamicUser=`.
+    const DYNAMIC: std::ops::RangeInclusive<u32> = 61184..=65519;
+    /// `User=` of deploy/relay.service.
+    const OF_UNIT: &str = "relay";
+    let owner = fs::metadata(path).ok()?.uid();
+    let name = user_name(owner);
+    (owner != 0 && !DYNAMIC.contains(&owner) && name != OF_UNIT).then_some(name)
+}
+
 /// The directory, where it exists; or `None` where it can be made.
 ///
 /// # Errors

@@ -16,6 +16,9 @@ use sd_notify::NotifyState;
 use socket2::SockRef;
 use tracing::{debug, warn};
 
+use super::listener::{ListenError, addresses, is_free};
+use crate::connector::Binding;
+
 /// The listeners that the service manager gave us and that have not been asked for.
 #[derive(Debug, Default)]
 pub(super) struct Kept(Mutex<HashMap<SocketAddr, TcpListener>>);
@@ -52,6 +55,20 @@ pub fn inherit() -> Inherited {
 /// What [`inherit`] found.
 #[derive(Debug, Default)]
 pub struct Inherited(HashMap<SocketAddr, TcpListener>);
+
+impl Inherited {
+    /// Could these bindings be listened on? Not examined where listeners were kept, which may be in
+    /// the way of each other.
+    ///
+    /// # Errors
+    /// Usually another program listens there.
+    pub fn lets_listen(&self, bindings: &[Binding]) -> Result<(), ListenError> {
+        if !self.0.is_empty() {
+            return Ok(());
+        }
+        addresses(bindings).into_iter().try_for_each(is_free)
+    }
+}
 
 /// The address of a socket that listens as we would.
 fn usable(socket: &TcpListener) -> Option<SocketAddr> {
