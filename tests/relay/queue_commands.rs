@@ -256,6 +256,49 @@ fn a_damaged_message_is_not_exported_under_its_name() {
 }
 
 #[test]
+fn a_message_that_a_start_finds_damaged_is_told_of_by_status_and_trace() {
+    let edge = deferring();
+    let configuration = patient(&edge);
+    let daemon = edge.start_with(&configuration);
+    let large = ["Subject: x\r\n\r\n", &"0123456789\r\n".repeat(200_000)].concat();
+    let lost = edge.submit("a@contoso.example", &["b@fabrikam.example"], &large);
+    let cut = edge.submit("a@contoso.example", &["c@fabrikam.example"], &large);
+    let sound = edge.submit("a@contoso.example", &["d@fabrikam.example"], &large);
+    edge.wait_until(|status| status["queue"]["deferred"] == 3);
+    drop(daemon);
+    let file = |id: &str| edge.folder().join("queue/messages").join(id);
+    fs::remove_file(file(&lost)).unwrap();
+    let octets = fs::read(file(&cut)).unwrap();
+    fs::write(file(&cut), &octets[..octets.len() / 2]).unwrap();
+    // Without a daemon the list says the same.
+    let listed = edge.relay(&["queue", "list"]);
+    for id in [&lost, &cut] {
+        assert!(listed.err.contains(&format!("{id}: damaged")), "{listed:?}");
+        assert!(!listed.out.contains(id.as_str()), "{listed:?}");
+        assert_eq!(edge.relay(&["queue", "show", id]).code, 1);
+    }
+
+    let _daemon = edge.start_with(&configuration);
+    assert_eq!(edge.status()["queue"]["queued"], 1);
+    // Two entries and the file that is left.
+    assert_eq!(edge.status()["disk"]["damaged_files"], 3);
+    assert!(edge.relay(&["status"]).out.contains("DAMAGE"));
+    for (id, kept) in [(&lost, format!("{lost}.entry")), (&cut, cut.clone())] {
+        let trace = exits(edge.relay(&["trace", id, "--json"]), 0).json();
+        let events = trace.as_array().unwrap();
+        let damaged = events.iter().find(|event| event["event"] == "DAMAGED").unwrap();
+        assert!(damaged["set_aside"].as_str().unwrap().ends_with(&kept), "{damaged}");
+        assert_eq!(events.last().unwrap()["event"], "END");
+    }
+    for (recipient, verdict) in [("b", "damaged"), ("c", "damaged"), ("d", "waiting")] {
+        let to = format!("{recipient}@fabrikam.example");
+        let trace = exits(edge.relay(&["trace", "--to", &to, "--json"]), 0).json();
+        assert_eq!(trace["messages"][0]["verdict"], verdict, "{trace}");
+    }
+    assert_eq!(edge.status()["queue"]["queued"], 1, "{sound}");
+}
+
+#[test]
 fn what_would_be_removed_is_said_and_each_sender_of_what_is_removed_is_told() {
     let edge = Edge::answered(&[
         "rcpt:one@fabrikam.example=451 4.3.0 Not now",

@@ -90,6 +90,14 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
             "disk           {} octets free, min_free_space {}{refusing}",
             disk.free_octets, disk.min_free_space
         )?;
+        if disk.damaged_files > 0 {
+            writeln!(
+                console.out,
+                "  DAMAGE       {} files of what was found damaged are in the directory `damaged` of \
+                 the queue; `relay trace` says what became of a message",
+                disk.damaged_files
+            )?;
+        }
     }
     print_tracking(status.message_tracking_log.as_ref(), console)?;
     let logging::Status { lost, problem } = &status.log;

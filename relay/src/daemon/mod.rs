@@ -196,7 +196,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     logging::start_writer().map_err(resources::no_thread)?;
     resources::check_threads()?;
     allocator::give_back_in_background();
-    let queue = queue::open(&config)?;
+    let (queue, recovery) = queue::open(&config)?;
     let path = &config.control.socket;
     let control = ControlSocket::bind(path)
         .map_err(|source| StartError::Control { path: path.clone(), source })?;
@@ -207,6 +207,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
     queue.track(tracker.clone());
     let result = runtime.block_on(async {
+        queue::record_damage(&queue, recovery).await;
         let classifier = Arc::new(classifier);
         let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts))
             .with_listeners(inherited);

@@ -7,7 +7,7 @@ use relay_mail::queue_id::QueueId;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Daemon, StartError, as_value};
 use crate::config::Config;
@@ -17,7 +17,10 @@ use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
-use crate::queue::{Entry, Queue, RecipientState, Settings, StoreError, StoreSettings, admin};
+use crate::queue::{
+    Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreError, StoreSettings, admin,
+};
+use crate::tracking::Happening;
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {
@@ -33,8 +36,8 @@ pub(super) fn settings(config: &Config) -> Settings {
     }
 }
 
-/// Opens the queue of this configuration, and says in the log what was found.
-pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
+/// Opens the queue of this configuration. What was found damaged is in the log already.
+pub(super) fn open(config: &Config) -> Result<(Queue, Recovery), StartError> {
     let settings = settings(config);
     let longest_wait = settings.schedule.longest_wait();
     let store = StoreSettings {
@@ -43,17 +46,20 @@ pub(super) fn open(config: &Config) -> Result<Queue, StartError> {
         ..StoreSettings::new(&config.queue.directory)
     };
     let (queue, recovery) = Queue::open(&store, settings)?;
-    for damage in &recovery.damages {
-        warn!(
-            place = damage.place,
-            id = damage.id.map(tracing::field::display),
-            set_aside =
-                damage.set_aside.as_deref().map(|path| tracing::field::display(path.display())),
-            "damage in the queue: {}",
-            damage.what
-        );
+    Ok((queue, recovery))
+}
+
+/// Records what became of messages that were found damaged: each was accepted, and `relay trace` is
+/// asked about it.
+pub(super) async fn record_damage(queue: &Queue, recovery: Recovery) {
+    for Damage { id, what, set_aside, .. } in recovery.damages {
+        let Some(id) = id else { continue };
+        // Else it was saved.
+        if matches!(queue.store().find(id).await, Err(StoreError::NotFound(_))) {
+            queue.tracker().tell(id, || Happening::Damaged { what, set_aside });
+            queue.tracker().tell(id, || Happening::Ended);
+        }
     }
-    Ok(queue)
 }
 
 /// Carries out a request that is about the queue.

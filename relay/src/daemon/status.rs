@@ -109,6 +109,10 @@ pub struct DiskStatus {
     pub free_octets: u64,
     /// `min_free_space`: with fewer, no mail is taken.
     pub min_free_space: u64,
+    /// Files in the queue's directory `damaged`: what was found damaged at a start and is kept for an
+    /// administrator.
+    #[serde(default)]
+    pub damaged_files: u64,
     /// Why the queue takes no mail now, if it does not.
     pub refusing: Option<String>,
 }
@@ -120,6 +124,7 @@ impl DiskStatus {
         Some(Self {
             free_octets: usage.free_octets,
             min_free_space: usage.min_free_octets,
+            damaged_files: queue.store().damaged_files(),
             refusing: queue.store().accepts().err().map(|error| error.to_string()),
         })
     }

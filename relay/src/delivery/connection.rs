@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::patience::Patience;
 use super::reach::{Candidate, Unreachable, candidates};
@@ -368,7 +368,10 @@ impl Connection {
                     self.has_sent = true;
                     return self.session.end_message(Instant::now());
                 }
-                Err(error) => return self.session.abort_message(&error.to_string()),
+                Err(error) => {
+                    error!(%error, "cannot read a queued message");
+                    return self.session.abort_message(&error.to_string());
+                }
             }
             if self.session.has_event() {
                 // The next hop has refused the rest.

@@ -375,7 +375,8 @@ fn is_proof(outcome: &Outcome) -> bool {
 fn is_trouble(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => reply.code == 421,
-        Outcome::Deferred(Answer { cause: Cause::Local { .. }, .. }) => true,
+        // X.3.n of RFC 3463 is about this host: a message that cannot be read, a stop.
+        Outcome::Deferred(Answer { cause: Cause::Local { status, .. }, .. }) => status.1 != 3,
         Outcome::Delivered(_) | Outcome::Relayed(_) | Outcome::Failed(_) => false,
     }
 }

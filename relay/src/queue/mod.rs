@@ -42,7 +42,7 @@ use tracing::warn;
 pub use self::entry::{Entry, Recipient, RecipientState};
 pub use self::incoming::{Incoming, IncomingReader};
 pub use self::message_file::{MessageFile, MessageReader};
-pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings, is_part};
+pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings, Unserved, is_part};
 pub use self::store::StoreError;
 
 use self::content::Content;

@@ -57,6 +57,7 @@ impl Line {
             | What::Release
             | What::Remove
             | What::Retry
+            | What::Damaged { .. }
             | What::End
             | What::Suppressed { .. }
             | What::Lost { .. }

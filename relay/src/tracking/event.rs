@@ -2,6 +2,7 @@
 //! Texts are made of it by whoever writes the log, in [`super::line`].
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -47,6 +48,13 @@ pub enum Happening {
     },
     /// An administrator changed something.
     Administered(Verb),
+    /// A part of it could not be read at a start, and it left the queue undelivered.
+    Damaged {
+        /// What is wrong.
+        what: String,
+        /// Where its octets are kept for an administrator.
+        set_aside: Option<PathBuf>,
+    },
     /// It has left the queue.
     Ended,
     /// A connection, a command or a message was refused, or a session broke off.
@@ -178,7 +186,9 @@ impl Event {
             Happening::Expired(recipients) => recipients.len(),
             Happening::Reported { recipients, .. } => recipients.len(),
             Happening::Refused(refusal) => refusal.refused.recipients.len(),
-            Happening::Administered(_) | Happening::Ended => return MESSAGE / 4,
+            Happening::Damaged { .. } | Happening::Administered(_) | Happening::Ended => {
+                return MESSAGE / 4;
+            }
         };
         MESSAGE + recipients * RECIPIENT
     }

@@ -67,6 +67,14 @@ pub enum What {
     Remove,
     /// An administrator made it due.
     Retry,
+    /// A part of it could not be read at a start, and it left the queue undelivered.
+    Damaged {
+        /// What is wrong.
+        because: String,
+        /// Where its octets are kept for an administrator.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set_aside: Option<String>,
+    },
     /// It has left the queue.
     End,
     /// A connection, a command or a message was refused: no message has come of it.
@@ -344,6 +352,10 @@ impl Line {
             Happening::Administered(Verb::Release) => What::Release,
             Happening::Administered(Verb::Remove) => What::Remove,
             Happening::Administered(Verb::Retry) => What::Retry,
+            Happening::Damaged { what, set_aside } => What::Damaged {
+                because: what,
+                set_aside: set_aside.map(|path| path.display().to_string()),
+            },
             Happening::Ended => What::End,
         };
         vec![of(what)]

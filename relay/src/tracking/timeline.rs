@@ -60,6 +60,13 @@ fn rows(id: QueueId, line: &Line) -> Vec<Row> {
         What::Release => alone("RELEASE", "by an administrator"),
         What::Remove => alone("REMOVE", "by an administrator"),
         What::Retry => alone("RETRY", "by an administrator"),
+        What::Damaged { because, set_aside } => {
+            let kept = match set_aside {
+                Some(path) => format!("what is left of it: {path}"),
+                None => "nothing of it is left".to_owned(),
+            };
+            vec![event("DAMAGED", "left the queue undelivered".to_owned(), because, kept)]
+        }
         What::End => alone("END", "left the queue"),
         What::Refuse(refused) => vec![refusal(&line.time, "REFUSE", refused)],
         What::Abort(refused) => vec![refusal(&line.time, "ABORT", refused)],

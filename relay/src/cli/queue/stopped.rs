@@ -1,8 +1,8 @@
 //! The queue of a daemon that does not run: listed and shown, and never changed.
 
-use relay::queue::Offline;
 use relay::queue::admin::{Detail, Row};
 use relay::queue::filter::Filter;
+use relay::queue::{Offline, Unserved};
 use relay_mail::queue_id::QueueId;
 use serde_json::Value;
 
@@ -34,14 +34,21 @@ pub(super) fn list(
                 }
             }
             Ok(_) => {}
-            Err(id) => damaged.push(id),
+            Err(unserved) => damaged.push(unserved),
         }
     })?;
     if let Some(failure) = failure {
         return Err(failure);
     }
-    for id in damaged {
-        writeln!(console.err, "{id}: damaged; the next start sets it aside")?;
+    for unserved in damaged {
+        match unserved {
+            Unserved::SetAside(id) => {
+                writeln!(console.err, "{id}: damaged; the next start sets it aside")?;
+            }
+            Unserved::Held(id) => {
+                writeln!(console.err, "{id}: its entry cannot be read; the daemon holds it")?;
+            }
+        }
     }
     warn_if_in_use(queue, console)?;
     Ok((listed, meant, all))

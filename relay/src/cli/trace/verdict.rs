@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     Failed,
     Waiting,
     Removed,
+    /// It was found damaged at a start.
+    Damaged,
     /// The log has no end of it, and it cannot be said whether it waits.
     Unknown,
 }
@@ -54,6 +56,8 @@ impl Verdict {
             Self::Waiting
         } else if has(|what| matches!(what, What::Remove)) {
             Self::Removed
+        } else if has(|what| matches!(what, What::Damaged { .. })) {
+            Self::Damaged
         } else if !lines.iter().any(|line| line.is_end_of(id)) {
             Self::Unknown
         } else {
@@ -95,6 +99,7 @@ impl Verdict {
             Self::Failed => "failed",
             Self::Waiting => "waiting",
             Self::Removed => "removed by an administrator",
+            Self::Damaged => "not delivered: it was found damaged in the queue",
             Self::Unknown => "its end is not in the log, and it is not known to wait",
         }
     }
@@ -110,6 +115,7 @@ impl fmt::Display for Verdicts {
         let others = match message {
             Verdict::Waiting => "it waits for other recipients",
             Verdict::Removed => "an administrator removed it for other recipients",
+            Verdict::Damaged => "it was found damaged before other recipients had it",
             Verdict::Unknown => "what became of it for other recipients is not known",
             // The same was asked about some of them.
             Verdict::Delivered | Verdict::PartlyDelivered | Verdict::Failed => {
@@ -152,7 +158,12 @@ mod tests {
         let waiting = [&settled[..], &[line(waits)]].concat();
         let ended = [&settled[..], &[line(What::End)]].concat();
         let removed = [&settled[..], &[line(What::Remove), line(What::End)]].concat();
+        let damage = What::Damaged { because: "x".to_owned(), set_aside: None };
+        let damaged = [&settled[..], &[line(damage), line(What::End)]].concat();
         for (lines, to, asked, message) in [
+            (&damaged, None, Verdict::Damaged, Verdict::Damaged),
+            (&damaged, Some("ok@*"), Verdict::Delivered, Verdict::Damaged),
+            (&damaged, Some("busy@*"), Verdict::Damaged, Verdict::Damaged),
             (&waiting, None, Verdict::Waiting, Verdict::Waiting),
             (&waiting, Some("ok@*"), Verdict::Delivered, Verdict::Waiting),
             (&waiting, Some("gone@*"), Verdict::Failed, Verdict::Waiting),

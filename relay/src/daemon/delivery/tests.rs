@@ -66,6 +66,10 @@ impl Store for Watched {
         self.queue.store().accepts()
     }
 
+    fn damaged_files(&self) -> u64 {
+        self.queue.store().damaged_files()
+    }
+
     fn usage(&self) -> Result<Usage, StoreError> {
         self.queue.store().usage()
     }

@@ -52,7 +52,7 @@ use tokio::task::spawn_blocking;
 use tracing::error;
 
 pub use self::directory::{OpenError, is_part};
-pub use self::offline::Offline;
+pub use self::offline::{Offline, Unserved};
 pub use self::recovery::{Damage, Recovery};
 
 use self::clock::Clock;
@@ -259,6 +259,11 @@ impl Store for SqliteStore {
             )));
         }
         Ok(())
+    }
+
+    fn damaged_files(&self) -> u64 {
+        let files = std::fs::read_dir(self.shared.directory.damaged(""));
+        files.map_or(0, |files| files.flatten().count() as u64)
     }
 
     fn usage(&self) -> Result<Usage, StoreError> {

@@ -14,13 +14,23 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{OpenError, database};
 use crate::limits;
-use crate::queue::{Entry, StoreError, record};
+use crate::queue::record::{self, StoredBody};
+use crate::queue::{Entry, StoreError};
 
 /// A queue directory that no daemon uses.
 #[derive(Debug)]
 pub struct Offline {
     directory: PathBuf,
     connection: Connection,
+}
+
+/// A message that cannot be read, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// The next start sets it aside.
+    SetAside(QueueId),
+    /// The daemon holds it.
+    Held(QueueId),
 }
 
 impl Offline {
@@ -50,18 +60,33 @@ impl Offline {
         is_locked(&self.directory).unwrap_or(true)
     }
 
-    /// Gives every message, oldest first, or its id where it is damaged.
+    /// Gives every message, oldest first, or what the next start does with one that is damaged.
     ///
     /// # Errors
     /// What SQLite says of the file.
     pub fn each(
         &self,
-        mut take: impl FnMut(Result<Entry, QueueId>),
+        mut take: impl FnMut(Result<Entry, Unserved>),
     ) -> Result<(), rusqlite::Error> {
         database::each_entry(&self.connection, |row, is_whole| {
-            let decoded = record::decode(row.id, &row.record).ok().filter(|_| is_whole);
-            take(decoded.map(|(entry, _)| entry).ok_or(row.id));
+            take(match record::decode(row.id, &row.record) {
+                Ok((entry, body)) if is_whole && self.has_file(&entry, body) => Ok(entry),
+                // Its row is as it was written, by a later version perhaps.
+                Err(_) if is_whole => Err(Unserved::Held(row.id)),
+                Ok(_) | Err(_) => Err(Unserved::SetAside(row.id)),
+            });
         })
+    }
+
+    /// Is the message where its entry says, as long as it should be?
+    fn has_file(&self, entry: &Entry, body: StoredBody) -> bool {
+        let path = || self.directory.join("messages").join(entry.id.to_string());
+        match body {
+            StoredBody::InDatabase => true,
+            StoredBody::InFile { .. } => {
+                path().metadata().is_ok_and(|file| file.len() == entry.file_octets())
+            }
+        }
     }
 
     /// One message.
@@ -71,9 +96,11 @@ impl Offline {
     pub fn find(&self, id: QueueId) -> Result<Entry, StoreError> {
         let damaged = |what: String| StoreError::Damaged { id, what };
         match database::find_entry(&self.connection, id) {
-            Ok(Some((row, true))) => record::decode(id, &row.record)
-                .map(|(entry, _)| entry)
-                .map_err(|error| damaged(error.to_string())),
+            Ok(Some((row, true))) => match record::decode(id, &row.record) {
+                Ok((entry, body)) if self.has_file(&entry, body) => Ok(entry),
+                Ok(_) => Err(damaged("its file is missing or has another length".to_owned())),
+                Err(error) => Err(damaged(error.to_string())),
+            },
             Ok(Some((_, false))) => Err(damaged("its entry does not have its checksum".to_owned())),
             Ok(None) => Err(StoreError::NotFound(id)),
             Err(error) => Err(damaged(error.to_string())),

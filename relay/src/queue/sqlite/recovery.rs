@@ -222,14 +222,19 @@ impl Recovering<'_> {
             let path = self.directory.message(id);
             let what = match fs::metadata(&path) {
                 Ok(metadata) if metadata.len() == entry.file_octets() => continue,
-                Ok(metadata) => {
-                    format!("it has {} octets instead of {}", metadata.len(), entry.file_octets())
+                Ok(metadata) => format!(
+                    "its file has {} octets instead of {}; it leaves the queue",
+                    metadata.len(),
+                    entry.file_octets()
+                ),
+                Err(error) => {
+                    format!("its file cannot be examined: {error}; it leaves the queue")
                 }
-                Err(error) => error.to_string(),
             };
             let target = self.directory.damaged(&id.to_string());
             let set_aside = fs::rename(&path, &target).is_ok().then_some(target);
-            self.set_aside(&format!("{id}.entry"), &row.record);
+            let envelope = self.set_aside(&format!("{id}.entry"), &row.record);
+            let set_aside = set_aside.or(envelope);
             database::remove(&opened.connection, id)?;
             opened.index.remove(id);
             self.damage(path.display(), Some(id), what, set_aside);
@@ -260,6 +265,7 @@ impl Recovering<'_> {
         Ok(())
     }
 
+    /// Keeps octets for an administrator, as far as there is room for reports of damage.
     pub(super) fn set_aside(&self, name: &str, bytes: &[u8]) -> Option<PathBuf> {
         let target = self.directory.damaged(name);
         let room = self.recovery.damages.len() < limits::DAMAGES_REPORTED;

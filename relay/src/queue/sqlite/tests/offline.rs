@@ -32,6 +32,9 @@ async fn what_waits_is_read_and_nothing_is_changed() {
     for name in ["queue.db", "queue.db-wal"] {
         fs::copy(directory.path().join(name), killed.path().join(name)).unwrap();
     }
+    let large = |of: &TempDir| of.path().join("messages").join(second.to_string());
+    fs::create_dir(killed.path().join("messages")).unwrap();
+    fs::copy(large(&directory), large(&killed)).unwrap();
     let before = names(killed.path());
     assert!(before.iter().any(|(name, size)| name == "queue.db-wal" && *size > 0), "{before:?}");
     let offline = Offline::open(killed.path()).unwrap().unwrap();
@@ -40,6 +43,14 @@ async fn what_waits_is_read_and_nothing_is_changed() {
     assert!(matches!(offline.find(QueueId::from_u64(7)), Err(StoreError::NotFound(_))));
     drop(offline);
     assert_eq!(names(killed.path()), before);
+    // A message without its file is not one that waits.
+    fs::remove_file(large(&killed)).unwrap();
+    let offline = Offline::open(killed.path()).unwrap().unwrap();
+    let mut found = Vec::new();
+    offline.each(|entry| found.push(entry.map(|entry| entry.id))).unwrap();
+    assert_eq!(found, [Ok(first), Err(Unserved::SetAside(second))]);
+    assert!(matches!(offline.find(second), Err(StoreError::Damaged { .. })));
+    drop(offline);
 
     // As one leaves it that was stopped.
     drop(queue);
