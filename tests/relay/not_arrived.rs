@@ -2,11 +2,16 @@
 //! docs/it-did-not-arrive.md.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::edge::{ARTICLE, Edge, Mode, Ran, json_line};
+use crate::edge::{ARTICLE, Edge, Mode, Ran, json_line, session_line};
+use crate::encrypted::Terms;
+use crate::starttls::{with_tls, write_certificate};
 
 /// Connectors that reach a limit at once.
 const LIMITED: &str = r#"
@@ -275,4 +280,53 @@ fn what_the_records_cannot_have_is_no_plain_no() {
         let messages = ran.json()["messages"].clone();
         assert_eq!(messages[0]["events"][0]["event"], "SEND", "{messages:#}");
     }
+}
+
+/// Clients whose message never began: each has a record, so that the answer is not "it never came".
+#[test]
+fn a_client_that_came_to_nothing_is_found_by_its_address() {
+    let edge = Edge::new(Mode::Userspace);
+    write_certificate(edge.folder());
+    let daemon = edge.start_with(&with_tls(&edge, ARTICLE));
+    let of = |from: &str| edge.stream(from);
+    for (from, says, found) in [
+        ("127.0.0.21", "EHLO scanner\n", "LF alone"),
+        ("127.0.0.22", "GET / HTTP/1.1\r\n\r\n", "another protocol"),
+        ("127.0.0.23", "\u{16}\u{3}\u{1}\u{2}", "another protocol"),
+        ("127.0.0.24", "EHLO scanner\r\nMAIL FROM:<scan@contoso.example>\r\n", "disconnected"),
+        ("127.0.0.25", "EHLO scanner\r\nSTARTTLS\r\nx\r\n", "plain text after STARTTLS"),
+        ("127.0.0.26", "EHLO scanner\r\n", "disconnected"),
+    ] {
+        let mut stream = of(from);
+        stream.write_all(says.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+        session_line(&daemon, 0, from);
+        let ran = edge.relay(&["trace", "--remote", from, "--json"]);
+        assert_eq!(ran.code, 0, "{from}: {ran:?}");
+        let refusal = ran.json()["refusals"][0].clone();
+        assert_eq!(refusal["event"], "ABORT", "{from}: {refusal}");
+        assert!(refusal["found"].as_str().unwrap().contains(found), "{from}: {refusal}");
+    }
+    let ran = edge.relay(&["trace", "--from", "scan@*", "--json"]);
+    assert_eq!(ran.json()["refusals"][0]["sender"], "scan@contoso.example", "{ran:?}");
+
+    // It does not trust our certificate.
+    let stranger = Terms::trusting(&write_certificate(TempDir::new().unwrap().path()));
+    assert!(stranger.start_tls(&edge, "127.0.0.27").is_err());
+    session_line(&daemon, 0, "127.0.0.27");
+    let refusal = edge.relay(&["trace", "--remote", "127.0.0.27", "--json"]).json();
+    let refusal = refusal["refusals"][0]["found"].as_str().unwrap().to_owned();
+    assert!(refusal.starts_with("TLS handshake failed: the client"), "{refusal}");
+
+    // One that looks whether the host is alive leaves none.
+    for says in ["", "QUIT\r\n", "EHLO monitor\r\nQUIT\r\n"] {
+        let mut stream = of("127.0.0.28");
+        stream.write_all(says.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    session_line(&daemon, 0, "127.0.0.28");
+    let ran = edge.relay(&["trace", "--remote", "127.0.0.28", "--json"]);
+    assert_eq!((ran.code, ran.json()["refusals"].as_array().unwrap().len()), (1, 0), "{ran:?}");
 }

@@ -47,7 +47,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn usage(&self) -> Result<Usage, StoreError>;
 
     /// Files of what was found damaged, kept for an administrator. Reads a directory.
-    fn damaged_files(&self) -> u64;
+    fn damaged_files(&self) -> u64 {
+        0
+    }
 
     /// Keeps a message. Ready only after entry and bytes are on stable storage.
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()>;

@@ -141,6 +141,7 @@ impl Record {
         for refused in refused {
             let kind = match refused.command {
                 Some("CONNECT") => Kind::Connection,
+                None if refused.recipients.is_empty() => Kind::Session,
                 _ => Kind::Command,
             };
             let (peer, summary) = (session.peer(), session.summary());

@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Connection,
     /// A command, or a message.
     Command,
+    /// A session that came to nothing.
+    Session,
 }
 
 #[derive(Debug)]
@@ -39,12 +41,12 @@ struct Budget {
     /// Refusals since the last record, and when the bucket is full again.
     sources: Fading<(Address, Kind), u64>,
     /// When the bucket of all sources is full again, for each kind.
-    all: [Option<Instant>; 2],
+    all: [Option<Instant>; 3],
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self(Mutex::new(Budget { sources: Fading::new(REFUSAL_SOURCES), all: [None; 2] }))
+        Self(Mutex::new(Budget { sources: Fading::new(REFUSAL_SOURCES), all: [None; 3] }))
     }
 }
 

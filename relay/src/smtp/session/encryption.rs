@@ -33,12 +33,13 @@ impl Session {
     }
 
     /// The handshake that [`Action::StartTls`] asked for has failed, for this reason. Nothing can be
-    /// said on the connection any more.
-    pub fn handle_tls_failed(&mut self, why: &str) {
+    /// said on the connection any more. `left`: the client has gone without a word.
+    pub fn handle_tls_failed(&mut self, why: &str, left: bool) {
         if !matches!(self.state, State::StartingTls) {
             return;
         }
         self.output.protocol.information(|| format!("TLS handshake failed: {why}"));
+        self.context.summary.left_handshake = left;
         self.context.summary.tls_failure = Some(why.escape_debug().to_string());
         self.close(Ending::HandshakeFailed);
     }

@@ -196,6 +196,9 @@ impl Session {
                 if replies.is_some() || !self.waits_in_vain() {
                     return replies;
                 }
+                if let Some(refusal) = self.refuse_unended() {
+                    self.output.reply(&refusal);
+                }
                 self.close(Ending::Disconnected);
             }
         }

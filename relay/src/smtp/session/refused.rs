@@ -36,10 +36,13 @@ pub struct Refused {
 pub(super) struct Untold {
     list: Vec<Refused>,
     left_out: u64,
+    /// Something was told of, in this session.
+    has_told: bool,
 }
 
 impl Untold {
     fn push(&mut self, refused: Refused) {
+        self.has_told = true;
         if self.list.len() < REFUSALS_UNTOLD {
             self.list.push(refused);
         } else {
@@ -71,22 +74,45 @@ impl Summary {
         self.untold.push(refused);
     }
 
-    /// The session ends. A message that had recipients and no reply yet is told of.
+    /// The session ends. A message that had recipients and no reply yet is told of; and so is a session
+    /// that came to nothing else that is told of: its client meant to send something, and somebody may
+    /// ask why it did not arrive.
     pub(super) fn tell_broken_off(&mut self, ending: Ending) {
         let recipients = Recipients::of(self.decisions.accepted_recipients());
-        if recipients.first.is_empty() || self.decisions.is_answered() {
+        let is_open = !recipients.first.is_empty() && !self.decisions.is_answered();
+        if !is_open && !self.came_to_nothing(ending) {
             return;
         }
-        let found = ending.to_string();
+        let last = self.verdicts.last().filter(|_| !is_open);
+        let verdict = last.map(ToString::to_string);
+        let parts = [Some(ending.to_string()), self.tls_failure.clone(), verdict];
+        let found = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
         self.untold.push(Refused {
             command: None,
             sender: self.decisions.sender.clone(),
             recipients: recipients.first,
             recipients_left_out: recipients.left_out,
             identity: self.decisions.identity.clone(),
-            reply: None,
+            reply: last.map(|verdict| verdict.decision.reply.clone()),
             because: Some(Because { rule: "session", found }),
         });
+    }
+
+    /// Nothing was accepted and nothing told of. A client that says nothing, or that takes its leave
+    /// without an error, is one that looks whether this host is alive.
+    fn came_to_nothing(&self, ending: Ending) -> bool {
+        let is_error = match ending {
+            Ending::Quit => self.refusals > 0,
+            Ending::ShutDown => false,
+            Ending::Disconnected => self.commands > 0,
+            Ending::HandshakeFailed => self.commands > 0 || !self.left_handshake,
+            Ending::HandshakeTimeout
+            | Ending::InactivityTimeout
+            | Ending::ConnectionTimeout
+            | Ending::RepliesUnread => self.commands > 0,
+            _ => true,
+        };
+        is_error && self.messages_accepted == 0 && !self.untold.has_told
     }
 }
 
@@ -106,7 +132,7 @@ impl Recipients {
 impl Session {
     /// What was refused since the last time, oldest first, and how many more there were.
     pub fn take_refused(&mut self) -> (Vec<Refused>, u64) {
-        let Untold { list, left_out } = std::mem::take(&mut self.context.summary.untold);
-        (list, left_out)
+        let untold = &mut self.context.summary.untold;
+        (std::mem::take(&mut untold.list), std::mem::take(&mut untold.left_out))
     }
 }

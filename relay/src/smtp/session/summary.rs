@@ -60,6 +60,8 @@ pub struct Summary {
     pub recipients_refused: u32,
     /// Why the TLS handshake failed.
     pub tls_failure: Option<String>,
+    /// The client went away in the handshake, without a word.
+    pub left_handshake: bool,
     /// How it ended; `None` while it lasts.
     pub ending: Option<Ending>,
 }

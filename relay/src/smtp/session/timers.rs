@@ -137,22 +137,23 @@ impl Session {
             Expired::Answer => return self.unanswered(),
             Expired::Handshake => return self.close(Ending::HandshakeTimeout),
             Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
-            Expired::Inactivity => (self.inactivity_reply(), Ending::InactivityTimeout),
+            Expired::Inactivity => {
+                let refusal = self.refuse_unended();
+                (refusal.unwrap_or(reply::INACTIVITY_TIMEOUT), Ending::InactivityTimeout)
+            }
             Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
         };
         self.close_with(&reply, ending);
     }
 
-    /// A client that waits after the end of a message as it sees it, at LF.LF, learns why the message
-    /// is refused.
-    fn inactivity_reply(&mut self) -> Reply {
-        let State::Receiving(reception) = &self.state else { return reply::INACTIVITY_TIMEOUT };
-        let Some(decision) = reception.refusal(&self.context) else {
-            return reply::INACTIVITY_TIMEOUT;
-        };
+    /// A client that waits or ends its side after the end of a message as it sees it, at LF.LF, learns
+    /// why the message is refused.
+    pub(super) fn refuse_unended(&mut self) -> Option<Reply> {
+        let State::Receiving(reception) = &self.state else { return None };
+        let decision = reception.refusal(&self.context)?;
         let reply = decision.reply.clone();
         self.context.summary.refuse_message(decision);
-        reply
+        Some(reply)
     }
 
     /// When [`Session::handle_timeout`] is due.
