@@ -538,10 +538,14 @@ pub const CONTROL_REQUEST_OCTETS: u64 = 64 * 1024;
 pub const CONTROL_ANSWER_OCTETS: u64 = 1024 * 1024 * 1024;
 /// Octets of a piece of a message that is exported.
 pub const CONTROL_PIECE_OCTETS: usize = 256 * 1024;
-/// How long either side waits for the other.
+/// How long either side waits for the other, where something has to be done.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a command that only looks waits for an answer.
+pub const CONTROL_LOOK: Duration = Duration::from_secs(10);
+/// How long a control connection may be silent: it is of this host, and its request is one line.
+pub const CONTROL_SILENCE: Duration = Duration::from_secs(2);
 /// Control connections at one time. More wait.
-pub const CONTROL_CONNECTIONS: usize = 16;
+pub const CONTROL_CONNECTIONS: usize = 256;
 
 // The daemon.
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::PATIENCE;
 use crate::edge::{ARTICLE, Edge, Mode, Ran};
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -251,4 +252,39 @@ fn a_message_is_held_released_and_removed() {
     assert!(edge.sink.messages().is_empty());
     // Nobody gets a report about what an administrator removed.
     assert_eq!(edge.status()["queue"]["reports"], 0);
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_is_not_waited_for() {
+    let edge = Edge::new(Mode::Userspace);
+    let daemon = edge.start();
+    edge.submit("a@contoso.example", &["b@contoso.example"], "Subject: x\r\n\r\nx\r\n");
+    edge.sink.wait_for(1, PATIENCE).unwrap();
+    // Connections that say nothing keep no command from being answered.
+    let socket = edge.folder().join("control.sock");
+    let idle: Vec<_> =
+        (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
+    assert_eq!(edge.relay(&["status"]).code, 0);
+    drop(idle);
+
+    let process = rustix::process::Pid::from_raw(daemon.id().cast_signed()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    let ran = edge.relay(&["status"]);
+    let traced = edge.relay(&["trace", "--to", "b@contoso.example", "--json"]);
+    rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.err.contains("has not answered"), "{ran:?}");
+    // The files know of the message, and the queue is said to be unknown.
+    let found = traced.json();
+    assert_eq!(found["messages"][0]["verdict"], "delivered", "{found}");
+    assert!(found["searched"]["queue"].as_str().unwrap().contains("has not answered"), "{found}");
+}
+
+#[test]
+fn a_time_that_is_to_come_is_no_time_to_search() {
+    let edge = Edge::new(Mode::Userspace);
+    let _daemon = edge.start();
+    let ran = edge.relay(&["trace", "--to", "b@contoso.example", "--since", "2999-01-01T00:00"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("in the future") && ran.err.contains("UTC"), "{ran:?}");
 }

@@ -36,6 +36,17 @@ pub enum ControlError {
         /// Who asks.
         user: String,
     },
+    /// Nothing came in the time that an answer may take.
+    #[error(
+        "the daemon on {path} has not answered for {seconds} s: it is stopped, its disk does not \
+         answer, or it is very busy"
+    )]
+    Silent {
+        /// `control.socket`.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The conversation broke off.
     #[error("the daemon broke off: {0}")]
     Io(#[from] io::Error),
@@ -61,7 +72,17 @@ pub struct Exported {
 ///
 /// As [`ControlError`] lists them.
 pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
-    read_answer(&mut BufReader::new(send(socket, request)?))
+    let silent = |error| match error {
+        // A time-out of a socket is the first of these on Linux.
+        ControlError::Io(error)
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+        {
+            ControlError::Silent { path: socket.to_owned(), seconds: request.patience().as_secs() }
+        }
+        error => error,
+    };
+    let answer = send(socket, request).and_then(|it| read_answer(&mut BufReader::new(it)));
+    answer.map_err(silent)
 }
 
 /// Does a daemon listen on this socket?
@@ -129,7 +150,7 @@ impl Exported {
 
 fn send(socket: &Path, request: &Request) -> Result<UnixStream, ControlError> {
     let mut stream = connect(socket)?;
-    stream.set_read_timeout(Some(CONTROL_TIMEOUT))?;
+    stream.set_read_timeout(Some(request.patience()))?;
     stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -10,11 +10,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::limits::{CONTROL_LOOK, CONTROL_TIMEOUT};
 use crate::queue::bulk::Verb;
 use crate::queue::filter::Filter;
 
@@ -98,6 +100,28 @@ pub enum Request {
     /// Has everything that has happened so far been written to the message tracking log? The answer
     /// comes when it has, or cannot be.
     TrackingLogWritten,
+}
+
+impl Request {
+    /// How long its answer is waited for.
+    pub(super) const fn patience(&self) -> Duration {
+        match self {
+            Self::QueueCount { .. }
+            | Self::QueueList { .. }
+            | Self::QueueShow { .. }
+            | Self::Status
+            | Self::TrackingLogWritten => CONTROL_LOOK,
+            // DNS may be asked, disks written, files read.
+            Self::Explain(_)
+            | Self::QueueChange { .. }
+            | Self::QueueExport { .. }
+            | Self::QueueHold { .. }
+            | Self::QueueRelease { .. }
+            | Self::QueueRemove { .. }
+            | Self::QueueRetry { .. }
+            | Self::Reload { .. } => CONTROL_TIMEOUT,
+        }
+    }
 }
 
 /// A [`crate::policy::Question`] as text.

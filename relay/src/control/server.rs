@@ -18,7 +18,7 @@ use super::{Answer, Request};
 use crate::causes::in_full;
 use crate::limits::{
     ACCEPT_PAUSE, CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS,
-    CONTROL_TIMEOUT,
+    CONTROL_SILENCE, CONTROL_TIMEOUT,
 };
 use crate::queue::export::Export;
 
@@ -121,7 +121,7 @@ async fn converse<C: Control>(stream: UnixStream, control: Arc<C>) -> io::Result
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(CONTROL_REQUEST_OCTETS));
-    timeout(CONTROL_TIMEOUT, reader.read_line(&mut line)).await??;
+    timeout(CONTROL_SILENCE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(Request::QueueExport { id }) => match control.export(id.0).await {
             Ok(export) => return send(export, &mut writer).await,

@@ -116,6 +116,8 @@ impl Writer {
                     Message::Event(event) => self.take(event),
                     Message::Settings(settings) => self.set(settings),
                     Message::Write(done) => {
+                        // Who asks wants to know of all refusals, also of those of this minute.
+                        self.tell_suppressed();
                         self.write();
                         // Who asked may have given up waiting.
                         let _ = done.send(());

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use relay::config::Places;
 use relay::connector::Range;
-use relay::control::{self, Id, Request};
+use relay::control::{self, ControlError, Id, Request};
 use relay::queue::Offline;
 use relay::queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
 use relay::queue::filter::Wildcard;
@@ -127,7 +127,12 @@ enum Waiting<'p> {
 
 impl<'p> Waiting<'p> {
     fn at(places: &'p Places) -> Self {
-        let Err(error) = control::probe(&places.socket) else { return Self::Daemon(places) };
+        let error = match control::ask(&places.socket, &Request::TrackingLogWritten) {
+            // Its disk does not answer: once is enough to wait for that.
+            Err(error @ ControlError::Silent { .. }) => return Self::Unknown(error.to_string()),
+            Err(error @ (ControlError::Connect { .. } | ControlError::Denied { .. })) => error,
+            Ok(_) | Err(_) => return Self::Daemon(places),
+        };
         match Offline::open(&places.queue) {
             Ok(Some(queue)) => Self::Stopped(queue),
             Ok(None) => {

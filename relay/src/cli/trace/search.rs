@@ -40,6 +40,16 @@ pub(super) fn run(
         )?;
         return Ok(Outcome::Unusable);
     }
+    let now = SystemTime::now();
+    if let Some(since) = arguments.since.filter(|since| *since > now) {
+        writeln!(
+            console.err,
+            "--since {} lies in the future: it is {} now, and a time without an offset is UTC",
+            moment(since),
+            moment(now)
+        )?;
+        return Ok(Outcome::Unusable);
+    }
     let criteria = Criteria {
         from: arguments.from.clone(),
         to: arguments.to.clone(),

@@ -18,6 +18,12 @@ pub(super) fn read(text: &str) -> Result<SystemTime, String> {
     if let Ok(time) = OffsetDateTime::parse(&with_offset, &Rfc3339) {
         return system_time(time);
     }
+    let with_offset_to_the_minute = format_description!(
+        "[year]-[month]-[day]T[hour]:[minute][offset_hour sign:mandatory]:[offset_minute]"
+    );
+    if let Ok(time) = OffsetDateTime::parse(&with_offset, with_offset_to_the_minute) {
+        return system_time(time);
+    }
     let text = with_offset.strip_suffix('Z').unwrap_or(&with_offset);
     let forms = [
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]"),
@@ -30,7 +36,7 @@ pub(super) fn read(text: &str) -> Result<SystemTime, String> {
     match Date::parse(text, format_description!("[year]-[month]-[day]")) {
         Ok(date) => system_time(date.midnight().assume_utc()),
         Err(_) => Err("write how long ago, as in 2h, 30m or 3d, or a UTC time, as in \
-             2026-11-24T18:15"
+             2026-11-24T18:15, or with an offset, as in 2026-11-24T19:15+01:00"
             .to_owned()),
     }
 }
@@ -57,6 +63,8 @@ mod tests {
             "2027-01-15 08:00",
             "2027-01-15T08:00Z",
             "2027-01-15T09:00:00+01:00",
+            "2027-01-15T09:00+01:00",
+            "2027-01-15 02:30-05:30",
             "2027-01-15 08:00:00.250Z",
         ] {
             assert_eq!(seconds(text), 1_800_000_000, "{text}");

@@ -159,13 +159,15 @@ impl Hops {
         Some(hop.status())
     }
 
-    /// What is told of all: those in trouble first, then those for which most waits.
+    /// What is told of all: those first for which most waits or is under way, of equals those in
+    /// trouble.
     pub fn status(&self) -> Vec<HopStatus> {
         let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         let mut all: Vec<_> = hops.iter().map(|hop| hop.status()).collect();
         all.sort_by(|one, other| {
-            let key =
-                |hop: &HopStatus| (hop.because.is_none(), u64::MAX - hop.in_hand - hop.put_back);
+            let key = |hop: &HopStatus| {
+                (u64::MAX - hop.in_hand - hop.put_back - hop.connections, hop.because.is_none())
+            };
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
         all
