@@ -264,7 +264,7 @@ fn become_user(
     let kept = privileges::give_up(account)?;
     let kept: Vec<String> = kept.into_iter().map(|capability| capability.to_string()).collect();
     let user = privileges::user_name(rustix::process::geteuid().as_raw());
-    info!(user, ?kept, "gave up the rights that are not needed any more");
+    info!(user, kept = kept.join(" "), "gave up the rights that are not needed any more");
     if rustix::process::geteuid().is_root() {
         warn!("the daemon runs as root; give it a user of its own with user in [daemon]");
     }

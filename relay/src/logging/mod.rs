@@ -76,8 +76,12 @@ pub fn start(log: Log) {
         .with_ansi(false);
     // The only error is that logging has been started before.
     let _ = match (log.format, is_journal) {
-        (LogFormat::Human, false) => builder.with_target(false).try_init(),
-        (LogFormat::Human, true) => builder.with_target(false).without_time().try_init(),
+        (LogFormat::Human, false) => {
+            builder.with_target(false).fmt_fields(text::fields()).try_init()
+        }
+        (LogFormat::Human, true) => {
+            builder.with_target(false).without_time().fmt_fields(text::fields()).try_init()
+        }
         (LogFormat::Json, false) => builder.json().flatten_event(true).try_init(),
         (LogFormat::Json, true) => builder.json().flatten_event(true).without_time().try_init(),
     };

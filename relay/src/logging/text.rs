@@ -5,11 +5,15 @@
 //! as a list of numbers, and the plain output calls such a message a blob. The journal therefore
 //! gets a long line in several entries, and a long JSON object with its longest values cut.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use relay_mail::printable::is_printable;
 use serde_json::{Value, json};
 use tracing::Level;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use crate::limits::{JOURNAL_LINE_OCTETS, LOG_LINE_OCTETS};
 
@@ -54,6 +58,44 @@ impl Form {
         let prefix = if self.is_journal() { priority(level) } else { "" };
         pieces.into_iter().map(|piece| format!("{prefix}{piece}\n")).collect()
     }
+}
+
+/// The fields of an event as text. Values come from clients: one with a blank or a quote in it, such as
+/// a quoted local part, stands in quotes, so that no value looks like a further field.
+pub(super) fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
+    debug_fn(|writer, field, value| {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => writer.write_str(&value),
+            name => write!(writer, "{name}={}", quoted(&value)),
+        }
+    })
+    .delimited(" ")
+}
+
+fn quoted(value: &str) -> Cow<'_, str> {
+    let is_one_word = !value.is_empty() && !value.contains([' ', '"', '\t', '\n', '\r']);
+    if is_one_word || is_quoted(value) {
+        Cow::Borrowed(value)
+    } else {
+        Cow::Owned(format!("{value:?}"))
+    }
+}
+
+/// Does the text stand in quotes as a whole, as every text that is a field does?
+fn is_quoted(value: &str) -> bool {
+    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = inner else { return false };
+    let mut is_escaped = false;
+    for character in inner.chars() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => return false,
+            _ => {}
+        }
+    }
+    !is_escaped
 }
 
 /// The priority of syslog(3), as sd-daemon(3) spells it.
@@ -155,6 +197,23 @@ fn cut_strings(value: &mut Value, most: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_value_looks_like_a_further_field() {
+        for (value, expected) in [
+            ("RCPT", "RCPT"),
+            ("a=b@c.example", "a=b@c.example"),
+            ("", "\"\""),
+            ("550 5.7.54 no", "\"550 5.7.54 no\""),
+            ("\"a reply=250\"@c.example", "\"\\\"a reply=250\\\"@c.example\""),
+            // A text is in quotes already.
+            ("\"a \\\" b\"", "\"a \\\" b\""),
+            ("\"a\" b=\"c\"", "\"\\\"a\\\" b=\\\"c\\\"\""),
+            ("\"a\\\"", "\"\\\"a\\\\\\\"\""),
+        ] {
+            assert_eq!(quoted(value), expected, "{value}");
+        }
+    }
 
     #[test]
     fn priorities_are_those_of_syslog() {
