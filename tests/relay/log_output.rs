@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -121,8 +122,9 @@ fn the_journal_gets_priorities_and_no_second_time() {
         assert_eq!(status.unwrap().code(), Some(2));
         fs::read_to_string(&log).unwrap()
     };
-    // It ends by itself: its port is taken.
-    let taken = std::net::TcpListener::bind(edge.address()).unwrap();
+    // It ends by itself: another daemon seems to answer on its control socket.
+    // It ends by itself: another daemon seems to answer on its control socket.
+    let taken = UnixListener::bind(edge.folder().join("control.sock")).unwrap();
     let said = run(&configuration, &stream);
     let lines: Vec<_> = said.lines().collect();
     assert!(lines.len() > 1, "{said}");

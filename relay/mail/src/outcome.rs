@@ -36,11 +36,58 @@ pub struct Answer {
     pub cause: Cause,
 }
 
+/// What a next hop replied to. `451 try later` may be about the connection, the sender, one recipient
+/// or the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// The connection: the reply stands in place of a greeting.
+    Connection,
+    /// EHLO, HELO or LHLO.
+    Hello,
+    /// STARTTLS.
+    StartTls,
+    /// AUTH or a response of it.
+    Auth,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA.
+    Data,
+    /// The end of the message, or octets of it.
+    Message,
+    /// RSET, or nothing.
+    Other,
+}
+
+/// As a reason ends with it: `451 4.3.0 Not now, to RCPT`.
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "in place of a greeting",
+            Self::Hello => "to EHLO",
+            Self::StartTls => "to STARTTLS",
+            Self::Auth => "to AUTH",
+            Self::Mail => "to MAIL",
+            Self::Rcpt => "to RCPT",
+            Self::Data => "to DATA",
+            Self::Message => "to the message",
+            Self::Other => "between two messages",
+        })
+    }
+}
+
 /// The reason of an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The next hop's reply.
-    Reply(Reply),
+    Reply {
+        /// What it said.
+        reply: Reply,
+        /// To what; none where a version before this one recorded it.
+        to: Option<Asked>,
+    },
     /// We found it ourselves: no connection, no capability, no time left.
     Local {
         /// RFC 3463 code for the report.
@@ -56,9 +103,9 @@ impl Answer {
         Self { hop: hop.map(str::to_owned), cause: Cause::Local { status, text: text.into() } }
     }
 
-    /// What `hop` replied.
-    pub fn reply(hop: &str, reply: Reply) -> Self {
-        Self { hop: Some(hop.to_owned()), cause: Cause::Reply(reply) }
+    /// What `hop` replied to what it was asked.
+    pub fn reply(hop: &str, reply: Reply, to: Asked) -> Self {
+        Self { hop: Some(hop.to_owned()), cause: Cause::Reply { reply, to: Some(to) } }
     }
 }
 
@@ -66,7 +113,13 @@ impl Answer {
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.cause {
-            Cause::Reply(reply) => reply.fmt(f)?,
+            Cause::Reply { reply, to } => {
+                reply.fmt(f)?;
+                // What was taken, was taken whole.
+                if let Some(to) = to.filter(|_| !reply.is_positive()) {
+                    write!(f, ", {to}")?;
+                }
+            }
             Cause::Local { status, text } => write!(f, "{status} {text}")?,
         }
         match &self.hop {

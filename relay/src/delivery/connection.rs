@@ -263,7 +263,7 @@ impl Connection {
     pub(super) fn broke_off(&self) -> Option<&Cause> {
         let State::Closed(Some(cause)) = &self.state else { return None };
         let is_break = match cause {
-            Cause::Reply(reply) => reply.code == 421,
+            Cause::Reply { reply, .. } => reply.code == 421,
             // X.4.n and X.5.n of RFC 3463: the network, and the protocol.
             Cause::Local { status, .. } => matches!(status.1, 4 | 5),
         };
@@ -581,7 +581,7 @@ fn common_status(causes: &[(SocketAddr, Cause)]) -> Enhanced {
     let statuses = || {
         causes.iter().filter_map(|(_, cause)| match cause {
             Cause::Local { status, .. } => Some(*status),
-            Cause::Reply(_) => None,
+            Cause::Reply { .. } => None,
         })
     };
     // X.4.1 of RFC 3463: no answer from host.

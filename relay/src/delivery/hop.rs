@@ -365,7 +365,7 @@ fn is_proof(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Delivered(_) | Outcome::Relayed(_) => true,
         Outcome::Deferred(answer) | Outcome::Failed(answer) => {
-            matches!(&answer.cause, Cause::Reply(reply) if reply.code != 421)
+            matches!(&answer.cause, Cause::Reply { reply, .. } if reply.code != 421)
         }
     }
 }
@@ -374,7 +374,7 @@ fn is_proof(outcome: &Outcome) -> bool {
 /// neither.
 fn is_trouble(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => reply.code == 421,
+        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => reply.code == 421,
         // X.3.n of RFC 3463 is about this host: a message that cannot be read, a stop.
         Outcome::Deferred(Answer { cause: Cause::Local { status, .. }, .. }) => status.1 != 3,
         Outcome::Delivered(_) | Outcome::Relayed(_) | Outcome::Failed(_) => false,

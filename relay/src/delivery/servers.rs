@@ -99,7 +99,7 @@ impl Servers {
 /// connection is gone, which is another matter.
 pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => reply.code != 421,
+        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => reply.code != 421,
         Outcome::Failed(Answer { cause: Cause::Local { status, .. }, .. }) => is_lack(*status),
         _ => false,
     }
@@ -108,7 +108,7 @@ pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
 /// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
 pub(super) fn is_for_another_transaction(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply(reply), .. }) => {
+        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => {
             says_too_many_recipients(reply)
         }
         _ => false,

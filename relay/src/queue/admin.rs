@@ -193,7 +193,7 @@ impl From<&Entry> for Detail {
                 state,
                 hop: answer.and_then(|answer| answer.hop.clone()),
                 code: answer.and_then(|answer| match &answer.cause {
-                    Cause::Reply(reply) => Some(reply.code),
+                    Cause::Reply { reply, .. } => Some(reply.code),
                     Cause::Local { .. } => None,
                 }),
                 because: answer.map(Answer::to_string),

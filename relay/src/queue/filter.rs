@@ -148,6 +148,8 @@ fn in_one_form(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use relay_mail::outcome::Asked;
+
     use std::time::{Duration, SystemTime};
 
     use super::*;
@@ -201,7 +203,7 @@ mod tests {
         let mut entry = entry_of("<a@b.example>", &["<one@c.example>", "<two@d.c.example>"]);
         entry.size = 100;
         entry.arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        entry.apply(1, Outcome::Deferred(Answer::reply("mail.c.example:25", reply)));
+        entry.apply(1, Outcome::Deferred(Answer::reply("mail.c.example:25", reply, Asked::Rcpt)));
         let all = Filter::default();
         let text = |text: &str| Some(text.to_owned());
         let wild = |text: &str| Some(Wildcard::new(text));

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use relay_mail::dsn::{EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
 use relay_mail::envelope::BodyType;
+use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Cause};
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
@@ -216,6 +217,9 @@ enum StoredState {
 struct StoredAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hop: Option<String>,
+    /// What the reply was to. Absent in a record of a version that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Asked>,
     /// The reply's code; none when no next hop replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
@@ -267,8 +271,9 @@ impl From<&Answer> for StoredAnswer {
     fn from(answer: &Answer) -> Self {
         let hop = answer.hop.clone();
         match &answer.cause {
-            Cause::Reply(reply) => Self {
+            Cause::Reply { reply, to } => Self {
                 hop,
+                to: *to,
                 code: Some(reply.code),
                 enhanced: reply
                     .enhanced
@@ -277,6 +282,7 @@ impl From<&Answer> for StoredAnswer {
             },
             Cause::Local { status: Enhanced(class, subject, detail), text } => Self {
                 hop,
+                to: None,
                 code: None,
                 enhanced: Some((*class, *subject, *detail)),
                 text: text.clone(),
@@ -290,7 +296,10 @@ impl From<StoredAnswer> for Answer {
         let enhanced =
             stored.enhanced.map(|(class, subject, detail)| Enhanced(class, subject, detail));
         let cause = match stored.code {
-            Some(code) => Cause::Reply(Reply { code, enhanced, text: Cow::Owned(stored.text) }),
+            Some(code) => Cause::Reply {
+                reply: Reply { code, enhanced, text: Cow::Owned(stored.text) },
+                to: stored.to,
+            },
             None => {
                 Cause::Local { status: enhanced.unwrap_or(Enhanced(4, 0, 0)), text: stored.text }
             }

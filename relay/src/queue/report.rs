@@ -336,7 +336,7 @@ fn write_answer(
     told: impl FnOnce(Enhanced) -> Enhanced,
 ) -> std::fmt::Result {
     match &answer.cause {
-        Cause::Reply(reply) => {
+        Cause::Reply { reply, .. } => {
             // RFC 3464 section 2.3.4 wants a status; without one the class is what is known.
             let class = u8::try_from(reply.code / 100).unwrap_or(5);
             let status = reply.enhanced.unwrap_or(Enhanced(class, 0, 0));

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::BodyType;
 use relay_mail::outcome::Answer;
+use relay_mail::outcome::Asked;
 use relay_mail::path::ForwardPath;
 use relay_mail::reply::{Enhanced, Reply};
 use tempfile::TempDir;
@@ -249,7 +250,7 @@ fn a_full_disk_refuses_mail_and_service_resumes() {
 
 fn failed(text: &'static str) -> Outcome {
     let reply = Reply::new(550, Some(Enhanced(5, 1, 1)), text);
-    Outcome::Failed(Answer::reply("mail.fabrikam.example:25", reply))
+    Outcome::Failed(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
 }
 
 async fn claim_one(queue: &Queue) -> Entry {
@@ -266,7 +267,7 @@ async fn a_permanent_failure_is_reported_to_the_sender() {
     let envelope = envelope_of("<sender@contoso.example>", &recipients);
     let id = try_commit(&queue, envelope, message).await.unwrap();
     let entry = claim_one(&queue).await;
-    let ok = Answer::reply("mail.fabrikam.example:25", Reply::new(250, None, "ok"));
+    let ok = Answer::reply("mail.fabrikam.example:25", Reply::new(250, None, "ok"), Asked::Rcpt);
     let outcomes = vec![(0, failed("no\nsuch\ruser\nBcc: x")), (1, Outcome::Delivered(ok))];
     queue.record(entry, outcomes, SystemTime::now()).await.unwrap();
     assert!(matches!(queue.store().find(id).await, Err(StoreError::NotFound(_))));
@@ -320,14 +321,14 @@ async fn what_stays_undelivered_too_long_is_reported() {
     let (queue, _) = open(directory.path());
     commit(&queue, b"Subject: x\r\n\r\n").await;
     let entry = claim_one(&queue).await;
-    let busy = Answer::reply("hop", Reply::new(450, None, "busy"));
+    let busy = Answer::reply("hop", Reply::new(450, None, "busy"), Asked::Rcpt);
     let late = entry.arrived + Schedule::default().lifetime;
     let entry = queue.record(entry, vec![(0, Outcome::Deferred(busy))], late).await.unwrap();
     assert!(matches!(entry.recipients[0].state, RecipientState::Failed(_)));
     let report = queue.store().claim_due(late, 1).await.unwrap().remove(0);
     let text = String::from_utf8(bytes_of(&queue, report.id).await.unwrap()).unwrap();
     assert!(text.contains("Status: 5.4.7\r\n"), "{text}");
-    assert!(text.contains("delivery time expired: 450 busy (hop)"));
+    assert!(text.contains("delivery time expired: 450 busy, to RCPT (hop)"));
 }
 
 #[tokio::test]

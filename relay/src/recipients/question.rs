@@ -80,7 +80,9 @@ fn settings(hello_name: &str) -> Result<Settings, &'static AuthoritiesError> {
 fn finding(outcome: Outcome) -> RecipientFinding {
     match outcome {
         Outcome::Delivered(_) | Outcome::Relayed(_) => RecipientFinding::Known,
-        Outcome::Failed(Answer { cause: Cause::Reply(reply), .. }) if is_about_it(&reply) => {
+        Outcome::Failed(Answer { cause: Cause::Reply { reply, .. }, .. })
+            if is_about_it(&reply) =>
+        {
             RecipientFinding::Unknown(reply.to_string())
         }
         Outcome::Failed(answer) | Outcome::Deferred(answer) => {
@@ -100,12 +102,14 @@ fn is_about_it(reply: &Reply) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use relay_mail::outcome::Asked;
+
     use super::*;
 
     #[test]
     fn only_a_refusal_of_the_address_is_an_unknown_recipient() {
         let reply = |enhanced| Reply::new(550, enhanced, "No");
-        let failed = |reply| Outcome::Failed(Answer::reply("hop", reply));
+        let failed = |reply| Outcome::Failed(Answer::reply("hop", reply, Asked::Rcpt));
         for (enhanced, is_unknown) in [
             (None, true),
             (Some(Enhanced(5, 1, 1)), true),

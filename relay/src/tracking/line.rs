@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use relay_mail::outcome::Asked;
 use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -301,6 +302,9 @@ pub struct Tried {
     /// What the next hop said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
+    /// What it said that to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Asked>,
     /// What we found without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,

@@ -54,15 +54,18 @@ enum Kind {
 
 impl Groups {
     fn add(&mut self, kind: Kind, answer: Answer, recipient: &ForwardPath) {
-        let (reply, because) = match answer.cause {
-            Cause::Reply(reply) => (Some(reply.to_string()), None),
-            Cause::Local { status, text } => (None, Some(format!("{status} {text}"))),
+        let (reply, to, because) = match answer.cause {
+            Cause::Reply { reply, to } => {
+                let to = to.filter(|_| !reply.is_positive());
+                (Some(reply.to_string()), to, None)
+            }
+            Cause::Local { status, text } => (None, None, Some(format!("{status} {text}"))),
         };
-        let tried = Tried { server: answer.hop, reply, because, ..Tried::default() };
+        let tried = Tried { server: answer.hop, reply, to, because, ..Tried::default() };
         let is_same = |(other, it): &(Kind, Tried)| {
             *other == kind
-                && (&it.server, &it.reply, &it.because)
-                    == (&tried.server, &tried.reply, &tried.because)
+                && (&it.server, &it.reply, it.to, &it.because)
+                    == (&tried.server, &tried.reply, tried.to, &tried.because)
         };
         let group = self.0.iter().position(is_same).unwrap_or_else(|| {
             self.0.push((kind, tried));

@@ -182,6 +182,9 @@ fn attempt(time: &str, name: &str, tried: &Tried) -> Row {
         // A String takes everything.
         let _ = write!(reason, "attempt {attempt}");
     }
+    if let Some(to) = &tried.to {
+        let _ = write!(reason, ", {to}");
+    }
     if let Some(next_hop) = &tried.next_hop {
         let _ = write!(reason, " at {next_hop}");
     }

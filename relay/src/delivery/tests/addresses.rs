@@ -42,8 +42,13 @@ async fn what_is_wrong_with_each_is_told() {
     let (_two, two) = Sink::start([Fault::Says("EHLO", "421 later\r\n")]).await;
     let Err(Cause::Local { status, text }) = open(&[one, two]).await else { panic!("it opened") };
     assert_eq!(status, Enhanced(4, 4, 1));
-    assert!(text.contains(&format!("{one}: 554 5.7.1 go away; {two}: 421 later")), "{text}");
+    assert!(
+        text.contains(&format!(
+            "{one}: 554 5.7.1 go away, in place of a greeting; {two}: 421 later, to EHLO"
+        )),
+        "{text}"
+    );
     // A lone address: its own reply, as the report should quote it.
     let alone = open(&[one]).await;
-    assert!(matches!(&alone, Err(Cause::Reply(reply)) if reply.code == 554), "{alone:?}");
+    assert!(matches!(&alone, Err(Cause::Reply { reply, .. }) if reply.code == 554), "{alone:?}");
 }

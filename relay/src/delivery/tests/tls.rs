@@ -181,7 +181,7 @@ async fn the_reason_of_a_refusal_is_the_hops_own() {
     let candidate =
         Candidate { address, server: address.to_string().parse().unwrap(), plainly: false };
     let opened = connect(&[candidate], &security, &settings).await;
-    assert!(matches!(opened, Err(Cause::Reply(reply)) if reply.code == 454));
+    assert!(matches!(opened, Err(Cause::Reply { reply, .. }) if reply.code == 454));
 }
 
 #[tokio::test]

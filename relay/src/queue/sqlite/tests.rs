@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply::{self, Enhanced};
 use tempfile::TempDir;
@@ -147,7 +148,7 @@ async fn claims_holds_and_outcomes() {
     assert!(store.claim_due(SystemTime::now(), 10).await.unwrap().is_empty());
     assert!(matches!(store.remove(id).await, Err(StoreError::Claimed(_))));
 
-    let answer = Answer::reply("hop", reply::SENDER_OK.with_text("later"));
+    let answer = Answer::reply("hop", reply::SENDER_OK.with_text("later"), Asked::Rcpt);
     let entry = claimed.remove(0);
     let entry = queue.record(entry, vec![(0, Outcome::Deferred(answer))], SystemTime::now()).await;
     let entry = entry.unwrap();

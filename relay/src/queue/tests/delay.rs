@@ -4,6 +4,7 @@ use relay_mail::dsn::Addressee;
 use relay_mail::dsn::MailDsn;
 use relay_mail::dsn::Ret;
 use relay_mail::outcome::Answer;
+use relay_mail::outcome::Asked;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -14,11 +15,15 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn deferred() -> Outcome {
     let reply = Reply::new(450, Some(Enhanced(4, 2, 1)), "busy");
-    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply))
+    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
 }
 
 fn delivered() -> Outcome {
-    Outcome::Delivered(Answer::reply("mail.fabrikam.example:25", Reply::new(250, None, "ok")))
+    Outcome::Delivered(Answer::reply(
+        "mail.fabrikam.example:25",
+        Reply::new(250, None, "ok"),
+        Asked::Rcpt,
+    ))
 }
 
 /// A queue with one message for these recipients, which is claimed.
@@ -60,7 +65,7 @@ async fn a_message_that_waits_is_told_of_once() {
     let text = report_of(&queue).await;
     for expected in [
         "Subject: Delayed: your message has not been delivered yet\r\n",
-        "\r\n  <one@fabrikam.example>\r\n    450 4.2.1 busy (mail.fabrikam.example:25)\r\n",
+        "\r\n  <one@fabrikam.example>\r\n    450 4.2.1 busy, to RCPT (mail.fabrikam.example:25)\r\n",
         "\r\nFinal-Recipient: rfc822; one@fabrikam.example\r\nAction: delayed\r\n\
          Status: 4.2.1\r\nRemote-MTA: dns; mail.fabrikam.example\r\n\
          Diagnostic-Code: smtp; 450 4.2.1 busy\r\nLast-Attempt-Date: ",
@@ -205,7 +210,8 @@ async fn a_lifetime_that_is_no_longer_warns_nobody() {
 async fn a_delay_is_of_class_4_whatever_the_next_hop_said() {
     let (_directory, queue, entry) = claimed_one(None).await;
     let blocked = Reply::new(554, Some(Enhanced(5, 7, 1)), "blocked");
-    let outcome = Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", blocked));
+    let outcome =
+        Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", blocked, Asked::Rcpt));
     let due = entry.arrived + HOUR * 5;
     queue.record(entry, vec![(0, outcome)], due).await.unwrap();
     let text = report_of(&queue).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use relay_mail::outcome::Answer;
+use relay_mail::outcome::Asked;
 
 use super::*;
 use crate::tracking::event::{Attempt, Connected};
@@ -14,7 +15,7 @@ const RECIPIENTS: [&str; 3] =
 
 fn busy() -> Outcome {
     let reply = Reply::new(450, Some(Enhanced(4, 2, 1)), "busy\u{1b}[31m");
-    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply))
+    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
 }
 
 async fn claimed(directory: &Path) -> (Queue, Entry) {
@@ -47,7 +48,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
          \"recipients\":[\"one@fabrikam.example\",\"three@fabrikam.example\"],\
          \"next_hop\":\"MX of fabrikam.example\",\"server\":\"mail.fabrikam.example:25\",\
          \"address\":\"192.0.2.1:25\",\"tls\":\"TLSv1_3 TLS13_AES_256_GCM_SHA384\",\
-         \"reply\":\"450 4.2.1 busy\\u001b[31m\"}}"
+         \"reply\":\"450 4.2.1 busy\\u001b[31m\",\"to\":\"rcpt\"}}"
     );
     assert_eq!(serde_json::to_string(&lines[0]).unwrap(), json, "names that stay");
     assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), lines[0]);
@@ -57,7 +58,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
     assert_eq!(lines.len(), 2);
     let text = timeline::text(id, &lines);
     let row = "2027-01-15T08:00:00.123Z  DEFER  one@fabrikam.example three@fabrikam.example  450 4.2.1 \
-               busy?[31m     attempt 1 at MX of fabrikam.example (mail.fabrikam.example:25 \
+               busy?[31m     attempt 1, to RCPT at MX of fabrikam.example (mail.fabrikam.example:25 \
                [192.0.2.1:25], TLSv1_3 TLS13_AES_256_GCM_SHA384)";
     assert_eq!(text.lines().next(), Some(row), "nothing that a terminal obeys");
 }

@@ -6,7 +6,6 @@ use relay_mail::outcome::Cause;
 use relay_mail::reply::{Enhanced, Reply};
 
 use super::dot::UnsafeMessage;
-use super::opening::Stage;
 use super::{Event, Session, State};
 use crate::limits;
 
@@ -18,10 +17,11 @@ impl Session {
             let text = format!("the next hop replied {reply} {when}");
             self.fail(local(Enhanced(4, 5, 0), text));
         } else {
-            let cause = Cause::Reply(reply.clone());
+            let to = self.asked();
+            let cause = Cause::Reply { reply: reply.clone(), to: Some(to) };
             match mem::replace(&mut self.state, State::Closed) {
                 State::Envelope(progress) => {
-                    let outcomes = progress.finish(&self.hop, reply);
+                    let outcomes = progress.finish(&self.hop, reply, to);
                     self.events.push_back(Event::Done(outcomes));
                 }
                 other => self.state = other,
@@ -32,7 +32,6 @@ impl Session {
 
     /// Defers what is unsettled and closes.
     pub(super) fn fail(&mut self, cause: Cause) {
-        self.balked_at_start_tls |= matches!(self.state, State::Opening(Stage::StartTls));
         match mem::replace(&mut self.state, State::Closed) {
             State::Envelope(progress)
             | State::Message(progress, _)

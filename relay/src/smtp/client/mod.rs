@@ -25,6 +25,7 @@ use std::mem;
 use std::time::Instant;
 
 use bytes::Bytes;
+use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
 use relay_mail::protocol::Protocol;
@@ -180,9 +181,9 @@ impl Session {
         self.broke_off_at
     }
 
-    /// Did the next hop offer STARTTLS, and go away, fall silent or speak nonsense in place of a
-    /// reply to it? Then nothing more can be said on this connection, and TLS has failed as in a
-    /// handshake.
+    /// Did the next hop offer STARTTLS, and go away or speak nonsense in place of a reply to it? Then
+    /// nothing more can be said on this connection, and TLS has failed as in a handshake. Silence is
+    /// no such answer: the next hop may be silent without TLS too.
     pub fn balked_at_start_tls(&self) -> bool {
         self.balked_at_start_tls
     }
@@ -271,8 +272,6 @@ impl Session {
         }
         // X.3.2 of RFC 3463: what is said by a system that shuts down.
         self.fail(local(Enhanced(4, 3, 2), text));
-        // That was we.
-        self.balked_at_start_tls = false;
     }
 
     /// The whole message has been sent, and the reply to it is awaited. The next hop may have
@@ -304,6 +303,7 @@ impl Session {
                 Ok(Some(reply)) => self.handle_reply(reply, now),
                 Ok(None) => return,
                 Err(error) => {
+                    self.balk();
                     // X.5.0 of RFC 3463: what was said is no SMTP.
                     let text = format!("the next hop's reply cannot be understood: {error}");
                     let text = self.with_what_was_heard(text);
@@ -315,6 +315,7 @@ impl Session {
 
     /// The next hop has closed the connection, or it has broken.
     pub fn handle_closed(&mut self, why: &str) {
+        self.balk();
         self.broke_off_at = self.awaited_recipient();
         let text = format!("the connection was lost {}: {why}", self.stage());
         let text = self.with_what_was_heard(text);
@@ -330,6 +331,11 @@ impl Session {
             self.suspect_pipelining();
             self.fail(local(Enhanced(4, 4, 2), text));
         }
+    }
+
+    /// The connection ends by what the next hop does.
+    fn balk(&mut self) {
+        self.balked_at_start_tls |= matches!(self.state, State::Opening(Stage::StartTls));
     }
 
     /// Adds the next hop's own words, where they made no reply.
@@ -356,8 +362,10 @@ impl Session {
         if reply.code == 421 && !matches!(state, State::Quitting) {
             shorten(&mut reply);
             self.state = state;
+            self.balk();
             self.broke_off_at = self.awaited_recipient();
-            return self.fail(Cause::Reply(reply));
+            let to = Some(self.asked());
+            return self.fail(Cause::Reply { reply, to });
         }
         match state {
             State::Opening(stage) => self.handle_opening(stage, reply, now),
@@ -434,7 +442,7 @@ impl Session {
             State::Ready => self.close(Some(unasked(&reply))),
             State::Resetting => {
                 shorten(&mut reply);
-                self.close(Some(Cause::Reply(reply)));
+                self.close(Some(Cause::Reply { reply, to: Some(Asked::Other) }));
             }
             State::Closed => {}
         }
@@ -511,6 +519,26 @@ impl Session {
         match progress.awaited() {
             Some(Command::Recipient(place)) => Some(place),
             Some(Command::Mail | Command::Data) | None => None,
+        }
+    }
+
+    /// What a reply that comes now is to.
+    fn asked(&self) -> Asked {
+        match &self.state {
+            State::Opening(stage) => stage.asked(),
+            State::Envelope(progress) => match progress.awaited() {
+                Some(Command::Mail) => Asked::Mail,
+                Some(Command::Recipient(_)) => Asked::Rcpt,
+                Some(Command::Data) => Asked::Data,
+                // All replies have come: what follows is about the message that was to follow.
+                None => Asked::Message,
+            },
+            State::Message(..) | State::EndOfData(_) | State::Answered(_) => Asked::Message,
+            State::Ready
+            | State::Resetting
+            | State::Leaving(_)
+            | State::Quitting
+            | State::Closed => Asked::Other,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use relay_mail::outcome::Asked;
 use relay_mail::outcome::Cause;
 use relay_mail::protocol::Protocol;
 use relay_mail::reply::{Enhanced, Reply};
@@ -81,6 +82,18 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// What a reply is to.
+    pub(super) const fn asked(&self) -> Asked {
+        match self {
+            Self::Greeting => Asked::Connection,
+            Self::Hello { .. } => Asked::Hello,
+            Self::StartTls | Self::Handshake => Asked::StartTls,
+            Self::Auth(_) => Asked::Auth,
+        }
+    }
+}
+
 impl Session {
     /// The handshake that [`Event::StartTls`] asked for is done. What was said before it is
     /// forgotten (RFC 3207 section 4.2), and EHLO is said again. With implicit TLS nothing was said,
@@ -150,7 +163,7 @@ impl Session {
                     self.close(Some(local(Enhanced(4, 5, 0), text)));
                 }
             },
-            _ => self.close_with(reply),
+            stage => self.close_with(stage.asked(), reply),
         }
     }
 
@@ -212,8 +225,8 @@ impl Session {
         self.state = State::Opening(stage);
     }
 
-    fn close_with(&mut self, mut reply: Reply) {
+    fn close_with(&mut self, to: Asked, mut reply: Reply) {
         shorten(&mut reply);
-        self.close(Some(Cause::Reply(reply)));
+        self.close(Some(Cause::Reply { reply, to: Some(to) }));
     }
 }

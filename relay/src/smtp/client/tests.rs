@@ -191,8 +191,8 @@ fn each_recipient_gets_its_own_reply() {
         hop.say("250 taken\r\n");
         let outcomes = hop.outcomes();
         assert_eq!(outcomes[0], ('+', "250 taken (hop:25)".to_owned()));
-        assert_eq!(outcomes[1], ('-', "550 5.1.1 no (hop:25)".to_owned()));
-        assert_eq!(outcomes[2], ('~', "450 busy (hop:25)".to_owned()));
+        assert_eq!(outcomes[1], ('-', "550 5.1.1 no, to RCPT (hop:25)".to_owned()));
+        assert_eq!(outcomes[2], ('~', "450 busy, to RCPT (hop:25)".to_owned()));
         assert_eq!(hop.event(), Event::Ready);
     }
 }

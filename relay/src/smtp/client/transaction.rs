@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
+use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::{Enhanced, Reply};
@@ -323,14 +324,16 @@ impl Progress {
             }
             (Command::Mail, 2) => {}
             (Command::Mail, 4 | 5) if self.is_question => {
-                self.settle_rest(&Outcome::Deferred(Answer::reply(hop, reply)));
+                self.settle_rest(&Outcome::Deferred(Answer::reply(hop, reply, Asked::Mail)));
             }
-            (Command::Recipient(place), 2) if self.is_question => self.settle(place, hop, &reply),
+            (Command::Recipient(place), 2) if self.is_question => {
+                self.settle(place, hop, &reply, Asked::Rcpt);
+            }
             (Command::Recipient(_), 2) => self.accepted_one = true,
             (Command::Recipient(place), 4 | 5)
                 if self.accepted_one && says_too_many_recipients(&reply) =>
             {
-                let answer = Answer::reply(hop, reply);
+                let answer = Answer::reply(hop, reply, Asked::Rcpt);
                 self.settle_as(place, Outcome::Deferred(answer));
             }
             (Command::Mail, 4 | 5) => {
@@ -338,14 +341,14 @@ impl Progress {
                     true => MailRefusal::Connection,
                     false => MailRefusal::Message,
                 });
-                self.settle_all(hop, &reply);
+                self.settle_all(hop, &reply, Asked::Mail);
             }
-            (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply),
+            (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply, Asked::Rcpt),
             (Command::Data, _) if reply.code == 354 => {
                 return if self.has_accepted() { Step::SendMessage } else { Step::SendNothing };
             }
             (Command::Data, 4 | 5) => {
-                self.settle_all(hop, &reply);
+                self.settle_all(hop, &reply, Asked::Data);
                 return Step::Reset;
             }
             _ => return self.misunderstand(command, reply),
@@ -364,8 +367,8 @@ impl Progress {
     }
 
     /// The reply to the end of data, for every recipient that was accepted.
-    pub(super) fn finish(mut self, hop: &str, reply: Reply) -> Vec<Outcome> {
-        self.settle_all(hop, &reply);
+    pub(super) fn finish(mut self, hop: &str, reply: Reply, to: Asked) -> Vec<Outcome> {
+        self.settle_all(hop, &reply, to);
         self.outcomes(hop)
     }
 
@@ -381,7 +384,7 @@ impl Progress {
 
     fn forget_replies(&mut self) {
         for outcome in &mut self.outcomes {
-            outcome.take_if(|outcome| matches!(outcome.answer().cause, Cause::Reply(_)));
+            outcome.take_if(|outcome| matches!(outcome.answer().cause, Cause::Reply { .. }));
         }
     }
 
@@ -413,8 +416,8 @@ impl Progress {
         let is_first = !self.at_end.iter().any(|&place| self.outcomes[place].is_some());
         self.end_class = self.end_class.filter(|&it| it == class).or(is_first.then_some(class));
         match self.outcomes.iter().position(Option::is_none) {
-            Some(place) if is_for_one => self.settle(place, hop, reply),
-            _ => self.settle_all(hop, reply),
+            Some(place) if is_for_one => self.settle(place, hop, reply, Asked::Message),
+            _ => self.settle_all(hop, reply, Asked::Message),
         }
         self.has_accepted()
     }
@@ -466,8 +469,8 @@ impl Progress {
         self.outcomes.iter().any(Option::is_none)
     }
 
-    fn settle(&mut self, place: usize, hop: &str, reply: &Reply) {
-        let answer = Answer::reply(hop, reply.clone());
+    fn settle(&mut self, place: usize, hop: &str, reply: &Reply, to: Asked) {
+        let answer = Answer::reply(hop, reply.clone(), to);
         let outcome = match reply.code / 100 {
             2 if self.passes_dsn_on => Outcome::Delivered(answer),
             2 => Outcome::Relayed(answer),
@@ -484,9 +487,9 @@ impl Progress {
         }
     }
 
-    fn settle_all(&mut self, hop: &str, reply: &Reply) {
+    fn settle_all(&mut self, hop: &str, reply: &Reply, to: Asked) {
         for place in 0..self.outcomes.len() {
-            self.settle(place, hop, reply);
+            self.settle(place, hop, reply, to);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply;
 
@@ -57,7 +58,7 @@ fn attempted(paths: &[String]) -> Happening {
     let entry = entry_of("<a@b.example>", &paths);
     let answer = |place: usize| {
         let reply = reply::NOT_STORED.with_text(format!("{place} {}", "said ".repeat(400)));
-        Outcome::Deferred(Answer::reply("mail.b.example:25", reply))
+        Outcome::Deferred(Answer::reply("mail.b.example:25", reply, Asked::Rcpt))
     };
     Happening::Attempted(Box::new(Attempt {
         outcomes: (0..entry.recipients.len()).map(|place| (place, answer(place % 2))).collect(),

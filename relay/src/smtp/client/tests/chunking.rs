@@ -104,7 +104,7 @@ fn each_chunk_has_its_reply_and_the_last_one_counts() {
 fn a_refused_chunk_refuses_the_message() {
     let mut hop = three_chunks();
     hop.say("552 too large\r\n");
-    assert_eq!(hop.outcomes(), [('-', "552 too large (hop:25)".to_owned())]);
+    assert_eq!(hop.outcomes(), [('-', "552 too large, to the message (hop:25)".to_owned())]);
     hop.is_closed();
     let mut hop = three_chunks();
     hop.say("354 what\r\n");

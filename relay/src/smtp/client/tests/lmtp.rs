@@ -35,8 +35,8 @@ fn each_recipient_has_a_reply_after_the_data() {
     hop.say("221 bye\r\n");
     let outcomes = hop.outcomes();
     assert_eq!(outcomes[0], ('+', "250 2.1.5 stored (hop:25)".to_owned()));
-    assert_eq!(outcomes[1], ('-', "550 5.1.1 no (hop:25)".to_owned()));
-    assert_eq!(outcomes[2], ('~', "452 4.2.2 full (hop:25)".to_owned()));
+    assert_eq!(outcomes[1], ('-', "550 5.1.1 no, to RCPT (hop:25)".to_owned()));
+    assert_eq!(outcomes[2], ('~', "452 4.2.2 full, to the message (hop:25)".to_owned()));
     hop.is_closed();
 }
 

@@ -110,7 +110,7 @@ fn a_refusal_of_starttls() {
         let mut hop = helloed(Opening { encryption, ..plain() }, BEFORE);
         hop.heard();
         hop.say(reply);
-        assert_eq!(closed_because(&mut hop), reply.trim_end());
+        assert_eq!(closed_because(&mut hop), format!("{}, to STARTTLS", reply.trim_end()));
     }
     let mut hop = at_stage("starttls");
     hop.say("354 what\r\n");
@@ -227,7 +227,7 @@ fn an_initial_response_beyond_the_command_limit_waits_for_its_challenge() {
             assert_eq!(hop.heard(), "\r\n");
         }
         hop.say("535 5.7.8 no\r\n");
-        assert_eq!(closed_because(&mut hop), "535 5.7.8 no");
+        assert_eq!(closed_because(&mut hop), "535 5.7.8 no, to AUTH");
         let shown = format!("{:?}", encrypted(credentials(3000, is_token), hello).session);
         assert!(!shown.contains("ttt") && !shown.contains("dHR0"), "a log shows the secret");
     }
@@ -238,14 +238,14 @@ fn who_we_are_is_not_believed() {
     let mut hop = encrypted(password(), AFTER);
     hop.heard();
     hop.say("535 5.7.8 no\r\n");
-    assert_eq!(closed_because(&mut hop), "535 5.7.8 no");
+    assert_eq!(closed_because(&mut hop), "535 5.7.8 no, to AUTH");
     // The reason comes in a challenge first.
     let mut hop = encrypted(token(), "250-hop\r\n250 AUTH XOAUTH2\r\n");
     hop.heard();
     hop.say("334 eyJzdGF0dXMiOiI0MDAifQ==\r\n");
     assert_eq!(hop.heard(), "\r\n");
     hop.say("535 5.7.8 expired\r\n");
-    assert_eq!(closed_because(&mut hop), "535 5.7.8 expired");
+    assert_eq!(closed_because(&mut hop), "535 5.7.8 expired, to AUTH");
     // Challenges without end.
     let mut hop = encrypted(password(), AFTER);
     hop.heard();
