@@ -33,7 +33,7 @@ enum Severity {
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 /// Every rule, in the order their findings are printed.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     layers::protocol_and_policy_touch_no_world,
     layers::only_kernel_names_aya,
     layers::relay_common_stands_alone,
@@ -41,6 +41,7 @@ const RULES: [Rule; 12] = [
     layers::only_command_line_uses_anyhow,
     documents::dialogues_begin_with_a_sentence,
     documents::limits_name_unit_or_source,
+    documents::the_fuzzer_knows_every_key,
     documents::readme_is_short,
     documents::documents_name_existing_verbs,
     parameters::exchange_parameters_are_told_and_tested,

@@ -103,8 +103,8 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(2);
 pub const HOP_PAUSE_FIRST: Duration = Duration::from_secs(5);
 /// The longest time that a next hop is left alone.
 pub const HOP_PAUSE_LONGEST: Duration = Duration::from_secs(5 * 60);
-/// How long attempts under way may go on when the daemon ends or the route changes. Then those
-/// that have not sent their end of data are cut off and deferred.
+/// How long attempts under way may go on when the route changes. Then those that have not sent
+/// their end of data are cut off and deferred.
 pub const DELIVERY_DRAIN: Duration = Duration::from_secs(30);
 /// How long attempts under way may go on when the daemon ends. Then those that have not sent their
 /// end of data are cut off and deferred.

@@ -54,6 +54,25 @@ pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// The fuzzer of the configuration knows every key that the shipped file has, commented out or not.
+pub fn the_fuzzer_knows_every_key(tree: &Tree) -> Vec<Finding> {
+    const DICTIONARY: &str = "fuzz/dictionaries/configuration";
+    let words = tree.file(DICTIONARY).unwrap_or_default();
+    let mut findings = Vec::new();
+    for (index, line) in tree.file("deploy/relay.toml").unwrap_or_default().lines().enumerate() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let table = line.trim_matches(['[', ']']);
+        let key = line.split_once(" = ").map_or(table, |(key, _)| key);
+        let is_key = key.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+        let is_one = line.starts_with('[') || line.contains(" = ");
+        if is_one && is_key && !words.contains(&format!("\"{key}\"")) {
+            let says = format!("`{key}` is not in {DICTIONARY}");
+            findings.push(error("deploy/relay.toml", index + 1, says));
+        }
+    }
+    findings
+}
+
 /// The README says what this is and where to read on.
 pub fn readme_is_short(tree: &Tree) -> Vec<Finding> {
     let lines = tree.file("README.md").map_or(0, |text| text.lines().count());

@@ -102,6 +102,16 @@ fn a_limit_without_unit_is_found() {
 }
 
 #[test]
+fn a_key_that_the_fuzzer_does_not_know_is_found() {
+    let rule = documents::the_fuzzer_knows_every_key;
+    let files = [
+        ("deploy/relay.toml", "hostname = \"a\"\n# [queue]\n# path = 1\n# It is = so, often.\n"),
+        ("fuzz/dictionaries/configuration", "\"hostname\"\n\"path\"\n"),
+    ];
+    assert_eq!(complaints(rule, &files), ["deploy/relay.toml:2"]);
+}
+
+#[test]
 fn a_long_readme_is_found() {
     let rule = documents::readme_is_short;
     assert!(complaints(rule, &[("README.md", &"line\n".repeat(89))]).is_empty());
