@@ -284,6 +284,9 @@ fn a_daemon_that_does_not_answer_is_not_waited_for() {
 fn a_time_that_is_to_come_is_no_time_to_search() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start();
+    // Nor is a domain an address.
+    let ran = edge.relay(&["trace", "--to", "b.example"]);
+    assert!(ran.code == 2 && ran.err.contains("*@b.example"), "{ran:?}");
     let ran = edge.relay(&["trace", "--to", "b@contoso.example", "--since", "2999-01-01T00:00"]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("in the future") && ran.err.contains("UTC"), "{ran:?}");

@@ -368,7 +368,15 @@ fn a_next_hop_in_back_off_is_in_the_status_and_is_the_reason_of_what_waits() {
         let show = exits(edge.relay(&["queue", "show", "--json", &untried]), 0).json();
         let reason = show["reason"].as_str().unwrap().to_owned();
         let printed = exits(edge.relay(&["status"]), 0).out;
+        // A question about a message says that it would wait there.
+        let binding = edge.address().to_string();
+        let question =
+            ["explain", "--live", "--json", "--from", "127.0.0.3", "--to-binding", &binding];
+        let message = ["--mail-from", "a@contoso.example", "--rcpt-to", "b@fabrikam.example"];
+        let explained = edge.relay(&[&question[..], &message].concat()).json();
+        let waits = explained["routes"][0]["waits"].as_str().unwrap_or_default().to_owned();
         reason.contains("back-off")
+            && waits.contains("back-off")
             && reason.contains(&address.to_string())
             && printed.contains(&format!("next hop       {address}: in back-off"))
     };

@@ -75,7 +75,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         };
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
         min_free_space = Some(config.queue.min_free_space);
-        Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question)
+        Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question, |_| None)
     };
     if arguments.access.common.json {
         console.json(&serde_json::to_value(&explained)?)?;
@@ -208,14 +208,18 @@ fn print(
     if !explained.routes.is_empty() {
         writeln!(out)?;
     }
-    for ExplainedRoute { recipient, because, next_hop, tls } in &explained.routes {
+    for ExplainedRoute { recipient, because, next_hop, tls, waits } in &explained.routes {
         let tls = tls.as_ref().map(|tls| format!(", tls {tls}")).unwrap_or_default();
         writeln!(out, "route for {recipient}: {next_hop}{tls}, by {because}")?;
+        if let Some(why) = waits {
+            writeln!(out, "     now: {why}")?;
+        }
     }
+    // What the next hop says of the message is known once it has it.
     let verdict = if explained.accepted {
-        "Accepted: every recipient would get the message."
+        "Accepted: this host would take the message for every recipient."
     } else {
-        "Refused: not every recipient would get the message."
+        "Refused: this host would not take the message for every recipient."
     };
     writeln!(out, "\n{verdict}")?;
     Ok(())

@@ -275,7 +275,7 @@ S: 250 2.6.0 Queued mail for delivery
 route for u@contoso.example: mail.contoso.example:25, tls opportunistic, by [delivery]
 route for c@d.example: mail.contoso.example:25, tls opportunistic, by [delivery]
 
-Refused: not every recipient would get the message.
+Refused: this host would not take the message for every recipient.
 ";
     // The commented configuration grows; what matters is that the lines are its own.
     let expected = expected

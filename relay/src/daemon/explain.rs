@@ -118,6 +118,9 @@ pub struct ExplainedRoute {
     pub next_hop: String,
     /// `tls` of the way there; none where there is no connection.
     pub tls: Option<String>,
+    /// Why the message would wait there now; none where the daemon is not asked or knows of no reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 /// What only a running instance knows.
@@ -170,8 +173,14 @@ impl Explained {
         }
     }
 
-    /// The same, with where the message goes by these routes.
-    pub fn with_routes(self, routes: &Routes, question: &Question) -> Self {
+    /// The same, with where the message goes by these routes, and what a running daemon knows of the
+    /// next hops.
+    pub fn with_routes(
+        self,
+        routes: &Routes,
+        question: &Question,
+        waits: impl Fn(&Destination) -> Option<String>,
+    ) -> Self {
         let explain = |recipient: &ForwardPath| {
             let because = match routes.route(&question.sender, recipient) {
                 Some(route) => format!("[[route]] (line {})", route.line),
@@ -188,7 +197,8 @@ impl Explained {
                 Protocol::Smtp => destination.to_string(),
                 Protocol::Lmtp => format!("{destination} (LMTP)"),
             };
-            ExplainedRoute { recipient: recipient.to_string(), because, next_hop, tls }
+            let waits = waits(&destination);
+            ExplainedRoute { recipient: recipient.to_string(), because, next_hop, tls, waits }
         };
         Self { routes: question.recipients.iter().map(explain).collect(), ..self }
     }
@@ -313,7 +323,7 @@ impl Daemon {
             disk,
             guard,
         };
-        let routes = self.outlook.load().routes.clone();
+        let outlook = self.outlook.load_full();
         // The explanation is made step by step and waits in the middle, so it has a thread.
         let runtime = Handle::current();
         let explaining = tokio::task::spawn_blocking(move || {
@@ -321,7 +331,8 @@ impl Daemon {
             let find_out =
                 &mut |inquiry| runtime.block_on(self.server.find_out(inquiry, id, remote));
             let explained = Explained::new(&explain_with(&rules, &question, &host, find_out));
-            explained.with_routes(&routes, &question)
+            let waits = |hop: &_| outlook.hops.status_of(hop)?.reason(super::queue::moment);
+            explained.with_routes(&outlook.routes, &question, waits)
         });
         let explained = explaining.await.map_err(|error| error.to_string())?;
         Ok(Explained { live: Some(live), ..explained })

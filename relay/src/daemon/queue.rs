@@ -191,7 +191,7 @@ fn hops_of(routes: &Routes, entry: &Entry, places: &[usize]) -> Vec<Destination>
 const REASONS: usize = 3;
 
 /// RFC 3339. A time without that form lies beyond the year 9999.
-fn moment(seconds: u64) -> String {
+pub(super) fn moment(seconds: u64) -> String {
     let time =
         i64::try_from(seconds).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())

@@ -197,7 +197,8 @@ fn print_line(row: &Row, console: &mut Console<'_>) -> io::Result<()> {
         row.sender,
         row.pending.join(", ")
     )?;
-    writeln!(console.out, "  {} attempts, next {}{held}", row.attempts, moment(row.due))?;
+    let plural = if row.attempts == 1 { "" } else { "s" };
+    writeln!(console.out, "  {} attempt{plural}, next {}{held}", row.attempts, moment(row.due))?;
     // The reason says it already where the last answer is the reason.
     let is_repeated = row.reason.as_ref().zip(row.because.as_ref());
     let is_repeated = is_repeated.is_some_and(|(reason, because)| reason.contains(&**because));

@@ -79,6 +79,12 @@ fn part(text: &str) -> Result<String, String> {
 }
 
 pub(in crate::cli) fn wildcard(text: &str) -> Result<Wildcard, String> {
+    let is_address = text.contains(['@', '*']) || text == "<>";
+    if !text.is_empty() && !is_address && !text.eq_ignore_ascii_case("postmaster") {
+        return Err(format!(
+            "an address has an @, so nothing would match; for a domain write *@{text}"
+        ));
+    }
     // Everybody is not a sender, and neither is a forgotten variable of a script.
     if text.is_empty() {
         Err("write <> for the null sender".to_owned())
