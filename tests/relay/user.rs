@@ -309,6 +309,26 @@ fn a_start_that_is_refused_leaves_the_queue_with_its_owner() {
     edge.fail_to_start(&of_nobody);
     assert_eq!(owner(), 0);
     drop(other);
+    // A control socket below a file, and a directory that its user may not pass.
+    let below = edge.folder().join("users.toml/control.sock");
+    let socket = edge.folder().join("run/control.sock");
+    let astray = of_nobody.replace(&format!("{socket:?}"), &format!("{below:?}"));
+    assert_ne!(astray, of_nobody);
+    edge.fail_to_start(&astray);
+    assert_eq!(owner(), 0);
+    let closed = edge.folder().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
+    let within = closed.join("queue");
+    let away = of_nobody.replace(&format!("{queue:?}"), &format!("{within:?}"));
+    assert_ne!(away, of_nobody);
+    let ran = edge.fail_to_start(&away);
+    assert!(ran.err.contains("may not pass"), "{ran:?}");
+    assert!(!within.exists());
+    let file = edge.folder().join("relay.toml");
+    fs::write(&file, &away).unwrap();
+    let ran = edge.relay_with(&["check"], &file);
+    assert!(ran.code == 2 && ran.err.contains("may not pass"), "{ran:?}");
     drop(edge.start_with(&of_root));
 
     // The other way about, check says what the start says.

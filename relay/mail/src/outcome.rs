@@ -57,8 +57,10 @@ pub enum Asked {
     Data,
     /// The end of the message, or octets of it.
     Message,
-    /// RSET, or nothing.
-    Other,
+    /// RSET.
+    Reset,
+    /// Nothing: it came unasked.
+    Nothing,
 }
 
 /// As a reason ends with it: `451 4.3.0 Not now, to RCPT`.
@@ -66,14 +68,15 @@ impl std::fmt::Display for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Connection => "in place of a greeting",
-            Self::Hello => "to EHLO",
+            Self::Hello => "to EHLO or HELO",
             Self::StartTls => "to STARTTLS",
             Self::Auth => "to AUTH",
             Self::Mail => "to MAIL",
             Self::Rcpt => "to RCPT",
             Self::Data => "to DATA",
             Self::Message => "to the message",
-            Self::Other => "between two messages",
+            Self::Reset => "to RSET",
+            Self::Nothing => "unasked",
         })
     }
 }

@@ -39,13 +39,16 @@ pub enum ControlError {
     /// Nothing came in the time that an answer may take.
     #[error(
         "the daemon on {path} has not answered for {seconds} s: it is stopped, its disk does not \
-         answer, or it is very busy"
+         answer, or it is very busy{}",
+        if *.is_change { "; what was asked may still be done" } else { "" }
     )]
     Silent {
         /// `control.socket`.
         path: PathBuf,
         /// How long it was waited for.
         seconds: u64,
+        /// It was asked to change something.
+        is_change: bool,
     },
     /// The conversation broke off.
     #[error("the daemon broke off: {0}")]
@@ -77,7 +80,11 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
         ControlError::Io(error)
             if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
         {
-            ControlError::Silent { path: socket.to_owned(), seconds: request.patience().as_secs() }
+            ControlError::Silent {
+                path: socket.to_owned(),
+                seconds: request.patience().as_secs(),
+                is_change: request.is_change(),
+            }
         }
         error => error,
     };

@@ -103,6 +103,20 @@ pub enum Request {
 }
 
 impl Request {
+    /// Does the daemon change something, whether or not anybody waits for the answer?
+    pub(super) const fn is_change(&self) -> bool {
+        !matches!(
+            self,
+            Self::Explain(_)
+                | Self::QueueCount { .. }
+                | Self::QueueExport { .. }
+                | Self::QueueList { .. }
+                | Self::QueueShow { .. }
+                | Self::Status
+                | Self::TrackingLogWritten
+        )
+    }
+
     /// How long its answer is waited for.
     pub(super) const fn patience(&self) -> Duration {
         match self {

@@ -180,11 +180,13 @@ pub fn run(file: &Path) -> Result<(), StartError> {
             if let Some(authentication) = &config.authentication {
                 account.can_read(&authentication.users_file)?;
             }
+            rehearsal::can_reach(account, &config)?;
             let told = |error| StartError::PrepareAsUser(privileges::with_user(in_full(&error)));
             read().map_err(told)
         })??,
     };
     inherited.lets_listen(config.table().bindings())?;
+    rehearsal::directories(&config, account.as_ref())?;
     // Last, since a start that is refused leaves directories with the user that had them.
     let capabilities = become_user(&config, account.as_ref(), &attached)?;
     for warning in &warnings {

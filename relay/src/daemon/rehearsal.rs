@@ -63,8 +63,33 @@ pub fn rehearse(config: &Config, file: &Path) -> Result<Rehearsal, PrivilegeErro
         for path in [file].into_iter().chain(users) {
             rehearsal.errors.extend(account.can_read(path).err().map(StartError::from));
         }
+        rehearsal.errors.extend(can_reach(&account, config).err().map(StartError::from));
     }
     Ok(rehearsal)
+}
+
+/// What a start refuses about its directories, before it gives them to its user.
+///
+/// # Errors
+///
+/// The first of [`Rehearsal::errors`] that is about them.
+pub(super) fn directories(config: &Config, account: Option<&Account>) -> Result<(), StartError> {
+    let user = account.map_or(geteuid().as_raw(), Account::user_id);
+    let mut rehearsal = Rehearsal::default();
+    rehearsal.directories(config, Some(user), true);
+    rehearsal.errors.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Can the daemon's user get to its directories? To be called as this user.
+pub(super) fn can_reach(account: &Account, config: &Config) -> Result<(), PrivilegeError> {
+    let queue = &config.queue.directory;
+    account.can_reach(queue)?;
+    let tracking = &config.message_tracking_log;
+    let log = tracking.enabled.then_some(tracking.path.as_path());
+    let socket = config.control.socket.parent();
+    // The queue's directory is the user's in a moment.
+    let others = log.into_iter().chain(socket).filter(|path| !path.starts_with(queue));
+    others.into_iter().try_for_each(|path| account.can_reach(path))
 }
 
 /// Did systemd start this very process, as it does before it starts the daemon? See systemd.exec(5).

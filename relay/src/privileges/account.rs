@@ -188,6 +188,25 @@ impl Account {
         self.own(directory)
     }
 
+    /// Can this user get to the directory, as far as it exists? To be called as this user.
+    ///
+    /// # Errors
+    ///
+    /// A directory above it is closed to the user.
+    pub fn can_reach(&self, path: &Path) -> Result<(), PrivilegeError> {
+        match fs::symlink_metadata(path) {
+            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Err(PrivilegeError::Unreachable {
+                    path: path.display().to_string(),
+                    user: self.name.clone(),
+                    source,
+                })
+            }
+            // Whatever else is wrong is told by who uses it.
+            _ => Ok(()),
+        }
+    }
+
     /// Can the file be read? It must be as this user, since a reload reads it again.
     ///
     /// # Errors

@@ -56,6 +56,19 @@ pub enum PrivilegeError {
         /// Who we are.
         current: String,
     },
+    /// A directory that the daemon's user cannot get to.
+    #[error(
+        "{path}: {source}; the daemon runs as user `{user}`, who may not pass a directory above it: \
+         write another path, or chmod o+x that directory"
+    )]
+    Unreachable {
+        /// The directory.
+        path: String,
+        /// Who cannot get there.
+        user: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file that the daemon must be able to read again later.
     #[error(
         "{path}: {source}; the daemon runs as user `{user}`, who must be able to read it at each \

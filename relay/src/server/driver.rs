@@ -304,7 +304,8 @@ impl Driver {
         match timeout_at(deadline.into(), handshake).await {
             Ok(Ok(tls)) => self.session.handle_tls(Instant::now(), tls),
             Ok(Err(error)) => {
-                let left = error.get_ref().is_none();
+                use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+                let left = matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
                 self.session.handle_tls_failed(&handshake_failure(&error), left);
             }
             Err(_) => self.session.handle_timeout(Instant::now()),

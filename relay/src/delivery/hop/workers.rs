@@ -41,6 +41,8 @@ impl Hop {
         if std::mem::take(&mut state.failures) > 0 {
             state.paused_until = None;
             state.trouble = None;
+            // They come up by themselves now.
+            state.returning = 0;
             info!(hop = self.name, "the next hop answers again");
             self.staff(state);
         }

@@ -44,7 +44,7 @@ async fn what_is_wrong_with_each_is_told() {
     assert_eq!(status, Enhanced(4, 4, 1));
     assert!(
         text.contains(&format!(
-            "{one}: 554 5.7.1 go away, in place of a greeting; {two}: 421 later, to EHLO"
+            "{one}: 554 5.7.1 go away, in place of a greeting; {two}: 421 later, to EHLO or HELO"
         )),
         "{text}"
     );

@@ -84,7 +84,8 @@ impl Offline {
         match body {
             StoredBody::InDatabase => true,
             StoredBody::InFile { .. } => {
-                path().metadata().is_ok_and(|file| file.len() == entry.file_octets())
+                let file = path().symlink_metadata();
+                file.is_ok_and(|file| file.is_file() && file.len() == entry.file_octets())
             }
         }
     }

@@ -220,8 +220,13 @@ impl Recovering<'_> {
             let Some((row, _)) = database::find_entry(&opened.connection, id)? else { continue };
             let Ok((entry, _)) = record::decode(id, &row.record) else { continue };
             let path = self.directory.message(id);
-            let what = match fs::metadata(&path) {
-                Ok(metadata) if metadata.len() == entry.file_octets() => continue,
+            let what = match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_file() && metadata.len() == entry.file_octets() => {
+                    continue;
+                }
+                Ok(metadata) if !metadata.is_file() => {
+                    "something that is no file stands in its place; it leaves the queue".to_owned()
+                }
                 Ok(metadata) => format!(
                     "its file has {} octets instead of {}; it leaves the queue",
                     metadata.len(),

@@ -442,7 +442,7 @@ impl Session {
             State::Ready => self.close(Some(unasked(&reply))),
             State::Resetting => {
                 shorten(&mut reply);
-                self.close(Some(Cause::Reply { reply, to: Some(Asked::Other) }));
+                self.close(Some(Cause::Reply { reply, to: Some(Asked::Reset) }));
             }
             State::Closed => {}
         }
@@ -534,11 +534,8 @@ impl Session {
                 None => Asked::Message,
             },
             State::Message(..) | State::EndOfData(_) | State::Answered(_) => Asked::Message,
-            State::Ready
-            | State::Resetting
-            | State::Leaving(_)
-            | State::Quitting
-            | State::Closed => Asked::Other,
+            State::Resetting => Asked::Reset,
+            State::Ready | State::Leaving(_) | State::Quitting | State::Closed => Asked::Nothing,
         }
     }
 

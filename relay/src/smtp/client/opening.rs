@@ -152,6 +152,11 @@ impl Session {
             {
                 self.authenticate(now);
             }
+            Stage::StartTls if reply.is_positive() => {
+                self.balked_at_start_tls = true;
+                let text = format!("the next hop replied {reply} to STARTTLS");
+                self.close(Some(local(Enhanced(4, 5, 0), text)));
+            }
             Stage::Auth(_) if reply.code == 235 => self.become_ready(),
             Stage::Auth(mut exchange) if reply.code == 334 => match exchange.answer() {
                 Some(line) => {

@@ -98,13 +98,15 @@ impl Summary {
         });
     }
 
-    /// Nothing was accepted and nothing told of. A client that says nothing, or that takes its leave
-    /// without an error, is one that looks whether this host is alive.
+    /// Nothing was accepted and nothing told of. A client that says no more than who it is, without an
+    /// error, is one that looks whether this host is alive.
     fn came_to_nothing(&self, ending: Ending) -> bool {
         let is_error = match ending {
-            Ending::Quit => self.refusals > 0,
             Ending::ShutDown => false,
-            Ending::Disconnected => self.commands > 0,
+            Ending::Disconnected | Ending::Quit => {
+                let Decisions { sender, asked_sender, .. } = &self.decisions;
+                self.refusals > 0 || sender.is_some() || asked_sender.is_some()
+            }
             Ending::HandshakeFailed => self.commands > 0 || !self.left_handshake,
             Ending::HandshakeTimeout
             | Ending::InactivityTimeout
