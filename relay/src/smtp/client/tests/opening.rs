@@ -114,7 +114,9 @@ fn a_refusal_of_starttls() {
     }
     let mut hop = at_stage("starttls");
     hop.say("354 what\r\n");
-    assert_eq!(closed_because(&mut hop), "354 what");
+    let because = "4.5.0 the next hop replied 354 what to STARTTLS";
+    assert_eq!(closed_because(&mut hop), because);
+    assert!(hop.session.balked_at_start_tls());
 }
 
 #[test]
