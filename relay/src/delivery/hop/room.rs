@@ -119,7 +119,8 @@ impl Hop {
             // True or false: with further next hops under way it stays in hand, as it must.
             job.put_back_for_room(&self.destination, due);
         }
-        self.fetch(&mut self.state());
+        // What is parked stays there until a worker looks: fetched now, it would be in hand again
+        // before the administrator's change reaches it.
     }
 
     /// Puts a message back while the next hop is left alone. A few come up when the pause ends, and
