@@ -176,11 +176,9 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         None => read()?,
         // As the user that reads them again at each reload and renewal.
         Some(account) => account.act(|| {
-            account.can_read(file)?;
-            if let Some(authentication) = &config.authentication {
-                account.can_read(&authentication.users_file)?;
+            if let Some(error) = rehearsal::denied(account, &config, file).next() {
+                return Err(error.into());
             }
-            rehearsal::can_reach(account, &config)?;
             let told = |error| StartError::PrepareAsUser(privileges::with_user(in_full(&error)));
             read().map_err(told)
         })??,

@@ -59,11 +59,7 @@ pub fn rehearse(config: &Config, file: &Path) -> Result<Rehearsal, PrivilegeErro
     }
     if let Some(account) = account.filter(|_| current.is_root()) {
         privileges::give_up(Some(&account))?;
-        let users = config.authentication.as_ref().map(|table| table.users_file.as_path());
-        for path in [file].into_iter().chain(users) {
-            rehearsal.errors.extend(account.can_read(path).err().map(StartError::from));
-        }
-        rehearsal.errors.extend(can_reach(&account, config).err().map(StartError::from));
+        rehearsal.errors.extend(denied(&account, config, file).map(StartError::from));
     }
     Ok(rehearsal)
 }
@@ -80,16 +76,24 @@ pub(super) fn directories(config: &Config, account: Option<&Account>) -> Result<
     rehearsal.errors.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Can the daemon's user get to its directories? To be called as this user.
-pub(super) fn can_reach(account: &Account, config: &Config) -> Result<(), PrivilegeError> {
-    let queue = &config.queue.directory;
-    account.can_reach(queue)?;
+/// The files that a reload reads again and the directories of the daemon, as far as its user may not
+/// have them. To be called as this user.
+pub(super) fn denied<'a>(
+    account: &'a Account,
+    config: &'a Config,
+    file: &'a Path,
+) -> impl Iterator<Item = PrivilegeError> + 'a {
+    let users = config.authentication.as_ref().map(|table| table.users_file.as_path());
+    let files = [file].into_iter().chain(users);
+    let queue = config.queue.directory.as_path();
     let tracking = &config.message_tracking_log;
     let log = tracking.enabled.then_some(tracking.path.as_path());
-    let socket = config.control.socket.parent();
+    let others = log.into_iter().chain(config.control.socket.parent());
     // The queue's directory is the user's in a moment.
-    let others = log.into_iter().chain(socket).filter(|path| !path.starts_with(queue));
-    others.into_iter().try_for_each(|path| account.can_reach(path))
+    let directories =
+        [queue].into_iter().chain(others.filter(move |path| !path.starts_with(queue)));
+    let unread = files.filter_map(move |path| account.can_read(path).err());
+    unread.chain(directories.filter_map(move |path| account.can_reach(path).err()))
 }
 
 /// Did systemd start this very process, as it does before it starts the daemon? See systemd.exec(5).

@@ -194,17 +194,9 @@ impl Account {
     ///
     /// A directory above it is closed to the user.
     pub fn can_reach(&self, path: &Path) -> Result<(), PrivilegeError> {
-        match fs::symlink_metadata(path) {
-            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Err(PrivilegeError::Unreachable {
-                    path: path.display().to_string(),
-                    user: self.name.clone(),
-                    source,
-                })
-            }
-            // Whatever else is wrong is told by who uses it.
-            _ => Ok(()),
-        }
+        self.unless_denied(path, fs::symlink_metadata(path), |path, user, source| {
+            PrivilegeError::Unreachable { path, user, source }
+        })
     }
 
     /// Can the file be read? It must be as this user, since a reload reads it again.
@@ -213,15 +205,23 @@ impl Account {
     ///
     /// It cannot.
     pub fn can_read(&self, path: &Path) -> Result<(), PrivilegeError> {
-        match File::open(path) {
+        self.unless_denied(path, File::open(path), |path, user, source| {
+            PrivilegeError::Unreadable { path, user, source }
+        })
+    }
+
+    /// Only a missing permission is about this user; what else is wrong is told by the code that uses
+    /// the path.
+    fn unless_denied<T>(
+        &self,
+        path: &Path,
+        tried: io::Result<T>,
+        denied: impl FnOnce(String, String, io::Error) -> PrivilegeError,
+    ) -> Result<(), PrivilegeError> {
+        match tried {
             Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                Err(PrivilegeError::Unreadable {
-                    path: path.display().to_string(),
-                    user: self.name.clone(),
-                    source,
-                })
+                Err(denied(path.display().to_string(), self.name.clone(), source))
             }
-            // Whatever else is wrong is told by who reads it.
             _ => Ok(()),
         }
     }
