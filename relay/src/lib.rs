@@ -30,7 +30,6 @@
 //! Addresses, replies, envelopes and outcomes are values of [`relay_mail`], which knows nothing of
 //! this crate.
 
-mod address_space;
 pub mod allocator;
 pub mod antispam;
 pub mod back_pressure;

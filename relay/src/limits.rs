@@ -28,9 +28,6 @@ pub const SKIPPED_LINE_OCTETS: usize = 64 * 1024;
 
 // Users.
 
-/// Longest name of a user in octets: what every implementation of RFC 4616 section 2 may send.
-/// Longer: not a user.
-pub const USER_NAME_OCTETS: usize = 255;
 /// Longest password that `relay passwd` reads from standard input, in octets.
 pub const PASSWORD_OCTETS: u64 = 1024;
 /// Memory of a new password hash in KiB. With [`PASSWORD_PASSES`] it is OWASP's advice for

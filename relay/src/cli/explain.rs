@@ -14,9 +14,9 @@ use relay::daemon::explain::{
     certificate,
 };
 use relay::policy::{Question, Rules, explain};
-use relay::smtp::command::HelloName;
-use relay::users::UserName;
+use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
+use relay_mail::user_name::UserName;
 
 use super::{Access, Asked, Console, Outcome};
 

@@ -10,9 +10,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use relay::config::{Config, LoadError, users};
 use relay::limits::PASSWORD_OCTETS;
+use relay::users::SendAs;
 use relay::users::entry::{Change, Done, change};
 use relay::users::password::Password;
-use relay::users::{SendAs, UserName};
+use relay_mail::user_name::UserName;
 
 use super::{Console, Outcome, print_refusals, printed};
 

@@ -13,13 +13,14 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_mail::user_name::UserName;
 
 use super::document::{Document, Section, Value, Wrong};
 use super::value::text;
 use super::{LoadError, Refusals};
 use crate::limits::{SECRET_OCTETS, USERS_FILE_OCTETS};
 use crate::users::password::PasswordHash;
-use crate::users::{Secret, SendAs, User, UserName, Users};
+use crate::users::{Secret, SendAs, User, Users};
 
 /// Reads the file.
 ///

@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 
+use relay_mail::address_space::is_of_this_site;
+
 use super::connector::place;
 use super::document::{Document, Wrong};
 use super::tls::Tls;
 use super::{Authentication, Finding};
-use crate::address_space::is_of_this_site;
 use crate::connector::range::{Family, number_of};
 use crate::connector::table::Idle;
 use crate::connector::{

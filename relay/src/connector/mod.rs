@@ -19,7 +19,7 @@ pub mod table;
 
 use std::num::NonZeroU32;
 
-use crate::users::UserName;
+use relay_mail::user_name::UserName;
 
 pub use antispam::{AntiSpam, BlockList, CheckMode};
 pub use binding::Binding;

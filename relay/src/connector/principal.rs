@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::users::UserName;
+use relay_mail::user_name::UserName;
 
 /// Who the peer is, by what the connector knows of it. Nothing that the client says about itself
 /// in HELO or MAIL makes a principal.

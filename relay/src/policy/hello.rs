@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use relay_mail::hello::HelloName;
 use relay_mail::path::Domain;
 use relay_mail::reply::{HELLO, INVALID_DOMAIN_NAME};
 
 use super::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
 use crate::connector::{Permission, SizeEnabled};
-use crate::smtp::command::{HelloName, XClient};
+use crate::smtp::command::XClient;
 use crate::smtp::sasl::Mechanism;
 
 /// HELO: one line.

@@ -42,9 +42,10 @@ use std::sync::Arc;
 
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::reply::Reply;
+use relay_mail::user_name::UserName;
 
 use crate::connector::{Connector, Permission, PermissionSet, Principal};
-use crate::users::{User, UserName};
+use crate::users::User;
 
 pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,

@@ -12,12 +12,13 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_mail::user_name::UserName;
 use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::password::{HashError, Password, PasswordHash};
 use super::scram::ScramCredentials;
-use super::{Secret, SendAs, UserName};
+use super::{Secret, SendAs};
 use crate::limits::SCRAM_ITERATIONS;
 
 /// What becomes of a user.

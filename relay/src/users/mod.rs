@@ -11,7 +11,6 @@
 //! name.
 
 pub mod entry;
-mod name;
 pub mod password;
 pub mod scram;
 mod send_as;
@@ -25,7 +24,7 @@ use ring::hmac;
 use self::password::{Cost, Password, PasswordCheck, PasswordHash};
 use self::scram::ScramCredentials;
 
-pub use name::{UserName, UserNameError};
+use relay_mail::user_name::UserName;
 pub use send_as::{SendAs, SendAsError};
 
 /// One user.

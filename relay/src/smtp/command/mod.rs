@@ -4,7 +4,6 @@
 //! is for the session, and whether it is allowed, for [`crate::policy`].
 
 mod auth;
-mod hello;
 mod xclient;
 
 #[cfg(test)]
@@ -19,8 +18,8 @@ use relay_mail::path::{AddressError, ForwardPath, ReversePath, split_bare_path, 
 use relay_mail::reply::{self, Reply};
 
 pub use self::auth::{Auth, Response, SaslMessage};
-pub use self::hello::HelloName;
 pub use self::xclient::XClient;
+use relay_mail::hello::HelloName;
 
 /// A command of RFC 5321 section 4.1.1 or of an extension that we offer.
 #[derive(Clone, Debug, PartialEq, Eq)]

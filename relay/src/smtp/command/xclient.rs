@@ -6,9 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use relay_mail::hello::HelloName;
 use relay_mail::limits::DOMAIN_OCTETS;
 
-use super::{BLANKS, CommandError, HelloName};
+use super::{BLANKS, CommandError};
 
 /// What XCLIENT tells; `None` where it says nothing of it, or that it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,8 +16,10 @@ mod tests;
 
 use std::sync::Arc;
 
+use relay_mail::user_name::UserName;
+
 use crate::users::password::{Password, PasswordCheck};
-use crate::users::{User, UserName, Users};
+use crate::users::{User, Users};
 
 /// The mechanisms that we have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

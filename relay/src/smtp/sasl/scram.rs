@@ -9,10 +9,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_mail::limits::USER_NAME_OCTETS;
 use ring::hmac;
 
 use super::{Claim, Exchange, Step};
-use crate::limits::{SCRAM_NONCE_MOST, USER_NAME_OCTETS};
+use crate::limits::SCRAM_NONCE_MOST;
 use crate::users::Users;
 use crate::users::scram::ScramCredentials;
 

@@ -40,12 +40,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use relay_mail::hello::HelloName;
 use relay_mail::reply;
 
 use crate::limits::INPUT_OCTETS;
 use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
-use crate::smtp::command::{Command, HelloName};
+use crate::smtp::command::Command;
 use crate::smtp::foreign::other_protocol;
 use crate::smtp::line::LineReader;
 

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
+use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 
 use crate::policy::antispam::SenderFinding;
 use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
-use crate::smtp::command::{Command, CommandError, HelloName, Mail, XClient};
+use crate::smtp::command::{Command, CommandError, Mail, XClient};
 use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;

@@ -57,7 +57,7 @@ impl fmt::Display for UserName {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::user_name::*;
 
     fn name(text: &str) -> Result<String, UserNameError> {
         text.parse().map(|name: UserName| name.to_string())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use relay_mail::limits::DOMAIN_OCTETS;
+use crate::limits::DOMAIN_OCTETS;
 
 /// What follows HELO or EHLO, in a form that is safe in a header field and in a log. No right
 /// depends on it, so no text is refused here; `require_ehlo_domain` can ask for a domain name.
@@ -44,7 +44,7 @@ impl fmt::Display for HelloName {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::hello::*;
 
     #[test]
     fn any_name_becomes_safe_text() {

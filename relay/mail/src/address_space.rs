@@ -117,7 +117,7 @@ fn isatap(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::address_space::*;
 
     #[test]
     fn no_record_leads_to_special_addresses() {
