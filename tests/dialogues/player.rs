@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::{ClientCertificate, TlsInfo};
+use relay_users::password::PasswordCheck;
 
 use relay::back_pressure::{Pressure, PressureLevel, Resource};
-use relay::connector::{ConnectorIds, Match};
 use relay::limits::INPUT_OCTETS;
 use relay::policy::antispam::{MessageFinding, SenderFinding};
 use relay::policy::{
@@ -18,7 +19,6 @@ use relay::policy::{
 };
 use relay::queue::StoreError;
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
-use relay::users::password::PasswordCheck;
 
 use crate::checks::Checks;
 use crate::profile;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::protocol::Protocol;
@@ -21,7 +22,6 @@ use super::kernel_half::InUse;
 use super::status::DiskStatus;
 use crate::back_pressure::PressureLevel;
 use crate::classifier::publication;
-use crate::connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
 use crate::kernel::GuardState;

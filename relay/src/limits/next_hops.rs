@@ -172,6 +172,7 @@ const _: () = assert!(
 );
 const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS && AUTH_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(
-    CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),
+    relay_connector::limits::CONNECTION_INACTIVITY_TIMEOUT.as_secs()
+        < relay_connector::limits::CONNECTION_TIMEOUT.as_secs(),
     "Exchange refuses an inactivity timeout that is not below the connection timeout"
 );

@@ -6,8 +6,8 @@
 //! the permissions. Each removal is recorded.
 
 use bytes::Bytes;
+use relay_connector::{Permission, PermissionSet};
 
-use crate::connector::{Permission, PermissionSet};
 use crate::message::authentication_results::AuthservIds;
 use crate::message::changes::Changes;
 use crate::message::header::{Field, HeaderSection};

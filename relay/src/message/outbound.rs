@@ -87,10 +87,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::connector::{Permission, PermissionSet};
     use crate::message::authentication_results::AuthservIds;
     use crate::message::firewall::admit;
     use crate::message::header::{Collected, HeaderCollector};
+    use relay_connector::{Permission, PermissionSet};
 
     const MESSAGE: &str = "Received: from a\r\n\tby b\r\n\
         X-MS-Exchange-Organization-AuthAs: Internal\r\n\

@@ -4,13 +4,12 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use relay_connector::Principal;
 use relay_mail::hello::HelloName;
 use relay_mail::path::Host;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
 use time::OffsetDateTime;
-
-use crate::connector::Principal;
 
 /// What the field says.
 #[derive(Clone, Debug)]

@@ -6,8 +6,9 @@
 
 use std::fmt;
 
+use relay_connector::{Permission, Principal};
+
 use super::{Peer, Reasons};
-use crate::connector::{Permission, Principal};
 
 /// Values of `X-MS-Exchange-Organization-AuthAs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
+use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
 use relay_mail::reply::{
     AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
     UNRECOGNIZED_AUTHENTICATION,
 };
+use relay_users::password::PasswordCheck;
 
 use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
-use crate::connector::{BasicAuth, Permission};
 use crate::smtp::sasl::{Claim, Mechanism};
-use crate::users::password::PasswordCheck;
 
 /// The mechanisms that the peer may choose from now. None: AUTH is not offered.
 pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {

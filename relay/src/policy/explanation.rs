@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use relay_connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use relay_mail::dsn::{Addressee, MailDsn};
 use relay_mail::heap::HeapOctets;
 use relay_mail::hello::HelloName;
@@ -20,7 +21,6 @@ use super::{
     PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,
     needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
 };
-use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use crate::smtp::command::{Command, Mail};
 use crate::smtp::sasl::{Claim, Mechanism};
 

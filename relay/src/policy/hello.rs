@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
+use relay_connector::{Permission, SizeEnabled};
 use relay_mail::hello::HelloName;
 use relay_mail::path::Domain;
 use relay_mail::reply::{HELLO, INVALID_DOMAIN_NAME};
 
 use super::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
-use crate::connector::{Permission, SizeEnabled};
 use crate::smtp::command::XClient;
 use crate::smtp::sasl::Mechanism;
 

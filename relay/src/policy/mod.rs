@@ -9,7 +9,7 @@
 //! as one that fails, with where the right comes from.
 //! [`explain`] walks through all of them for a session that does not take place.
 //!
-//! Which connector a peer has is not decided here, see [`crate::connector::table`]; nor is the
+//! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
 //! order of commands, see [`crate::smtp`].
 
 mod accepted_domain;
@@ -40,12 +40,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use relay_connector::{Connector, Permission, PermissionSet, Principal};
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::reply::Reply;
 use relay_mail::user_name::UserName;
-
-use crate::connector::{Connector, Permission, PermissionSet, Principal};
-use crate::users::User;
+use relay_users::User;
 
 pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,

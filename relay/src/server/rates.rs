@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
+use relay_connector::ConnectorId;
 use relay_mail::user_name::UserName;
 
-use crate::connector::ConnectorId;
 use crate::fading::Fading;
 use crate::limits::MESSAGE_RATE_BUCKETS;
 

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::ConnectorId;
 use relay_mail::reply::Reply;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -14,7 +15,6 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use crate::classifier::{Chosen, Classification};
-use crate::connector::ConnectorId;
 use crate::limits::{PROXY_HEADER_OCTETS, PROXY_HEADER_WAIT};
 use crate::policy::{self, Decision};
 use crate::server::admission::{Place, Refusal};

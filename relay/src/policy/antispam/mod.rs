@@ -14,6 +14,7 @@ pub use finding::{
     RspamdFinding, SenderFinding, SenderFound, SenderQuestion, SpfFinding, SpfIdentity, SpfResult,
 };
 
+use relay_connector::{AntiSpam, CheckMode, Permission};
 use relay_mail::path::ReversePath;
 use relay_mail::reply::{
     BLOCK_LIST_UNAVAILABLE, BLOCK_LISTED, DKIM_UNAVAILABLE, DMARC_REJECTED, DMARC_UNAVAILABLE,
@@ -22,7 +23,6 @@ use relay_mail::reply::{
 };
 
 use super::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
-use crate::connector::{AntiSpam, CheckMode, Permission};
 
 /// MAIL that everything else allows: do the block lists and SPF allow it too?
 pub fn screen_sender(

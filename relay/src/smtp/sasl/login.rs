@@ -1,8 +1,9 @@
 //! LOGIN: two prompts, name and password. There is no RFC; clients do not read the prompts, or
 //! compare them with exactly these.
 
+use relay_users::Users;
+
 use super::{Claim, Exchange, Step};
-use crate::users::Users;
 
 pub(super) const NAME_PROMPT: &[u8] = b"Username:";
 const PASSWORD_PROMPT: &[u8] = b"Password:";

@@ -17,9 +17,8 @@ mod tests;
 use std::sync::Arc;
 
 use relay_mail::user_name::UserName;
-
-use crate::users::password::{Password, PasswordCheck};
-use crate::users::{User, Users};
+use relay_users::password::{Password, PasswordCheck};
+use relay_users::{User, Users};
 
 /// The mechanisms that we have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

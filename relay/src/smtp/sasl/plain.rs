@@ -1,7 +1,8 @@
 //! PLAIN: `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2).
 
+use relay_users::Users;
+
 use super::{Claim, Step};
-use crate::users::Users;
 
 pub(super) fn step(message: &[u8], users: &Users) -> Step {
     let Ok(message) = str::from_utf8(message) else {

@@ -10,12 +10,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use relay_mail::limits::USER_NAME_OCTETS;
+use relay_users::Users;
+use relay_users::scram::ScramCredentials;
 use ring::hmac;
 
 use super::{Claim, Exchange, Step};
 use crate::limits::SCRAM_NONCE_MOST;
-use crate::users::Users;
-use crate::users::scram::ScramCredentials;
 
 /// An exchange after the server-first-message.
 #[derive(Clone, Debug)]

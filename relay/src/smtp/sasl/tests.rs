@@ -1,7 +1,8 @@
+use relay_users::password::PasswordHash;
+use relay_users::scram::ScramCredentials;
+use relay_users::{Secret, User};
+
 use super::*;
-use crate::users::password::PasswordHash;
-use crate::users::scram::ScramCredentials;
-use crate::users::{Secret, User};
 
 const SEED: [u8; 32] = [5; 32];
 

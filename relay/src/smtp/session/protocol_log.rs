@@ -7,9 +7,9 @@
 
 use std::fmt::{Display, Write as _};
 
+use relay_connector::ProtocolLoggingLevel;
 use relay_mail::reply;
 
-use crate::connector::ProtocolLoggingLevel;
 use crate::limits::{PROTOCOL_LOG_LINE_OCTETS, PROTOCOL_LOG_OCTETS};
 use crate::smtp::command::{Command, CommandError};
 use crate::smtp::line::LineError;

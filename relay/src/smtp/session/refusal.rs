@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
 
-use crate::connector::Principal;
 use crate::limits::JUNK_COMMANDS;
 use crate::policy::{Because, Decision};
 use crate::smtp::command::{Command, CommandError};

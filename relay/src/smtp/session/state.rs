@@ -15,6 +15,7 @@ use relay_mail::heap::HeapOctets;
 use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
+use relay_users::User;
 
 use crate::policy::antispam::SenderFinding;
 use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
@@ -23,7 +24,6 @@ use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;
 use crate::smtp::session::{Conditions, Context};
-use crate::users::User;
 
 pub(super) use self::message::{MessageInput, Skipping};
 use self::recipients::Recipients;

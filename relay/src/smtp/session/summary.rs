@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Display};
 
+use relay_connector::Permission;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::tls::TlsInfo;
 
-use crate::connector::Permission;
 use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
 use crate::policy::antispam::{self, MessageFound, SenderFound};
 use crate::policy::{Because, Decision, Peer};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use relay_connector::Principal;
 use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply;
 
 use super::*;
 use crate::classifier::DecidedBy;
-use crate::connector::Principal;
 use crate::limits::{TRACKED_DECISIONS, TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
 use crate::message::identity::Identity;
 use crate::policy::Because;

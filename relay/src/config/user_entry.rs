@@ -13,13 +13,12 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use relay_mail::user_name::UserName;
+use relay_users::limits::SCRAM_ITERATIONS;
+use relay_users::password::{HashError, Password, PasswordHash};
+use relay_users::scram::ScramCredentials;
+use relay_users::{Secret, SendAs};
 use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
-
-use super::password::{HashError, Password, PasswordHash};
-use super::scram::ScramCredentials;
-use super::{Secret, SendAs};
-use crate::limits::SCRAM_ITERATIONS;
 
 /// What becomes of a user.
 #[derive(Clone, Debug)]

@@ -102,7 +102,7 @@ impl fmt::Display for SendAs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::send_as::*;
 
     fn covers(entry: &str, address: &str) -> bool {
         let entry: SendAs = entry.parse().unwrap();

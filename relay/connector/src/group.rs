@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{Permission, PermissionSet, Principal};
+use crate::{Permission, PermissionSet, Principal};
 
 /// A named set of rights, for one principal or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::super::range::{Block, Family};
-use super::super::{Binding, Connector, RangeId};
-use super::{Conflict, Idle, RangeAt};
+use crate::range::{Block, Family};
+use crate::table::{Conflict, Idle, RangeAt};
+use crate::{Binding, Connector, RangeId};
 
 /// A range, while one binding is compiled.
 #[derive(Clone, Copy)]

@@ -1,19 +1,18 @@
 //! Passwords and what is kept of them: an Argon2id hash in the PHC string format.
 //!
 //! To compare takes tens of milliseconds and megabytes, on purpose. So it is an inquiry
-//! ([`crate::policy::Inquiry`]), performed where that does not keep sessions waiting.
+//! (`policy::Inquiry`), performed where that does not keep sessions waiting.
 
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits::{
+    PASSWORD_MEMORY_KIBIBYTES, PASSWORD_MEMORY_MOST, PASSWORD_PASSES, SALT_OCTETS,
+};
 use argon2::password_hash::phc::PasswordHash as Phc;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use ring::rand::{SecureRandom, SystemRandom};
-
-use crate::limits::{
-    PASSWORD_MEMORY_KIBIBYTES, PASSWORD_MEMORY_MOST, PASSWORD_PASSES, SALT_OCTETS,
-};
 
 /// What a client gave as its password, prepared with SASLprep (RFC 4013). It shows in no log.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,11 +83,12 @@ impl Password {
 
     /// In place of what can be no password, to be compared as if it were one. It is nobody's:
     /// [`Password::new`] does not make it.
-    pub(crate) fn of_nobody() -> Self {
+    pub fn of_nobody() -> Self {
         Self(Box::default())
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// The text, for hashing; it is not shown anywhere.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -128,7 +128,7 @@ impl PasswordHash {
     }
 
     /// The same at another cost: memory in KiB, and passes over it.
-    pub(crate) fn make_with(password: &str, memory: u32, passes: u32) -> Result<Self, HashError> {
+    pub fn make_with(password: &str, memory: u32, passes: u32) -> Result<Self, HashError> {
         let failed = |error: &dyn fmt::Display| HashError::NotMade(error.to_string());
         let params = Params::new(memory, passes, 1, None).map_err(|error| failed(&error))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -140,6 +140,7 @@ impl PasswordHash {
     }
 
     /// As it stands in the users file.
+    /// The text, for hashing; it is not shown anywhere.
     pub fn as_str(&self) -> &str {
         &self.phc
     }
@@ -200,7 +201,7 @@ impl fmt::Debug for Password {
 }
 
 /// Random octets of the system.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], ring::error::Unspecified> {
+pub fn random<const N: usize>() -> Result<[u8; N], ring::error::Unspecified> {
     let mut octets = [0; N];
     SystemRandom::new().fill(&mut octets)?;
     Ok(octets)
@@ -208,7 +209,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], ring::error::Unspecifi
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::password::*;
 
     fn check(hash: &PasswordHash, password: &str) -> Result<bool, String> {
         PasswordCheck::new(hash.clone(), Password::new(password).unwrap()).perform()

@@ -2,15 +2,15 @@
 //!
 //! This module holds what is known of a user: its [`UserName`], a hash of its password
 //! ([`password`]), what SCRAM needs in its place ([`scram`]), and the addresses that it may send as
-//! ([`SendAs`]). [`crate::config`] reads them from the users file, [`entry`] changes that file. How
-//! a client proves to be a user is for [`crate::smtp::sasl`], what a user may do for
-//! [`crate::policy`].
+//! ([`SendAs`]). `config` reads them from the users file, `relay passwd` changes that file. How
+//! a client proves to be a user is for `smtp::sasl`, what a user may do for
+//! `policy`.
 //!
 //! Who asks for a user that does not exist shall not learn it, neither from what we answer nor from
 //! how long it takes: [`Users::password_check`] and [`Users::scram_credentials`] answer for every
 //! name.
 
-pub mod entry;
+pub mod limits;
 pub mod password;
 pub mod scram;
 mod send_as;
@@ -21,9 +21,8 @@ use std::sync::Arc;
 
 use ring::hmac;
 
-use self::password::{Cost, Password, PasswordCheck, PasswordHash};
-use self::scram::ScramCredentials;
-
+use crate::password::{Cost, Password, PasswordCheck, PasswordHash};
+use crate::scram::ScramCredentials;
 use relay_mail::user_name::UserName;
 pub use send_as::{SendAs, SendAsError};
 
@@ -67,7 +66,7 @@ impl Users {
         let iterations = users
             .values()
             .find_map(|user| user.scram.as_ref())
-            .map_or(crate::limits::SCRAM_ITERATIONS, |scram| scram.iterations.get());
+            .map_or(limits::SCRAM_ITERATIONS, |scram| scram.iterations.get());
         Self { users, secret, nobody, iterations }
     }
 
@@ -137,12 +136,12 @@ impl Secret {
     /// # Errors
     /// The system has no random numbers.
     pub fn random() -> Result<Self, ring::error::Unspecified> {
-        Ok(Self(Box::new(password::random::<{ crate::limits::SECRET_OCTETS }>()?)))
+        Ok(Self(Box::new(password::random::<{ limits::SECRET_OCTETS }>()?)))
     }
 
     /// A secret as it stands in the file, decoded. `None`: too short to be one.
     pub fn new(octets: Vec<u8>) -> Option<Self> {
-        (octets.len() >= crate::limits::SECRET_OCTETS).then(|| Self(octets.into()))
+        (octets.len() >= limits::SECRET_OCTETS).then(|| Self(octets.into()))
     }
 
     /// The octets, for the file.
@@ -159,7 +158,7 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     fn users() -> Users {
         let hash = |memory| PasswordHash::make_with("a", memory, 1).unwrap();

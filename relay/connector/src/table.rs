@@ -20,10 +20,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use self::sweep::{Conflicts, blocks_of, claims_on, sweep};
-use super::range::{Block, Family, number_of};
-use super::{Binding, Connector, ConnectorId, RangeId};
 use crate::limits::{BINDINGS, TABLE_BLOCKS};
+use crate::range::{Block, Family, number_of};
+use crate::table::sweep::{Conflicts, blocks_of, claims_on, sweep};
+use crate::{Binding, Connector, ConnectorId, RangeId};
 
 mod sweep;
 #[cfg(test)]

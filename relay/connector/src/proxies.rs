@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::Range;
+use crate::Range;
 
 /// `[proxies]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The limits of a connector, by the names of the Exchange parameters.
 //!
-//! Data only. [`crate::config`] holds them to Exchange's bounds; which module enforces one is said
+//! Data only. `config` holds them to Exchange's bounds; which module enforces one is said
 //! in [`crate::limits`], where the defaults are.
 
 use std::fmt;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Binding;
+use crate::Binding;
 
 /// How a connector encrypts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

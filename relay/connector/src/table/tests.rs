@@ -3,13 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use proptest::prelude::*;
-
-use super::*;
-use crate::connector::{
+use crate::table::*;
+use crate::{
     AntiSpam, AuthMechanism, Encryption, Extensions, Limits, PermissionGroups,
     ProtocolLoggingLevel, Range, RejectRecipientDomains,
 };
+use proptest::prelude::*;
 
 fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
     Connector {

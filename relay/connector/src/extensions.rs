@@ -1,7 +1,7 @@
 //! Which extensions of SMTP a connector offers, by the names of the Exchange parameters.
 //!
 //! This module holds the switches. What is listed in the reply to EHLO, and what is refused where
-//! an extension is off, is for [`crate::policy`].
+//! an extension is off, is for `policy`.
 
 /// The extensions that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

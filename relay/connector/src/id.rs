@@ -73,7 +73,7 @@ impl fmt::Display for RangeId {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::id::*;
 
     #[test]
     fn an_id_is_never_given_to_another_name() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::range::Family;
+use crate::range::Family;
 
 /// A local address and port, of one family: `[::]:25` is every IPv6 address and no IPv4 one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,7 +117,7 @@ impl BindingError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::binding::*;
 
     #[test]
     fn a_binding_is_an_address_and_a_port_of_one_family() {

@@ -8,13 +8,12 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use crate::limits::{SALT_OCTETS, SCRAM_ITERATIONS_LEAST, SCRAM_ITERATIONS_MOST, SCRAM_SALT_MOST};
+use crate::password::{HashError, random};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
 use subtle::ConstantTimeEq as _;
-
-use super::password::{HashError, random};
-use crate::limits::{SALT_OCTETS, SCRAM_ITERATIONS_LEAST, SCRAM_ITERATIONS_MOST, SCRAM_SALT_MOST};
 
 /// Octets of a SHA-256.
 pub const DIGEST_OCTETS: usize = 32;
@@ -140,7 +139,7 @@ impl fmt::Debug for ScramCredentials {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::scram::*;
 
     /// RFC 7677 section 3.
     #[test]

@@ -32,7 +32,7 @@ permissions! {
     /// May use our own authoritative domains as sender.
     AcceptAuthoritativeDomainSender = "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
     /// Counts as one of ours: its messages are stamped `Internal`, see
-    /// [`crate::policy::auth_as`].
+    /// `policy::auth_as`.
     AcceptAuthenticationFlag = "ms-Exch-SMTP-Accept-Authentication-Flag",
     /// Block lists, SPF, DKIM, DMARC and Rspamd are skipped.
     BypassAntiSpam = "ms-Exch-Bypass-Anti-Spam",

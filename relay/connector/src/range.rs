@@ -262,7 +262,7 @@ impl fmt::Display for Block {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use crate::range::*;
 
     fn blocks(text: &str) -> Vec<String> {
         text.parse::<Range>().unwrap().blocks().map(|block| block.to_string()).collect()

@@ -1,11 +1,12 @@
 //! What a receive connector is: bindings, remote ranges, permission groups, limits.
 //!
-//! This module holds data that is already known to be sound; [`crate::config`] makes it, and
-//! [`crate::policy`] says what follows from it. The one decision made here is in [`table`]: which
+//! This module holds data that is already known to be sound; `config` makes it, and
+//! `policy` says what follows from it. The one decision made here is in [`table`]: which
 //! connector, and which of its ranges, a connection belongs to.
 
 pub mod antispam;
 pub mod binding;
+pub mod connector_limits;
 pub mod encryption;
 pub mod extensions;
 pub mod group;
@@ -23,11 +24,11 @@ use relay_mail::user_name::UserName;
 
 pub use antispam::{AntiSpam, BlockList, CheckMode};
 pub use binding::Binding;
+pub use connector_limits::{Limits, MessageRateSource, RejectRecipientDomains};
 pub use encryption::{CertificateName, Encryption, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
-pub use limits::{Limits, MessageRateSource, RejectRecipientDomains};
 pub use permission::{Permission, PermissionSet};
 pub use principal::{Grantee, Principal};
 pub use proxies::Proxies;
