@@ -41,16 +41,6 @@ pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
 
-/// Octets of a field's name and the white space behind it: as many as a line may have (RFC 5322
-/// section 2.1.1). A longer one is no name, and the line belongs to the body.
-pub const FIELD_NAME_OCTETS: usize = 998;
-/// Octets of the mbox lines before the first field: there is one as a rule, and a few where mail came
-/// by UUCP. More are text, and belong to the body.
-pub const MBOX_LINES_OCTETS: usize = 4 * 1000;
-/// Names of removed fields that the record of a message lists. The rest is counted.
-pub const RECORDED_FIELDS: usize = 16;
-/// Octets of a field's name that the record of a message shows.
-pub const RECORDED_NAME_OCTETS: usize = 64;
 /// Fields of one header section: some ten times what a message with many hosts and filters behind it
 /// has. Our own bound, since a field costs every later host more than its octets. More: as
 /// `MaxHeaderSize`.
@@ -257,9 +247,6 @@ pub const RSPAMD_RECIPIENTS: usize = 100;
 pub const RSPAMD_HEADER_OCTETS: usize = 64 * 1024;
 /// Octets of the body of Rspamd's answer: its symbols and their texts. More: no answer.
 pub const RSPAMD_REPLY_OCTETS: usize = 1024 * 1024;
-/// Characters of one value that we quote in a field about a message: far below the 998 octets of
-/// RFC 5322 section 2.1.1. The rest is cut off.
-pub const RESULT_VALUE_OCTETS: usize = 255;
 
 // Recipients. Our own bounds.
 

@@ -10,6 +10,7 @@ use relay_mail::path::ForwardPath;
 use relay_mail::protocol::Protocol;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_message::outbound::OutboundFirewall;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
@@ -26,7 +27,6 @@ use super::transport::{Moved, Transport};
 use super::{Cut, Settings, credentials, remotes};
 use crate::causes::in_full;
 use crate::limits;
-use crate::message::outbound::OutboundFirewall;
 use crate::queue::MessageReader;
 use crate::smtp::client::{
     Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Session, Transaction,

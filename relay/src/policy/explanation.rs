@@ -14,8 +14,9 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::QUEUED;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
+use relay_message::finding::Client;
 
-use super::antispam::{Client, screen_message};
+use super::antispam::screen_message;
 use super::{
     Begun, Decision, Finding, Findings, HostState, Inquiry, Judgement, MessageFacts,
     PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,

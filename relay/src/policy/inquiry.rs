@@ -8,9 +8,9 @@
 //! [`crate::smtp::session`].
 
 use relay_mail::path::Mailbox;
+use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use relay_users::password::PasswordCheck;
 
-use super::antispam::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use super::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
 
 /// A decision, or what is missing for one.

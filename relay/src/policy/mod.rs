@@ -49,7 +49,7 @@ use relay_users::User;
 pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
 };
-pub use auth_as::{AuthAs, Stamp, auth_as};
+pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
 pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
 pub use connect::{connect, start_tls};

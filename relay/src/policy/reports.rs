@@ -9,8 +9,8 @@
 use relay_connector::Permission;
 use relay_mail::dsn::{MailDsn, RcptDsn, Ret};
 use relay_mail::path::ReversePath;
+use relay_message::finding::{SenderFound, SpfIdentity, SpfResult};
 
-use super::antispam::{SenderFound, SpfIdentity, SpfResult};
 use super::{Because, Decision, Peer};
 
 /// Records whether the address of a MAIL that was accepted is proven, and takes RET=FULL from one that

@@ -4,8 +4,9 @@
 //! What the host is short of is a fact from outside: [`HostState`].
 
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+use relay_message::finding::Client;
 
-use super::antispam::{Client, screen_sender};
+use super::antispam::screen_sender;
 use super::{
     Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,

@@ -37,6 +37,7 @@ use relay_mail::envelope::Envelope;
 use relay_mail::outcome::Outcome;
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_message::outbound::OutboundFirewall;
 use tracing::warn;
 
 pub use self::entry::{Entry, Recipient, RecipientState};
@@ -53,7 +54,6 @@ use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
-use crate::message::outbound::OutboundFirewall;
 use crate::smtp::client::DotStuffer;
 use crate::tracking::Tracker;
 

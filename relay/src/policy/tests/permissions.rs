@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_message::authentication_results::AuthservIds;
+use relay_message::firewall::admit;
+use relay_message::header::{Collected, HeaderCollector};
+
 use super::*;
 use crate::config::users;
-use crate::message::authentication_results::AuthservIds;
-use crate::message::firewall::admit;
-use crate::message::header::{Collected, HeaderCollector};
 use crate::smtp::sasl::Claim;
 
 const HEADER: &str = "Received: from a\r\n\

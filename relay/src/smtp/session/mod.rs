@@ -42,9 +42,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
+use relay_message::finding::{SenderFinding, SenderFound};
 
 use crate::limits::INPUT_OCTETS;
-use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::command::Command;
 use crate::smtp::foreign::other_protocol;

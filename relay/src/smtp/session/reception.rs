@@ -7,16 +7,16 @@
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply;
+use relay_message::authentication_results::AuthservIds;
+use relay_message::author;
+use relay_message::changes::Changes;
+use relay_message::header::{Collected, HeaderCollector};
+use relay_message::identity::Identity;
+use relay_message::received::{self, Protocol};
+use relay_message::stamp;
+use relay_message::{firewall, hops};
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
-use crate::message::authentication_results::AuthservIds;
-use crate::message::author;
-use crate::message::changes::Changes;
-use crate::message::header::{Collected, HeaderCollector};
-use crate::message::identity::Identity;
-use crate::message::received::{self, Protocol};
-use crate::message::stamp;
-use crate::message::{firewall, hops};
 use crate::policy::{self, Because, Decision, MessageFacts};
 use crate::smtp::command::Chunk;
 use crate::smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};

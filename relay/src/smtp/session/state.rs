@@ -15,9 +15,9 @@ use relay_mail::heap::HeapOctets;
 use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
+use relay_message::finding::SenderFinding;
 use relay_users::User;
 
-use crate::policy::antispam::SenderFinding;
 use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
 use crate::smtp::command::{Command, CommandError, Mail, XClient};
 use crate::smtp::session::authentication::Authenticating;

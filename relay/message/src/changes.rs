@@ -86,7 +86,7 @@ fn shown(name: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::changes::*;
 
     #[test]
     fn names_are_counted_bounded_and_safe_to_print() {

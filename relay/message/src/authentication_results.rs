@@ -5,12 +5,12 @@
 //! because nobody but us can write them: one that comes in with our name is removed
 //! (section 5). Fields of other hosts are left alone; they are evidence of nobody here.
 
-use crate::limits::RESULT_VALUE_OCTETS;
-use crate::message::header::Field;
-use crate::policy::antispam::{
+use crate::finding::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcResult, MessageFound, SenderFound,
     SpfFinding, SpfIdentity,
 };
+use crate::header::Field;
+use crate::limits::RESULT_VALUE_OCTETS;
 
 const NAME: &str = "Authentication-Results";
 
@@ -184,9 +184,9 @@ fn quoted(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::message::header::{Collected, HeaderCollector};
-    use crate::policy::antispam::{DmarcPolicy, SpfResult};
+    use crate::authentication_results::*;
+    use crate::finding::{DmarcPolicy, SpfResult};
+    use crate::header::{Collected, HeaderCollector};
 
     const IDS: AuthservIds<'_> =
         AuthservIds { hostname: "edge1.contoso.example", fqdn: "mx.xn--bcher-kva.example" };

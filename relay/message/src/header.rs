@@ -2,11 +2,10 @@
 //!
 //! Where it ends is decided in [`super::section`].
 
+use crate::section::{Part, SectionReader};
 use bytes::{Bytes, BytesMut};
 use mail_parser::{HeaderName, MessageParser};
 use memchr::memmem;
-
-use super::section::{Part, SectionReader};
 
 /// The fields before the body, and the lines of an mbox file before the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -218,7 +217,7 @@ impl<'section> Field<'section> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use crate::header::*;
 
     fn collect(chunks: &[&[u8]], limit: u64) -> (Collected, Vec<u8>) {
         let mut collector = HeaderCollector::new(limit);

@@ -5,15 +5,14 @@
 //! section 9. Authentication-Results that claim to be ours, and our X-Relay-Spam, are removed whatever
 //! the permissions. Each removal is recorded.
 
+use crate::authentication_results::AuthservIds;
+use crate::changes::Changes;
+use crate::header::{Field, HeaderSection};
+use crate::hops;
+use crate::spam;
+use crate::stamp::AUTH_AS;
 use bytes::Bytes;
 use relay_connector::{Permission, PermissionSet};
-
-use crate::message::authentication_results::AuthservIds;
-use crate::message::changes::Changes;
-use crate::message::header::{Field, HeaderSection};
-use crate::message::hops;
-use crate::message::spam;
-use crate::message::stamp::AUTH_AS;
 
 /// The name under which a line of an mbox file is kept, as Postfix does it.
 const MAILBOX_LINE: &[u8] = b"X-Mailbox-Line: ";
@@ -94,8 +93,8 @@ fn guard(field: Field<'_>) -> Option<Permission> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::message::header::{Collected, HeaderCollector};
+    use crate::firewall::*;
+    use crate::header::{Collected, HeaderCollector};
 
     const OURS: AuthservIds<'_> = AuthservIds { hostname: "relay.example", fqdn: "mx.example" };
 

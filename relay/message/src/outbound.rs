@@ -6,9 +6,8 @@
 //! a name that is not complete yet. Messages are kept with an empty line behind the header section;
 //! where it is missing, as in what an earlier version kept, it is put there.
 
+use crate::section::{Part, SectionReader};
 use bytes::{Bytes, BytesMut};
-
-use super::section::{Part, SectionReader};
 
 /// The families: their names begin so, in any case.
 const FAMILIES: [&[u8]; 2] = [b"X-MS-Exchange-Organization-", b"X-MS-Exchange-Forest-"];
@@ -86,10 +85,10 @@ fn pass_part(removes: &mut bool, part: &Part, header: &mut BytesMut) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::message::authentication_results::AuthservIds;
-    use crate::message::firewall::admit;
-    use crate::message::header::{Collected, HeaderCollector};
+    use crate::authentication_results::AuthservIds;
+    use crate::firewall::admit;
+    use crate::header::{Collected, HeaderCollector};
+    use crate::outbound::*;
     use relay_connector::{Permission, PermissionSet};
 
     const MESSAGE: &str = "Received: from a\r\n\tby b\r\n\

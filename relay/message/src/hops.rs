@@ -4,9 +4,8 @@
 //! us and carried by others, so a field counts wherever its `by` can be read as one of our names;
 //! how many hosts a message may have passed in all is for [`HeaderSection::hops`] to tell.
 
+use crate::header::{Field, HeaderSection};
 use memchr::memchr;
-
-use crate::message::header::{Field, HeaderSection};
 
 /// Received fields whose `by` (RFC 5321 section 4.4) is a name that `is_ours`; it is given in
 /// lower case, without a trailing dot.
@@ -63,8 +62,8 @@ fn words(value: &[u8]) -> Vec<String> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::message::header::{Collected, HeaderCollector};
+    use crate::header::{Collected, HeaderCollector};
+    use crate::hops::*;
 
     fn local_hops(text: &[u8]) -> u32 {
         let mut collector = HeaderCollector::new(100_000);
@@ -96,7 +95,7 @@ mod tests {
 
     #[test]
     fn our_own_field_is_known_again() {
-        let field = crate::message::received::example("edge1.contoso.example");
+        let field = crate::received::example("edge1.contoso.example");
         assert_eq!(local_hops(&field), 1, "{}", field.escape_ascii());
     }
 

@@ -146,7 +146,7 @@ pub(super) fn example(by: &str) -> Bytes {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::*;
+    use crate::received::*;
 
     fn field(connector: &str, tls: Option<&TlsInfo>) -> String {
         let received = Received {

@@ -5,11 +5,10 @@
 //! obsolete syntax of section 4.4, and quoted text in which another reader could find an address
 //! are [`Unclear::Ambiguous`]. Which fields are read, and whose answer counts, is for the parent.
 
+use crate::author::Unclear;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use relay_mail::path::{Mailbox, ReversePath, folded};
-
-use super::Unclear;
 
 /// Reads a whole list. It holds one address at least.
 pub(super) fn parse(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {

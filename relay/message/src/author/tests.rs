@@ -1,5 +1,5 @@
-use super::*;
-use crate::message::header::{Collected, HeaderCollector};
+use crate::author::*;
+use crate::header::{Collected, HeaderCollector};
 
 fn of(header: &str) -> Result<Vec<String>, Unclear> {
     match HeaderCollector::new(10_000).push(format!("{header}\r\n\r\n").as_bytes()) {

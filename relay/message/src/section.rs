@@ -10,10 +10,9 @@
 //! Only CRLF ends a line. The message comes in pieces of any size; no more is held back than a name
 //! that may still turn out to be none.
 
+use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use memchr::memchr;
-
-use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS};
 
 /// What the next octets of a message are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,7 +225,7 @@ fn is_mbox_line(line: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use crate::section::*;
 
     /// The section, the body, and whether an empty line is between them.
     fn read(message: &[u8], piece: usize) -> (Vec<Part>, Vec<u8>, bool) {

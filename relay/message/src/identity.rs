@@ -2,9 +2,8 @@
 //!
 //! Nothing is decided by it: whom a message is from is read by [`super::author`].
 
+use crate::header::HeaderSection;
 use crate::limits::IDENTITY_OCTETS;
-
-use super::header::HeaderSection;
 
 /// Message-ID and From as they stand in the header section, unfolded, [`IDENTITY_OCTETS`] of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +39,7 @@ fn unfolded(value: &[u8]) -> String {
 }
 
 /// At most so many octets of a text, in whole characters; what is cut off leaves `…`.
-pub(crate) fn bounded(mut text: String, most: usize) -> String {
+pub fn bounded(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
         text.push('…');
@@ -50,8 +49,8 @@ pub(crate) fn bounded(mut text: String, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::message::header::{Collected, HeaderCollector};
+    use crate::header::{Collected, HeaderCollector};
+    use crate::identity::*;
 
     fn of(header: &str) -> (Option<String>, Option<String>) {
         match HeaderCollector::new(10_000).push(format!("{header}\r\n\r\n").as_bytes()) {

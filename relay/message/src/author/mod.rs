@@ -10,10 +10,9 @@ mod address_list;
 #[cfg(test)]
 mod tests;
 
+use crate::header::HeaderSection;
 use mail_parser::MessageParser;
 use relay_mail::path::{Domain, Host, Mailbox};
-
-use super::header::HeaderSection;
 
 /// Why it cannot be said whom a message is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,11 +4,11 @@
 //! none there. One field with one word in front is what a rule of a mailbox server can be made of.
 //! Like Authentication-Results of ours, nobody brings it in.
 
-use crate::limits::RESULT_VALUE_OCTETS;
-use crate::message::header::Field;
-use crate::policy::antispam::{
-    ListVerdict, MessageFound, RspamdFinding, SenderFound, is_spam, suspicions,
+use crate::finding::{
+    DmarcPolicy, DmarcResult, ListVerdict, MessageFound, RspamdAction, RspamdFinding, SenderFound,
 };
+use crate::header::Field;
+use crate::limits::RESULT_VALUE_OCTETS;
 
 const NAME: &str = "X-Relay-Spam";
 
@@ -57,12 +57,48 @@ fn asked(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Option
     Some(silent.chain(rspamd).collect())
 }
 
+/// The findings that make a message suspicious although the policy accepts it: a block list, a
+/// domain that asks for quarantine or refusal, Rspamd. A failed SPF or DKIM alone is not suspicious:
+/// forwarded mail fails SPF, and much mail has no signature.
+fn suspicions(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Vec<String> {
+    let mut suspicions = Vec::new();
+    for list in sender.iter().flat_map(|sender| &sender.block_lists) {
+        if let ListVerdict::Listed(answer) = list.verdict {
+            suspicions.push(format!("listed in {} ({answer})", list.zone.ascii()));
+        }
+    }
+    let dmarc = message.and_then(|message| message.dmarc.as_ref());
+    if let Some(dmarc) = dmarc
+        && dmarc.result == DmarcResult::Fail
+        && dmarc.policy != DmarcPolicy::None
+    {
+        suspicions.push(format!("dmarc {}", dmarc.policy));
+    }
+    if let Some(RspamdFinding::Verdict { action, score }) =
+        message.and_then(|message| message.rspamd.as_ref())
+        && is_spam(*action)
+    {
+        suspicions.push(format!("rspamd {action} {score}"));
+    }
+    suspicions
+}
+
+/// Does this action of Rspamd speak against a message for good?
+const fn is_spam(action: RspamdAction) -> bool {
+    match action {
+        RspamdAction::AddHeader
+        | RspamdAction::Discard
+        | RspamdAction::Quarantine
+        | RspamdAction::Reject
+        | RspamdAction::RewriteSubject => true,
+        RspamdAction::Greylist | RspamdAction::NoAction | RspamdAction::SoftReject => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::policy::antispam::{
-        DmarcFinding, DmarcPolicy, DmarcResult, ListFinding, RspamdAction,
-    };
+    use crate::finding::{DmarcFinding, ListFinding};
+    use crate::spam::*;
     use relay_mail::path::Domain;
 
     fn lists(verdict: ListVerdict) -> SenderFound {
