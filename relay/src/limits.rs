@@ -15,23 +15,10 @@ pub use self::tracking::*;
 
 // Commands and paths.
 
-/// Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 at
-/// least; RFC 6531 and the MAIL and RCPT extensions add to it. Longer: `500 5.5.2`.
-pub const COMMAND_LINE_OCTETS: usize = 4096;
-/// Longest line of an AUTH exchange in octets, CRLF included: the AUTH command with its initial
-/// response, and each response after it. RFC 4954 section 4. Longer: `500 5.5.6`.
-pub const AUTH_LINE_OCTETS: usize = 12_288;
-/// Octets of a line, its end left out, after which its end is not waited for: some sixteen times
-/// the longest command line. Then the reply to a line that is too long, and the end.
-pub const SKIPPED_LINE_OCTETS: usize = 64 * 1024;
-
 // Users.
 
 /// Longest password that `relay passwd` reads from standard input, in octets.
 pub const PASSWORD_OCTETS: u64 = 1024;
-/// Longest nonce of a SCRAM client in octets. RFC 5802 names no limit, but a challenge must fit
-/// a reply line. Longer: not a message.
-pub const SCRAM_NONCE_MOST: usize = 128;
 /// Largest users file in octets: room for tens of thousands of users. Larger: not loaded.
 pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 /// Passwords that are compared at one time, each with the memory that its hash asks for, so that
@@ -107,12 +94,6 @@ pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 
 // Proxies.
 
-/// Longest PROXY header of version 1 in octets, CRLF included, as its specification has it. Longer:
-/// the connection is closed.
-pub const PROXY_LINE_OCTETS: usize = 107;
-/// Longest PROXY header of version 2 in octets, the fields that are skipped included. Longer: the
-/// connection is closed.
-pub const PROXY_HEADER_OCTETS: usize = 4096;
 /// How long a proxy may take for its header. The specification asks for 3 seconds at least.
 pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,6 @@
 //! AUTH: which mechanisms a client is offered, and what it means to have proved who one is.
 //!
-//! How it is proved is for [`crate::smtp::sasl`]. A refusal says the same to the client whatever
+//! How it is proved is for [`relay_smtp::sasl`]. A refusal says the same to the client whatever
 //! its reason; the reason is for the log.
 
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use relay_mail::reply::{
     AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
     UNRECOGNIZED_AUTHENTICATION,
 };
+use relay_smtp::sasl::{Claim, Mechanism};
 use relay_users::password::PasswordCheck;
 
 use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
-use crate::smtp::sasl::{Claim, Mechanism};
 
 /// The mechanisms that the peer may choose from now. None: AUTH is not offered.
 pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {

@@ -15,6 +15,8 @@ use relay_mail::reply::QUEUED;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 use relay_message::finding::Client;
+use relay_smtp::command::{Command, Mail};
+use relay_smtp::sasl::{Claim, Mechanism};
 
 use super::antispam::screen_message;
 use super::{
@@ -22,8 +24,6 @@ use super::{
     PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,
     needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
 };
-use crate::smtp::command::{Command, Mail};
-use crate::smtp::sasl::{Claim, Mechanism};
 
 /// A session as somebody imagines it.
 #[derive(Clone, Debug)]

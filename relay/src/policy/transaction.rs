@@ -5,6 +5,7 @@
 
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
 use relay_message::finding::Client;
+use relay_smtp::command::Mail;
 
 use super::antispam::screen_sender;
 use super::{
@@ -12,7 +13,6 @@ use super::{
     mail_under_pressure, message_rate, needs_smtputf8,
 };
 use crate::back_pressure::Pressure;
-use crate::smtp::command::Mail;
 
 /// How a host stands for a client that comes now. The default is a host that is short of nothing.
 #[derive(Clone, Debug)]

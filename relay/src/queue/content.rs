@@ -4,8 +4,7 @@ use bytes::Bytes;
 use relay_mail::envelope::BodyType;
 use relay_message::outbound::is_of_organization;
 use relay_message::section::{Part, SectionReader};
-
-use crate::smtp::data::LineEndings;
+use relay_smtp::data::LineEndings;
 
 /// The size of a message, and where it holds octets above 127.
 ///

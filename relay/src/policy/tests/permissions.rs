@@ -8,10 +8,10 @@ use std::sync::Arc;
 use relay_message::authentication_results::AuthservIds;
 use relay_message::firewall::admit;
 use relay_message::header::{Collected, HeaderCollector};
+use relay_smtp::sasl::Claim;
 
 use super::*;
 use crate::config::users;
-use crate::smtp::sasl::Claim;
 
 const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Organization-SCL: -1\r\n\

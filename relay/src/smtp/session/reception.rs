@@ -15,11 +15,11 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, Protocol};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
+use relay_smtp::command::Chunk;
+use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
 use crate::policy::{self, Because, Decision, MessageFacts};
-use crate::smtp::command::Chunk;
-use crate::smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 use crate::smtp::session::state::{Hello, HelloKind, MessageInput, WaitingForStore};
 use crate::smtp::session::writer::MessageWriter;
 use crate::smtp::session::{Action, Context, MessageBegun};

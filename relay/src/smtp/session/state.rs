@@ -16,10 +16,10 @@ use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 use relay_message::finding::SenderFinding;
+use relay_smtp::command::{Command, CommandError, Mail, XClient};
 use relay_users::User;
 
 use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
-use crate::smtp::command::{Command, CommandError, Mail, XClient};
 use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;
