@@ -8,7 +8,7 @@ mod tracking;
 
 use std::time::Duration;
 
-use crate::back_pressure::Thresholds;
+use crate::policy::pressure::Thresholds;
 
 pub use self::next_hops::*;
 pub use self::tracking::*;
@@ -265,16 +265,10 @@ pub const QUEUE_LOCK_TRIES: u32 = 20;
 pub const QUEUE_LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
 /// size. With the header section and its buffers a session in the middle of a message holds up to
-/// 640 KiB; [`MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
+/// 640 KiB; [`relay_mail::limits::MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
 pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
-/// Octets of messages on their way in that all sessions together hold in memory, the default of
-/// `message_memory`: a thousand messages as large as [`MESSAGE_IN_MEMORY`] lets them become. Nobody
-/// waits for it, since clients that send slowly could use it up: beyond it a message goes to its
-/// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
-/// [`HEADER_BEYOND_MEMORY`].
-pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;
 /// The percentage of `message_memory` that the clients of one connector may hold, so that strangers at
 /// one connector do not use up what another needs. Our own.
 pub const CONNECTOR_MEMORY_PERCENT: u64 = 50;
@@ -290,7 +284,7 @@ pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
 pub const TLS_SESSION_OCTETS: u64 = 12 * 1024;
 /// Octets that `message_memory` is at least: one message.
 pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
-/// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer
+/// Octets of a header section that a session gathers while [`relay_mail::limits::MESSAGE_MEMORY`] is used up. A longer
 /// one: `452 4.3.1` at the end of data.
 pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.

@@ -20,6 +20,7 @@ mod next_hop;
 mod places;
 mod recipients;
 mod route;
+mod rules;
 mod sections;
 mod tls;
 pub mod user_entry;
@@ -74,7 +75,7 @@ pub struct Config {
     /// The users of [`Authentication::users_file`], where it was read.
     pub users: Arc<Users>,
     /// `[back_pressure]`: when this host takes less mail, and none.
-    pub back_pressure: crate::back_pressure::Settings,
+    pub back_pressure: crate::policy::pressure::Settings,
     /// `[[route]]`, and what `[delivery]` says of all other mail.
     pub routes: Routes,
     /// `[mx]`.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::policy::pressure::PressureLevel;
 use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
@@ -20,7 +21,6 @@ use tokio::runtime::Handle;
 use super::Daemon;
 use super::kernel_half::InUse;
 use super::status::DiskStatus;
-use crate::back_pressure::PressureLevel;
 use crate::classifier::publication;
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};

@@ -64,7 +64,7 @@ pub fn prepare(
     ids: &mut ConnectorIds,
     generation: u32,
 ) -> Result<Prepared, PrepareError> {
-    let rules = Rules::build(config, ids, generation)?;
+    let rules = config.rules(ids, generation)?;
     let credentials = Credentials::load(&config.tls, Arc::clone(&rules))
         .map_err(|source| PrepareError::Tls { line: line_of(config, &source), source })?;
     let delivery = delivery::settings(config)?;

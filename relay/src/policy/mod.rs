@@ -26,6 +26,7 @@ mod identity;
 mod inquiry;
 mod message;
 mod message_rate;
+pub mod pressure;
 mod recipient;
 mod recipient_list;
 mod reports;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use relay_mail::store_error::StoreError;
 use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -15,8 +16,8 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
 use crate::policy::{self, Peer};
+use crate::queue::Incoming;
 use crate::queue::memory::Held;
-use crate::queue::{Incoming, StoreError};
 use crate::server::admission::Place;
 use crate::server::record::{Keeping, Record};
 use crate::server::tls::{Handshake, handshake_failure};

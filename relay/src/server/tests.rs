@@ -77,7 +77,7 @@ fn rules(
          permission_groups = [\"AnonymousUsers\"]\ntarpit_interval = \"0s\"\n{connector}"
     );
     let config = Config::parse(&text, "relay.toml").unwrap_or_else(|refusals| panic!("{refusals}"));
-    Rules::build(&config, ids, generation).unwrap()
+    config.rules(ids, generation).unwrap()
 }
 
 const EVERYBODY: &str = "remote_ip_ranges = [\"127.0.0.0/8\"]\n";

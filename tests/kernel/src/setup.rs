@@ -46,7 +46,7 @@ pub fn config(connectors: &str) -> Config {
 
 /// The rules of these connectors.
 pub fn rules(connectors: &str, generation: u32) -> Arc<Rules> {
-    Rules::build(&config(connectors), &mut ConnectorIds::default(), generation).unwrap()
+    config(connectors).rules(&mut ConnectorIds::default(), generation).unwrap()
 }
 
 /// Publishes these connectors as this generation.

@@ -92,7 +92,7 @@ remote_ip_ranges = ["10.0.0.1"]
     );
     let mut config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
     config.users = Arc::new(users::parse(USERS, "users.toml").unwrap());
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let connector = Arc::clone(rules.connectors().next().unwrap().1);
     if principal == Principal::User {
         let user = rules.users.iter().next().unwrap();

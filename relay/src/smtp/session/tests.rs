@@ -47,7 +47,7 @@ fn session() -> Session {
 /// With a line of the connector's configuration more.
 pub(super) fn session_with(more: &str) -> Session {
     let config = Config::parse(&format!("{CONFIGURATION}{more}"), "relay.toml").unwrap();
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let (_, connector) = rules.connectors().next().unwrap();
     let peer = Peer::new(Arc::clone(connector));
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
