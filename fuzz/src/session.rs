@@ -17,11 +17,11 @@ use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
+use relay_policy::{Inquiry, Peer, Rules};
 use relay_smtp::client::ReplyParser;
 
 use relay::config::Config;
 use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS, READ_OCTETS};
-use relay::policy::{Inquiry, Peer, Rules};
 use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
 
 const EVENT: u8 = 0xff;

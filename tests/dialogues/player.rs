@@ -5,19 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use relay::policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_policy::pressure::{Pressure, PressureLevel, Resource};
+use relay_policy::{
+    self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
+};
 use relay_users::password::PasswordCheck;
 
 use relay::limits::INPUT_OCTETS;
-use relay::policy::{
-    self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
-};
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 
 use crate::checks::Checks;
@@ -274,7 +274,7 @@ impl Player {
         };
         let client = client
             .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
-            .ok_or_else(|| policy::connect(None).reply);
+            .ok_or_else(|| relay_policy::connect(None).reply);
         self.session.handle_client(self.now, client);
     }
 

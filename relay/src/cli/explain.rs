@@ -12,11 +12,11 @@ use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
 };
-use relay::policy::{Question, explain};
 use relay_connector::ConnectorIds;
 use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::user_name::UserName;
+use relay_policy::{Question, explain};
 
 use super::{Access, Asked, Console, Outcome};
 

@@ -7,9 +7,9 @@ use std::time::Instant;
 use relay_mail::reply;
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
+use relay_policy::{Peer, Rules};
 
 use super::probes::{Asks, Probe};
-use crate::policy::{Peer, Rules};
 use crate::smtp::session::{Action, Session};
 
 /// What came of a probe.

@@ -31,9 +31,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::policy::pressure::Settings;
 use arc_swap::ArcSwap;
 use relay_connector::{ConnectorId, Limits, Match, Range};
+use relay_policy::pressure::Settings;
+use relay_policy::{Finding, HostState, Inquiry, Rules};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -42,7 +43,6 @@ use crate::back_pressure::BackPressure;
 use crate::classifier::{Chosen, Classifier};
 use crate::counts::Counts;
 use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
-use crate::policy::{Finding, HostState, Inquiry, Rules};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use relay_mail::tls::TlsInfo;
+use relay_policy::{Peer, Rules};
 
-use crate::policy::{Peer, Rules};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Action, Ending, Session};
 

@@ -10,7 +10,7 @@
 //! becomes of a message in [`reception`] and [`storage`],
 //! what follows when its octets have come in [`transfer`], how it ends in [`closing`], what of it
 //! is for the log in [`protocol_log`] and what for message tracking in [`decisions`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
-//! something is allowed, by [`crate::policy`].
+//! something is allowed, by [`relay_policy`].
 
 mod authentication;
 mod closing;
@@ -43,12 +43,12 @@ use bytes::BytesMut;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
+use relay_policy::{self, Findings, Peer, Rules};
 use relay_smtp::command::Command;
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
 use crate::limits::INPUT_OCTETS;
-use crate::policy::{self, Findings, Peer, Rules};
 
 pub use self::decisions::{Decided, Decisions};
 pub use self::output::{Action, Conditions, MessageBegun};
@@ -156,7 +156,7 @@ impl Session {
     /// Greets the client, or refuses it.
     fn greet(&mut self) {
         self.greeted = true;
-        let greeting = policy::connect(Some(&self.context.peer.connector));
+        let greeting = relay_policy::connect(Some(&self.context.peer.connector));
         self.output.reply(&greeting.reply);
         if !greeting.reply.is_positive() {
             self.context.summary.note("CONNECT", greeting);
@@ -320,11 +320,13 @@ impl Session {
     /// Does what a command does in this state, or asks first what must be known for it.
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
-        if let Some(refusal) = policy::not_offered(&self.context.peer, &command) {
+        if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
             return self.protocol_error(verb, refusal);
         }
         let submitter = match &command {
-            Command::Mail(mail) => policy::submitter(&self.context.peer, mail.submitter.as_ref()),
+            Command::Mail(mail) => {
+                relay_policy::submitter(&self.context.peer, mail.submitter.as_ref())
+            }
             _ => None,
         };
         if let Some(submitter) = submitter {

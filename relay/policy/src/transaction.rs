@@ -3,16 +3,15 @@
 //! The session and `explain` both decide by [`begin_transaction`], so the order is written once.
 //! What the host is short of is a fact from outside: [`HostState`].
 
-use crate::policy::pressure::Pressure;
-use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
-use relay_message::finding::Client;
-use relay_smtp::command::Mail;
-
-use super::antispam::screen_sender;
-use super::{
+use crate::antispam::screen_sender;
+use crate::pressure::Pressure;
+use crate::{
     Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,
 };
+use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+use relay_message::finding::Client;
+use relay_smtp::command::Mail;
 
 /// How a host stands for a client that comes now. The default is a host that is short of nothing.
 #[derive(Clone, Debug)]

@@ -6,6 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::antispam::screen_message;
+use crate::{
+    Begun, Decision, Finding, Findings, HostState, Inquiry, Judgement, MessageFacts,
+    PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,
+    needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
+};
 use relay_connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use relay_mail::dsn::{Addressee, MailDsn};
 use relay_mail::heap::HeapOctets;
@@ -17,13 +23,6 @@ use relay_mail::user_name::UserName;
 use relay_message::finding::Client;
 use relay_smtp::command::{Command, Mail};
 use relay_smtp::sasl::{Claim, Mechanism};
-
-use super::antispam::screen_message;
-use super::{
-    Begun, Decision, Finding, Findings, HostState, Inquiry, Judgement, MessageFacts,
-    PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,
-    needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
-};
 
 /// A session as somebody imagines it.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@
 //! [`explain`] walks through all of them for a session that does not take place.
 //!
 //! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
-//! order of commands, see [`crate::smtp`].
+//! order of commands, see `smtp`.
 
 mod accepted_domain;
 pub mod antispam;
@@ -24,6 +24,7 @@ mod extensions;
 mod hello;
 mod identity;
 mod inquiry;
+pub mod limits;
 mod message;
 mod message_rate;
 pub mod pressure;
@@ -35,9 +36,6 @@ mod rules;
 mod sender;
 mod smtputf8;
 mod transaction;
-
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
