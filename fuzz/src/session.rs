@@ -18,11 +18,12 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
 use relay_policy::{Inquiry, Peer, Rules};
+use relay_session::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
+use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
 use relay_smtp::client::ReplyParser;
 
 use relay::config::Config;
-use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS, READ_OCTETS};
-use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
+use relay::limits::READ_OCTETS;
 
 const EVENT: u8 = 0xff;
 /// The bits of an input's first octet.

@@ -15,10 +15,9 @@ use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_policy::{
     self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
+use relay_session::limits::INPUT_OCTETS;
+use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_users::password::PasswordCheck;
-
-use relay::limits::INPUT_OCTETS;
-use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
 
 use crate::checks::Checks;
 use crate::profile;

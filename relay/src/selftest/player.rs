@@ -8,9 +8,9 @@ use relay_mail::reply;
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
 use relay_policy::{Peer, Rules};
+use relay_session::{Action, Session};
 
 use super::probes::{Asks, Probe};
-use crate::smtp::session::{Action, Session};
 
 /// What came of a probe.
 pub(super) struct Answer {

@@ -6,12 +6,11 @@
 
 use std::time::Instant;
 
+use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
+use crate::state::State;
+use crate::{Ending, Session};
 use relay_connector::Limits;
 use relay_mail::reply::{self, Reply};
-
-use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
-use crate::smtp::session::state::State;
-use crate::smtp::session::{Ending, Session};
 
 /// The deadlines of one session.
 #[derive(Debug)]

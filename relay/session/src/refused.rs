@@ -4,13 +4,12 @@
 //! From. Whether it is written down is for the driver to decide, which knows how often a source is
 //! refused.
 
+use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
+use crate::{Decisions, Ending, Session, Summary};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::identity::Identity;
 use relay_policy::{Because, Decision};
-
-use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
-use crate::smtp::session::{Decisions, Ending, Session, Summary};
 
 /// One refusal, or a session that ended before its message had a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]

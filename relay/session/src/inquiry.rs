@@ -6,10 +6,9 @@
 
 use std::time::Instant;
 
+use crate::{Action, Session};
 use relay_policy::{Finding, Inquiry};
 use relay_smtp::command::Command;
-
-use crate::smtp::session::{Action, Session};
 
 /// What the session waits for, and what it does then.
 #[derive(Debug)]

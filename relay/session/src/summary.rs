@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Display};
 
+use crate::Decisions;
+use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
+use crate::refused::Untold;
 use relay_connector::Permission;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
@@ -10,10 +13,6 @@ use relay_message::finding::{MessageFound, SenderFound};
 use relay_policy::antispam;
 use relay_policy::{Because, Decision, Peer};
 use relay_smtp::line::LineError;
-
-use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
-use crate::smtp::session::Decisions;
-use crate::smtp::session::refused::Untold;
 
 /// What a session came to.
 #[derive(Clone, Debug, Default)]
@@ -283,7 +282,7 @@ impl Display for Ending {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::summary::*;
 
     #[test]
     fn a_right_that_let_a_large_message_pass_is_named_where_it_had_to() {

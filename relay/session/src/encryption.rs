@@ -4,11 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::state::State;
+use crate::{Action, Ending, Session};
 use relay_mail::tls::TlsInfo;
 use relay_policy::{Peer, Rules};
-
-use crate::smtp::session::state::State;
-use crate::smtp::session::{Action, Ending, Session};
 
 impl Session {
     /// A session in which TLS begins with the first octet (RFC 8314 section 3). The first action is

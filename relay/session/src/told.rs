@@ -8,13 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::state::State;
+use crate::timers::Timers;
+use crate::{Action, Ending, Session};
 use relay_mail::reply::Reply;
 use relay_policy::{Peer, Rules};
 use relay_smtp::command::XClient;
-
-use crate::smtp::session::state::State;
-use crate::smtp::session::timers::Timers;
-use crate::smtp::session::{Action, Ending, Session};
 
 impl Session {
     /// Asks for the connector of the client that XCLIENT tells of. Nothing is read before

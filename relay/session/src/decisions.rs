@@ -6,15 +6,14 @@
 
 use std::borrow::Cow;
 
+use crate::Session;
+use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
 use relay_mail::heap::HeapOctets;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::changes::Changes;
 use relay_message::identity::Identity;
 use relay_policy::{Because, Decision};
-
-use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
-use crate::smtp::session::Session;
 
 /// The decisions about one message, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,7 +173,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::decisions::*;
     use relay_mail::reply;
 
     fn decision(reply: Reply, found: &str) -> Decision {

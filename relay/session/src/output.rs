@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use crate::limits::OUTPUT_OCTETS;
+use crate::protocol_log::ProtocolLog;
 use bytes::Bytes;
 use relay_connector::Connector;
 use relay_mail::envelope::Envelope;
@@ -12,9 +14,6 @@ use relay_mail::reply::Reply;
 use relay_mail::store_error::StoreError;
 use relay_policy::Inquiry;
 use relay_policy::pressure::Pressure;
-
-use crate::limits::OUTPUT_OCTETS;
-use crate::smtp::session::protocol_log::ProtocolLog;
 
 /// What the driver must do.
 #[derive(Debug)]

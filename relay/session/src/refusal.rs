@@ -3,14 +3,13 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use crate::limits::JUNK_COMMANDS;
+use crate::state::State;
+use crate::{Ending, Session};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
 use relay_policy::{Because, Decision};
 use relay_smtp::command::{Command, CommandError};
-
-use crate::limits::JUNK_COMMANDS;
-use crate::smtp::session::state::State;
-use crate::smtp::session::{Ending, Session};
 
 /// A reply that the tarpit keeps back. Nothing more is read before it is released.
 #[derive(Debug)]

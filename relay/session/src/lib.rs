@@ -17,6 +17,7 @@ mod closing;
 mod decisions;
 mod encryption;
 mod inquiry;
+pub mod limits;
 mod memory;
 mod output;
 mod protocol_log;
@@ -39,6 +40,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::inquiry::{Asked, Waiting};
+use crate::limits::INPUT_OCTETS;
+use crate::output::Output;
+use crate::reception::Progress;
+use crate::refusal::Held;
+use crate::state::{Effect, State};
+use crate::timers::Timers;
 use bytes::BytesMut;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
@@ -48,20 +56,11 @@ use relay_smtp::command::Command;
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
-use crate::limits::INPUT_OCTETS;
-
-pub use self::decisions::{Decided, Decisions};
-pub use self::output::{Action, Conditions, MessageBegun};
-pub use self::protocol_log::{ProtocolEvent, ProtocolRecord};
-pub use self::refused::Refused;
-pub use self::summary::{Ending, Summary, Verdict};
-
-use self::inquiry::{Asked, Waiting};
-use self::output::Output;
-use self::reception::Progress;
-use self::refusal::Held;
-use self::state::{Effect, State};
-use self::timers::Timers;
+pub use crate::decisions::{Decided, Decisions};
+pub use crate::output::{Action, Conditions, MessageBegun};
+pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
+pub use crate::refused::Refused;
+pub use crate::summary::{Ending, Summary, Verdict};
 
 /// The receiving side of one connection.
 #[derive(Debug)]

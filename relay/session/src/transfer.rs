@@ -1,8 +1,8 @@
 //! The octets of a message and those of a refused chunk: what follows when they have come, and what
 //! becomes of a message that nobody waits for any more.
 
-use crate::smtp::session::state::State;
-use crate::smtp::session::{Action, Ending, Session};
+use crate::state::State;
+use crate::{Action, Ending, Session};
 use bytes::Buf;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply;

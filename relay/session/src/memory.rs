@@ -1,14 +1,13 @@
 //! What a session keeps in memory of what its client sent, and what it lets go of when memory is
 //! short.
 
+use crate::Session;
+use crate::limits::HEADER_BEYOND_MEMORY;
+use crate::state::State;
 use bytes::BytesMut;
 use relay_mail::reply;
 use relay_policy::{Because, Decision};
 use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
-
-use crate::limits::HEADER_BEYOND_MEMORY;
-use crate::smtp::session::Session;
-use crate::smtp::session::state::State;
 
 impl Session {
     /// Octets that the session keeps because of what its client sent, the queue not having them.

@@ -9,8 +9,8 @@ use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 
 use super::*;
-use crate::config::Config;
 use crate::limits::{OUTPUT_OCTETS, SMALL_WRITE_OCTETS};
+use relay::config::Config;
 
 mod bounds;
 

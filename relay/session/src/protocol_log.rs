@@ -7,14 +7,13 @@
 
 use std::fmt::{Display, Write as _};
 
+use crate::Session;
+use crate::limits::{PROTOCOL_LOG_LINE_OCTETS, PROTOCOL_LOG_OCTETS};
 use relay_connector::ProtocolLoggingLevel;
 use relay_mail::reply;
 use relay_smtp::command::{Command, CommandError};
 use relay_smtp::line::LineError;
 use relay_smtp::sasl::Mechanism;
-
-use crate::limits::{PROTOCOL_LOG_LINE_OCTETS, PROTOCOL_LOG_OCTETS};
-use crate::smtp::session::Session;
 
 /// Stands where somebody could learn how to authenticate.
 const AUTHENTICATION_DATA: &str = "<authentication data>";

@@ -4,15 +4,14 @@
 //! What the checks found stands in front of the message, so it is written last: the queue puts
 //! it there. What becomes of a finding is for [`relay_policy::antispam`].
 
+use crate::inquiry::Waiting;
+use crate::state::{Hello, State, WaitingForStore};
+use crate::{Action, Context, Session};
 use bytes::Bytes;
 use relay_message::finding::{Client, MessageFinding, MessageFound};
 use relay_message::{authentication_results, spam};
 use relay_policy::antispam::screen_message;
 use relay_policy::{Decision, Judgement};
-
-use crate::smtp::session::inquiry::Waiting;
-use crate::smtp::session::state::{Hello, State, WaitingForStore};
-use crate::smtp::session::{Action, Context, Session};
 
 /// The message is with the queue, and somebody is asked about it.
 #[derive(Debug)]

@@ -1,14 +1,13 @@
 //! The recipients of a transaction: each of them once, however often it was given.
 
+use crate::state::Hello;
 use relay_mail::dsn::Addressee;
 use relay_mail::heap::{HeapOctets, allocation};
 use relay_smtp::command::Mail;
 
-use super::Hello;
-
 /// After the first RCPT that was accepted.
 #[derive(Debug)]
-pub(in crate::smtp::session) struct Recipients {
+pub(crate) struct Recipients {
     pub(super) hello: Hello,
     pub(super) mail: Mail,
     /// Each recipient once.
@@ -43,7 +42,7 @@ impl Recipients {
     }
 
     /// Octets that sender and recipients take, all that they point to counted.
-    pub(in crate::smtp::session) fn octets(&self) -> usize {
+    pub(crate) fn octets(&self) -> usize {
         self.mail.heap_octets() + self.list_octets()
     }
 

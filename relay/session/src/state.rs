@@ -9,6 +9,11 @@ mod recipients;
 
 use std::sync::Arc;
 
+use crate::authentication::Authenticating;
+use crate::reception::Reception;
+use crate::screening::Screening;
+use crate::state::recipients::Recipients;
+use crate::{Conditions, Context};
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
@@ -20,13 +25,7 @@ use relay_policy::{self, Begun, Decision, Inquiry, Judgement};
 use relay_smtp::command::{Command, CommandError, Mail, XClient};
 use relay_users::User;
 
-use crate::smtp::session::authentication::Authenticating;
-use crate::smtp::session::reception::Reception;
-use crate::smtp::session::screening::Screening;
-use crate::smtp::session::{Conditions, Context};
-
-pub(super) use self::message::{MessageInput, Skipping};
-use self::recipients::Recipients;
+pub(super) use crate::state::message::{MessageInput, Skipping};
 
 /// Where the dialogue stands.
 #[derive(Debug)]

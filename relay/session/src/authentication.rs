@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
+use crate::state::{Effect, Hello, Ready, State};
+use crate::{Context, Session};
 use relay_mail::reply;
 use relay_policy::{self, Judgement, PasswordFinding};
 use relay_smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
 use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
-
-use crate::smtp::session::state::{Effect, Hello, Ready, State};
-use crate::smtp::session::{Context, Session};
 
 /// After AUTH, before its end: every line is a message of the exchange.
 #[derive(Debug)]

@@ -4,12 +4,11 @@
 
 use std::time::Instant;
 
+use crate::state::{MessageInput, State};
+use crate::{MessageBegun, Session};
 use relay_mail::reply::{self, Reply};
 use relay_mail::store_error::{BeginError, StoreError};
 use relay_policy::{Because, Decision};
-
-use crate::smtp::session::state::{MessageInput, State};
-use crate::smtp::session::{MessageBegun, Session};
 
 impl Session {
     /// What came of [`super::Action::BeginMessage`].

@@ -4,6 +4,10 @@
 //! through as it comes. A message that is refused is read to its end first: to answer earlier
 //! would leave the rest of it to be taken for commands.
 
+use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
+use crate::writer::MessageWriter;
+use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply;
@@ -18,11 +22,6 @@ use relay_message::{firewall, hops};
 use relay_policy::{self, Because, Decision, MessageFacts};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
-
-use crate::limits::MESSAGE_CHECK_OCTETS;
-use crate::smtp::session::state::{Hello, HelloKind, MessageInput, WaitingForStore};
-use crate::smtp::session::writer::MessageWriter;
-use crate::smtp::session::{Action, Context, MessageBegun};
 
 /// A message on its way in.
 #[derive(Debug)]

@@ -1,17 +1,16 @@
 //! DATA and BDAT: where a message may begin or go on, and how it comes then.
 
+use crate::reception::Reception;
+use crate::state::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
+use crate::{Context, MessageBegun};
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::reply;
 use relay_policy::{self, Decision};
 use relay_smtp::command::{Chunk, Mail};
 
-use super::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
-use crate::smtp::session::reception::Reception;
-use crate::smtp::session::{Context, MessageBegun};
-
 /// How the client sends the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::smtp::session) enum MessageInput {
+pub(crate) enum MessageInput {
     /// In chunks, of which this is the first. Where `binary`, the body may hold any octets.
     Chunks { first: Chunk, binary: bool },
     /// As the argument of DATA.
@@ -21,11 +20,11 @@ pub(in crate::smtp::session) enum MessageInput {
 /// The octets of a chunk that is refused are read all the same (RFC 3030 section 2): otherwise they
 /// would be taken for commands. Then the client is told.
 #[derive(Debug)]
-pub(in crate::smtp::session) struct Skipping {
+pub(crate) struct Skipping {
     /// Of the whole chunk.
-    pub(in crate::smtp::session) octets: u64,
-    pub(in crate::smtp::session) remaining: u64,
-    pub(in crate::smtp::session) then: Box<(State, Effect)>,
+    pub(crate) octets: u64,
+    pub(crate) remaining: u64,
+    pub(crate) then: Box<(State, Effect)>,
 }
 
 impl State {
@@ -111,16 +110,12 @@ impl Recipients {
 
 impl WaitingForQueue {
     /// The queue has begun the message.
-    pub(in crate::smtp::session) fn begun(
-        self,
-        context: &Context,
-        begun: MessageBegun,
-    ) -> Reception {
+    pub(crate) fn begun(self, context: &Context, begun: MessageBegun) -> Reception {
         Reception::new(context, self.hello, self.smtputf8, self.input, begun)
     }
 
     /// The queue has refused the message, as `decision` says.
-    pub(in crate::smtp::session) fn refused(self, decision: Decision) -> (State, Effect) {
+    pub(crate) fn refused(self, decision: Decision) -> (State, Effect) {
         let effect = Effect::Decided(decision);
         match self.input {
             MessageInput::Data => (State::Ready(Ready::new(self.hello)), effect),

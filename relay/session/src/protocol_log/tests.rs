@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::smtp::session::tests::{Outcome, VERBOSE, perform, session_with};
+use crate::tests::{Outcome, VERBOSE, perform, session_with};
 
 /// What a session notes that hears these octets at once, but for the greeting, EHLO and the end.
 fn noted(octets: &[u8]) -> Vec<String> {

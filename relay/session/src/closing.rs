@@ -1,10 +1,9 @@
 //! How a session ends: what it still says, and what it lets go of.
 
+use crate::state::State;
+use crate::timers::Awaited;
+use crate::{Action, Ending, Session};
 use relay_mail::reply::{self, Reply};
-
-use crate::smtp::session::state::State;
-use crate::smtp::session::timers::Awaited;
-use crate::smtp::session::{Action, Ending, Session};
 
 impl Session {
     /// The daemon is stopping. A session between messages is told and closed; one with a message

@@ -4,10 +4,9 @@
 //! alive that it was cut from. A client decides how its message is cut into packets and how many
 //! fields the firewall takes out; it does not decide how much memory an octet takes.
 
-use bytes::{Bytes, BytesMut};
-
+use crate::Action;
 use crate::limits::SMALL_WRITE_OCTETS;
-use crate::smtp::session::Action;
+use bytes::{Bytes, BytesMut};
 
 /// Gathers small parts. Large ones go through as they are.
 #[derive(Debug, Default)]
@@ -43,7 +42,7 @@ impl MessageWriter {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::writer::*;
 
     fn written(parts: &[usize]) -> Vec<usize> {
         let mut written = Vec::new();
