@@ -1,9 +1,8 @@
 //! Configuration texts: loaded, or refused with lines that exist.
 
+use relay_config::{Config, Finding};
 use relay_connector::ConnectorIds;
 use relay_connector::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
-
-use relay::config::{Config, Finding};
 
 /// See the module.
 pub fn check(input: &[u8]) {

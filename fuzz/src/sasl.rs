@@ -2,12 +2,11 @@
 
 use std::sync::LazyLock;
 
+use relay_config::users;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_smtp::command::{Response, SaslMessage};
 use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
 use relay_users::Users;
-
-use relay::config::users;
 
 static USERS: LazyLock<Users> = LazyLock::new(|| {
     let text = include_str!("../../tests/dialogues/users.toml");

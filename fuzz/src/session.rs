@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use relay_config::Config;
 use relay_connector::ConnectorIds;
 use relay_mail::envelope::Envelope;
 use relay_mail::limits::REPLY_LINE_OCTETS;
@@ -18,12 +19,10 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
 use relay_policy::{Inquiry, Peer, Rules};
+use relay_server::limits::READ_OCTETS;
 use relay_session::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
 use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
 use relay_smtp::client::ReplyParser;
-
-use relay::config::Config;
-use relay::limits::READ_OCTETS;
 
 const EVENT: u8 = 0xff;
 /// The bits of an input's first octet.

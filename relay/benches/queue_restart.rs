@@ -13,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use relay::queue::schedule::Schedule;
-use relay::queue::{Queue, Recovery, Settings, StoreSettings};
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
+use relay_queue::schedule::Schedule;
+use relay_queue::{Queue, Recovery, Settings, StoreSettings};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use relay::queue::schedule::Schedule;
-use relay::queue::{Queue, Settings, StoreSettings};
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
+use relay_queue::schedule::Schedule;
+use relay_queue::{Queue, Settings, StoreSettings};
 
 /// Octets of a message.
 const MESSAGE: usize = 4096;

@@ -31,26 +31,8 @@
 //! this crate.
 
 pub mod allocator;
-pub mod antispam;
-pub mod back_pressure;
-pub mod causes;
-pub mod certificate;
-pub mod classifier;
-pub mod config;
 pub mod control;
-pub mod counts;
 pub mod daemon;
-pub mod delivery;
-pub mod dns;
-mod fading;
-pub mod kernel;
 pub mod limits;
 pub mod logging;
-pub mod privileges;
-pub mod queue;
-pub mod recipients;
 pub mod selftest;
-pub mod server;
-pub mod tls_failure;
-pub mod tracking;
-pub mod vital;

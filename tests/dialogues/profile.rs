@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use relay::config::{Config, users};
+use relay_config::{Config, users};
 
 use crate::script::{Auth, Profile, Settings};
 

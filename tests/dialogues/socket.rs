@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use relay::back_pressure::Readings;
-use relay::classifier::Classifier;
-use relay::counts::Counts;
-use relay::queue::schedule::Schedule;
-use relay::queue::store::Store;
-use relay::queue::{self, Queue};
-use relay::server::Server;
-use relay::server::tls::Credentials;
-use relay::tracking::Tracker;
 use relay_connector::ConnectorIds;
+use relay_kernel::classifier::Classifier;
 use relay_policy::pressure::PressureLevel;
+use relay_queue::schedule::Schedule;
+use relay_queue::store::Store;
+use relay_queue::{self, Queue};
+use relay_server::Server;
+use relay_server::back_pressure::Readings;
+use relay_server::counts::Counts;
+use relay_server::tls::Credentials;
+use relay_tracking::Tracker;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -136,7 +136,7 @@ impl Host {
         }));
         let hostname = config.hostname.clone();
         let is_removed = settings.tls_removed;
-        let settings = queue::Settings { hostname, schedule: Schedule::default() };
+        let settings = relay_queue::Settings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts, Tracker::none()));
         if !is_removed {

@@ -14,7 +14,6 @@ use relay_tests::requirements::{Requirement, met, say_skipped};
 use relay_tests::sink::{Script, Sink};
 
 use crate::PATIENCE;
-use crate::antispam;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER};
 use crate::servers::Server;
 
@@ -196,7 +195,7 @@ fn a_third_partys_signature_verifies_at_the_next_hop() {
         let edge = Edge::answered(&[offer]);
         let _daemon = edge.start();
         let key_file = edge.folder().join("signer.pem").display().to_string();
-        let record = antispam::key(&key_file).replace("\" \"", "");
+        let record = relay_antispam::key(&key_file).replace("\" \"", "");
         let record = record.split('"').nth(1).unwrap();
         let head =
             "From: A <a@author.example>\r\nTo:  b@fabrikam.example\r\nSubject: a\r\n  test\r\n";
@@ -205,7 +204,8 @@ fn a_third_partys_signature_verifies_at_the_next_hop() {
         let large = format!("{head}\r\n{}", "..23456789abcd\r\n.\r\n".repeat(20_000));
         // Neither a field nor a blank in the body may change.
         let strict = "canonicalize=(b'simple', b'simple')";
-        let messages = [dots, large].map(|message| antispam::signed(&key_file, &message, strict));
+        let messages =
+            [dots, large].map(|message| relay_antispam::signed(&key_file, &message, strict));
         for (number, message) in messages.iter().enumerate() {
             edge.submit("a@author.example BODY=8BITMIME", &["b@fabrikam.example"], message);
             let arrived = edge.sink.wait_for(number + 1, PATIENCE).unwrap().remove(number);

@@ -90,7 +90,7 @@ impl World {
         let configuration = configuration(folder.path());
         let mut command = Command::new(binary().unwrap());
         // A line for each of a million sessions would be kept in this process.
-        command.env("RELAY_LOG", "error,relay::daemon=info,relay::back_pressure=info");
+        command.env("RELAY_LOG", "error,relay::daemon=info,relay_server::back_pressure=info");
         let daemon =
             Daemon::start_command(command, Some(&edge), folder.path(), &configuration).unwrap();
         Self { daemon, arrivals, to_victim, outside, _edge: edge, _folder: folder }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Bits below the milliseconds: about a million messages in each.
 const COUNTER_BITS: u32 = 20;
 /// Characters of an id as text: 64 bits, five to a character.
@@ -80,6 +82,20 @@ impl FromStr for QueueId {
             number = (number << 5) | digit as u64;
         }
         Ok(Self(number))
+    }
+}
+
+/// Serialized as its text.
+impl Serialize for QueueId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for QueueId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

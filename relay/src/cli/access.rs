@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use relay::config::Places;
 use relay::control::{self, ControlError, Request};
-use relay::queue::{Offline, OpenError};
+use relay_config::Places;
+use relay_queue::{Offline, OpenError};
 use serde_json::json;
 
 use super::{Asked, Common, Console, Outcome};

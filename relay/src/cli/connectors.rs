@@ -1,8 +1,8 @@
 //! `relay connectors`: which connector takes whom.
 
 use clap::Args;
-use relay::config::Config;
 use relay::daemon::explain::{ExplainedRight, rights};
+use relay_config::Config;
 use relay_connector::{Binding, Connector, Permission, Range};
 use serde_json::{Map, Value, json};
 

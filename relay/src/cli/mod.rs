@@ -23,10 +23,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use relay::causes::in_full;
-use relay::config::{Config, LoadError, Refusals};
 use relay::control::ControlError;
 use relay::logging;
+use relay_config::{Config, LoadError, Refusals};
+use relay_host::error_chain::in_full;
 use relay_mail::printable::PrintableWriter;
 use serde_json::{Value, json};
 

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use relay::config::user_entry::{Change, Done, change};
-use relay::config::{Config, LoadError, users};
 use relay::limits::PASSWORD_OCTETS;
+use relay_config::user_entry::{Change, Done, change};
+use relay_config::{Config, LoadError, users};
 use relay_mail::user_name::UserName;
 use relay_users::SendAs;
 use relay_users::password::Password;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use relay::causes::in_full;
-use relay::config::LoadError;
 use relay::daemon::{self, StartError};
 use relay::logging;
-use relay::privileges::with_user;
+use relay_config::LoadError;
+use relay_host::error_chain::in_full;
+use relay_host::privileges::with_user;
 
 use super::{Console, Outcome, print_refusals};
 

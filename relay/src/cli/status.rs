@@ -3,16 +3,15 @@
 use std::io;
 
 use clap::Args;
-use relay::back_pressure::ResourceStatus;
 use relay::control::Request;
 use relay::daemon::status::{
     BackPressureStatus, ClassifierStatus, ConnectorStatus, RefusedReload, Status,
 };
-use relay::delivery::{HopState, HopStatus};
 use relay::logging;
-use relay::tracking;
+use relay_delivery::{HopState, HopStatus};
 use relay_mail::printable::printable;
 use relay_policy::pressure::Thresholds;
+use relay_server::back_pressure::ResourceStatus;
 
 use super::queue::moment;
 use super::{Access, Asked, Console, Outcome};
@@ -134,7 +133,10 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     )
 }
 
-fn print_tracking(log: Option<&tracking::Status>, console: &mut Console<'_>) -> io::Result<()> {
+fn print_tracking(
+    log: Option<&relay_tracking::Status>,
+    console: &mut Console<'_>,
+) -> io::Result<()> {
     let Some(log) = log.filter(|log| log.enabled) else {
         return writeln!(console.out, "tracking log   off");
     };

@@ -4,13 +4,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use relay_host::privileges;
 use relay_mail::queue_id::QueueId;
+use relay_queue::export::EnvelopeText;
 use serde_json::Value;
 
-use super::{Answer, Id, Request};
+use super::{Answer, Request};
 use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_PIECE_OCTETS, CONTROL_TIMEOUT};
-use crate::privileges;
-use crate::queue::export::EnvelopeText;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,7 @@ fn connect(socket: &Path) -> Result<UnixStream, ControlError> {
 ///
 /// As [`ControlError`] lists them.
 pub fn export(socket: &Path, id: QueueId) -> Result<Exported, ControlError> {
-    let mut stream = BufReader::new(send(socket, &Request::QueueExport { id: Id(id) })?);
+    let mut stream = BufReader::new(send(socket, &Request::QueueExport { id: id })?);
     let envelope = serde_json::from_value(read_answer(&mut stream)?)?;
     Ok(Exported { envelope, stream })
 }

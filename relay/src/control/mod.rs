@@ -6,19 +6,17 @@
 mod client;
 mod server;
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use relay_mail::queue_id::QueueId;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use relay_queue::bulk::Verb;
+use relay_queue::filter::Filter;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::limits::{CONTROL_LOOK, CONTROL_TIMEOUT};
-use crate::queue::bulk::Verb;
-use crate::queue::filter::Filter;
 
 pub use client::{ControlError, Exported, ask, export, probe};
 pub use server::{Control, ControlSocket, has_old_socket};
@@ -29,38 +27,38 @@ pub use server::{Control, ControlSocket, has_old_socket};
 pub enum Request {
     /// What would become of a message now.
     Explain(Box<QuestionText>),
-    /// Does something to messages, [`crate::limits::QUEUE_PAGE_CHANGES`] at most.
+    /// Does something to messages, [`relay_queue::limits::QUEUE_PAGE_CHANGES`] at most.
     QueueChange {
         /// What.
         change: Verb,
         /// Only to those that arrived after this one.
-        after: Option<Id>,
+        after: Option<QueueId>,
         /// Only to those that arrived up to this one.
-        until: Option<Id>,
+        until: Option<QueueId>,
         /// To which.
         filter: Box<Filter>,
     },
-    /// How many messages there are, of [`crate::limits::QUEUE_PAGE_LOOKED_AT`] at most.
+    /// How many messages there are, of [`relay_queue::limits::QUEUE_PAGE_LOOKED_AT`] at most.
     QueueCount {
         /// Those that arrived after this one. `None`: from the oldest.
-        after: Option<Id>,
+        after: Option<QueueId>,
         /// Which.
         filter: Box<Filter>,
     },
     /// The bytes of a message. The answer is its envelope; what follows is said at [`export`].
     QueueExport {
         /// Which.
-        id: Id,
+        id: QueueId,
     },
     /// Stops the delivery of a message.
     QueueHold {
         /// Which.
-        id: Id,
+        id: QueueId,
     },
-    /// Messages in the queue, oldest first: at most [`crate::limits::QUEUE_PAGE_MESSAGES`].
+    /// Messages in the queue, oldest first: at most [`relay_queue::limits::QUEUE_PAGE_MESSAGES`].
     QueueList {
         /// Those that arrived after this one. `None`: from the oldest.
-        after: Option<Id>,
+        after: Option<QueueId>,
         /// Which.
         filter: Box<Filter>,
         /// How many at most.
@@ -69,17 +67,17 @@ pub enum Request {
     /// Lets the delivery of a held message go on.
     QueueRelease {
         /// Which.
-        id: Id,
+        id: QueueId,
     },
     /// One message.
     QueueShow {
         /// Which.
-        id: Id,
+        id: QueueId,
     },
     /// Takes a message out of the queue.
     QueueRemove {
         /// Which.
-        id: Id,
+        id: QueueId,
         /// Is its sender sent a report?
         #[serde(default)]
         report: bool,
@@ -87,7 +85,7 @@ pub enum Request {
     /// Tries a message now.
     QueueRetry {
         /// Which.
-        id: Id,
+        id: QueueId,
     },
     /// Loads the configuration again.
     Reload {
@@ -164,10 +162,6 @@ pub struct QuestionText {
     pub size: Option<u64>,
 }
 
-/// A queue id as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id(pub QueueId);
-
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -176,23 +170,4 @@ pub enum Answer {
     Error(String),
     /// It was done.
     Ok(Value),
-}
-
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        QueueId::from_str(&text).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }

@@ -7,7 +7,10 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use relay_host::error_chain::in_full;
 use relay_mail::queue_id::QueueId;
+use relay_queue::export::Export;
+use relay_server::limits::ACCEPT_PAUSE;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -15,12 +18,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::{Answer, Request};
-use crate::causes::in_full;
 use crate::limits::{
-    ACCEPT_PAUSE, CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS,
-    CONTROL_SILENCE, CONTROL_TIMEOUT,
+    CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS, CONTROL_SILENCE,
+    CONTROL_TIMEOUT,
 };
-use crate::queue::export::Export;
 
 /// Who answers requests.
 pub trait Control: Send + Sync + 'static {
@@ -123,7 +124,7 @@ async fn converse<C: Control>(stream: UnixStream, control: Arc<C>) -> io::Result
     let mut reader = BufReader::new(reader.take(CONTROL_REQUEST_OCTETS));
     timeout(CONTROL_SILENCE, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(Request::QueueExport { id }) => match control.export(id.0).await {
+        Ok(Request::QueueExport { id }) => match control.export(id).await {
             Ok(export) => return send(export, &mut writer).await,
             Err(why) => Answer::Error(why),
         },

@@ -5,20 +5,20 @@ use std::mem;
 use std::pin::pin;
 use std::time::Duration;
 
+use relay_config::Config;
+use relay_delivery::credentials::CredentialsError;
+use relay_delivery::{
+    AuthoritiesError, Destination, ExchangerRules, Handshakes, Hops, NextHop, Resumed, Settings,
+    credentials, run,
+};
+use relay_dns::{Dns, ResolverError};
+use relay_queue::Queue;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use crate::config::Config;
-use crate::delivery::credentials::CredentialsError;
-use crate::delivery::{
-    AuthoritiesError, Destination, ExchangerRules, Handshakes, Hops, NextHop, Resumed, Settings,
-    credentials, run,
-};
-use crate::dns::{Dns, ResolverError};
 use crate::limits::CUT_RECORD;
-use crate::queue::Queue;
 
 /// Why mail cannot be delivered as the configuration says.
 #[derive(Debug, thiserror::Error)]

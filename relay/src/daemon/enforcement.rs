@@ -3,12 +3,12 @@
 //! The guard alone counts SYNs and drops them. Where it is not on an interface, `status`, `check`
 //! and the log say so by this list; the connections themselves are served by all other rules.
 
+use relay_config::{ClassifierMode, Config};
 use relay_connector::Connector;
+use relay_host::error_chain::in_full;
+use relay_kernel::{GuardState, GuardedInterface, KernelError, NotPermitted};
 
 use super::kernel_half::InUse;
-use crate::causes::in_full;
-use crate::config::{ClassifierMode, Config};
-use crate::kernel::{self, GuardState, GuardedInterface, KernelError, NotPermitted};
 
 /// What `relay check` says about the kernel half on this host.
 #[derive(Debug, Default)]
@@ -83,8 +83,8 @@ pub fn check(config: &Config) -> HostCheck {
     if mode == ClassifierMode::Userspace {
         return HostCheck::default();
     }
-    let Some(obstacle) = kernel::obstacle() else {
-        let absent = kernel::absent_interfaces(names);
+    let Some(obstacle) = relay_kernel::obstacle() else {
+        let absent = relay_kernel::absent_interfaces(names);
         return HostCheck {
             error: None,
             warnings: absent
@@ -121,7 +121,7 @@ pub fn check(config: &Config) -> HostCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::GuardMode;
+    use relay_kernel::GuardMode;
 
     fn config(connectors: &str) -> Config {
         let text = format!("hostname = \"edge1.contoso.example\"\n{connectors}");

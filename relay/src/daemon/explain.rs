@@ -8,6 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
+use relay_delivery::{Destination, Routes};
+use relay_kernel::GuardState;
+use relay_kernel::classifier::publication;
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::protocol::Protocol;
@@ -16,17 +19,14 @@ use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 use relay_policy::pressure::PressureLevel;
 use relay_policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
+use relay_server::LimitUse;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::Daemon;
 use super::kernel_half::InUse;
 use super::status::DiskStatus;
-use crate::classifier::publication;
 use crate::control::QuestionText;
-use crate::delivery::{Destination, Routes};
-use crate::kernel::GuardState;
-use crate::server::LimitUse;
 
 /// The answer to `relay explain`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

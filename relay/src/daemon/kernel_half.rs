@@ -6,16 +6,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use relay_policy::Rules;
-use tracing::{error, info, warn};
-
-use crate::causes::in_full;
-use crate::classifier::Classifier;
-use crate::config::{self, ClassifierMode};
-use crate::kernel::{
+use relay_config::ClassifierMode;
+use relay_host::error_chain::in_full;
+use relay_kernel::classifier::Classifier;
+use relay_kernel::{
     BucketReader, CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog,
     Programs, Settings,
 };
+use relay_policy::Rules;
+use tracing::{error, info, warn};
 
 /// The classifier, and what `status` tells about it.
 pub(super) struct Chosen {
@@ -97,7 +96,7 @@ impl InUse {
 ///
 /// The mode is `kernel` and the kernel half is not to be had.
 pub(super) fn choose(
-    settings: &config::Classifier,
+    settings: &relay_config::Classifier,
     owner: Option<u32>,
     self_test: u32,
     rules: Arc<Rules>,

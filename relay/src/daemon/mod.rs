@@ -32,34 +32,33 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
 use crate::allocator;
-use crate::antispam::Checks;
-use crate::back_pressure::meter::{self, Meter};
-use crate::causes::in_full;
-use crate::classifier::Classifier;
-use crate::config::{Config, LoadError};
 use crate::control::{Answer, Control, ControlSocket, Request};
-use crate::counts::Counts;
-use crate::delivery::{Hops, Routes};
-use crate::kernel::{KernelError, KernelLog};
 use crate::limits::{
     BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, STOP,
     SWEEP_INTERVAL,
 };
 use crate::logging;
 
-use crate::privileges::{self, Account, DirectoryError, PrivilegeError};
-use crate::queue::export::Export;
-use crate::queue::{OpenError, Queue};
-use crate::server::tls::Credentials;
-use crate::server::{ListenError, Server, kept};
-use crate::tracking::{Tracker, files};
-use crate::vital;
-
 use delivery::Delivery;
 use kernel_half::{Attached, Chosen, InUse};
 use prepare::{PrepareError, Prepared, prepare};
+use relay_antispam::Checks;
+use relay_config::{Config, LoadError};
 use relay_connector::ConnectorIds;
+use relay_delivery::{Hops, Routes};
+use relay_host::error_chain::in_full;
+use relay_host::privileges::{self, Account, DirectoryError, PrivilegeError};
+use relay_host::vital;
+use relay_kernel::classifier::Classifier;
+use relay_kernel::{KernelError, KernelLog};
 use relay_mail::queue_id::QueueId;
+use relay_queue::export::Export;
+use relay_queue::{OpenError, Queue};
+use relay_server::back_pressure::meter::{self, Meter};
+use relay_server::counts::Counts;
+use relay_server::tls::Credentials;
+use relay_server::{ListenError, Server, kept};
+use relay_tracking::{Tracker, files};
 use resources::ResourceError;
 use status::RefusedReload;
 
@@ -254,7 +253,7 @@ fn become_user(
     attached: &Attached,
 ) -> Result<Vec<String>, StartError> {
     if let Some(account) = account {
-        account.prepare(&config.queue.directory, crate::queue::is_part)?;
+        account.prepare(&config.queue.directory, relay_queue::is_part)?;
         let tracking = &config.message_tracking_log;
         if tracking.enabled {
             account.prepare(&tracking.path, files::is_file_name)?;

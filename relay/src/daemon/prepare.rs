@@ -12,16 +12,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_antispam::{Checks, ResolverError};
+use relay_config::{Config, Finding};
 use relay_connector::ConnectorIds;
 use relay_connector::id::TooManyConnectorNames;
+use relay_delivery::{NextHop, Settings, leads_back};
 use relay_mail::smart_host::SmartHost;
 use relay_policy::Rules;
+use relay_server::tls::{Credentials, TlsError};
 
 use super::delivery::{self, DeliveryError};
-use crate::antispam::{Checks, ResolverError};
-use crate::config::{Config, Finding};
-use crate::delivery::{NextHop, Settings, leads_back};
-use crate::server::tls::{Credentials, TlsError};
 
 /// What a configuration needs to be put in force.
 pub struct Prepared {

@@ -2,26 +2,24 @@
 
 use std::collections::HashSet;
 
-use crate::queue::event::QueueEvent;
+use relay_config::Config;
+use relay_delivery::{Destination, HopState, Routes};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
+use relay_queue::bulk::{self, Changed, Span, Verb};
+use relay_queue::event::QueueEvent;
+use relay_queue::export::{self, Export};
+use relay_queue::filter::Filter;
+use relay_queue::schedule::Schedule;
+use relay_queue::{Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreSettings, admin};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
 use super::{Daemon, StartError, as_value};
-use crate::config::Config;
-use crate::control::{Id, Request};
-use crate::delivery::{Destination, HopState, Routes};
-use crate::queue::bulk::{self, Changed, Span, Verb};
-use crate::queue::export::{self, Export};
-use crate::queue::filter::Filter;
-use crate::queue::schedule::Schedule;
-use crate::queue::{
-    Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreSettings, admin,
-};
+use crate::control::Request;
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {
@@ -89,28 +87,28 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         Request::QueueCount { after, filter } => {
             Ok(as_value(bulk::count(queue, span(after, None), &filter).await?))
         }
-        Request::QueueShow { id } => show(id.0).await,
+        Request::QueueShow { id } => show(id).await,
         Request::QueueHold { id } => {
-            daemon.withdraw([id.0]);
-            admin::hold(queue, id.0).await?;
-            show(id.0).await
+            daemon.withdraw([id]);
+            admin::hold(queue, id).await?;
+            show(id).await
         }
         Request::QueueRelease { id } => {
-            admin::release(queue, id.0).await?;
-            show(id.0).await
+            admin::release(queue, id).await?;
+            show(id).await
         }
         Request::QueueRetry { id } => {
-            admin::retry(queue, id.0).await?;
-            show(id.0).await
+            admin::retry(queue, id).await?;
+            show(id).await
         }
         Request::QueueRemove { id, report } => {
-            let removed = admin::show(queue, id.0).await?;
-            daemon.withdraw([id.0]);
+            let removed = admin::show(queue, id).await?;
+            daemon.withdraw([id]);
             match report {
-                true => admin::remove_with_report(queue, id.0).await?,
-                false => admin::remove(queue, id.0).await?,
+                true => admin::remove_with_report(queue, id).await?,
+                false => admin::remove(queue, id).await?,
             }
-            info!(id = %id.0, report, "an administrator removed a message");
+            info!(id = %id, report, "an administrator removed a message");
             Ok(as_value(removed))
         }
         // These are for others to answer.
@@ -238,6 +236,6 @@ pub(super) async fn export(daemon: &Daemon, id: QueueId) -> Result<Export, Store
     export::open(&daemon.queue, id, is_internal).await
 }
 
-pub(super) fn span(after: Option<Id>, until: Option<Id>) -> Span {
-    Span { after: after.map(|id| id.0), until: until.map(|id| id.0) }
+pub(super) fn span(after: Option<QueueId>, until: Option<QueueId>) -> Span {
+    Span { after: after.map(|id| id), until: until.map(|id| id) }
 }

@@ -6,18 +6,16 @@
 
 use std::path::Path;
 
+use relay_config::Config;
+use relay_host::error_chain::in_full;
+use relay_host::privileges::directory::{self, Access, DirectoryError};
+use relay_host::privileges::{self, Account, PrivilegeError};
+use relay_tracking::files;
 use rustix::fs::statvfs;
 use rustix::process::geteuid;
 
 use super::StartError;
-use crate::causes::in_full;
-use crate::config::Config;
 use crate::control;
-use crate::privileges::directory::{self, Access, DirectoryError};
-use crate::privileges::{self, Account, PrivilegeError};
-use crate::queue;
-use crate::server;
-use crate::tracking::files;
 
 /// What would become of a start on this host.
 #[derive(Debug, Default)]
@@ -105,7 +103,7 @@ fn is_in_a_unit() -> bool {
 impl Rehearsal {
     fn directories(&mut self, config: &Config, user: Option<u32>, judges: bool) {
         let queue = &config.queue.directory;
-        let found = directory::examine(queue, user, Access::Owner, queue::is_part);
+        let found = directory::examine(queue, user, Access::Owner, relay_queue::is_part);
         self.add("[queue]: directory", found.err(), judges);
         if user.is_none()
             && let Some(owner) = directory::stranger(queue)
@@ -164,8 +162,8 @@ impl Rehearsal {
     }
 
     fn bindings(&mut self, config: &Config) {
-        for address in server::addresses(config.table().bindings()) {
-            if let Err(error) = server::is_free(address) {
+        for address in relay_server::addresses(config.table().bindings()) {
+            if let Err(error) = relay_server::is_free(address) {
                 self.warnings.push(format!(
                     "bindings: at this moment the daemon would not start: {}; end the program that \
                      listens there, or write another address or port",

@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_config::{Config, Finding, LoadError, digest_text};
+use relay_host::error_chain::in_full;
+use relay_host::privileges::with_user;
+use relay_kernel::KernelError;
+use relay_server::ListenError;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
@@ -15,11 +20,6 @@ use super::delivery::differs as delivery_differs;
 use super::prepare::{PrepareError, Prepared, prepare};
 use super::status::RefusedReload;
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
-use crate::causes::in_full;
-use crate::config::{Config, Finding, LoadError, digest_text};
-use crate::kernel::KernelError;
-use crate::privileges::with_user;
-use crate::server::ListenError;
 
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

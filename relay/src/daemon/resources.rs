@@ -6,10 +6,11 @@ use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use relay_server::limits::SESSIONS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-use crate::limits::{DESCRIPTORS_RESERVED, SESSIONS, SPARE_THREADS};
+use crate::limits::{DESCRIPTORS_RESERVED, SPARE_THREADS};
 
 /// What is too little.
 #[derive(Debug, thiserror::Error)]

@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use relay_config::digest_text;
 use relay_connector::ConnectorId;
+use relay_delivery::HopStatus;
+use relay_kernel::{GuardedInterface, KernelError};
 use relay_policy::pressure::PressureLevel;
+use relay_server::back_pressure::ResourceStatus;
+use relay_server::counts::ConnectorCounts;
+use relay_server::tls::CertificateStatus;
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
 use super::enforcement;
 use super::kernel_half::InUse;
-use crate::back_pressure::ResourceStatus;
-use crate::config::digest_text;
-use crate::counts::ConnectorCounts;
-use crate::delivery::HopStatus;
-use crate::kernel::{GuardedInterface, KernelError};
 use crate::logging;
-use crate::queue;
-use crate::server::tls::CertificateStatus;
-use crate::tracking;
 
 /// The answer to `relay status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,13 +43,13 @@ pub struct Status {
     /// Connections that no connector took.
     pub no_connector: ConnectorCounts,
     /// The queue and its deliveries.
-    pub queue: queue::Counters,
+    pub queue: relay_queue::Counters,
     /// The disk that the queue is on; `None` where it cannot be read.
     pub disk: Option<DiskStatus>,
     /// The next hops that mail waits for or went to lately.
     pub next_hops: Vec<HopStatus>,
     /// The message tracking log; `None` where it could not be begun.
-    pub message_tracking_log: Option<tracking::Status>,
+    pub message_tracking_log: Option<relay_tracking::Status>,
     /// The daemon's own log.
     #[serde(default)]
     pub log: logging::Status,
@@ -90,7 +88,7 @@ pub struct RefusedReload {
 impl RefusedReload {
     /// It has just been refused.
     pub(super) fn now(because: String) -> Self {
-        Self { at: queue::admin::seconds(SystemTime::now()), because }
+        Self { at: relay_queue::admin::seconds(SystemTime::now()), because }
     }
 }
 
@@ -120,7 +118,7 @@ pub struct DiskStatus {
 
 impl DiskStatus {
     /// Asks the file system, which may take its time.
-    pub(super) fn of(queue: &queue::Queue) -> Option<Self> {
+    pub(super) fn of(queue: &relay_queue::Queue) -> Option<Self> {
         let usage = queue.store().usage().ok()?;
         Some(Self {
             free_octets: usage.free_octets,

@@ -18,6 +18,8 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
+use relay_config::{Log, LogFormat, LogLevel};
+use relay_server::protocol_log;
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata};
@@ -25,9 +27,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::{Log, LogFormat, LogLevel};
 use crate::limits::LOG_FLUSH;
-use crate::server::protocol_log;
 
 pub use self::console::Console;
 

@@ -17,10 +17,10 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use relay::classifier::publication_of;
-use relay::kernel::{KernelHalf, TagReader};
 use relay_common::tables::{NO_CONNECTOR, Tag};
 use relay_connector::ConnectorIds;
+use relay_kernel::classifier::publication_of;
+use relay_kernel::{KernelHalf, TagReader};
 use relay_policy::Rules;
 use relay_tests::namespace::{Namespace, link};
 use socket2::{Domain, SockAddr, Socket, Type};

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use relay_config::Config;
 use relay_connector::ConnectorIds;
+use relay_kernel::classifier::publication_of;
+use relay_kernel::{KernelHalf, Settings};
 use relay_policy::Rules;
-
-use relay::classifier::publication_of;
-use relay::config::Config;
-use relay::kernel::{KernelHalf, Settings};
 
 /// The generation of a kernel half's self-test; tests publish from the next one on.
 pub const SELF_TEST: u32 = 1;

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use relay::kernel::{KernelError, KernelHalf, Settings};
-use relay::limits::GENERATION_GRACE;
 use relay_common::classify::Class;
 use relay_common::tables::SCHEMA;
 
 use crate::can_load;
+use relay_kernel::limits::GENERATION_GRACE;
+use relay_kernel::{KernelError, KernelHalf, Settings};
 use relay_kernel_tests::setup::{SELF_TEST, load, pin_directory, publish, rules};
 
 const ONE: &str = r#"
@@ -202,7 +202,7 @@ fn a_hundred_thousand_ranges_are_published_whole() {
     let rules = rules(&connectors, 2);
     let compiled = started.elapsed();
     let started = Instant::now();
-    kernel.publisher.publish(&relay::classifier::publication_of(&rules)).unwrap();
+    kernel.publisher.publish(&relay_kernel::classifier::publication_of(&rules)).unwrap();
     println!(
         "100,000 ranges: parsed and compiled in {compiled:?}, published in {:?}",
         started.elapsed()

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use relay::limits;
-use relay::queue::schedule::Schedule;
-use relay::queue::store::Change;
-use relay::queue::{Queue, Recovery, Settings, StoreSettings};
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
+use relay_queue::limits::CHECKPOINT_IDLE;
+use relay_queue::schedule::Schedule;
+use relay_queue::store::Change;
+use relay_queue::{Queue, Recovery, Settings, StoreSettings};
 
 use super::trace::{Call, Moment};
 
@@ -47,7 +48,7 @@ pub fn run(directory: &Path) {
         let (queue, _) = open(directory);
         work(&queue, 1).await;
         // The log moves into the database, and begins anew over its old frames.
-        tokio::time::sleep(limits::CHECKPOINT_IDLE + Duration::from_millis(500)).await;
+        tokio::time::sleep(CHECKPOINT_IDLE + Duration::from_millis(500)).await;
         work(&queue, 2).await;
         std::process::exit(0);
     });

@@ -13,7 +13,7 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply;
 use relay_mail::tls::ClientCertificate;
 
-use relay::config::Config;
+use relay_config::Config;
 use relay_policy::limits::HEADER_FIELDS;
 use relay_policy::*;
 

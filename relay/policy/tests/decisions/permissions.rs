@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_config::users;
 use relay_connector::Permission;
 use relay_connector::PermissionSet;
 use relay_connector::Principal;
@@ -14,7 +15,6 @@ use relay_message::header::{Collected, HeaderCollector};
 use relay_smtp::sasl::Claim;
 
 use super::*;
-use relay::config::users;
 
 const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Organization-SCL: -1\r\n\

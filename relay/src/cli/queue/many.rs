@@ -3,12 +3,12 @@
 use std::io;
 
 use clap::Args;
-use relay::control::{Id, Request};
-use relay::limits::QUEUE_PAGE_MESSAGES;
-use relay::queue::admin::Row;
-use relay::queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
-use relay::queue::filter::Filter;
+use relay::control::Request;
 use relay_mail::printable::printable;
+use relay_queue::admin::Row;
+use relay_queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
+use relay_queue::filter::Filter;
+use relay_queue::limits::QUEUE_PAGE_MESSAGES;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -184,7 +184,7 @@ pub(super) fn count(
     socket: &Socket,
     filter: &Filter,
     console: &mut Console<'_>,
-) -> anyhow::Result<Result<(u64, Option<Id>), Outcome>> {
+) -> anyhow::Result<Result<(u64, Option<QueueId>), Outcome>> {
     let (mut meant, mut after) = (0, None);
     loop {
         let request = Request::QueueCount { after, filter: Box::new(filter.clone()) };
@@ -206,7 +206,7 @@ pub(super) fn count(
 fn change_each(
     verb: Verb,
     meant: u64,
-    until: Option<Id>,
+    until: Option<QueueId>,
     filter: &Filter,
     socket: &Socket,
     done: &mut Done,
@@ -249,8 +249,8 @@ pub(super) fn read<T: DeserializeOwned>(
     })
 }
 
-pub(super) fn last(place: &Place) -> anyhow::Result<Option<Id>> {
-    Ok(place.last.as_deref().map(str::parse).transpose()?.map(Id))
+pub(super) fn last(place: &Place) -> anyhow::Result<Option<QueueId>> {
+    Ok(place.last.as_deref().map(str::parse).transpose()?)
 }
 
 pub(super) fn messages(number: u64) -> String {

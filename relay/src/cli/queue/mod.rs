@@ -12,13 +12,13 @@ mod stopped;
 use std::io;
 
 use clap::{Args, Subcommand};
-use relay::control::{Id, Request};
-use relay::queue::admin::{Detail, RecipientStatus, Row};
-use relay::queue::bulk::Verb as Change;
-use relay::queue::filter::Filter;
+use relay::control::Request;
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::printable::printable;
 use relay_mail::queue_id::QueueId;
+use relay_queue::admin::{Detail, RecipientStatus, Row};
+use relay_queue::bulk::Verb as Change;
+use relay_queue::filter::Filter;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -112,7 +112,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     };
     match which.meant(console)? {
         Meant::One(id) => {
-            let id = Id(id);
+            let id = id;
             let request = match change {
                 Change::Hold => Request::QueueHold { id },
                 Change::Release => Request::QueueRelease { id },
@@ -157,7 +157,7 @@ fn show(id: QueueId, access: &FileAccess, console: &mut Console<'_>) -> anyhow::
     let json = access.daemon.common.json;
     match access.reach(console)? {
         Reached::Daemon(socket) => {
-            let request = Request::QueueShow { id: Id(id) };
+            let request = Request::QueueShow { id: id };
             match socket.ask(&request, console)? {
                 Asked::Answer(answer) if json => console.json(&answer)?,
                 Asked::Answer(answer) => print_whole(&serde_json::from_value(answer)?, console)?,

@@ -6,9 +6,9 @@
 use std::io::{self, BufRead};
 
 use clap::Args;
-use relay::control::{Id, Request};
-use relay::queue::bulk::{Page, Verb as Change};
-use relay::queue::filter::Filter;
+use relay::control::Request;
+use relay_queue::bulk::{Page, Verb as Change};
+use relay_queue::filter::Filter;
 
 use super::{Asked, Common, Console, Meant, Outcome, Socket, Which, many, one, print_line};
 use crate::cli::queue::many::messages;
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         Meant::Unclear => return Ok(Outcome::Unusable),
         Meant::One(id) if dry_run || asks => {
             let socket = access.socket(console)?;
-            let request = Request::QueueShow { id: Id(*id) };
+            let request = Request::QueueShow { id: *id };
             match socket.ask(&request, console)? {
                 Asked::Answer(row) => print_line(&serde_json::from_value(row)?, console)?,
                 Asked::Printed(outcome) => return Ok(outcome),
@@ -84,7 +84,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     }
     let change = if report { Change::RemoveWithReport } else { Change::Remove };
     match meant {
-        Meant::One(id) => one(&Request::QueueRemove { id: Id(id), report }, &which.access, console),
+        Meant::One(id) => one(&Request::QueueRemove { id: id, report }, &which.access, console),
         Meant::Many(filter) => many::change(change, filter, &which.access, console),
         Meant::Unclear => Ok(Outcome::Unusable),
     }

@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use relay::config::{read_duration, read_size};
-use relay::queue::filter::{Filter, Wildcard};
+use relay_config::{read_duration, read_size};
 use relay_mail::domain_pattern::DomainPattern;
+use relay_queue::filter::{Filter, Wildcard};
 
 /// All that is given must hold of a message.
 #[derive(Args, Clone, Debug)]

@@ -1,9 +1,9 @@
 //! The queue of a daemon that does not run: listed and shown, and never changed.
 
-use relay::queue::admin::{Detail, Row};
-use relay::queue::filter::Filter;
-use relay::queue::{Offline, Unserved};
 use relay_mail::queue_id::QueueId;
+use relay_queue::admin::{Detail, Row};
+use relay_queue::filter::Filter;
+use relay_queue::{Offline, Unserved};
 use serde_json::Value;
 
 use super::{Console, Outcome, print_whole};

@@ -10,17 +10,17 @@ mod verdict;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use relay::config::Places;
-use relay::control::{self, ControlError, Id, Request};
-use relay::queue::Offline;
-use relay::queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
-use relay::queue::filter::Wildcard;
-use relay::tracking::line::{Line, What, moment};
-use relay::tracking::query::Criteria;
-use relay::tracking::search::{Found, find};
-use relay::tracking::timeline;
+use relay::control::{self, ControlError, Request};
+use relay_config::Places;
 use relay_connector::Range;
 use relay_mail::queue_id::QueueId;
+use relay_queue::Offline;
+use relay_queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
+use relay_queue::filter::Wildcard;
+use relay_tracking::line::{Line, What, moment};
+use relay_tracking::query::Criteria;
+use relay_tracking::search::{Found, find};
+use relay_tracking::timeline;
 
 use self::records::Records;
 use super::access::unanswered;
@@ -150,7 +150,7 @@ impl<'p> Waiting<'p> {
     fn detail(&self, id: QueueId) -> Option<Detail> {
         match self {
             Self::Daemon(places) => {
-                let question = Request::QueueShow { id: Id(id) };
+                let question = Request::QueueShow { id: id };
                 // A message that it does not know has left the queue.
                 let answer = control::ask(&places.socket, &question).ok()?;
                 serde_json::from_value(answer).ok()
@@ -196,7 +196,7 @@ fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<Line> {
         reason,
     };
     let time = moment(SystemTime::now());
-    let line = |group| Line { time: time.clone(), id: Some(Id(id)), what: line(group) };
+    let line = |group| Line { time: time.clone(), id: Some(id), what: line(group) };
     groups.into_iter().map(line).collect()
 }
 

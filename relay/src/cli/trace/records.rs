@@ -4,13 +4,14 @@
 use std::io;
 use std::time::SystemTime;
 
-use relay::config::Places;
+use relay_config::Places;
+use relay_tracking::ending::{self, Ending, EndingKind};
+use relay_tracking::line::{Line, What, moment};
+use relay_tracking::query::Criteria;
+use relay_tracking::timeline;
+
 use relay::control::{self, Request};
 use relay::daemon::status::Status;
-use relay::tracking::ending::{self, Ending, EndingKind};
-use relay::tracking::line::{Line, What, moment};
-use relay::tracking::query::Criteria;
-use relay::tracking::timeline;
 
 use super::{NONE, Waiting};
 use crate::cli::Console;

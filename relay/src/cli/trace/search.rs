@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::bail;
-use relay::causes::in_full;
-use relay::config::Places;
 use relay::control::{self, Request};
 use relay::daemon::status::Status;
-use relay::queue::admin::Row;
-use relay::queue::bulk::Page;
-use relay::queue::filter::{Filter, Wildcard};
-use relay::tracking::line::{Line, What, moment};
-use relay::tracking::query::Criteria;
-use relay::tracking::search::{Matches, Newest, find_matches};
-use relay::tracking::timeline;
+use relay_config::Places;
+use relay_host::error_chain::in_full;
 use relay_mail::queue_id::QueueId;
+use relay_queue::admin::Row;
+use relay_queue::bulk::Page;
+use relay_queue::filter::{Filter, Wildcard};
+use relay_tracking::line::{Line, What, moment};
+use relay_tracking::query::Criteria;
+use relay_tracking::search::{Matches, Newest, find_matches};
+use relay_tracking::timeline;
 use serde_json::{Value, json};
 
 use super::records::Records;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use relay::config::read_duration;
+use relay_config::read_duration;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};

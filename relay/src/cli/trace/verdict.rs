@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use relay_mail::queue_id::QueueId;
-
-use relay::queue::filter::Wildcard;
-use relay::tracking::line::{Line, What};
+use relay_queue::filter::Wildcard;
+use relay_tracking::line::{Line, What};
 
 /// In a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -128,15 +127,15 @@ impl fmt::Display for Verdicts {
 
 #[cfg(test)]
 mod tests {
-    use relay::control::Id;
-    use relay::tracking::line::Tried;
+    use relay::control::QueueId;
+    use relay_tracking::line::Tried;
 
     use super::*;
 
     #[test]
     fn the_verdict_is_about_those_that_were_asked_for() {
         let id = QueueId::from_u64(7);
-        let line = |what| Line { time: String::new(), id: Some(Id(id)), what };
+        let line = |what| Line { time: String::new(), id: Some(id), what };
         let tried = |recipient: &str| Tried {
             recipients: vec![recipient.to_owned()],
             recipients_left_out: 1,

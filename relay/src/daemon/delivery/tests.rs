@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use relay_delivery::limits::DELIVERY_CONCURRENCY_FIRST;
+use relay_delivery::limits::RECORDS_PER_ATTEMPT;
+use relay_delivery::tests::{Fault, Sink, accept, by_address, open_queue, patient};
 use relay_mail::path::Domain;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
+use relay_queue::schedule::Schedule;
+use relay_queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
+use relay_queue::{Entry, MessageFile, MessageReader};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::daemon::resources;
-use crate::delivery::tests::{Fault, Sink, accept, by_address, open_queue, patient};
 use crate::limits;
-use crate::queue::schedule::Schedule;
-use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use crate::queue::{Entry, MessageFile, MessageReader};
 
 const ONE: &str = "<one@fabrikam.example>";
 
@@ -39,7 +41,7 @@ impl Watched {
     fn impatient(self: &Arc<Self>) -> Queue {
         let hostname = Domain::parse("edge1.contoso.example").unwrap();
         let schedule = Schedule { lifetime: Duration::ZERO, ..Schedule::default() };
-        let settings = crate::queue::Settings { hostname, schedule };
+        let settings = relay_queue::Settings { hostname, schedule };
         Queue::with_store(Arc::<Self>::clone(self), settings)
     }
 }
@@ -154,7 +156,7 @@ async fn a_new_route_takes_over_what_the_old_one_had() {
     for _ in 0..50 {
         accept(&queue, &[ONE], b"x\r\n").await;
     }
-    while queue.counters().lengths.claimed < limits::DELIVERY_CONCURRENCY_FIRST as u64 {
+    while queue.counters().lengths.claimed < DELIVERY_CONCURRENCY_FIRST as u64 {
         sleep(Duration::from_millis(10)).await;
     }
     let (sink, address) = Sink::start([]).await;
@@ -193,7 +195,7 @@ async fn a_message_to_many_next_hops_is_not_recorded_for_each() {
     let delivered = queue.counters().delivered as usize;
     assert!(sink.taken().len() == delivered && delivered > HOPS / 2, "{delivered}");
     // One more for each second in which few came.
-    let most = limits::RECORDS_PER_ATTEMPT + 2 * begin.elapsed().as_secs() as usize + 2;
+    let most = RECORDS_PER_ATTEMPT + 2 * begin.elapsed().as_secs() as usize + 2;
     let records = store.records.load(Ordering::Relaxed);
     assert!(records <= most, "{records} records");
 }

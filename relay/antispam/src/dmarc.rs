@@ -1,0 +1,136 @@
+//! Does the domain in From stand behind the message (RFC 7489, RFC 9989)?
+//!
+//! The domain is that of [`relay_message::author`], not of mail-auth's own reading of the header:
+//! one reading for all checks, and a From that is no clear list of addresses fails.
+
+use crate::limits::DMARC_DOMAIN_OCTETS;
+use crate::spf;
+use mail_auth::dmarc::Policy;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput};
+use relay_dns::{Answers, Dns};
+use relay_mail::path::{Domain, Mailbox};
+use relay_message::author::Unclear;
+use relay_message::finding::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
+
+/// Asks for the domain in From.
+pub(super) async fn ask(
+    dns: &Dns,
+    answers: &Answers,
+    from: Result<Vec<Mailbox>, Unclear>,
+    signatures: &[DkimOutput<'_>],
+    spf: Option<&SpfFinding>,
+) -> DmarcFinding {
+    let domain = match one_domain(from) {
+        Ok(domain) => domain,
+        // No domain can answer for it, so it is treated as if its domain asked for refusal.
+        Err(why) => {
+            return DmarcFinding {
+                result: DmarcResult::Fail,
+                policy: DmarcPolicy::Reject,
+                domain: String::new(),
+                why: Some(why),
+            };
+        }
+    };
+    // mail-auth takes the domain from a message. Of this one it reads nothing else.
+    let message =
+        &AuthenticatedMessage { from: vec![format!("author@{domain}")], ..Default::default() };
+    let spf_output = &spf::output(spf);
+    let domain = spf.map_or("", |spf| &spf.domain);
+    let evaluated = dns.evaluate(answers, |server, answers| {
+        let evaluation = server.verify_dmarc(answers.parameters(DmarcParameters {
+            message,
+            dkim_output: signatures,
+            dkim2_output: None,
+            rfc5321_mail_from_domain: domain,
+            spf_output,
+        }));
+        async move {
+            let output = evaluation.await;
+            match output.result() {
+                mail_auth::DmarcResult::TempError(_) => Err(output),
+                _ => Ok(output),
+            }
+        }
+    });
+    let output = evaluated.await.unwrap_or_else(|mut all| all.pop().unwrap_or_else(no_server));
+    let (result, why) = match output.result() {
+        mail_auth::DmarcResult::Pass => (DmarcResult::Pass, None),
+        mail_auth::DmarcResult::None => (DmarcResult::None, None),
+        mail_auth::DmarcResult::Fail(_) => {
+            (DmarcResult::Fail, Some("neither SPF nor DKIM is aligned".to_owned()))
+        }
+        mail_auth::DmarcResult::TempError(error) => {
+            (DmarcResult::TempError, Some(error.to_string()))
+        }
+        mail_auth::DmarcResult::PermError(error) => {
+            (DmarcResult::PermError, Some(error.to_string()))
+        }
+    };
+    let policy = match output.policy() {
+        Policy::Reject => DmarcPolicy::Reject,
+        Policy::Quarantine => DmarcPolicy::Quarantine,
+        Policy::None | Policy::Unspecified => DmarcPolicy::None,
+    };
+    DmarcFinding { result, policy, domain: output.domain().to_owned(), why }
+}
+
+/// What comes of it where there is no server to ask.
+fn no_server() -> DmarcOutput {
+    let error = mail_auth::Error::Dns(mail_auth::DnsError::Resolver("no name server".to_owned()));
+    DmarcOutput::default().with_dkim_result(mail_auth::DmarcResult::TempError(error))
+}
+
+/// The domain of every address in From, if it is one, in A-labels.
+fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, String> {
+    let from = from.map_err(|unclear| unclear.to_string())?;
+    let domains = from.iter().map(|author| author.domain().map(Domain::ascii));
+    let mut domains: Vec<&str> =
+        domains.collect::<Option<_>>().ok_or("an address in From has no domain")?;
+    domains.sort_unstable();
+    domains.dedup();
+    match domains.as_slice() {
+        [] => Err("no From field".to_owned()),
+        // A longer name could not be asked for, and its parent's policy would not be found.
+        [domain] if domain.len() > DMARC_DOMAIN_OCTETS => {
+            Err(format!("the domain in From is longer than {DMARC_DOMAIN_OCTETS} octets"))
+        }
+        [domain] => Ok((*domain).to_owned()),
+        [_, ..] => Err(format!("{} domains in From", domains.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dmarc::*;
+    use relay_message::author;
+
+    fn domain(from: &str) -> Result<String, String> {
+        one_domain(author::addresses(from.as_bytes()))
+    }
+
+    #[test]
+    fn one_domain_stands_behind_a_message() {
+        assert_eq!(domain("a@B.example").as_deref(), Ok("b.example"));
+        assert_eq!(domain("a@b.example, c@b.example").as_deref(), Ok("b.example"));
+        assert_eq!(domain("a@b\u{fc}cher.example").as_deref(), Ok("xn--bcher-kva.example"));
+        for from in ["", "a@b.example, c@d.example", "a@[192.0.2.1]", "a @ b.example"] {
+            assert!(domain(from).is_err(), "{from}");
+        }
+        assert!(one_domain(Ok(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn a_name_that_leaves_no_room_for_the_prefix_is_not_asked_for() {
+        let domain_of = |octets: usize| {
+            let label = "a".repeat(49);
+            let name =
+                format!("{label}.{label}.{label}.{label}.{}.example", "b".repeat(octets - 208));
+            assert_eq!(name.len(), octets);
+            domain(&format!("x@{name}"))
+        };
+        assert!(domain_of(DMARC_DOMAIN_OCTETS).is_ok());
+        assert!(domain_of(DMARC_DOMAIN_OCTETS + 1).is_err());
+    }
+}

@@ -1,0 +1,411 @@
+//! What is refused: each with its line, its key, what is wrong and the mend.
+
+use crate::tests::*;
+
+mod antispam;
+mod connectors;
+
+/// The refusals of a text, as the command line prints them.
+fn refusals(text: &str) -> Vec<String> {
+    let refusals = Config::parse(text, "relay.toml").expect_err(text);
+    refusals.list.iter().map(|refusal| format!("{}: {refusal}", refusal.line)).collect()
+}
+
+/// Checks that a text is refused once, with these words.
+fn check(text: &str, expected: &str) {
+    let found = refusals(text);
+    assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+    assert_eq!(found[0], expected, "{text}");
+}
+
+/// A connector with these keys more, from line 9 on.
+fn check_connector(keys: &str, line: u32, problem: &str, mend: &str) {
+    let text = format!("{NEEDED}{CONNECTOR}{keys}\n");
+    check(&text, &format!("{line}: connector \"C\": {problem}\n    {mend}"));
+}
+
+/// A connector whose own `key` is replaced.
+fn check_replaced(key: &str, with: &str, line: u32, problem: &str, mend: &str) {
+    let lines: Vec<_> = CONNECTOR.lines().filter(|line| !line.starts_with(key)).collect();
+    let text = format!("{NEEDED}{}\n{with}\n", lines.join("\n"));
+    check(&text, &format!("{line}: connector \"C\": {problem}\n    {mend}"));
+}
+
+#[test]
+fn the_daemons_tables() {
+    for (keys, expected) in [
+        (
+            "hostnam = \"a\"\n",
+            "4: hostnam: is not a key of this table\n    did you mean `hostname`?",
+        ),
+        (
+            "classifier = { mode = \"kernal\" }\n",
+            "4: [classifier]: mode: `kernal` is not known\n    did you mean `kernel`?",
+        ),
+        (
+            "classifier = { mode = \"bpf\" }\n",
+            "4: [classifier]: mode: `bpf` is not known\n    write one of auto, kernel, userspace",
+        ),
+        (
+            "classifier.interfaces = [\"eth0 \"]\n",
+            "4: [classifier]: interfaces: `eth0 ` is not a name of an interface\n    \
+             `ip link` shows the names",
+        ),
+        (
+            "classifier.interfaces = \"eth0\"\n",
+            "4: [classifier]: interfaces: a text where a list belongs\n    \
+             put it in brackets: interfaces = [ … ]",
+        ),
+        (
+            "classifier.cross_check = \"yes\"\n",
+            "4: [classifier]: cross_check: a text where true or false belongs\n    \
+             write true or false, without quotes",
+        ),
+        (
+            "queue = \"/var/lib/relay\"\n",
+            "4: queue: a text where a table belongs\n    \
+             write [queue] on a line of its own, and its keys below",
+        ),
+        ("queue.directory = \"\"\n", "4: [queue]: directory: is empty\n    write a path"),
+        (
+            "queue.directory = 7\n",
+            "4: [queue]: directory: a number where a text belongs\n    put it in quotes",
+        ),
+        (
+            "queue.directory = \"a\\tb\"\n",
+            "4: [queue]: directory: holds a control character\n    \
+             write it on one line, without tabs",
+        ),
+        (
+            "tls.certificate = \"/c\"\n",
+            "4: [tls]: key: is missing\n    write certificate = \"/etc/relay/chain.pem\" and \
+             key = \"/etc/relay/key.pem\"",
+        ),
+        (
+            "log.format = \"text\"\n",
+            "4: [log]: format: `text` is not known\n    write one of human, json",
+        ),
+        (
+            "log.levle = \"info\"\n",
+            "4: [log]: levle: is not a key of this table\n    did you mean `level`?",
+        ),
+        (
+            "log.colour = true\n",
+            "4: [log]: colour: is not a key of this table\n    known here: format, level",
+        ),
+    ] {
+        check(&format!("{NEEDED}{keys}{CONNECTOR}"), expected);
+    }
+    let socket = format!("control.socket = \"/{}\"\n", "s".repeat(107));
+    check(
+        &format!("{NEEDED}{socket}{CONNECTOR}"),
+        "4: [control]: socket: is too long for the path of a socket\n    \
+         write a path of at most 107 octets",
+    );
+}
+
+#[test]
+fn what_has_to_be_there() {
+    let accepted = "accepted_domain = [{ name = \"contoso.example\" }]\n";
+    let smart_host = "delivery.smart_host = \"m:25\"\n";
+    check(
+        &format!("{accepted}{smart_host}{CONNECTOR}"),
+        "1: hostname: is missing\n    write hostname = \"edge1.contoso.example\" at the top",
+    );
+    check(
+        NEEDED,
+        "1: connector: is missing\n    write [[connector]] and its keys below, or take \
+         deploy/relay.toml as a start",
+    );
+    for (key, mend) in [
+        ("bindings", "write bindings = [\"0.0.0.0:25\", \"[::]:25\"], or an address of this host"),
+        (
+            "remote_ip_ranges",
+            "write remote_ip_ranges = [\"10.38.97.0/24\"]; for everybody [\"0.0.0.0/0\", \"::/0\"]",
+        ),
+    ] {
+        check_replaced(key, "", 4, &format!("{key}: is missing"), mend);
+        let empty = format!("{key} = []");
+        check_replaced(key, &empty, 8, &format!("{key}: is empty"), mend);
+    }
+    check(
+        &format!("{NEEDED}{}", CONNECTOR.replace("name = \"C\"\n", "")),
+        "4: [[connector]]: name: is missing\n    write name = \"Default Frontend\", or what you \
+         call it",
+    );
+}
+
+#[test]
+fn routes() {
+    let refused = |keys: &str, expected: &str| {
+        check(&format!("{NEEDED}[[route]]\n{keys}{CONNECTOR}"), expected);
+    };
+    refused(
+        "maildir = \"/m\"\n",
+        "4: [[route]]: says neither whose mail it is for nor from whom\n    write \
+         recipient_domains = [\"fabrikam.example\"], or [\"*\"] for all of it",
+    );
+    let all = "recipient_domains = [\"*\"]\n";
+    refused(
+        &format!("{all}maildir = \"/m\"\ntls = \"off\"\n"),
+        "7: [[route]]: tls: has no effect: maildir is a directory of this host\n    remove it",
+    );
+    refused(
+        &format!("{all}protocol = \"lmtp\"\n"),
+        "6: [[route]]: protocol: mail exchangers do not speak LMTP\n    write smart_hosts = \
+         [\"127.0.0.1:24\"], or remove it",
+    );
+    refused(
+        &format!("{all}smart_hosts = []\n"),
+        "6: [[route]]: smart_hosts: is empty\n    write smart_hosts = \
+         [\"mail.contoso.example:25\"], or remove it",
+    );
+    refused(
+        &format!("{all}smart_host = \"a:25\"\nsmart_hosts = [\"b:25\"]\n"),
+        "7: [[route]]: smart_hosts: says again what smart_host says\n    write one of them",
+    );
+    refused(
+        "senders = [\"a@b@c\"]\n",
+        "5: [[route]]: senders: `a@b@c` is not an address: the domain is invalid: a label \
+         holds a character that is no letter, digit, hyphen or underscore\n    write an address or a domain, as \
+         in scanner@contoso.example",
+    );
+    refused(
+        "recipient_domains = [\"a.*.example\"]\n",
+        "5: [[route]]: recipient_domains: `a.*.example` has a star elsewhere than in front\n    \
+         write the star as the first label only, as in *.contoso.example",
+    );
+    refused(
+        "recipient_domains = [\"a.example\", \"b.example\"]\n\
+         [[route]]\nrecipient_domains = [\"c.example\", \"B.example\"]\n",
+        "6: [[route]]: recipient_domains b.example with senders * is also what the route in line \
+         4 is for\n    remove it from one of them",
+    );
+}
+
+#[test]
+fn security_of_the_next_hop() {
+    let refused = |keys: &[&str], expected: &str| {
+        let keys: String = keys.iter().map(|key| format!("delivery.{key}\n")).collect();
+        check(&format!("{NEEDED}{keys}{CONNECTOR}"), expected);
+    };
+    refused(
+        &["tls = \"verify\""],
+        "4: [delivery]: tls: `verify` is not known\n    write one of off, \
+         opportunistic, required, verified",
+    );
+    refused(
+        &["tls = \"required\"", "ca_file = \"/ca\""],
+        "5: [delivery]: ca_file: has no effect: with tls = \"required\" no certificate is \
+         verified\n    write tls = \"verified\", or remove it",
+    );
+    refused(
+        &["auth = \"/auth\"", "tls = \"opportunistic\""],
+        "5: [delivery]: tls: with tls = \"opportunistic\" the credentials might be said in \
+         clear\n    write tls = \"verified\" or \"required\", or auth_in_clear = true",
+    );
+    refused(
+        &["implicit_tls = true", "tls = \"opportunistic\""],
+        "5: [delivery]: tls: \"opportunistic\" contradicts implicit_tls: TLS begins with the first \
+         octet\n    write tls = \"required\" or \"verified\", or remove implicit_tls",
+    );
+    refused(
+        &["auth_in_clear = true"],
+        "4: [delivery]: auth_in_clear: has no effect: there are no credentials\n    write auth = \
+         \"/etc/relay/smart-host.credentials\", or remove it",
+    );
+    refused(
+        &["auth = \"/auth\"", "auth_in_clear = true", "tls = \"required\""],
+        "5: [delivery]: auth_in_clear: has no effect: with tls = \"required\" nothing is said in \
+         clear\n    remove it, or write tls = \"opportunistic\"",
+    );
+}
+
+#[test]
+fn delivery() {
+    let host = |host: &str| {
+        let text = NEEDED.replace("mail.contoso.example:25", host);
+        check(
+            &format!("{text}{CONNECTOR}"),
+            &format!(
+                "2: [delivery]: smart_host: `{host}` is not a host and a port\n    write \
+                 host:port, as in `mail.contoso.example:25`, `10.0.0.1:25` or `[2001:db8::1]:25`"
+            ),
+        );
+    };
+    for bad in ["mail.contoso.example", "10.0.0.1", "10.0.0:25", "mail:0", "10.0.0.1:0", "a b:25"] {
+        host(bad);
+    }
+    for (key, expected) in [
+        (
+            "delivery.initial_retry_interval = \"soon\"",
+            "initial_retry_interval: `soon` is not a time\n    write hh:mm:ss, as in \
+             \"00:05:00\", or a number and a unit, as in \"5m\"",
+        ),
+        (
+            "delivery.initial_retry_interval = 300",
+            "initial_retry_interval: a number where a time belongs\n    write hh:mm:ss, as in \
+             \"00:05:00\", or a number and a unit, as in \"5m\"",
+        ),
+        (
+            "delivery.maximum_retry_interval = \"2d\"",
+            "maximum_retry_interval: `2d` is out of bounds\n    write a time from 00:00:01 to \
+             1.00:00:00",
+        ),
+        (
+            "delivery.initial_retry_interval = \"2h\"",
+            "initial_retry_interval: 02:00:00 is longer than maximum_retry_interval, 00:30:00\n    \
+             write at most \"00:30:00\", or raise maximum_retry_interval",
+        ),
+        (
+            "delivery.delay_notification_timeout = \"3d\"",
+            "delay_notification_timeout: after 3.00:00:00 no message waits: they are given up after \
+             2.00:00:00\n    write less, or raise message_expiration_timeout",
+        ),
+        (
+            "delivery.transient_failure_retry_count = 6",
+            "transient_failure_retry_count: is not supported: attempts back off instead of \
+             keeping to fixed steps\n    write initial_retry_interval and maximum_retry_interval",
+        ),
+    ] {
+        check(&format!("{NEEDED}{key}\n{CONNECTOR}"), &format!("4: [delivery]: {expected}"));
+    }
+}
+
+#[test]
+fn back_pressure() {
+    for (key, expected) in [
+        (
+            "disk_use.low_to_medium = 101",
+            "disk_use: low_to_medium: 101 is out of bounds\n    write a number from 0 to 100",
+        ),
+        (
+            "disk_use.low_to_medium = 80",
+            "disk_use: rises at 80 and 99 and falls at 90 and 80, which cannot be told apart\n    \
+             write medium_to_low < low_to_medium < medium_to_high and medium_to_low < \
+             high_to_medium < medium_to_high",
+        ),
+        (
+            "memory_use.high = 80",
+            "memory_use: high: is not a key of this table\n    known here: low_to_medium, \
+             medium_to_high, high_to_medium, medium_to_low",
+        ),
+        (
+            "message_memory = \"64 KB\"",
+            "message_memory: `64 KB` is out of bounds\n    write a size from 262144 to \
+             4398046510080 octets",
+        ),
+    ] {
+        let text = format!("{NEEDED}back_pressure.{key}\n{CONNECTOR}");
+        check(&text, &format!("4: [back_pressure]: {expected}"));
+    }
+}
+
+#[test]
+fn accepted_domains() {
+    for (domain, expected) in [
+        (
+            "{ name = \"*\" }",
+            "[[accepted_domain]]: name: `*` accepts every domain, which makes every client with \
+             Submit a relay client\n    name your domains; to relay for some clients, grant them \
+             ms-Exch-SMTP-Accept-Any-Recipient on a connector of their own",
+        ),
+        (
+            "{ name = \"a.*.example\" }",
+            "[[accepted_domain]]: name: `a.*.example` has a star elsewhere than in front\n    \
+             write the star as the first label only, as in *.contoso.example",
+        ),
+        (
+            "{ name = \"-a.example\" }",
+            "[[accepted_domain]]: name: `-a.example` is not a domain name: a label begins or ends with a \
+             hyphen\n    write labels with dots between them, as in edge1.contoso.example",
+        ),
+        (
+            "{ name = \"a.example\", type = \"Authorative\" }",
+            "accepted domain \"a.example\": type: `Authorative` is not known\n    did you mean \
+             `Authoritative`?",
+        ),
+        (
+            "{ name = \"a.example\", recipient_lookup = \"mail.a.example:25\" }",
+            "accepted domain \"a.example\": recipient_lookup: `mail.a.example:25` is not a server \
+             that can be asked\n    write smtp://host:port or lmtp://host:port, as in \
+             `smtp://mail.contoso.example:25`",
+        ),
+        (
+            "{ name = \"a.example\", type = \"InternalRelay\", recipient_lookup = \"lmtp://a:24\" }",
+            "accepted domain \"a.example\": recipient_lookup: has no effect: with type InternalRelay \
+             unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+        ),
+        (
+            "{ name = \"a.example\", type = \"ExternalRelay\", recipients_file = \"/r\" }",
+            "accepted domain \"a.example\": recipients_file: has no effect: with type ExternalRelay \
+             unknown recipients are sent on\n    remove it, or write type = \"Authoritative\"",
+        ),
+        (
+            "{ name = \"a.example\", recipients_file = \"/r\", recipient_lookup = \"lmtp://a:24\" }",
+            "accepted domain \"a.example\": recipients_file: stands beside recipient_lookup: two \
+             that know who exists\n    remove one of them",
+        ),
+        (
+            "{ name = \"a.example\", domain_type = \"Authoritative\" }",
+            "accepted domain \"a.example\": domain_type: is called type here\n    write type = …",
+        ),
+        (
+            "{ name = \"CONTOSO.example\" }",
+            "accepted domain \"contoso.example\": name: is the name of another accepted domain \
+             (line 3)\n    remove one of them",
+        ),
+        (
+            "{ type = \"Authoritative\" }",
+            "[[accepted_domain]]: name: is missing\n    write name = \"contoso.example\", or \
+             \"*.contoso.example\" with all subdomains",
+        ),
+    ] {
+        let text = NEEDED.replace("example\" }]", &format!("example\" }}, {domain}]"));
+        check(&format!("{text}{CONNECTOR}"), &format!("3: {expected}"));
+    }
+}
+
+#[test]
+fn every_mistake_shows_in_one_run() {
+    let text = format!("{NEEDED}{CONNECTOR}fqdn = \"a b\"\nmax_hop_count = 0\n[logs]\n");
+    let refusals = Config::parse(&text, "edge/relay.toml").unwrap_err().to_string();
+    let lines: Vec<_> = refusals.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(lines.len(), 3, "{refusals}");
+    assert!(lines[0].starts_with("edge/relay.toml:9: connector \"C\": fqdn: "), "{refusals}");
+    assert!(lines[1].starts_with("edge/relay.toml:10: connector \"C\": max_hop_count: "));
+    assert!(lines[2].starts_with("edge/relay.toml:11: logs: is not a key"), "{refusals}");
+}
+
+#[test]
+fn a_repeated_mistake_does_not_bury_the_terminal() {
+    let ranges = "\"x\",".repeat(60);
+    let text = format!("{NEEDED}{CONNECTOR}").replace("\"10.0.0.0/8\"", &ranges);
+    let refusals = Config::parse(&text, "relay.toml").unwrap_err().to_string();
+    assert!(refusals.ends_with("relay.toml: 10 more errors are not shown"), "{refusals}");
+}
+
+#[test]
+fn what_is_not_toml() {
+    let found = refusals("hostname = \"a\"\nbindings = [\n");
+    assert!(found[0].contains("not TOML: "), "{found:?}");
+    assert!(found[0].ends_with("see https://toml.io; strings need quotes, lists need brackets"));
+    let twice = refusals("hostname = \"a\"\nhostname = \"b\"\n");
+    assert!(twice[0].starts_with("2: not TOML: duplicate key"), "{twice:?}");
+}
+
+#[test]
+fn more_connectors_than_ids() {
+    let connectors: String = (0..4096)
+        .map(|number| {
+            let name = format!("\"{number}\"");
+            let range = std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).to_string();
+            CONNECTOR.replace("\"C\"", &name).replace("10.0.0.0/8", &range)
+        })
+        .collect();
+    check(
+        &format!("{NEEDED}{connectors}"),
+        "20479: connector: 4096 connectors are over the limit of 4095\n    connectors that \
+         differ in their ranges only can be one connector",
+    );
+}

@@ -1,0 +1,258 @@
+//! Which messages may be in hand at the same time.
+//!
+//! A job in hand costs memory and, sooner or later, a connection, and a next hop that is slow keeps
+//! it for long. A stranger can name next hops (the domain of a sender that a report goes to), so
+//! what such next hops may keep is limited: next hops found by DNS, next hops that have not lately
+//! proved alive, and reports each have only a share. Next hops that the configuration names always
+//! get [`limits::CONFIGURED_CLAIMS`], whatever the others keep.
+//!
+//! A job without room goes back to the queue; here its id waits for room. How many connections one
+//! address gets is for [`super::remotes`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::waiting_list::WaitingList;
+use relay_mail::queue_id::QueueId;
+use relay_queue::Queue;
+use relay_queue::limits::CLAIMED_AT_ONCE;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::limits;
+
+/// What a job counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    /// Its next hop was found by DNS, or stands in the recipient's address.
+    pub(super) is_exchanger: bool,
+    /// Its next hop has lately answered, and nothing there is stuck.
+    pub(super) is_proven: bool,
+    /// It is a report, or another message with the null sender.
+    pub(super) is_report: bool,
+}
+
+/// The room of one delivery task.
+#[derive(Debug)]
+pub(super) struct Budget {
+    queue: Queue,
+    state: Mutex<State>,
+    /// Becomes true while messages wait for room.
+    is_short: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Jobs in hand and reservations.
+    counts: Counts,
+    waiting: BTreeMap<Class, WaitingList>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    all: usize,
+    exchangers: usize,
+    unproven: usize,
+    reports: usize,
+}
+
+/// The room of one job; dropping it gives the room back.
+#[derive(Debug)]
+pub(super) struct Hold {
+    budget: Arc<Budget>,
+    class: Class,
+    /// Jobs of the same next hop in hand.
+    of_hop: Arc<AtomicUsize>,
+}
+
+impl Counts {
+    fn have_room(&self, class: Class) -> bool {
+        self.all < limits::DELIVERY_CLAIMS
+            && (!class.is_exchanger || self.exchangers < limits::EXCHANGER_CLAIMS)
+            && (class.is_proven || self.unproven < limits::UNPROVEN_CLAIMS)
+            && (!class.is_report || self.reports < limits::REPORT_CLAIMS)
+    }
+
+    fn add(&mut self, class: Class) {
+        self.all += 1;
+        self.exchangers += usize::from(class.is_exchanger);
+        self.unproven += usize::from(!class.is_proven);
+        self.reports += usize::from(class.is_report);
+    }
+
+    fn remove(&mut self, class: Class) {
+        self.all -= 1;
+        self.exchangers -= usize::from(class.is_exchanger);
+        self.unproven -= usize::from(!class.is_proven);
+        self.reports -= usize::from(class.is_report);
+    }
+}
+
+impl State {
+    /// A message has been claimed. Was it called?
+    fn came(&mut self, id: QueueId) -> bool {
+        let mut was_called = false;
+        for (class, list) in &mut self.waiting {
+            if list.came(id) {
+                self.counts.remove(*class);
+                was_called = true;
+            }
+        }
+        was_called
+    }
+
+    /// Which messages to make due, now that there may be room.
+    fn call(&mut self, now: Instant) -> Vec<QueueId> {
+        let mut ids = Vec::new();
+        for (class, list) in &mut self.waiting {
+            for _ in 0..list.expire(now) {
+                self.counts.remove(*class);
+            }
+            while ids.len() < CLAIMED_AT_ONCE
+                && self.counts.have_room(*class)
+                && let Some(id) = list.call(now)
+            {
+                self.counts.add(*class);
+                ids.push(id);
+            }
+        }
+        self.waiting.retain(|_, list| !list.is_empty());
+        ids
+    }
+
+    fn is_short(&self) -> bool {
+        self.waiting.values().any(WaitingList::has_parked)
+    }
+}
+
+impl Budget {
+    pub(super) fn new(queue: Queue) -> Arc<Self> {
+        let (state, is_short) = (Mutex::default(), watch::Sender::new(false));
+        Arc::new(Self { queue, state, is_short })
+    }
+
+    /// Room for one job of a message that has been claimed. None: it must wait in the queue, see
+    /// [`Budget::park`]. `of_hop` counts the jobs of its next hop.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        id: QueueId,
+        class: Class,
+        of_hop: &Arc<AtomicUsize>,
+    ) -> Option<Hold> {
+        let mut state = self.state();
+        let was_called = state.came(id);
+        let is_guaranteed =
+            !class.is_exchanger && of_hop.load(Ordering::Relaxed) < limits::CONFIGURED_CLAIMS;
+        // Those that wait come first.
+        let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_parked());
+        if !(is_guaranteed || is_its_turn && state.counts.have_room(class)) {
+            return None;
+        }
+        state.counts.add(class);
+        of_hop.fetch_add(1, Ordering::Relaxed);
+        Some(Hold { budget: Arc::clone(self), class, of_hop: Arc::clone(of_hop) })
+    }
+
+    /// A message waits in the queue for room. Only once nothing claims it.
+    pub(super) fn park(&self, id: QueueId, class: Class) {
+        let mut state = self.state();
+        state.waiting.entry(class).or_default().park(id);
+        // There may be room by now, and no job left to give some back.
+        self.call(state);
+    }
+
+    /// How many more jobs may be in hand.
+    pub(super) fn left(&self) -> usize {
+        limits::DELIVERY_CLAIMS.saturating_sub(self.state().counts.all)
+    }
+
+    /// Would another job of this class be admitted now?
+    pub(super) fn has_room(&self, class: Class) -> bool {
+        let state = self.state();
+        let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_parked);
+        state.counts.have_room(class) && !is_waited_for
+    }
+
+    /// True while messages wait for room.
+    pub(super) fn is_short(&self) -> watch::Receiver<bool> {
+        self.is_short.subscribe()
+    }
+
+    fn call(&self, mut state: MutexGuard<'_, State>) {
+        let ids = state.call(Instant::now());
+        let is_short = state.is_short();
+        drop(state);
+        self.is_short.send_if_modified(|was| std::mem::replace(was, is_short) != is_short);
+        self.queue.store().bring_forward(&ids, SystemTime::now());
+    }
+
+    /// A poisoned lock is as good as any: no step between two fields can panic.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.of_hop.fetch_sub(1, Ordering::Relaxed);
+        let mut state = self.budget.state();
+        state.counts.remove(self.class);
+        self.budget.call(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::budget::*;
+
+    const CONFIGURED: Class = Class { is_exchanger: false, is_proven: true, is_report: false };
+    const PROVEN: Class = Class { is_exchanger: true, is_proven: true, is_report: false };
+    const UNPROVEN: Class = Class { is_exchanger: true, is_proven: false, is_report: false };
+    const REPORT: Class = Class { is_exchanger: true, is_proven: true, is_report: true };
+
+    /// How many of a class are admitted.
+    fn fill(counts: &mut Counts, class: Class) -> usize {
+        let mut admitted = 0;
+        while counts.have_room(class) {
+            counts.add(class);
+            admitted += 1;
+        }
+        admitted
+    }
+
+    #[test]
+    fn each_class_has_only_its_share() {
+        let mut counts = Counts::default();
+        assert_eq!(fill(&mut counts, UNPROVEN), limits::UNPROVEN_CLAIMS);
+        assert_eq!(fill(&mut counts, REPORT), limits::REPORT_CLAIMS);
+        let rest = limits::EXCHANGER_CLAIMS - limits::UNPROVEN_CLAIMS - limits::REPORT_CLAIMS;
+        assert_eq!(fill(&mut counts, PROVEN), rest);
+        let rest = limits::DELIVERY_CLAIMS - limits::EXCHANGER_CLAIMS;
+        assert_eq!(fill(&mut counts, CONFIGURED), rest);
+    }
+
+    #[test]
+    fn the_oldest_is_called_and_its_room_is_reserved() {
+        let now = Instant::now();
+        let mut state = State::default();
+        let full = fill(&mut state.counts, UNPROVEN);
+        let id = QueueId::from_u64;
+        for number in [3, 1, 2] {
+            state.waiting.entry(UNPROVEN).or_default().park(id(number));
+        }
+        assert_eq!(state.call(now), []);
+        state.counts.remove(UNPROVEN);
+        assert_eq!(state.call(now), [id(1)]);
+        assert_eq!(state.counts.unproven, full, "reserved");
+        assert!(state.came(id(1)));
+        assert_eq!(state.counts.unproven, full - 1, "free for the message that has come");
+        state.counts.add(UNPROVEN);
+        // One that never comes keeps no room.
+        state.counts.remove(UNPROVEN);
+        assert_eq!(state.call(now), [id(2)]);
+        assert_eq!(state.call(now + limits::CALLED_WAIT), [id(3)]);
+        assert!(!state.is_short());
+    }
+}

@@ -1,0 +1,140 @@
+//! How many connections to a next hop at a time. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limits;
+
+/// How many connections a next hop gets. It grows by one with each round of successes, and halves
+/// when the next hop shows that it has too much or is in trouble. A next hop that refuses a
+/// further connection while it serves others keeps what it serves; a further one is tried now and
+/// then.
+#[derive(Debug)]
+pub(super) struct Window {
+    size: usize,
+    most: usize,
+    /// Successes since it changed.
+    successes: usize,
+    refused: Option<Refused>,
+}
+
+/// A further connection was refused.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    /// Connections that were not refused.
+    allowed: usize,
+    /// When one more is tried, and how long that is after the refusal.
+    again: Instant,
+    wait: Duration,
+}
+
+impl Window {
+    pub(super) fn new(most: usize) -> Self {
+        let size = limits::DELIVERY_CONCURRENCY_FIRST.min(most).max(1);
+        Self { size, most: most.max(1), successes: 0, refused: None }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// A message was taken.
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        let most = match self.refused {
+            Some(refused) if now < refused.again => refused.allowed,
+            Some(refused) => refused.allowed + 1,
+            None => self.most,
+        };
+        self.successes += 1;
+        if self.successes >= self.size {
+            self.successes = 0;
+            self.size = most.min(self.most).min(self.size + 1).max(self.size);
+        }
+    }
+
+    /// A connection could not be made, or was lost with a message on it.
+    pub(super) fn failed(&mut self) {
+        self.successes = 0;
+        self.size = (self.size / 2).max(1);
+    }
+
+    /// The next hop refused a further connection, and `allowed` of ours are left.
+    pub(super) fn refused(&mut self, allowed: usize, now: Instant) {
+        let allowed = allowed.max(1);
+        let wait = match self.refused {
+            // The one that was to find out.
+            Some(refused) if refused.allowed <= allowed && now >= refused.again => {
+                (refused.wait * 2).min(limits::CONNECTION_PROBE_LONGEST)
+            }
+            Some(refused) => refused.wait,
+            None => limits::CONNECTION_PROBE_FIRST,
+        };
+        self.refused = Some(Refused { allowed, again: now + wait, wait });
+        self.successes = 0;
+        self.size = self.size.min(allowed);
+    }
+
+    /// The next hop has accepted as many connections as `open`.
+    pub(super) fn accepted(&mut self, open: usize) {
+        if self.refused.is_some_and(|refused| open > refused.allowed) {
+            self.refused = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::concurrency::*;
+
+    #[test]
+    fn a_window_rises_with_success_and_falls_with_trouble() {
+        let now = Instant::now();
+        let mut window = Window::new(20);
+        let first = window.size();
+        for _ in 0..first {
+            window.succeeded(now);
+        }
+        assert_eq!(window.size(), first + 1);
+        for _ in 0..1000 {
+            window.succeeded(now);
+        }
+        assert_eq!(window.size(), 20);
+        window.failed();
+        assert_eq!(window.size(), 10);
+        for _ in 0..10 {
+            window.failed();
+        }
+        assert_eq!(window.size(), 1);
+        assert_eq!(Window::new(1).size(), 1);
+    }
+
+    #[test]
+    fn what_is_allowed_is_kept_and_one_more_is_tried_ever_more_seldom() {
+        let mut now = Instant::now();
+        let mut window = Window::new(20);
+        window.refused(2, now);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let began = now;
+            while window.size() == 2 {
+                now += Duration::from_secs(1);
+                window.succeeded(now);
+            }
+            assert_eq!(window.size(), 3);
+            waits.push((now - began).as_secs());
+            window.refused(2, now);
+            assert_eq!(window.size(), 2);
+        }
+        let first = limits::CONNECTION_PROBE_FIRST.as_secs();
+        // Two successes make a round.
+        assert!((first..first + 3).contains(&waits[0]), "{waits:?}");
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1] + 2), "{waits:?}");
+        let longest = limits::CONNECTION_PROBE_LONGEST.as_secs();
+        assert!((longest..longest + 3).contains(&waits[7]), "{waits:?}");
+        // One that is accepted ends it.
+        window.accepted(3);
+        (0..1000).for_each(|_| window.succeeded(now));
+        assert_eq!(window.size(), 20);
+    }
+}

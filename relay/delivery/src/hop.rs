@@ -1,0 +1,382 @@
+//! One next hop: the messages that wait for it, the connections to it, and whether it is alive.
+//!
+//! A connection takes message after message while some wait. A next hop that cannot be reached is
+//! left alone for a while, longer each time; then one connection alone finds out whether it is
+//! back. Messages that come up meanwhile are put back, which costs them no attempt, and so are those
+//! that there is no room for; [`super::parking`] knows which of them to fetch.
+
+mod recipients;
+mod room;
+mod view;
+mod workers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::budget::Budget;
+use crate::concurrency::Window;
+use crate::connection::told;
+use crate::hop::recipients::BrokeOff;
+use crate::hop::view::Trouble;
+use crate::job::Job;
+use crate::parking::Parking;
+use crate::reach::Candidate;
+use crate::remotes::Remotes;
+use crate::route::Destination;
+use crate::{Cut, Settings};
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_queue::Queue;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+pub(super) use crate::hop::workers::Counted;
+use crate::limits;
+
+pub use crate::hop::view::{HopState, HopStatus, Hops};
+
+/// A next hop and its workers.
+#[derive(Debug)]
+pub(super) struct Hop {
+    pub(super) name: String,
+    pub(super) destination: Destination,
+    pub(super) queue: Queue,
+    pub(super) settings: Arc<Settings>,
+    budget: Arc<Budget>,
+    pub(super) remotes: Arc<Remotes>,
+    /// Jobs in hand.
+    in_hand: Arc<AtomicUsize>,
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// Forgets a worker that has ended: a next hop may be silent for days, and there may be
+    /// thousands.
+    workers: TaskTracker,
+    /// Workers that have not decided to end.
+    alive: usize,
+    /// Workers that wait for a job.
+    idle: usize,
+    /// Connections, by address.
+    connected: HashMap<SocketAddr, usize>,
+    /// Workers that are making one.
+    connecting: usize,
+    window: Window,
+    parking: Parking,
+    /// When the attempts under way began.
+    under_way: Vec<Instant>,
+    /// When it last answered to a message, whatever the answer.
+    proved: Option<Instant>,
+    /// Messages that come up when the pause ends.
+    returning: usize,
+    /// Failed connections in a row.
+    failures: u32,
+    paused_until: Option<Instant>,
+    /// Since when it cannot be reached, and why.
+    trouble: Option<Trouble>,
+    /// Since when it answers, and serves no attempt, and why.
+    breaking_off: Option<Trouble>,
+    /// Where it last broke off at a RCPT.
+    broke_off: Option<BrokeOff>,
+    /// Addresses that could not be used, and until when they come after the others.
+    last: HashMap<SocketAddr, Instant>,
+    /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
+    plainly: HashMap<SocketAddr, Instant>,
+}
+
+impl Hop {
+    pub(super) fn new(
+        destination: Destination,
+        queue: Queue,
+        (settings, budget, remotes): (Arc<Settings>, Arc<Budget>, Arc<Remotes>),
+    ) -> Arc<Self> {
+        let name = destination.to_string();
+        let state = State {
+            waiting: VecDeque::new(),
+            workers: TaskTracker::new(),
+            alive: 0,
+            idle: 0,
+            connected: HashMap::new(),
+            connecting: 0,
+            window: Window::new(settings.concurrency),
+            parking: Parking::default(),
+            under_way: Vec::new(),
+            proved: None,
+            returning: 0,
+            failures: 0,
+            paused_until: None,
+            trouble: None,
+            breaking_off: None,
+            broke_off: None,
+            last: HashMap::new(),
+            plainly: HashMap::new(),
+        };
+        Arc::new(Self {
+            name,
+            destination,
+            queue,
+            settings,
+            budget,
+            remotes,
+            in_hand: Arc::default(),
+            state: Mutex::new(state),
+            arrived: Notify::new(),
+        })
+    }
+
+    /// Is there nothing to do and nothing to remember? A back-off that has ended is not worth it:
+    /// strangers can name next hops without end.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        let rests = state.paused_until.is_some_and(|until| until > Instant::now());
+        state.alive == 0 && state.waiting.is_empty() && state.parking.is_empty() && !rests
+    }
+
+    /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
+    /// Those that take longer than [`Settings::drain`] are cut off, except after the end of data:
+    /// then the next hop may have the message already, and only its reply keeps it from being sent
+    /// again. These end with the time-out for that reply, or once [`Settings::cut_all`] says so.
+    pub(super) async fn close(&self) {
+        let (waiting, workers) = {
+            let mut state = self.state();
+            // Under the lock, so that no worker begins after it.
+            self.settings.end.closing.send_replace(true);
+            self.fetch(&mut state);
+            (std::mem::take(&mut state.waiting), state.workers.clone())
+        };
+        workers.close();
+        for job in waiting {
+            job.put_back(SystemTime::now());
+        }
+        self.arrived.notify_waiters();
+        let mut daemon_ends = self.settings.daemon_ends.subscribe();
+        let patience = async {
+            tokio::select! {
+                () = sleep(self.settings.drain) => {}
+                () = told(&mut daemon_ends) => sleep(limits::DELIVERY_CUT).await,
+            }
+        };
+        let in_time = tokio::select! {
+            biased;
+            () = workers.wait() => true,
+            () = patience => false,
+        };
+        if !in_time {
+            let attempts = workers.len();
+            warn!(hop = self.name, attempts, "attempts that are not at their end are cut off");
+            self.settings.end.cut(Cut::Unsent);
+            let mut cut_all = self.settings.cut_all.subscribe();
+            tokio::select! {
+                biased;
+                () = workers.wait() => return,
+                () = told(&mut cut_all) => {}
+            }
+            self.settings.end.cut(Cut::All);
+            workers.wait().await;
+        }
+    }
+
+    /// How long the next hop is still to be left alone.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let until = self.state().paused_until?;
+        let pause = until.saturating_duration_since(Instant::now());
+        Some(pause).filter(|pause| !pause.is_zero())
+    }
+
+    /// It is left alone no longer. One connection alone finds out whether it is back, as ever.
+    pub(super) fn resume(&self) {
+        self.state().paused_until = None;
+    }
+
+    /// Is no attempt to begin any more?
+    fn is_closing(&self) -> bool {
+        *self.settings.end.closing.borrow()
+    }
+
+    /// A poisoned lock is as good as any: no invariant spans two of the fields.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes or spawns workers for what waits.
+    fn staff(self: &Arc<Self>, state: &mut State) {
+        let most = state.most_workers();
+        if self.is_closing() {
+            return;
+        }
+        if state.idle > 0 {
+            self.arrived.notify_one();
+        }
+        if state.waiting.len() > state.idle && state.alive < most {
+            state.alive += 1;
+            state.workers.spawn(Arc::clone(self).work());
+        }
+    }
+
+    /// The next message. None ends the worker: at once without a connection to keep, else when
+    /// nothing came for a while.
+    pub(super) async fn next_job(&self, connection: Option<SocketAddr>) -> Option<Job> {
+        let patience = if connection.is_some() { self.settings.idle } else { Duration::ZERO };
+        let deadline = Instant::now() + patience;
+        loop {
+            let (arrived, wanted) = (self.arrived.notified(), self.remotes.wanted());
+            // Where others wait for room at its address, a connection is not kept without use.
+            let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
+            {
+                let mut state = self.state();
+                if state.alive > state.most_workers() {
+                    state.alive -= 1;
+                    return None;
+                }
+                let job = state.waiting.pop_front();
+                self.fetch(&mut state);
+                if job.is_some() {
+                    return job;
+                }
+                // Decided under the lock that `push` takes, so that no job is left alone.
+                if self.is_closing() || Instant::now() >= deadline || !is_kept {
+                    state.alive -= 1;
+                    return None;
+                }
+                state.idle += 1;
+            }
+            tokio::select! {
+                _ = timeout_at(deadline, arrived) => {}
+                () = wanted => {}
+            }
+            self.state().idle -= 1;
+        }
+    }
+
+    /// There is no way to have a connection now.
+    pub(super) fn failed(&self, cause: &Cause) {
+        let mut state = self.state();
+        let now = Instant::now();
+        // Workers that were connecting at the same time have made the same discovery.
+        if state.paused_until.is_some_and(|until| until > now) {
+            return;
+        }
+        state.window.failed();
+        state.returning = 0;
+        let doublings = state.failures.min(31);
+        state.failures = state.failures.saturating_add(1);
+        let pause = self.settings.pause_first.saturating_mul(1 << doublings);
+        let pause = pause.min(self.settings.pause_longest);
+        state.paused_until = Some(now + pause);
+        state.trouble = Some(Trouble::after(state.trouble.take(), cause));
+        let answer = Answer { hop: None, cause: cause.clone() };
+        warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is left alone");
+    }
+
+    /// What an attempt says about the next hop, and about how much it can take.
+    pub(super) fn learn<'a>(self: &Arc<Self>, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
+        let mut state = self.state();
+        let now = Instant::now();
+        if outcomes.clone().any(is_proof) {
+            state.proved = Some(now);
+            state.breaking_off = None;
+            self.has_answered(&mut state);
+            self.fetch(&mut state);
+        } else if let Some(outcome) = outcomes.clone().find(|outcome| is_trouble(outcome)) {
+            let before = state.breaking_off.take();
+            state.breaking_off = Some(Trouble::after(before, &outcome.answer().cause));
+        }
+        if outcomes.clone().any(is_taken) {
+            state.window.succeeded(now);
+            self.staff(&mut state);
+        } else if outcomes.clone().any(is_trouble) {
+            state.window.failed();
+        }
+    }
+
+    /// These addresses come after the others for a while, but for those that serve a connection.
+    pub(super) fn remember_failed(&self, addresses: Vec<SocketAddr>) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.last.retain(|_, until| *until > now);
+        let until = now + limits::ADDRESS_PAUSE;
+        for address in addresses {
+            if !state.connected.contains_key(&address) {
+                state.last.insert(address, until);
+            }
+        }
+    }
+
+    /// This address did not bear what it offers.
+    pub(super) fn remember_misled(&self, address: SocketAddr) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.plainly.retain(|_, until| *until > now);
+        state.plainly.insert(address, now + limits::PLAIN_SPEECH);
+    }
+
+    /// The servers to try, in order; those that lately could not be used come last.
+    pub(super) fn last_ones_last(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let (state, now) = (self.state(), Instant::now());
+        let holds = |list: &HashMap<SocketAddr, Instant>, candidate: &Candidate| {
+            list.get(&candidate.address).is_some_and(|&until| until > now)
+        };
+        for candidate in &mut candidates {
+            candidate.plainly = holds(&state.plainly, candidate);
+        }
+        candidates.sort_by_key(|candidate| holds(&state.last, candidate));
+        candidates
+    }
+}
+
+impl State {
+    /// Connections.
+    fn open(&self) -> usize {
+        self.connected.values().sum()
+    }
+
+    /// While nothing answers, one connection finds out whether the next hop is back; those that
+    /// are stuck do not keep it from that.
+    fn most_workers(&self) -> usize {
+        if self.failures > 0 { self.open() + 1 } else { self.window.size() }
+    }
+
+    /// Is an attempt under way for long, and has none ended meanwhile?
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.stalled_since(now).is_some()
+    }
+
+    /// Since when an attempt has been under way for long and none has ended.
+    fn stalled_since(&self, now: Instant) -> Option<Instant> {
+        let oldest = *self.under_way.iter().min()?;
+        let since = self.proved.map_or(oldest, |proved| proved.max(oldest));
+        (now.saturating_duration_since(since) >= limits::STALLED_AFTER).then_some(since)
+    }
+}
+
+fn is_taken(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Delivered(_) | Outcome::Relayed(_))
+}
+
+/// Does it show that the next hop is alive, whatever it said of the message?
+fn is_proof(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered(_) | Outcome::Relayed(_) => true,
+        Outcome::Deferred(answer) | Outcome::Failed(answer) => {
+            matches!(&answer.cause, Cause::Reply { reply, .. } if reply.code != 421)
+        }
+    }
+}
+
+/// Does it show that the next hop has too much, or is in trouble? A refusal of the message is
+/// neither.
+fn is_trouble(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => reply.code == 421,
+        // X.3.n of RFC 3463 is about this host: a message that cannot be read, a stop.
+        Outcome::Deferred(Answer { cause: Cause::Local { status, .. }, .. }) => status.1 != 3,
+        Outcome::Delivered(_) | Outcome::Relayed(_) | Outcome::Failed(_) => false,
+    }
+}

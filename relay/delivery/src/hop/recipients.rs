@@ -1,0 +1,47 @@
+//! How many recipients a transaction gets, and with which of them an attempt begins.
+//!
+//! Some servers say that they take no more recipients, or do not like one of them, by 421 or by
+//! closing at its RCPT. The same transaction would end there each time, and no recipient would get
+//! the message. So the next attempts have as many recipients as were accepted before, and those that
+//! break off at the first begin with another each time.
+
+use std::collections::VecDeque;
+
+use crate::hop::Hop;
+use crate::job::Job;
+use tokio::time::Instant;
+
+use crate::limits;
+
+/// Where a next hop broke off lately.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BrokeOff {
+    /// Recipients that it had accepted.
+    accepted: usize,
+    until: Instant,
+}
+
+impl Hop {
+    /// The next hop broke off a transaction of so many recipients after it had accepted some.
+    pub(crate) fn remember_break(&self, accepted: usize, recipients: usize) {
+        if recipients > 1 {
+            let until = Instant::now() + limits::FEW_RECIPIENTS;
+            self.state().broke_off = Some(BrokeOff { accepted, until });
+        }
+    }
+
+    /// The recipients of a job in the order in which they are tried, and how many a transaction gets.
+    pub(crate) fn arrange(&self, job: &Job) -> (VecDeque<usize>, usize) {
+        let mut places: VecDeque<_> = job.places.iter().copied().collect();
+        let broke_off = self.state().broke_off.filter(|it| it.until > Instant::now());
+        match broke_off.map(|it| it.accepted) {
+            None => (places, limits::RECIPIENTS_PER_TRANSACTION),
+            Some(0) => {
+                let first = job.entry.attempts as usize % places.len().max(1);
+                places.rotate_left(first);
+                (places, limits::RECIPIENTS_PER_TRANSACTION)
+            }
+            Some(accepted) => (places, accepted.min(limits::RECIPIENTS_PER_TRANSACTION)),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Takes due messages from the queue to their next hops.
+//!
+//! This module decides which message is worked on next; [`budget`] says how many may be in hand,
+//! [`remotes`] how many connections an address gets, [`patience`] how long an attempt takes.
+//! [`route`] says where a message goes and [`reach`] which servers that is; [`hop`] knows which next
+//! hop is alive and how much it can take, its [`worker`]s deliver over a [`connection`], which
+//! drives [`relay_smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
+//! [`relay_queue`] to say.
+
+mod adapting;
+mod budget;
+mod concurrency;
+mod connection;
+pub mod credentials;
+mod hop;
+mod job;
+pub mod limits;
+mod maildir;
+mod ourselves;
+mod parking;
+mod patience;
+mod reach;
+mod remotes;
+pub mod route;
+pub mod security;
+mod servers;
+#[cfg(test)]
+pub(crate) mod tests;
+mod transport;
+mod verifier;
+mod waiting_list;
+mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::budget::Budget;
+use crate::hop::Hop;
+use crate::job::Claim;
+use crate::remotes::Remotes;
+use relay_dns::Dns;
+use relay_host::vital;
+use relay_queue::limits::CLAIMED_AT_ONCE;
+use relay_queue::limits::STORE_RETRY;
+use relay_queue::{Entry, Queue};
+use relay_smtp::client::Timeouts;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::error;
+
+pub use crate::connection::Connection;
+pub use crate::ourselves::leads_back;
+pub use crate::reach::ExchangerRules;
+pub use crate::route::{Destination, NextHop, Route, Routes, SmartHosts};
+pub use crate::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
+
+pub use crate::hop::{HopState, HopStatus, Hops};
+
+/// How mail is delivered.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where mail goes.
+    pub routes: Routes,
+    /// What TLS takes on the way there.
+    pub handshakes: Handshakes,
+    /// Who is asked about names; none where no route needs it.
+    pub dns: Option<Dns>,
+    /// The names of smart hosts are asked of [`Settings::dns`] too, instead of the system.
+    pub dns_for_smart_hosts: bool,
+    /// Who may be delivered to by way of DNS.
+    pub exchangers: ExchangerRules,
+    /// What we call ourselves in EHLO: our host name, or an address literal.
+    pub hello_name: String,
+    /// Connections to one next hop at a time.
+    pub concurrency: usize,
+    /// How long each step of a session may take.
+    pub timeouts: Timeouts,
+    /// How long a connection to one address may take.
+    pub connect_timeout: Duration,
+    /// How long a connection is kept when no mail waits for it.
+    pub idle: Duration,
+    /// How long a next hop is left alone after the first failure to reach it.
+    pub pause_first: Duration,
+    /// How long a next hop is left alone at most.
+    pub pause_longest: Duration,
+    /// How long attempts under way may go on once delivery is to end.
+    pub drain: Duration,
+    /// Who is to be left alone no longer.
+    pub resumed: Resumed,
+    /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then holds instead of
+    /// [`Settings::drain`]. Clones are the same.
+    pub daemon_ends: watch::Sender<bool>,
+    /// Becomes true when nothing is waited for any more, not even the reply to an end of data. Then
+    /// these attempts are deferred as well, and what comes of that is a duplicate. Clones are the
+    /// same.
+    pub cut_all: watch::Sender<bool>,
+    /// Where the next hops can be looked at.
+    pub hops: Hops,
+    /// How far delivery has ended. One for all next hops: there may be thousands.
+    pub end: End,
+}
+
+/// How far delivery has ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Becomes true when no attempt is to begin any more.
+    pub closing: watch::Sender<bool>,
+    /// Which attempts under way are to end. It never falls.
+    pub cut: watch::Sender<Cut>,
+}
+
+/// Which attempts under way are to end at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cut {
+    /// None of them.
+    Nothing,
+    /// Those that have not sent their end of data.
+    Unsent,
+    /// All: those of which the next hop may have the message already as well.
+    All,
+}
+
+/// Next hops that an administrator wants to be tried now, though they could not be reached lately.
+/// Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Resumed(Arc<Mutex<HashSet<Destination>>>);
+
+impl Resumed {
+    /// Adds some. They hold for what is claimed after this.
+    pub fn add(&self, hops: impl Iterator<Item = Destination>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(hops);
+    }
+
+    fn take(&self) -> HashSet<Destination> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Settings {
+    /// The defaults of [`limits`], without DNS.
+    pub fn new(routes: Routes, handshakes: Handshakes, hello_name: impl Into<String>) -> Self {
+        let exchangers = ExchangerRules {
+            port: limits::SMTP_PORT,
+            allow_private_addresses: false,
+            our_names: Vec::new(),
+            our_bindings: Vec::new(),
+        };
+        Self {
+            routes,
+            handshakes,
+            dns: None,
+            dns_for_smart_hosts: false,
+            exchangers,
+            hello_name: hello_name.into(),
+            concurrency: limits::DELIVERY_CONCURRENCY,
+            timeouts: Timeouts::default(),
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            idle: limits::CONNECTION_IDLE,
+            pause_first: limits::HOP_PAUSE_FIRST,
+            pause_longest: limits::HOP_PAUSE_LONGEST,
+            drain: limits::DELIVERY_DRAIN,
+            resumed: Resumed::default(),
+            daemon_ends: watch::Sender::new(false),
+            cut_all: watch::Sender::new(false),
+            hops: Hops::default(),
+            end: End { closing: watch::Sender::new(false), cut: watch::Sender::new(Cut::Nothing) },
+        }
+    }
+}
+
+impl End {
+    /// These attempts under way are to end.
+    fn cut(&self, which: Cut) {
+        self.cut.send_if_modified(|cut| {
+            let is_more = which > *cut;
+            *cut = which.max(*cut);
+            is_more
+        });
+    }
+}
+
+/// Delivers until `shutdown` becomes true or its sender is gone; then puts back what waits and lets
+/// attempts under way end. After [`Settings::drain`] it cuts off those that have not sent their
+/// end of data; the others may take as long as the next hop may for its reply, or until
+/// [`Settings::cut_all`], and a disk that refuses what they came to as long as it likes. Whoever
+/// cannot wait drops this future.
+pub async fn run(queue: Queue, settings: Settings, shutdown: watch::Receiver<bool>) {
+    vital::task("delivery", dispatch(queue, settings, shutdown)).await;
+}
+
+async fn dispatch(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
+    let (onward, mut gone_on) = mpsc::unbounded_channel();
+    let mut dispatcher = Dispatcher {
+        became_due: queue.store().became_due(),
+        budget: Budget::new(queue.clone()),
+        remotes: Remotes::new(queue.clone(), settings.concurrency),
+        onward,
+        hops: HashMap::new(),
+        queue,
+        settings: Arc::new(settings),
+    };
+    loop {
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|&stop| stop) => break,
+            Some(claim) = gone_on.recv() => {
+                dispatcher.go_on(&claim);
+                continue;
+            }
+            () = dispatcher.wait() => {}
+        }
+        // Not within the select: a claim that is dropped half-way would stay claimed.
+        dispatcher.dispatch().await;
+    }
+    gone_on.close();
+    while let Ok(claim) = gone_on.try_recv() {
+        claim.put_back_rest();
+    }
+    let remotes = Arc::clone(&dispatcher.remotes);
+    let mut closing = JoinSet::new();
+    for hop in dispatcher.hops.into_values() {
+        closing.spawn(async move { hop.close().await });
+    }
+    closing.join_all().await;
+    remotes.close();
+}
+
+struct Dispatcher {
+    queue: Queue,
+    settings: Arc<Settings>,
+    became_due: Arc<tokio::sync::Notify>,
+    budget: Arc<Budget>,
+    remotes: Arc<Remotes>,
+    /// Given to each claim.
+    onward: mpsc::UnboundedSender<Arc<Claim>>,
+    hops: HashMap<Destination, Arc<Hop>>,
+}
+
+impl Dispatcher {
+    /// Waits until there is a message to claim.
+    async fn wait(&self) {
+        loop {
+            let Some(due) = self.queue.store().next_due() else {
+                self.became_due.notified().await;
+                continue;
+            };
+            let Ok(wait) = due.duration_since(SystemTime::now()) else { return };
+            if wait.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.became_due.notified() => {}
+            }
+        }
+    }
+
+    /// Claims what is due and hands it to the next hops.
+    async fn dispatch(&mut self) {
+        let claimed = self.queue.store().claim_due(SystemTime::now(), CLAIMED_AT_ONCE);
+        let entries = match claimed.await {
+            Ok(entries) => entries,
+            Err(error) => {
+                error!(%error, "cannot claim messages");
+                return sleep(STORE_RETRY).await;
+            }
+        };
+        // After the claim, so that it is seen by whatever was made due after it was asked for.
+        for hop in self.settings.resumed.take().iter().filter_map(|it| self.hops.get(it)) {
+            hop.resume();
+        }
+        for entry in entries {
+            let groups = self.groups(&entry);
+            let claim = Claim::new(self.queue.clone(), entry, groups, self.onward.clone());
+            self.go_on(&claim);
+        }
+        if self.hops.len() > limits::NEXT_HOPS_REMEMBERED {
+            self.hops.retain(|_, hop| !hop.is_idle());
+        }
+    }
+
+    /// Hands the next groups of a message to their next hops.
+    fn go_on(&mut self, claim: &Arc<Claim>) {
+        let (mut groups, is_round) = claim.begin_round();
+        let mut short_of = None;
+        while groups > 0
+            && let Some((destination, job)) = claim.next()
+        {
+            groups -= 1;
+            short_of = self.hop(destination).push(job).or(short_of);
+        }
+        if is_round
+            && claim.end_round()
+            && let Some(class) = short_of
+        {
+            self.budget.park(claim.id(), class);
+        }
+    }
+
+    /// The recipients that wait, by where they go now: a route that was changed holds for mail that
+    /// was there before.
+    fn groups(&self, entry: &Entry) -> HashMap<Destination, Vec<usize>> {
+        let mut groups: HashMap<_, Vec<_>> = HashMap::new();
+        for (place, recipient) in entry.pending() {
+            let destination = self.settings.routes.destination(&entry.sender, recipient);
+            groups.entry(destination).or_default().push(place);
+        }
+        groups
+    }
+
+    fn hop(&mut self, destination: Destination) -> &Arc<Hop> {
+        let Self { queue, settings, budget, remotes, hops, .. } = self;
+        let new = |destination: &Destination| {
+            let shared = (Arc::clone(settings), Arc::clone(budget), Arc::clone(remotes));
+            let hop = Hop::new(destination.clone(), queue.clone(), shared);
+            settings.hops.add(&hop);
+            hop
+        };
+        hops.entry(destination).or_insert_with_key(new)
+    }
+}

@@ -1,0 +1,180 @@
+//! How many connections one remote address gets, whichever next hops lead to it.
+//!
+//! Many domains share an exchanger, and a message to all of them must not open a connection for
+//! each. IPv6 addresses count by their /64, which is what one host may have of them. A message that
+//! finds no room goes back to the queue, and here its id waits for it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::waiting_list::WaitingList;
+use relay_mail::queue_id::QueueId;
+use relay_queue::Queue;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
+
+use crate::limits;
+
+/// What connections are counted by: the address, or its /64, and the port.
+pub(super) type Key = (IpAddr, u16);
+
+/// The connections of one delivery task.
+#[derive(Debug)]
+pub(super) struct Remotes {
+    queue: Queue,
+    /// Connections to one address at a time.
+    most: usize,
+    remotes: Mutex<HashMap<Key, Remote>>,
+    /// Told when an address has no room.
+    wanted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Remote {
+    open: usize,
+    /// Of these, connections whose server has greeted us.
+    serving: usize,
+    waiting: WaitingList,
+    /// When there was no room for a connection.
+    refused: Option<Instant>,
+    /// How many connections the server allowed when it refused one, and until when that holds.
+    allowed: Option<(usize, Instant)>,
+}
+
+/// One connection to an address; dropping it makes room for another.
+#[derive(Debug)]
+pub(super) struct Slot {
+    remotes: Arc<Remotes>,
+    key: Key,
+    serves: bool,
+}
+
+/// What an address is counted as.
+pub(super) fn key(address: SocketAddr) -> Key {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    };
+    (ip, address.port())
+}
+
+impl Remote {
+    fn most(&self, most: usize) -> usize {
+        match self.allowed {
+            Some((allowed, until)) if Instant::now() < until => most.min(allowed),
+            _ => most,
+        }
+    }
+}
+
+impl Remotes {
+    pub(super) fn new(queue: Queue, most: usize) -> Arc<Self> {
+        let (most, remotes, wanted) = (most.max(1), Mutex::default(), Notify::new());
+        Arc::new(Self { queue, most, remotes, wanted })
+    }
+
+    /// Room for one more connection, for this message. None: there is no room now, or others
+    /// have waited for longer.
+    pub(super) fn slot(self: &Arc<Self>, address: SocketAddr, id: QueueId) -> Option<Slot> {
+        let key = key(address);
+        let mut remotes = self.remotes();
+        let remote = remotes.entry(key).or_default();
+        let was_called = remote.waiting.came(id);
+        remote.waiting.expire(Instant::now());
+        let is_its_turn = was_called || !remote.waiting.has_parked();
+        if !is_its_turn || remote.open + remote.waiting.called() >= remote.most(self.most) {
+            remote.refused = Some(Instant::now());
+            self.wanted.notify_waiters();
+            return None;
+        }
+        remote.open += 1;
+        Some(Slot { remotes: Arc::clone(self), key, serves: false })
+    }
+
+    /// A connection to this address was refused. While the server serves others of ours, that says
+    /// how many it allows: then a message waits for room there.
+    pub(super) fn refused(&self, address: SocketAddr) -> Option<Key> {
+        let key = key(address);
+        let mut remotes = self.remotes();
+        let remote = remotes.get_mut(&key).filter(|remote| remote.serving > 0)?;
+        remote.allowed = Some((remote.serving, Instant::now() + limits::CONNECTION_PROBE_FIRST));
+        Some(key)
+    }
+
+    /// Waits until an address has no room: the address of an idle connection, perhaps.
+    pub(super) fn wanted(&self) -> Notified<'_> {
+        self.wanted.notified()
+    }
+
+    /// Does a message wait for room at this address, or did one lately?
+    pub(super) fn is_wanted(&self, address: SocketAddr) -> bool {
+        let remotes = self.remotes();
+        remotes.get(&key(address)).is_some_and(|remote| {
+            let lately = |at: Instant| at.elapsed() < limits::CONNECTION_IDLE;
+            remote.waiting.has_parked() || remote.refused.is_some_and(lately)
+        })
+    }
+
+    /// A message waits in the queue for room at an address. Only once nothing claims it.
+    pub(super) fn park(&self, id: QueueId, key: Key) {
+        let mut remotes = self.remotes();
+        remotes.entry(key).or_default().waiting.park(id);
+        // There may be room by now.
+        self.call(remotes, key);
+    }
+
+    /// Makes all messages due that wait for room here, since nothing will call them any more.
+    pub(super) fn close(&self) {
+        let mut remotes = self.remotes();
+        let ids: Vec<_> = remotes.values_mut().flat_map(|r| r.waiting.take()).collect();
+        drop(remotes);
+        self.queue.store().bring_forward(&ids, SystemTime::now());
+    }
+
+    fn call(&self, mut remotes: MutexGuard<'_, HashMap<Key, Remote>>, key: Key) {
+        let Some(remote) = remotes.get_mut(&key) else { return };
+        let now = Instant::now();
+        remote.waiting.expire(now);
+        let mut ids = Vec::new();
+        while remote.open + remote.waiting.called() < remote.most(self.most)
+            && let Some(id) = remote.waiting.call(now)
+        {
+            ids.push(id);
+        }
+        if remote.open == 0 && remote.waiting.is_empty() {
+            remotes.remove(&key);
+        }
+        drop(remotes);
+        self.queue.store().bring_forward(&ids, SystemTime::now());
+    }
+
+    /// A poisoned lock is as good as any: no step between two fields can panic.
+    fn remotes(&self) -> MutexGuard<'_, HashMap<Key, Remote>> {
+        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// The server has greeted us.
+    pub(super) fn serves(mut self) -> Self {
+        if let Some(remote) = self.remotes.remotes().get_mut(&self.key) {
+            remote.serving += 1;
+        }
+        self.serves = true;
+        self
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut remotes = self.remotes.remotes();
+        if let Some(remote) = remotes.get_mut(&self.key) {
+            remote.open = remote.open.saturating_sub(1);
+            remote.serving = remote.serving.saturating_sub(usize::from(self.serves));
+        }
+        self.remotes.call(remotes, self.key);
+    }
+}

@@ -1,0 +1,115 @@
+//! How far one attempt has come with the servers of its next hop, and which refusals lead to
+//! another one.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::connection::Connection;
+use crate::hop::Counted;
+use crate::patience::Patience;
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::queue_id::QueueId;
+use relay_smtp::client::{is_lack, says_too_many_recipients};
+
+/// A connection, as its next hop counts it.
+pub(super) struct Line {
+    pub(super) connection: Connection,
+    pub(super) _counted: Counted,
+}
+
+impl Line {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.connection.address()
+    }
+}
+
+/// Ends a connection that is not used any more.
+pub(super) fn end(line: Option<Line>) {
+    if let Some(line) = line {
+        tokio::spawn(line.connection.quit());
+    }
+}
+
+/// How far one attempt has come with the servers of a next hop.
+pub(super) struct Servers {
+    pub(super) id: QueueId,
+    pub(super) patience: Patience,
+    /// Those that broke off before they had the message, over a connection of its own, or that
+    /// refused recipients. They are not asked again in this attempt.
+    pub(super) tried: Vec<SocketAddr>,
+    /// Why the last of them broke off.
+    pub(super) broke_off: Option<Answer>,
+    /// The last transaction broke off, so that those who waited for it may be taken by another
+    /// server (RFC 5321 section 5.1), or by the same one over another connection. Each time there
+    /// is one server less to ask, or no connection that was used before.
+    pub(super) another_may: bool,
+    /// Nothing was sent on the connection before.
+    pub(super) is_first_on_connection: bool,
+    /// There is an outcome already, so the attempt cannot be given to another worker.
+    pub(super) has_outcome: bool,
+    /// What the servers before this one said, by recipient.
+    pub(super) earlier: HashMap<usize, Outcome>,
+    /// This server has refused all that it was given in this attempt.
+    pub(super) refuses_all: bool,
+    /// The connection to a server that refused some recipients only.
+    pub(super) aside: Option<Line>,
+}
+
+impl Servers {
+    pub(super) fn new(patience: Patience, id: QueueId) -> Self {
+        Self {
+            id,
+            patience,
+            tried: Vec::new(),
+            broke_off: None,
+            another_may: false,
+            is_first_on_connection: false,
+            has_outcome: false,
+            earlier: HashMap::new(),
+            refuses_all: true,
+            aside: None,
+        }
+    }
+
+    /// Has nothing come of this attempt yet?
+    pub(super) fn is_untouched(&self) -> bool {
+        let has_begun = self.has_outcome || !self.earlier.is_empty();
+        !has_begun && self.tried.is_empty() && self.broke_off.is_none()
+    }
+
+    pub(super) fn may_another_take(&self, outcome: &Outcome) -> bool {
+        let Outcome::Deferred(answer) = outcome else { return false };
+        let cause = self.broke_off.as_ref().map(|answer| &answer.cause);
+        self.another_may && cause == Some(&answer.cause)
+    }
+
+    /// A recipient fails for good only where every server says so: one that lacks an extension
+    /// does not undo what another has put off.
+    pub(super) fn remember(&mut self, place: usize, outcome: Outcome) {
+        let known = self.earlier.entry(place).or_insert_with(|| outcome.clone());
+        if matches!(outcome, Outcome::Deferred(_)) {
+            *known = outcome;
+        }
+    }
+}
+
+/// May another server of the next hop take a recipient that this one did not? A temporary refusal
+/// holds for the server that gave it, and so does the lack of an extension. After 421 the
+/// connection is gone, which is another matter.
+pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => reply.code != 421,
+        Outcome::Failed(Answer { cause: Cause::Local { status, .. }, .. }) => is_lack(*status),
+        _ => false,
+    }
+}
+
+/// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
+pub(super) fn is_for_another_transaction(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => {
+            says_too_many_recipients(reply)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,53 @@
+//! Which address of a next hop is used.
+
+use crate::connection::Connection;
+use crate::reach::Candidate;
+use crate::tests::*;
+use relay_mail::outcome::Cause;
+use relay_mail::reply::Enhanced;
+
+async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
+    let candidates: Vec<_> = addresses.iter().map(|&address| candidate(address)).collect();
+    connect(&candidates, &Security::default(), &impatient(addresses[0])).await
+}
+
+fn candidate(address: SocketAddr) -> Candidate {
+    Candidate { address, server: address.to_string().parse().unwrap(), plainly: false }
+}
+
+#[tokio::test]
+async fn the_next_address_is_tried_whatever_is_wrong_with_the_first() {
+    for fault in [
+        Fault::Silent,
+        Fault::Says("greeting", "554 go away\r\n"),
+        Fault::Says("greeting", "421 later\r\n"),
+        Fault::Says("greeting", "nonsense\r\n"),
+        Fault::Says("EHLO", "421 later\r\n"),
+        Fault::Says("EHLO", ""),
+        Fault::Replies("EHLO", "451 later\r\n"),
+    ] {
+        let (bad, bad_address) = Sink::start([fault]).await;
+        let (good, good_address) = Sink::start([]).await;
+        let opened = open(&[bad_address, good_address]).await;
+        assert!(opened.is_ok(), "{fault:?}: {opened:?}");
+        assert_eq!((bad.connections(), good.connections()), (1, 1), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_each_is_told() {
+    let refusal = Fault::Says("greeting", "554 5.7.1 go away\r\n");
+    let (_one, one) = Sink::start([refusal, refusal]).await;
+    let (_two, two) = Sink::start([Fault::Says("EHLO", "421 later\r\n")]).await;
+    let Err(Cause::Local { status, text }) = open(&[one, two]).await else { panic!("it opened") };
+    assert_eq!(status, Enhanced(4, 4, 1));
+    assert!(
+        text.contains(&format!(
+            "{one}: 554 5.7.1 go away, in place of a greeting; {two}: 421 later, to EHLO or HELO"
+        )),
+        "{text}"
+    );
+    // A lone address: its own reply, as the report should quote it.
+    let alone = open(&[one]).await;
+    assert!(matches!(&alone, Err(Cause::Reply { reply, .. }) if reply.code == 554), "{alone:?}");
+}

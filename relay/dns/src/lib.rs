@@ -1,0 +1,244 @@
+//! The way to DNS: the configured servers or the system's, with bounded patience and memory.
+//!
+//! It decides what an answer is: records, none, no such domain, or none to be had now. [`servers`]
+//! says which server is asked when. What follows from an answer is for the caller.
+
+mod answers;
+pub mod limits;
+mod servers;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::servers::Servers;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use mail_auth::MessageAuthenticator;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::time::timeout;
+
+pub use crate::answers::{Answers, Knowing};
+
+/// `[dns]`: whom delivery and the checks of mail from strangers ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `servers`; empty for those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout`: for one question to one server.
+    pub timeout: Duration,
+}
+
+/// Why DNS cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use DNS: {0}; name servers in [dns], as in servers = [\"127.0.0.1:53\"]")]
+pub struct ResolverError(NetError);
+
+/// Why there are no records.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// The domain does not exist (NXDOMAIN).
+    #[error("{0} does not exist")]
+    NoDomain(String),
+    /// The domain exists and has no record of this type.
+    #[error("{name} has no {records} record")]
+    NoRecords {
+        /// The domain.
+        name: String,
+        /// The type of record.
+        records: String,
+    },
+    /// Nobody could say: SERVFAIL, silence, nonsense. Later there may be an answer.
+    #[error("cannot look up the {records} record of {name}: {why}")]
+    Unavailable {
+        /// The domain.
+        name: String,
+        /// The type of record.
+        records: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// One mail exchanger of a domain (RFC 5321 section 5.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Exchanger {
+    /// Lower is tried first.
+    pub preference: u16,
+    /// In lower case, without the final dot; empty for the root, which is a null MX (RFC 7505).
+    pub host: String,
+}
+
+/// The way to the name servers. Clones share connections and caches.
+#[derive(Clone)]
+pub struct Dns(Servers);
+
+/// What a server says of a name.
+enum Answer<T> {
+    Records(Vec<T>),
+    /// NXDOMAIN.
+    NoDomain,
+}
+
+impl Dns {
+    /// The name servers of this configuration.
+    ///
+    /// # Errors
+    /// [`ResolverError`] where the system has no name servers and the configuration names none.
+    pub fn new(dns: &Settings) -> Result<Self, ResolverError> {
+        Servers::new(dns).map(Self).map_err(ResolverError)
+    }
+
+    /// An evaluation of SPF, DKIM or DMARC: at one server after another, until one has an answer
+    /// to each question. The evaluation says itself whether it has one.
+    ///
+    /// # Errors
+    /// What came of it at each server where it has none.
+    pub async fn evaluate<'a, T, E, F>(
+        &'a self,
+        answers: &'a Answers,
+        evaluation: impl Fn(&'a MessageAuthenticator, &'a Answers) -> F,
+    ) -> Result<T, Vec<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let known = answers.count();
+            let found = self.0.ask(|server| evaluation(server, answers)).await;
+            // As long as it gets further, it may get to its end.
+            if found.is_ok() || answers.count() == known {
+                return found;
+            }
+        }
+    }
+
+    /// Has a host this kind of record, and which? None where there is no such record or no such
+    /// host.
+    ///
+    /// # Errors
+    /// [`LookupError::Unavailable`]
+    pub async fn first_ipv4(&self, host: &str) -> Result<Option<Ipv4Addr>, LookupError> {
+        let read = |data: &RData| match data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        };
+        match self.lookup(host, RecordType::A, read).await {
+            Ok(addresses) => Ok(addresses.into_iter().next()),
+            Err(LookupError::NoDomain(_) | LookupError::NoRecords { .. }) => Ok(None),
+            Err(error @ LookupError::Unavailable { .. }) => Err(error),
+        }
+    }
+
+    /// The mail exchangers of a domain, in no order. An alias is followed.
+    ///
+    /// # Errors
+    /// [`LookupError`]
+    pub async fn exchangers(&self, domain: &str) -> Result<Vec<Exchanger>, LookupError> {
+        let read = |data: &RData| match data {
+            RData::MX(mx) => {
+                let host = mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+                Some(Exchanger { preference: mx.preference, host })
+            }
+            _ => None,
+        };
+        self.lookup(domain, RecordType::MX, read).await
+    }
+
+    /// The addresses of a host, IPv4 before IPv6: more hosts have a broken way to IPv6 than to
+    /// IPv4, and finding out takes a time-out. One family that cannot be looked up does not hide
+    /// the other.
+    ///
+    /// # Errors
+    /// [`LookupError`] where neither family has an address.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        let v4 = |data: &RData| match data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            _ => None,
+        };
+        let v6 = |data: &RData| match data {
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        };
+        let (v4, v6) = tokio::join!(
+            self.lookup(host, RecordType::A, v4),
+            self.lookup(host, RecordType::AAAA, v6)
+        );
+        match (v4, v6) {
+            (Ok(mut addresses), v6) => {
+                addresses.extend(v6.unwrap_or_default());
+                Ok(addresses)
+            }
+            (Err(_), Ok(addresses)) => Ok(addresses),
+            (Err(LookupError::NoRecords { .. }), Err(error)) => Err(error),
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    async fn lookup<T>(
+        &self,
+        name: &str,
+        records: RecordType,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, LookupError> {
+        let none =
+            || LookupError::NoRecords { name: name.to_owned(), records: records.to_string() };
+        let unavailable = |why: String| LookupError::Unavailable {
+            name: name.to_owned(),
+            records: records.to_string(),
+            why,
+        };
+        // With the final dot, or the search list would be asked too.
+        let query = Name::from_ascii(format!("{name}."))
+            .map_err(|_| LookupError::NoDomain(name.to_owned()))?;
+        let limit = limits::LOOKUP_TIMEOUT;
+        let read = &read;
+        let question = |server| ask_one(server, query.clone(), records, read);
+        match timeout(limit, self.0.ask(question)).await {
+            Err(_) => Err(unavailable(format!("no answer within {} seconds", limit.as_secs()))),
+            Ok(Ok(Answer::Records(list))) if list.is_empty() => Err(none()),
+            Ok(Ok(Answer::Records(list))) => Ok(list),
+            Ok(Ok(Answer::NoDomain)) => Err(LookupError::NoDomain(name.to_owned())),
+            Ok(Err(errors)) => Err(unavailable(match errors.as_slice() {
+                [] => "there is no name server".to_owned(),
+                errors => errors.join("; "),
+            })),
+        }
+    }
+}
+
+/// Asks one server. An error is what is no answer.
+async fn ask_one<T>(
+    server: &MessageAuthenticator,
+    name: Name,
+    records: RecordType,
+    read: &impl Fn(&RData) -> Option<T>,
+) -> Result<Answer<T>, String> {
+    match server.0.lookup(name, records).await {
+        Ok(found) => {
+            let list = found.answers().iter().filter_map(|record| read(&record.data));
+            Ok(Answer::Records(list.collect()))
+        }
+        Err(NetError::Dns(DnsError::NoRecordsFound(empty))) => match empty.response_code {
+            ResponseCode::NXDomain => Ok(Answer::NoDomain),
+            // RFC 2308 section 2.2: name servers without the SOA record are a referral, which is
+            // what a server says that does not ask others for us.
+            ResponseCode::NoError if empty.ns.is_some() && empty.soa.is_none() => {
+                Err("a referral to other servers".to_owned())
+            }
+            ResponseCode::NoError => Ok(Answer::Records(Vec::new())),
+            code => Err(code.to_string()),
+        },
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl std::fmt::Debug for Dns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dns")
+    }
+}

@@ -1,0 +1,283 @@
+//! Which connector does an accepted connection belong to, and by whose word?
+//!
+//! The tag that the kernel left on the socket answers. Where there is none, or it names what this
+//! process does not know, the daemon's own table of the generation in force answers instead; the
+//! server counts that, and it never grants more than the table says. This is also the one place where a
+//! generation is put in force, in the daemon and in the kernel.
+
+pub mod publication;
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
+use crate::{KernelError, Publisher, TagReader};
+use arc_swap::ArcSwap;
+use relay_common::tables::{NO_CONNECTOR, Tag};
+use relay_connector::{Connector, ConnectorId, Match, Range, RangeId};
+use relay_policy::Rules;
+use tokio::sync::Mutex;
+
+pub use publication::of as publication_of;
+
+/// Where a connection belongs.
+#[derive(Clone, Debug)]
+pub struct Classification {
+    /// The generation whose rules hold for the whole session.
+    pub rules: Arc<Rules>,
+    /// The connector and its range; `None` when no connector takes this peer.
+    pub connector: Option<Chosen>,
+    /// By whose word.
+    pub decided_by: DecidedBy,
+}
+
+/// The connector that takes a peer.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Its id.
+    pub id: ConnectorId,
+    /// The connector.
+    pub connector: Arc<Connector>,
+    /// The range that contains the peer.
+    pub range: RangeId,
+}
+
+/// Who decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DecidedBy {
+    /// The daemon's table, for this reason.
+    Daemon(Why),
+    /// The tag.
+    Kernel,
+}
+
+/// Why the daemon's table decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The tag and the table of its generation differ (`classifier.cross_check`).
+    TagDisagrees,
+    /// The socket has no tag.
+    TagMissing,
+    /// The tag names a generation or a connector that this process does not know.
+    TagUnknown,
+    /// The kernel did not answer when asked for the tag.
+    TagUnreadable,
+    /// The address was told by a proxy, of whom the kernel knows nothing.
+    Proxied,
+    /// The kernel half is not in use.
+    Userspace,
+}
+
+impl Chosen {
+    /// The range as the configuration writes it.
+    pub fn range(&self) -> Option<&Range> {
+        self.connector.range(self.range)
+    }
+}
+
+impl DecidedBy {
+    /// `kernel` or `daemon`, as logs and `status` say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Daemon(_) => "daemon",
+            Self::Kernel => "kernel",
+        }
+    }
+
+    /// Why not the kernel.
+    pub const fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Daemon(Why::TagDisagrees) => Some("the tag disagrees with the daemon's table"),
+            Self::Daemon(Why::TagMissing) => Some("the socket has no tag"),
+            Self::Daemon(Why::TagUnknown) => {
+                Some("the tag names an unknown generation or connector")
+            }
+            Self::Daemon(Why::TagUnreadable) => Some("the kernel did not give the tag"),
+            Self::Daemon(Why::Proxied) => Some("a proxy told the address"),
+            Self::Daemon(Why::Userspace) => Some("the userspace classifier is in use"),
+            Self::Kernel => None,
+        }
+    }
+}
+
+/// Classifies accepted connections.
+pub struct Classifier {
+    generations: ArcSwap<Generations>,
+    kernel: Option<Kernel>,
+    cross_check: bool,
+}
+
+struct Kernel {
+    tags: TagReader,
+    publisher: Mutex<Publisher>,
+}
+
+/// The generation in force, and those whose tags may still be on sockets that wait for `accept`.
+#[derive(Clone)]
+struct Generations {
+    in_force: Arc<Rules>,
+    /// A generation that the kernel is about to put in force, or one that was replaced.
+    others: Vec<(Instant, Arc<Rules>)>,
+}
+
+impl Classifier {
+    /// A classifier without the kernel half.
+    pub fn userspace(rules: Arc<Rules>) -> Self {
+        Self::new(rules, None, false)
+    }
+
+    /// A classifier that reads the kernel's tags. The rules are put in force in the kernel too.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's maps did not take the generation.
+    pub fn kernel(
+        rules: Arc<Rules>,
+        tags: TagReader,
+        mut publisher: Publisher,
+        cross_check: bool,
+    ) -> Result<Self, KernelError> {
+        publisher.publish(&publication_of(&rules))?;
+        let kernel = Kernel { tags, publisher: Mutex::new(publisher) };
+        Ok(Self::new(rules, Some(kernel), cross_check))
+    }
+
+    fn new(rules: Arc<Rules>, kernel: Option<Kernel>, cross_check: bool) -> Self {
+        let generations = Generations { in_force: rules, others: Vec::new() };
+        Self { generations: ArcSwap::from_pointee(generations), kernel, cross_check }
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.generations.load().in_force)
+    }
+
+    /// Where this accepted connection belongs. `local` and `remote` are its own addresses.
+    pub fn classify(
+        &self,
+        socket: BorrowedFd<'_>,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Classification {
+        let generations = self.generations.load();
+        let Some(kernel) = &self.kernel else {
+            return self.by_table(&generations.in_force, local, remote, Why::Userspace);
+        };
+        let tag = match kernel.tags.read(socket) {
+            Ok(Some(tag)) => tag,
+            Ok(None) => {
+                return self.by_table(&generations.in_force, local, remote, Why::TagMissing);
+            }
+            Err(error) => {
+                tracing::warn!(%error, %remote, "the kernel did not give a tag");
+                return self.by_table(&generations.in_force, local, remote, Why::TagUnreadable);
+            }
+        };
+        let Some((rules, connector)) = generations.known(tag) else {
+            return self.by_table(&generations.in_force, local, remote, Why::TagUnknown);
+        };
+        if self.cross_check && rules.table.classify(local, remote.ip()) != match_of(tag) {
+            return self.by_table(rules, local, remote, Why::TagDisagrees);
+        }
+        let classification =
+            Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel };
+        classification
+    }
+
+    /// Where a client belongs whose address somebody else told: a proxy, who is believed. The tag is
+    /// about the proxy, so the daemon's table of the generation in force answers.
+    pub fn classify_told(&self, local: SocketAddr, remote: SocketAddr) -> Classification {
+        self.by_table(&self.generations.load().in_force, local, remote, Why::Proxied)
+    }
+
+    fn by_table(
+        &self,
+        rules: &Arc<Rules>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        why: Why,
+    ) -> Classification {
+        let connector = match rules.table.classify(local, remote.ip()) {
+            Match::Connector { connector: id, range } => rules
+                .connector(id)
+                .map(|connector| Chosen { id, connector: Arc::clone(connector), range }),
+            Match::NoBinding | Match::NoConnector => None,
+        };
+        let classification = Classification {
+            rules: Arc::clone(rules),
+            connector,
+            decided_by: DecidedBy::Daemon(why),
+        };
+        classification
+    }
+
+    /// Puts a generation in force. The daemon knows it before the kernel tags with it, and
+    /// remembers the one that it replaces. Blocks for as long as the kernel's maps take.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's maps did not take it: the generation before stays in force, in both.
+    pub fn publish(&self, rules: Arc<Rules>) -> Result<(), KernelError> {
+        let now = Instant::now();
+        let before = self.generations.load_full();
+        let mut announced = Generations::clone(&before);
+        announced.others.push((now, Arc::clone(&rules)));
+        self.generations.store(Arc::new(announced));
+        if let Some(kernel) = &self.kernel {
+            let mut publisher = kernel.publisher.blocking_lock();
+            if let Err(error) = publisher.publish(&publication_of(&rules)) {
+                self.generations.store(before);
+                return Err(error);
+            }
+        }
+        let mut others = before.others.clone();
+        others.push((now, Arc::clone(&before.in_force)));
+        others.retain(|(since, _)| now.saturating_duration_since(*since) < GENERATION_RETENTION);
+        let surplus = others.len().saturating_sub(GENERATIONS_RETAINED);
+        others.drain(..surplus);
+        self.generations.store(Arc::new(Generations { in_force: rules, others }));
+        Ok(())
+    }
+
+    /// Is there something for [`Classifier::sweep`] to remove, now or soon? Cheap.
+    pub fn needs_sweep(&self) -> bool {
+        let Some(kernel) = &self.kernel else { return false };
+        // While a generation is being published, the one that it replaces is about to be retired.
+        kernel.publisher.try_lock().map_or(true, |publisher| publisher.needs_sweep())
+    }
+
+    /// Removes from the kernel what replaced generations left there. To be called every now and
+    /// then while [`Classifier::needs_sweep`].
+    pub fn sweep(&self) {
+        if let Some(kernel) = &self.kernel
+            && let Ok(mut publisher) = kernel.publisher.try_lock()
+        {
+            publisher.sweep(Instant::now());
+        }
+    }
+}
+
+impl Generations {
+    /// The rules and the connector that a tag names, if this process knows both.
+    fn known(&self, tag: Tag) -> Option<(&Arc<Rules>, Option<Chosen>)> {
+        let rules = std::iter::once(&self.in_force)
+            .chain(self.others.iter().rev().map(|(_, rules)| rules))
+            .find(|rules| rules.generation == tag.generation)?;
+        if tag.connector == NO_CONNECTOR {
+            return Some((rules, None));
+        }
+        let id = ConnectorId(tag.connector);
+        let connector = Arc::clone(rules.connector(id)?);
+        Some((rules, Some(Chosen { id, connector, range: RangeId(tag.range) })))
+    }
+}
+
+/// What the table would have said to give this tag.
+fn match_of(tag: Tag) -> Match {
+    match tag.connector {
+        NO_CONNECTOR => Match::NoConnector,
+        id => Match::Connector { connector: ConnectorId(id), range: RangeId(tag.range) },
+    }
+}

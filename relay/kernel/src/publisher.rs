@@ -1,0 +1,187 @@
+//! How a generation is put in force.
+//!
+//! Its entries are inserted beside those of the generation in force, one word is stored, and
+//! after a grace period the old entries are removed. A program that read the old word finishes
+//! its lookups in the old generation, whole. A generation that cannot be inserted whole is taken
+//! out again, and nothing changes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::limits::GENERATION_GRACE;
+use crate::state::{StateWord, namespace_cookie};
+use crate::{KernelError, take, take_as};
+use aya::Ebpf;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{HashMap, MapData};
+use relay_common::address::Address;
+use relay_common::classify::{Class, Tables, classify};
+use relay_common::tables::{
+    BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, RangeEntry, RangeKey, State,
+};
+use relay_connector::range::Block;
+use relay_connector::{Binding, ConnectorId, RangeId};
+
+/// One generation, as the kernel needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Publication {
+    /// Its number: higher than any before it in this process.
+    pub generation: u32,
+    /// The bindings. A binding's number is its place here.
+    pub bindings: Vec<Binding>,
+    /// Binding number, block, and who gets it.
+    pub blocks: Vec<(u32, Block, ConnectorId, RangeId)>,
+    /// The connectors that the guard has something to do for.
+    pub guarded: Vec<(ConnectorId, ConnectorEntry)>,
+    /// Connectors, for whoever dumps STATE.
+    pub connectors: u32,
+    /// Ranges as the configuration lists them, for whoever dumps STATE.
+    pub ranges: u32,
+    /// SHA-256 of the configuration.
+    pub digest: [u8; 32],
+}
+
+/// Owns the maps that a generation is written to.
+pub struct Publisher {
+    bindings: HashMap<MapData, BindingKey, BindingEntry>,
+    ranges: LpmTrie<MapData, RangeKey, RangeEntry>,
+    connectors: HashMap<MapData, ConnectorKey, ConnectorEntry>,
+    state: StateWord,
+    in_force: Option<Entries>,
+    retired: Vec<(Instant, Entries)>,
+}
+
+/// The keys that one generation put into the maps.
+#[derive(Default)]
+struct Entries {
+    bindings: Vec<BindingKey>,
+    ranges: Vec<Key<RangeKey>>,
+    connectors: Vec<ConnectorKey>,
+}
+
+impl Publisher {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        let namespace = namespace_cookie()
+            .map_err(KernelError::io("cannot ask for the network namespace (Linux 5.14 can)"))?;
+        Ok(Self {
+            bindings: take_as(ebpf, "BINDINGS")?,
+            ranges: take_as(ebpf, "RANGES")?,
+            connectors: take_as(ebpf, "CONNECTORS")?,
+            state: StateWord::new(&take(ebpf, "STATE")?, namespace)?,
+            in_force: None,
+            retired: Vec::new(),
+        })
+    }
+
+    /// Puts this generation in force. The one before it stays readable for [`GENERATION_GRACE`].
+    ///
+    /// # Errors
+    ///
+    /// A map is full or the kernel has no memory: the generation before stays in force, and
+    /// nothing of the new one remains.
+    pub fn publish(&mut self, publication: &Publication) -> Result<(), KernelError> {
+        self.sweep(Instant::now());
+        let mut entries = Entries::default();
+        if let Err(error) = self.insert(publication, &mut entries) {
+            self.remove(&entries);
+            return Err(error);
+        }
+        self.state.publish(State {
+            generation: publication.generation,
+            bindings: publication.bindings.len() as u32,
+            blocks: publication.blocks.len() as u32,
+            connectors: publication.connectors,
+            ranges: publication.ranges,
+            digest: publication.digest,
+            ..self.state.read()
+        });
+        if let Some(replaced) = self.in_force.replace(entries) {
+            self.retired.push((Instant::now(), replaced));
+        }
+        Ok(())
+    }
+
+    /// Removes the entries of generations that were replaced [`GENERATION_GRACE`] ago. To be called now and
+    /// then; [`Publisher::publish`] does.
+    pub fn sweep(&mut self, now: Instant) {
+        let (over, waiting) = std::mem::take(&mut self.retired)
+            .into_iter()
+            .partition(|(since, _)| now.saturating_duration_since(*since) >= GENERATION_GRACE);
+        self.retired = waiting;
+        for (_, entries) in over {
+            self.remove(&entries);
+        }
+    }
+
+    /// Are there entries that a later [`Publisher::sweep`] has to remove?
+    pub fn needs_sweep(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
+    /// The value of STATE, as programs and bpftool see it.
+    pub fn state(&self) -> State {
+        self.state.read()
+    }
+
+    /// Asks the kernel's tables what the programs ask them, by the same step. For tests and
+    /// inspection; a session asks its tag.
+    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> Class {
+        let generation = self.state.generation();
+        classify(self, generation, local.ip().into(), local.port(), remote.into())
+    }
+
+    fn insert(&mut self, new: &Publication, done: &mut Entries) -> Result<(), KernelError> {
+        let generation = new.generation;
+        done.ranges.reserve_exact(new.blocks.len());
+        for &(binding, block, connector, range) in &new.blocks {
+            let address = Address { octets: block.address.octets() };
+            let bits = RangeKey::FIXED_BITS + u32::from(block.bits);
+            let key = Key::new(bits, RangeKey { generation, binding, address });
+            let entry = RangeEntry { connector: connector.0, range: range.0 };
+            self.ranges.insert(&key, entry, 0).map_err(KernelError::map("RANGES"))?;
+            done.ranges.push(key);
+        }
+        for &(connector, entry) in &new.guarded {
+            let key = ConnectorKey { generation, connector: connector.0 };
+            self.connectors.insert(key, entry, 0).map_err(KernelError::map("CONNECTORS"))?;
+            done.connectors.push(key);
+        }
+        for (binding, number) in new.bindings.iter().zip(0..) {
+            let local = binding.address();
+            let key = BindingKey {
+                generation,
+                port: u32::from(local.port()),
+                address: Address::from(local.ip()),
+            };
+            let entry = BindingEntry { binding: number };
+            self.bindings.insert(key, entry, 0).map_err(KernelError::map("BINDINGS"))?;
+            done.bindings.push(key);
+        }
+        Ok(())
+    }
+
+    /// Bindings go first: without its binding a generation is not found at all, so a program that
+    /// is still in it sees all of its ranges or none. An entry that is not there any more is no
+    /// reason to stop, the others must go too.
+    fn remove(&mut self, entries: &Entries) {
+        for key in &entries.bindings {
+            let _ = self.bindings.remove(key);
+        }
+        for key in &entries.ranges {
+            let _ = self.ranges.remove(key);
+        }
+        for key in &entries.connectors {
+            let _ = self.connectors.remove(key);
+        }
+    }
+}
+
+impl Tables for Publisher {
+    fn binding(&self, key: &BindingKey) -> Option<BindingEntry> {
+        self.bindings.get(key, 0).ok()
+    }
+
+    fn range(&self, key: &RangeKey) -> Option<RangeEntry> {
+        self.ranges.get(&Key::new(RangeKey::ALL_BITS, *key), 0).ok()
+    }
+}

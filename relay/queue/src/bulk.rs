@@ -1,0 +1,243 @@
+//! Many messages at once, page by page: what `relay queue` lists and changes by a [`Filter`].
+//!
+//! A page is bounded in messages, in recipients and in what is looked at for it, so that neither a
+//! long queue nor a filter that hardly anything fits takes the daemon's time or memory. Whoever
+//! asks goes on after [`Place::last`].
+
+use crate::admin::{self, Row};
+use crate::filter::Filter;
+use crate::limits::QUEUE_PAGE_CHANGES;
+use crate::{Entry, Queue};
+use futures_util::StreamExt;
+use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use crate::limits;
+
+/// A part of the queue, in order of arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Only what arrived after this one.
+    pub after: Option<QueueId>,
+    /// Only what arrived up to this one.
+    pub until: Option<QueueId>,
+}
+
+/// How far a page has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The last message that was looked at; none where there was nothing to look at.
+    pub last: Option<String>,
+    /// There may be more after it.
+    pub more: bool,
+}
+
+/// A page of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The messages that the filter means, oldest first.
+    pub rows: Vec<Row>,
+    /// All messages in the queue.
+    #[serde(default)]
+    pub total: u64,
+    /// Where to go on.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// How many messages a filter means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Of those that were looked at.
+    pub messages: u64,
+    /// Where to go on.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// What is done to messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// [`admin::hold`].
+    Hold,
+    /// [`admin::release`].
+    Release,
+    /// [`admin::retry`].
+    Retry,
+    /// [`admin::remove`].
+    Remove,
+    /// [`admin::remove_with_report`].
+    RemoveWithReport,
+    /// [`admin::retry`], after whoever delivers was told to leave their next hops alone no longer.
+    Flush,
+}
+
+/// What became of a page of messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// How many were changed.
+    pub changed: u64,
+    /// How many there was nothing to do for: held already, not held, or held and so not tried.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// How many of those changed are to be tried now, and wait since their next hops are in back-off.
+    #[serde(default)]
+    pub left_alone: u64,
+    /// Those that could not be changed.
+    pub failed: Vec<Failure>,
+    /// Where to go on.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// A message that could not be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its queue id.
+    pub id: String,
+    /// Why not.
+    pub because: String,
+}
+
+/// Messages that a filter means, for something to be done to them.
+#[derive(Debug)]
+pub struct Selected {
+    /// They, as they are now.
+    pub entries: Vec<Entry>,
+    /// Where to go on.
+    pub place: Place,
+}
+
+impl Place {
+    fn new(last: Option<QueueId>, more: bool) -> Self {
+        Self { last: last.map(|id| id.to_string()), more }
+    }
+}
+
+/// A page of the list, of `limit` messages at most. `reason` says why a message waits.
+///
+/// # Errors
+/// [`StoreError::Closed`].
+pub async fn list(
+    queue: &Queue,
+    span: Span,
+    filter: &Filter,
+    limit: usize,
+    reason: impl Fn(&Entry) -> String,
+) -> Result<Page, StoreError> {
+    let mut rows = Vec::new();
+    let most = limit.min(limits::QUEUE_PAGE_MESSAGES);
+    let place = look(queue, span, filter, most, |entry| {
+        rows.push(Row { reason: Some(reason(&entry)), ..Row::from(&entry) });
+    })
+    .await?;
+    Ok(Page { rows, total: queue.counters().lengths.queued, place })
+}
+
+/// How many messages are meant, of as many as one page looks at.
+///
+/// # Errors
+/// [`StoreError::Closed`].
+pub async fn count(queue: &Queue, span: Span, filter: &Filter) -> Result<Count, StoreError> {
+    let mut messages = 0;
+    let place = look(queue, span, filter, usize::MAX, |_| messages += 1).await?;
+    Ok(Count { messages, place })
+}
+
+/// The messages of one page of changes.
+///
+/// # Errors
+/// [`StoreError::Closed`].
+pub async fn select(queue: &Queue, span: Span, filter: &Filter) -> Result<Selected, StoreError> {
+    let mut entries = Vec::new();
+    let most = QUEUE_PAGE_CHANGES;
+    let place = look(queue, span, filter, most, |entry| entries.push(entry)).await?;
+    Ok(Selected { entries, place })
+}
+
+/// Does this to each of these messages. One that cannot be changed, for example because it is being
+/// delivered at the moment, keeps no other from it.
+pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
+    let ids = selected.entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+    // Together, so that they share syncs.
+    let changes = futures_util::stream::iter(ids)
+        .map(|id| async move { (id, change_one(queue, verb, id).await) })
+        .buffered(limits::QUEUE_CHANGES_AT_ONCE);
+    let mut changed = Changed {
+        changed: 0,
+        unchanged: 0,
+        left_alone: 0,
+        failed: Vec::new(),
+        place: selected.place,
+    };
+    let mut changes = std::pin::pin!(changes);
+    while let Some((id, result)) = changes.next().await {
+        match result {
+            Ok(true) => changed.changed += 1,
+            Ok(false) => changed.unchanged += 1,
+            Err(error) => {
+                changed.failed.push(Failure { id: id.to_string(), because: error.to_string() });
+            }
+        }
+    }
+    changed
+}
+
+/// False where there was nothing to do.
+async fn change_one(queue: &Queue, verb: Verb, id: QueueId) -> Result<bool, StoreError> {
+    match verb {
+        Verb::Hold => admin::hold(queue, id).await,
+        Verb::Release => admin::release(queue, id).await,
+        Verb::Retry | Verb::Flush => admin::retry(queue, id).await,
+        Verb::Remove => {
+            admin::remove(queue, id).await?;
+            info!(%id, "an administrator removed a message");
+            Ok(true)
+        }
+        Verb::RemoveWithReport => {
+            admin::remove_with_report(queue, id).await?;
+            info!(%id, "an administrator removed a message, and its sender is sent a report");
+            Ok(true)
+        }
+    }
+}
+
+/// Gives `most` messages that the filter means to `take`, or fewer where a page ends sooner.
+async fn look(
+    queue: &Queue,
+    span: Span,
+    filter: &Filter,
+    most: usize,
+    mut take: impl FnMut(Entry),
+) -> Result<Place, StoreError> {
+    let mut last = span.after;
+    let (mut looked_at, mut taken, mut recipients) = (0, 0, 0);
+    loop {
+        if taken >= most
+            || looked_at >= limits::QUEUE_PAGE_LOOKED_AT
+            || recipients >= limits::QUEUE_PAGE_RECIPIENTS
+        {
+            return Ok(Place::new(last, true));
+        }
+        let wanted = limits::QUEUE_LOOKED_AT_ONCE.min(most - taken);
+        let entries = queue.store().list(last, wanted).await?;
+        if entries.is_empty() {
+            return Ok(Place::new(last, false));
+        }
+        for entry in entries {
+            if span.until.is_some_and(|until| entry.id > until) {
+                return Ok(Place::new(last, false));
+            }
+            last = Some(entry.id);
+            looked_at += 1;
+            if filter.matches(&entry) {
+                taken += 1;
+                recipients += entry.recipients.len();
+                take(entry);
+            }
+        }
+    }
+}

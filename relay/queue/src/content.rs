@@ -1,0 +1,173 @@
+//! What is known of a message's octets, counted as they pass.
+
+use bytes::Bytes;
+use relay_mail::envelope::BodyType;
+use relay_message::outbound::is_of_organization;
+use relay_message::section::{Part, SectionReader};
+use relay_smtp::data::LineEndings;
+
+/// The size of a message, and where it holds octets above 127.
+///
+/// A header section that does needs SMTPUTF8 of the next hop (RFC 6531 section 3.2), a body only
+/// 8BITMIME. Header fields within the body, those of MIME parts, count as the body.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) size: u64,
+    /// Anywhere in the message.
+    pub(super) eight_bit: bool,
+    pub(super) eight_bit_header: bool,
+    /// Octets of the fields that leave only for a next hop of our organization.
+    pub(super) organization_octets: u64,
+    /// Looked at in a body that was declared BODY=BINARYMIME; no other may hold what it finds.
+    endings: Option<LineEndings>,
+    section: SectionReader,
+    /// The field that is being read is one of those of our organization.
+    in_organization: bool,
+    /// The last two octets.
+    tail: [u8; 2],
+}
+
+impl Content {
+    /// Nothing yet. A message that begins with an empty line has no header section.
+    pub(super) fn new(body: BodyType) -> Self {
+        let endings = (body == BodyType::BinaryMime).then(LineEndings::default);
+        Self {
+            size: 0,
+            eight_bit: false,
+            eight_bit_header: false,
+            organization_octets: 0,
+            endings,
+            section: SectionReader::default(),
+            in_organization: false,
+            tail: *b"\r\n",
+        }
+    }
+
+    /// Does it hold what DATA cannot carry: a bare CR, a bare LF, a NUL, or an end without CRLF?
+    pub(super) fn is_binary(&self) -> bool {
+        let cannot =
+            |endings: &LineEndings| endings.violation().is_some() || !endings.is_at_line_start();
+        self.endings.as_ref().is_some_and(cannot)
+    }
+
+    /// The last line has no CRLF, so that DATA adds one.
+    pub(super) fn is_unterminated(&self) -> bool {
+        self.tail != *b"\r\n"
+    }
+
+    /// All of a message.
+    pub(super) fn of(message: &Bytes) -> Self {
+        let mut content = Self::new(BodyType::EightBitMime);
+        content.add(message);
+        content
+    }
+
+    /// Counts the next piece.
+    pub(super) fn add(&mut self, piece: &Bytes) {
+        if let Some(endings) = &mut self.endings {
+            endings.scan(piece);
+        }
+        self.size += piece.len() as u64;
+        self.eight_bit |= !piece.is_ascii();
+        match piece[..] {
+            [.., before, last] => self.tail = [before, last],
+            [last] => self.tail = [self.tail[1], last],
+            [] => {}
+        }
+        let mut rest = piece.clone();
+        while let Some(part) = self.section.next(&mut rest) {
+            self.add_part(&part);
+        }
+    }
+
+    /// Counts whole fields that go before everything counted so far.
+    pub(super) fn add_in_front(&mut self, fields: &[u8]) {
+        self.size += fields.len() as u64;
+        self.eight_bit |= !fields.is_ascii();
+        self.eight_bit_header |= !fields.is_ascii();
+    }
+
+    fn add_part(&mut self, part: &Part) {
+        let (Part::MboxLines(octets) | Part::Name(octets) | Part::Value(octets)) = part else {
+            return;
+        };
+        self.eight_bit_header |= !octets.is_ascii();
+        match part {
+            Part::Name(name) => self.in_organization = is_of_organization(name),
+            Part::MboxLines(_) => self.in_organization = false,
+            _ => {}
+        }
+        if self.in_organization {
+            self.organization_octets += octets.len() as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::content::*;
+
+    fn pieces(message: &str, octets: usize) -> impl Iterator<Item = Bytes> {
+        message.as_bytes().chunks(octets).map(Bytes::copy_from_slice)
+    }
+
+    #[test]
+    fn what_only_a_chunk_can_carry() {
+        for (message, is_binary) in [
+            ("A: b\r\n\r\nc\r\n", false),
+            ("", false),
+            ("A: b\r\n\r\nc", true),
+            ("A: b\r\n\r\nc\n", true),
+            ("A: b\r\n\r\nc\rd\r\n", true),
+            ("A: b\r\n\r\nc\r", true),
+            ("A: b\r\n\r\n\0\r\n", true),
+        ] {
+            let mut content = Content::new(BodyType::BinaryMime);
+            pieces(message, 1).for_each(|octet| content.add(&octet));
+            assert_eq!(content.is_binary(), is_binary, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn header_and_body_are_told_apart_however_they_are_cut() {
+        for (message, eight_bit_header, eight_bit) in [
+            ("", false, false),
+            ("A: b\r\n\r\nc\r\n", false, false),
+            ("A: \u{e9}\r\n\r\nc\r\n", true, true),
+            ("A: b\r\n\r\n\u{e9}\r\n", false, true),
+            ("A: b\r\n \u{e9}", true, true),
+            ("A: b\r\n\u{e9}\r\n", false, true),
+            ("\u{e9}: b\r\n\r\n", false, true),
+            ("\r\n\u{e9}\r\n", false, true),
+            ("A: b\r\r\n\u{e9}\r\n\r\n", false, true),
+            ("A: b\r\r\n \u{e9}\r\n\r\n", true, true),
+            ("A: b\n \u{e9}\r\n", true, true),
+        ] {
+            for piece in [1, 2, 100] {
+                let mut content = Content::new(BodyType::EightBitMime);
+                pieces(message, piece).for_each(|piece| content.add(&piece));
+                let found = (content.eight_bit_header, content.eight_bit, content.size);
+                let expected = (eight_bit_header, eight_bit, message.len() as u64);
+                assert_eq!(found, expected, "{message:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_leaves_is_counted_ahead() {
+        for (message, organization_octets, is_unterminated) in [
+            ("", 0, false),
+            ("A: b", 0, true),
+            ("A: b\r\n\r\nX-MS-Exchange-Forest-A: b\r\n", 0, false),
+            ("X-MS-Exchange-Forest-A: b\r\n c\r\nD: e\r\n\r\nf\r", 31, true),
+            ("D: e\r\nx-ms-exchange-organization-a : b\r\n", 34, false),
+        ] {
+            for piece in [1, 2, 100] {
+                let mut content = Content::new(BodyType::EightBitMime);
+                pieces(message, piece).for_each(|piece| content.add(&piece));
+                let found = (content.organization_octets, content.is_unterminated());
+                assert_eq!(found, (organization_octets, is_unterminated), "{message:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What the queue knows about one message besides its bytes.
+
+use std::time::SystemTime;
+
+use crate::content::Content;
+use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
+
+/// One accepted message: its envelope and how far its delivery has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name that the 250 gave to the client.
+    pub id: QueueId,
+    /// The argument of MAIL.
+    pub sender: ReversePath,
+    /// RET and ENVID of MAIL.
+    pub dsn: MailDsn,
+    /// The recipients in the order of their RCPT. Never empty.
+    pub recipients: Vec<Recipient>,
+    /// BODY of MAIL.
+    pub body: BodyType,
+    /// SMTPUTF8 of MAIL.
+    pub smtputf8: bool,
+    /// The message holds octets above 127, whatever BODY said.
+    pub eight_bit: bool,
+    /// Some of them are in its header section.
+    pub eight_bit_header: bool,
+    /// The message was declared BODY=BINARYMIME and holds what DATA cannot carry.
+    pub binary: bool,
+    /// The message as it is kept, in octets, without the end of data.
+    pub size: u64,
+    /// Octets of it that leave only for a next hop of our organization.
+    pub organization_octets: u64,
+    /// Its last line has no CRLF.
+    pub unterminated: bool,
+    /// Fields that stand before the octets of a message's own file and are kept here: what they
+    /// say was found out after the file was written. Empty for a message in the database.
+    pub(super) fields_before_file: String,
+    /// When the message was committed.
+    pub arrived: SystemTime,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When it is tried next.
+    pub due: SystemTime,
+    /// An administrator stopped its delivery.
+    pub held: bool,
+    /// The sender was told that it waits, which is done once.
+    pub warned: bool,
+}
+
+/// The places of recipients that an attempt was about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tried {
+    /// Who waited before it, in order, tried or not.
+    pub(super) was_pending: Vec<usize>,
+    /// Of these, who was tried.
+    pub(super) all: Vec<usize>,
+    /// Those that were given up for want of time.
+    pub(super) expired: Vec<usize>,
+    /// Those of whose delivery nobody after us tells.
+    pub(super) relayed: Vec<usize>,
+}
+
+/// One recipient of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The argument of RCPT.
+    pub path: ForwardPath,
+    /// NOTIFY and ORCPT of RCPT.
+    pub dsn: RcptDsn,
+    /// How far its delivery has come.
+    pub state: RecipientState,
+}
+
+/// How far the delivery to one recipient has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientState {
+    /// Still to be delivered; the answer that deferred it last, if there was one.
+    Pending(Option<Answer>),
+    /// A next hop took it.
+    Delivered(Answer),
+    /// It never will be.
+    Failed(Answer),
+}
+
+impl Entry {
+    /// A message that has just arrived, due at once.
+    pub(super) fn new(id: QueueId, envelope: Envelope, content: Content, now: SystemTime) -> Self {
+        let pending =
+            |Addressee { path, dsn }| Recipient { path, dsn, state: RecipientState::Pending(None) };
+        Self {
+            id,
+            sender: envelope.sender,
+            dsn: envelope.dsn,
+            recipients: envelope.recipients.into_iter().map(pending).collect(),
+            body: envelope.body,
+            smtputf8: envelope.smtputf8,
+            eight_bit: content.eight_bit,
+            eight_bit_header: content.eight_bit_header,
+            binary: content.is_binary(),
+            size: content.size,
+            organization_octets: content.organization_octets,
+            unterminated: content.is_unterminated(),
+            fields_before_file: String::new(),
+            arrived: now,
+            attempts: 0,
+            due: now,
+            held: false,
+            warned: false,
+        }
+    }
+
+    /// Octets of the message as it leaves, for a next hop of our organization or for another.
+    pub fn size_as_sent(&self, is_internal: bool) -> u64 {
+        let left_out = if is_internal { 0 } else { self.organization_octets };
+        self.size.saturating_sub(left_out)
+    }
+
+    /// Octets of the message's own file, where it has one.
+    pub(super) fn file_octets(&self) -> u64 {
+        self.size.saturating_sub(self.fields_before_file.len() as u64)
+    }
+
+    /// The recipients that still wait, with their place in [`Entry::recipients`].
+    pub fn pending(&self) -> impl Iterator<Item = (usize, &ForwardPath)> {
+        let waits = |recipient: &Recipient| matches!(recipient.state, RecipientState::Pending(_));
+        let all = self.recipients.iter().enumerate();
+        all.filter(move |(_, recipient)| waits(recipient))
+            .map(|(i, recipient)| (i, &recipient.path))
+    }
+
+    /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6), whoever the
+    /// recipients are: it was declared so, and the sender or the header section really needs it. A
+    /// body does not.
+    pub fn message_needs_smtputf8(&self) -> bool {
+        self.smtputf8 && (self.eight_bit_header || !self.sender.is_ascii())
+    }
+
+    /// Enters outcomes, and says whom they were for.
+    pub(super) fn apply_all(&mut self, outcomes: Vec<(usize, Outcome)>) -> Tried {
+        let was_pending = self.pending().map(|(place, _)| place).collect();
+        let mut tried = Tried { was_pending, ..Tried::default() };
+        for (place, outcome) in outcomes {
+            if tried.was_pending.binary_search(&place).is_ok() {
+                tried.all.push(place);
+                if matches!(outcome, Outcome::Relayed(_)) {
+                    tried.relayed.push(place);
+                }
+            }
+            self.apply(place, outcome);
+        }
+        tried
+    }
+
+    /// Enters one outcome. Recipients that are settled already stay as they are.
+    pub(super) fn apply(&mut self, recipient: usize, outcome: Outcome) {
+        let Some(recipient) = self.recipients.get_mut(recipient) else { return };
+        if matches!(recipient.state, RecipientState::Pending(_)) {
+            recipient.state = match outcome {
+                Outcome::Delivered(answer) | Outcome::Relayed(answer) => {
+                    RecipientState::Delivered(answer)
+                }
+                Outcome::Deferred(answer) => RecipientState::Pending(Some(answer)),
+                Outcome::Failed(answer) => RecipientState::Failed(answer),
+            };
+        }
+    }
+
+    /// Gives up every recipient that still waits, for want of time.
+    pub(super) fn expire(&mut self) {
+        for recipient in &mut self.recipients {
+            if let RecipientState::Pending(last) = &recipient.state {
+                let last = last.as_ref().map_or_else(String::new, |last| format!(": {last}"));
+                let text = format!("delivery time expired{last}");
+                // X.4.7 of RFC 3463; a failure is reported with class 5.
+                let answer = Answer::local(None, Enhanced(5, 4, 7), text);
+                recipient.state = RecipientState::Failed(answer);
+            }
+        }
+    }
+
+    /// The recipients that wait and whose delay the sender is to hear of, if it has not: of a
+    /// report nobody hears (RFC 3461 section 6.1).
+    pub(super) fn to_be_warned_of(&self) -> impl Iterator<Item = usize> {
+        let nobody = self.warned || self.sender == ReversePath::Null;
+        let waiting = self.recipients.iter().enumerate().filter(move |(_, recipient)| {
+            let waits = matches!(recipient.state, RecipientState::Pending(_));
+            !nobody && waits && recipient.dsn.wants_delay()
+        });
+        waiting.map(|(place, _)| place)
+    }
+
+    /// Of these recipients, those that the sender wants to hear of (RFC 3461 section 4.1).
+    pub(super) fn to_be_told(&self, failed: &[usize], relayed: &[usize]) -> Vec<usize> {
+        let wanted = |place: &usize, wants: fn(&RcptDsn) -> bool| {
+            self.recipients.get(*place).is_some_and(|recipient| wants(&recipient.dsn))
+        };
+        let failed = failed.iter().filter(|place| wanted(place, RcptDsn::wants_failure));
+        let relayed = relayed.iter().filter(|place| wanted(place, RcptDsn::wants_success));
+        failed.chain(relayed).copied().collect()
+    }
+
+    /// Was the recipient at this place given up?
+    pub(super) fn has_failed(&self, place: usize) -> bool {
+        let recipient = self.recipients.get(place);
+        recipient.is_some_and(|recipient| matches!(recipient.state, RecipientState::Failed(_)))
+    }
+
+    /// Was the recipient at this place given up since the next hop lacks 8BITMIME, BINARYMIME or
+    /// SMTPUTF8? What needs one of them would fail there again.
+    pub(super) fn failed_for_its_octets(&self, place: usize) -> bool {
+        let state = self.recipients.get(place).map(|recipient| &recipient.state);
+        let Some(RecipientState::Failed(answer)) = state else { return false };
+        matches!(answer.cause, Cause::Local { status: Enhanced(5, 6, 1 | 3 | 7), .. })
+    }
+}
+
+impl Recipient {
+    /// The argument of RCPT and its parameters.
+    pub fn addressee(&self) -> Addressee {
+        Addressee { path: self.path.clone(), dsn: self.dsn.clone() }
+    }
+}

@@ -1,0 +1,185 @@
+//! The bytes of one message outside the database: a large one has its own file.
+//!
+//! The file is made in its final place and unlinked again unless an entry names it, so an
+//! abandoned message leaves nothing, and a crash leaves only files that no entry names.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Entry;
+use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
+use tokio::task::spawn_blocking;
+
+use crate::limits;
+
+/// A file that a large message is written to. Dropped, it is unlinked, unless it was kept.
+#[derive(Debug)]
+pub struct MessageFile {
+    path: PathBuf,
+    file: Arc<File>,
+    size: u64,
+    checksum: crc32fast::Hasher,
+    kept: bool,
+}
+
+impl MessageFile {
+    /// Makes the file.
+    pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| StoreError::io("create", &path, error))?;
+        let checksum = crc32fast::Hasher::new();
+        Ok(Self { path, file: Arc::new(file), size: 0, checksum, kept: false })
+    }
+
+    /// Octets written so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The checksum of what was written so far.
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum.clone().finalize()
+    }
+
+    /// The file, to read what was written so far. Writing goes on at the end, wherever it is read.
+    pub(super) fn handle(&self) -> (Arc<File>, PathBuf) {
+        (Arc::clone(&self.file), self.path.clone())
+    }
+
+    /// Writes pieces at the end, on a thread that may block.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] or [`StoreError::Io`].
+    pub async fn append(&mut self, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+        for piece in &pieces {
+            self.size += piece.len() as u64;
+            self.checksum.update(piece);
+        }
+        let file = Arc::clone(&self.file);
+        let write = move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece));
+        self.blocking("write", write).await
+    }
+
+    /// Brings the file and its directory entry to stable storage.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]. What was written must then not be believed.
+    pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        let file = Arc::clone(&self.file);
+        let directory = self.path.parent().map(Path::to_owned);
+        let sync = move || {
+            file.sync_data()?;
+            directory.map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        };
+        self.blocking("sync", sync).await
+    }
+
+    /// An entry names the file now; it stays.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    async fn blocking(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let result = spawn_blocking(work).await.map_err(|_| StoreError::Closed)?;
+        result.map_err(|error| StoreError::io(doing, &self.path, error))
+    }
+}
+
+impl Drop for MessageFile {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            // The sweep at the next start removes it.
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove abandoned message");
+        }
+    }
+}
+
+/// Gives the bytes of a message piece by piece. The end is only reached when every byte was as
+/// it was committed, so a sender that ends its data at the end never sends a damaged message.
+#[derive(Debug)]
+pub struct MessageReader {
+    id: QueueId,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A small message, already checked.
+    Memory(Option<Bytes>),
+    File {
+        /// What stands before the file.
+        fields: Option<Bytes>,
+        path: PathBuf,
+        file: Arc<File>,
+        remaining: u64,
+        sum: crc32fast::Hasher,
+        expected: u32,
+    },
+}
+
+impl MessageReader {
+    /// A message that has been read and checked.
+    pub fn memory(id: QueueId, bytes: Bytes) -> Self {
+        Self { id, source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())) }
+    }
+
+    /// A message in its own file, which must have as many octets as the entry says and the
+    /// checksum `expected`.
+    pub(super) fn file(entry: Entry, path: PathBuf, expected: u32) -> Result<Self, StoreError> {
+        let (id, size) = (entry.id, entry.file_octets());
+        let fields = Some(Bytes::from(entry.fields_before_file)).filter(|f| !f.is_empty());
+        let file = File::open(&path).map_err(|error| StoreError::io("open", &path, error))?;
+        let length = file.metadata().map_err(|error| StoreError::io("read", &path, error))?.len();
+        if length != size {
+            let what = format!("{} has {length} octets instead of {size}", path.display());
+            return Err(StoreError::Damaged { id, what });
+        }
+        let sum = crc32fast::Hasher::new();
+        let file = Arc::new(file);
+        Ok(Self { id, source: Source::File { fields, path, file, remaining: size, sum, expected } })
+    }
+
+    /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at
+    /// the end.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] when the bytes are not those that were committed.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        match &mut self.source {
+            Source::Memory(bytes) => Ok(bytes.take()),
+            Source::File { fields: fields @ Some(_), .. } => Ok(fields.take()),
+            Source::File { remaining: 0, sum, expected, path, .. } => {
+                if sum.clone().finalize() == *expected {
+                    return Ok(None);
+                }
+                let what = format!("{} does not have the checksum of its record", path.display());
+                Err(StoreError::Damaged { id: self.id, what })
+            }
+            Source::File { path, file, remaining, sum, .. } => {
+                let length = (*remaining).min(limits::MESSAGE_READ as u64);
+                let handle = Arc::clone(file);
+                let read = move || {
+                    let mut piece = vec![0; length as usize];
+                    (&*handle).read_exact(&mut piece).map(|()| Bytes::from(piece))
+                };
+                let piece = spawn_blocking(read).await.map_err(|_| StoreError::Closed)?;
+                let piece = piece.map_err(|error| StoreError::io("read", &*path, error))?;
+                sum.update(&piece);
+                *remaining -= length;
+                Ok(Some(piece))
+            }
+        }
+    }
+}

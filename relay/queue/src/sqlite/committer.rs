@@ -1,0 +1,350 @@
+//! The one thread that writes: it commits everything that arrived while its last sync ran as one
+//! transaction, which is one sync, and moves the log into the database when there is time.
+//!
+//! A lone message waits for nothing but its own sync. After any error nothing is tried again on
+//! the same connection: a kernel may report a failed write-back once and then call the pages
+//! clean. Every waiting commit fails, new mail is refused, and once a second the database is
+//! closed and opened anew from the frames whose sync had succeeded, written and synced again. A
+//! message whose commit failed is not among them; should one be found all the same it is removed,
+//! since its client was told to try again and a second copy would be delivered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Instant, SystemTime};
+
+use crate::MessageFile;
+use crate::record::StoredBody;
+use crate::sqlite::Shared;
+use crate::sqlite::database::{self, BodyRow, EntryRow};
+use crate::sqlite::index::Item;
+use crate::sqlite::log_room::LogRoom;
+use crate::sqlite::recovery::{self, Occasion, Opened};
+use crate::sqlite::wal;
+use crate::sqlite::writer::Writer;
+use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::{error, info, warn};
+
+use crate::limits;
+
+/// What is to be committed, all of it or nothing.
+pub(super) struct Request {
+    pub(super) steps: Vec<Step>,
+    /// It only adds to the queue, and is the first to be refused when space is short.
+    pub(super) is_new_mail: bool,
+    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
+    /// Bounds how many requests wait.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+/// One change and what it means for the index.
+pub(super) enum Step {
+    /// A message is new.
+    Put { entry: EntryRow, due: SystemTime, body: NewBody },
+    /// Its entry has changed; whoever claimed it is done unless `claimed` says otherwise.
+    Update { entry: EntryRow, due: SystemTime, claimed: bool },
+    /// It has left the queue.
+    Remove { id: QueueId },
+}
+
+/// The bytes of a new message.
+pub(super) enum NewBody {
+    Row(BodyRow),
+    /// Already synced.
+    File(MessageFile),
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    requests: Receiver<Request>,
+    /// None after an error, until the database is open again.
+    writer: Option<Writer>,
+    /// After an error: the frames of the log that had been synced.
+    believed: u32,
+    /// No earlier than this is the database opened anew.
+    retry_at: Instant,
+}
+
+impl Committer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        requests: Receiver<Request>,
+        connection: Connection,
+        frames: Arc<AtomicU32>,
+        reserved: Option<QueueId>,
+    ) -> Self {
+        let writer = Writer::new(connection, frames, reserved, shared.log_room());
+        Self { shared, requests, writer: Some(writer), believed: 0, retry_at: Instant::now() }
+    }
+
+    /// Commits until the last sender is gone.
+    pub(super) fn run(mut self) {
+        loop {
+            let wait = match &self.writer {
+                Some(writer) if writer.frames() == 0 => None,
+                Some(_) => Some(limits::CHECKPOINT_IDLE),
+                None => Some(self.retry_at.saturating_duration_since(Instant::now())),
+            };
+            let first = match wait {
+                Some(wait) => self.requests.recv_timeout(wait),
+                None => self.requests.recv().map_err(RecvTimeoutError::from),
+            };
+            match first {
+                Ok(first) => self.commit(first),
+                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => self.checkpoint(false),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.writer.is_none() && Instant::now() >= self.retry_at {
+                self.reopen();
+            }
+        }
+        self.checkpoint(true);
+        if let Some(writer) = &self.writer
+            && let Err(error) = database::truncate_log(&writer.connection)
+        {
+            // It is complete and stays for the next start.
+            warn!(%error, "cannot empty the queue's log");
+        }
+    }
+
+    /// Commits one request and everything that waits behind it.
+    fn commit(&mut self, first: Request) {
+        let mut octets = first.octets();
+        let mut batch = vec![first];
+        while octets < limits::COMMIT_OCTETS
+            && let Ok(request) = self.requests.try_recv()
+        {
+            octets += request.octets();
+            batch.push(request);
+        }
+        if let Err(error) = self.make_room(octets as u64) {
+            // Without room for new mail there is still some for what makes room.
+            for request in batch.extract_if(.., |request| request.is_new_mail) {
+                request.answer(Err(error.clone()));
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let Some(writer) = &mut self.writer else {
+            let refusal = self.shared.refusal().unwrap_or(StoreError::Refusing);
+            return batch.into_iter().for_each(|request| request.answer(Err(refusal.clone())));
+        };
+        match writer.commit(&batch) {
+            Ok(lost) => {
+                for request in batch {
+                    let Request { steps, done, .. } = request;
+                    self.shared.apply(steps, &lost);
+                    // Whoever asked may have gone; the commit stands.
+                    let _ = done.send(Ok(()));
+                }
+                self.shared.became_due.notify_one();
+                // Whoever waited has the CPU first, if there is only one; the rest is for later.
+                std::thread::yield_now();
+                self.make_log_room();
+                let log_octets = self.writer.as_ref().map_or(0, Writer::log_octets);
+                if log_octets > limits::DATABASE_LOG_OCTETS {
+                    self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
+                }
+                if let Some(Err(failure)) = self.writer.as_ref().map(Writer::begin) {
+                    self.fail(failure);
+                }
+            }
+            Err(failure) => {
+                let refusal = self.fail(failure);
+                batch.into_iter().for_each(|request| request.answer(Err(refusal.clone())));
+            }
+        }
+    }
+
+    /// Room for commits to come, where the disk has more than mail may ever need of it.
+    fn make_log_room(&mut self) {
+        let Some(writer) = &mut self.writer else { return };
+        let spare = self.shared.min_free_octets + limits::LOG_ROOM_MOST;
+        if writer.log_room.is_short(writer.log_octets())
+            && self.shared.space.free_octets().is_ok_and(|free| free >= spare)
+        {
+            writer.log_room.extend();
+        }
+    }
+
+    /// Is there room for a commit, and for the checkpoint that follows it one day? A disk that is
+    /// full to the last octet could not even record that a message has gone.
+    fn make_room(&mut self, octets: u64) -> Result<(), StoreError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let enough = 2 * (writer.log_octets() + octets) + limits::DATABASE_SPARE_OCTETS;
+        if self.shared.space.free_octets()? >= enough {
+            return Ok(());
+        }
+        // Under a shortage the log begins anew at each commit, and the room within the files counts.
+        self.checkpoint(true);
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let path = self.shared.directory.database();
+        let log = std::fs::metadata(wal::path(&path)).map_or(0, |file| file.len());
+        let log = log.saturating_sub(writer.log_octets());
+        let within = database::free_octets(&writer.connection);
+        let within = within.map_err(|failure| self.shared.store_error("examine", failure))?;
+        let missing = (octets + limits::DATABASE_SPARE_OCTETS).saturating_sub(log)
+            + octets.saturating_sub(within);
+        let free = self.shared.space.free_octets()?;
+        if free >= missing {
+            return Ok(());
+        }
+        let directory = self.shared.directory.path().display();
+        Err(StoreError::Full(format!("{directory} has {free} octets free")))
+    }
+
+    /// Moves the log into the database. With `pause`, readers wait meanwhile, so that nothing of
+    /// it stays behind for them.
+    fn checkpoint(&mut self, pause: bool) {
+        let Some(writer) = &self.writer else { return };
+        let readers = pause.then(|| self.shared.readers.pause());
+        let moved = writer.checkpoint();
+        drop(readers);
+        match moved {
+            // The next commit begins the log anew, in the same place.
+            Ok(true) => writer.frames.store(0, Ordering::Release),
+            Ok(false) => {}
+            Err(failure) => {
+                self.fail(failure);
+            }
+        }
+    }
+
+    /// Believes nothing more of this connection.
+    fn fail(&mut self, failure: rusqlite::Error) -> StoreError {
+        if let Some(writer) = self.writer.take() {
+            self.believed = writer.frames();
+        }
+        // What is read must be what the disk has after all.
+        self.shared.fresh.clear();
+        if database::is_corrupt(&failure) {
+            self.shared.ask_for_salvage(&failure);
+        }
+        let refusal = self.shared.store_error("commit to", failure);
+        error!(error = %refusal, "the queue refuses mail until its database could be opened anew");
+        self.shared.set_refusal(Some(refusal.clone()));
+        self.retry_at = Instant::now() + limits::STORE_RETRY;
+        refusal
+    }
+
+    /// Opens the database from what is on the disk, and makes index and disk agree.
+    fn reopen(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut pause = shared.readers.pause();
+        shared.readers.close(&mut pause);
+        let occasion = Occasion::AfterError { frames: self.believed };
+        let opened = recovery::open(&shared.directory, shared.vfs, occasion);
+        let Opened { connection, frames, index, reserved, .. } = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                warn!(%error, "the queue's database cannot be opened anew; trying again");
+                self.retry_at = Instant::now() + limits::STORE_RETRY;
+                return;
+            }
+        };
+        let mut writer = Writer::new(connection, frames, reserved, shared.log_room());
+        let agreed = writer.agree_with(&shared, &index);
+        self.writer = Some(writer);
+        match agreed {
+            Ok(()) => {
+                shared.readers.open(&mut pause);
+                drop(pause);
+                shared.set_refusal(None);
+                shared.became_due.notify_one();
+                info!(messages = index.lengths().queued, "the queue takes mail again");
+            }
+            Err(failure) => {
+                drop(pause);
+                self.fail(failure);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Follows a committed request in the index and among the message files.
+    fn apply(&self, steps: Vec<Step>, lost: &[QueueId]) {
+        let mut index = self.index();
+        for step in steps {
+            match step {
+                Step::Put { entry, due, body } => {
+                    let (id, stored) = (entry.id, body.stored());
+                    match body {
+                        NewBody::File(file) => file.keep(),
+                        NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
+                    }
+                    index.put(id, Item::new(self.clock.steady(due), false, stored));
+                }
+                Step::Update { entry, .. } if lost.contains(&entry.id) => {
+                    error!(id = %entry.id, "the entry of a queued message is lost");
+                    index.remove(entry.id);
+                }
+                Step::Update { entry, due, claimed } => {
+                    self.fresh.take(entry.id);
+                    if let Ok(old) = index.find(entry.id) {
+                        let item = Item::new(self.clock.steady(due), entry.held, old.body);
+                        index.put(entry.id, Item { claimed, ..item });
+                    }
+                }
+                Step::Remove { id } => {
+                    self.fresh.take(id);
+                    let body = index.remove(id).map(|item| item.body);
+                    if let Some(StoredBody::InFile { .. }) = body {
+                        let path = self.directory.message(id);
+                        if let Err(error) = std::fs::remove_file(&path) {
+                            // The sweep at the next start removes it.
+                            warn!(path = %path.display(), %error, "cannot remove a message file");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn log_room(&self) -> LogRoom {
+        LogRoom::new(wal::path(&self.directory.database()))
+    }
+
+    /// What a failure of SQLite means to whoever asked.
+    pub(super) fn store_error(&self, doing: &'static str, failure: rusqlite::Error) -> StoreError {
+        let path = self.directory.database();
+        match failure.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => {
+                StoreError::Full(format!("cannot {doing} {}: {failure}", path.display()))
+            }
+            _ => StoreError::io(doing, path, std::io::Error::other(failure)),
+        }
+    }
+}
+
+impl NewBody {
+    /// What the record says about it.
+    pub(super) fn stored(&self) -> StoredBody {
+        match self {
+            Self::Row(_) => StoredBody::InDatabase,
+            Self::File(file) => StoredBody::InFile { checksum: file.checksum() },
+        }
+    }
+}
+
+impl Request {
+    fn octets(&self) -> usize {
+        let octets = |step: &Step| match step {
+            Step::Put { entry, body: NewBody::Row(body), .. } => {
+                entry.record.len() + body.message.len()
+            }
+            Step::Put { entry, .. } | Step::Update { entry, .. } => entry.record.len(),
+            Step::Remove { .. } => 0,
+        };
+        self.steps.iter().map(octets).sum()
+    }
+
+    fn answer(self, result: Result<(), StoreError>) {
+        let _ = self.done.send(result);
+    }
+}

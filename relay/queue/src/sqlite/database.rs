@@ -1,0 +1,314 @@
+//! The tables, and what is asked of SQLite about durability.
+//!
+//! A message is one row of `entry` and, unless it has a file of its own, one of `body`, so that
+//! recording an attempt does not write the message again. Every row carries a checksum of ours,
+//! since SQLite has none for its pages: what was flipped on the disk is noticed here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sqlite::joined_writes;
+use bytes::Bytes;
+use relay_mail::queue_id::QueueId;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+
+use crate::limits;
+
+const PAGE: i64 = limits::DATABASE_PAGE_OCTETS as i64;
+
+/// Root pages of the tables, in the order of the schema. They never move, since nothing is ever
+/// dropped or vacuumed.
+pub(super) const ROOT_PAGES: [u32; 3] = [2, 3, 4];
+
+/// `reserved` has one row: no id up to it may be given again.
+const SCHEMA: &str = "
+    CREATE TABLE entry (
+        id INTEGER PRIMARY KEY,
+        checksum INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        record BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE body (
+        id INTEGER PRIMARY KEY,
+        checksum INTEGER NOT NULL,
+        message BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE reserved (
+        id INTEGER PRIMARY KEY,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+";
+
+/// A row of `entry`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EntryRow {
+    pub(super) id: QueueId,
+    /// Milliseconds since 1970.
+    pub(super) due: i64,
+    pub(super) held: bool,
+    /// What [`crate::record`] makes of an entry.
+    pub(super) record: Vec<u8>,
+}
+
+/// A row of `body`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BodyRow {
+    pub(super) id: QueueId,
+    pub(super) message: Bytes,
+}
+
+impl EntryRow {
+    /// The checksum that is stored beside the row.
+    pub(super) fn checksum(&self) -> u32 {
+        let mut sum = begin_checksum(b'e', self.id);
+        sum.update(&self.due.to_le_bytes());
+        sum.update(&[u8::from(self.held)]);
+        sum.update(&self.record);
+        sum.finalize()
+    }
+
+    /// The row and whether it is as it was written.
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(Self, bool)> {
+        let entry = Self {
+            id: id_of(row.get(0)?),
+            due: row.get(2)?,
+            held: row.get(3)?,
+            record: row.get(4)?,
+        };
+        let is_whole = row.get::<_, i64>(1)? == i64::from(entry.checksum());
+        Ok((entry, is_whole))
+    }
+}
+
+impl BodyRow {
+    /// The checksum that is stored beside the row.
+    pub(super) fn checksum(&self) -> u32 {
+        let mut sum = begin_checksum(b'b', self.id);
+        sum.update(&self.message);
+        sum.finalize()
+    }
+}
+
+/// The checksum of the row of `reserved`.
+pub(super) fn reserved_checksum(id: QueueId) -> u32 {
+    begin_checksum(b'r', id).finalize()
+}
+
+fn begin_checksum(table: u8, id: QueueId) -> crc32fast::Hasher {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&[table]);
+    sum.update(&id.to_u64().to_le_bytes());
+    sum
+}
+
+/// SQLite's integers are signed; ids use 61 bits in this century.
+pub(super) fn key(id: QueueId) -> i64 {
+    id.to_u64().cast_signed()
+}
+
+pub(super) fn id_of(key: i64) -> QueueId {
+    QueueId::from_u64(key.cast_unsigned())
+}
+
+/// Opens the database for the committer, and makes its tables if there are none. `frames` follows
+/// the length of the write-ahead log after each commit.
+pub(super) fn open_writer(
+    path: &Path,
+    vfs: Option<&str>,
+    frames: &Arc<AtomicU32>,
+) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut connection = open(path, flags, Some(joined_writes::over(vfs)?))?;
+    connection.pragma_update(None, "page_size", PAGE)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(corrupt(format!("the journal mode is {mode} and cannot be changed")));
+    }
+    // One sync of the log at each commit; the database is synced by checkpoints.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "secure_delete", "OFF")?;
+    connection.pragma_update(None, "cache_size", -limits::DATABASE_CACHE_KIBIBYTES)?;
+    // A commit larger than the cache, COMMIT_OCTETS at most, stays in memory until it is written:
+    // pages written ahead and changed again would have the log's frames summed up once more.
+    connection.pragma_update(None, "cache_spill", false)?;
+    // Checkpoints are the committer's, at moments of its choice. This hook takes the place of the
+    // automatic one.
+    let frames = Arc::clone(frames);
+    connection.wal_hook(Some(move |_: &mut Wal, count| {
+        frames.store(u32::try_from(count).unwrap_or(0), Ordering::Release);
+        Ok(())
+    }))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.commit()?;
+    }
+    let roots = "SELECT rootpage FROM sqlite_schema WHERE name IN ('entry', 'body', 'reserved')";
+    let roots: Vec<u32> = {
+        let mut statement = connection.prepare(roots)?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    if roots != ROOT_PAGES || page != PAGE {
+        return Err(corrupt(format!("its tables are at {roots:?}, its pages have {page} octets")));
+    }
+    Ok(connection)
+}
+
+/// Opens the database for reads beside the committer.
+pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY, vfs)?;
+    connection.pragma_update(None, "cache_size", -limits::DATABASE_READER_CACHE_KIBIBYTES)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    connection.busy_timeout(limits::DATABASE_BUSY)?;
+    set_for_reading(&connection)?;
+    Ok(connection)
+}
+
+/// What holds for every connection.
+pub(super) fn set_for_reading(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Closing must not move into the database what was not believed before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "cell_size_check", "ON")
+}
+
+fn corrupt(what: String) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(what))
+}
+
+/// Does SQLite say that the file is not a sound database?
+pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, ReadOnly, Unknown};
+    match error {
+        // A damaged header may ask for a later version of SQLite to write, or name a schema that
+        // cannot be parsed. Somebody else's read-only file system was noticed before.
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            matches!(failure.code, DatabaseCorrupt | NotADatabase | ReadOnly | Unknown)
+        }
+        // A value of another type than its column's.
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) => true,
+        _ => false,
+    }
+}
+
+pub(super) fn put_entry(connection: &Connection, row: &EntryRow) -> rusqlite::Result<()> {
+    let insert = "INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![key(row.id), row.checksum(), row.due, row.held, row.record];
+    connection.prepare_cached(insert)?.execute(values).map(drop)
+}
+
+/// Writes an entry in the place of its older self. False when there is none.
+pub(super) fn update_entry(connection: &Connection, row: &EntryRow) -> rusqlite::Result<bool> {
+    let update = "UPDATE entry SET checksum = ?2, due = ?3, held = ?4, record = ?5 WHERE id = ?1";
+    let values = params![key(row.id), row.checksum(), row.due, row.held, row.record];
+    connection.prepare_cached(update)?.execute(values).map(|changed| changed > 0)
+}
+
+pub(super) fn put_body(connection: &Connection, row: &BodyRow) -> rusqlite::Result<()> {
+    let insert = "INSERT OR REPLACE INTO body VALUES (?1, ?2, ?3)";
+    let values = params![key(row.id), row.checksum(), &row.message[..]];
+    connection.prepare_cached(insert)?.execute(values).map(drop)
+}
+
+pub(super) fn remove(connection: &Connection, id: QueueId) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM entry WHERE id = ?1")?.execute([key(id)])?;
+    connection.prepare_cached("DELETE FROM body WHERE id = ?1")?.execute([key(id)])?;
+    Ok(())
+}
+
+pub(super) fn reserve(connection: &Connection, id: QueueId) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM reserved")?.execute([])?;
+    let insert = "INSERT INTO reserved VALUES (?1, ?2)";
+    connection.prepare_cached(insert)?.execute(params![key(id), reserved_checksum(id)]).map(drop)
+}
+
+/// The highest reserved id, if its row is whole.
+pub(super) fn reserved(connection: &Connection) -> rusqlite::Result<Option<QueueId>> {
+    let mut statement = connection.prepare("SELECT id, checksum FROM reserved")?;
+    let rows = statement.query_map([], |row| Ok((id_of(row.get(0)?), row.get::<_, i64>(1)?)))?;
+    let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+    let is_whole = |(id, sum): &(QueueId, i64)| *sum == i64::from(reserved_checksum(*id));
+    Ok(rows.into_iter().filter(is_whole).map(|(id, _)| id).max())
+}
+
+/// One entry and whether its row is whole.
+pub(super) fn find_entry(
+    connection: &Connection,
+    id: QueueId,
+) -> rusqlite::Result<Option<(EntryRow, bool)>> {
+    let select = "SELECT id, checksum, due, held, record FROM entry WHERE id = ?1";
+    connection.prepare_cached(select)?.query_row([key(id)], EntryRow::read).optional()
+}
+
+/// One body and whether its row is whole.
+pub(super) fn find_body(
+    connection: &Connection,
+    id: QueueId,
+) -> rusqlite::Result<Option<(BodyRow, bool)>> {
+    let select = "SELECT checksum, message FROM body WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        let body = BodyRow { id, message: Bytes::from(row.get::<_, Vec<u8>>(1)?) };
+        let is_whole = row.get::<_, i64>(0)? == i64::from(body.checksum());
+        Ok((body, is_whole))
+    };
+    connection.prepare_cached(select)?.query_row([key(id)], read).optional()
+}
+
+/// Every entry, in order of ids.
+pub(super) fn each_entry(
+    connection: &Connection,
+    mut take: impl FnMut(EntryRow, bool),
+) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare("SELECT id, checksum, due, held, record FROM entry ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (entry, is_whole) = EntryRow::read(row)?;
+        take(entry, is_whole);
+    }
+    Ok(())
+}
+
+/// Moves what is in the log to its place in the database and syncs it. True when nothing in the
+/// log is needed any more; false when a reader still needs some of it.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
+    let result = |row: &Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (log, moved) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], result)?;
+    Ok(log == moved)
+}
+
+/// Empties the log after all of it was moved.
+pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Octets of the file that are on no list of rows and will be used again.
+pub(super) fn free_octets(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages: u32 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    Ok(u64::from(pages) * limits::DATABASE_PAGE_OCTETS as u64)
+}
+
+/// Does SQLite find its own structure sound? Reads the whole file.
+pub(super) fn is_sound(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA quick_check(1)", [], |row| Ok(row.get::<_, String>(0)? == "ok"))
+}

@@ -1,0 +1,99 @@
+//! A damaged database makes room for a new one that its rows have moved to.
+//!
+//! The new one is complete and synced before the damaged one is renamed, and the damaged one is
+//! out of the way before the new one takes its name. Where a crash comes in between, the next
+//! start sees which of the two has happened.
+
+use std::fs::{self, File};
+
+use crate::sqlite::directory::OpenError;
+use crate::sqlite::recovery::{Failure, Recovering};
+use crate::sqlite::salvage::{self, Found};
+use crate::sqlite::saving::{SaveError, Saving};
+use crate::sqlite::wal;
+use tracing::error;
+
+impl Recovering<'_> {
+    /// A crash may have come between the two renames of [`Recovering::exchange`].
+    pub(super) fn finish_exchange(&mut self) -> Result<(), OpenError> {
+        let (path, salvaged) = (self.directory.database(), self.directory.salvaged());
+        if !salvaged.exists() {
+            return Ok(());
+        }
+        if path.exists() {
+            // It was not complete; the database it was made from is still in its place.
+            self.io("remove", &salvaged, fs::remove_file(&salvaged))?;
+            let _ = fs::remove_file(wal::path(&salvaged));
+            return Ok(());
+        }
+        self.put_salvaged_in_place()
+    }
+
+    /// Moves the rows that can be read to a new database and sets the damaged one aside.
+    pub(super) fn exchange(&mut self, cause: &rusqlite::Error) -> Result<(), OpenError> {
+        self.entries_lost = true;
+        let path = self.directory.database();
+        error!(path = %path.display(), %cause, "the queue's database is damaged; saving its rows");
+        let salvaged = self.directory.salvaged();
+        let _ = fs::remove_file(&salvaged);
+        let _ = fs::remove_file(wal::path(&salvaged));
+        let mut saving = Saving::begin(&salvaged).map_err(|e| self.failed(Failure::Other(e)))?;
+        let mut notes = Vec::new();
+        let read = salvage::read(&path, |found| {
+            match &found {
+                Found::DamagedRow(id) => {
+                    notes.push((Some(*id), "a row of it is damaged".to_owned()))
+                }
+                Found::DamagedPage(page) => notes.push((None, format!("page {page} is damaged"))),
+                _ => {}
+            }
+            saving.take(found)
+        });
+        let lost = read.and_then(|()| saving.finish());
+        let lost = lost.map_err(|error| match error {
+            SaveError::Io(source) => OpenError::io("read", &path, source),
+            SaveError::Sqlite(error) => self.failed(Failure::Other(error)),
+        })?;
+        let set_aside = self.directory.damaged(&self.unique("database"));
+        let move_aside = fs::rename(&path, &set_aside);
+        self.io("set aside", &path, move_aside)?;
+        let place = path.display().to_string();
+        self.damage(&place, None, cause.to_string(), Some(set_aside));
+        notes.dedup();
+        for (id, what) in notes {
+            self.damage(&place, id, what, None);
+        }
+        for (id, message) in lost.bodies {
+            let set_aside = self.set_aside(&format!("{id}.eml"), &message);
+            self.damage(
+                &place,
+                Some(id),
+                "its entry is lost; it leaves the queue".to_owned(),
+                set_aside,
+            );
+        }
+        for (id, record) in lost.entries {
+            let set_aside = self.set_aside(&format!("{id}.entry"), &record);
+            self.damage(
+                &place,
+                Some(id),
+                "its message is lost; it leaves the queue".to_owned(),
+                set_aside,
+            );
+        }
+        self.put_salvaged_in_place()
+    }
+
+    fn put_salvaged_in_place(&mut self) -> Result<(), OpenError> {
+        let (path, salvaged) = (self.directory.database(), self.directory.salvaged());
+        let log = wal::path(&path);
+        if log.exists() {
+            let set_aside = self.directory.damaged(&self.unique("log"));
+            self.io("set aside", &log, fs::rename(&log, set_aside))?;
+        }
+        self.io("rename", &salvaged, fs::rename(&salvaged, &path))?;
+        let _ = fs::remove_file(self.directory.salvage_mark());
+        let synced = File::open(self.directory.path()).and_then(|directory| directory.sync_all());
+        self.io("sync", self.directory.path(), synced)
+    }
+}

@@ -1,0 +1,81 @@
+//! Connections for reads, which neither wait for a commit nor make one wait.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::sqlite::database;
+use relay_mail::store_error::StoreError;
+use rusqlite::Connection;
+
+use crate::limits;
+
+/// Connections that are idle, and a gate that keeps everybody out while the database is closed.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    vfs: Option<&'static str>,
+    /// Is the database open?
+    gate: RwLock<bool>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// While this lives nobody reads.
+pub(super) struct Pause<'a>(RwLockWriteGuard<'a, bool>);
+
+impl Readers {
+    /// Readers of a database that the committer has open.
+    pub(super) fn new(path: PathBuf, vfs: Option<&'static str>) -> Self {
+        Self { path, vfs, gate: RwLock::new(true), idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Reads on this thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Refusing`] while the database is closed after an error.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<rusqlite::Result<T>, StoreError> {
+        let gate = self.enter();
+        if !*gate {
+            return Err(StoreError::Refusing);
+        }
+        let idle = self.idle().pop();
+        let connection = match idle.map_or_else(|| database::open_reader(&self.path, self.vfs), Ok)
+        {
+            Ok(connection) => connection,
+            Err(error) => return Ok(Err(error)),
+        };
+        let result = read(&connection);
+        let mut idle = self.idle();
+        // A connection that has seen an error may have more of it in its cache.
+        if result.is_ok() && idle.len() < limits::DATABASE_READERS {
+            idle.push(connection);
+        }
+        Ok(result)
+    }
+
+    /// Waits for those that read and keeps others waiting.
+    pub(super) fn pause(&self) -> Pause<'_> {
+        Pause(self.gate.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes the idle connections, which under a [`Pause`] are all, and opens no other.
+    pub(super) fn close(&self, pause: &mut Pause<'_>) {
+        *pause.0 = false;
+        self.idle().clear();
+    }
+
+    /// The committer has opened the database again.
+    pub(super) fn open(&self, pause: &mut Pause<'_>) {
+        *pause.0 = true;
+    }
+
+    fn enter(&self) -> RwLockReadGuard<'_, bool> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,91 @@
+//! What the file system has free, asked for by every message and every commit.
+//!
+//! Asking costs as much as a small write. While there is much more than could be written in a
+//! moment, what was seen that moment ago is as good; where space is short, the disk is asked each
+//! time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use relay_mail::store_error::StoreError;
+use rustix::fs::StatVfs;
+
+use crate::limits;
+
+/// The file system of the queue's directory.
+#[derive(Debug)]
+pub(super) struct Space {
+    directory: PathBuf,
+    /// Octets that were free, when that was far more than is ever needed.
+    plenty: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Space {
+    pub(super) fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), plenty: Mutex::new(None) }
+    }
+
+    /// Octets that are free.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when no inode is, whatever there is of octets.
+    pub(super) fn free_octets(&self) -> Result<u64, StoreError> {
+        let now = Instant::now();
+        let mut plenty = self.plenty.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, free)) = *plenty
+            && now.duration_since(seen) < limits::SPACE_SEEN
+        {
+            return Ok(free);
+        }
+        let system = self.file_system()?;
+        // Some file systems count no inodes and say 0 of 0.
+        let counts_inodes = system.f_files > 0;
+        if counts_inodes && system.f_favail == 0 {
+            let directory = self.directory.display();
+            return Err(StoreError::Full(format!("{directory} has no inode free")));
+        }
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        let is_plenty = free >= limits::SPACE_PLENTY_OCTETS
+            && (!counts_inodes || system.f_favail >= limits::SPACE_PLENTY_INODES);
+        *plenty = is_plenty.then_some((now, free));
+        Ok(free)
+    }
+
+    /// All of what the file system says, asked now.
+    pub(super) fn file_system(&self) -> Result<StatVfs, StoreError> {
+        let examined = rustix::fs::statvfs(&self.directory);
+        examined.map_err(|error| StoreError::io("examine", &self.directory, error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use crate::sqlite::space::*;
+
+    fn seen(space: &Space) -> Option<u64> {
+        space.plenty.lock().unwrap().map(|(_, free)| free)
+    }
+
+    #[test]
+    fn plenty_is_remembered_and_a_shortage_is_not() {
+        let directory = TempDir::new().unwrap();
+        let space = Space::of(directory.path());
+        let free = space.free_octets().unwrap();
+        assert_eq!(seen(&space).is_some(), free >= limits::SPACE_PLENTY_OCTETS);
+        *space.plenty.lock().unwrap() = Some((Instant::now() + limits::SPACE_SEEN, 7));
+        assert_eq!(space.free_octets().unwrap(), 7, "what was seen a moment ago");
+        let long_ago = Instant::now().checked_sub(limits::SPACE_SEEN).unwrap();
+        *space.plenty.lock().unwrap() = Some((long_ago, 7));
+        assert_ne!(space.free_octets().unwrap(), 7, "too old");
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_named() {
+        let space = Space::of(Path::new("/nowhere/queue"));
+        let error = space.free_octets().unwrap_err().to_string();
+        assert!(error.contains("/nowhere/queue"), "{error}");
+    }
+}

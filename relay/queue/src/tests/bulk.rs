@@ -1,0 +1,130 @@
+//! Pages of a long queue, changes of many messages, and a message that is taken out as a file.
+
+use crate::bulk::{self, Span, Verb};
+use crate::export;
+use crate::filter::{Filter, Wildcard};
+use crate::tests::*;
+use relay_mail::envelope::BodyType;
+
+/// A queue with so many messages, every hundredth of another sender.
+async fn filled(messages: usize) -> (TempDir, Queue) {
+    let directory = TempDir::new().unwrap();
+    let (queue, _) = open(directory.path());
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..messages {
+        let queue = queue.clone();
+        tasks.spawn(async move {
+            let sender = if number % 100 == 0 { "<rare@b.example>" } else { "<a@b.example>" };
+            let envelope = envelope_of(sender, &["<one@fabrikam.example>"]);
+            try_commit(&queue, envelope, b"A: b\r\n").await.unwrap();
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+    (directory, queue)
+}
+
+fn after(last: Option<&String>) -> Option<QueueId> {
+    last.map(|id| id.parse().unwrap())
+}
+
+fn rare() -> Filter {
+    Filter { sender: Some(Wildcard::new("rare@*")), ..Filter::default() }
+}
+
+#[tokio::test]
+async fn a_long_queue_comes_in_pages() {
+    let (_directory, queue) = filled(limits::QUEUE_PAGE_LOOKED_AT + 300).await;
+    for (filter, expected) in
+        [(Filter::default(), limits::QUEUE_PAGE_LOOKED_AT + 300), (rare(), 53)]
+    {
+        let (mut span, mut ids, mut pages) = (Span::default(), Vec::new(), 0);
+        loop {
+            let page =
+                bulk::list(&queue, span, &filter, usize::MAX, |_| String::new()).await.unwrap();
+            assert!(page.rows.len() <= limits::QUEUE_PAGE_MESSAGES);
+            ids.extend(page.rows.into_iter().map(|row| row.id));
+            pages += 1;
+            if !page.place.more {
+                break;
+            }
+            span.after = after(page.place.last.as_ref());
+        }
+        assert_eq!(ids.len(), expected);
+        assert!(ids.is_sorted() && pages > 1, "{pages} pages");
+        let count = bulk::count(&queue, Span::default(), &filter).await.unwrap();
+        assert!(count.place.more && count.messages <= expected as u64);
+    }
+    let page = bulk::list(&queue, Span::default(), &Filter::default(), 3, |_| String::new())
+        .await
+        .unwrap();
+    assert_eq!((page.rows.len(), page.place.more), (3, true));
+}
+
+#[tokio::test]
+async fn what_is_meant_is_changed_and_nothing_else() {
+    let (_directory, queue) = filled(300).await;
+    let all = bulk::list(&queue, Span::default(), &Filter::default(), 300, |_| String::new())
+        .await
+        .unwrap();
+    let until = Some(all.rows[150].id.parse().unwrap());
+    // One that is being delivered at the moment, and one that has just come.
+    let busy = queue.store().claim_due(SystemTime::now(), 1).await.unwrap().remove(0);
+    let span = Span { after: None, until };
+    let meant = bulk::select(&queue, span, &Filter::default()).await.unwrap();
+    assert_eq!((meant.entries.len(), meant.place.more), (151, false));
+    let held = bulk::change(&queue, Verb::Hold, meant).await;
+    assert_eq!((held.changed, held.failed.len()), (150, 1));
+    assert_eq!(held.failed[0].id, busy.id.to_string());
+    assert!(held.failed[0].because.contains("being delivered"), "{}", held.failed[0].because);
+    assert_eq!(queue.counters().lengths.held, 150);
+
+    let meant = Filter { held: Some(true), ..rare() };
+    let selected = bulk::select(&queue, Span::default(), &meant).await.unwrap();
+    let removed = bulk::change(&queue, Verb::Remove, selected).await;
+    // The first is the one that is being delivered.
+    assert_eq!((removed.changed, removed.failed.len()), (1, 0));
+    assert_eq!(queue.counters().lengths.held, 149);
+    // What is as it is to be is not counted as changed, and a message that is held is not tried.
+    let all = bulk::select(&queue, Span::default(), &Filter::default()).await.unwrap();
+    let many = all.entries.len() as u64;
+    for (verb, changed, held) in [
+        (Verb::Retry, many - 149 - 1, 149),
+        (Verb::Hold, many - 149 - 1, many - 1),
+        (Verb::Hold, 0, many - 1),
+        (Verb::Release, many - 1, 0),
+        (Verb::Release, 0, 0),
+    ] {
+        let selected = bulk::select(&queue, Span::default(), &Filter::default()).await.unwrap();
+        let done = bulk::change(&queue, verb, selected).await;
+        let failed = done.failed.len() as u64;
+        assert_eq!((done.changed, done.changed + done.unchanged + failed), (changed, many));
+        assert_eq!(queue.counters().lengths.held, held, "{verb:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_exported_message_is_what_would_leave() {
+    let directory = TempDir::new().unwrap();
+    let (queue, _) = open(directory.path());
+    let fields = "X-MS-Exchange-Organization-AuthAs: Internal\r\n";
+    for repeated in [1, 60_000] {
+        let rest = ["Subject: x\r\n\r\n", &".line\r\n".repeat(repeated), "no end"].concat();
+        let whole = format!("{fields}{rest}");
+        let envelope = Envelope { body: BodyType::EightBitMime, ..envelope() };
+        let id = try_commit(&queue, envelope, whole.as_bytes()).await.unwrap();
+        for (is_internal, expected) in [(false, &rest), (true, &whole)] {
+            let mut export = export::open(&queue, id, |_, _| is_internal).await.unwrap();
+            let mut bytes = Vec::new();
+            while let Some(piece) = export.next().await.unwrap() {
+                assert!(piece.len() <= limits::MESSAGE_IN_MEMORY);
+                bytes.extend_from_slice(&piece);
+            }
+            assert!(bytes == expected.as_bytes(), "{} octets", bytes.len());
+            let mail = "MAIL FROM:<sender@contoso.example> BODY=8BITMIME";
+            assert_eq!(export.envelope.mail, mail);
+            assert_eq!(export.envelope.recipients, ["RCPT TO:<one@fabrikam.example>"]);
+        }
+    }
+    let nobody = export::open(&queue, QueueId::from_u64(7), |_, _| false).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))));
+}

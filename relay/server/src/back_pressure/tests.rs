@@ -1,0 +1,102 @@
+use crate::back_pressure::*;
+use proptest::prelude::*;
+use relay_policy::pressure::PressureLevel::{High, Medium, Normal};
+
+const THRESHOLDS: Thresholds =
+    Thresholds { low_to_medium: 50, medium_to_high: 80, high_to_medium: 60, medium_to_low: 30 };
+
+fn levels(values: &[u64]) -> Vec<PressureLevel> {
+    let mut level = Normal;
+    let next = |&value| {
+        level = THRESHOLDS.next(level, value);
+        level
+    };
+    values.iter().map(next).collect()
+}
+
+#[test]
+fn levels_rise_at_other_values_than_they_fall_at() {
+    assert_eq!(levels(&[49, 50, 49, 31, 30, 49]), [Normal, Medium, Medium, Medium, Normal, Normal]);
+    assert_eq!(levels(&[79, 80, 79, 61, 60, 79]), [Medium, High, High, High, Medium, Medium]);
+    assert_eq!(levels(&[80, 30]), [High, Normal], "two steps at once");
+    assert_eq!(levels(&[0, 100]), [Normal, High]);
+}
+
+#[test]
+fn the_defaults_are_sound() {
+    for thresholds in Settings::default().thresholds() {
+        assert!(thresholds.is_sound(), "{thresholds:?}");
+    }
+}
+
+fn readings(disk: u64, queue: u64, memory: Option<u64>, messages: u64) -> Readings {
+    Readings { values: [Some(disk), Some(queue), memory, Some(messages)], refusal: None }
+}
+
+#[test]
+fn the_highest_level_holds_and_the_first_that_has_it_is_blamed() {
+    let settings =
+        Settings { queue_length: THRESHOLDS, memory_use: THRESHOLDS, ..Settings::default() };
+    let pressure = BackPressure::new(&settings);
+    assert_eq!(pressure.pressure(), Pressure::default());
+    let queue = Change { resource: Resource::QueueLength, from: Normal, to: Medium, value: 55 };
+    let memory = Change { resource: Resource::MemoryUse, from: Normal, to: Medium, value: 50 };
+    assert_eq!(pressure.take(readings(1, 55, Some(50), 0)), [queue, memory]);
+    let blamed = |level, resource| Pressure { level, resource };
+    assert_eq!(pressure.pressure(), blamed(Medium, Some(Resource::QueueLength)));
+    assert_eq!(pressure.take(readings(1, 55, Some(90), 0)).len(), 1);
+    assert_eq!(pressure.pressure(), blamed(High, Some(Resource::MemoryUse)));
+
+    // What cannot be read stays as it was.
+    assert_eq!(pressure.take(readings(1, 55, None, 0)), []);
+    assert_eq!(pressure.pressure(), blamed(High, Some(Resource::MemoryUse)));
+    let status = &pressure.status()[2];
+    assert_eq!((status.level, status.value, status.unit.as_str()), (High, None, "%"));
+
+    assert_eq!(pressure.take(readings(1, 0, Some(0), 0)).len(), 2);
+    assert_eq!(pressure.pressure(), Pressure::default());
+}
+
+#[test]
+fn other_thresholds_hold_when_values_are_read_next() {
+    let pressure = BackPressure::new(&Settings::default());
+    pressure.take(readings(40, 0, Some(0), 0));
+    pressure.set(&Settings {
+        disk_use: Thresholds { low_to_medium: 40, ..THRESHOLDS },
+        ..Settings::default()
+    });
+    assert_eq!(pressure.pressure().level, Normal);
+    assert_eq!(pressure.take(readings(40, 0, Some(0), 0)).len(), 1);
+    assert_eq!(pressure.pressure(), Pressure { level: Medium, resource: Some(Resource::DiskUse) });
+}
+
+#[test]
+fn a_queue_that_refuses_is_known_until_it_takes_mail_again() {
+    let pressure = BackPressure::new(&Settings::default());
+    assert!(pressure.queue().is_ok());
+    pressure.take(Readings { refusal: Some(StoreError::Refusing), ..Readings::default() });
+    assert!(matches!(pressure.queue(), Err(StoreError::Refusing)));
+    pressure.take(Readings::default());
+    assert!(pressure.queue().is_ok());
+}
+
+#[test]
+fn a_pressure_fits_a_word() {
+    let resources = Resource::ALL.map(Some).into_iter().chain([None]);
+    for resource in resources {
+        for level in [Normal, Medium, High] {
+            let pressure = Pressure { level, resource };
+            assert_eq!(Pressure::unpack(pressure.pack()), pressure);
+        }
+    }
+}
+
+proptest! {
+    /// Between its thresholds a level stays, so nothing flutters at a value that hardly moves.
+    #[test]
+    fn a_value_that_stays_changes_a_level_once(before in 0u64..100, value in 0u64..100) {
+        let level = THRESHOLDS.next(Normal, before);
+        let once = THRESHOLDS.next(level, value);
+        prop_assert_eq!(THRESHOLDS.next(once, value), once);
+    }
+}

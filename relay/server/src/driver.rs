@@ -1,0 +1,326 @@
+//! Performs what a session asks for: the socket, the clock and the queue on one side, the session
+//! on the other. It decides nothing.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::admission::Place;
+use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
+use crate::record::{Keeping, Record};
+use crate::tls::{Handshake, handshake_failure};
+use crate::transport::Transport;
+use crate::{Shared, Stop, inquiries, welcome};
+use bytes::Bytes;
+use relay_mail::store_error::StoreError;
+use relay_policy::{self, Peer};
+use relay_queue::Incoming;
+use relay_queue::memory::Held;
+use relay_session::{Action, Conditions, MessageBegun, Session};
+use relay_tracking::Happening;
+use relay_users::password;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout, timeout_at};
+
+/// Drives one session to its end, and keeps what it was admitted with as long.
+///
+/// Not an async function: such a one would keep all that it is given twice, and an idle session is
+/// little more than the task that waits for it.
+pub(super) fn drive(
+    session: Session,
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<Stop>,
+    record: Record,
+    place: Place,
+    permit: impl Send,
+) -> impl Future<Output = ()> + Send {
+    let mut driver = Driver {
+        session,
+        transport: Transport::Plain(stream),
+        memory: shared.queue.message_memory().share_of(record.connector_id()).holder(),
+        handshake: None,
+        incoming: None,
+        unsent: Bytes::new(),
+        shared,
+        stop,
+        record,
+        place,
+    };
+    async move {
+        driver.run().await;
+        drop(permit);
+    }
+}
+
+struct Driver {
+    session: Session,
+    transport: Transport,
+    shared: Arc<Shared>,
+    /// What the session was told of as its certificate, so that a handshake which it has promised
+    /// takes place whatever a reload does meanwhile.
+    handshake: Option<Arc<Handshake>>,
+    /// The message that the session has begun.
+    incoming: Option<Incoming>,
+    /// Replies that wait for what comes at once after them: RFC 2920 section 3.2 wants those to a
+    /// group of commands in one send, and DATA begins a message between them.
+    unsent: Bytes,
+    /// What the session itself keeps of what the client sent.
+    memory: Held,
+    /// Whether the daemon stops.
+    stop: watch::Receiver<Stop>,
+    record: Record,
+    /// What the connection counts for.
+    place: Place,
+}
+
+impl Driver {
+    async fn run(&mut self) {
+        self.record.write_connected();
+        loop {
+            while let Some(action) = self.session.poll_action() {
+                self.record.write_protocol(&mut self.session);
+                self.record.write_refused(&mut self.session, &self.shared);
+                self.meter();
+                // Nobody is kept waiting for a reply that is there.
+                if !matches!(action, Action::Send(_) | Action::BeginMessage(_)) {
+                    self.send().await;
+                }
+                self.perform(action).await;
+            }
+            if !self.unsent.is_empty() {
+                self.send().await;
+                // What became of it may be an action.
+                continue;
+            }
+            self.record.write_protocol(&mut self.session);
+            self.record.write_refused(&mut self.session, &self.shared);
+            self.meter();
+            if self.session.handle_memory(self.memory.is_used_up()) {
+                continue;
+            }
+            let failures = self.record.count(self.session.summary());
+            self.count_logon_failures(failures);
+            if self.session.is_closed() {
+                break;
+            }
+            self.wait().await;
+        }
+        self.record.write(self.session.peer(), self.session.summary());
+    }
+
+    fn count_logon_failures(&self, failures: u32) {
+        let remote = self.record.asker().remote;
+        for _ in 0..failures {
+            if self.shared.logon_failures.failed(Instant::now(), remote) {
+                let connector = &self.session.peer().connector.name;
+                tracing::warn!(
+                    %remote,
+                    connector,
+                    "too many failed logons: further ones from this source are put off"
+                );
+            }
+        }
+    }
+
+    /// Charges the budget with what the session keeps now.
+    fn meter(&mut self) {
+        let tls = if self.transport.is_tls() { TLS_SESSION_OCTETS } else { 0 };
+        self.memory.set(self.session.held_octets() + self.unsent.len() as u64 + tls);
+    }
+
+    /// Waits for the first of: octets, the deadline, the end of the daemon.
+    async fn wait(&mut self) {
+        let Self { session, transport, shared, handshake, stop, record, .. } = self;
+        let deadline = session.deadline();
+        let wants_bytes = session.wants_bytes();
+        let awaited = if session.is_shutting_down() { Stop::AtOnce } else { Stop::Gently };
+        let is_cut_off = session.is_cut_off();
+        let read = transport.read(|octets| {
+            if session.wants_conditions() {
+                *handshake = shared.handshake(record.connector_id());
+                let has_nonces = session.peer().connector.auth_mechanism.basic_auth.is_some();
+                let remote = record.asker().remote;
+                session.handle_conditions(Conditions {
+                    pressure: shared.back_pressure.pressure(),
+                    queue: shared.back_pressure.queue(),
+                    certificate: handshake.is_some(),
+                    logon_is_refused: has_nonces
+                        && shared.logon_failures.refuses(Instant::now(), remote),
+                    seed: has_nonces.then(|| password::random().ok()).flatten(),
+                });
+            }
+            session.handle_bytes(Instant::now(), octets);
+        });
+        tokio::select! {
+            read = read, if wants_bytes => match read {
+                Ok(octets) if octets > 0 => {}
+                Ok(_) => self.session.handle_end_of_input(),
+                // TLS without a close_notify. What came before it is whole, and a message whose end
+                // is missing is not kept.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.session.handle_end_of_input();
+                }
+                Err(_) => self.session.handle_disconnect(),
+            },
+            () = sleep_until(deadline.into()) => self.session.handle_timeout(Instant::now()),
+            Ok(_) = stop.wait_for(|stop| *stop >= awaited), if !is_cut_off => match awaited {
+                Stop::AtOnce => self.session.handle_cut_off(),
+                Stop::No | Stop::Gently => self.session.handle_shutdown(),
+            },
+        }
+    }
+
+    /// The session goes on for another client, which takes a place of its own.
+    fn reclassify(&mut self, remote: SocketAddr) {
+        let classification = self.shared.classifier.classify_told(self.record.local(), remote);
+        self.shared.counts.classified(&classification);
+        let client = match &classification.connector {
+            None => Err(relay_policy::connect(None)),
+            Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
+                self.place = place;
+                let peer = Peer::new(Arc::clone(&chosen.connector));
+                (Arc::clone(&classification.rules), peer)
+            }),
+        };
+        let client = client.map_err(|decision| {
+            let ends = self.record.ends_of(remote);
+            welcome::record_refused(&classification, ends, &decision, &self.shared);
+            decision.reply
+        });
+        self.record.become_client(classification, remote);
+        let memory = self.shared.queue.message_memory();
+        self.memory = memory.share_of(self.record.connector_id()).holder();
+        if client.is_ok() {
+            self.record.write_connected();
+        }
+        self.session.handle_client(Instant::now(), client);
+    }
+
+    /// What is large is boxed: a future is as large as the largest that it awaits, and an idle
+    /// session keeps that room.
+    async fn perform(&mut self, action: Action) {
+        let deadline = self.session.deadline();
+        match action {
+            Action::AbandonMessage => self.incoming = None,
+            Action::Ask(inquiry) => {
+                let message = self.incoming.as_ref();
+                let found = inquiries::perform(inquiry, self.record.asker(), &self.shared, message);
+                match timeout_at(deadline.into(), Box::pin(found)).await {
+                    Ok(finding) => self.session.handle_finding(Instant::now(), finding),
+                    Err(_) => self.session.handle_timeout(Instant::now()),
+                }
+            }
+            Action::BeginMessage(envelope) => {
+                let begun =
+                    self.shared.queue.begin_for(envelope, self.memory.sibling()).map(|incoming| {
+                        let id = self.incoming.insert(incoming).id();
+                        MessageBegun { id, at: SystemTime::now() }
+                    });
+                self.session.handle_message_begun(Instant::now(), begun);
+            }
+            Action::Close => Box::pin(self.close()).await,
+            Action::CommitMessage => Box::pin(self.commit(deadline)).await,
+            Action::PutInFront(fields) => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.put_in_front(fields);
+                }
+            }
+            Action::Send(octets) => {
+                self.unsent = match self.unsent.is_empty() {
+                    true => octets,
+                    false => [&self.unsent[..], &octets].concat().into(),
+                };
+            }
+            Action::Reclassify(remote) => self.reclassify(remote),
+            Action::StartTls => Box::pin(self.start_tls(deadline)).await,
+            Action::Write(octets) => {
+                if let Some(incoming) = &mut self.incoming
+                    && let Err(error) = incoming.write(octets).await
+                {
+                    self.incoming = None;
+                    self.session.handle_write_failed(&error);
+                }
+            }
+        }
+    }
+
+    /// Sends the replies that wait.
+    async fn send(&mut self) {
+        let octets = mem::take(&mut self.unsent);
+        if octets.is_empty() {
+            return;
+        }
+        let deadline = self.session.send_deadline();
+        match timeout_at(deadline.into(), self.transport.write(&octets)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.session.handle_disconnect(),
+            Err(_) => self.session.handle_unread(),
+        }
+    }
+
+    /// Has the queue keep the message, and tells of it once it is kept, or may be.
+    async fn commit(&mut self, deadline: Instant) {
+        // Without a message nothing can have been stored.
+        let Some(incoming) = self.incoming.take() else {
+            return self.session.handle_stored(Instant::now(), Err(StoreError::Closed));
+        };
+        let keeping = Keeping::of(&incoming);
+        match timeout_at(deadline.into(), incoming.commit()).await {
+            Ok(stored) => {
+                let is_kept = stored.is_ok();
+                self.session.handle_stored(Instant::now(), stored);
+                if is_kept {
+                    self.track(keeping, true);
+                }
+            }
+            Err(_) => {
+                self.session.handle_timeout(Instant::now());
+                self.track(keeping, false);
+            }
+        }
+    }
+
+    fn track(&mut self, keeping: Keeping, answered: bool) {
+        // The session is to forget them, whether or not anybody wants to know.
+        let decisions = self.session.take_decisions();
+        let Self { shared, session, record, .. } = self;
+        record.write_changes(keeping.id, &decisions.changes);
+        shared.tracker.tell(keeping.id, || {
+            Happening::Received(Box::new(record.receipt(session, decisions, keeping, answered)))
+        });
+    }
+
+    async fn start_tls(&mut self, deadline: Instant) {
+        let handshake = async {
+            // Where TLS begins with the first octet nothing has been promised yet.
+            let handshake =
+                self.handshake.take().or_else(|| self.shared.handshake(self.record.connector_id()));
+            let handshake = handshake.ok_or(io::ErrorKind::Unsupported)?;
+            self.transport.start_tls(&handshake).await
+        };
+        match timeout_at(deadline.into(), handshake).await {
+            Ok(Ok(tls)) => self.session.handle_tls(Instant::now(), tls),
+            Ok(Err(error)) => {
+                use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+                let left = matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof);
+                self.session.handle_tls_failed(&handshake_failure(&error), left);
+            }
+            Err(_) => self.session.handle_timeout(Instant::now()),
+        }
+    }
+
+    /// Ends our side, then lets the client end its own for a moment: octets that we have not read
+    /// would make the system reset the connection, and the last reply be lost.
+    async fn close(&mut self) {
+        let linger = async {
+            self.transport.close().await?;
+            while self.transport.read(|_| {}).await? > 0 {}
+            io::Result::Ok(())
+        };
+        let _ = timeout(CLOSE_WAIT, linger).await;
+    }
+}

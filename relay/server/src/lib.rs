@@ -1,0 +1,371 @@
+//! Listens, admits, and drives a session with bytes and a clock.
+//!
+//! This module decides how many connections there are and when they end with the daemon. Which
+//! connector a connection belongs to is for [`relay_kernel::classifier`], what is said on it for
+//! [`relay_session`], what becomes of a message for [`relay_queue`].
+//!
+//! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
+//! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
+//! messages, [`logons`] of failed logons, [`refusals`] says which refusals are recorded, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
+//! connectors that want more of them.
+
+mod admission;
+pub mod back_pressure;
+pub mod counts;
+mod driver;
+mod inquiries;
+pub mod kept;
+pub mod limits;
+mod listener;
+mod logons;
+pub mod protocol_log;
+mod rates;
+pub mod recipients;
+mod record;
+mod refusals;
+pub mod tls;
+mod transport;
+mod welcome;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::admission::Admission;
+use crate::back_pressure::BackPressure;
+use crate::counts::Counts;
+use crate::inquiries::Asker;
+use crate::kept::{Inherited, Kept};
+use crate::limits::SESSIONS;
+use crate::listener::Listening;
+use crate::logons::LogonFailures;
+use crate::protocol_log::SessionIds;
+use crate::rates::MessageRates;
+use crate::recipients::Recipients;
+use crate::refusals::Refusals;
+use crate::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
+use arc_swap::ArcSwap;
+use relay_antispam::Checks;
+use relay_connector::{ConnectorId, Limits, Match, Range};
+use relay_kernel::classifier::{Chosen, Classifier};
+use relay_policy::pressure::Settings;
+use relay_policy::{Finding, HostState, Inquiry, Rules};
+use relay_queue::Queue;
+use relay_session::limits::INQUIRY_WAIT;
+use relay_tracking::Tracker;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+pub use crate::admission::LimitUse;
+pub use crate::listener::{ListenError, addresses, is_free};
+
+/// The receiving half of the daemon.
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Mutex<HashMap<SocketAddr, Listening>>,
+    /// Those that we listen on and that the host did not have at the last look.
+    absent: Mutex<BTreeSet<SocketAddr>>,
+    credentials: Mutex<Option<Credentials>>,
+    kept: Kept,
+    /// Told to every session when the daemon stops.
+    stop: watch::Sender<Stop>,
+}
+
+/// What sessions are told of the end of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    /// There is none.
+    No,
+    /// After the message that is on its way.
+    Gently,
+    /// Now.
+    AtOnce,
+}
+
+/// Addresses that are bound and not listened to yet.
+pub struct Prepared {
+    wanted: Vec<SocketAddr>,
+    sockets: Vec<(SocketAddr, TcpListener)>,
+}
+
+/// What every connection needs.
+struct Shared {
+    classifier: Arc<Classifier>,
+    queue: Queue,
+    counts: Arc<Counts>,
+    tracker: Tracker,
+    handshakes: ArcSwap<Handshakes>,
+    /// Whom the checks of mail from strangers ask.
+    checks: ArcSwap<Checks>,
+    admission: Arc<Admission>,
+    back_pressure: Arc<BackPressure>,
+    rates: MessageRates,
+    logon_failures: LogonFailures,
+    /// Which refusals are recorded.
+    refusals: Refusals,
+    recipients: Recipients,
+    session_ids: SessionIds,
+    /// A permit for each session that may exist at once.
+    sessions: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server that does not listen yet.
+    pub fn new(
+        classifier: Arc<Classifier>,
+        queue: Queue,
+        counts: Arc<Counts>,
+        tracker: Tracker,
+    ) -> Self {
+        let shared = Shared {
+            classifier,
+            queue,
+            counts,
+            tracker,
+            handshakes: ArcSwap::default(),
+            checks: ArcSwap::from_pointee(Checks::nobody()),
+            admission: Arc::default(),
+            rates: MessageRates::default(),
+            logon_failures: LogonFailures::default(),
+            refusals: Refusals::default(),
+            recipients: Recipients::default(),
+            session_ids: SessionIds::default(),
+            back_pressure: Arc::new(BackPressure::new(&Settings::default())),
+            sessions: Arc::new(Semaphore::new(SESSIONS)),
+        };
+        let (stop, _) = watch::channel(Stop::No);
+        Self {
+            shared: Arc::new(shared),
+            listeners: Mutex::default(),
+            absent: Mutex::default(),
+            credentials: Mutex::default(),
+            kept: Kept::default(),
+            stop,
+        }
+    }
+
+    /// With listeners that the service manager has kept.
+    #[must_use]
+    pub fn with_listeners(self, inherited: Inherited) -> Self {
+        Self { kept: Kept::new(inherited), ..self }
+    }
+
+    /// What handshakes are done with from now on. Sessions that are encrypted go on as they are.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        self.shared.handshakes.store(credentials.handshakes());
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
+    }
+
+    /// Takes what has changed of the certificates on disk. Reads files.
+    pub fn renew_credentials(&self) {
+        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credentials) = &mut *credentials
+            && credentials.look()
+        {
+            self.shared.handshakes.store(credentials.handshakes());
+        }
+    }
+
+    /// The certificates in use.
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        credentials.as_ref().map(Credentials::status).unwrap_or_default()
+    }
+
+    /// Whom the checks of mail from strangers ask from now on. Until it is said, nobody.
+    pub fn set_checks(&self, checks: Checks) {
+        self.shared.checks.store(Arc::new(checks));
+    }
+
+    /// Listens where these rules want it, and nowhere else. Sessions go on. To be called within
+    /// the runtime that shall carry the sessions.
+    ///
+    /// # Errors
+    /// An address cannot be listened on. Then nothing has changed.
+    pub fn listen(&self, rules: &Rules) -> Result<(), ListenError> {
+        self.listen_to(self.prepare(rules)?);
+        Ok(())
+    }
+
+    /// Binds what these rules want and is not bound yet: the part of [`Server::listen`] that can
+    /// fail. Connections to it wait. Dropped, nothing has changed.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub fn prepare(&self, rules: &Rules) -> Result<Prepared, ListenError> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = addresses(rules.table.bindings());
+        self.kept.end_others(|address| wanted.contains(address));
+        let new: Vec<_> =
+            wanted.iter().filter(|address| !listeners.contains_key(address)).copied().collect();
+        let sockets = new
+            .into_iter()
+            .map(|address| match self.kept.take(address) {
+                Some(socket) => listener::resume(address, socket),
+                None => listener::bind(address, &listeners),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Prepared { wanted, sockets })
+    }
+
+    /// Listens to what was prepared, and no longer to what is not wanted.
+    pub fn listen_to(&self, Prepared { wanted, sockets }: Prepared) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
+            listening.end();
+            kept::give_up(address);
+            tracing::info!(%address, "no longer listening");
+        }
+        for (address, socket) in sockets {
+            kept::keep(address, &socket);
+            let listening =
+                Listening::begin(socket, Arc::clone(&self.shared), self.stop.subscribe());
+            listeners.insert(address, listening);
+            tracing::info!(%address, "listening");
+        }
+        drop(listeners);
+        self.look_at_addresses();
+    }
+
+    /// Looks which of the addresses that we listen on the host has, and logs what has changed. They
+    /// are bound either way: connections are served as soon as an address comes.
+    pub fn look_at_addresses(&self) {
+        let listening: Vec<_> = {
+            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.keys().copied().collect()
+        };
+        let absent: BTreeSet<_> =
+            listening.iter().copied().filter(|&address| !listener::is_here(address)).collect();
+        let mut before = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        for address in absent.difference(&before) {
+            tracing::warn!(%address, "the host does not have this address now; connections are served when it comes");
+        }
+        for address in before.difference(&absent).filter(|address| listening.contains(address)) {
+            tracing::info!(%address, "the host has this address now");
+        }
+        *before = absent;
+    }
+
+    /// Addresses that we listen on and that the host does not have now.
+    pub fn absent_addresses(&self) -> Vec<SocketAddr> {
+        self.look_at_addresses();
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// The message tracking log.
+    pub fn tracker(&self) -> &Tracker {
+        &self.shared.tracker
+    }
+
+    /// What keeps mail away while this host is short of something: to be metered by the caller.
+    pub fn back_pressure(&self) -> &Arc<BackPressure> {
+        &self.shared.back_pressure
+    }
+
+    /// Whom servers know: what they are asked for sessions, and have said.
+    pub fn recipients(&self) -> &Recipients {
+        &self.shared.recipients
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> u64 {
+        self.shared.admission.connections()
+    }
+
+    /// Finds out what a decision needs to know, as for a session of this client. What an answer
+    /// would be paid for with is only looked at.
+    pub async fn find_out(
+        &self,
+        inquiry: Inquiry,
+        connector: ConnectorId,
+        remote: IpAddr,
+    ) -> Finding {
+        let unanswered = inquiry.unanswered();
+        let asker = Asker { connector, remote };
+        if let Inquiry::MessageRate { limit, payers } = inquiry {
+            return Finding::MessageRate(inquiries::peek_rate(limit, payers, asker, &self.shared));
+        }
+        let found = inquiries::perform(inquiry, asker, &self.shared, None);
+        let answer = tokio::time::timeout(INQUIRY_WAIT, found).await;
+        answer.unwrap_or(unanswered)
+    }
+
+    /// How this host stands for a client that connects now. A place is taken and given back for it.
+    pub fn host_state(&self, local: SocketAddr, remote: SocketAddr) -> HostState {
+        let shared = &self.shared;
+        // Not by the classifier, which would count a connection.
+        let rules = shared.classifier.rules();
+        let chosen = match rules.table.classify(local, remote.ip()) {
+            Match::Connector { connector: id, range } => rules
+                .connector(id)
+                .map(|connector| Chosen { id, connector: Arc::clone(connector), range }),
+            Match::NoBinding | Match::NoConnector => None,
+        };
+        let admitted = chosen.as_ref().map(|chosen| welcome::admit(chosen, remote, shared));
+        let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);
+        HostState {
+            connection: admitted.and_then(Result::err),
+            pressure: shared.back_pressure.pressure(),
+            queue: shared.back_pressure.queue().err().map(|error| error.to_string()),
+            certificate: shared.handshake(connector).is_some(),
+            memory_is_short: shared
+                .queue
+                .message_memory()
+                .share_of(connector)
+                .holder()
+                .is_used_up(),
+        }
+    }
+
+    /// How far the limits are used up that another connection from `remote` would meet.
+    /// `range` is the one of the connector that contains it.
+    pub fn limits_of(
+        &self,
+        id: ConnectorId,
+        limits: &Limits,
+        range: Option<&Range>,
+        remote: IpAddr,
+    ) -> Vec<LimitUse> {
+        self.shared.admission.uses(id, limits, range, remote)
+    }
+
+    /// Stops listening, tells every session, and waits until they have ended, `limit` at most.
+    /// Sessions that have not ended by then are told so and end, and nothing of their unfinished
+    /// messages is kept. A message that the queue is asked to keep may be kept: its session has the
+    /// time until the runtime ends.
+    pub async fn drain(&self, limit: Duration) {
+        let listeners =
+            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        for listening in listeners.into_values() {
+            match kept::are_kept() {
+                true => listening.leave(),
+                false => listening.end(),
+            }
+        }
+        self.stop.send_replace(Stop::Gently);
+        if self.ended_within(limit).await {
+            return;
+        }
+        tracing::warn!(sessions = self.sessions(), "sessions did not end in time and are cut off");
+        self.stop.send_replace(Stop::AtOnce);
+        if !self.ended_within(limits::SESSION_CUT_OFF).await {
+            tracing::warn!(sessions = self.sessions(), "sessions lose their connection");
+        }
+    }
+
+    /// Have all sessions ended before `limit` is over?
+    async fn ended_within(&self, limit: Duration) -> bool {
+        let all = u32::try_from(SESSIONS).unwrap_or(u32::MAX);
+        tokio::time::timeout(limit, self.shared.sessions.acquire_many(all)).await.is_ok()
+    }
+}
+
+impl Shared {
+    fn handshake(&self, connector: ConnectorId) -> Option<Arc<Handshake>> {
+        self.handshakes.load().get(&connector).cloned()
+    }
+}

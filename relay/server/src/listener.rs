@@ -1,0 +1,183 @@
+//! Where we listen, and how connections are accepted.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
+use crate::{Shared, Stop, kept, welcome};
+use relay_connector::Binding;
+use relay_host::vital;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A binding that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ListenError {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The addresses to listen on. A wildcard covers every other binding of its family and port: the
+/// system would not let both be bound, and a connection tells its own address.
+pub fn addresses(bindings: &[Binding]) -> Vec<SocketAddr> {
+    let covered =
+        |binding: &Binding| !binding.is_wildcard() && bindings.contains(&binding.wildcard());
+    bindings.iter().filter(|binding| !covered(binding)).map(|binding| binding.address()).collect()
+}
+
+/// Do a wildcard and an address meet here? Both cannot be bound by usual means.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+        && one.port() == other.port()
+        && (one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// A socket that listens, and the task that accepts on it.
+pub(super) struct Listening {
+    socket: Arc<TcpListener>,
+    accepting: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Begins to accept.
+    pub(super) fn begin(
+        socket: TcpListener,
+        shared: Arc<Shared>,
+        stop: watch::Receiver<Stop>,
+    ) -> Self {
+        let socket = Arc::new(socket);
+        let accepting =
+            tokio::spawn(vital::task("listener", accept(Arc::clone(&socket), shared, stop)));
+        Self { socket, accepting }
+    }
+
+    /// Stops accepting. The service manager has the socket too: clients wait for the next daemon.
+    pub(super) fn leave(self) {
+        self.accepting.abort();
+    }
+
+    /// Stops listening at once. The task lets go of its socket a moment later, which would be in
+    /// the way of whoever binds the address next.
+    pub(super) fn end(self) {
+        self.accepting.abort();
+        // It fails when the socket is not listening any more.
+        let _ = SockRef::from(&*self.socket).shutdown(Shutdown::Both);
+    }
+}
+
+/// Goes on listening on `address` with a socket of the daemon before.
+pub(super) fn resume(
+    address: SocketAddr,
+    socket: std::net::TcpListener,
+) -> Result<(SocketAddr, TcpListener), ListenError> {
+    match kept::prepare(socket) {
+        Ok(listener) => Ok((address, listener)),
+        Err(source) => Err(ListenError { address, source }),
+    }
+}
+
+/// A socket that may be bound to `address`.
+fn socket_for(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // A binding has one family; 0.0.0.0 is a binding of its own.
+        socket.set_only_v6(true)?;
+    }
+    // An address may come after us: from DHCP, or with the interface or the virtual address that
+    // it belongs to.
+    if address.is_ipv6() {
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    // A daemon that starts again need not wait for old connections.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Could a daemon listen on `address` now? No client notices the question.
+///
+/// # Errors
+///
+/// The system's reason: usually another program listens there.
+pub fn is_free(address: SocketAddr) -> Result<(), ListenError> {
+    let bound = socket_for(address).and_then(|socket| socket.bind(&address.into()));
+    bound.map_err(|source| ListenError { address, source })
+}
+
+/// Begins to listen on `address`. Listeners that overlap it are about to end, and until then both
+/// are bound, so that there is no moment without one.
+pub(super) fn bind(
+    address: SocketAddr,
+    before: &HashMap<SocketAddr, Listening>,
+) -> Result<(SocketAddr, TcpListener), ListenError> {
+    let overlapping = || {
+        before
+            .iter()
+            .filter(|(other, _)| overlap(address, **other))
+            .map(|(_, listening)| SockRef::from(&*listening.socket))
+    };
+    // Linux binds both where both say so, for one user only. It is taken back below: a second
+    // instance shall be told that the port is taken.
+    let share = |share| overlapping().try_for_each(|socket| socket.set_reuse_port(share));
+    let socket = || {
+        let socket = socket_for(address)?;
+        socket.set_nonblocking(true)?;
+        // Accepted sockets have it from this one.
+        socket.set_send_buffer_size(SEND_BUFFER_OCTETS)?;
+        share(true)?;
+        socket.set_reuse_port(overlapping().next().is_some())?;
+        socket.bind(&address.into())?;
+        socket.listen(LISTEN_BACKLOG)?;
+        socket.set_reuse_port(false)?;
+        TcpListener::from_std(socket.into())
+    };
+    let bound = socket();
+    match share(false).and(bound) {
+        Ok(listener) => Ok((address, listener)),
+        Err(source) => Err(ListenError { address, source }),
+    }
+}
+
+/// Does this host have the address now? A socket that may not be bound otherwise tells.
+pub(super) fn is_here(address: SocketAddr) -> bool {
+    let any_port = SocketAddr::new(address.ip(), 0);
+    match UdpSocket::bind(any_port) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
+}
+
+/// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
+/// the system's queue and cost us nothing.
+async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
+    let mut pause = ACCEPT_PAUSE;
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&shared.sessions).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                pause = ACCEPT_PAUSE;
+                welcome::welcome(stream, remote, &shared, &stop, permit);
+            }
+            // `Listening::end` was faster than its abort.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            // That connection is gone; the next one may be well.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Usually no file descriptor is left. Sessions that end give some back.
+                tracing::warn!(%error, ?pause, "cannot accept");
+                drop(permit);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The protocol log: what sessions of verbose connectors said and heard, a line of the log each.
+//!
+//! What is in it is for [`relay_session`]; this module gives each line its session, its place
+//! in it, and its ends.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use relay_session::{ProtocolEvent, ProtocolRecord};
+
+/// The target of its lines. `protocol_logging_level` alone decides about them: `log.level` does not
+/// hold for it.
+pub const TARGET: &str = "relay::protocol";
+
+/// Names sessions: no two of a host have the same name, unless its clock was set back.
+pub(super) struct SessionIds {
+    next: AtomicU64,
+}
+
+/// The protocol log of one session.
+pub(super) struct ProtocolLog {
+    session_id: u64,
+    /// Lines that have been written.
+    written: u64,
+}
+
+/// What every line of a session says.
+pub(super) struct Ends<'s> {
+    pub(super) connector: &'s str,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+impl Default for SessionIds {
+    /// The second of the start, then a number that counts on.
+    fn default() -> Self {
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self { next: AtomicU64::new(start << 32) }
+    }
+}
+
+impl SessionIds {
+    /// The log of one more session.
+    pub(super) fn next(&self) -> ProtocolLog {
+        ProtocolLog { session_id: self.next.fetch_add(1, Ordering::Relaxed), written: 0 }
+    }
+}
+
+impl ProtocolLog {
+    /// The session's name, if anything was written of it.
+    pub(super) fn session_id(&self) -> Option<String> {
+        (self.written > 0).then(|| self.name())
+    }
+
+    pub(super) fn write(&mut self, ends: &Ends<'_>, record: &ProtocolRecord) {
+        let ProtocolRecord { event, data } = record;
+        tracing::info!(
+            target: TARGET,
+            session_id = self.name(),
+            sequence_number = self.written,
+            connector = ends.connector,
+            local = %ends.local,
+            remote = %ends.remote,
+            event = event.sign(),
+            data,
+            "protocol"
+        );
+        self.written += 1;
+    }
+
+    /// The session knows neither its range nor the proxy before it, so this is not from it.
+    pub(super) fn connected(&mut self, ends: &Ends<'_>, range: &str, proxy: Option<SocketAddr>) {
+        let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
+        let data = format!("connected: connector {}, range {range}{proxy}", ends.connector);
+        let event = ProtocolEvent::Information;
+        self.write(ends, &ProtocolRecord { event, data });
+    }
+
+    /// What [`Self::session_id`] is made of, whether or not anything was written.
+    pub(super) fn number(&self) -> u64 {
+        self.session_id
+    }
+
+    fn name(&self) -> String {
+        format!("{:016X}", self.session_id)
+    }
+}

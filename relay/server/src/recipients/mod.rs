@@ -1,0 +1,154 @@
+//! Does this recipient exist? The servers that know are asked, and what they say is remembered.
+//!
+//! An answer is kept for a while, so that a server is not asked for each message: that a recipient
+//! is known for longer than that it is not, since a new mailbox should not wait for its first
+//! message. Trouble is never kept. Of one recipient one question at a time is under way, and all
+//! who want to know wait for it. How a server is asked is in [`question`]; what an answer means for
+//! a client, for [`relay_policy`] to say.
+
+mod question;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::limits::{RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN};
+use arc_swap::ArcSwap;
+use relay_host::ttl_cache::Fading;
+use relay_mail::path::Mailbox;
+use relay_policy::{RecipientFinding, RecipientLookup};
+use tokio::sync::{Semaphore, watch};
+
+/// What was asked and what is being asked. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Recipients(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// What we call ourselves.
+    hello_name: ArcSwap<String>,
+    table: Mutex<Table>,
+    /// A permit for each question that may be under way, to all servers together.
+    questions: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Table {
+    answers: Fading<Key, RecipientFinding>,
+    under_way: HashMap<Key, watch::Receiver<Option<RecipientFinding>>>,
+}
+
+/// Whom to ask about whom. The local part is as it was written: only its server knows whether case
+/// matters.
+type Key = (RecipientLookup, Mailbox);
+
+impl Recipients {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            hello_name: ArcSwap::default(),
+            table: Mutex::default(),
+            questions: Arc::new(Semaphore::new(RECIPIENT_QUESTIONS)),
+        }))
+    }
+
+    /// What we call ourselves from now on.
+    pub fn set_hello_name(&self, name: &str) {
+        self.0.hello_name.store(Arc::new(name.to_owned()));
+    }
+
+    /// What is known of a recipient, or what its server says now. A question that nobody waits for
+    /// any more goes on: the next who wants to know has the answer sooner.
+    pub async fn find(&self, lookup: RecipientLookup, mailbox: Mailbox) -> RecipientFinding {
+        let key = (lookup, mailbox);
+        let mut answer = {
+            let mut table = self.table();
+            if let Some(finding) = table.answer(&key, Instant::now()) {
+                return finding;
+            }
+            match table.under_way.entry(key.clone()) {
+                Entry::Occupied(asked) => asked.get().clone(),
+                Entry::Vacant(place) => {
+                    let (sender, receiver) = watch::channel(None);
+                    tokio::spawn(self.clone().ask(key, sender));
+                    place.insert(receiver).clone()
+                }
+            }
+        };
+        match answer.wait_for(Option::is_some).await {
+            Ok(finding) => finding.clone(),
+            // The task that asked is gone.
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| RecipientFinding::Unavailable("the question was given up".to_owned()))
+    }
+
+    async fn ask(self, key: Key, answer: watch::Sender<Option<RecipientFinding>>) {
+        // Whatever happens, the next question about this recipient is a new one.
+        let under_way = UnderWay { recipients: &self, key: &key };
+        // The semaphore is never closed.
+        let finding = match self.0.questions.acquire().await {
+            Ok(_permit) => {
+                let hello_name = self.0.hello_name.load_full();
+                question::ask(&key.0, &key.1, &hello_name).await
+            }
+            Err(error) => RecipientFinding::Unavailable(error.to_string()),
+        };
+        self.table().keep(&key, finding.clone(), Instant::now());
+        drop(under_way);
+        answer.send_replace(Some(finding));
+    }
+
+    /// Both maps are right after every statement, so that a panic elsewhere leaves no harm.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Recipients {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+struct UnderWay<'asked> {
+    recipients: &'asked Recipients,
+    key: &'asked Key,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.recipients.table().under_way.remove(self.key);
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { answers: Fading::new(RECIPIENT_ANSWERS), under_way: HashMap::new() }
+    }
+}
+
+impl Table {
+    fn answer(&self, key: &Key, now: Instant) -> Option<RecipientFinding> {
+        self.answers.get(now, key).map(|(finding, _)| finding.clone())
+    }
+
+    fn keep(&mut self, key: &Key, finding: RecipientFinding, now: Instant) {
+        if let Some(lifetime) = lifetime(&finding) {
+            self.answers.put(now, key.clone(), finding, now + lifetime);
+        }
+    }
+}
+
+/// How long an answer is believed; trouble not at all.
+fn lifetime(finding: &RecipientFinding) -> Option<Duration> {
+    match finding {
+        RecipientFinding::Known => Some(RECIPIENT_KNOWN),
+        RecipientFinding::Unknown(_) => Some(RECIPIENT_UNKNOWN),
+        RecipientFinding::NotAsked | RecipientFinding::Unavailable(_) => None,
+    }
+}

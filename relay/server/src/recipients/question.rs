@@ -1,0 +1,127 @@
+//! One question to one server: MAIL with the null sender, RCPT, and RSET before anything is sent.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
+use relay_delivery::{
+    AuthoritiesError, Connection, Cut, Destination, Handshakes, NextHop, Routes, Security,
+    Settings, SmartHosts,
+};
+use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::path::{ForwardPath, Mailbox};
+use relay_mail::reply::{Enhanced, Reply};
+use relay_policy::{RecipientFinding, RecipientLookup};
+use relay_smtp::client::Timeouts;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Asks the server. It always has an answer, and in time.
+pub(super) async fn ask(
+    lookup: &RecipientLookup,
+    mailbox: &Mailbox,
+    hello_name: &str,
+) -> RecipientFinding {
+    let server = &lookup.server;
+    let asking = async {
+        let settings = settings(hello_name).map_err(|error| error.to_string())?;
+        let destination = Destination::SmartHosts(Arc::new(SmartHosts {
+            hosts: vec![server.clone()],
+            protocol: lookup.protocol,
+            security: Security::default(),
+        }));
+        // Nobody cuts a question off but the clock.
+        let (_keep, cut) = watch::channel(Cut::Nothing);
+        let hop = lookup.to_string();
+        let connection = Connection::to(&destination, &settings, &cut).await;
+        let mut connection = connection.map_err(|cause| Answer { hop: None, cause }.to_string())?;
+        let outcome = connection.ask(ForwardPath::Mailbox(mailbox.clone())).await;
+        // The server may take its time with the end, and nobody waits for it.
+        tokio::spawn(connection.quit());
+        outcome.ok_or_else(|| format!("{hop} gave no answer"))
+    };
+    match timeout(RECIPIENT_QUESTION, asking).await {
+        Ok(Ok(outcome)) => finding(outcome),
+        Ok(Err(why)) => RecipientFinding::Unavailable(why),
+        Err(_) => {
+            let seconds = RECIPIENT_QUESTION.as_secs();
+            let why = format!("{server} did not answer within {seconds} seconds");
+            RecipientFinding::Unavailable(why)
+        }
+    }
+}
+
+/// What TLS takes, the same for every question: nobody's certificate is verified.
+static HANDSHAKES: LazyLock<Result<Handshakes, AuthoritiesError>> =
+    LazyLock::new(|| Handshakes::load([]));
+
+fn settings(hello_name: &str) -> Result<Settings, &'static AuthoritiesError> {
+    let all = |time: Duration| Timeouts {
+        greeting: time,
+        mail: time,
+        recipient: time,
+        data_initiation: time,
+        data_block: time,
+        data_termination: time,
+        ..Timeouts::default()
+    };
+    let handshakes = HANDSHAKES.as_ref()?.clone();
+    let nowhere = Routes::new(Vec::new(), NextHop::Exchangers { security: Arc::default() });
+    Ok(Settings {
+        timeouts: all(RECIPIENT_QUESTION),
+        connect_timeout: RECIPIENT_CONNECT_TIMEOUT,
+        ..Settings::new(nowhere, handshakes, hello_name)
+    })
+}
+
+/// What the reply to RCPT says of the recipient. A refusal that is about something else, us for
+/// example, says nothing of it.
+fn finding(outcome: Outcome) -> RecipientFinding {
+    match outcome {
+        Outcome::Delivered(_) | Outcome::Relayed(_) => RecipientFinding::Known,
+        Outcome::Failed(Answer { cause: Cause::Reply { reply, .. }, .. })
+            if is_about_it(&reply) =>
+        {
+            RecipientFinding::Unknown(reply.to_string())
+        }
+        Outcome::Failed(answer) | Outcome::Deferred(answer) => {
+            RecipientFinding::Unavailable(answer.to_string())
+        }
+    }
+}
+
+/// RFC 3463: X.1.n is about the address and X.2.1 says that the mailbox takes no mail. A server that
+/// gives no such code can only be taken at its word.
+fn is_about_it(reply: &Reply) -> bool {
+    match reply.enhanced {
+        None => true,
+        Some(Enhanced(_, subject, detail)) => subject == 1 || (subject, detail) == (2, 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_mail::outcome::Asked;
+
+    use crate::recipients::question::*;
+
+    #[test]
+    fn only_a_refusal_of_the_address_is_an_unknown_recipient() {
+        let reply = |enhanced| Reply::new(550, enhanced, "No");
+        let failed = |reply| Outcome::Failed(Answer::reply("hop", reply, Asked::Rcpt));
+        for (enhanced, is_unknown) in [
+            (None, true),
+            (Some(Enhanced(5, 1, 1)), true),
+            (Some(Enhanced(5, 1, 10)), true),
+            (Some(Enhanced(5, 2, 1)), true),
+            (Some(Enhanced(5, 2, 2)), false),
+            (Some(Enhanced(5, 7, 1)), false),
+            (Some(Enhanced(5, 5, 1)), false),
+        ] {
+            let finding = finding(failed(reply(enhanced)));
+            let found = matches!(finding, RecipientFinding::Unknown(_));
+            assert_eq!(found, is_unknown, "{enhanced:?}");
+            assert_eq!(matches!(finding, RecipientFinding::Unavailable(_)), !is_unknown);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The log lines of a session, and its part of the counts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::Shared;
+use crate::counts::Counts;
+use crate::inquiries::Asker;
+use crate::protocol_log::{Ends, ProtocolLog};
+use crate::refusals::{self, Kind};
+use relay_connector::{ConnectorId, ProtocolLoggingLevel};
+use relay_kernel::classifier::Classification;
+use relay_mail::path::ReversePath;
+use relay_mail::queue_id::QueueId;
+use relay_message::changes::Changes;
+use relay_policy::Peer;
+use relay_queue::Incoming;
+use relay_queue::event::Kept;
+use relay_session::{Decisions, Ending, Session, Summary};
+use relay_tracking::event::{Receipt, Refusal};
+
+/// What is known of a connection beside what its session knows.
+pub(super) struct Record {
+    classification: Classification,
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// Who told the remote address, where it is not that of the connection.
+    proxy: Option<SocketAddr>,
+    protocol_log: ProtocolLog,
+    counts: Arc<Counts>,
+    /// The connection is a proxy's own, so that it may be a health check.
+    is_probe: bool,
+    since: Instant,
+    counted: Counted,
+}
+
+/// What of a summary has been counted.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    messages_accepted: u32,
+    messages_refused: u32,
+    commands_refused: u32,
+    logon_failures: u32,
+    logons_refused: u32,
+}
+
+/// What is told about a message beside what its session knows.
+pub(super) struct Keeping {
+    pub(super) id: QueueId,
+    sender: ReversePath,
+    size: u64,
+    place: Kept,
+}
+
+impl Keeping {
+    /// To be asked for before the commit, which takes all of it.
+    pub(super) fn of(incoming: &Incoming) -> Self {
+        let sender = incoming.envelope().sender.clone();
+        Self { id: incoming.id(), sender, size: incoming.size(), place: incoming.kept() }
+    }
+}
+
+impl Record {
+    pub(super) fn new(
+        classification: Classification,
+        local: SocketAddr,
+        remote: SocketAddr,
+        proxy: Option<SocketAddr>,
+        protocol_log: ProtocolLog,
+        counts: Arc<Counts>,
+    ) -> Self {
+        let (since, counted) = (Instant::now(), Counted::default());
+        let is_probe = false;
+        Self {
+            classification,
+            local,
+            remote,
+            proxy,
+            protocol_log,
+            counts,
+            is_probe,
+            since,
+            counted,
+        }
+    }
+
+    /// The connection is a proxy's own. If nothing is said on it, it was a health check, which is
+    /// counted and not logged.
+    pub(super) fn expect_probe(&mut self) {
+        self.is_probe = true;
+    }
+
+    /// Where the connection came in.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The ends of the connection, where it is this client's from now on.
+    pub(super) fn ends_of(&self, remote: SocketAddr) -> refusals::Ends {
+        let proxy = Some(self.proxy.unwrap_or(self.remote));
+        refusals::Ends { local: self.local, remote, proxy }
+    }
+
+    /// The session is that of another client from now on, whom the peer has told of.
+    pub(super) fn become_client(&mut self, classification: Classification, remote: SocketAddr) {
+        self.proxy.get_or_insert(self.remote);
+        self.remote = remote;
+        self.classification = classification;
+    }
+
+    /// Begins the protocol log with the connector, where it keeps one.
+    pub(super) fn write_connected(&mut self) {
+        let Some(chosen) = &self.classification.connector else { return };
+        if chosen.connector.protocol_logging_level == ProtocolLoggingLevel::None {
+            return;
+        }
+        let range = chosen.range().map(ToString::to_string).unwrap_or_default();
+        let connector = &chosen.connector.name;
+        let ends = Ends { connector, local: self.local, remote: self.remote };
+        self.protocol_log.connected(&ends, &range, self.proxy);
+    }
+
+    /// Writes what the session has noted since the last time.
+    pub(super) fn write_protocol(&mut self, session: &mut Session) {
+        let records = session.take_protocol_records();
+        let connector = &session.peer().connector.name;
+        let ends = Ends { connector, local: self.local, remote: self.remote };
+        for record in &records {
+            self.protocol_log.write(&ends, record);
+        }
+    }
+
+    /// Records what the session has refused since the last time.
+    pub(super) fn write_refused(&mut self, session: &mut Session, shared: &Shared) {
+        let (refused, left_out) = session.take_refused();
+        let tracker = &shared.tracker;
+        if left_out > 0 {
+            tracker.suppress(left_out);
+        }
+        for refused in refused {
+            let kind = match refused.command {
+                Some("CONNECT") => Kind::Connection,
+                None if refused.recipients.is_empty() => Kind::Session,
+                _ => Kind::Command,
+            };
+            let (peer, summary) = (session.peer(), session.summary());
+            let refusal = Refusal {
+                session: Some(self.protocol_log.number()),
+                remote: self.remote,
+                proxy: self.proxy,
+                local: self.local,
+                connector: Some(peer.connector.name.clone()),
+                principal: Some(peer.principal),
+                user: peer.user.clone(),
+                hello: summary.hello.clone(),
+                refused,
+                suppressed: 0,
+            };
+            shared.refusals.record(tracker, kind, refusal);
+        }
+    }
+
+    /// Counts what happened since the last time, so that `status` is never behind a session. Returns
+    /// the logons that have failed since then.
+    pub(super) fn count(&mut self, summary: &Summary) -> u32 {
+        let id = self.connector_id();
+        let now = Counted {
+            messages_accepted: summary.messages_accepted,
+            messages_refused: summary.messages_refused,
+            commands_refused: summary.commands_refused,
+            logon_failures: summary.logon_failures,
+            logons_refused: summary.logons_refused,
+        };
+        let before = std::mem::replace(&mut self.counted, now);
+        for _ in before.messages_accepted..now.messages_accepted {
+            self.counts.message_accepted(id);
+        }
+        for _ in before.messages_refused..now.messages_refused {
+            self.counts.message_refused(id);
+        }
+        for _ in before.commands_refused..now.commands_refused {
+            self.counts.command_refused(id);
+        }
+        for _ in before.logons_refused..now.logons_refused {
+            self.counts.logon_refused(id);
+        }
+        for _ in before.logon_failures..now.logon_failures {
+            self.counts.logon_failed(id);
+        }
+        now.logon_failures.saturating_sub(before.logon_failures)
+    }
+
+    /// The one line that the log has of a session.
+    pub(super) fn write(&self, peer: &Peer, summary: &Summary) {
+        if summary.ending == Some(Ending::Refused) {
+            self.counts.connection_refused(self.connector_id());
+        }
+        if self.is_probe && summary.is_silent() {
+            self.counts.probe(self.connector_id());
+            return tracing::debug!(remote = %self.remote, local = %self.local, "probe of a proxy");
+        }
+        let chosen = self.classification.connector.as_ref();
+        let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);
+        let list = |items: Vec<String>| (!items.is_empty()).then(|| items.join("; "));
+        let queue_ids = summary.queue_ids.iter().map(ToString::to_string).collect();
+        let verdicts = summary.verdicts.iter().map(ToString::to_string).collect();
+        tracing::info!(
+            session_id = self.protocol_log.session_id(),
+            remote = %self.remote,
+            proxy = self.proxy.map(tracing::field::display),
+            local = %self.local,
+            connector = peer.connector.name,
+            range,
+            generation = self.classification.rules.generation,
+            decided_by = self.classification.decided_by.name(),
+            why = self.classification.decided_by.why(),
+            principal = peer.principal.name(),
+            user = peer.user_name().map(tracing::field::display),
+            submitter = summary.submitter,
+            hello = summary.hello,
+            client_certificate = summary.client_certificate,
+            tls = summary.tls.as_ref().map(tracing::field::display),
+            accepted = summary.messages_accepted,
+            refused = summary.messages_refused,
+            queue_ids = list(queue_ids),
+            refusals = summary.refusals,
+            verdicts = list(verdicts),
+            checks = list(summary.checks.clone()),
+            tls_failure = summary.tls_failure,
+            ending = summary.ending.map(tracing::field::display),
+            seconds = self.since.elapsed().as_secs_f64(),
+            "session"
+        );
+    }
+
+    /// A line for a message whose header section was changed: nothing is taken out without one.
+    pub(super) fn write_changes(&self, id: QueueId, changes: &Changes) {
+        if !changes.is_empty() {
+            let session_id = self.protocol_log.session_id();
+            let changes = changes.texts().join("; ");
+            tracing::info!(session_id, %id, remote = %self.remote, changes, "header section changed");
+        }
+    }
+
+    /// What is told about a message that the session has had kept; `answered`, whether its client
+    /// was told so.
+    pub(super) fn receipt(
+        &self,
+        session: &Session,
+        decisions: Decisions,
+        kept: Keeping,
+        answered: bool,
+    ) -> Receipt {
+        let (peer, summary) = (session.peer(), session.summary());
+        Receipt {
+            session: self.protocol_log.number(),
+            remote: self.remote,
+            proxy: self.proxy,
+            local: self.local,
+            connector: self.classification.connector.clone(),
+            generation: self.classification.rules.generation,
+            decided_by: self.classification.decided_by,
+            principal: peer.principal,
+            user: peer.user.clone(),
+            hello: summary.hello.clone(),
+            tls: summary.tls.clone(),
+            client_certificate: summary.client_certificate.clone(),
+            submitter: summary.submitter.clone(),
+            sender: kept.sender,
+            decisions,
+            size: kept.size,
+            kept: kept.place,
+            answered,
+        }
+    }
+
+    /// On whose behalf the session asks.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { connector: self.connector_id(), remote: self.remote.ip() }
+    }
+
+    pub(super) fn connector_id(&self) -> ConnectorId {
+        self.classification.connector.as_ref().map_or(ConnectorId::NONE, |chosen| chosen.id)
+    }
+}

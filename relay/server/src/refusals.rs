@@ -1,0 +1,201 @@
+//! Which refusals are recorded one by one: in the log at INFO, and in the message tracking log.
+//!
+//! A client that is refused comes again, and some are refused thousands of times in a minute. So a
+//! source has a bucket of records for each kind of refusal, and all sources together have one.
+//! Refusals beyond are counted: the next record of the source says how many of its own there were,
+//! and the message tracking log says every minute how many there were of all sources.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::limits::{
+    REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS_OF_SOURCE,
+};
+use relay_common::address::Address;
+use relay_delivery::limits::REFUSALS;
+use relay_host::ttl_cache::Fading;
+use relay_kernel::classifier::Classification;
+use relay_policy::Decision;
+use relay_session::Refused;
+use relay_tracking::Tracker;
+use relay_tracking::event::Refusal;
+
+/// Decides which refusals are recorded.
+#[derive(Debug)]
+pub(super) struct Refusals(Mutex<Budget>);
+
+/// What was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// A connection, before anything was said on it.
+    Connection,
+    /// A command, or a message.
+    Command,
+    /// A session that came to nothing.
+    Session,
+}
+
+#[derive(Debug)]
+struct Budget {
+    /// Refusals since the last record, and when the bucket is full again.
+    sources: Fading<(Address, Kind), u64>,
+    /// When the bucket of all sources is full again, for each kind.
+    all: [Option<Instant>; 3],
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Mutex::new(Budget { sources: Fading::new(REFUSAL_SOURCES), all: [None; 3] }))
+    }
+}
+
+impl Refusals {
+    /// One more refusal. `Some`: it is recorded, with so many of this source that were not.
+    fn admit(&self, now: Instant, remote: IpAddr, kind: Kind) -> Option<u64> {
+        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (Address::from(remote).source(), kind);
+        let (suppressed, full) =
+            budget.sources.get(now, &key).map_or((0, now), |(&count, full)| (count, full));
+        let of_source = one_more(now, full, REFUSAL_OF_SOURCE_INTERVAL, REFUSALS_OF_SOURCE);
+        let all = budget.all[kind as usize].unwrap_or(now);
+        match of_source.zip(one_more(now, all, REFUSAL_INTERVAL, REFUSALS)) {
+            Some((of_source, of_all)) => {
+                budget.all[kind as usize] = Some(of_all);
+                budget.sources.put(now, key, 0, of_source);
+                Some(suppressed)
+            }
+            None => {
+                let until = full.max(now + REFUSAL_OF_SOURCE_INTERVAL);
+                budget.sources.put(now, key, suppressed.saturating_add(1), until);
+                None
+            }
+        }
+    }
+
+    /// Records a refusal, or counts it.
+    pub(super) fn record(&self, tracker: &Tracker, kind: Kind, refusal: Refusal) {
+        let Some(suppressed) = self.admit(Instant::now(), refusal.remote.ip(), kind) else {
+            return tracker.suppress(1);
+        };
+        let refusal = Refusal { suppressed, ..refusal };
+        write(&refusal);
+        tracker.tell_refused(|| refusal);
+    }
+
+    /// Records a connection that gets no session.
+    pub(super) fn record_connection(
+        &self,
+        tracker: &Tracker,
+        classification: &Classification,
+        ends: Ends,
+        decision: &Decision,
+    ) {
+        let Ends { local, remote, proxy } = ends;
+        let refused = Refused {
+            command: Some("CONNECT"),
+            sender: None,
+            recipients: Vec::new(),
+            recipients_left_out: 0,
+            identity: relay_message::identity::Identity::default(),
+            reply: Some(decision.reply.clone()),
+            because: decision.because.last().cloned(),
+        };
+        let chosen = classification.connector.as_ref();
+        let refusal = Refusal {
+            session: None,
+            remote,
+            proxy,
+            local,
+            connector: chosen.map(|chosen| chosen.connector.name.clone()),
+            principal: None,
+            user: None,
+            hello: None,
+            refused,
+            suppressed: 0,
+        };
+        self.record(tracker, Kind::Connection, refusal);
+    }
+}
+
+/// The ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) proxy: Option<SocketAddr>,
+}
+
+/// When a bucket that is full at `full` is full again after one more; `None` where it is empty.
+fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Option<Instant> {
+    let after = full.max(now) + interval;
+    (after - now <= interval * most).then_some(after)
+}
+
+/// The line of the daemon's log.
+fn write(refusal: &Refusal) {
+    let Refused { command, sender, recipients, recipients_left_out, identity, reply, because } =
+        &refusal.refused;
+    let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
+    let suppressed = (refusal.suppressed > 0).then_some(refusal.suppressed);
+    let left_out = (*recipients_left_out > 0).then_some(*recipients_left_out);
+    let found = because.as_ref().map(|because| because.found.escape_debug().to_string());
+    let what = match command {
+        Some("CONNECT") => "connection refused",
+        Some(_) => "refused",
+        None => "broken off",
+    };
+    tracing::info!(
+        session_id = refusal.session.map(|session| format!("{session:016X}")),
+        remote = %refusal.remote,
+        proxy = refusal.proxy.map(tracing::field::display),
+        local = %refusal.local,
+        connector = refusal.connector,
+        command,
+        sender = sender.as_ref().map(tracing::field::display),
+        recipients = (!recipients.is_empty()).then(|| recipients.join(" ")),
+        recipients_left_out = left_out,
+        message_id = identity.message_id.as_deref().map(tracing::field::debug),
+        from = identity.from.as_deref().map(tracing::field::debug),
+        reply = reply.as_ref().map(tracing::field::display),
+        rule = because.as_ref().map(|because| because.rule),
+        found,
+        suppressed,
+        "{what}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::refusals::*;
+
+    #[test]
+    fn a_source_has_its_records_and_the_next_one_counts_the_others() {
+        let refusals = Refusals::default();
+        let start = Instant::now();
+        let [one, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let mut recorded = 0;
+        for _ in 0..1000 {
+            recorded += u32::from(refusals.admit(start, one, Kind::Command).is_some());
+        }
+        assert_eq!(recorded, REFUSALS_OF_SOURCE);
+        assert_eq!(refusals.admit(start, other, Kind::Command), Some(0), "it has its own");
+        assert_eq!(refusals.admit(start, one, Kind::Connection), Some(0), "so has each kind");
+        let later = start + REFUSAL_OF_SOURCE_INTERVAL;
+        assert_eq!(refusals.admit(later, one, Kind::Command), Some(900));
+        assert_eq!(refusals.admit(later, one, Kind::Command), None);
+        assert_eq!(refusals.admit(later + REFUSAL_OF_SOURCE_INTERVAL, one, Kind::Command), Some(1));
+    }
+
+    #[test]
+    fn all_sources_together_have_a_bound_too() {
+        let refusals = Refusals::default();
+        let now = Instant::now();
+        let sources = 0..2 * REFUSALS;
+        let recorded = sources.filter(|source| {
+            let remote = IpAddr::from((source + 0x0A00_0000).to_be_bytes());
+            refusals.admit(now, remote, Kind::Connection).is_some()
+        });
+        assert_eq!(recorded.count(), REFUSALS as usize);
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a handshake with a client failed, in words for the log.
+
+use std::io::{Error, ErrorKind};
+
+use tokio_rustls::rustls::{
+    self, AlertDescription, InvalidMessage, PeerIncompatible, PeerMisbehaved,
+};
+
+/// What an administrator reads of a handshake that failed.
+pub(crate) fn handshake_failure(error: &Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let words = match inner {
+        Some(rustls::Error::AlertReceived(alert)) => return alert_words(*alert),
+        Some(rustls::Error::PeerIncompatible(why)) => match why {
+            PeerIncompatible::NoCipherSuitesInCommon => {
+                "the client offers no cipher suite that this host has"
+            }
+            PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NamedGroupsExtensionRequired => {
+                "the client offers no key exchange that this host has"
+            }
+            PeerIncompatible::NoSignatureSchemesInCommon
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
+                "the client takes no signature that the certificate's key can make"
+            }
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled => {
+                "the client offers no TLS version that this connector allows"
+            }
+            PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
+                "the client lacks the extended master secret of RFC 7627"
+            }
+            _ => return error.to_string(),
+        },
+        Some(rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName)) => {
+            "the client asks for a server name (SNI) that is no host name"
+        }
+        Some(rustls::Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        )) => "what the client sent is no TLS, perhaps plain text",
+        Some(rustls::Error::NoCertificatesPresented) => "the client shows no certificate",
+        _ => match error.kind() {
+            ErrorKind::UnexpectedEof => "the client closed the connection",
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the client broke off",
+            ErrorKind::Unsupported => "this connector has no certificate any more",
+            _ => return error.to_string(),
+        },
+    };
+    words.to_owned()
+}
+
+fn alert_words(alert: AlertDescription) -> String {
+    let words = match alert {
+        AlertDescription::UnknownCA => "the client does not trust who issued our certificate",
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown => "the client does not accept our certificate",
+        AlertDescription::UserCanceled | AlertDescription::CloseNotify => "the client gave up",
+        AlertDescription::ProtocolVersion | AlertDescription::HandshakeFailure => {
+            "the client found nothing in common with this host"
+        }
+        _ => "the client ended the handshake",
+    };
+    format!("{words} (alert {alert:?})")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tls::failure::*;
+
+    #[test]
+    fn every_failure_has_its_own_words() {
+        use rustls::Error as E;
+        let told = |error: E| handshake_failure(&Error::new(ErrorKind::InvalidData, error));
+        let mut words = vec![
+            told(E::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon)),
+            told(E::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon)),
+            told(E::PeerIncompatible(PeerIncompatible::Tls12NotOfferedOrEnabled)),
+            told(E::PeerMisbehaved(PeerMisbehaved::ServerNameMustContainOneHostName)),
+            told(E::InvalidMessage(InvalidMessage::InvalidContentType)),
+            told(E::AlertReceived(AlertDescription::UnknownCA)),
+            told(E::AlertReceived(AlertDescription::UserCanceled)),
+            told(E::AlertReceived(AlertDescription::InternalError)),
+            handshake_failure(&ErrorKind::UnexpectedEof.into()),
+            handshake_failure(&ErrorKind::ConnectionReset.into()),
+        ];
+        assert!(words.iter().all(|words| words.len() > 10), "{words:?}");
+        let count = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), count);
+        assert!(told(E::AlertReceived(AlertDescription::UnknownCA)).contains("UnknownCA"));
+    }
+}

@@ -1,0 +1,73 @@
+//! How much of the log a source may fill with whole lines.
+//!
+//! A source may write a share of the directory in a day, as a bucket that refills evenly. Beyond it
+//! the lines of its messages are short, those of later attempts too: nothing that was accepted is
+//! without a line, but a flood of long ones does not replace the history of a month.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::limits::{
+    TRACKING_SHORT_MESSAGES, TRACKING_SOURCE_SHARE, TRACKING_SOURCE_TIME, TRACKING_SOURCES,
+};
+use relay_common::address::Address;
+use relay_host::ttl_cache::Fading;
+use relay_mail::queue_id::QueueId;
+
+/// What sources have used up, and whose messages have short lines.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// When the bucket of a source is full again.
+    sources: Fading<Address, ()>,
+    short: HashSet<QueueId>,
+    /// The same, oldest first.
+    in_order: VecDeque<QueueId>,
+}
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self {
+            sources: Fading::new(TRACKING_SOURCES),
+            short: HashSet::new(),
+            in_order: VecDeque::new(),
+        }
+    }
+
+    /// A message of this source would take so many octets, of a directory of so many. False when
+    /// its lines shall be short.
+    pub(super) fn allows(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        id: QueueId,
+        octets: usize,
+        directory: u64,
+    ) -> bool {
+        let source = Address::from(source).source();
+        let share = (directory / TRACKING_SOURCE_SHARE).max(1);
+        let full = self.sources.get(now, &source).map_or(now, |(_, full)| full);
+        let part = octets as f64 / share as f64;
+        let after = full + TRACKING_SOURCE_TIME.mul_f64(part.min(1.0));
+        if after.saturating_duration_since(now) <= TRACKING_SOURCE_TIME {
+            self.sources.put(now, source, (), after);
+            return true;
+        }
+        if self.short.insert(id) {
+            self.in_order.push_back(id);
+        }
+        while self.in_order.len() > TRACKING_SHORT_MESSAGES {
+            if let Some(oldest) = self.in_order.pop_front() {
+                self.short.remove(&oldest);
+            }
+        }
+        false
+    }
+
+    /// Shall lines about this message be short?
+    pub(super) fn is_short(&self, id: QueueId) -> bool {
+        self.short.contains(&id)
+    }
+}
+
+const _: () = assert!(TRACKING_SOURCE_TIME.as_secs() > Duration::from_secs(60).as_secs());

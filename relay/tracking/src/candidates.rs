@@ -1,0 +1,100 @@
+//! Which messages a search finds: those whose beginning fits, and those that any later line names.
+//!
+//! The beginning of a message has sender, recipients, Message-ID and client. It may be missing, since
+//! the log is not synced and can have gaps; then a line that names a recipient is what is left.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::limits::TRACE_MESSAGES;
+use crate::line::{Line, What};
+use crate::query::{Criteria, Match};
+use relay_mail::queue_id::QueueId;
+
+/// Messages that may be meant. Of each kind the newest [`TRACE_MESSAGES`].
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// Those whose beginning fits, in order.
+    pub(super) begun: VecDeque<QueueId>,
+    /// Those that a later line names, and whose beginning has not been seen.
+    pub(super) named: VecDeque<QueueId>,
+    /// What reports were made of: a line about another message.
+    pub(super) origins: HashMap<QueueId, Line>,
+    /// Those that there was no room for.
+    pub(super) left_out: u64,
+    /// All that were ever among them.
+    seen: HashSet<QueueId>,
+    /// Those whose beginning does not fit, as far as a later line could name them.
+    refuted: HashSet<QueueId>,
+}
+
+impl Candidates {
+    /// Looks at the next line of the log.
+    pub(super) fn take(&mut self, criteria: &Criteria, line: Line) {
+        let id = line.id;
+        match &line.what {
+            What::Receive(_) => {
+                let Some(id) = id else { return };
+                match criteria.matches(&line) {
+                    Match::Yes | Match::Unknown => self.begin(id),
+                    Match::No if !criteria.means_message(&line) => self.refute(criteria, id),
+                    Match::No => {}
+                }
+            }
+            What::Dsn { report, .. } => {
+                let report = *report;
+                if let Some(id) = id.filter(|_| criteria.names(&line)) {
+                    self.name(id);
+                }
+                if criteria.matches(&line) != Match::No {
+                    self.origins.insert(report, line);
+                    self.begin(report);
+                }
+            }
+            _ => {
+                if let Some(id) = id.filter(|_| criteria.names(&line)) {
+                    self.name(id);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, id: QueueId) {
+        if !self.seen.insert(id) {
+            // A next hop may be quicker than the session that hears of the commit.
+            self.named.retain(|named| *named != id);
+            if self.begun.contains(&id) {
+                return;
+            }
+        }
+        self.begun.push_back(id);
+        self.shorten();
+    }
+
+    fn name(&mut self, id: QueueId) {
+        if !self.refuted.contains(&id) && self.seen.insert(id) {
+            self.named.push_back(id);
+            self.shorten();
+        }
+    }
+
+    fn refute(&mut self, criteria: &Criteria, id: QueueId) {
+        // Else no later line names a message whose beginning does not fit.
+        let more =
+            [criteria.from.is_some(), criteria.message_id.is_some(), criteria.remote.is_some()];
+        if criteria.to.is_some() && more.contains(&true) {
+            self.refuted.insert(id);
+            self.named.retain(|named| *named != id);
+        }
+    }
+
+    fn shorten(&mut self) {
+        for ids in [&mut self.begun, &mut self.named] {
+            if ids.len() > TRACE_MESSAGES
+                && let Some(oldest) = ids.pop_front()
+            {
+                self.left_out += 1;
+                self.origins.remove(&oldest);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Events as the log writes them.
+
+use std::borrow::Cow;
+
+use crate::event::{Receipt, Refusal};
+use crate::limits::TRACKED_ALONE;
+use crate::line::{DecisionLine, Received, RefusedLine};
+use relay_policy::Because;
+use relay_session::{Decided, Decisions, Refused};
+
+impl From<Receipt> for Received {
+    fn from(receipt: Receipt) -> Self {
+        let chosen = receipt.connector.as_ref();
+        let Decisions { list, left_out, checks, changes, identity, .. } = receipt.decisions;
+        Self {
+            session_id: format!("{:016X}", receipt.session),
+            remote: receipt.remote.to_string(),
+            proxy: receipt.proxy.map(|proxy| proxy.to_string()),
+            local: receipt.local.to_string(),
+            connector: chosen.map(|chosen| chosen.connector.name.clone()),
+            range: chosen.and_then(|chosen| chosen.range()).map(ToString::to_string),
+            generation: receipt.generation,
+            decided_by: receipt.decided_by.name().into(),
+            why: receipt.decided_by.why().map(Cow::from),
+            principal: receipt.principal.name().into(),
+            user: receipt.user.map(|user| user.name.to_string()),
+            hello: receipt.hello,
+            tls: receipt.tls.map(|tls| tls.to_string()),
+            client_certificate: receipt.client_certificate,
+            submitter: receipt.submitter,
+            sender: receipt.sender.to_string(),
+            message_id: identity.message_id,
+            from: identity.from,
+            decisions: decisions(list),
+            decisions_left_out: left_out,
+            checks,
+            changes: changes.texts(),
+            size: receipt.size,
+            kept: receipt.kept,
+            answered: receipt.answered,
+        }
+    }
+}
+
+/// Recipients beyond the first decisions share a line where the same was decided about them.
+fn decisions(list: Vec<Decided>) -> Vec<DecisionLine> {
+    let mut lines: Vec<DecisionLine> = Vec::new();
+    for decided in list {
+        let mut line = DecisionLine::from(decided);
+        let same = |other: &&mut DecisionLine| {
+            (&other.command, &other.reply, &other.rule, &other.found)
+                == (&line.command, &line.reply, &line.rule, &line.found)
+        };
+        if lines.len() >= TRACKED_ALONE
+            && let Some(last) = lines.last_mut().filter(same)
+            && let Some(recipient) = line.recipient.take()
+        {
+            last.also.push(recipient);
+        } else {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+impl From<Refusal> for RefusedLine {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { session, remote, proxy, local, connector, refused, suppressed, .. } = refusal;
+        let Refused { command, sender, recipients, recipients_left_out, identity, .. } = refused;
+        let (rule, found) = refused.because.map(|Because { rule, found }| (rule, found)).unzip();
+        Self {
+            session_id: session.map(|session| format!("{session:016X}")),
+            remote: remote.to_string(),
+            proxy: proxy.map(|proxy| proxy.to_string()),
+            local: local.to_string(),
+            connector,
+            principal: refusal.principal.map(|principal| principal.name().into()),
+            user: refusal.user.map(|user| user.name.to_string()),
+            hello: refusal.hello,
+            command: command.map(Cow::from),
+            sender: sender.map(|sender| sender.to_string()),
+            recipients: recipients.iter().map(ToString::to_string).collect(),
+            recipients_left_out: recipients_left_out as u64,
+            message_id: identity.message_id,
+            from: identity.from,
+            reply: refused.reply.map(|reply| reply.to_string()),
+            rule: rule.map(Cow::from),
+            found,
+            suppressed,
+        }
+    }
+}
+
+impl From<Decided> for DecisionLine {
+    fn from(decided: Decided) -> Self {
+        let (rule, found) = decided.because.map(|because| (because.rule, because.found)).unzip();
+        Self {
+            command: decided.command.into(),
+            recipient: decided.recipient.map(|recipient| recipient.to_string()),
+            also: Vec::new(),
+            reply: decided.reply.to_string(),
+            rule: rule.map(Cow::from),
+            found,
+        }
+    }
+}

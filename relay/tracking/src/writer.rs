@@ -1,0 +1,376 @@
+//! The thread that writes the log: takes what has gathered, makes lines of it and writes them at
+//! once.
+//!
+//! Whatever keeps it from writing, a full disk or a folder that is not to be written to, it goes on
+//! taking events and drops them, and begins a new file as soon as that is possible again. The
+//! log's first line after a gap says how large the gap is.
+
+mod disk;
+mod marks;
+
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{PoisonError, Weak};
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::{info, warn};
+
+use crate::bounds::Form;
+use crate::budget::Budget;
+use crate::files::Series;
+use crate::limits::{
+    TRACKING_FILE_TIME, TRACKING_GATHER, TRACKING_RETRY, TRACKING_SUMMARY, TRACKING_WRITE_OCTETS,
+};
+use crate::line::{Line, What, moment};
+use crate::{Event, Gap, Happening, Message, Settings, Shared};
+use disk::{Stream, WriteError};
+use relay_mail::printable::printable;
+use relay_mail::queue_id::QueueId;
+
+/// Writes lines into files.
+pub(super) struct Writer {
+    settings: Settings,
+    shared: Weak<Shared>,
+    messages: Stream,
+    refusals: Stream,
+    /// What the log says of itself before anything else.
+    opening: Vec<u8>,
+    budget: Budget,
+    /// A new file begins later than this, in milliseconds since 1970.
+    highest: u64,
+    /// Of the events that were dropped, those of which the log tells.
+    told: u64,
+    /// Since when events are dropped of which the log does not tell, and why.
+    gap: Option<(SystemTime, String)>,
+    /// Up to when at least no event is missing.
+    complete: SystemTime,
+    /// When it is tried again to write; `None` while nothing keeps us from it.
+    retry: Option<Instant>,
+    /// Of the refusals that were suppressed, those of which the log tells.
+    told_suppressed: u64,
+    /// Since when those are suppressed of which it does not tell.
+    suppressed_since: SystemTime,
+    /// When the log told of suppressed refusals last, or looked for them.
+    summary: Instant,
+    /// When something was told last, or old files were looked for.
+    busy: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(settings: Settings, highest: QueueId, shared: Weak<Shared>) -> Self {
+        Self {
+            settings,
+            shared,
+            messages: Stream::default(),
+            refusals: Stream::default(),
+            opening: Vec::new(),
+            budget: Budget::new(),
+            highest: highest.milliseconds(),
+            told: 0,
+            gap: None,
+            complete: SystemTime::now(),
+            retry: None,
+            told_suppressed: 0,
+            suppressed_since: SystemTime::now(),
+            summary: Instant::now(),
+            busy: Instant::now(),
+        }
+    }
+
+    /// Writes until it is told to stop, or nobody is left to tell it anything.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        // As of the time from which events are told, which may be a moment ago.
+        self.begin_log(self.complete);
+        // At once: what keeps it from being written shall show before there is something to write.
+        self.write();
+        loop {
+            let tries_again = self.settings.enabled && self.gap.is_some();
+            let wait = if tries_again { TRACKING_RETRY } else { TRACKING_SUMMARY };
+            let first = match messages.recv_timeout(wait) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.summarize();
+                    if tries_again || self.busy.elapsed() >= TRACKING_FILE_TIME {
+                        self.busy = Instant::now();
+                        self.idle();
+                    } else {
+                        self.write();
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write();
+                    return self.end_log(false);
+                }
+            };
+            self.busy = Instant::now();
+            if matches!(first, Message::Event(_)) {
+                // Whoever tells something meanwhile need not wake anybody.
+                thread::sleep(TRACKING_GATHER);
+            }
+            for message in std::iter::once(first).chain(messages.try_iter()) {
+                match message {
+                    Message::Event(event) => self.take(event),
+                    Message::Settings(settings) => self.set(settings),
+                    Message::Write(done) => {
+                        // Who asks wants to know of all refusals, also of those of this minute.
+                        self.tell_suppressed();
+                        self.write();
+                        // Who asked may have given up waiting.
+                        let _ = done.send(());
+                    }
+                    Message::Stop(done) => {
+                        self.tell_suppressed();
+                        self.write();
+                        self.end_log(false);
+                        let _ = done.send(());
+                        return;
+                    }
+                }
+            }
+            self.summarize();
+            self.write();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.pending.fetch_sub(event.octets(), Ordering::Relaxed);
+        }
+        let at = event.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        self.highest = self.highest.max(at).max(event.id.map_or(0, QueueId::milliseconds));
+        if !self.settings.enabled {
+            return;
+        }
+        if self.waits() {
+            return self.drop_events(1, String::new);
+        }
+        let id = event.id;
+        let source = match &event.what {
+            Happening::Received(receipt) => Some(receipt.remote.ip()),
+            _ => None,
+        };
+        let is_short = id.is_some_and(|id| self.budget.is_short(id));
+        for line in Line::of(event) {
+            let line = line.within(Form::Whole);
+            let octets = encoded(&line);
+            let allows = match source.zip(id) {
+                Some((source, id)) => {
+                    let (now, directory) = (Instant::now(), self.settings.max_directory_size);
+                    self.budget.allows(now, source, id, octets.len(), directory)
+                }
+                None => !is_short,
+            };
+            let stream = match line.what {
+                What::Refuse(_) | What::Abort(_) => &mut self.refusals,
+                _ => &mut self.messages,
+            };
+            if allows {
+                stream.lines.extend_from_slice(&octets);
+                continue;
+            }
+            let short = encoded(&line.within(Form::Short));
+            let is_shorter = short.len() < octets.len();
+            stream.lines.extend_from_slice(&short);
+            if is_shorter && let Some(shared) = self.shared.upgrade() {
+                shared.shortened.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if self.messages.lines.len() + self.refusals.lines.len() >= TRACKING_WRITE_OCTETS {
+            self.write();
+        }
+    }
+
+    /// Says now and then how many refusals are not in the log one by one.
+    fn summarize(&mut self) {
+        if self.summary.elapsed() >= TRACKING_SUMMARY {
+            self.tell_suppressed();
+        }
+    }
+
+    fn tell_suppressed(&mut self) {
+        self.summary = Instant::now();
+        let suppressed = self
+            .shared
+            .upgrade()
+            .map_or(self.told_suppressed, |shared| shared.suppressed.load(Ordering::Relaxed));
+        let count = suppressed - self.told_suppressed;
+        let since = std::mem::replace(&mut self.suppressed_since, SystemTime::now());
+        if count == 0 {
+            return;
+        }
+        self.told_suppressed = suppressed;
+        info!(count, since = moment(since), "refusals that were not recorded one by one");
+        if self.settings.enabled && !self.waits() {
+            let what = What::Suppressed { count, since: moment(since) };
+            let line = Line { time: moment(SystemTime::now()), id: None, what };
+            self.refusals.lines.extend_from_slice(&encoded(&line));
+        }
+    }
+
+    fn set(&mut self, settings: Settings) {
+        if settings == self.settings {
+            return;
+        }
+        self.write();
+        let is_other =
+            (settings.enabled, &settings.path) != (self.settings.enabled, &self.settings.path);
+        if is_other {
+            self.end_log(true);
+        }
+        // What could not be written so far is told of in the new place.
+        self.settings = settings;
+        (self.messages.file, self.refusals.file) = (None, None);
+        self.retry = None;
+        self.show(None);
+        if is_other {
+            self.opening.clear();
+            self.begin_log(SystemTime::now());
+            self.write();
+        }
+    }
+
+    /// Nothing has happened for a while.
+    fn idle(&mut self) {
+        if self.gap.is_some() {
+            return self.write();
+        }
+        if self.settings.enabled {
+            // The next event begins a new file, so that this one can grow old.
+            (self.messages.file, self.refusals.file) = (None, None);
+            if let Err(error) = self.sweep(Series::Messages, 0) {
+                warn!(%error, "old files of the message tracking log stay");
+            }
+        }
+    }
+
+    /// Is it too early to try again?
+    fn waits(&self) -> bool {
+        self.retry.is_some_and(|retry| retry > Instant::now())
+    }
+
+    /// Writes what there is, after what has to be said about events that were dropped.
+    fn write(&mut self) {
+        let lost = self.dropped().saturating_sub(self.told);
+        if lost > 0 && self.gap.is_none() && self.settings.enabled {
+            warn!("the message tracking log cannot keep up; events are dropped");
+            self.gap = Some((self.complete, "the log could not keep up".to_owned()));
+            self.show_gap();
+        }
+        if lost == 0 {
+            self.complete = SystemTime::now();
+        }
+        let is_empty = [&self.opening, &self.messages.lines, &self.refusals.lines]
+            .into_iter()
+            .all(Vec::is_empty);
+        if !self.settings.enabled || self.waits() || (is_empty && self.gap.is_none()) {
+            return;
+        }
+        self.leave_removed_files();
+        // Files that are removed meanwhile to make room are told of the next time.
+        let opening = std::mem::take(&mut self.opening);
+        let mut batch = opening.clone();
+        if let Some((since, because)) = self.gap.as_ref().filter(|_| lost > 0) {
+            let (since, because) = (moment(*since), because.clone());
+            let what = What::Lost { count: Some(lost), since, because, refusals: false };
+            let line = Line { time: moment(SystemTime::now()), id: None, what };
+            batch.extend_from_slice(&encoded(&line));
+        }
+        // What is said about the log itself is no event.
+        let own = batch.len();
+        batch.append(&mut self.messages.lines);
+        let refusals = std::mem::take(&mut self.refusals.lines);
+        let (mut written, mut written_refusals) = (0, 0);
+        let result = self.write_lines(Series::Messages, &batch, &mut written);
+        let result = result
+            .and_then(|()| self.write_lines(Series::Refusals, &refusals, &mut written_refusals));
+        let lines = |octets: &[u8]| memchr::memchr_iter(b'\n', octets).count() as u64;
+        if let Some(shared) = self.shared.upgrade() {
+            let all = lines(&batch[own.min(written)..written]);
+            let all = all + lines(&refusals[..written_refusals]);
+            shared.written.fetch_add(all, Ordering::Relaxed);
+        }
+        if written < own {
+            self.opening.splice(..0, opening);
+        } else if result.is_ok() || written + written_refusals > 0 {
+            self.told += lost;
+            self.gap = None;
+            self.show_gap();
+            if self.retry.take().is_some() {
+                info!(dropped = lost, "the message tracking log is written again");
+                self.show(None);
+            }
+        }
+        if let Err(error) = result {
+            let left = lines(&batch[own.max(written)..]) + lines(&refusals[written_refusals..]);
+            self.fail(&error, left);
+        }
+    }
+
+    fn stream(&mut self, series: Series) -> &mut Stream {
+        match series {
+            Series::Messages => &mut self.messages,
+            Series::Refusals => &mut self.refusals,
+        }
+    }
+
+    /// Lets go of the file, without what is torn of it, and of what could not be written.
+    fn fail(&mut self, error: &WriteError, lines: u64) {
+        let files = [self.messages.file.take(), self.refusals.file.take()];
+        for open in files.into_iter().flatten() {
+            // What cannot be mended now is a torn line, which is passed over.
+            let _ = match open.size {
+                0 => fs::remove_file(&open.path),
+                size => open.file.set_len(size),
+            };
+        }
+        if self.retry.is_none() {
+            warn!(%error, "the message tracking log cannot be written; events are dropped");
+        }
+        self.retry = Some(Instant::now() + TRACKING_RETRY);
+        self.show(Some(error.to_string()));
+        self.drop_events(lines, || error.to_string());
+    }
+
+    fn drop_events(&mut self, count: u64, because: impl FnOnce() -> String) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.dropped.fetch_add(count, Ordering::Relaxed);
+        }
+        if self.gap.is_none() {
+            self.gap = Some((SystemTime::now(), because()));
+            self.show_gap();
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.shared.upgrade().map_or(self.told, |shared| shared.dropped.load(Ordering::Relaxed))
+    }
+
+    /// What `relay status` says from now on.
+    fn show(&self, problem: Option<String>) {
+        if let Some(shared) = self.shared.upgrade() {
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.path.clone_from(&self.settings.path);
+            state.problem = problem;
+        }
+    }
+
+    fn show_gap(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let gap = self.gap.clone();
+            state.gap = gap.map(|(since, because)| Gap { since: moment(since), because });
+        }
+    }
+}
+
+/// Strings, numbers and maps with string keys: JSON has them all. What a terminal would act on stands
+/// in strings only, where JSON reads the escaped form as the same.
+fn encoded(line: &Line) -> Vec<u8> {
+    let Ok(text) = serde_json::to_string(line) else { return Vec::new() };
+    let mut octets = printable(&text).into_owned().into_bytes();
+    octets.push(b'\n');
+    octets
+}
