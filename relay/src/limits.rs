@@ -546,6 +546,8 @@ pub const CONTROL_LOOK: Duration = Duration::from_secs(10);
 pub const CONTROL_SILENCE: Duration = Duration::from_secs(2);
 /// Control connections at one time. More wait.
 pub const CONTROL_CONNECTIONS: usize = 256;
+/// Connections to the control socket that may wait to be accepted: our own, as many as are served.
+pub const CONTROL_BACKLOG: i32 = CONTROL_CONNECTIONS as i32;
 
 // The daemon.
 
