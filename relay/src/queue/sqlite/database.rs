@@ -189,6 +189,16 @@ pub(super) fn set_for_reading(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cell_size_check", "ON")
 }
 
+/// Did the flags of .cargo/config.toml reach the compiler of SQLite? Cargo looks for that file from
+/// the directory it is called in, so a build from elsewhere goes without them.
+///
+/// SQLite does not say whether it was compiled with HAVE_FDATASYNC. HAVE_ISNAN is in the same
+/// variable because SQLite does say that one.
+pub(super) fn is_built_with_our_flags() -> bool {
+    // SAFETY: the name ends with a null octet, and SQLite only reads it.
+    unsafe { rusqlite::ffi::sqlite3_compileoption_used(c"HAVE_ISNAN".as_ptr()) != 0 }
+}
+
 fn corrupt(what: String) -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     rusqlite::Error::SqliteFailure(code, Some(what))

@@ -49,7 +49,7 @@ use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
-use tracing::error;
+use tracing::{error, warn};
 
 pub use self::directory::{OpenError, is_part};
 pub use self::offline::{Offline, Unserved};
@@ -130,6 +130,12 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Recovery), OpenError> {
+        if !database::is_built_with_our_flags() {
+            warn!(
+                "SQLite was built without HAVE_FDATASYNC, so every commit takes longer; build the \
+                 daemon in its own repository, or set LIBSQLITE3_FLAGS as .cargo/config.toml does"
+            );
+        }
         Self::open_on(settings, None)
     }
 

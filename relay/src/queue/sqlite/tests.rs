@@ -34,6 +34,14 @@ fn files(directory: &TempDir, part: &str) -> Vec<PathBuf> {
     files
 }
 
+#[test]
+fn sqlite_was_built_with_the_flags_of_this_repository() {
+    assert!(
+        database::is_built_with_our_flags(),
+        "call cargo in this repository, or set LIBSQLITE3_FLAGS as .cargo/config.toml does"
+    );
+}
+
 #[tokio::test]
 async fn what_was_committed_is_there_after_a_restart() {
     let directory = TempDir::new().unwrap();
