@@ -9,13 +9,15 @@
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
 //!   not be read at all.
 //! - [`space`]: what the disk has free. [`offline`]: the queue of a daemon that does not run.
-//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock.
+//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock;
+//!   [`claim`]: who gives up a claim.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
 //!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
 //!   for the moment when it takes the place of the old one.
 //!
 //! docs/queue-storage.md says why it is SQLite, and what was measured.
 
+mod claim;
 mod clock;
 mod committer;
 mod database;
@@ -55,6 +57,7 @@ pub use self::directory::{OpenError, is_part};
 pub use self::offline::{Offline, Unserved};
 pub use self::recovery::{Damage, Recovery};
 
+use self::claim::ClaimGuard;
 use self::clock::Clock;
 use self::committer::{Committer, NewBody, Request, Step};
 use self::database::{BodyRow, EntryRow};
@@ -179,11 +182,21 @@ impl SqliteStore {
 
     /// Hands steps to the committer and waits until they are on stable storage.
     async fn commit(&self, steps: Vec<Step>, is_new_mail: bool) -> Result<(), StoreError> {
+        self.commit_claimed(None, steps, is_new_mail).await
+    }
+
+    /// The same for a message that this store has claimed only to change it.
+    async fn commit_claimed(
+        &self,
+        claim: Option<ClaimGuard>,
+        steps: Vec<Step>,
+        is_new_mail: bool,
+    ) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.waiting).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
-        let request = Request { steps, is_new_mail, done, _permit: permit };
+        let request = Request { steps, is_new_mail, claim, done, _permit: permit };
         requests.send(request).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -197,13 +210,16 @@ impl SqliteStore {
         spawn_blocking(move || work(&shared)).await.map_err(|_| StoreError::Closed)
     }
 
-    /// The entries of messages that were just claimed.
-    async fn read_claimed(&self, ids: Vec<QueueId>) -> Result<Vec<Entry>, StoreError> {
+    /// The entries of messages that were just claimed. The caller has the claims from then on.
+    async fn read_claimed(&self, claims: Vec<ClaimGuard>) -> Result<Vec<Entry>, StoreError> {
+        let ids: Vec<_> = claims.iter().map(ClaimGuard::id).collect();
         let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
-        match fresh {
-            Some(entries) => Ok(entries),
-            None => self.blocking(move |shared| shared.read_claimed(&ids)).await,
-        }
+        let (entries, claims) = match fresh {
+            Some(entries) => (entries, claims),
+            None => self.blocking(move |shared| (shared.read_claimed(&ids), claims)).await?,
+        };
+        claims.into_iter().for_each(ClaimGuard::release);
+        Ok(entries)
     }
 
     fn update(&self, entry: &Entry, claimed: bool) -> Result<Step, StoreError> {
@@ -309,16 +325,19 @@ impl Store for SqliteStore {
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
         Box::pin(async move {
             let now = self.shared.clock.steady(now);
-            let claimed = self.shared.index().claim_due(now, limit);
+            let claimed = ClaimGuard::take_due(&self.shared, now, limit);
             if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
         })
     }
 
     fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
         Box::pin(async move {
-            let item = self.shared.index().claim(id)?;
+            let claim = ClaimGuard::take(&self.shared, id)?;
             self.shared.fresh.take(id);
-            self.find(id).await.inspect_err(|_| self.shared.put_back(id, item.due))
+            let read = move |shared: &Shared| shared.read_entry(id).map(|entry| (entry, claim));
+            let (entry, claim) = self.blocking(read).await??;
+            claim.release();
+            Ok(entry)
         })
     }
 
@@ -390,27 +409,24 @@ impl Store for SqliteStore {
 
     fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
         Box::pin(async move {
-            let item = self.shared.index().claim(id)?;
-            let changed = async {
-                let mut entry = self.find(id).await?;
-                // The wall clock may have been set since this was written.
-                entry.due = self.shared.clock.wall(item.due);
-                match change {
-                    Change::Hold => entry.held = true,
-                    Change::Release => entry.held = false,
-                    Change::Retry => entry.due = SystemTime::now(),
-                }
-                self.commit(vec![self.update(&entry, false)?], false).await
-            };
-            changed.await.inspect_err(|_| self.shared.put_back(id, item.due))
+            let claim = ClaimGuard::take(&self.shared, id)?;
+            let mut entry = self.find(id).await?;
+            // The wall clock may have been set since this was written.
+            entry.due = self.shared.clock.wall(claim.due());
+            match change {
+                Change::Hold => entry.held = true,
+                Change::Release => entry.held = false,
+                Change::Retry => entry.due = SystemTime::now(),
+            }
+            let step = self.update(&entry, false)?;
+            self.commit_claimed(Some(claim), vec![step], false).await
         })
     }
 
     fn remove(&self, id: QueueId) -> Pending<'_, ()> {
         Box::pin(async move {
-            let item = self.shared.index().claim(id)?;
-            let removed = self.commit(vec![Step::Remove { id }], false).await;
-            removed.inspect_err(|_| self.shared.put_back(id, item.due))
+            let claim = ClaimGuard::take(&self.shared, id)?;
+            self.commit_claimed(Some(claim), vec![Step::Remove { id }], false).await
         })
     }
 

@@ -1,6 +1,7 @@
 //! The engine under ordinary use. Damage: [`damage`]; errors of the disk: [`errors`]. Crashes and
 //! a full disk: [`crate::queue::tests`].
 
+mod claims;
 mod damage;
 mod errors;
 mod offline;

@@ -9,6 +9,7 @@ use rusqlite::ffi::{
     sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
 };
 
+use super::claims::{abandon, until_none_is_claimed};
 use super::*;
 
 type OpenFile = unsafe extern "C" fn(
@@ -166,6 +167,21 @@ async fn a_failed_sync_is_never_believed() {
     assert_eq!(bytes_of(&queue, before).await.unwrap(), b"before\r\n");
     assert_eq!(bytes_of(&queue, after).await.unwrap(), b"after\r\n");
     assert_eq!(bytes_of(&queue, large).await.unwrap().len(), 300_000);
+}
+
+#[tokio::test]
+async fn a_change_that_fails_after_its_caller_is_gone_gives_up_its_claim() {
+    let _turn = TURN.lock().await;
+    let directory = TempDir::new().unwrap();
+    let (queue, _) = open_on_layer(&directory);
+    let id = commit(&queue, b"message\r\n").await;
+    FAILS.store(true, SeqCst);
+    abandon(queue.store().remove(id));
+    until_none_is_claimed(queue.store()).await;
+    FAILS.store(false, SeqCst);
+    until_it_accepts(&queue).await;
+    assert_eq!(bytes_of(&queue, id).await.unwrap(), b"message\r\n");
+    queue.store().remove(id).await.unwrap();
 }
 
 #[tokio::test]
