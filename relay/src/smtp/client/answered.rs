@@ -20,7 +20,7 @@ use relay_mail::outcome::Cause;
 use relay_mail::protocol::Protocol;
 use relay_mail::reply::{Enhanced, Reply};
 
-use super::transaction::Progress;
+use super::progress::Progress;
 use super::{Event, Session, State, local};
 
 impl Session {

@@ -8,7 +8,8 @@ use relay_mail::protocol::Protocol;
 use relay_mail::reply::{Enhanced, Reply};
 
 use super::auth::Exchange;
-use super::{Capabilities, Credentials, Event, ReplyParser, Session, State, local, shorten};
+use super::ending::{local, shorten};
+use super::{Capabilities, Credentials, Event, ReplyParser, Session, State};
 
 /// What is done before a transaction may begin.
 #[derive(Clone, Debug)]
