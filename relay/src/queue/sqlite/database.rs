@@ -14,7 +14,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
-use super::joined_writes;
 use crate::limits;
 
 const PAGE: i64 = limits::DATABASE_PAGE_OCTETS as i64;
@@ -122,7 +121,7 @@ pub(super) fn open_writer(
     frames: &Arc<AtomicU32>,
 ) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = open(path, flags, Some(joined_writes::over(vfs)?))?;
+    let mut connection = open(path, flags, vfs)?;
     connection.pragma_update(None, "page_size", PAGE)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;

@@ -4,8 +4,7 @@
 //! - [`directory`]: what is where, and the lock.
 //! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
 //! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
-//!   [`writer`]: its connection. [`joined_writes`] and [`log_room`]: what makes a commit a short
-//!   one.
+//!   [`writer`]: its connection. [`log_room`]: what makes a commit a short one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
 //!   not be read at all.
 //! - [`space`]: what the disk has free. [`offline`]: the queue of a daemon that does not run.
@@ -25,7 +24,6 @@ mod directory;
 mod exchange;
 mod fresh;
 mod index;
-mod joined_writes;
 mod log_room;
 mod offline;
 mod readers;

@@ -216,7 +216,7 @@ async fn a_disk_that_fills_up_in_the_midst_of_a_transaction() {
     let (queue, _) = open_on_layer(&directory);
     let before = commit(&queue, b"before\r\n").await;
     FULL.store(true, SeqCst);
-    let (refused, result) = try_commit(&queue, &[b'r'; 2 * limits::LOG_WRITE_OCTETS]).await;
+    let (refused, result) = try_commit(&queue, &[b'r'; 128 * 1024]).await;
     assert!(matches!(result, Err(StoreError::Full(_))), "{result:?}");
     FULL.store(false, SeqCst);
     until_it_accepts(&queue).await;
