@@ -12,7 +12,7 @@ use std::time::{Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use relay::limits::READ_OCTETS;
 use relay::message::changes::Changes;
-use relay::message::outbound::OutboundFirewall;
+use relay::message::outbound::{Audience, OutboundFirewall};
 use relay::policy::Peer;
 use relay::smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 use relay::smtp::session::{Action, MessageBegun, Session};
@@ -237,7 +237,8 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
 }
 
 fn outbound(octets: &[u8], hop: u8, cut: usize) -> Vec<Bytes> {
-    let mut firewall = OutboundFirewall::new(hop & INTERNAL != 0);
+    let audience = if hop & INTERNAL == 0 { Audience::Outside } else { Audience::Organization };
+    let mut firewall = OutboundFirewall::new(audience);
     let pieces = octets.chunks(cut).map(Bytes::copy_from_slice);
     let mut out: Vec<_> = pieces.flat_map(|piece| firewall.pass(piece)).collect();
     out.push(firewall.finish());

@@ -13,6 +13,7 @@ use super::{Daemon, StartError, as_value};
 use crate::config::Config;
 use crate::control::{Id, Request};
 use crate::delivery::{Destination, HopState, Routes};
+use crate::message::outbound::Audience;
 use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
@@ -227,14 +228,14 @@ pub(super) async fn change(
 /// Opens a message as it would leave by the routes in force.
 pub(super) async fn export(daemon: &Daemon, id: QueueId) -> Result<Export, StoreError> {
     let routes = daemon.configured.lock().await.config.routes.clone();
-    let is_internal = |sender: &ReversePath, recipient: &ForwardPath| {
+    let audience = |sender: &ReversePath, recipient: &ForwardPath| {
         match routes.destination(sender, recipient) {
             // It is part of this host.
-            Destination::Maildir(_) => true,
-            destination => destination.security().send_organization_headers,
+            Destination::Maildir(_) => Audience::Organization,
+            destination => destination.security().audience(),
         }
     };
-    export::open(&daemon.queue, id, is_internal).await
+    export::open(&daemon.queue, id, audience).await
 }
 
 pub(super) fn span(after: Option<Id>, until: Option<Id>) -> Span {

@@ -24,7 +24,7 @@ use super::Cut;
 use super::patience::Patience;
 use super::remotes::Slot;
 use super::transport::{Moved, Transport};
-use crate::message::outbound::OutboundFirewall;
+use crate::message::outbound::{Audience, OutboundFirewall};
 use crate::queue::MessageReader;
 use crate::smtp::client::{Capabilities, Event, MailRefusal, Session, Transaction};
 use crate::tracking::event::Connected;
@@ -46,8 +46,7 @@ pub(crate) struct Connection {
     lost_unheard: bool,
     /// Becomes true when an attempt under way is to end.
     cut: watch::Receiver<Cut>,
-    /// Does the next hop belong to our organization?
-    is_internal: bool,
+    audience: Audience,
     /// What message tracking is told of it.
     connected: Arc<Connected>,
     /// How long the attempt under way may take.
@@ -197,7 +196,7 @@ impl Connection {
 
     /// Sends the message. Its last piece and what ends it are written together.
     async fn send(&mut self, message: &mut MessageReader) {
-        let mut firewall = OutboundFirewall::new(self.is_internal);
+        let mut firewall = OutboundFirewall::new(self.audience);
         loop {
             match message.next().await {
                 Ok(Some(piece)) => {

@@ -20,6 +20,7 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use super::verifier::{AnyCertificate, OwnAuthorities};
 use crate::certificate::Certificate;
 use crate::limits::CERTIFICATE_CONCERNS;
+use crate::message::outbound::Audience;
 use crate::smtp::client::Encryption;
 use crate::tls_failure::{pem_words, words};
 
@@ -110,6 +111,14 @@ impl Security {
             TlsMode::Off => Encryption::Never,
             TlsMode::Opportunistic => Encryption::WhereOffered,
             TlsMode::Required | TlsMode::Verified => Encryption::Always,
+        }
+    }
+
+    /// For whom a message leaves that goes to this next hop.
+    pub fn audience(&self) -> Audience {
+        match self.send_organization_headers {
+            true => Audience::Organization,
+            false => Audience::Outside,
         }
     }
 }

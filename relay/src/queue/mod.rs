@@ -53,7 +53,7 @@ use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
-use crate::message::outbound::OutboundFirewall;
+use crate::message::outbound::{Audience, OutboundFirewall};
 use crate::smtp::client::DotStuffer;
 use crate::tracking::Tracker;
 
@@ -395,7 +395,7 @@ impl Queue {
         let whole = of_failure && entry.size <= most && !entry.binary;
         let mut beginning = BytesMut::new();
         // A report goes to whoever sent the message.
-        let mut firewall = OutboundFirewall::new(false);
+        let mut firewall = OutboundFirewall::new(Audience::Outside);
         while (whole || beginning.len() < limits::REPORT_HEADER_OCTETS)
             && let Some(piece) = reader.next().await?
         {

@@ -177,7 +177,7 @@ impl Connection {
             heard: false,
             lost_unheard: false,
             cut: cut.clone(),
-            is_internal: security.send_organization_headers,
+            audience: security.audience(),
             connected: Arc::new(Connected { address, tls: None }),
             patience: None,
             _slot: None,

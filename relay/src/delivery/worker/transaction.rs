@@ -93,7 +93,7 @@ impl Hop {
             sender: entry.sender.clone(),
             dsn: entry.dsn.clone(),
             recipients: recipients.map(|recipient| recipient.addressee()).collect(),
-            size: entry.size_as_sent(self.destination.security().send_organization_headers),
+            size: entry.size_as_sent(self.destination.security().audience()),
             unterminated: entry.unterminated,
             eight_bit: entry.eight_bit,
             binary: entry.binary,

@@ -3,6 +3,7 @@
 use relay_mail::envelope::BodyType;
 
 use super::*;
+use crate::message::outbound::Audience;
 use crate::queue::bulk::{self, Span, Verb};
 use crate::queue::export;
 use crate::queue::filter::{Filter, Wildcard};
@@ -113,8 +114,8 @@ async fn an_exported_message_is_what_would_leave() {
         let whole = format!("{fields}{rest}");
         let envelope = Envelope { body: BodyType::EightBitMime, ..envelope() };
         let id = try_commit(&queue, envelope, whole.as_bytes()).await.unwrap();
-        for (is_internal, expected) in [(false, &rest), (true, &whole)] {
-            let mut export = export::open(&queue, id, |_, _| is_internal).await.unwrap();
+        for (audience, expected) in [(Audience::Outside, &rest), (Audience::Organization, &whole)] {
+            let mut export = export::open(&queue, id, |_, _| audience).await.unwrap();
             let mut bytes = Vec::new();
             while let Some(piece) = export.next().await.unwrap() {
                 assert!(piece.len() <= limits::MESSAGE_IN_MEMORY);
@@ -126,6 +127,6 @@ async fn an_exported_message_is_what_would_leave() {
             assert_eq!(export.envelope.recipients, ["RCPT TO:<one@fabrikam.example>"]);
         }
     }
-    let nobody = export::open(&queue, QueueId::from_u64(7), |_, _| false).await;
+    let nobody = export::open(&queue, QueueId::from_u64(7), |_, _| Audience::Outside).await;
     assert!(matches!(nobody, Err(StoreError::NotFound(_))));
 }
