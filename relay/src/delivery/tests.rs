@@ -125,7 +125,7 @@ async fn accept_from(queue: &Queue, from: &str, to: &[&str], message: &[u8]) -> 
         smtputf8: false,
         dsn: MailDsn::default(),
     };
-    let mut incoming = queue.begin(envelope).unwrap();
+    let mut incoming = queue.begin(envelope).await.unwrap();
     for piece in message.chunks(10_000) {
         incoming.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }

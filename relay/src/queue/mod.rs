@@ -141,19 +141,23 @@ impl Queue {
     ///
     /// # Errors
     /// [`BeginError::Store`] when the disk is short or a sync has failed.
-    pub fn begin(&self, envelope: Envelope) -> Result<Incoming, BeginError> {
-        self.begin_for(envelope, self.shared.memory.share().holder())
+    pub async fn begin(&self, envelope: Envelope) -> Result<Incoming, BeginError> {
+        self.begin_for(envelope, self.shared.memory.share().holder()).await
     }
 
     /// The same for a session, whose `memory` is charged with what the message takes of it.
     ///
     /// # Errors
     /// As [`Queue::begin`].
-    pub fn begin_for(&self, envelope: Envelope, memory: Held) -> Result<Incoming, BeginError> {
+    pub async fn begin_for(
+        &self,
+        envelope: Envelope,
+        memory: Held,
+    ) -> Result<Incoming, BeginError> {
         if envelope.recipients.is_empty() {
             return Err(BeginError::NoRecipient);
         }
-        self.store.accepts()?;
+        self.store.accepts().await?;
         let id = self.shared.ids.next(SystemTime::now());
         Ok(Incoming::new(Arc::clone(&self.store), memory, id, envelope))
     }

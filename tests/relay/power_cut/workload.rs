@@ -81,7 +81,7 @@ async fn work(queue: &Queue, part: usize) {
 }
 
 async fn keep(queue: &Queue, number: usize) -> QueueId {
-    let mut incoming = queue.begin(envelope()).unwrap();
+    let mut incoming = queue.begin(envelope()).await.unwrap();
     let id = incoming.id();
     say("begun", id, number);
     for piece in message(number).chunks(50_000) {

@@ -58,19 +58,19 @@ impl Store for Watched {
         self.queue.store().highest_id()
     }
 
-    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError> {
+    fn create_file(&self, id: QueueId) -> Pending<'_, MessageFile> {
         self.queue.store().create_file(id)
     }
 
-    fn accepts(&self) -> Result<(), StoreError> {
+    fn accepts(&self) -> Pending<'_, ()> {
         self.queue.store().accepts()
     }
 
-    fn damaged_files(&self) -> u64 {
+    fn damaged_files(&self) -> Pending<'_, u64> {
         self.queue.store().damaged_files()
     }
 
-    fn usage(&self) -> Result<Usage, StoreError> {
+    fn usage(&self) -> Pending<'_, Usage> {
         self.queue.store().usage()
     }
 

@@ -3,6 +3,7 @@
 //!
 //! - [`directory`]: what is where, and the lock.
 //! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
+//! - [`engine`]: the calls of [`super::store::Store`].
 //! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
 //!   [`writer`]: its connection. [`log_room`]: what makes a commit a short one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
@@ -21,6 +22,7 @@ mod clock;
 mod committer;
 mod database;
 mod directory;
+mod engine;
 mod exchange;
 mod fresh;
 mod index;
@@ -39,13 +41,12 @@ mod writer;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
@@ -57,19 +58,15 @@ pub use self::recovery::{Damage, Recovery};
 
 use self::claim::ClaimGuard;
 use self::clock::Clock;
-use self::committer::{Committer, NewBody, Request, Step};
-use self::database::{BodyRow, EntryRow};
+use self::committer::{Committer, Request, Step};
 use self::directory::Directory;
 use self::fresh::Fresh;
 use self::index::Index;
 use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
 use self::space::Space;
-use super::message_file::{MessageFile, MessageReader};
-use super::record::{self, StoredBody};
+use super::StoreError;
 use super::schedule::Schedule;
-use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use super::{Entry, StoreError};
 use crate::limits;
 use crate::vital;
 
@@ -207,39 +204,6 @@ impl SqliteStore {
         let shared = Arc::clone(&self.shared);
         spawn_blocking(move || work(&shared)).await.map_err(|_| StoreError::Closed)
     }
-
-    /// The entries of messages that were just claimed. The caller has the claims from then on.
-    async fn read_claimed(&self, claims: Vec<ClaimGuard>) -> Result<Vec<Entry>, StoreError> {
-        let ids: Vec<_> = claims.iter().map(ClaimGuard::id).collect();
-        let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
-        let (entries, claims) = match fresh {
-            Some(entries) => (entries, claims),
-            None => self.blocking(move |shared| (shared.read_claimed(&ids), claims)).await?,
-        };
-        claims.into_iter().for_each(ClaimGuard::release);
-        Ok(entries)
-    }
-
-    fn update(&self, entry: &Entry, claimed: bool) -> Result<Step, StoreError> {
-        let body = self.shared.index().find(entry.id)?.body;
-        Ok(Step::Update { entry: row(entry, body), due: entry.due, claimed })
-    }
-
-    fn put(&self, entry: &Entry, body: NewBody) -> Step {
-        self.shared.highest_id.fetch_max(entry.id.to_u64(), Ordering::AcqRel);
-        Step::Put { entry: row(entry, body.stored()), due: entry.due, body }
-    }
-}
-
-/// The entry as a row.
-fn row(entry: &Entry, body: StoredBody) -> EntryRow {
-    let due = entry.due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    EntryRow {
-        id: entry.id,
-        due: i64::try_from(due).unwrap_or(i64::MAX),
-        held: entry.held,
-        record: record::encode(entry, body),
-    }
 }
 
 impl Drop for SqliteStore {
@@ -250,195 +214,6 @@ impl Drop for SqliteStore {
         {
             error!("the queue's committer panicked");
         }
-    }
-}
-
-impl Store for SqliteStore {
-    fn highest_id(&self) -> u64 {
-        self.shared.highest_id.load(Ordering::Acquire)
-    }
-
-    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError> {
-        MessageFile::create(self.shared.directory.message(id))
-    }
-
-    fn accepts(&self) -> Result<(), StoreError> {
-        if let Some(refusal) = self.shared.refusal() {
-            return Err(refusal);
-        }
-        let queued = self.shared.index().lengths().queued;
-        if queued >= limits::QUEUED_MESSAGES {
-            return Err(StoreError::Full(format!("it holds {queued} messages")));
-        }
-        let free = self.shared.space.free_octets()?;
-        if free < self.shared.min_free_octets {
-            let directory = self.shared.directory.path().display();
-            let least = self.shared.min_free_octets;
-            return Err(StoreError::Full(format!(
-                "{directory} has {free} octets free, min_free_space is {least}"
-            )));
-        }
-        Ok(())
-    }
-
-    fn damaged_files(&self) -> u64 {
-        let files = std::fs::read_dir(self.shared.directory.damaged(""));
-        files.map_or(0, |files| files.flatten().count() as u64)
-    }
-
-    fn usage(&self) -> Result<Usage, StoreError> {
-        let system = self.shared.space.file_system()?;
-        let block = system.f_frsize;
-        let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
-        // As df counts: what is reserved for root can never be ours.
-        let free_octets = system.f_bavail.saturating_mul(block);
-        let octets = used_octets.saturating_add(free_octets);
-        let now = self.shared.clock.steady(SystemTime::now());
-        let backlog = self.shared.index().backlog(now);
-        let min_free_octets = self.shared.min_free_octets;
-        Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
-    }
-
-    fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let body = match message {
-                Message::Memory(pieces) => {
-                    NewBody::Row(BodyRow { id: entry.id, message: joined(pieces) })
-                }
-                Message::File(file) => {
-                    file.sync().await?;
-                    NewBody::File(file)
-                }
-            };
-            let step = self.put(&entry, body);
-            if let Step::Put { entry: row, .. } = &step {
-                // An entry that cannot be read again could never be delivered.
-                let read = record::decode(entry.id, &row.record);
-                read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
-            }
-            self.commit(vec![step], true).await
-        })
-    }
-
-    fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
-        Box::pin(async move {
-            let now = self.shared.clock.steady(now);
-            let claimed = ClaimGuard::take_due(&self.shared, now, limit);
-            if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
-        })
-    }
-
-    fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
-        Box::pin(async move {
-            let claim = ClaimGuard::take(&self.shared, id)?;
-            self.shared.fresh.take(id);
-            let read = move |shared: &Shared| shared.read_entry(id).map(|entry| (entry, claim));
-            let (entry, claim) = self.blocking(read).await??;
-            claim.release();
-            Ok(entry)
-        })
-    }
-
-    fn is_claimed(&self, id: QueueId) -> bool {
-        self.shared.index().find(id).is_ok_and(|item| item.claimed)
-    }
-
-    fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let Settlement { entry, report, keeps_claim } = settlement;
-            let mut steps = Vec::with_capacity(2);
-            steps.push(if entry.pending().next().is_some() {
-                self.update(&entry, keeps_claim)?
-            } else {
-                Step::Remove { id: entry.id }
-            });
-            if let Some((entry, message)) = report {
-                let body = NewBody::Row(BodyRow { id: entry.id, message });
-                steps.push(self.put(&entry, body));
-            }
-            self.commit(steps, false).await
-        })
-    }
-
-    fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.shared.fresh.take(id);
-        self.shared.put_back(id, self.shared.clock.steady(due));
-    }
-
-    fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
-        if ids.is_empty() {
-            return;
-        }
-        let due = self.shared.clock.steady(due);
-        let mut index = self.shared.index();
-        ids.iter().for_each(|&id| index.bring_forward(id, due));
-        drop(index);
-        self.shared.became_due.notify_one();
-    }
-
-    fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
-        Box::pin(async move {
-            if let Some(message) = self.shared.fresh.take(id) {
-                return Ok(MessageReader::memory(id, message));
-            }
-            self.blocking(move |shared| shared.read_message(id)).await?
-        })
-    }
-
-    fn find(&self, id: QueueId) -> Pending<'_, Entry> {
-        Box::pin(async move { self.blocking(move |shared| shared.read_entry(id)).await? })
-    }
-
-    fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>> {
-        Box::pin(async move {
-            let mut after = after;
-            loop {
-                let ids = self.shared.index().list(after, limit);
-                let Some(&last) = ids.last() else { return Ok(Vec::new()) };
-                let entries = self.blocking(move |shared| shared.read_listed(&ids)).await?;
-                if !entries.is_empty() {
-                    return Ok(entries);
-                }
-                // Nothing of it can be read, and that is not the end of the queue.
-                after = Some(last);
-            }
-        })
-    }
-
-    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let claim = ClaimGuard::take(&self.shared, id)?;
-            let mut entry = self.find(id).await?;
-            // The wall clock may have been set since this was written.
-            entry.due = self.shared.clock.wall(claim.due());
-            match change {
-                Change::Hold => entry.held = true,
-                Change::Release => entry.held = false,
-                Change::Retry => entry.due = SystemTime::now(),
-            }
-            let step = self.update(&entry, false)?;
-            self.commit_claimed(Some(claim), vec![step], false).await
-        })
-    }
-
-    fn remove(&self, id: QueueId) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let claim = ClaimGuard::take(&self.shared, id)?;
-            self.commit_claimed(Some(claim), vec![Step::Remove { id }], false).await
-        })
-    }
-
-    fn next_due(&self) -> Option<SystemTime> {
-        let due = self.shared.index().next_due()?;
-        Some(self.shared.clock.wall(due))
-    }
-
-    fn became_due(&self) -> Arc<Notify> {
-        Arc::clone(&self.shared.became_due)
-    }
-
-    fn lengths(&self) -> Lengths {
-        self.shared.index().lengths()
     }
 }
 
@@ -461,12 +236,5 @@ impl Shared {
 
     fn set_refusal(&self, refusal: Option<StoreError>) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
-    }
-}
-
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        1 => pieces.swap_remove(0),
-        _ => pieces.concat().into(),
     }
 }

@@ -14,11 +14,13 @@ async fn filled(messages: usize) -> (TempDir, Queue) {
     let (queue, _) = open(directory.path());
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..messages {
-        let queue = queue.clone();
+        let sender = if number % 100 == 0 { "<rare@b.example>" } else { "<a@b.example>" };
+        // One after the other, so that ids follow numbers; the commits share their syncs.
+        let incoming = queue.begin(envelope_of(sender, &["<one@fabrikam.example>"])).await;
+        let mut incoming = incoming.unwrap();
         tasks.spawn(async move {
-            let sender = if number % 100 == 0 { "<rare@b.example>" } else { "<a@b.example>" };
-            let envelope = envelope_of(sender, &["<one@fabrikam.example>"]);
-            try_commit(&queue, envelope, b"A: b\r\n").await.unwrap();
+            incoming.write(Bytes::from_static(b"A: b\r\n")).await.unwrap();
+            incoming.commit().await.unwrap();
         });
     }
     while tasks.join_next().await.is_some() {}

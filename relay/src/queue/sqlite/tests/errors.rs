@@ -119,14 +119,14 @@ fn open_on_layer(directory: &TempDir) -> (Queue, Recovery) {
 
 /// Tries to keep a message and gives its id, whether it was kept or not.
 async fn try_commit(queue: &Queue, message: &[u8]) -> (QueueId, Result<(), StoreError>) {
-    let mut incoming = queue.begin(envelope()).unwrap();
+    let mut incoming = queue.begin(envelope()).await.unwrap();
     incoming.write(Bytes::copy_from_slice(message)).await.unwrap();
     (incoming.id(), incoming.commit().await)
 }
 
 async fn until_it_accepts(queue: &Queue) {
     let begin = Instant::now();
-    while queue.begin(envelope()).is_err() {
+    while queue.begin(envelope()).await.is_err() {
         assert!(begin.elapsed() < Duration::from_secs(20), "service did not resume");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -149,7 +149,7 @@ async fn a_failed_sync_is_never_believed() {
     assert!(matches!(result, Err(StoreError::Io { doing: "commit to", .. })), "{result:?}");
     // The transaction is in the file, whole; only its sync has failed.
     assert!(memchr::memmem::find(&fs::read(&log).unwrap(), b"refused").is_some());
-    assert!(matches!(queue.begin(envelope()), Err(crate::queue::BeginError::Store(_))));
+    assert!(matches!(queue.begin(envelope()).await, Err(crate::queue::BeginError::Store(_))));
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     let renewed = fs::read(&log).unwrap();
@@ -197,7 +197,7 @@ async fn a_failed_sync_right_after_a_checkpoint_is_never_believed() {
     assert!(result.is_err());
     // While the disk is ill the database stays closed, however often it is tried.
     tokio::time::sleep(limits::STORE_RETRY * 2).await;
-    assert!(queue.begin(envelope()).is_err());
+    assert!(queue.begin(envelope()).await.is_err());
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     let after = commit(&queue, b"after\r\n").await;
@@ -240,7 +240,7 @@ async fn a_failed_checkpoint_loses_nothing() {
     }
     FAILS.store(true, SeqCst);
     tokio::time::sleep(limits::CHECKPOINT_IDLE + Duration::from_millis(500)).await;
-    assert!(queue.begin(envelope()).is_err(), "the idle checkpoint has not failed");
+    assert!(queue.begin(envelope()).await.is_err(), "the idle checkpoint has not failed");
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     kept.push(commit(&queue, b"kept\r\n").await);
