@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -13,15 +14,15 @@ use super::{Daemon, StartError, as_value};
 use crate::config::Config;
 use crate::control::{Id, Request};
 use crate::delivery::{Destination, HopState, Routes};
-use crate::message::outbound::Audience;
 use crate::queue::bulk::{self, Changed, Span, Verb};
 use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
 use crate::queue::{
-    Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreError, StoreSettings, admin,
+    Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreSettings, admin,
 };
 use crate::tracking::Happening;
+use relay_message::outbound::Audience;
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {

@@ -12,6 +12,9 @@ use std::time::Instant;
 use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
 use relay_mail::reply::Enhanced;
+use relay_message::outbound::{Audience, OutboundFirewall};
+use relay_smtp::client::{Capabilities, Event, MailRefusal, Session, Transaction};
+use relay_smtp::limits::{CLIENT_QUIT_TIMEOUT, CLIENT_REPLY_OCTETS};
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_rustls::rustls::ClientConfig;
@@ -24,9 +27,7 @@ use super::Cut;
 use super::patience::Patience;
 use super::remotes::Slot;
 use super::transport::{Moved, Transport};
-use crate::message::outbound::{Audience, OutboundFirewall};
 use crate::queue::MessageReader;
-use crate::smtp::client::{Capabilities, Event, MailRefusal, Session, Transaction};
 use crate::tracking::event::Connected;
 use crate::{limits, tls_failure};
 
@@ -179,7 +180,7 @@ impl Connection {
             while self.state == State::Busy {
                 self.event().await;
             }
-            let _ = timeout(limits::CLIENT_QUIT_TIMEOUT, self.transport.close()).await;
+            let _ = timeout(CLIENT_QUIT_TIMEOUT, self.transport.close()).await;
         }
     }
 
@@ -323,7 +324,7 @@ impl Connection {
         let mut octets = 0;
         while self.session.is_answered() {
             match self.transport.try_read(&mut input) {
-                Some(Ok(length)) if length > 0 && octets < limits::CLIENT_REPLY_OCTETS => {
+                Some(Ok(length)) if length > 0 && octets < CLIENT_REPLY_OCTETS => {
                     octets += length;
                     self.session.handle_bytes(&input[..length], Instant::now());
                 }

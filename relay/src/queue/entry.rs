@@ -8,9 +8,9 @@ use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_message::outbound::Audience;
 
 use super::content::Content;
-use crate::message::outbound::Audience;
 
 /// One accepted message: its envelope and how far its delivery has come.
 #[derive(Clone, Debug, PartialEq, Eq)]

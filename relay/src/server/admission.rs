@@ -15,12 +15,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_common::address::Address;
+use relay_connector::{ConnectorId, Limits, Range};
 use relay_mail::reply;
+use relay_policy::{Because, Decision};
 use serde::{Deserialize, Serialize};
 
 use self::shares::{Network, network_share, reserve, share, shares_beyond};
-use crate::connector::{ConnectorId, Limits, Range};
-use crate::policy::{Because, Decision};
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
 /// memory.

@@ -10,14 +10,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
+use relay_policy::Decision;
+use relay_session::Refused;
 
 use crate::classifier::Classification;
 use crate::fading::Fading;
 use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS, REFUSALS_OF_SOURCE,
 };
-use crate::policy::Decision;
-use crate::smtp::session::Refused;
 use crate::tracking::Tracker;
 use crate::tracking::event::Refusal;
 
@@ -97,7 +97,7 @@ impl Refusals {
             sender: None,
             recipients: Vec::new(),
             recipients_left_out: 0,
-            identity: crate::message::identity::Identity::default(),
+            identity: relay_message::identity::Identity::default(),
             reply: Some(decision.reply.clone()),
             because: decision.because.last().cloned(),
         };

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
-use relay::connector::{ConnectorId, Match, RangeId};
 use relay::kernel::{KernelHalf, TestProgram};
-use relay::policy::Rules;
 use relay_common::classify::Class;
 use relay_common::tables::RangeEntry;
 
 use crate::can_load;
+use relay_connector::{ConnectorId, Match, RangeId};
 use relay_kernel_tests::frames::{SYN, tcp};
 use relay_kernel_tests::nested::{Expected, Nested};
 use relay_kernel_tests::setup::{load, publish};
+use relay_policy::Rules;
 
 /// Connectors, ranges, and addresses asked at random beside all boundaries. The configurations of
 /// the middle are asked in turn until enough addresses had a connector.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use relay_mail::outcome::{Answer, Cause};
 use relay_mail::reply::Enhanced;
 
-use crate::{limits, tls_failure};
+use crate::tls_failure;
 
 /// Why nothing more comes from a next hop.
 pub(super) const CLOSED: &str = "the next hop closed it";
@@ -31,7 +31,7 @@ pub(super) fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
     let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
     let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
     // Kept for every recipient of every message that waits for the next hop.
-    text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
+    text.truncate(text.floor_char_boundary(relay_smtp::limits::ANSWER_OCTETS));
     Cause::Local { status, text }
 }
 

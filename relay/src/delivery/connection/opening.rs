@@ -9,6 +9,7 @@ use relay_mail::outcome::{Answer, Cause};
 use relay_mail::protocol::Protocol;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_smtp::client::{Credentials, Encryption, Opening, Session};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -23,7 +24,6 @@ use crate::delivery::route::Destination;
 use crate::delivery::security::{Security, TlsMode, server_name};
 use crate::delivery::transport::Transport;
 use crate::delivery::{Cut, Settings, credentials, remotes};
-use crate::smtp::client::{Credentials, Encryption, Opening, Session};
 use crate::tracking::event::Connected;
 
 /// What is needed to make a connection.

@@ -7,6 +7,8 @@ use std::time::Instant;
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_mail::store_error::StoreError;
+use relay_smtp::client::{MailRefusal, Transaction};
 use tracing::error;
 
 use crate::delivery::connection::{Connection, Dial, told};
@@ -16,8 +18,7 @@ use crate::delivery::reach::{Unreachable, candidates};
 use crate::delivery::remotes::Key;
 use crate::delivery::servers::{Line, Servers, end};
 use crate::limits;
-use crate::queue::{Entry, StoreError};
-use crate::smtp::client::{MailRefusal, Transaction};
+use crate::queue::Entry;
 
 /// What a transaction came to.
 pub(super) enum Done {

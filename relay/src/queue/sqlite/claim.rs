@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 
 use super::Shared;
-use crate::queue::StoreError;
 
 /// The claim on one message. Dropped, it makes the message due again at `due`.
 #[derive(Debug)]

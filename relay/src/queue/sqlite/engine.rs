@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 use super::claim::ClaimGuard;
@@ -13,10 +14,10 @@ use super::committer::{NewBody, Step};
 use super::database::{BodyRow, EntryRow};
 use super::{Shared, SqliteStore};
 use crate::limits;
+use crate::queue::Entry;
 use crate::queue::message_file::{MessageFile, MessageReader};
 use crate::queue::record::{self, StoredBody};
 use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use crate::queue::{Entry, StoreError};
 
 impl SqliteStore {
     /// The entries of messages that were just claimed. The caller has the claims from then on.

@@ -48,6 +48,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{error, warn};
@@ -65,7 +66,6 @@ use self::index::Index;
 use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
 use self::space::Space;
-use super::StoreError;
 use super::schedule::Schedule;
 use crate::limits;
 use crate::vital;

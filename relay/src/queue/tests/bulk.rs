@@ -1,9 +1,9 @@
 //! Pages of a long queue, changes of many messages, and a message that is taken out as a file.
 
 use relay_mail::envelope::BodyType;
+use relay_message::outbound::Audience;
 
 use super::*;
-use crate::message::outbound::Audience;
 use crate::queue::bulk::{self, Span, Verb};
 use crate::queue::export;
 use crate::queue::filter::{Filter, Wildcard};

@@ -11,8 +11,8 @@
 //! sources that have none.
 
 use relay_common::address::Address;
+use relay_connector::{Limits, Range};
 
-use crate::connector::{Limits, Range};
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
 
 /// A network by its leading bits.
