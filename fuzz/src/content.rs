@@ -13,7 +13,7 @@ use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_message::changes::Changes;
-use relay_message::outbound::OutboundFirewall;
+use relay_message::outbound::{Audience, OutboundFirewall};
 use relay_policy::Peer;
 use relay_server::limits::READ_OCTETS;
 use relay_session::{Action, MessageBegun, Session};
@@ -237,7 +237,8 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
 }
 
 fn outbound(octets: &[u8], hop: u8, cut: usize) -> Vec<Bytes> {
-    let mut firewall = OutboundFirewall::new(hop & INTERNAL != 0);
+    let audience = if hop & INTERNAL == 0 { Audience::Outside } else { Audience::Organization };
+    let mut firewall = OutboundFirewall::new(audience);
     let pieces = octets.chunks(cut).map(Bytes::copy_from_slice);
     let mut out: Vec<_> = pieces.flat_map(|piece| firewall.pass(piece)).collect();
     out.push(firewall.finish());

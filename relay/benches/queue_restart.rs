@@ -98,13 +98,14 @@ async fn fill(queue: &Queue, messages: usize) -> Result<()> {
 }
 
 async fn commit(queue: Queue, message: Bytes) -> Result<()> {
-    let mut incoming = queue.begin(Envelope {
+    let incoming = queue.begin(Envelope {
         sender: ReversePath::parse("<sender@contoso.example>")?,
         recipients: vec![ForwardPath::parse("<recipient@fabrikam.example>")?.into()],
         body: BodyType::SevenBit,
         smtputf8: false,
         dsn: MailDsn::default(),
-    })?;
+    });
+    let mut incoming = incoming.await?;
     incoming.write(message).await?;
     Ok(incoming.commit().await?)
 }

@@ -263,13 +263,14 @@ impl Engine for TheQueue {
         self.runtime.block_on(async {
             let mut commits = tokio::task::JoinSet::new();
             for (_, message) in group {
-                let mut incoming = self.queue.begin(Envelope {
+                let incoming = self.queue.begin(Envelope {
                     sender: sender.clone(),
                     recipients: vec![recipient.clone().into()],
                     body: BodyType::SevenBit,
                     smtputf8: false,
                     dsn: relay_mail::dsn::MailDsn::default(),
-                })?;
+                });
+                let mut incoming = incoming.await?;
                 let message = Bytes::copy_from_slice(message);
                 commits.spawn(async move {
                     incoming.write(message).await?;

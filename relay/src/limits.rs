@@ -9,7 +9,6 @@ mod tracking;
 use std::time::Duration;
 
 pub use self::next_hops::*;
-pub use self::tracking::*;
 
 // Commands and paths.
 
@@ -81,6 +80,8 @@ pub const CONTROL_LOOK: Duration = Duration::from_secs(10);
 pub const CONTROL_SILENCE: Duration = Duration::from_secs(2);
 /// Control connections at one time. More wait.
 pub const CONTROL_CONNECTIONS: usize = 256;
+/// Connections to the control socket that may wait to be accepted: our own, as many as are served.
+pub const CONTROL_BACKLOG: i32 = CONTROL_CONNECTIONS as i32;
 
 // The daemon.
 

@@ -54,19 +54,21 @@ impl Store for MemoryStore {
         0
     }
 
-    fn create_file(&self, _: QueueId) -> Result<MessageFile, StoreError> {
-        Err(full())
+    fn create_file(&self, _: QueueId) -> Pending<'_, MessageFile> {
+        Box::pin(async { Err(full()) })
     }
 
-    fn accepts(&self) -> Result<(), StoreError> {
-        match self.behaviour {
-            Behaviour::Full => Err(full()),
-            Behaviour::Failing | Behaviour::Working => Ok(()),
-        }
+    fn accepts(&self) -> Pending<'_, ()> {
+        Box::pin(async {
+            match self.behaviour {
+                Behaviour::Full => Err(full()),
+                Behaviour::Failing | Behaviour::Working => Ok(()),
+            }
+        })
     }
 
-    fn usage(&self) -> Result<Usage, StoreError> {
-        Ok(Usage::default())
+    fn usage(&self) -> Pending<'_, Usage> {
+        Box::pin(async { Ok(Usage::default()) })
     }
 
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {

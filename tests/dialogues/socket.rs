@@ -176,7 +176,7 @@ impl Host {
             PressureLevel::Medium => thresholds.high_to_medium,
             PressureLevel::High => thresholds.medium_to_high,
         };
-        let refusal = self.store.accepts().err();
+        let refusal = self.runtime.block_on(self.store.accepts()).err();
         let values = [Some(disk), None, None, None];
         self.server.back_pressure().take(Readings { values, refusal });
     }

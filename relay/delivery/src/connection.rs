@@ -1,45 +1,39 @@
-//! Drives one [`Session`] over one TCP connection: bytes, TLS, clock and the message.
+//! What does a [`Session`] read, write and wait for on its TCP connection?
+//!
+//! [`opening`]: how the connection is made. [`causes`]: what is said of one that failed.
 
-use std::io;
+mod causes;
+mod opening;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::Cut;
 use crate::patience::Patience;
-use crate::reach::{Candidate, Unreachable, candidates};
-use crate::remotes::{Remotes, Slot};
-use crate::route::Destination;
-use crate::security::{Security, TlsMode, server_name};
+use crate::remotes::Slot;
 use crate::transport::{Moved, Transport};
-use crate::{Cut, Settings, credentials, remotes};
-use relay_host::error_chain::in_full;
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
-use relay_mail::protocol::Protocol;
-use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_message::outbound::Audience;
 use relay_message::outbound::OutboundFirewall;
 use relay_queue::MessageReader;
 use relay_queue::event::Connected;
 use relay_queue::limits::MESSAGE_READ;
-use relay_smtp::client::{
-    Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Session, Transaction,
-};
-use relay_smtp::limits::ANSWER_OCTETS;
+use relay_smtp::client::{Capabilities, Event, MailRefusal, Session, Transaction};
 use relay_smtp::limits::CLIENT_QUIT_TIMEOUT;
 use relay_smtp::limits::CLIENT_REPLY_OCTETS;
 use relay_tls::tls_failure;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tracing::{debug, error, info};
+use tracing::error;
 
+use self::causes::{CLOSED, why_lost};
+pub(super) use self::opening::Dial;
 use crate::limits;
-
-/// Why nothing more comes from a next hop.
-const CLOSED: &str = "the next hop closed it";
 
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
@@ -57,26 +51,13 @@ pub struct Connection {
     lost_unheard: bool,
     /// Becomes true when an attempt under way is to end.
     cut: watch::Receiver<Cut>,
-    /// Does the next hop belong to our organization?
-    is_internal: bool,
+    audience: Audience,
     /// What message tracking is told of it.
     connected: Arc<Connected>,
     /// How long the attempt under way may take.
     patience: Option<Patience>,
     /// Its place among the connections to this address.
     _slot: Option<Slot>,
-}
-
-/// What is needed to make a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dial<'a> {
-    pub(super) protocol: Protocol,
-    pub(super) security: &'a Security,
-    pub(super) settings: &'a Settings,
-    /// Becomes true when an attempt under way is to end.
-    pub(super) cut: &'a watch::Receiver<Cut>,
-    /// Where connections are counted, and for which message this one is made.
-    pub(super) counted: Option<(&'a Arc<Remotes>, QueueId)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -97,145 +78,6 @@ enum Handshake {
 }
 
 impl Connection {
-    /// Connects to a destination, wherever it is at the moment.
-    ///
-    /// # Errors
-    /// What keeps it from being used.
-    pub async fn to(
-        destination: &Destination,
-        settings: &Settings,
-        cut: &watch::Receiver<Cut>,
-    ) -> Result<Self, Cause> {
-        let found = candidates(destination, settings).await;
-        let found = match found {
-            Ok(found) => found,
-            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => return Err(cause),
-            // Connections that are not counted are never too many.
-            Err(Unreachable::Full(_)) => return Err(one_cause(Vec::new())),
-        };
-        let (protocol, security) = (destination.protocol(), destination.security());
-        let dial = Dial { protocol, security, settings, cut, counted: None };
-        match Self::open(&found, &dial, &mut Vec::new()).await {
-            Ok(connection) => Ok(connection),
-            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => Err(cause),
-            Err(Unreachable::Full(_)) => Err(one_cause(Vec::new())),
-        }
-    }
-
-    /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
-    /// 5.1: the others are tried in order, whatever is wrong with the first).
-    ///
-    /// Addresses that could not be used are added to `failed`, whether or not another could, and
-    /// the one that is being tried where this future is dropped.
-    ///
-    /// # Errors
-    /// What kept the next hop from being used; its messages are deferred.
-    pub(super) async fn open(
-        candidates: &[Candidate],
-        dial: &Dial<'_>,
-        failed: &mut Vec<SocketAddr>,
-    ) -> Result<Self, Unreachable> {
-        let Dial { protocol, security, settings, cut, counted } = *dial;
-        let credentials = read_credentials(security).await.map_err(Unreachable::Now)?;
-        let mut causes = Vec::new();
-        let mut full = None;
-        for candidate in candidates {
-            let slot = match counted {
-                None => None,
-                Some((remotes, id)) => match remotes.slot(candidate.address, id) {
-                    Some(slot) => Some(slot),
-                    None => {
-                        full.get_or_insert(remotes::key(candidate.address));
-                        continue;
-                    }
-                },
-            };
-            failed.push(candidate.address);
-            let open = |encryption| {
-                let auth = security.auth.as_ref();
-                let opening = Opening {
-                    protocol,
-                    hello_name: settings.hello_name.clone(),
-                    encryption,
-                    credentials: credentials.clone(),
-                    credentials_in_clear: auth.is_some_and(|auth| auth.in_clear),
-                    plainly: candidate.plainly,
-                };
-                Self::open_one(candidate, opening, security, settings, cut)
-            };
-            let opened = match open(security.encryption()).await {
-                // RFC 7435: where plain text would have done, TLS that fails is no reason to keep
-                // the mail.
-                Err((cause, true)) if security.tls == TlsMode::Opportunistic => {
-                    let address = candidate.address;
-                    let answer = Answer { hop: None, cause };
-                    info!(hop = %candidate.server, %address, %answer, "no TLS with this next hop; it gets plain text");
-                    open(Encryption::Never).await
-                }
-                opened => opened,
-            };
-            match opened {
-                Ok(connection) => {
-                    failed.pop();
-                    return Ok(Self { _slot: slot.map(Slot::serves), ..connection });
-                }
-                Err((cause, _)) => causes.push((candidate.address, cause)),
-            }
-        }
-        Err(full.map_or_else(|| Unreachable::Now(one_cause(causes)), Unreachable::Full))
-    }
-
-    /// An error goes with whether it was TLS that failed.
-    async fn open_one(
-        candidate: &Candidate,
-        opening: Opening,
-        security: &Security,
-        settings: &Settings,
-        cut: &watch::Receiver<Cut>,
-    ) -> Result<Self, (Cause, bool)> {
-        let address = candidate.address;
-        let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
-        let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(|error| {
-            let text = format!("cannot connect to {address}: {error}");
-            // X.4.1 of RFC 3463: no answer from host.
-            (Cause::Local { status: Enhanced(4, 4, 1), text }, false)
-        })?;
-        // Commands are small and each waits for its reply.
-        let _ = stream.set_nodelay(true);
-        let hop = candidate.server.to_string();
-        let session = Session::new(&hop, opening, settings.timeouts, Instant::now());
-        let config = settings.handshakes.config(security).cloned();
-        let mut connection = Self {
-            transport: Transport::Plain(stream),
-            session,
-            address,
-            state: State::Busy,
-            has_sent: false,
-            handshake: Handshake::With(config, server_name(&candidate.server)),
-            heard: false,
-            lost_unheard: false,
-            cut: cut.clone(),
-            is_internal: security.send_organization_headers,
-            connected: Arc::new(Connected { address, tls: None }),
-            patience: None,
-            _slot: None,
-        };
-        if connection.ready().await {
-            let tls = connection.transport.tls();
-            debug!(hop, %address, tls = tls.as_deref().unwrap_or("none"), "connected");
-            connection.connected = Arc::new(Connected { address, tls });
-            return Ok(connection);
-        }
-        let failed = match connection.handshake {
-            Handshake::With(..) => connection.session.balked_at_start_tls(),
-            Handshake::Failed => true,
-            // In TLS 1.3 our side is done before the server has looked at what we sent.
-            Handshake::Done => connection.lost_unheard,
-        };
-        Err((connection.cause(), failed))
-    }
-
     /// The other end, and the encryption on the way there.
     pub(super) fn connected(&self) -> Arc<Connected> {
         Arc::clone(&self.connected)
@@ -359,7 +201,7 @@ impl Connection {
 
     /// Sends the message. Its last piece and what ends it are written together.
     async fn send(&mut self, message: &mut MessageReader) {
-        let mut firewall = OutboundFirewall::new(self.is_internal);
+        let mut firewall = OutboundFirewall::new(self.audience);
         loop {
             match message.next().await {
                 Ok(Some(piece)) => {
@@ -514,26 +356,6 @@ impl Connection {
     }
 }
 
-/// Why nothing more comes. Most programs that end within TLS do not say so before (close_notify).
-fn why_lost(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
-        _ => tls_failure::reason(error),
-    }
-}
-
-/// The credentials of a route that has some.
-async fn read_credentials(security: &Security) -> Result<Option<Credentials>, Cause> {
-    let Some(auth) = &security.auth else { return Ok(None) };
-    let path = auth.credentials.clone();
-    let failed = |text| Cause::Local { status: Enhanced(4, 7, 0), text };
-    match tokio::task::spawn_blocking(move || credentials::read(&path)).await {
-        Ok(Ok(credentials)) => Ok(Some(credentials)),
-        Ok(Err(error)) => Err(failed(in_full(&error))),
-        Err(error) => Err(failed(error.to_string())),
-    }
-}
-
 async fn until(deadline: Option<TokioInstant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -561,37 +383,4 @@ pub(super) async fn told(what: &mut watch::Receiver<bool>) {
     if what.wait_for(|&is_so| is_so).await.is_err() {
         std::future::pending().await
     }
-}
-
-/// What is told when no address could be used. A lone one speaks for itself.
-fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
-    if causes.len() == 1
-        && let Some((_, cause)) = causes.pop()
-    {
-        return cause;
-    }
-    let status = common_status(&causes);
-    let sentence = |(address, cause)| format!("{address}: {}", Answer { hop: None, cause });
-    let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
-    let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
-    // Kept for every recipient of every message that waits for the next hop.
-    text.truncate(text.floor_char_boundary(ANSWER_OCTETS));
-    Cause::Local { status, text }
-}
-
-/// What stands for several causes: a trouble with TLS or AUTH (X.7.n), which is ours to mend, and
-/// else what all of them say.
-fn common_status(causes: &[(SocketAddr, Cause)]) -> Enhanced {
-    let statuses = || {
-        causes.iter().filter_map(|(_, cause)| match cause {
-            Cause::Local { status, .. } => Some(*status),
-            Cause::Reply { .. } => None,
-        })
-    };
-    // X.4.1 of RFC 3463: no answer from host.
-    let unreachable = Enhanced(4, 4, 1);
-    let security = statuses().find(|Enhanced(_, subject, _)| *subject == 7);
-    let first = security.or_else(|| statuses().next()).unwrap_or(unreachable);
-    let is_common = statuses().count() == causes.len() && statuses().all(|it| it == first);
-    if security.is_some() || is_common { first } else { unreachable }
 }

@@ -24,8 +24,10 @@ mod remotes;
 pub mod route;
 pub mod security;
 mod servers;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod transport;
 mod verifier;
 mod waiting_list;

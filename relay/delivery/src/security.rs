@@ -11,6 +11,7 @@ use crate::limits::CERTIFICATE_CONCERNS;
 use crate::verifier::{AnyCertificate, OwnAuthorities};
 use relay_mail::path::Host;
 use relay_mail::smart_host::SmartHost;
+use relay_message::outbound::Audience;
 use relay_smtp::client::Encryption;
 use relay_tls::certificate::Certificate;
 use relay_tls::tls_failure::{pem_words, words};
@@ -109,6 +110,14 @@ impl Security {
             TlsMode::Off => Encryption::Never,
             TlsMode::Opportunistic => Encryption::WhereOffered,
             TlsMode::Required | TlsMode::Verified => Encryption::Always,
+        }
+    }
+
+    /// For whom a message leaves that goes to this next hop.
+    pub fn audience(&self) -> Audience {
+        match self.send_organization_headers {
+            true => Audience::Organization,
+            false => Audience::Outside,
         }
     }
 }

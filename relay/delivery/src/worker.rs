@@ -1,29 +1,26 @@
-//! What a worker of a next hop does: message after message, over one connection as long as it
-//! holds.
+//! What does a worker of a next hop do with the messages that it gets, one after the other, over one
+//! connection as long as that holds?
+//!
+//! [`transaction`]: what one transaction comes to.
 
-use std::net::SocketAddr;
+mod transaction;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use crate::connection::{Connection, Dial, told};
 use crate::hop::Hop;
 use crate::job::Job;
 use crate::maildir;
-use crate::reach::{Unreachable, candidates};
-use crate::remotes::Key;
+use crate::reach::candidates;
 use crate::route::Destination;
 use crate::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
-use relay_mail::outcome::{Answer, Cause, Outcome};
-use relay_mail::queue_id::QueueId;
+use crate::worker::transaction::Done;
+use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply::Enhanced;
-use relay_mail::store_error::StoreError;
 use relay_queue::Entry;
 use relay_queue::event::{Attempt, Connected, QueueEvent};
-use relay_smtp::client::{MailRefusal, Transaction};
-use tracing::{error, info};
-
-use crate::limits;
+use tracing::info;
 
 /// What a worker does after a job.
 enum After {
@@ -31,18 +28,6 @@ enum After {
     GoesOn,
     /// It ends, and another worker takes the job: the next hop allows no further connection.
     Ends(Job),
-}
-
-/// What a transaction came to.
-enum Done {
-    /// One outcome for each recipient, and the server that named them, if it was one.
-    Outcomes(Vec<Outcome>, Option<SocketAddr>),
-    /// It did not begin, since delivery ends.
-    Stopped,
-    /// It did not begin: the next hop serves others of our connections, and not this one.
-    Surplus,
-    /// It did not begin: there is no room for a further connection to this address.
-    Full(Key),
 }
 
 impl Hop {
@@ -179,197 +164,6 @@ impl Hop {
             outcomes.push((place, outcome));
         }
         outcomes
-    }
-
-    /// One transaction for some of the recipients. A connection that was used before may have served
-    /// its time, with whatever code the next hop says so: only what a new one says of MAIL counts.
-    async fn transaction(
-        self: &Arc<Self>,
-        line: &mut Option<Line>,
-        job: &Job,
-        places: &[usize],
-        servers: &mut Servers,
-    ) -> Done {
-        let done = self.transaction_on(line, job, places, servers).await;
-        let refusal = line.as_ref().and_then(|open| open.connection.mail_refusal());
-        if servers.is_first_on_connection || refusal.is_none() {
-            return done;
-        }
-        end(line.take());
-        self.transaction_on(line, job, places, servers).await
-    }
-
-    /// One transaction on the connection that is open, or a new one.
-    async fn transaction_on(
-        self: &Arc<Self>,
-        line: &mut Option<Line>,
-        job: &Job,
-        places: &[usize],
-        servers: &mut Servers,
-    ) -> Done {
-        let entry = &job.entry;
-        let answer = |cause| Answer { hop: Some(self.name.clone()), cause };
-        servers.another_may = false;
-        let open = match self.connect(line, servers).await {
-            None => return Done::Stopped,
-            Some(Ok(open)) => &mut open.connection,
-            Some(Err(Unreachable::Full(key))) => return Done::Full(key),
-            Some(Err(Unreachable::Now(cause))) => {
-                if servers.is_untouched() && self.is_surplus(0) {
-                    return Done::Surplus;
-                }
-                // Where no other can be reached, the one that broke off is the reason.
-                let last = servers.broke_off.clone().unwrap_or_else(|| answer(cause));
-                let outcomes = places.iter().map(|place| match servers.earlier.remove(place) {
-                    Some(Outcome::Deferred(known)) => Outcome::Deferred(known),
-                    _ => Outcome::Deferred(last.clone()),
-                });
-                return Done::Outcomes(outcomes.collect(), None);
-            }
-            Some(Err(Unreachable::Ever(cause))) => {
-                return Done::Outcomes(vec![Outcome::Failed(answer(cause)); places.len()], None);
-            }
-        };
-        // Not before there is a connection: without room for one the message is not needed.
-        let message = match self.queue.store().read(entry.id).await {
-            Ok(message) => message,
-            Err(error) => {
-                return Done::Outcomes(vec![self.unreadable(entry, &error); places.len()], None);
-            }
-        };
-        let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
-        let transaction = Transaction {
-            sender: entry.sender.clone(),
-            dsn: entry.dsn.clone(),
-            recipients: recipients.map(|recipient| recipient.addressee()).collect(),
-            size: entry.size_as_sent(self.destination.security().send_organization_headers),
-            unterminated: entry.unterminated,
-            eight_bit: entry.eight_bit,
-            binary: entry.binary,
-            smtputf8: entry.message_needs_smtputf8(),
-        };
-        let adapted = self.adapted(&open.capabilities(), entry, &transaction).await;
-        let (transaction, message) = adapted.unwrap_or((transaction, message));
-        let outcomes = open.deliver(transaction, message, &servers.patience).await;
-        let (address, broke_off) = (open.address(), open.broke_off().cloned());
-        if open.was_misled() {
-            self.remember_misled(address);
-        }
-        let is_refused = broke_off.is_some() && !open.was_misled()
-            || open.mail_refusal() == Some(MailRefusal::Connection);
-        if is_refused
-            && servers.is_first_on_connection
-            && servers.is_untouched()
-            && !job.was_surplus
-            && self.is_surplus(1)
-        {
-            end(line.take());
-            return Done::Surplus;
-        }
-        if let Some(accepted) = open.broke_off_at_recipient() {
-            self.remember_break(accepted, places.len());
-        }
-        if let Some(cause) = broke_off {
-            servers.another_may = true;
-            servers.broke_off = Some(answer(cause));
-            // Next hops end connections after a number of messages or a while, which says nothing
-            // about them.
-            if !servers.is_first_on_connection {
-                return Done::Outcomes(outcomes, Some(address));
-            }
-            self.remember_failed(vec![address]);
-            if !open.was_misled() {
-                servers.tried.push(address);
-            }
-        }
-        self.learn(outcomes.iter());
-        Done::Outcomes(outcomes, Some(address))
-    }
-
-    fn unreadable(&self, entry: &Entry, error: &StoreError) -> Outcome {
-        error!(id = %entry.id, %error, "cannot read a queued message");
-        Outcome::Deferred(Answer::local(Some(&self.name), Enhanced(4, 3, 0), error.to_string()))
-    }
-
-    /// The open connection, or a new one. `None` when delivery ends before there is one: nothing of
-    /// a message is under way then, so nothing is waited for.
-    async fn connect<'a>(
-        self: &Arc<Self>,
-        line: &'a mut Option<Line>,
-        servers: &mut Servers,
-    ) -> Option<Result<&'a mut Line, Unreachable>> {
-        let (kept, began) = (line.take(), Instant::now());
-        let mut failed = Vec::new();
-        let Servers { tried, patience, id, .. } = servers;
-        let usable = async {
-            if let Some(mut open) = kept
-                && open.connection.ready().await
-            {
-                return Ok((open, false));
-            }
-            let connecting = self.connects();
-            let opened = self.open(tried, *id, &mut failed).await;
-            drop(connecting);
-            let connection = opened?;
-            let _counted = self.connected(connection.address());
-            Ok((Line { connection, _counted }, true))
-        };
-        let mut closing = self.settings.end.closing.subscribe();
-        let found = tokio::select! {
-            biased;
-            found = usable => found,
-            () = told(&mut closing) => return None,
-            () = patience.ends() => {
-                let text = "no server of the next hop could be used in the time of one attempt";
-                // X.4.1 of RFC 3463: no answer from host.
-                let status = Enhanced(4, 4, 1);
-                Err(Unreachable::Now(Cause::Local { status, text: text.to_owned() }))
-            }
-        };
-        Some(match found {
-            Ok((open, is_new)) => {
-                self.remember_failed(failed);
-                servers.is_first_on_connection = is_new;
-                Ok(line.insert(open))
-            }
-            Err(Unreachable::Now(cause)) if servers.tried.is_empty() && !self.has_others() => {
-                // Another next hop may have all the connections that a server allows.
-                let refused = || failed.iter().find_map(|address| self.remotes.refused(*address));
-                if began.elapsed() < limits::STALLED_AFTER
-                    && servers.is_untouched()
-                    && let Some(key) = refused()
-                {
-                    return Some(Err(Unreachable::Full(key)));
-                }
-                self.remember_failed(failed);
-                self.failed(&cause);
-                Err(Unreachable::Now(cause))
-            }
-            Err(unreachable) => {
-                self.remember_failed(failed);
-                Err(unreachable)
-            }
-        })
-    }
-
-    /// A connection to one of its servers, but for those that the attempt broke off at.
-    async fn open(
-        &self,
-        tried: &[SocketAddr],
-        id: QueueId,
-        failed: &mut Vec<SocketAddr>,
-    ) -> Result<Connection, Unreachable> {
-        let mut found = candidates(&self.destination, &self.settings).await?;
-        found.retain(|candidate| !tried.contains(&candidate.address));
-        let found = self.last_ones_last(found);
-        let dial = Dial {
-            protocol: self.destination.protocol(),
-            security: self.destination.security(),
-            settings: &self.settings,
-            cut: &self.settings.end.cut.subscribe(),
-            counted: Some((&self.remotes, id)),
-        };
-        Connection::open(&found, &dial, failed).await
     }
 
     /// Puts a message back until the next hop is tried again, and tells its sender what there is

@@ -1,7 +1,6 @@
 //! Name servers that err, lie idle or contradict each other, and what is made of them.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use tokio::net::UdpSocket;
 
 use crate::testing::*;
 use crate::*;

@@ -86,7 +86,7 @@ impl Publisher {
             self.remove(&entries);
             return Err(error);
         }
-        self.state.publish(State {
+        self.state.publish(&State {
             generation: publication.generation,
             bindings: publication.bindings.len() as u32,
             blocks: publication.blocks.len() as u32,

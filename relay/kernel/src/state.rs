@@ -1,16 +1,19 @@
-//! The one value of STATE, mapped into the daemon.
+//! How does the daemon write the one value of STATE while programs read it?
 //!
-//! Publishing is one aligned store that every CPU sees whole; a map update by system call copies
-//! bytes and promises less.
+//! The value is mapped into the daemon. Programs read two words of it: the generation and the
+//! namespace. Each is written by one aligned store, which every CPU sees whole; a map update by
+//! system call copies bytes and promises less. The namespace is written once, before a program is
+//! attached. What is left describes the generation for whoever dumps the map: it is written first,
+//! and the generation last.
 
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::KernelError;
 use aya::maps::Map;
-use relay_common::tables::{SCHEMA, State};
+use relay_common::tables::{NO_GENERATION, SCHEMA, State};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// The mapped value. The descriptor may be closed: the mapping keeps the map.
@@ -23,7 +26,7 @@ pub(super) struct StateWord {
 unsafe impl Send for StateWord {}
 
 impl StateWord {
-    /// Maps STATE and writes down the layout's version and the namespace.
+    /// Maps STATE, of which no attached program knows yet, and writes down the layout's version and the namespace.
     pub(super) fn new(map: &Map, namespace: u64) -> Result<Self, KernelError> {
         let Map::Array(data) = map else {
             return Err(KernelError::Missing("STATE"));
@@ -44,16 +47,17 @@ impl StateWord {
             source: error.into(),
         })?;
         let mapped = Self { state: address.cast() };
-        mapped.write(State { schema: SCHEMA, namespace, ..State::default() });
+        mapped.namespace().store(namespace, Ordering::Relaxed);
+        mapped.describe(&State { schema: SCHEMA, ..State::default() });
+        mapped.word().store(NO_GENERATION, Ordering::Release);
         Ok(mapped)
     }
 
     /// Puts a generation in force: first what describes it, then the word that every program
     /// reads. For a moment a dump shows the new description beside the old generation; no
-    /// program reads the description.
-    pub(super) fn publish(&self, state: State) {
-        let described = State { generation: self.generation(), ..state };
-        self.write(described);
+    /// program reads the description. The namespace stays what it is.
+    pub(super) fn publish(&self, state: &State) {
+        self.describe(state);
         self.word().store(state.generation, Ordering::Release);
     }
 
@@ -73,11 +77,35 @@ impl StateWord {
         unsafe { AtomicU32::from_ptr(&raw mut (*self.state).generation) }
     }
 
-    /// The generation and the namespace keep their bytes when they do not change, so programs
-    /// that read them meanwhile see the same.
-    fn write(&self, state: State) {
-        // SAFETY: the mapping holds a State; programs read two words of it, volatile.
-        unsafe { ptr::write_volatile(self.state, state) }
+    fn namespace(&self) -> &AtomicU64 {
+        // SAFETY: the mapping lives as long as `self`, and the cookie is aligned in it.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.state).namespace) }
+    }
+
+    /// Writes all but the two words that programs read.
+    fn describe(&self, state: &State) {
+        // Named one by one, so that a new field is not forgotten.
+        let State {
+            generation: _,
+            schema,
+            namespace: _,
+            bindings,
+            ranges,
+            blocks,
+            connectors,
+            digest,
+        } = *state;
+        let target = self.state;
+        // SAFETY: the mapping holds a State, and only this process writes it. No program reads these
+        // fields, and volatile stores are not merged with those of the words beside them.
+        unsafe {
+            (&raw mut (*target).schema).write_volatile(schema);
+            (&raw mut (*target).bindings).write_volatile(bindings);
+            (&raw mut (*target).ranges).write_volatile(ranges);
+            (&raw mut (*target).blocks).write_volatile(blocks);
+            (&raw mut (*target).connectors).write_volatile(connectors);
+            (&raw mut (*target).digest).write_volatile(digest);
+        }
     }
 }
 
@@ -109,3 +137,41 @@ pub(super) fn namespace_cookie() -> io::Result<u64> {
 
 /// asm-generic/socket.h, since Linux 5.14. The libc crate has no name for it on every target.
 const SO_NETNS_COOKIE: libc::c_int = 71;
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+
+    use super::*;
+
+    /// A value in ordinary memory, which is not to be unmapped.
+    fn over(state: &mut State) -> ManuallyDrop<StateWord> {
+        ManuallyDrop::new(StateWord { state })
+    }
+
+    #[test]
+    fn a_publication_writes_everything_but_the_namespace() {
+        let mut memory = State { namespace: 7, generation: 1, ..State::default() };
+        let word = over(&mut memory);
+        let published = State {
+            generation: 2,
+            schema: SCHEMA,
+            namespace: 8,
+            bindings: 3,
+            ranges: 4,
+            blocks: 5,
+            connectors: 6,
+            digest: [9; 32],
+        };
+        word.publish(&published);
+        assert_eq!(word.read(), State { namespace: 7, ..published });
+    }
+
+    #[test]
+    fn a_description_alone_puts_nothing_in_force() {
+        let mut memory = State { generation: 1, ..State::default() };
+        let word = over(&mut memory);
+        word.describe(&State { generation: 2, bindings: 3, ..State::default() });
+        assert_eq!((word.generation(), word.read().bindings), (1, 3));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A value is kept as it was written, so that the next hop gets what we were given, and exists only
 //! if what it stands for is one line of printable text: whatever is decoded from it can begin no
-//! header field and no command of its own. Who is told what in the end, [`crate::queue`] decides.
+//! header field and no command of its own. Who is told what in the end, [`relay_queue`] decides.
 
 use std::fmt::{self, Write};
 

@@ -145,9 +145,9 @@ replies! {
     CONNECTION_TIMED_OUT = 421 (4, 4, 1), "Connection timed out";
     /// `MessageRateLimit` is exceeded.
     MESSAGE_RATE_EXCEEDED = 421 (4, 4, 2), "Message submission rate for this client has exceeded the configured limit";
-    /// `MaxProtocolErrors`, `max_refused_recipients` or [`crate::limits::USELESS_OCTETS`] is reached.
+    /// `MaxProtocolErrors`, `max_refused_recipients` or [`relay_session::limits::USELESS_OCTETS`] is reached.
     TOO_MANY_ERRORS = 421 (4, 7, 0), "Too many errors on this connection, closing transmission channel";
-    /// [`crate::limits::JUNK_COMMANDS`] is reached.
+    /// [`relay_session::limits::JUNK_COMMANDS`] is reached.
     TOO_MANY_COMMANDS = 421 (4, 7, 0), "Too many commands without a message, closing transmission channel";
     /// `ConnectionInactivityTimeout` is reached.
     INACTIVITY_TIMEOUT = 451 (4, 7, 0), "Timeout waiting for client input";

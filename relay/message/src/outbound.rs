@@ -12,6 +12,15 @@ use bytes::{Bytes, BytesMut};
 /// The families: their names begin so, in any case.
 const FAMILIES: [&[u8]; 2] = [b"X-MS-Exchange-Organization-", b"X-MS-Exchange-Forest-"];
 
+/// For whom a message leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A next hop of our organization: it gets every field.
+    Organization,
+    /// Anybody else, also the sender who gets a report.
+    Outside,
+}
+
 /// Takes fields out of a message that goes by in pieces.
 #[derive(Debug)]
 pub struct OutboundFirewall {
@@ -30,10 +39,13 @@ pub fn is_of_organization(name: &[u8]) -> bool {
 }
 
 impl OutboundFirewall {
-    /// A firewall at the beginning of a message. One that `passes_all` takes nothing out: the next
-    /// hop belongs to our organization.
-    pub fn new(passes_all: bool) -> Self {
-        Self { section: (!passes_all).then(SectionReader::default), removes: false }
+    /// A firewall at the beginning of a message.
+    pub fn new(audience: Audience) -> Self {
+        let section = match audience {
+            Audience::Organization => None,
+            Audience::Outside => Some(SectionReader::default()),
+        };
+        Self { section, removes: false }
     }
 
     /// What of the next piece goes out.
@@ -107,8 +119,8 @@ mod tests {
         \r\n\
         X-MS-Exchange-Organization-AuthAs: in the body\r\n\r\n";
 
-    fn out(passes_all: bool, message: &[u8], piece: usize) -> Vec<u8> {
-        let mut firewall = OutboundFirewall::new(passes_all);
+    fn out(audience: Audience, message: &[u8], piece: usize) -> Vec<u8> {
+        let mut firewall = OutboundFirewall::new(audience);
         let mut out = Vec::new();
         for piece in message.chunks(piece) {
             let parts = firewall.pass(Bytes::copy_from_slice(piece));
@@ -121,9 +133,10 @@ mod tests {
     #[test]
     fn fields_of_the_organization_stay_with_it_however_the_message_is_cut() {
         for piece in [1, 2, 3, 7, 30, 1000] {
-            let text = String::from_utf8(out(false, MESSAGE.as_bytes(), piece)).unwrap();
+            let text =
+                String::from_utf8(out(Audience::Outside, MESSAGE.as_bytes(), piece)).unwrap();
             assert_eq!(text, GOES_OUT, "in pieces of {piece}");
-            assert_eq!(out(true, MESSAGE.as_bytes(), piece), MESSAGE.as_bytes());
+            assert_eq!(out(Audience::Organization, MESSAGE.as_bytes(), piece), MESSAGE.as_bytes());
         }
     }
 
@@ -145,7 +158,7 @@ mod tests {
             let permissions = PermissionSet::of(&[Permission::AcceptHeadersRouting]);
             let ours = AuthservIds { hostname: "relay.example", fqdn: "relay.example" };
             let admitted = admit(&read, permissions, ours, |_| false).slices.concat();
-            prop_assert_eq!(out(false, section.as_bytes(), piece), admitted);
+            prop_assert_eq!(out(Audience::Outside, section.as_bytes(), piece), admitted);
         }
 
         /// However a message came to be kept, the next hop finds the same end of the header section.
@@ -155,7 +168,7 @@ mod tests {
             piece in 1usize..40,
         ) {
             // Our trace field is the first of every message.
-            let left = out(false, format!("Received: x\r\n{text}").as_bytes(), piece);
+            let left = out(Audience::Outside, format!("Received: x\r\n{text}").as_bytes(), piece);
             let mut collector = HeaderCollector::new(10_000);
             let collected = match collector.push(&left) {
                 Collected::Incomplete => collector.finish(),
@@ -172,7 +185,7 @@ mod tests {
             piece in 1usize..40,
         ) {
             let message = [b"To: a\r\n\r\n", &body[..]].concat();
-            prop_assert_eq!(out(false, &message, piece), message);
+            prop_assert_eq!(out(Audience::Outside, &message, piece), message);
         }
     }
 }

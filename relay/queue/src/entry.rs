@@ -9,6 +9,7 @@ use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_message::outbound::Audience;
 
 /// One accepted message: its envelope and how far its delivery has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,9 +115,12 @@ impl Entry {
         }
     }
 
-    /// Octets of the message as it leaves, for a next hop of our organization or for another.
-    pub fn size_as_sent(&self, is_internal: bool) -> u64 {
-        let left_out = if is_internal { 0 } else { self.organization_octets };
+    /// Octets of the message as it leaves.
+    pub fn size_as_sent(&self, audience: Audience) -> u64 {
+        let left_out = match audience {
+            Audience::Organization => 0,
+            Audience::Outside => self.organization_octets,
+        };
         self.size.saturating_sub(left_out)
     }
 

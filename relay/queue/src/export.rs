@@ -7,7 +7,7 @@ use relay_mail::path::ForwardPath;
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
-use relay_message::outbound::OutboundFirewall;
+use relay_message::outbound::{Audience, OutboundFirewall};
 use serde::{Deserialize, Serialize};
 
 /// The commands that a message would be sent with to a next hop that knows every extension.
@@ -30,23 +30,27 @@ pub struct Export {
     ready: std::vec::IntoIter<Bytes>,
 }
 
-/// Opens a message. `is_internal` says of a recipient that its next hop belongs to our organization;
-/// where one of those that wait does not, what organizations say to themselves is left out.
+/// Opens a message. `audience` says for whom it leaves where it goes to a recipient. Where one of
+/// those that wait is outside, what organizations say to themselves is left out.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::Damaged`].
 pub async fn open(
     queue: &Queue,
     id: QueueId,
-    is_internal: impl Fn(&ReversePath, &ForwardPath) -> bool,
+    audience: impl Fn(&ReversePath, &ForwardPath) -> Audience,
 ) -> Result<Export, StoreError> {
     let entry = queue.store().find(id).await?;
     let reader = queue.store().read(id).await?;
-    let passes_all = entry.pending().all(|(_, recipient)| is_internal(&entry.sender, recipient));
+    let is_outside = |(_, to)| audience(&entry.sender, to) == Audience::Outside;
+    let audience = match entry.pending().any(is_outside) {
+        true => Audience::Outside,
+        false => Audience::Organization,
+    };
     Ok(Export {
         envelope: EnvelopeText::from(&entry),
         reader,
-        firewall: Some(OutboundFirewall::new(passes_all)),
+        firewall: Some(OutboundFirewall::new(audience)),
         ready: Vec::new().into_iter(),
     })
 }

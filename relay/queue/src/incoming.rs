@@ -167,7 +167,7 @@ impl Incoming {
     async fn spill(&mut self) -> Result<(), StoreError> {
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(self.store.create_file(self.id)?),
+            None => self.file.insert(self.store.create_file(self.id).await?),
         };
         self.waiting = 0;
         let appended = file.append(mem::take(&mut self.pieces)).await;

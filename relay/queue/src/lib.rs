@@ -51,7 +51,7 @@ use relay_mail::outcome::Outcome;
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::BeginError;
-use relay_message::outbound::OutboundFirewall;
+use relay_message::outbound::{Audience, OutboundFirewall};
 use relay_smtp::client::DotStuffer;
 use tracing::warn;
 
@@ -134,19 +134,23 @@ impl Queue {
     ///
     /// # Errors
     /// [`BeginError::Store`] when the disk is short or a sync has failed.
-    pub fn begin(&self, envelope: Envelope) -> Result<Incoming, BeginError> {
-        self.begin_for(envelope, self.shared.memory.share().holder())
+    pub async fn begin(&self, envelope: Envelope) -> Result<Incoming, BeginError> {
+        self.begin_for(envelope, self.shared.memory.share().holder()).await
     }
 
     /// The same for a session, whose `memory` is charged with what the message takes of it.
     ///
     /// # Errors
     /// As [`Queue::begin`].
-    pub fn begin_for(&self, envelope: Envelope, memory: Held) -> Result<Incoming, BeginError> {
+    pub async fn begin_for(
+        &self,
+        envelope: Envelope,
+        memory: Held,
+    ) -> Result<Incoming, BeginError> {
         if envelope.recipients.is_empty() {
             return Err(BeginError::NoRecipient);
         }
-        self.store.accepts()?;
+        self.store.accepts().await?;
         let id = self.shared.ids.next(SystemTime::now());
         Ok(Incoming::new(Arc::clone(&self.store), memory, id, envelope))
     }
@@ -389,7 +393,7 @@ impl Queue {
         let whole = of_failure && entry.size <= most && !entry.binary;
         let mut beginning = BytesMut::new();
         // A report goes to whoever sent the message.
-        let mut firewall = OutboundFirewall::new(false);
+        let mut firewall = OutboundFirewall::new(Audience::Outside);
         while (whole || beginning.len() < limits::REPORT_HEADER_OCTETS)
             && let Some(piece) = reader.next().await?
         {

@@ -87,10 +87,6 @@ pub const LOG_ROOM_MOST: u64 = DATABASE_LOG_OCTETS + COMMIT_OCTETS as u64;
 /// Octets that are written at a time.
 pub const LOG_ROOM_WRITE: usize = 256 * 1024;
 
-/// Octets of a transaction that go to the log in one write: fifteen pages, and fewer than the
-/// 128 KiB that SQLite's own layer takes for none (`seekAndWriteFd` in its os_unix.c).
-pub const LOG_WRITE_OCTETS: usize = 64 * 1024;
-
 /// Octets that new mail leaves free on the disk besides what its commit and the checkpoint after
 /// it take, so that there is room to record that a message has gone.
 pub const DATABASE_SPARE_OCTETS: u64 = 512 * 1024;

@@ -13,6 +13,7 @@ use crate::Entry;
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::limits;
@@ -28,7 +29,7 @@ pub struct MessageFile {
 }
 
 impl MessageFile {
-    /// Makes the file.
+    /// Makes the file, on a thread that may block.
     pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
         let file =
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
@@ -97,11 +98,23 @@ impl MessageFile {
 
 impl Drop for MessageFile {
     fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            // The sweep at the next start removes it.
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove abandoned message");
+        if self.kept {
+            return;
+        }
+        let (path, file) = (std::mem::take(&mut self.path), Arc::clone(&self.file));
+        let unlink = move || {
+            if let Err(error) = std::fs::remove_file(&path) {
+                // The sweep at the next start removes it.
+                tracing::warn!(path = %path.display(), %error, "cannot remove abandoned message");
+            }
+            // With its last descriptor the file system frees what the file had.
+            drop(file);
+        };
+        match Handle::try_current() {
+            // Sessions drop their messages on the threads that serve all of them.
+            Ok(runtime) => drop(runtime.spawn_blocking(unlink)),
+            // The committer may wait for a disk.
+            Err(_) => unlink(),
         }
     }
 }

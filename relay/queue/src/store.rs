@@ -1,7 +1,7 @@
 //! The trait that an engine fulfils, and the errors it may give.
 //!
 //! It is written for an engine that several hosts share: every call that touches storage is a
-//! future, an entry is worked on only by the host that claimed it, and what an attempt changed
+//! future, and no call blocks the thread that polls it; an entry is worked on only by the host that claimed it, and what an attempt changed
 //! (states, next time, the report it caused) is one atomic step. [`super::sqlite`] is the engine
 //! of a single host.
 
@@ -30,23 +30,24 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Io`] when the file cannot be made.
-    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError>;
+    fn create_file(&self, id: QueueId) -> Pending<'_, MessageFile>;
 
     /// May a message begin? Asked at DATA, so that a client need not send what cannot be kept.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Refusing`].
-    fn accepts(&self) -> Result<(), StoreError>;
+    fn accepts(&self) -> Pending<'_, ()>;
 
     /// How full the store is, for whoever meters it.
     ///
     /// # Errors
     /// [`StoreError::Io`] when its file system does not say.
-    fn usage(&self) -> Result<Usage, StoreError>;
+    fn usage(&self) -> Pending<'_, Usage>;
 
-    /// Files of what was found damaged, kept for an administrator. Reads a directory.
-    fn damaged_files(&self) -> u64 {
-        0
+    /// Files of what was found damaged, kept for an administrator.
+    fn damaged_files(&self) -> Pending<'_, u64> {
+        // An engine that sets nothing aside has none.
+        Box::pin(async { Ok(0) })
     }
 
     /// Keeps a message. Ready only after entry and bytes are on stable storage.

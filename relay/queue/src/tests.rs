@@ -59,7 +59,7 @@ async fn try_commit(
     envelope: Envelope,
     message: &[u8],
 ) -> Result<QueueId, BeginError> {
-    let mut incoming = queue.begin(envelope)?;
+    let mut incoming = queue.begin(envelope).await?;
     for piece in message.chunks(50_000) {
         incoming.write(Bytes::copy_from_slice(piece)).await?;
     }

@@ -215,11 +215,11 @@ impl Driver {
                 }
             }
             Action::BeginMessage(envelope) => {
-                let begun =
-                    self.shared.queue.begin_for(envelope, self.memory.sibling()).map(|incoming| {
-                        let id = self.incoming.insert(incoming).id();
-                        MessageBegun { id, at: SystemTime::now() }
-                    });
+                let begun = self.shared.queue.begin_for(envelope, self.memory.sibling());
+                let begun = Box::pin(begun).await.map(|incoming| {
+                    let id = self.incoming.insert(incoming).id();
+                    MessageBegun { id, at: SystemTime::now() }
+                });
                 self.session.handle_message_begun(Instant::now(), begun);
             }
             Action::Close => Box::pin(self.close()).await,

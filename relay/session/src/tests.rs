@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
+use relay_config::Config;
 use relay_connector::ConnectorIds;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 
 use super::*;
 use crate::limits::{OUTPUT_OCTETS, SMALL_WRITE_OCTETS};
-use relay::config::Config;
 
 mod bounds;
 

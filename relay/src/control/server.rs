@@ -1,17 +1,27 @@
-//! Listens on the control socket.
+//! Who may ask the daemon, and what does a client of the control socket get?
+//!
+//! Root and the daemon's own user may. The mode of the socket's file says so from the moment when
+//! the file exists, and the server asks the kernel for the user of each client: a file that was
+//! opened to others by mistake, or a connection that somebody handed on, opens nothing.
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use relay_host::error_chain::in_full;
+use relay_host::privileges;
 use relay_mail::queue_id::QueueId;
 use relay_queue::export::Export;
 use relay_server::limits::ACCEPT_PAUSE;
+use rustix::fs::Mode;
+use rustix::fs::fchmod;
+use rustix::process::{Uid, geteuid};
 use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -19,8 +29,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Answer, Request};
 use crate::limits::{
-    CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS, CONTROL_SILENCE,
-    CONTROL_TIMEOUT,
+    CONTROL_BACKLOG, CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS,
+    CONTROL_SILENCE, CONTROL_TIMEOUT,
 };
 
 /// Who answers requests.
@@ -36,6 +46,8 @@ pub trait Control: Send + Sync + 'static {
 pub struct ControlSocket {
     listener: std::os::unix::net::UnixListener,
     path: PathBuf,
+    /// The daemon's user.
+    owner: Uid,
 }
 
 /// Is there a socket of an earlier daemon, which the next one removes?
@@ -74,10 +86,8 @@ impl ControlSocket {
         if has_old_socket(path)? {
             fs::remove_file(path)?;
         }
-        let listener = std::os::unix::net::UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener, path: path.to_owned() })
+        let listener = listen_for_owner(path)?;
+        Ok(Self { listener, path: path.to_owned(), owner: geteuid() })
     }
 
     /// Answers requests until the task is dropped.
@@ -94,9 +104,9 @@ impl ControlSocket {
             };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let control = Arc::clone(&control);
+                    let (control, owner) = (Arc::clone(&control), self.owner);
                     tokio::spawn(async move {
-                        if let Err(error) = converse(stream, control).await {
+                        if let Err(error) = converse(stream, control, owner).await {
                             tracing::debug!(%error, "a control connection broke off");
                         }
                         drop(permit);
@@ -118,11 +128,36 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn converse<C: Control>(stream: UnixStream, control: Arc<C>) -> io::Result<()> {
+/// Listens on a socket whose file only its owner can open.
+fn listen_for_owner(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Linux gives the file the socket's own mode, so that the file never has another one. `chmod`
+    // after the bind would leave a moment for others, and the umask belongs to all threads.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(CONTROL_BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// May this user ask a daemon of the user `owner`?
+fn may_ask(peer: Uid, owner: Uid) -> bool {
+    peer.is_root() || peer == owner
+}
+
+async fn converse<C: Control>(stream: UnixStream, control: Arc<C>, owner: Uid) -> io::Result<()> {
+    let peer = Uid::from_raw(stream.peer_cred()?.uid());
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(CONTROL_REQUEST_OCTETS));
     timeout(CONTROL_SILENCE, reader.read_line(&mut line)).await??;
+    // Not before the request has come: a client that cannot write reads no answer.
+    if !may_ask(peer, owner) {
+        let user = privileges::user_name(peer.as_raw());
+        tracing::warn!(%user, "the control socket refuses a user; its file has another mode");
+        let why = "only root and the daemon's user may ask the daemon";
+        return say(&Answer::Error(format!("{why}, and this is {user}")), &mut writer).await;
+    }
     let answer = match serde_json::from_str::<Request>(&line) {
         Ok(Request::QueueExport { id }) => match control.export(id).await {
             Ok(export) => return send(export, &mut writer).await,
@@ -165,6 +200,8 @@ async fn send(mut export: Export, writer: &mut (impl AsyncWrite + Unpin)) -> io:
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use serde_json::json;
 
     use super::*;
@@ -211,5 +248,47 @@ mod tests {
         let _ = server.await;
         assert!(!path.exists());
         assert!(ask(&path, &Request::Status).unwrap_err().to_string().contains("is it running"));
+    }
+
+    #[test]
+    fn root_and_the_daemons_user_may_ask() {
+        let [root, daemon, other] = [0, 100, 1000].map(Uid::from_raw);
+        assert!(may_ask(root, daemon) && may_ask(daemon, daemon) && may_ask(root, root));
+        assert!(!may_ask(other, daemon) && !may_ask(daemon, root));
+    }
+
+    #[test]
+    fn no_moment_lets_others_open_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        // Nothing but the bind makes the file, and nothing changes its mode afterwards.
+        let _listener = listen_for_owner(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    /// The file's mode lets everybody in here, as an administrator may set it by mistake.
+    #[tokio::test]
+    async fn another_user_gets_no_answer_although_the_file_is_open_to_all() {
+        if !geteuid().is_root() {
+            // Only root can become another user; the rule itself is tested above.
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let socket = ControlSocket::bind(&path).unwrap();
+        for path in [directory.path(), &path] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let server = tokio::spawn(socket.serve(Arc::new(Echo)));
+        // The thread ends as that user, so it is none of the runtime's.
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let stranger = Uid::from_raw(65_534);
+            rustix::thread::set_thread_res_uid(stranger, stranger, stranger).unwrap();
+            answered.send(ask(&path, &Request::Status).unwrap_err().to_string()).unwrap();
+        });
+        let answer = answer.await.unwrap();
+        assert!(answer.contains("only root and the daemon's user may ask"), "{answer}");
+        server.abort();
     }
 }

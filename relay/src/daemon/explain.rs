@@ -309,9 +309,7 @@ impl Daemon {
         if let Some(rule) = guard.as_ref().and_then(|guard| guard.drops.as_deref()) {
             host.connection = Some(dropped_by_guard(rule));
         }
-        let queue = self.queue.clone();
-        let disk = tokio::task::spawn_blocking(move || DiskStatus::of(&queue)).await;
-        let disk = disk.ok().flatten();
+        let disk = DiskStatus::of(&self.queue).await;
         // What the meter has not seen yet a session would still meet at DATA.
         if host.queue.is_none() {
             host.queue = disk.as_ref().and_then(|disk| disk.refusing.clone());

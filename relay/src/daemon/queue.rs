@@ -7,6 +7,7 @@ use relay_delivery::{Destination, HopState, Routes};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
+use relay_message::outbound::Audience;
 use relay_queue::bulk::{self, Changed, Span, Verb};
 use relay_queue::event::QueueEvent;
 use relay_queue::export::{self, Export};
@@ -226,14 +227,14 @@ pub(super) async fn change(
 /// Opens a message as it would leave by the routes in force.
 pub(super) async fn export(daemon: &Daemon, id: QueueId) -> Result<Export, StoreError> {
     let routes = daemon.configured.lock().await.config.routes.clone();
-    let is_internal = |sender: &ReversePath, recipient: &ForwardPath| {
+    let audience = |sender: &ReversePath, recipient: &ForwardPath| {
         match routes.destination(sender, recipient) {
             // It is part of this host.
-            Destination::Maildir(_) => true,
-            destination => destination.security().send_organization_headers,
+            Destination::Maildir(_) => Audience::Organization,
+            destination => destination.security().audience(),
         }
     };
-    export::open(&daemon.queue, id, is_internal).await
+    export::open(&daemon.queue, id, audience).await
 }
 
 pub(super) fn span(after: Option<QueueId>, until: Option<QueueId>) -> Span {

@@ -118,13 +118,13 @@ pub struct DiskStatus {
 
 impl DiskStatus {
     /// Asks the file system, which may take its time.
-    pub(super) fn of(queue: &relay_queue::Queue) -> Option<Self> {
-        let usage = queue.store().usage().ok()?;
+    pub(super) async fn of(queue: &relay_queue::Queue) -> Option<Self> {
+        let usage = queue.store().usage().await.ok()?;
         Some(Self {
             free_octets: usage.free_octets,
             min_free_space: usage.min_free_octets,
-            damaged_files: queue.store().damaged_files(),
-            refusing: queue.store().accepts().err().map(|error| error.to_string()),
+            damaged_files: queue.store().damaged_files().await.unwrap_or_default(),
+            refusing: queue.store().accepts().await.err().map(|error| error.to_string()),
         })
     }
 }
@@ -214,12 +214,7 @@ impl Daemon {
             connectors,
             no_connector: self.counts.read(ConnectorId::NONE),
             queue: self.queue.counters(),
-            disk: {
-                let queue = self.queue.clone();
-                // A file system may be slow to answer.
-                let asked = tokio::task::spawn_blocking(move || DiskStatus::of(&queue));
-                asked.await.ok().flatten()
-            },
+            disk: DiskStatus::of(&self.queue).await,
             next_hops: self.outlook.load().hops.status(),
             message_tracking_log: self.server.tracker().status(),
             log: logging::status(),

@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use super::*;
-
 /// How long the end of the daemon waits for delivery in all: for [`relay_delivery::limits::DELIVERY_CUT`], and then for
 /// replies to an end of data and for the disk. An attempt that is still under way then may be a
 /// duplicate later. A new daemon listens no sooner, so it is short.

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use relay::limits;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
@@ -83,7 +82,7 @@ async fn work(queue: &Queue, part: usize) {
 }
 
 async fn keep(queue: &Queue, number: usize) -> QueueId {
-    let mut incoming = queue.begin(envelope()).unwrap();
+    let mut incoming = queue.begin(envelope()).await.unwrap();
     let id = incoming.id();
     say("begun", id, number);
     for piece in message(number).chunks(50_000) {

@@ -186,13 +186,13 @@ mod tests {
     use crate::hop::view::*;
     use crate::limits;
     use crate::remotes::Remotes;
-    use crate::tests::{impatient, open_queue};
+    use crate::testing::{impatient, open_queue};
     use relay_mail::path::{ForwardPath, ReversePath};
 
     #[tokio::test]
     async fn a_next_hop_that_answers_nothing_says_since_when() {
         let directory = TempDir::new().unwrap();
-        let queue = open_queue(&directory, Duration::from_secs(600));
+        let queue = open_queue(directory.path(), Duration::from_secs(600));
         let settings = Arc::new(impatient("127.0.0.1:25".parse().unwrap()));
         let recipient = ForwardPath::parse("<a@b.example>").unwrap();
         let destination = settings.routes.destination(&ReversePath::Null, &recipient);

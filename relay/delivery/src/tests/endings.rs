@@ -25,7 +25,7 @@ async fn stops_and_keeps_it(daemon: Daemon) -> Queue {
 #[tokio::test]
 async fn a_job_that_is_dropped_goes_back() {
     let directory = TempDir::new().unwrap();
-    let queue = open_queue(&directory, Duration::from_secs(60));
+    let queue = open_queue(directory.path(), Duration::from_secs(60));
     accept(&queue, &[ONE], b"x\r\n").await;
     let mut claimed = queue.store().claim_due(SystemTime::now(), 1).await.unwrap();
     let group = (Destination::Nowhere, vec![0]);

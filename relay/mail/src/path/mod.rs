@@ -5,7 +5,7 @@
 //! it is a character like any other here; [`Mailbox::has_route`] tells who might think otherwise.
 //!
 //! This module decides what is an address. Whether an address is welcome is for
-//! [`crate::policy`]; whether a non-ASCII one may be used in this transaction, for the session.
+//! [`relay_policy`]; whether a non-ASCII one may be used in this transaction, for the session.
 
 mod folding;
 mod parse;

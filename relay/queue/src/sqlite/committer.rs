@@ -16,6 +16,7 @@ use std::time::{Instant, SystemTime};
 use crate::MessageFile;
 use crate::record::StoredBody;
 use crate::sqlite::Shared;
+use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::database::{self, BodyRow, EntryRow};
 use crate::sqlite::index::Item;
 use crate::sqlite::log_room::LogRoom;
@@ -35,6 +36,8 @@ pub(super) struct Request {
     pub(super) steps: Vec<Step>,
     /// It only adds to the queue, and is the first to be refused when space is short.
     pub(super) is_new_mail: bool,
+    /// On a message that the steps change and that no delivery has claimed.
+    pub(super) claim: Option<ClaimGuard>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
     /// Bounds how many requests wait.
     pub(super) _permit: OwnedSemaphorePermit,
@@ -137,8 +140,10 @@ impl Committer {
         match writer.commit(&batch) {
             Ok(lost) => {
                 for request in batch {
-                    let Request { steps, done, .. } = request;
+                    let Request { steps, claim, done, .. } = request;
                     self.shared.apply(steps, &lost);
+                    // The steps have changed the index, and with it the claim.
+                    claim.into_iter().for_each(ClaimGuard::release);
                     // Whoever asked may have gone; the commit stands.
                     let _ = done.send(Ok(()));
                 }
@@ -345,6 +350,9 @@ impl Request {
     }
 
     fn answer(self, result: Result<(), StoreError>) {
-        let _ = self.done.send(result);
+        let Self { claim, done, .. } = self;
+        // Before the answer: whoever asked may ask again at once.
+        drop(claim);
+        let _ = done.send(result);
     }
 }

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sqlite::joined_writes;
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use rusqlite::config::DbConfig;
@@ -122,7 +121,7 @@ pub(super) fn open_writer(
     frames: &Arc<AtomicU32>,
 ) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = open(path, flags, Some(joined_writes::over(vfs)?))?;
+    let mut connection = open(path, flags, vfs)?;
     connection.pragma_update(None, "page_size", PAGE)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
@@ -187,6 +186,16 @@ pub(super) fn set_for_reading(connection: &Connection) -> rusqlite::Result<()> {
     // Closing must not move into the database what was not believed before.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "cell_size_check", "ON")
+}
+
+/// Did the flags of .cargo/config.toml reach the compiler of SQLite? Cargo looks for that file from
+/// the directory it is called in, so a build from elsewhere goes without them.
+///
+/// SQLite does not say whether it was compiled with HAVE_FDATASYNC. HAVE_ISNAN is in the same
+/// variable because SQLite does say that one.
+pub(super) fn is_built_with_our_flags() -> bool {
+    // SAFETY: the name ends with a null octet, and SQLite only reads it.
+    unsafe { rusqlite::ffi::sqlite3_compileoption_used(c"HAVE_ISNAN".as_ptr()) != 0 }
 }
 
 fn corrupt(what: String) -> rusqlite::Error {

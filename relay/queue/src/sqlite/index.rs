@@ -65,11 +65,16 @@ impl Index {
         self.items.range(range).take(limit).map(|(id, _)| *id).collect()
     }
 
-    /// Claims at most `limit` items that are due.
-    pub(super) fn claim_due(&mut self, now: SystemTime, limit: usize) -> Vec<QueueId> {
+    /// Claims at most `limit` items that are due. Returns when each was due.
+    pub(super) fn claim_due(
+        &mut self,
+        now: SystemTime,
+        limit: usize,
+    ) -> Vec<(SystemTime, QueueId)> {
         let due = self.due.iter().take(limit).take_while(|(due, _)| *due <= now);
-        let ids: Vec<_> = due.map(|&(_, id)| id).collect();
-        ids.into_iter().filter(|&id| self.claim(id).is_ok()).collect()
+        let mut due: Vec<_> = due.copied().collect();
+        due.retain(|&(_, id)| self.claim(id).is_ok());
+        due
     }
 
     /// Claims one item.

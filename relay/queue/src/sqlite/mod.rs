@@ -3,27 +3,29 @@
 //!
 //! - [`directory`]: what is where, and the lock.
 //! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
+//! - [`engine`]: the calls of [`super::store::Store`].
 //! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
-//!   [`writer`]: its connection. [`joined_writes`] and [`log_room`]: what makes a commit a short
-//!   one.
+//!   [`writer`]: its connection. [`log_room`]: what makes a commit a short one.
 //! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
 //!   not be read at all.
 //! - [`space`]: what the disk has free. [`offline`]: the queue of a daemon that does not run.
-//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock.
+//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock;
+//!   [`claim`]: who gives up a claim.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
 //!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
 //!   for the moment when it takes the place of the old one.
 //!
 //! docs/queue-storage.md says why it is SQLite, and what was measured.
 
+mod claim;
 mod clock;
 mod committer;
 mod database;
 mod directory;
+mod engine;
 mod exchange;
 mod fresh;
 mod index;
-mod joined_writes;
 mod log_room;
 mod offline;
 mod readers;
@@ -39,33 +41,28 @@ mod writer;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use crate::Entry;
-use crate::message_file::{MessageFile, MessageReader};
-use crate::record::{self, StoredBody};
 use crate::schedule::Schedule;
+use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
-use crate::sqlite::committer::{Committer, NewBody, Request, Step};
-use crate::sqlite::database::{BodyRow, EntryRow};
+use crate::sqlite::committer::{Committer, Request, Step};
 use crate::sqlite::directory::Directory;
 use crate::sqlite::fresh::Fresh;
 use crate::sqlite::index::Index;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::recovery::{Occasion, Opened};
 use crate::sqlite::space::Space;
-use crate::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use bytes::Bytes;
 use relay_host::vital;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
-use tracing::error;
+use tracing::{error, warn};
 
 pub use crate::sqlite::directory::{OpenError, is_part};
 pub use crate::sqlite::offline::{Offline, Unserved};
@@ -131,6 +128,12 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Recovery), OpenError> {
+        if !database::is_built_with_our_flags() {
+            warn!(
+                "SQLite was built without HAVE_FDATASYNC, so every commit takes longer; build the \
+                 daemon in its own repository, or set LIBSQLITE3_FLAGS as .cargo/config.toml does"
+            );
+        }
         Self::open_on(settings, None)
     }
 
@@ -174,11 +177,21 @@ impl SqliteStore {
 
     /// Hands steps to the committer and waits until they are on stable storage.
     async fn commit(&self, steps: Vec<Step>, is_new_mail: bool) -> Result<(), StoreError> {
+        self.commit_claimed(None, steps, is_new_mail).await
+    }
+
+    /// The same for a message that this store has claimed only to change it.
+    async fn commit_claimed(
+        &self,
+        claim: Option<ClaimGuard>,
+        steps: Vec<Step>,
+        is_new_mail: bool,
+    ) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.waiting).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
-        let request = Request { steps, is_new_mail, done, _permit: permit };
+        let request = Request { steps, is_new_mail, claim, done, _permit: permit };
         requests.send(request).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -191,36 +204,6 @@ impl SqliteStore {
         let shared = Arc::clone(&self.shared);
         spawn_blocking(move || work(&shared)).await.map_err(|_| StoreError::Closed)
     }
-
-    /// The entries of messages that were just claimed.
-    async fn read_claimed(&self, ids: Vec<QueueId>) -> Result<Vec<Entry>, StoreError> {
-        let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
-        match fresh {
-            Some(entries) => Ok(entries),
-            None => self.blocking(move |shared| shared.read_claimed(&ids)).await,
-        }
-    }
-
-    fn update(&self, entry: &Entry, claimed: bool) -> Result<Step, StoreError> {
-        let body = self.shared.index().find(entry.id)?.body;
-        Ok(Step::Update { entry: row(entry, body), due: entry.due, claimed })
-    }
-
-    fn put(&self, entry: &Entry, body: NewBody) -> Step {
-        self.shared.highest_id.fetch_max(entry.id.to_u64(), Ordering::AcqRel);
-        Step::Put { entry: row(entry, body.stored()), due: entry.due, body }
-    }
-}
-
-/// The entry as a row.
-fn row(entry: &Entry, body: StoredBody) -> EntryRow {
-    let due = entry.due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    EntryRow {
-        id: entry.id,
-        due: i64::try_from(due).unwrap_or(i64::MAX),
-        held: entry.held,
-        record: record::encode(entry, body),
-    }
 }
 
 impl Drop for SqliteStore {
@@ -231,195 +214,6 @@ impl Drop for SqliteStore {
         {
             error!("the queue's committer panicked");
         }
-    }
-}
-
-impl Store for SqliteStore {
-    fn highest_id(&self) -> u64 {
-        self.shared.highest_id.load(Ordering::Acquire)
-    }
-
-    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError> {
-        MessageFile::create(self.shared.directory.message(id))
-    }
-
-    fn accepts(&self) -> Result<(), StoreError> {
-        if let Some(refusal) = self.shared.refusal() {
-            return Err(refusal);
-        }
-        let queued = self.shared.index().lengths().queued;
-        if queued >= limits::QUEUED_MESSAGES {
-            return Err(StoreError::Full(format!("it holds {queued} messages")));
-        }
-        let free = self.shared.space.free_octets()?;
-        if free < self.shared.min_free_octets {
-            let directory = self.shared.directory.path().display();
-            let least = self.shared.min_free_octets;
-            return Err(StoreError::Full(format!(
-                "{directory} has {free} octets free, min_free_space is {least}"
-            )));
-        }
-        Ok(())
-    }
-
-    fn damaged_files(&self) -> u64 {
-        let files = std::fs::read_dir(self.shared.directory.damaged(""));
-        files.map_or(0, |files| files.flatten().count() as u64)
-    }
-
-    fn usage(&self) -> Result<Usage, StoreError> {
-        let system = self.shared.space.file_system()?;
-        let block = system.f_frsize;
-        let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
-        // As df counts: what is reserved for root can never be ours.
-        let free_octets = system.f_bavail.saturating_mul(block);
-        let octets = used_octets.saturating_add(free_octets);
-        let now = self.shared.clock.steady(SystemTime::now());
-        let backlog = self.shared.index().backlog(now);
-        let min_free_octets = self.shared.min_free_octets;
-        Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
-    }
-
-    fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let body = match message {
-                Message::Memory(pieces) => {
-                    NewBody::Row(BodyRow { id: entry.id, message: joined(pieces) })
-                }
-                Message::File(file) => {
-                    file.sync().await?;
-                    NewBody::File(file)
-                }
-            };
-            let step = self.put(&entry, body);
-            if let Step::Put { entry: row, .. } = &step {
-                // An entry that cannot be read again could never be delivered.
-                let read = record::decode(entry.id, &row.record);
-                read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
-            }
-            self.commit(vec![step], true).await
-        })
-    }
-
-    fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
-        Box::pin(async move {
-            let now = self.shared.clock.steady(now);
-            let claimed = self.shared.index().claim_due(now, limit);
-            if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
-        })
-    }
-
-    fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
-        Box::pin(async move {
-            let item = self.shared.index().claim(id)?;
-            self.shared.fresh.take(id);
-            self.find(id).await.inspect_err(|_| self.shared.put_back(id, item.due))
-        })
-    }
-
-    fn is_claimed(&self, id: QueueId) -> bool {
-        self.shared.index().find(id).is_ok_and(|item| item.claimed)
-    }
-
-    fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let Settlement { entry, report, keeps_claim } = settlement;
-            let mut steps = Vec::with_capacity(2);
-            steps.push(if entry.pending().next().is_some() {
-                self.update(&entry, keeps_claim)?
-            } else {
-                Step::Remove { id: entry.id }
-            });
-            if let Some((entry, message)) = report {
-                let body = NewBody::Row(BodyRow { id: entry.id, message });
-                steps.push(self.put(&entry, body));
-            }
-            self.commit(steps, false).await
-        })
-    }
-
-    fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.shared.fresh.take(id);
-        self.shared.put_back(id, self.shared.clock.steady(due));
-    }
-
-    fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
-        if ids.is_empty() {
-            return;
-        }
-        let due = self.shared.clock.steady(due);
-        let mut index = self.shared.index();
-        ids.iter().for_each(|&id| index.bring_forward(id, due));
-        drop(index);
-        self.shared.became_due.notify_one();
-    }
-
-    fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
-        Box::pin(async move {
-            if let Some(message) = self.shared.fresh.take(id) {
-                return Ok(MessageReader::memory(id, message));
-            }
-            self.blocking(move |shared| shared.read_message(id)).await?
-        })
-    }
-
-    fn find(&self, id: QueueId) -> Pending<'_, Entry> {
-        Box::pin(async move { self.blocking(move |shared| shared.read_entry(id)).await? })
-    }
-
-    fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>> {
-        Box::pin(async move {
-            let mut after = after;
-            loop {
-                let ids = self.shared.index().list(after, limit);
-                let Some(&last) = ids.last() else { return Ok(Vec::new()) };
-                let entries = self.blocking(move |shared| shared.read_listed(&ids)).await?;
-                if !entries.is_empty() {
-                    return Ok(entries);
-                }
-                // Nothing of it can be read, and that is not the end of the queue.
-                after = Some(last);
-            }
-        })
-    }
-
-    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let item = self.shared.index().claim(id)?;
-            let changed = async {
-                let mut entry = self.find(id).await?;
-                // The wall clock may have been set since this was written.
-                entry.due = self.shared.clock.wall(item.due);
-                match change {
-                    Change::Hold => entry.held = true,
-                    Change::Release => entry.held = false,
-                    Change::Retry => entry.due = SystemTime::now(),
-                }
-                self.commit(vec![self.update(&entry, false)?], false).await
-            };
-            changed.await.inspect_err(|_| self.shared.put_back(id, item.due))
-        })
-    }
-
-    fn remove(&self, id: QueueId) -> Pending<'_, ()> {
-        Box::pin(async move {
-            let item = self.shared.index().claim(id)?;
-            let removed = self.commit(vec![Step::Remove { id }], false).await;
-            removed.inspect_err(|_| self.shared.put_back(id, item.due))
-        })
-    }
-
-    fn next_due(&self) -> Option<SystemTime> {
-        let due = self.shared.index().next_due()?;
-        Some(self.shared.clock.wall(due))
-    }
-
-    fn became_due(&self) -> Arc<Notify> {
-        Arc::clone(&self.shared.became_due)
-    }
-
-    fn lengths(&self) -> Lengths {
-        self.shared.index().lengths()
     }
 }
 
@@ -442,12 +236,5 @@ impl Shared {
 
     fn set_refusal(&self, refusal: Option<StoreError>) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
-    }
-}
-
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        1 => pieces.swap_remove(0),
-        _ => pieces.concat().into(),
     }
 }

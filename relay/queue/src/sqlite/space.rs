@@ -5,7 +5,7 @@
 //! time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use relay_mail::store_error::StoreError;
@@ -26,18 +26,26 @@ impl Space {
         Self { directory: directory.to_owned(), plenty: Mutex::new(None) }
     }
 
+    /// Octets that were free a moment ago, if that was plenty. Asks nobody.
+    pub(super) fn seen(&self) -> Option<u64> {
+        let (seen, free) = (*self.plenty())?;
+        (seen.elapsed() < limits::SPACE_SEEN).then_some(free)
+    }
+
+    /// What is remembered is right after every statement, so a panic elsewhere does no harm.
+    fn plenty(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
+        self.plenty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Octets that are free.
     ///
     /// # Errors
     /// [`StoreError::Full`] when no inode is, whatever there is of octets.
     pub(super) fn free_octets(&self) -> Result<u64, StoreError> {
-        let now = Instant::now();
-        let mut plenty = self.plenty.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, free)) = *plenty
-            && now.duration_since(seen) < limits::SPACE_SEEN
-        {
+        if let Some(free) = self.seen() {
             return Ok(free);
         }
+        let now = Instant::now();
         let system = self.file_system()?;
         // Some file systems count no inodes and say 0 of 0.
         let counts_inodes = system.f_files > 0;
@@ -48,7 +56,7 @@ impl Space {
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let is_plenty = free >= limits::SPACE_PLENTY_OCTETS
             && (!counts_inodes || system.f_favail >= limits::SPACE_PLENTY_INODES);
-        *plenty = is_plenty.then_some((now, free));
+        *self.plenty() = is_plenty.then_some((now, free));
         Ok(free)
     }
 
@@ -65,20 +73,16 @@ mod tests {
 
     use crate::sqlite::space::*;
 
-    fn seen(space: &Space) -> Option<u64> {
-        space.plenty.lock().unwrap().map(|(_, free)| free)
-    }
-
     #[test]
     fn plenty_is_remembered_and_a_shortage_is_not() {
         let directory = TempDir::new().unwrap();
         let space = Space::of(directory.path());
         let free = space.free_octets().unwrap();
-        assert_eq!(seen(&space).is_some(), free >= limits::SPACE_PLENTY_OCTETS);
-        *space.plenty.lock().unwrap() = Some((Instant::now() + limits::SPACE_SEEN, 7));
+        assert_eq!(space.plenty().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
+        *space.plenty() = Some((Instant::now() + limits::SPACE_SEEN, 7));
         assert_eq!(space.free_octets().unwrap(), 7, "what was seen a moment ago");
         let long_ago = Instant::now().checked_sub(limits::SPACE_SEEN).unwrap();
-        *space.plenty.lock().unwrap() = Some((long_ago, 7));
+        *space.plenty() = Some((long_ago, 7));
         assert_ne!(space.free_octets().unwrap(), 7, "too old");
     }
 

@@ -5,6 +5,7 @@ use crate::export;
 use crate::filter::{Filter, Wildcard};
 use crate::tests::*;
 use relay_mail::envelope::BodyType;
+use relay_message::outbound::Audience;
 
 /// A queue with so many messages, every hundredth of another sender.
 async fn filled(messages: usize) -> (TempDir, Queue) {
@@ -12,11 +13,13 @@ async fn filled(messages: usize) -> (TempDir, Queue) {
     let (queue, _) = open(directory.path());
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..messages {
-        let queue = queue.clone();
+        let sender = if number % 100 == 0 { "<rare@b.example>" } else { "<a@b.example>" };
+        // One after the other, so that ids follow numbers; the commits share their syncs.
+        let incoming = queue.begin(envelope_of(sender, &["<one@fabrikam.example>"])).await;
+        let mut incoming = incoming.unwrap();
         tasks.spawn(async move {
-            let sender = if number % 100 == 0 { "<rare@b.example>" } else { "<a@b.example>" };
-            let envelope = envelope_of(sender, &["<one@fabrikam.example>"]);
-            try_commit(&queue, envelope, b"A: b\r\n").await.unwrap();
+            incoming.write(Bytes::from_static(b"A: b\r\n")).await.unwrap();
+            incoming.commit().await.unwrap();
         });
     }
     while tasks.join_next().await.is_some() {}
@@ -112,8 +115,8 @@ async fn an_exported_message_is_what_would_leave() {
         let whole = format!("{fields}{rest}");
         let envelope = Envelope { body: BodyType::EightBitMime, ..envelope() };
         let id = try_commit(&queue, envelope, whole.as_bytes()).await.unwrap();
-        for (is_internal, expected) in [(false, &rest), (true, &whole)] {
-            let mut export = export::open(&queue, id, |_, _| is_internal).await.unwrap();
+        for (audience, expected) in [(Audience::Outside, &rest), (Audience::Organization, &whole)] {
+            let mut export = export::open(&queue, id, |_, _| audience).await.unwrap();
             let mut bytes = Vec::new();
             while let Some(piece) = export.next().await.unwrap() {
                 assert!(piece.len() <= limits::MESSAGE_IN_MEMORY);
@@ -125,6 +128,6 @@ async fn an_exported_message_is_what_would_leave() {
             assert_eq!(export.envelope.recipients, ["RCPT TO:<one@fabrikam.example>"]);
         }
     }
-    let nobody = export::open(&queue, QueueId::from_u64(7), |_, _| false).await;
+    let nobody = export::open(&queue, QueueId::from_u64(7), |_, _| Audience::Outside).await;
     assert!(matches!(nobody, Err(StoreError::NotFound(_))));
 }

@@ -9,7 +9,7 @@ use crate::limits::BACK_PRESSURE_INTERVAL;
 use relay_mail::store_error::StoreError;
 use relay_policy::pressure::PressureLevel;
 use relay_queue::Queue;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// Where the values come from.
 #[derive(Clone, Debug)]
@@ -29,18 +29,21 @@ impl Meter {
     }
 
     /// Reads every resource once. It asks the file system of the queue, which may take its time.
-    pub fn read(&self) -> Readings {
+    pub async fn read(&self) -> Readings {
         let store = self.queue.store();
-        let usage = store.usage();
+        let usage = store.usage().await;
         if let Err(error) = &usage {
             warn!(%error, "cannot read how full the queue's file system is");
         }
         let disk = usage.as_ref().ok().map(|usage| percent(usage.used_octets, usage.octets));
         let backlog = usage.ok().map(|usage| self.growth(usage.backlog));
-        let memory = private_memory().zip(self.memory).map(|(used, all)| percent(used, all));
+        // The kernel adds up what every mapping has.
+        let used = tokio::task::spawn_blocking(private_memory).await.ok().flatten();
+        let memory = used.zip(self.memory).map(|(used, all)| percent(used, all));
         let held = self.queue.message_memory();
         let messages = percent(held.pressing(), held.budget());
-        Readings { values: [disk, backlog, memory, Some(messages)], refusal: store.accepts().err() }
+        let refusal = store.accepts().await.err();
+        Readings { values: [disk, backlog, memory, Some(messages)], refusal }
     }
 }
 
@@ -60,15 +63,9 @@ pub async fn run(pressure: Arc<BackPressure>, meter: Meter) {
     let mut refuses = false;
     loop {
         ticks.tick().await;
-        let meter = meter.clone();
-        // A file system may be slow to answer, and sessions must not wait for it.
-        match tokio::task::spawn_blocking(move || meter.read()).await {
-            Ok(readings) => {
-                tell_refusal(&mut refuses, readings.refusal.as_ref());
-                pressure.take(readings).iter().for_each(tell);
-            }
-            Err(error) => error!(%error, "the resources could not be metered"),
-        }
+        let readings = meter.read().await;
+        tell_refusal(&mut refuses, readings.refusal.as_ref());
+        pressure.take(readings).iter().for_each(tell);
     }
 }
 

@@ -16,7 +16,7 @@
 
 use std::time::Instant;
 
-use crate::client::transaction::Progress;
+use crate::client::progress::Progress;
 use crate::client::{Event, Session, State, local};
 use relay_mail::outcome::Cause;
 use relay_mail::protocol::Protocol;

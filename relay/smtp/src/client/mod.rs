@@ -14,6 +14,9 @@ mod capabilities;
 mod dot;
 mod ending;
 mod opening;
+mod position;
+mod progress;
+mod replies;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -24,17 +27,15 @@ use std::collections::VecDeque;
 use std::mem;
 use std::time::Instant;
 
-use crate::client::answered::{is_of_another_command, unasked};
+use crate::client::answered::unasked;
 use crate::client::body::BodyWriter;
-use crate::client::ending::{local, shorten};
+use crate::client::ending::local;
 use crate::client::opening::Stage;
-use crate::client::transaction::{Command, Progress};
+use crate::client::progress::{Command, Progress};
 use bytes::Bytes;
-use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
-use relay_mail::protocol::Protocol;
-use relay_mail::reply::{Enhanced, Reply};
+use relay_mail::reply::Enhanced;
 
 pub use crate::client::auth::{Credentials, Mechanisms, Secret};
 pub use crate::client::capabilities::{Capabilities, SizeLimit};
@@ -355,147 +356,6 @@ impl Session {
         }
     }
 
-    fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
-        let state = mem::replace(&mut self.state, State::Closed);
-        // RFC 5321 section 3.8: 421 may come at any stage and says that the channel closes.
-        if reply.code == 421 && !matches!(state, State::Quitting) {
-            shorten(&mut reply);
-            self.state = state;
-            self.balk();
-            self.broke_off_at = self.awaited_recipient();
-            let to = Some(self.asked());
-            return self.fail(Cause::Reply { reply, to });
-        }
-        match state {
-            State::Opening(stage) => self.handle_opening(stage, reply, now),
-            // What was sent behind BDAT is being read as commands now.
-            State::Message(progress, _) | State::EndOfData(progress)
-                if progress.is_in_chunks() && matches!(reply.code, 500 | 502 | 503) =>
-            {
-                self.misled = true;
-                self.state = State::Envelope(progress);
-                let text = format!("the next hop offers CHUNKING and replied {reply} to BDAT");
-                self.fail(local(Enhanced(4, 5, 0), text));
-            }
-            State::Envelope(progress) => {
-                shorten(&mut reply);
-                self.handle_envelope(progress, reply, now);
-            }
-            State::Message(mut progress, writer)
-                if progress.awaits_chunk() && reply.code / 100 == 2 =>
-            {
-                progress.chunk_taken();
-                self.state = State::Message(progress, writer);
-            }
-            State::Message(progress, _) => {
-                shorten(&mut reply);
-                self.state = State::Envelope(progress);
-                self.fail_with_reply(reply, "before the end of data");
-            }
-            State::EndOfData(progress) if self.unwritten && !progress.awaits_chunk() => {
-                shorten(&mut reply);
-                self.state = State::Envelope(progress);
-                self.fail_with_reply(reply, "before the end of data");
-            }
-            State::EndOfData(progress)
-                if reply.code / 100 == 3 || is_of_another_command(reply.code) =>
-            {
-                self.state = State::EndOfData(progress);
-                let text = format!("the next hop replied {reply} to the end of data");
-                self.fail(local(Enhanced(4, 5, 0), text));
-            }
-            State::EndOfData(mut progress) if progress.awaits_chunk() => {
-                if reply.code / 100 == 2 {
-                    progress.chunk_taken();
-                    self.state = State::EndOfData(progress);
-                    return;
-                }
-                // The replies to the chunks after it are of no more use.
-                shorten(&mut reply);
-                self.state = State::Envelope(progress);
-                self.fail_with_reply(reply, "to a chunk");
-            }
-            State::EndOfData(progress) => {
-                shorten(&mut reply);
-                self.handle_end(progress, &reply, now);
-            }
-            State::Answered(progress) | State::Leaving(progress)
-                if progress.contradicts(&reply) =>
-            {
-                shorten(&mut reply);
-                self.doubt(progress, &reply);
-            }
-            State::Answered(mut progress) => {
-                progress.has_surplus = true;
-                self.state = State::Answered(progress);
-            }
-            State::Leaving(progress) if reply.code != 221 => self.state = State::Leaving(progress),
-            State::Leaving(progress) => {
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
-                self.close(None);
-            }
-            State::Resetting if reply.code / 100 == 2 && !is_of_another_command(reply.code) => {
-                self.become_ready();
-            }
-            State::Quitting => self.close(None),
-            State::Ready => self.close(Some(unasked(&reply))),
-            State::Resetting => {
-                shorten(&mut reply);
-                self.close(Some(Cause::Reply { reply, to: Some(Asked::Reset) }));
-            }
-            State::Closed => {}
-        }
-    }
-
-    fn handle_envelope(&mut self, mut progress: Progress, reply: Reply, now: Instant) {
-        let step = progress.handle_reply(&self.hop, reply);
-        self.mail_refusal = self.mail_refusal.or(progress.refusal);
-        match step {
-            transaction::Step::Wait => {
-                progress.write(&self.capabilities, &mut self.output);
-                self.set_deadline(now, progress.awaited());
-                self.state = State::Envelope(progress);
-            }
-            transaction::Step::SendMessage => {
-                self.deadline = Some(now + self.timeouts.data_block);
-                let writer = progress.body_writer();
-                self.state = State::Message(progress, writer);
-                self.events.push_back(Event::SendMessage);
-            }
-            transaction::Step::SendNothing if self.opening.protocol == Protocol::Lmtp => {
-                self.state = State::Envelope(progress);
-                // RFC 2033 section 4.2 forbids it, and no reply would end such a message.
-                let text = "the next hop wants a message that it has no recipient for";
-                self.fail(local(Enhanced(4, 5, 0), text));
-            }
-            transaction::Step::SendNothing if progress.has_accepted_one() => {
-                self.state = State::Envelope(progress);
-                // It refused the sender and took recipients all the same: an end of data would
-                // give them an empty message.
-                let text = "the next hop wants a message whose sender it refused";
-                self.fail(local(Enhanced(4, 5, 0), text));
-            }
-            transaction::Step::SendNothing => {
-                // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
-                // accepted all the same; the end of data alone gets out of it.
-                self.output.extend_from_slice(b".\r\n");
-                self.await_end(progress, now);
-            }
-            transaction::Step::Reset => {
-                self.output.extend_from_slice(b"RSET\r\n");
-                self.deadline = Some(now + self.timeouts.mail);
-                self.state = State::Resetting;
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
-            }
-            transaction::Step::Nonsense(reply) => {
-                self.state = State::Envelope(progress);
-                // A reply too many, or one too few, may be why it stands at the wrong command.
-                self.suspect_pipelining();
-                self.fail_with_reply(reply, "where no such code is allowed");
-            }
-        }
-    }
-
     fn become_ready(&mut self) {
         // Nobody waits for a reply now; the driver decides how long an idle connection is kept.
         self.deadline = None;
@@ -510,48 +370,5 @@ impl Session {
             Some(Command::Mail) | None => self.timeouts.mail,
         };
         self.deadline = Some(now + wait);
-    }
-
-    /// The recipient whose reply comes next.
-    fn awaited_recipient(&self) -> Option<usize> {
-        let State::Envelope(progress) = &self.state else { return None };
-        match progress.awaited() {
-            Some(Command::Recipient(place)) => Some(place),
-            Some(Command::Mail | Command::Data) | None => None,
-        }
-    }
-
-    /// What a reply that comes now is to.
-    fn asked(&self) -> Asked {
-        match &self.state {
-            State::Opening(stage) => stage.asked(),
-            State::Envelope(progress) => match progress.awaited() {
-                Some(Command::Mail) => Asked::Mail,
-                Some(Command::Recipient(_)) => Asked::Rcpt,
-                Some(Command::Data) => Asked::Data,
-                // All replies have come: what follows is about the message that was to follow.
-                None => Asked::Message,
-            },
-            State::Message(..) | State::EndOfData(_) | State::Answered(_) => Asked::Message,
-            State::Resetting => Asked::Reset,
-            State::Ready | State::Leaving(_) | State::Quitting | State::Closed => Asked::Nothing,
-        }
-    }
-
-    /// Where the session stands, for the sentence that a report quotes.
-    fn stage(&self) -> &'static str {
-        match &self.state {
-            State::Opening(stage) => stage.name(),
-            State::Ready => "between two messages",
-            State::Envelope(progress) => match progress.awaited() {
-                Some(Command::Recipient(_)) => "after RCPT",
-                Some(Command::Data) => "after DATA",
-                Some(Command::Mail) | None => "after MAIL",
-            },
-            State::Message(..) => "within the message",
-            State::EndOfData(_) | State::Answered(_) => "after the end of data",
-            State::Resetting => "after RSET",
-            State::Leaving(_) | State::Quitting | State::Closed => "after QUIT",
-        }
     }
 }

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use crate::client::auth::Exchange;
-use crate::client::{
-    Capabilities, Credentials, Event, ReplyParser, Session, State, local, shorten,
-};
+use crate::client::ending::{local, shorten};
+use crate::client::{Capabilities, Credentials, Event, ReplyParser, Session, State};
 use relay_mail::outcome::Asked;
 use relay_mail::outcome::Cause;
 use relay_mail::protocol::Protocol;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use relay_delivery::limits::DELIVERY_CONCURRENCY_FIRST;
 use relay_delivery::limits::RECORDS_PER_ATTEMPT;
-use relay_delivery::tests::{Fault, Sink, accept, by_address, open_queue, patient};
+use relay_delivery::testing::{Fault, Sink, accept, by_address, open_queue, patient};
 use relay_mail::path::Domain;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -61,19 +61,19 @@ impl Store for Watched {
         self.queue.store().highest_id()
     }
 
-    fn create_file(&self, id: QueueId) -> Result<MessageFile, StoreError> {
+    fn create_file(&self, id: QueueId) -> Pending<'_, MessageFile> {
         self.queue.store().create_file(id)
     }
 
-    fn accepts(&self) -> Result<(), StoreError> {
+    fn accepts(&self) -> Pending<'_, ()> {
         self.queue.store().accepts()
     }
 
-    fn damaged_files(&self) -> u64 {
+    fn damaged_files(&self) -> Pending<'_, u64> {
         self.queue.store().damaged_files()
     }
 
-    fn usage(&self) -> Result<Usage, StoreError> {
+    fn usage(&self) -> Pending<'_, Usage> {
         self.queue.store().usage()
     }
 
@@ -134,7 +134,7 @@ fn dead_end() -> SocketAddr {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_disk_that_refuses() {
     let directory = TempDir::new().unwrap();
-    let queue = open_queue(&directory, Duration::from_secs(60));
+    let queue = open_queue(directory.path(), Duration::from_secs(60));
     let store = Watched::new(queue, true);
     let queue = store.impatient();
     for _ in 0..3 {
@@ -149,7 +149,7 @@ async fn a_stop_does_not_wait_for_a_disk_that_refuses() {
 #[tokio::test]
 async fn a_new_route_takes_over_what_the_old_one_had() {
     let directory = TempDir::new().unwrap();
-    let queue = open_queue(&directory, Duration::from_secs(60));
+    let queue = open_queue(directory.path(), Duration::from_secs(60));
     let silent = [Fault::Silent; 20];
     let (_silent, silent_address) = Sink::start(silent).await;
     let mut delivery = Delivery::start(queue.clone(), patient(silent_address));
@@ -177,7 +177,7 @@ async fn a_message_to_many_next_hops_is_not_recorded_for_each() {
     // Both ends of each connection are in this process, and no attempt may fail for want of one.
     resources::raise_descriptor_limit(0).unwrap();
     let directory = TempDir::new().unwrap();
-    let store = Watched::new(open_queue(&directory, Duration::from_secs(600)), false);
+    let store = Watched::new(open_queue(directory.path(), Duration::from_secs(600)), false);
     let queue = store.impatient();
     let (sink, address) = Sink::start_on("0.0.0.0:0").await;
     let recipients: Vec<_> =

@@ -50,7 +50,7 @@ async fn claimed(directory: &Path) -> (Queue, Entry) {
         smtputf8: false,
         dsn: MailDsn::default(),
     };
-    let mut incoming = queue.begin(envelope).unwrap();
+    let mut incoming = queue.begin(envelope).await.unwrap();
     incoming.write(Bytes::from_static(b"Subject: x\r\n\r\n")).await.unwrap();
     incoming.commit().await.unwrap();
     let entry = queue.store().claim_due(SystemTime::now(), 1).await.unwrap().remove(0);

@@ -4,7 +4,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Once, OnceLock};
 
+use crate::sqlite::tests::claims::abandon;
+use crate::sqlite::tests::claims::until_none_is_claimed;
 use crate::sqlite::tests::*;
+use bytes::Bytes;
 use rusqlite::ffi::{
     SQLITE_FULL, SQLITE_IOERR_FSYNC, SQLITE_OK, SQLITE_OPEN_MAIN_DB, sqlite3_file, sqlite3_int64,
     sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
@@ -117,14 +120,14 @@ fn open_on_layer(directory: &TempDir) -> (Queue, Recovery) {
 
 /// Tries to keep a message and gives its id, whether it was kept or not.
 async fn try_commit(queue: &Queue, message: &[u8]) -> (QueueId, Result<(), StoreError>) {
-    let mut incoming = queue.begin(envelope()).unwrap();
+    let mut incoming = queue.begin(envelope()).await.unwrap();
     incoming.write(Bytes::copy_from_slice(message)).await.unwrap();
     (incoming.id(), incoming.commit().await)
 }
 
 async fn until_it_accepts(queue: &Queue) {
     let begin = Instant::now();
-    while queue.begin(envelope()).is_err() {
+    while queue.begin(envelope()).await.is_err() {
         assert!(begin.elapsed() < Duration::from_secs(20), "service did not resume");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -147,7 +150,8 @@ async fn a_failed_sync_is_never_believed() {
     assert!(matches!(result, Err(StoreError::Io { doing: "commit to", .. })), "{result:?}");
     // The transaction is in the file, whole; only its sync has failed.
     assert!(memchr::memmem::find(&fs::read(&log).unwrap(), b"refused").is_some());
-    assert!(matches!(queue.begin(envelope()), Err(relay_mail::store_error::BeginError::Store(_))));
+    let begun = queue.begin(envelope()).await;
+    assert!(matches!(begun, Err(relay_mail::store_error::BeginError::Store(_))));
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     let renewed = fs::read(&log).unwrap();
@@ -168,6 +172,21 @@ async fn a_failed_sync_is_never_believed() {
 }
 
 #[tokio::test]
+async fn a_change_that_fails_after_its_caller_is_gone_gives_up_its_claim() {
+    let _turn = TURN.lock().await;
+    let directory = TempDir::new().unwrap();
+    let (queue, _) = open_on_layer(&directory);
+    let id = commit(&queue, b"message\r\n").await;
+    FAILS.store(true, SeqCst);
+    abandon(queue.store().remove(id));
+    until_none_is_claimed(queue.store()).await;
+    FAILS.store(false, SeqCst);
+    until_it_accepts(&queue).await;
+    assert_eq!(bytes_of(&queue, id).await.unwrap(), b"message\r\n");
+    queue.store().remove(id).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failed_sync_right_after_a_checkpoint_is_never_believed() {
     let _turn = TURN.lock().await;
     let directory = TempDir::new().unwrap();
@@ -180,7 +199,7 @@ async fn a_failed_sync_right_after_a_checkpoint_is_never_believed() {
     assert!(result.is_err());
     // While the disk is ill the database stays closed, however often it is tried.
     tokio::time::sleep(limits::STORE_RETRY * 2).await;
-    assert!(queue.begin(envelope()).is_err());
+    assert!(queue.begin(envelope()).await.is_err());
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     let after = commit(&queue, b"after\r\n").await;
@@ -199,7 +218,7 @@ async fn a_disk_that_fills_up_in_the_midst_of_a_transaction() {
     let (queue, _) = open_on_layer(&directory);
     let before = commit(&queue, b"before\r\n").await;
     FULL.store(true, SeqCst);
-    let (refused, result) = try_commit(&queue, &[b'r'; 2 * limits::LOG_WRITE_OCTETS]).await;
+    let (refused, result) = try_commit(&queue, &[b'r'; 128 * 1024]).await;
     assert!(matches!(result, Err(StoreError::Full(_))), "{result:?}");
     FULL.store(false, SeqCst);
     until_it_accepts(&queue).await;
@@ -223,7 +242,7 @@ async fn a_failed_checkpoint_loses_nothing() {
     }
     FAILS.store(true, SeqCst);
     tokio::time::sleep(limits::CHECKPOINT_IDLE + Duration::from_millis(500)).await;
-    assert!(queue.begin(envelope()).is_err(), "the idle checkpoint has not failed");
+    assert!(queue.begin(envelope()).await.is_err(), "the idle checkpoint has not failed");
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     kept.push(commit(&queue, b"kept\r\n").await);

@@ -1,5 +1,7 @@
 //! Next hops that send a reply too many: a refused message never counts as delivered.
 
+use relay_mail::protocol::Protocol;
+
 use crate::client::tests::*;
 
 const CHUNKING: &str = "250-hop\r\n250-PIPELINING\r\n250-DSN\r\n250 CHUNKING\r\n";

@@ -1,5 +1,7 @@
 //! LMTP (RFC 2033).
 
+use relay_mail::protocol::Protocol;
+
 use crate::client::tests::*;
 
 const LHLO: &str = "250-hop\r\n250-PIPELINING\r\n250 8BITMIME\r\n";

@@ -1,0 +1,211 @@
+//! At which address of a next hop, and with which encryption, is a connection opened?
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::connection::causes::one_cause;
+use crate::connection::{Connection, Handshake, State};
+use crate::reach::{Candidate, Unreachable, candidates};
+use crate::remotes::{Remotes, Slot};
+use crate::route::Destination;
+use crate::security::{Security, TlsMode, server_name};
+use crate::transport::Transport;
+use crate::{Cut, Settings, credentials, remotes};
+use relay_host::error_chain::in_full;
+use relay_mail::outcome::{Answer, Cause};
+use relay_mail::protocol::Protocol;
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Enhanced;
+use relay_queue::event::Connected;
+use relay_smtp::client::{Credentials, Encryption, Opening, Session};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+/// What is needed to make a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dial<'a> {
+    pub(crate) protocol: Protocol,
+    pub(crate) security: &'a Security,
+    pub(crate) settings: &'a Settings,
+    /// Becomes true when an attempt under way is to end.
+    pub(crate) cut: &'a watch::Receiver<Cut>,
+    /// Where connections are counted, and for which message this one is made.
+    pub(crate) counted: Option<(&'a Arc<Remotes>, QueueId)>,
+}
+
+/// Why one address could not be used.
+#[derive(Debug)]
+struct Unopened {
+    cause: Cause,
+    failed: Failed,
+}
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    /// The handshake, or STARTTLS before it.
+    Tls,
+    /// Anything else: plain text would fail as well.
+    Other,
+}
+
+impl Connection {
+    /// Connects to a destination, wherever it is at the moment.
+    ///
+    /// # Errors
+    /// What keeps it from being used.
+    pub async fn to(
+        destination: &Destination,
+        settings: &Settings,
+        cut: &watch::Receiver<Cut>,
+    ) -> Result<Self, Cause> {
+        let found = candidates(destination, settings).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => return Err(cause),
+            // Connections that are not counted are never too many.
+            Err(Unreachable::Full(_)) => return Err(one_cause(Vec::new())),
+        };
+        let (protocol, security) = (destination.protocol(), destination.security());
+        let dial = Dial { protocol, security, settings, cut, counted: None };
+        match Self::open(&found, &dial, &mut Vec::new()).await {
+            Ok(connection) => Ok(connection),
+            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => Err(cause),
+            Err(Unreachable::Full(_)) => Err(one_cause(Vec::new())),
+        }
+    }
+
+    /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
+    /// 5.1: the others are tried in order, whatever is wrong with the first).
+    ///
+    /// Addresses that could not be used are added to `failed`, whether or not another could, and
+    /// the one that is being tried where this future is dropped.
+    ///
+    /// # Errors
+    /// What kept the next hop from being used; its messages are deferred.
+    pub(crate) async fn open(
+        candidates: &[Candidate],
+        dial: &Dial<'_>,
+        failed: &mut Vec<SocketAddr>,
+    ) -> Result<Self, Unreachable> {
+        let Dial { protocol, security, settings, cut, counted } = *dial;
+        let credentials = read_credentials(security).await.map_err(Unreachable::Now)?;
+        let mut causes = Vec::new();
+        let mut full = None;
+        for candidate in candidates {
+            let slot = match counted {
+                None => None,
+                Some((remotes, id)) => match remotes.slot(candidate.address, id) {
+                    Some(slot) => Some(slot),
+                    None => {
+                        full.get_or_insert(remotes::key(candidate.address));
+                        continue;
+                    }
+                },
+            };
+            failed.push(candidate.address);
+            let open = |encryption| {
+                let auth = security.auth.as_ref();
+                let opening = Opening {
+                    protocol,
+                    hello_name: settings.hello_name.clone(),
+                    encryption,
+                    credentials: credentials.clone(),
+                    credentials_in_clear: auth.is_some_and(|auth| auth.in_clear),
+                    plainly: candidate.plainly,
+                };
+                Self::open_one(candidate, opening, security, settings, cut)
+            };
+            let opened = match open(security.encryption()).await {
+                // RFC 7435: where plain text would have done, TLS that fails is no reason to keep
+                // the mail.
+                Err(Unopened { cause, failed: Failed::Tls })
+                    if security.tls == TlsMode::Opportunistic =>
+                {
+                    let address = candidate.address;
+                    let answer = Answer { hop: None, cause };
+                    info!(hop = %candidate.server, %address, %answer, "no TLS with this next hop; it gets plain text");
+                    open(Encryption::Never).await
+                }
+                opened => opened,
+            };
+            match opened {
+                Ok(connection) => {
+                    failed.pop();
+                    return Ok(Self { _slot: slot.map(Slot::serves), ..connection });
+                }
+                Err(Unopened { cause, .. }) => causes.push((candidate.address, cause)),
+            }
+        }
+        Err(full.map_or_else(|| Unreachable::Now(one_cause(causes)), Unreachable::Full))
+    }
+
+    /// Connects to one address and waits until a transaction may begin.
+    async fn open_one(
+        candidate: &Candidate,
+        opening: Opening,
+        security: &Security,
+        settings: &Settings,
+        cut: &watch::Receiver<Cut>,
+    ) -> Result<Self, Unopened> {
+        let address = candidate.address;
+        let connected = timeout(settings.connect_timeout, TcpStream::connect(address)).await;
+        let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|error| {
+            let text = format!("cannot connect to {address}: {error}");
+            // X.4.1 of RFC 3463: no answer from host.
+            let cause = Cause::Local { status: Enhanced(4, 4, 1), text };
+            Unopened { cause, failed: Failed::Other }
+        })?;
+        // Commands are small and each waits for its reply.
+        let _ = stream.set_nodelay(true);
+        let hop = candidate.server.to_string();
+        let session = Session::new(&hop, opening, settings.timeouts, Instant::now());
+        let config = settings.handshakes.config(security).cloned();
+        let mut connection = Self {
+            transport: Transport::Plain(stream),
+            session,
+            address,
+            state: State::Busy,
+            has_sent: false,
+            handshake: Handshake::With(config, server_name(&candidate.server)),
+            heard: false,
+            lost_unheard: false,
+            cut: cut.clone(),
+            audience: security.audience(),
+            connected: Arc::new(Connected { address, tls: None }),
+            patience: None,
+            _slot: None,
+        };
+        if connection.ready().await {
+            let tls = connection.transport.tls();
+            debug!(hop, %address, tls = tls.as_deref().unwrap_or("none"), "connected");
+            connection.connected = Arc::new(Connected { address, tls });
+            return Ok(connection);
+        }
+        let is_tls = match connection.handshake {
+            Handshake::With(..) => connection.session.balked_at_start_tls(),
+            Handshake::Failed => true,
+            // In TLS 1.3 our side is done before the server has looked at what we sent.
+            Handshake::Done => connection.lost_unheard,
+        };
+        let failed = if is_tls { Failed::Tls } else { Failed::Other };
+        Err(Unopened { cause: connection.cause(), failed })
+    }
+}
+
+/// The credentials of a route that has some.
+async fn read_credentials(security: &Security) -> Result<Option<Credentials>, Cause> {
+    let Some(auth) = &security.auth else { return Ok(None) };
+    let path = auth.credentials.clone();
+    let failed = |text| Cause::Local { status: Enhanced(4, 7, 0), text };
+    match tokio::task::spawn_blocking(move || credentials::read(&path)).await {
+        Ok(Ok(credentials)) => Ok(Some(credentials)),
+        Ok(Err(error)) => Err(failed(in_full(&error))),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
