@@ -1,4 +1,4 @@
-//! Each rule can fail, and does not fail on what is right.
+//! Each rule can fail, and does not fail on correct text.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn the_protocol_names_no_runtime_socket_or_clock() {
     let file = "relay/src/smtp/session.rs";
     assert_eq!(complaints(rule, &[(file, "use tokio::io;\n")]), [format!("{file}:1")]);
     assert_eq!(complaints(rule, &[(file, "\nlet now = Instant::now();\n")]), [format!("{file}:2")]);
-    // What is for tests stands anywhere, and what follows it is read.
+    // Code for tests may be anywhere, and the code after it is checked.
     let behind = "#[cfg(test)]\nmod tests {\n    use tokio::io;\n}\n\nuse tokio::net;\n";
     assert_eq!(complaints(rule, &[(file, behind)]), [format!("{file}:6")]);
     let policy = "relay/src/policy/mod.rs";
@@ -36,7 +36,7 @@ fn comments_tests_and_drivers_may_name_the_runtime() {
 }
 
 #[test]
-fn aya_is_for_the_kernel_module() {
+fn only_the_kernel_module_may_use_aya() {
     let rule = layers::only_kernel_names_aya;
     let files =
         [("relay/src/kernel/load.rs", "use aya::Ebpf;"), ("relay/src/server.rs", "use aya::Ebpf;")];
@@ -67,7 +67,7 @@ fn a_pure_crate_has_no_runtime() {
 }
 
 #[test]
-fn anyhow_is_for_the_command_line() {
+fn only_the_command_line_may_use_anyhow() {
     let rule = layers::only_command_line_uses_anyhow;
     let files = [
         ("relay/src/main.rs", "use anyhow::Result;"),
@@ -142,7 +142,7 @@ fn a_parameter_without_a_row_or_a_test_is_found() {
         table(
             "| `Banner` | supported | as is | |\n| `Baner` | none | why | |\n| `Fqdn` | maybe | | |"
         ),
-        ["is supported without a test", "Baner is no parameter", "`maybe` is no status"]
+        ["is supported without a test", "Baner is not a parameter", "`maybe` is not a status"]
     );
     assert_eq!(
         table("| `Banner` | supported | as is | `hello/fqdn.smtp`, `it_fails` |"),
@@ -161,7 +161,7 @@ fn a_long_file_warns_and_a_longer_one_fails() {
 }
 
 #[test]
-fn this_checkout_is_named_nowhere() {
+fn a_file_that_names_this_checkout_is_found() {
     let rule = size::no_file_names_this_checkout;
     let text = "fine\nsee /checkout/of/somebody/target\n";
     assert_eq!(complaints(rule, &[("docs/a.md", text)]), ["docs/a.md:2"]);
