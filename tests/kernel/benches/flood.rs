@@ -1,9 +1,9 @@
 //! `cargo xtask bench flood`: sessions of the relay connector while forged SYNs arrive, with and
 //! without the guard.
 //!
-//! Every row has an edge host, a client and an attacker of its own, in network namespaces, with
-//! the real daemon. All rows are run [`ROUNDS`] times, one after the other, so that what else the
-//! machine does shows as a difference between two rows of one name.
+//! Every row has its own edge host, client and attacker, in network namespaces, with the real
+//! daemon. All rows are run [`ROUNDS`] times, one after the other, so that other load on the
+//! machine shows as a difference between two rows of one name.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn main() {
 }
 
 fn introduce() {
-    // Built now where it is not, and not during the first row.
+    // Built now if necessary, not during the first row.
     let daemon = binary().expect("a daemon to test");
     println!("{PLAN:?}, {ROUNDS} rounds, {}", daemon.display());
     match Cpus::available() {
