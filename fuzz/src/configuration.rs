@@ -1,8 +1,9 @@
 //! Configuration texts: loaded, or refused with line numbers that exist.
 
+use relay_connector::ConnectorIds;
+use relay_connector::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
+
 use relay::config::{Config, Finding};
-use relay::connector::ConnectorIds;
-use relay::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
 use relay::policy::Rules;
 
 /// See the module.

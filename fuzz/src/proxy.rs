@@ -1,7 +1,7 @@
 //! A PROXY header, in any segments. An input is a proxy's octets, cuts included.
 
-use relay::limits::PROXY_HEADER_OCTETS;
-use relay::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
+use relay_smtp::limits::PROXY_HEADER_OCTETS;
+use relay_smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 
 use super::pieces::{pieces, whole};
 

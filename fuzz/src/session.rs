@@ -11,17 +11,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use relay_connector::ConnectorIds;
 use relay_mail::envelope::Envelope;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
+use relay_smtp::client::ReplyParser;
 
 use relay::config::Config;
-use relay::connector::ConnectorIds;
 use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS, READ_OCTETS};
 use relay::policy::{Inquiry, Peer, Rules};
 use relay::queue::StoreError;
-use relay::smtp::client::ReplyParser;
 use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
 
 const EVENT: u8 = 0xff;

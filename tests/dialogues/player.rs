@@ -5,20 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::{ClientCertificate, TlsInfo};
+use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_users::password::PasswordCheck;
 
 use relay::back_pressure::{Pressure, PressureLevel, Resource};
-use relay::connector::{ConnectorIds, Match};
 use relay::limits::INPUT_OCTETS;
-use relay::policy::antispam::{MessageFinding, SenderFinding};
 use relay::policy::{
     self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
 use relay::queue::StoreError;
 use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
-use relay::users::password::PasswordCheck;
 
 use crate::checks::Checks;
 use crate::profile;

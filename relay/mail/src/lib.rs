@@ -4,10 +4,12 @@
 //! Values only. Nothing here reads a socket, a file or a clock, and every value is well formed. The
 //! crates above this one decide about permissions and routes.
 
+pub mod address_space;
 pub mod domain_pattern;
 pub mod dsn;
 pub mod envelope;
 pub mod heap;
+pub mod hello;
 pub mod limits;
 pub mod outcome;
 pub mod path;
@@ -17,3 +19,4 @@ pub mod queue_id;
 pub mod reply;
 pub mod smart_host;
 pub mod tls;
+pub mod user_name;

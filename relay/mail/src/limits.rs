@@ -16,3 +16,9 @@ pub const ENVELOPE_ID_CHARACTERS: usize = 100;
 pub const ORIGINAL_RECIPIENT_CHARACTERS: usize = 500;
 /// Longest reply line in octets, CRLF included. RFC 5321 section 4.5.3.1.5.
 pub const REPLY_LINE_OCTETS: usize = 512;
+
+// Users.
+
+/// Longest name of a user in octets: what every implementation of RFC 4616 section 2 may send.
+/// Longer: not a user.
+pub const USER_NAME_OCTETS: usize = 255;

@@ -7,16 +7,16 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
-use relay::connector::ConnectorIds;
 use relay::control::{QuestionText, Request};
 use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
 };
 use relay::policy::{Question, Rules, explain};
-use relay::smtp::command::HelloName;
-use relay::users::UserName;
+use relay_connector::ConnectorIds;
+use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
+use relay_mail::user_name::UserName;
 
 use super::{Access, Asked, Console, Outcome};
 

@@ -3,9 +3,9 @@
 //! Exit 0 when it does not, 1 when it does, 2 when the configuration is at fault.
 
 use clap::Args;
-use relay::connector::ConnectorIds;
 use relay::policy::Rules;
 use relay::selftest::{self, Asks, Trial, Tried};
+use relay_connector::ConnectorIds;
 use serde_json::{Value, json};
 
 use super::{Common, Console, Outcome};

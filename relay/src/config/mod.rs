@@ -22,6 +22,7 @@ mod recipients;
 mod route;
 mod sections;
 mod tls;
+pub mod user_entry;
 pub mod users;
 mod value;
 mod warning;
@@ -35,15 +36,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_connector::{Connector, Proxies, Table};
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
+use relay_users::Users;
 use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
-use crate::connector::{Connector, Proxies, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
-use crate::users::Users;
 
 pub use finding::{Finding, Refusals};
 pub use places::Places;

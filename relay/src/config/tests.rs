@@ -7,14 +7,14 @@ mod warnings;
 
 use std::path::Path;
 
+use relay_connector::{
+    CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
+    PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
+};
 use relay_mail::protocol::Protocol;
 
 use super::*;
 use crate::back_pressure::Thresholds;
-use crate::connector::{
-    CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
-    PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
-};
 use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
 
 /// Three lines that every text needs.
@@ -57,7 +57,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.delivery.message_expiration_timeout, Duration::from_hours(48));
     assert_eq!(config.delivery.delay_notification_timeout, Duration::from_hours(4));
     let connector = &config.connectors()[0];
-    assert_eq!(connector.limits, crate::connector::Limits::default());
+    assert_eq!(connector.limits, relay_connector::Limits::default());
     assert_eq!(connector.fqdn, "edge1.contoso.example");
     assert!(connector.auth_mechanism.tls && connector.enabled && !connector.refuse);
     assert_eq!((connector.line, connector.remote_ip_ranges[0].line), (4, 7));
@@ -226,7 +226,7 @@ protocol_logging_level = "verbose"
     assert!(rejected.reserved_top_level && rejected.reserved_second_level && rejected.single_label);
     assert_eq!(
         connector.limits,
-        crate::connector::Limits {
+        relay_connector::Limits {
             max_message_size: 65_536,
             max_header_size: 1000,
             max_recipients_per_message: 5,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use relay_connector::ConnectorId;
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
@@ -11,7 +12,6 @@ use super::enforcement;
 use super::kernel_half::InUse;
 use crate::back_pressure::{PressureLevel, ResourceStatus};
 use crate::config::digest_text;
-use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
 use crate::delivery::HopStatus;
 use crate::kernel::{GuardedInterface, KernelError};

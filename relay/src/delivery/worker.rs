@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_smtp::client::{MailRefusal, Transaction};
 use tracing::{error, info};
 
 use super::connection::{Connection, Dial, told};
@@ -21,7 +22,6 @@ use super::route::Destination;
 use super::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
 use crate::limits;
 use crate::queue::{Entry, StoreError};
-use crate::smtp::client::{MailRefusal, Transaction};
 use crate::tracking::Happening;
 use crate::tracking::event::{Attempt, Connected};
 

@@ -6,22 +6,24 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use relay_connector::{Binding, Connector, Match, RangeId, SizeEnabled};
 use relay_mail::dsn::{Addressee, MailDsn};
 use relay_mail::heap::HeapOctets;
+use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::QUEUED;
 use relay_mail::tls::ClientCertificate;
+use relay_mail::user_name::UserName;
+use relay_message::finding::Client;
+use relay_smtp::command::{Command, Mail};
+use relay_smtp::sasl::{Claim, Mechanism};
 
-use super::antispam::{Client, screen_message};
+use super::antispam::screen_message;
 use super::{
     Begun, Decision, Finding, Findings, HostState, Inquiry, Judgement, MessageFacts,
     PasswordFinding, Peer, Rules, auth, begin_transaction, connect, ehlo, logon, message,
     needs_smtputf8, no_certificate, not_offered, rcpt, rcpt_beyond_memory, start_tls,
 };
-use crate::connector::{Binding, Connector, Match, RangeId, SizeEnabled};
-use crate::smtp::command::{Command, HelloName, Mail};
-use crate::smtp::sasl::{Claim, Mechanism};
-use crate::users::UserName;
 
 /// A session as somebody imagines it.
 #[derive(Clone, Debug)]

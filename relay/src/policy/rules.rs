@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use relay_connector::id::TooManyConnectorNames;
+use relay_connector::{Connector, ConnectorId, ConnectorIds, Proxies, Table};
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::dsn::Addressee;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
+use relay_users::Users;
 
 use super::AcceptedDomains;
 use crate::config::{Config, Trusted};
-use crate::connector::id::TooManyConnectorNames;
-use crate::connector::{Connector, ConnectorId, ConnectorIds, Proxies, Table};
-use crate::users::Users;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.
 #[derive(Clone, Debug)]

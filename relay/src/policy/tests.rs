@@ -5,13 +5,13 @@ mod reports;
 
 use std::sync::Arc;
 
+use relay_connector::{ConnectorIds, Match, PermissionGroup};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply;
 use relay_mail::tls::ClientCertificate;
 
 use super::*;
 use crate::config::Config;
-use crate::connector::{ConnectorIds, Match, PermissionGroup};
 use crate::limits::HEADER_FIELDS;
 
 /// The article's three connectors, and one with whatever keys a test needs.

@@ -4,14 +4,15 @@
 //! What the host is short of is a fact from outside: [`HostState`].
 
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+use relay_message::finding::Client;
+use relay_smtp::command::Mail;
 
-use super::antispam::{Client, screen_sender};
+use super::antispam::screen_sender;
 use super::{
     Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,
 };
 use crate::back_pressure::Pressure;
-use crate::smtp::command::Mail;
 
 /// How a host stands for a client that comes now. The default is a host that is short of nothing.
 #[derive(Clone, Debug)]

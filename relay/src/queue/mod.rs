@@ -37,6 +37,8 @@ use relay_mail::envelope::Envelope;
 use relay_mail::outcome::Outcome;
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_message::outbound::OutboundFirewall;
+use relay_smtp::client::DotStuffer;
 use tracing::warn;
 
 pub use self::entry::{Entry, Recipient, RecipientState};
@@ -53,8 +55,6 @@ use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
-use crate::message::outbound::OutboundFirewall;
-use crate::smtp::client::DotStuffer;
 use crate::tracking::Tracker;
 
 /// What a queue needs to know besides its engine.

@@ -1,8 +1,9 @@
 //! That nothing is relayed beyond the rules, and that the self-test would see it if it were.
 
+use relay_connector::ConnectorIds;
+
 use super::*;
 use crate::config::Config;
-use crate::connector::ConnectorIds;
 
 const CONFIGURATION: &str = r#"
 hostname = "edge1.contoso.example"

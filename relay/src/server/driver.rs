@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
@@ -23,7 +24,6 @@ use crate::server::transport::Transport;
 use crate::server::{Shared, Stop, inquiries, welcome};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::tracking::Happening;
-use crate::users::password;
 
 /// Drives one session to its end, and keeps what it was admitted with as long.
 ///

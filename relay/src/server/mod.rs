@@ -32,13 +32,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use relay_connector::{ConnectorId, Limits, Match, Range};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::antispam::Checks;
 use crate::back_pressure::{self, BackPressure};
 use crate::classifier::{Chosen, Classifier};
-use crate::connector::{ConnectorId, Limits, Match, Range};
 use crate::counts::Counts;
 use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
 use crate::policy::{Finding, HostState, Inquiry, Rules};

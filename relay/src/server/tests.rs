@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use relay_connector::{ConnectorId, ConnectorIds};
 use relay_mail::path::Domain;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -9,7 +10,6 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::back_pressure::Readings;
 use crate::config::Config;
-use crate::connector::{ConnectorId, ConnectorIds};
 use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::queue::schedule::Schedule;
 use crate::queue::{Settings, StoreSettings};

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use relay_connector::ConnectorIds;
+
 use relay::classifier::publication_of;
 use relay::config::Config;
-use relay::connector::ConnectorIds;
 use relay::kernel::{KernelHalf, Settings};
 use relay::policy::Rules;
 

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_message::authentication_results::AuthservIds;
+use relay_message::firewall::admit;
+use relay_message::header::{Collected, HeaderCollector};
+use relay_smtp::sasl::Claim;
+
 use super::*;
 use crate::config::users;
-use crate::message::authentication_results::AuthservIds;
-use crate::message::firewall::admit;
-use crate::message::header::{Collected, HeaderCollector};
-use crate::smtp::sasl::Claim;
 
 const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Organization-SCL: -1\r\n\

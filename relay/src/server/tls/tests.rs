@@ -1,9 +1,10 @@
 use std::fs;
 use std::path::Path;
 
+use relay_connector::ConnectorIds;
+
 use super::*;
 use crate::config::Config;
-use crate::connector::ConnectorIds;
 
 /// A folder with a configuration of two connectors, whose certificates are to be written.
 struct Place {

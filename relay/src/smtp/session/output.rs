@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use relay_connector::Connector;
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 
 use crate::back_pressure::Pressure;
-use crate::connector::Connector;
 use crate::limits::OUTPUT_OCTETS;
 use crate::policy::Inquiry;
 use crate::queue::StoreError;

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
+use relay_connector::ConnectorIds;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 
 use super::*;
 use crate::config::Config;
-use crate::connector::ConnectorIds;
 use crate::limits::{OUTPUT_OCTETS, SMALL_WRITE_OCTETS};
 
 mod bounds;
