@@ -99,7 +99,7 @@ impl Ledger {
         let mut copies: HashMap<usize, Vec<usize>> = HashMap::new();
         for (place, arrival) in self.arrivals.iter().enumerate() {
             match arrival.number.and_then(|number| Some((number, self.sent.get(number)?))) {
-                None => verdict.foreign.push(format!("{arrival}, which nobody sent")),
+                None => verdict.foreign.push(format!("{arrival}, which no client sent")),
                 Some((_, sent)) if sent.checksum != arrival.checksum => {
                     verdict.changed.push(arrival.to_string());
                 }

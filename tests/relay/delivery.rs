@@ -137,7 +137,7 @@ fn a_delay_is_reported_once_and_only_if_requested() {
     assert_eq!(
         (report.sender.address.as_str(), report.recipients.len()),
         ("", 1),
-        "from nobody, to the sender"
+        "from the null sender, to the sender"
     );
     assert_eq!(report.recipients[0].address, "sender@contoso.example");
     let text = report.text();

@@ -70,8 +70,8 @@ fn the_address_that_a_proxy_states_selects_the_connector_for_all_cuts_of_the_hea
     assert!(stranger.contains("\r\n550 5.7.54 "), "{stranger}");
     let refused = speak(&edge, &version_2([127, 0, 0, 4]), 100, "");
     assert!(refused.starts_with("421 4.3.2 "), "{refused}");
-    let nobody = speak(&edge, b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 25\r\n", 100, "");
-    assert!(nobody.starts_with("421 4.3.2 "), "{nobody}");
+    let unmatched = speak(&edge, b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 25\r\n", 100, "");
+    assert!(unmatched.starts_with("421 4.3.2 "), "{unmatched}");
     // For itself, a proxy is a client with its own address.
     let own = speak(&edge, b"PROXY UNKNOWN\r\n", 100, RELAYING);
     assert!(own.contains(" Hello [127.0.0.8]\r\n") && own.contains("\r\n550 5.7.54 "), "{own}");

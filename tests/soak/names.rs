@@ -18,7 +18,7 @@ pub fn serve(
     place: &Namespace,
     address: SocketAddr,
     known: &[(&'static str, IpAddr)],
-    everybody_else: IpAddr,
+    other_domains: IpAddr,
 ) {
     let socket = place.enter(|| UdpSocket::bind(address)).unwrap().unwrap();
     let known = known.to_vec();
@@ -27,7 +27,7 @@ pub fn serve(
         while let Ok((length, client)) = socket.recv_from(&mut question) {
             let of = |name: &str| {
                 let found = known.iter().find(|(domain, _)| name.ends_with(domain));
-                found.map_or(everybody_else, |(_, address)| *address)
+                found.map_or(other_domains, |(_, address)| *address)
             };
             if let Some(reply) = answer(&question[..length], of) {
                 // If a resolver has ended, it asks again.

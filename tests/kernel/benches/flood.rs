@@ -52,7 +52,7 @@ fn introduce() {
     println!("{PLAN:?}, {ROUNDS} rounds, {}", daemon.display());
     match Cpus::available() {
         Some(Cpus { edge, world }) => println!(
-            "CPU {edge} is the edge host's: the daemon, its next hop, and whatever its kernel does \
+            "CPU {edge} is the edge host's: the daemon, its next hop, and all that its kernel does \
              with\nwhat arrives. CPU {world} is the client's and the attacker's; what the flood costs \
              to send, and\nits answers to receive, slows the client down in every row with a flood."
         ),
@@ -136,6 +136,6 @@ fn print_sessions(outcomes: &Rows) {
     }
     println!(
         "ratio: to the first row of the round. 220, all: ms from connect to the greeting, and to the \
-         end. CPU:\nbusy part of the edge host's, with whatever else the machine runs on it."
+         end. CPU:\nbusy part of the edge host's, with all other work that the machine runs on it."
     );
 }

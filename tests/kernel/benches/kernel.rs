@@ -138,11 +138,11 @@ fn tag_beside_getpeername(kernel: &mut KernelHalf) {
     const READS: u32 = 200_000;
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let local = listener.local_addr().expect("bound");
-    let everybody = Block { address: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), bits: 96 };
+    let all_addresses = Block { address: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), bits: 96 };
     let publication = Publication {
         generation: u32::MAX,
         bindings: vec![Binding::of_connection(local)],
-        blocks: vec![(0, everybody, ConnectorId(1), RangeId(0))],
+        blocks: vec![(0, all_addresses, ConnectorId(1), RangeId(0))],
         connectors: 1,
         ranges: 1,
         ..Publication::default()

@@ -162,7 +162,7 @@ impl Ledger {
         }
         for entry in listed {
             let Some((number, progress)) = self.0.get(&entry.id) else {
-                return Err(format!("nobody sent {}", entry.id));
+                return Err(format!("no client sent {}", entry.id));
             };
             let octets = octets(&queue, entry.id).await;
             match (octets, progress) {
