@@ -4,7 +4,6 @@ use relay_connector::ConnectorIds;
 use relay_connector::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
 
 use relay::config::{Config, Finding};
-use relay::policy::Rules;
 
 /// See the module.
 pub fn check(input: &[u8]) {
@@ -20,7 +19,7 @@ pub fn check(input: &[u8]) {
             assert!(config.connectors().len() <= CONNECTOR_IDS as usize);
             assert!(config.table().block_count() <= TABLE_BLOCKS);
             // A loaded configuration can be put in force.
-            assert!(Rules::build(&config, &mut ConnectorIds::default(), 1).is_ok());
+            assert!(config.rules(&mut ConnectorIds::default(), 1).is_ok());
         }
     }
 }

@@ -15,14 +15,15 @@ use relay_connector::ConnectorIds;
 use relay_mail::envelope::Envelope;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
+use relay_policy::{Inquiry, Peer, Rules};
+use relay_session::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
+use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
 use relay_smtp::client::ReplyParser;
 
 use relay::config::Config;
-use relay::limits::{INPUT_OCTETS, OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS, READ_OCTETS};
-use relay::policy::{Inquiry, Peer, Rules};
-use relay::queue::StoreError;
-use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
+use relay::limits::READ_OCTETS;
 
 const EVENT: u8 = 0xff;
 /// The bits of an input's first octet.
@@ -106,7 +107,7 @@ pub(super) fn rules() -> &'static Arc<Rules> {
     RULES.get_or_init(|| {
         let config = Config::parse(CONFIGURATION, "relay.toml");
         let config = config.unwrap_or_else(|refusals| panic!("{refusals}"));
-        match Rules::build(&config, &mut ConnectorIds::default(), 1) {
+        match config.rules(&mut ConnectorIds::default(), 1) {
             Ok(rules) => rules,
             Err(error) => panic!("{error}"),
         }

@@ -8,8 +8,6 @@ mod tracking;
 
 use std::time::Duration;
 
-use crate::back_pressure::Thresholds;
-
 pub use self::next_hops::*;
 pub use self::tracking::*;
 
@@ -23,15 +21,10 @@ pub const PASSWORD_OCTETS: u64 = 1024;
 pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 /// Passwords that are compared at one time, each with the memory that its hash asks for, so that
 /// guessers take neither all memory nor the threads that write mail. More wait, and a session that
-/// waits longer than [`INQUIRY_WAIT`] gets `454 4.7.0`.
+/// waits longer than [`relay_session::limits::INQUIRY_WAIT`] gets `454 4.7.0`.
 pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
-
-/// Fields of one header section: some ten times what a message with many hosts and filters behind it
-/// has. Our own bound, since a field costs every later host more than its octets. More: as
-/// `MaxHeaderSize`.
-pub const HEADER_FIELDS: usize = 4096;
 
 // Configuration.
 
@@ -83,9 +76,6 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// How long sessions that did not end within [`DRAIN`] have to tell their clients so.
 pub const SESSION_CUT_OFF: Duration = Duration::from_millis(500);
 
-/// How long a TLS handshake may take, from the 220 to STARTTLS, or from the first octet where TLS
-/// begins with it. RFC 5321 has no bound for it. Then the connection is closed.
-pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
 /// Host names of a client's certificate that are looked at. A server has few; the rest is ignored.
 pub const CERTIFICATE_NAMES: usize = 100;
 /// How often the files of certificates are looked at. A change is taken at the second look that
@@ -99,50 +89,10 @@ pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
 
 // Sessions. Our own bounds.
 
-/// Octets received but not yet understood that a session keeps. Above it the driver does not read;
-/// it must hold the longest command line.
-pub const INPUT_OCTETS: usize = 64 * 1024;
-/// Octets of replies that gather before they are sent, so that a client which pipelines many
-/// commands and reads no reply makes us keep no more than this.
-pub const OUTPUT_OCTETS: usize = 16 * 1024;
 /// Octets of replies that the system keeps for a client that does not read them; Linux counts its
 /// own overhead in and doubles the number. Left to itself it would give each such client as many
 /// megabytes as `net.ipv4.tcp_wmem` allows. Replies are all that we send there.
 pub const SEND_BUFFER_OCTETS: usize = 64 * 1024;
-/// Parts of a message with fewer octets than this are gathered before they are written, up to twice
-/// as many: each part costs the queue some forty octets beside its own.
-pub const SMALL_WRITE_OCTETS: usize = 8 * 1024;
-/// Octets of a message between two questions to the policy whether it has become too large; what
-/// is written of a message that will be refused is at most this much over the limit.
-pub const MESSAGE_CHECK_OCTETS: u64 = 1024 * 1024;
-/// Octets of a message without a line end that count as a sign of life, as RFC 5321 section
-/// 4.5.3.1.6 limits a text line. Fewer do not postpone the inactivity timeout.
-pub const TEXT_LINE_OCTETS: u64 = 1000;
-/// How long a client waits for us to begin or to store a message. RFC 5321 section 4.5.3.2.4 lets
-/// the client give up after two minutes at DATA. Then `451 4.3.0` and the end.
-pub const QUEUE_WAIT: Duration = Duration::from_secs(100);
-/// How long a session waits for what a decision needs to know, such as whether a recipient exists.
-/// Half of the five minutes that RFC 5321 section 4.5.3.2.3 gives a client for RCPT would be too
-/// long for a person who looks on; what is not known by then is temporarily refused.
-pub const INQUIRY_WAIT: Duration = Duration::from_secs(60);
-/// Commands that lead to no message (NOOP, RSET, VRFY, HELP, another HELO or EHLO) since the last
-/// message of a session. Exchange has no such bound; Postfix has the same number. More:
-/// `421 4.7.0`.
-pub const JUNK_COMMANDS: u32 = 100;
-/// Octets since the last message of a session that can lead to nothing: what follows the refusal of
-/// a message that is still on its way, chunks that are refused, lines that are refused. They are
-/// read, so that a client which sends first and reads later learns why its message was refused; a
-/// connector with a larger `max_message_size` allows as many as that. More: the reply to the
-/// refused message, or `421 4.7.0`, and the end.
-pub const USELESS_OCTETS: u64 = 64 * 1024 * 1024;
-/// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
-pub const LOGGED_VERDICTS: usize = 8;
-/// Octets of one record of the protocol log. Of a longer line the rest is left out, and the record
-/// says how long it was.
-pub const PROTOCOL_LOG_LINE_OCTETS: usize = 1024;
-/// Octets of records that a session keeps for the protocol log until they are fetched, which is
-/// when half of them are there. Further ones are left out and counted.
-pub const PROTOCOL_LOG_OCTETS: usize = 16 * 1024;
 
 // Sessions. Defaults of the Exchange parameters of the same name.
 
@@ -233,9 +183,6 @@ pub const RSPAMD_REPLY_OCTETS: usize = 1024 * 1024;
 
 /// Octets of a `recipients_file`: some sixty for each recipient. Larger: not loaded.
 pub const RECIPIENTS_FILE_OCTETS: u64 = 64 * 1024 * 1024;
-/// Recipients of one `recipients_file`; each takes about a hundred octets of memory. More: not
-/// loaded.
-pub const RECIPIENTS_LISTED: usize = 1_000_000;
 /// How long it is believed that a recipient exists, after its server said so. What it takes for mail
 /// in the meantime may be returned by that server.
 pub const RECIPIENT_KNOWN: Duration = Duration::from_secs(60 * 60);
@@ -249,12 +196,12 @@ pub const FADING_SWEEP: Duration = Duration::from_secs(1);
 /// Questions about recipients that are under way at one time, a connection each. More wait.
 pub const RECIPIENT_QUESTIONS: usize = 20;
 /// For one question, from the look-up of the server's name to its answer. Then `451 4.4.3`, or what
-/// policy says. Below [`INQUIRY_WAIT`], so that the client learns why.
+/// policy says. Below [`relay_session::limits::INQUIRY_WAIT`], so that the client learns why.
 pub const RECIPIENT_QUESTION: Duration = Duration::from_secs(30);
 /// For a connection to one address of the server that is asked.
 pub const RECIPIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const _: () = assert!(RECIPIENT_QUESTION.as_secs() < INQUIRY_WAIT.as_secs());
+const _: () = assert!(RECIPIENT_QUESTION.as_secs() < relay_session::limits::INQUIRY_WAIT.as_secs());
 
 // The queue.
 
@@ -265,58 +212,23 @@ pub const QUEUE_LOCK_TRIES: u32 = 20;
 pub const QUEUE_LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
 /// size. With the header section and its buffers a session in the middle of a message holds up to
-/// 640 KiB; [`MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
+/// 640 KiB; [`relay_mail::limits::MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
 pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
-/// Octets of messages on their way in that all sessions together hold in memory, the default of
-/// `message_memory`: a thousand messages as large as [`MESSAGE_IN_MEMORY`] lets them become. Nobody
-/// waits for it, since clients that send slowly could use it up: beyond it a message goes to its
-/// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
-/// [`HEADER_BEYOND_MEMORY`].
-pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;
 /// The percentage of `message_memory` that the clients of one connector may hold, so that strangers at
 /// one connector do not use up what another needs. Our own.
 pub const CONNECTOR_MEMORY_PERCENT: u64 = 50;
-/// Octets of recipients that a transaction may keep while `message_memory` is used up: ten or twenty
-/// recipients. More: `452 4.3.1` at RCPT. All sessions of a connector together
-/// ([`MAX_INBOUND_CONNECTION`]) then keep 40 MB in this way.
-pub const RECIPIENTS_BEYOND_MEMORY: usize = 8 * 1024;
-/// Octets of decisions that a transaction keeps for message tracking while `message_memory` is used
-/// up. Further ones are counted.
-pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
 /// Octets that a TLS session is counted as: its keys, certificates and buffers, measured in
 /// docs/measurements.md.
 pub const TLS_SESSION_OCTETS: u64 = 12 * 1024;
 /// Octets that `message_memory` is at least: one message.
 pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
-/// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer
-/// one: `452 4.3.1` at the end of data.
-pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
 pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
-/// Exchange's levels of its queue's drive, in percent of the file system of the queue.
-pub const BACK_PRESSURE_DISK_USE: Thresholds =
-    Thresholds { low_to_medium: 89, medium_to_high: 99, high_to_medium: 90, medium_to_low: 80 };
-/// Exchange's levels of its submission queue, in messages. What is in that queue has not been
-/// looked at yet; so these are messages that are due and that delivery has not come to, and none
-/// of those that wait for a next hop.
-pub const BACK_PRESSURE_QUEUE_LENGTH: Thresholds = Thresholds {
-    low_to_medium: 9_999,
-    medium_to_high: 15_000,
-    high_to_medium: 10_000,
-    medium_to_low: 2_000,
-};
 /// Messages of a backlog that are counted: the index is locked meanwhile, for a millisecond or two.
 /// The levels of `queue_length` are at most this.
 pub const BACKLOG_COUNTED: usize = 200_000;
-/// Exchange's levels of private memory, in percent of the memory of this host. It names no values
-/// to fall at; they are ours.
-pub const BACK_PRESSURE_MEMORY_USE: Thresholds =
-    Thresholds { low_to_medium: 72, medium_to_high: 75, high_to_medium: 73, medium_to_low: 71 };
-/// Levels of the memory that messages on their way in take, in percent of `message_memory`. Our own.
-pub const BACK_PRESSURE_MESSAGE_MEMORY_USE: Thresholds =
-    Thresholds { low_to_medium: 80, medium_to_high: 100, high_to_medium: 85, medium_to_low: 60 };
 /// Messages in the queue; the index takes about 200 octets of memory for each. More: `452 4.3.1`.
 pub const QUEUED_MESSAGES: u64 = 5_000_000;
 /// Octets that the queue's file system must have free for a message to begin. Less: `452 4.3.1`.
@@ -408,11 +320,11 @@ pub const DAMAGES_REPORTED: usize = 1000;
 const _: () = assert!(
     MESSAGE_IN_MEMORY
         + relay_connector::limits::MAX_HEADER_SIZE as usize
-        + INPUT_OCTETS
+        + relay_session::limits::INPUT_OCTETS
         + READ_OCTETS
-        + OUTPUT_OCTETS
-        + 2 * SMALL_WRITE_OCTETS
-        + PROTOCOL_LOG_OCTETS
+        + relay_session::limits::OUTPUT_OCTETS
+        + 2 * relay_session::limits::SMALL_WRITE_OCTETS
+        + relay_session::limits::PROTOCOL_LOG_OCTETS
         <= 640 * 1024,
     "what a session holds, as MESSAGE_IN_MEMORY says"
 );

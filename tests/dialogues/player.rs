@@ -8,17 +8,16 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
-use relay_users::password::PasswordCheck;
-
-use relay::back_pressure::{Pressure, PressureLevel, Resource};
-use relay::limits::INPUT_OCTETS;
-use relay::policy::{
+use relay_policy::pressure::{Pressure, PressureLevel, Resource};
+use relay_policy::{
     self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
-use relay::queue::StoreError;
-use relay::smtp::session::{Action, Conditions, MessageBegun, Session};
+use relay_session::limits::INPUT_OCTETS;
+use relay_session::{Action, Conditions, MessageBegun, Session};
+use relay_users::password::PasswordCheck;
 
 use crate::checks::Checks;
 use crate::profile;
@@ -60,8 +59,8 @@ struct Queue {
 impl Player {
     pub fn new(settings: &Settings) -> Result<Self, String> {
         let config = profile::configuration(settings, "127.0.0.1:25", Path::new("/"))?;
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
-            .map_err(|error| error.to_string())?;
+        let rules =
+            config.rules(&mut ConnectorIds::default(), 1).map_err(|error| error.to_string())?;
         let (_, connector) = rules.connectors().next().ok_or("no connector")?;
         let peer = Peer::new(Arc::clone(connector));
         let now = Instant::now();
@@ -274,7 +273,7 @@ impl Player {
         };
         let client = client
             .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
-            .ok_or_else(|| policy::connect(None).reply);
+            .ok_or_else(|| relay_policy::connect(None).reply);
         self.session.handle_client(self.now, client);
     }
 

@@ -45,7 +45,7 @@
 
 use std::time::Duration;
 
-use relay::back_pressure::PressureLevel;
+use relay_policy::pressure::PressureLevel;
 
 use crate::checks::Checks;
 

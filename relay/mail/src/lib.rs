@@ -18,5 +18,6 @@ pub mod protocol;
 pub mod queue_id;
 pub mod reply;
 pub mod smart_host;
+pub mod store_error;
 pub mod tls;
 pub mod user_name;

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
+use relay_policy::pressure::PressureLevel::{High, Medium, Normal};
 
-use super::PressureLevel::{High, Medium, Normal};
 use super::*;
 
 const THRESHOLDS: Thresholds =

@@ -12,11 +12,11 @@ use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
 };
-use relay::policy::{Question, Rules, explain};
 use relay_connector::ConnectorIds;
 use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::user_name::UserName;
+use relay_policy::{Question, explain};
 
 use super::{Access, Asked, Console, Outcome};
 
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         let Some(config) = arguments.access.common.load(console)? else {
             return Ok(Outcome::Unusable);
         };
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
+        let rules = config.rules(&mut ConnectorIds::default(), 1)?;
         min_free_space = Some(config.queue.min_free_space);
         Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question, |_| None)
     };

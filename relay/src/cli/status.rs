@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::Args;
-use relay::back_pressure::{ResourceStatus, Thresholds};
+use relay::back_pressure::ResourceStatus;
 use relay::control::Request;
 use relay::daemon::status::{
     BackPressureStatus, ClassifierStatus, ConnectorStatus, RefusedReload, Status,
@@ -12,6 +12,7 @@ use relay::delivery::{HopState, HopStatus};
 use relay::logging;
 use relay::tracking;
 use relay_mail::printable::printable;
+use relay_policy::pressure::Thresholds;
 
 use super::queue::moment;
 use super::{Access, Asked, Console, Outcome};

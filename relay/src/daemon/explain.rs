@@ -1,6 +1,6 @@
 //! `relay explain`: an explanation in words that travel, and the one of the running instance.
 //!
-//! What is decided comes from [`crate::policy::explain`]. The instance adds what only it knows: the
+//! What is decided comes from [`relay_policy::explain`]. The instance adds what only it knows: the
 //! rules in force, the answers of other servers, and how far its limits are used up.
 
 use std::collections::BTreeMap;
@@ -14,18 +14,18 @@ use relay_mail::protocol::Protocol;
 use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
+use relay_policy::pressure::PressureLevel;
+use relay_policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::Daemon;
 use super::kernel_half::InUse;
 use super::status::DiskStatus;
-use crate::back_pressure::PressureLevel;
 use crate::classifier::publication;
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
 use crate::kernel::GuardState;
-use crate::policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
 use crate::server::LimitUse;
 
 /// The answer to `relay explain`.

@@ -46,7 +46,7 @@ use crate::limits::{
     SWEEP_INTERVAL,
 };
 use crate::logging;
-use crate::policy::Rules;
+
 use crate::privileges::{self, Account, DirectoryError, PrivilegeError};
 use crate::queue::export::Export;
 use crate::queue::{OpenError, Queue};
@@ -164,7 +164,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         user.map(|user| Account::find(user, config.daemon.group.as_deref())).transpose()?;
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
-    let rules = Rules::build(&config, &mut ids, generation).map_err(PrepareError::from)?;
+    let rules = config.rules(&mut ids, generation).map_err(PrepareError::from)?;
     let counts = Arc::new(Counts::default());
     let owner = account.as_ref().map(Account::user_id);
     let Chosen { classifier, in_use, attached } =

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use relay_connector::ConnectorId;
+use relay_policy::pressure::PressureLevel;
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
 use super::enforcement;
 use super::kernel_half::InUse;
-use crate::back_pressure::{PressureLevel, ResourceStatus};
+use crate::back_pressure::ResourceStatus;
 use crate::config::digest_text;
 use crate::counts::ConnectorCounts;
 use crate::delivery::HopStatus;

@@ -12,11 +12,13 @@ use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
+use relay_session::limits::SMALL_WRITE_OCTETS;
 use tokio::task::spawn_blocking;
 
 use super::content::Content;
 use super::memory::Held;
-use super::store::{Message, Store, StoreError};
+use super::store::{Message, Store};
 use super::{Entry, MessageFile};
 use crate::limits;
 use crate::tracking::event::Kept;
@@ -125,7 +127,7 @@ impl Incoming {
         self.pieces.push(piece);
         self.meter();
         let most = match self.memory.is_used_up() {
-            true => limits::SMALL_WRITE_OCTETS,
+            true => SMALL_WRITE_OCTETS,
             false => limits::MESSAGE_IN_MEMORY,
         };
         if self.waiting > most {

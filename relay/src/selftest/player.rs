@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use relay_mail::reply;
+use relay_mail::store_error::StoreError;
 use relay_mail::tls::TlsInfo;
+use relay_policy::{Peer, Rules};
+use relay_session::{Action, Session};
 
 use super::probes::{Asks, Probe};
-use crate::policy::{Peer, Rules};
-use crate::queue::StoreError;
-use crate::smtp::session::{Action, Session};
 
 /// What came of a probe.
 pub(super) struct Answer {

@@ -8,21 +8,22 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use relay_mail::store_error::StoreError;
+use relay_policy::{self, Peer};
+use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
-use crate::policy::{self, Peer};
+use crate::queue::Incoming;
 use crate::queue::memory::Held;
-use crate::queue::{Incoming, StoreError};
 use crate::server::admission::Place;
 use crate::server::record::{Keeping, Record};
 use crate::server::tls::{Handshake, handshake_failure};
 use crate::server::transport::Transport;
 use crate::server::{Shared, Stop, inquiries, welcome};
-use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::tracking::Happening;
 
 /// Drives one session to its end, and keeps what it was admitted with as long.
@@ -178,7 +179,7 @@ impl Driver {
     fn reclassify(&mut self, remote: SocketAddr) {
         let classification = self.shared.classifier.classify_told(self.record.local(), remote);
         let client = match &classification.connector {
-            None => Err(policy::connect(None)),
+            None => Err(relay_policy::connect(None)),
             Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
                 self.place = place;
                 let peer = Peer::new(Arc::clone(&chosen.connector));

@@ -2,7 +2,7 @@
 //!
 //! This module decides how many connections there are and when they end with the daemon. Which
 //! connector a connection belongs to is for [`crate::classifier`], what is said on it for
-//! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
+//! [`relay_session`], what becomes of a message for [`crate::queue`].
 //!
 //! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
@@ -33,15 +33,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use relay_connector::{ConnectorId, Limits, Match, Range};
+use relay_policy::pressure::Settings;
+use relay_policy::{Finding, HostState, Inquiry, Rules};
+use relay_session::limits::INQUIRY_WAIT;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::antispam::Checks;
-use crate::back_pressure::{self, BackPressure};
+use crate::back_pressure::BackPressure;
 use crate::classifier::{Chosen, Classifier};
 use crate::counts::Counts;
-use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
-use crate::policy::{Finding, HostState, Inquiry, Rules};
+use crate::limits::{self, SESSIONS};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
 
@@ -122,7 +124,7 @@ impl Server {
             refusals: Refusals::default(),
             recipients: Recipients::default(),
             session_ids: SessionIds::default(),
-            back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),
+            back_pressure: Arc::new(BackPressure::new(&Settings::default())),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
         let (stop, _) = watch::channel(Stop::No);

@@ -8,16 +8,16 @@ use relay_connector::{ConnectorId, ProtocolLoggingLevel};
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_message::changes::Changes;
+use relay_policy::Peer;
+use relay_session::{Decisions, Ending, Session, Summary};
 
 use crate::classifier::Classification;
 use crate::counts::Counts;
-use crate::policy::Peer;
 use crate::queue::Incoming;
 use crate::server::Shared;
 use crate::server::inquiries::Asker;
 use crate::server::protocol_log::{Ends, ProtocolLog};
 use crate::server::refusals::{self, Kind};
-use crate::smtp::session::{Decisions, Ending, Session, Summary};
 use crate::tracking::event::{Kept, Receipt, Refusal};
 
 /// What is known of a connection beside what its session knows.

@@ -1,0 +1,33 @@
+//! How the sender of a message was known, in the words of Exchange: what our own fields say of it.
+//!
+//! `AuthAs` is what later servers act on: a group that takes mail from authenticated senders only
+//! takes what is `Internal`. The right `ms-Exch-SMTP-Accept-Authentication-Flag` says who counts as
+//! one of ours; a user of ours does without it, since it has proved who it is.
+
+use crate::{Peer, Reasons};
+use relay_connector::{Permission, Principal};
+use relay_message::stamp::{AuthAs, Stamp};
+
+/// The stamp for messages of this peer.
+pub fn auth_as(peer: &Peer) -> Stamp {
+    decide(peer, &mut Reasons::default())
+}
+
+pub(super) fn decide(peer: &Peer, reasons: &mut Reasons) -> Stamp {
+    let mechanism = match peer.principal {
+        Principal::Anonymous => Some(0x00),
+        Principal::ExternallySecured => Some(0x10),
+        Principal::Partner | Principal::Server | Principal::User => None,
+    };
+    let is_ours = reasons.permits(peer, Permission::AcceptAuthenticationFlag);
+    let auth_as = match peer.principal {
+        _ if is_ours => AuthAs::Internal,
+        Principal::User => AuthAs::Internal,
+        Principal::Partner => AuthAs::Partner,
+        Principal::ExternallySecured | Principal::Server => AuthAs::External,
+        Principal::Anonymous => AuthAs::Anonymous,
+    };
+    let stamp = Stamp { auth_as, mechanism };
+    reasons.note("AuthAs", format!("the message is stamped {stamp}"));
+    stamp
+}

@@ -1,0 +1,131 @@
+//! AUTH: which mechanisms a client is offered, and what it means to have proved who one is.
+//!
+//! How it is proved is for [`relay_smtp::sasl`]. A refusal says the same to the client whatever
+//! its reason; the reason is for the log.
+
+use std::sync::Arc;
+
+use crate::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
+use relay_connector::{BasicAuth, Permission};
+use relay_mail::path::{Mailbox, ReversePath};
+use relay_mail::reply::{
+    AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
+    UNRECOGNIZED_AUTHENTICATION,
+};
+use relay_smtp::sasl::{Claim, Mechanism};
+use relay_users::password::PasswordCheck;
+
+/// The mechanisms that the peer may choose from now. None: AUTH is not offered.
+pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {
+    match is_offered(peer) {
+        Ok(_) => {
+            let is_possible = |mechanism: &Mechanism| match mechanism {
+                Mechanism::Plain | Mechanism::Login => true,
+                Mechanism::ScramSha256 => rules.users.all_have_scram(),
+            };
+            Mechanism::ALL.iter().copied().filter(is_possible).collect()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// AUTH with a mechanism of this name: 334, or why there is none.
+pub fn auth(rules: &Rules, peer: &Peer, name: &str) -> Decision {
+    let mut reasons = Reasons::default();
+    match is_offered(peer) {
+        Ok(found) => reasons.note("auth_mechanism", found),
+        Err(found) => {
+            reasons.note("auth_mechanism", found);
+            return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
+        }
+    }
+    let mechanism = Mechanism::of_name(name);
+    if !mechanisms(rules, peer).iter().any(|&offered| Some(offered) == mechanism) {
+        reasons.note("mechanism", format!("`{name}` is not among those that are offered"));
+        return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
+    }
+    reasons.decide(CHALLENGE)
+}
+
+/// Is AUTH offered now, and why?
+fn is_offered(peer: &Peer) -> Result<&'static str, &'static str> {
+    match peer.connector.auth_mechanism.basic_auth {
+        _ if peer.user.is_some() => Err("the client has authenticated already"),
+        None => Err("the connector does not have BasicAuth"),
+        Some(BasicAuth::WithinTls) if !peer.tls => {
+            Err("the connector has BasicAuthRequireTLS, and the session is not encrypted")
+        }
+        Some(BasicAuth::WithinTls) => Ok("the connector has BasicAuthRequireTLS"),
+        Some(BasicAuth::InClear) => Ok("the connector has BasicAuth"),
+    }
+}
+
+/// AUTH= of MAIL (RFC 4954 section 5): who submitted the message first, as far as the peer is
+/// believed. Others may say what they like and are taken to have said `<>`. It gives no right, and
+/// stands in the log.
+pub fn submitter<'m>(peer: &Peer, claimed: Option<&'m ReversePath>) -> Option<&'m Mailbox> {
+    match claimed? {
+        ReversePath::Mailbox(mailbox) => {
+            peer.permissions.contains(Permission::AcceptAuthenticationFlag).then_some(mailbox)
+        }
+        ReversePath::Null => None,
+    }
+}
+
+/// The end of an exchange in which the client has shown a password.
+pub fn password(
+    peer: &Peer,
+    claim: &Claim,
+    check: &PasswordCheck,
+    findings: &Findings,
+) -> Judgement {
+    match &findings.password {
+        None => Judgement::Needs(Inquiry::Password(check.clone())),
+        Some(finding) => Judgement::Decided(logon(peer, claim, finding)),
+    }
+}
+
+/// AUTH from a source that has had too many failures: nothing is compared, so that a right password
+/// cannot be told from a wrong one, and nothing follows for the users who were named.
+pub fn logon_refused() -> Decision {
+    let mut reasons = Reasons::default();
+    reasons.note("logon failures", "too many logons from the client's source have failed");
+    reasons.decide(AUTHENTICATION_UNAVAILABLE)
+}
+
+/// The end of an exchange: the client claims to be a user, and this was found of the proof.
+pub fn logon(peer: &Peer, claim: &Claim, proof: &PasswordFinding) -> Decision {
+    let mut reasons = Reasons::default();
+    let reply = decide(peer, claim, proof, &mut reasons);
+    reasons.decide(reply)
+}
+
+fn decide(peer: &Peer, claim: &Claim, proof: &PasswordFinding, reasons: &mut Reasons) -> Reply {
+    const RULE: &str = "authentication";
+    let name = claim.name.as_ref().map_or("?", |name| name.as_str());
+    match proof {
+        PasswordFinding::Unavailable(why) => {
+            reasons.note(RULE, format!("{name} could not be checked: {why}"));
+            return AUTHENTICATION_UNAVAILABLE;
+        }
+        PasswordFinding::Wrong(why) => {
+            let known = if claim.user.is_some() { "" } else { ", and there is no such user" };
+            reasons.note(RULE, format!("{name}: {why}{known}"));
+            return AUTHENTICATION_UNSUCCESSFUL;
+        }
+        PasswordFinding::Right => {}
+        PasswordFinding::NotAsked => {
+            reasons.note(RULE, "the client would have to prove it; taken for proved here");
+        }
+    }
+    let Some(user) = &claim.user else {
+        reasons.note(RULE, format!("there is no user {name}"));
+        return AUTHENTICATION_UNSUCCESSFUL;
+    };
+    reasons.note(RULE, format!("the client is the user {name}"));
+    // Exchange has AUTH fail, even with the right password, where Submit is missing.
+    if !reasons.permits(&peer.authenticated(Arc::clone(user)), Permission::Submit) {
+        return AUTHENTICATION_UNSUCCESSFUL;
+    }
+    AUTHENTICATED
+}

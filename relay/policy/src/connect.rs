@@ -1,0 +1,48 @@
+//! What a connection is greeted with, and whether it may be encrypted.
+
+use crate::{Decision, Peer, Reasons};
+use relay_connector::Connector;
+use relay_mail::reply::{
+    BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
+};
+
+/// The greeting of a connection: 220, or 421 and the end when nobody serves it.
+pub fn connect(connector: Option<&Connector>) -> Decision {
+    let mut reasons = Reasons::default();
+    let Some(connector) = connector else {
+        reasons.note("connector", "no connector serves this address on this binding");
+        return reasons.decide(SERVICE_NOT_AVAILABLE);
+    };
+    reasons.note("connector", format!("the connection belongs to `{}`", connector.name));
+    if connector.refuse {
+        reasons.note("refuse", "the connector refuses its sources");
+        return reasons.decide(SERVICE_NOT_AVAILABLE);
+    }
+    let text = match &connector.banner {
+        Some(banner) => {
+            reasons.note("banner", "set by the connector");
+            banner.clone()
+        }
+        None => format!("{} {}", connector.fqdn, GREETING.text),
+    };
+    reasons.decide(GREETING.with_text(text))
+}
+
+/// STARTTLS: offered once, where the connector has Tls and a certificate.
+pub fn start_tls(peer: &Peer) -> Decision {
+    let mut reasons = Reasons::default();
+    if peer.tls {
+        reasons.note("tls", "the session is encrypted already");
+        return reasons.decide(BAD_SEQUENCE);
+    }
+    if !peer.connector.auth_mechanism.tls {
+        reasons.note("auth_mechanism", "the connector does not have Tls");
+        return reasons.decide(UNRECOGNIZED_COMMAND);
+    }
+    if peer.connector.encryption.certificate.is_none() {
+        reasons.note("tls", "there is no certificate");
+        return reasons.decide(UNRECOGNIZED_COMMAND);
+    }
+    reasons.note("auth_mechanism", "the connector has Tls");
+    reasons.decide(START_TLS)
+}

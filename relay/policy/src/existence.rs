@@ -1,0 +1,86 @@
+//! RCPT: does the recipient exist?
+//!
+//! Only of an authoritative domain are all recipients known to somebody here: to a file, or to a
+//! server that can be asked. Unknown recipients of the other types are sent on. `postmaster` exists
+//! in every domain (RFC 5321 section 4.5.1).
+
+use crate::{
+    AcceptedDomain, AcceptedDomainType, Findings, Inquiry, Judgement, Reasons, RecipientFinding,
+    RecipientLookup, RecipientsFile,
+};
+use relay_mail::path::Mailbox;
+use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, RECIPIENT_UNVERIFIED, Reply};
+
+/// Judges a recipient in this domain that everything else lets pass.
+pub(super) fn judge(
+    mailbox: &Mailbox,
+    accepted: &AcceptedDomain,
+    findings: &Findings,
+    mut reasons: Reasons,
+) -> Judgement {
+    let is_postmaster = mailbox.local_part_content().eq_ignore_ascii_case("postmaster");
+    let reply = if accepted.kind != AcceptedDomainType::Authoritative {
+        RECIPIENT_OK
+    } else if is_postmaster {
+        reasons.note("postmaster", "exists in every domain");
+        RECIPIENT_OK
+    } else if let Some(file) = &accepted.recipients_file {
+        by_file(mailbox, file, &mut reasons)
+    } else if let Some(lookup) = &accepted.recipient_lookup {
+        let Some(finding) = &findings.recipient else {
+            let (mailbox, lookup) = (mailbox.clone(), lookup.clone());
+            return Judgement::Needs(Inquiry::Recipient { mailbox, lookup });
+        };
+        by_finding(finding, lookup, &mut reasons)
+    } else {
+        RECIPIENT_OK
+    };
+    Judgement::Decided(reasons.decide(reply))
+}
+
+fn by_file(mailbox: &Mailbox, file: &RecipientsFile, reasons: &mut Reasons) -> Reply {
+    const RULE: &str = "recipients_file";
+    let path = file.path.display();
+    match &file.list {
+        Some(list) if list.contains(mailbox) => {
+            reasons.note(RULE, format!("{path} lists the recipient"));
+            RECIPIENT_OK
+        }
+        Some(list) => {
+            reasons.note(RULE, format!("the recipient is none of the {} in {path}", list.len()));
+            RECIPIENT_NOT_FOUND
+        }
+        None => {
+            reasons.note(RULE, format!("{path} has not been read"));
+            RECIPIENT_UNVERIFIED
+        }
+    }
+}
+
+/// Not to know whether a recipient exists is no reason to take mail that may have to come back,
+/// and none to refuse it for good.
+fn by_finding(
+    finding: &RecipientFinding,
+    lookup: &RecipientLookup,
+    reasons: &mut Reasons,
+) -> Reply {
+    const RULE: &str = "recipient_lookup";
+    match finding {
+        RecipientFinding::Known => {
+            reasons.note(RULE, format!("{lookup} knows the recipient"));
+            RECIPIENT_OK
+        }
+        RecipientFinding::NotAsked => {
+            reasons.note(RULE, format!("{lookup} would be asked; taken for known here"));
+            RECIPIENT_OK
+        }
+        RecipientFinding::Unavailable(why) => {
+            reasons.note(RULE, format!("{lookup} gave no answer: {why}"));
+            RECIPIENT_UNVERIFIED
+        }
+        RecipientFinding::Unknown(reply) => {
+            reasons.note(RULE, format!("{lookup} refused the recipient: {reply}"));
+            RECIPIENT_NOT_FOUND
+        }
+    }
+}

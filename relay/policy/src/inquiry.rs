@@ -1,0 +1,150 @@
+//! What a decision needs to know and neither session nor policy can find out: it takes a network,
+//! a disk, or long arithmetic.
+//!
+//! A function of this module's parent returns [`Judgement::Needs`] at the check that lacks its
+//! fact, and is asked again with the [`Finding`]. So the order of the checks is written once, what
+//! an earlier check refuses is never inquired after, and a decision stays a pure function.
+//! Who performs an inquiry is for `server`; that the session waits meanwhile, for
+//! `smtp::session`.
+
+use crate::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
+use relay_mail::path::Mailbox;
+use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
+use relay_users::password::PasswordCheck;
+
+/// A decision, or what is missing for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing is missing.
+    Decided(Decision),
+    /// The next check needs this fact.
+    Needs(Inquiry),
+}
+
+/// A question to somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// What do the checks say of a message that has come as a whole?
+    Message(MessageQuestion),
+    /// Is this the right password?
+    Password(PasswordCheck),
+    /// Has this client sent too many messages lately? Where it has not, one more is counted.
+    MessageRate {
+        /// `message_rate_limit`: messages a minute.
+        limit: u32,
+        /// Who pays.
+        payers: MessageRatePayers,
+    },
+    /// Does the server that owns the domain know this recipient?
+    Recipient {
+        /// The recipient.
+        mailbox: Mailbox,
+        /// Where to ask.
+        lookup: RecipientLookup,
+    },
+    /// What do the checks say of client and sender?
+    Sender(SenderQuestion),
+}
+
+/// The answer to an [`Inquiry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// To [`Inquiry::Message`].
+    Message(MessageFinding),
+    /// To [`Inquiry::Password`].
+    Password(PasswordFinding),
+    /// To [`Inquiry::MessageRate`].
+    MessageRate(MessageRateFinding),
+    /// To [`Inquiry::Recipient`].
+    Recipient(RecipientFinding),
+    /// To [`Inquiry::Sender`].
+    Sender(SenderFinding),
+}
+
+/// What is known of a client's proof to be a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordFinding {
+    /// It is right.
+    Right,
+    /// It is wrong; why, in a sentence.
+    Wrong(String),
+    /// Nobody was asked: an explanation goes on as if it were right.
+    NotAsked,
+    /// It could not be compared; why, in a sentence.
+    Unavailable(String),
+}
+
+/// What is known of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientFinding {
+    /// The server takes mail for it.
+    Known,
+    /// Nobody was asked: an explanation goes on as if it were known.
+    NotAsked,
+    /// No answer, or none that settles it; why, in a sentence.
+    Unavailable(String),
+    /// The server refuses it for good; its reply on one line.
+    Unknown(String),
+}
+
+/// The facts that have been found for the decision at hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// About the message.
+    pub message: Option<MessageFinding>,
+    /// About the client's password.
+    pub password: Option<PasswordFinding>,
+    /// About the client's rate.
+    pub message_rate: Option<MessageRateFinding>,
+    /// About the recipient.
+    pub recipient: Option<RecipientFinding>,
+    /// About client and sender.
+    pub sender: Option<SenderFinding>,
+}
+
+impl Findings {
+    /// Keeps an answer.
+    pub fn insert(&mut self, finding: Finding) {
+        match finding {
+            Finding::Message(finding) => self.message = Some(finding),
+            Finding::Password(finding) => self.password = Some(finding),
+            Finding::MessageRate(finding) => self.message_rate = Some(finding),
+            Finding::Recipient(finding) => self.recipient = Some(finding),
+            Finding::Sender(finding) => self.sender = Some(finding),
+        }
+    }
+}
+
+impl Inquiry {
+    /// The answer when none came in time.
+    pub fn unanswered(&self) -> Finding {
+        const WHY: &str = "the question was not answered in time";
+        match self {
+            Self::Message(question) => {
+                Finding::Message(MessageFinding::Found(question.unavailable(WHY)))
+            }
+            Self::Password(_) => {
+                let why = "the comparison did not come to its end in time".to_owned();
+                Finding::Password(PasswordFinding::Unavailable(why))
+            }
+            Self::MessageRate { .. } => Finding::MessageRate(MessageRateFinding::Exceeded),
+            Self::Recipient { .. } => {
+                Finding::Recipient(RecipientFinding::Unavailable(WHY.to_owned()))
+            }
+            Self::Sender(question) => {
+                Finding::Sender(SenderFinding::Found(question.unavailable(WHY)))
+            }
+        }
+    }
+
+    /// The answer of an explanation, which asks nobody.
+    pub fn not_asked(&self) -> Finding {
+        match self {
+            Self::Message(_) => Finding::Message(MessageFinding::NotAsked),
+            Self::Password(_) => Finding::Password(PasswordFinding::NotAsked),
+            Self::MessageRate { .. } => Finding::MessageRate(MessageRateFinding::NotAsked),
+            Self::Recipient { .. } => Finding::Recipient(RecipientFinding::NotAsked),
+            Self::Sender(_) => Finding::Sender(SenderFinding::NotAsked),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! May this principal do that? Pure functions from what is known to a decision with its reasons.
+//!
+//! The session, `explain` and the log use the same decision, so they can never differ. There is
+//! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
+//! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
+//! for the sender, [`rcpt`] for a recipient, [`message`] at the end of data; after MAIL and after
+//! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
+//! decision as well
+//! as one that fails, with where the right comes from.
+//! [`explain`] walks through all of them for a session that does not take place.
+//!
+//! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
+//! order of commands, see `smtp`.
+
+mod accepted_domain;
+pub mod antispam;
+mod auth_as;
+mod authentication;
+mod back_pressure;
+mod connect;
+mod existence;
+mod explanation;
+mod extensions;
+mod hello;
+mod identity;
+mod inquiry;
+pub mod limits;
+mod message;
+mod message_rate;
+pub mod pressure;
+mod recipient;
+mod recipient_list;
+mod reports;
+mod reserved_domain;
+mod rules;
+mod sender;
+mod smtputf8;
+mod transaction;
+
+use std::sync::Arc;
+
+use relay_connector::{Connector, Permission, PermissionSet, Principal};
+use relay_mail::domain_pattern::DomainPattern;
+use relay_mail::reply::Reply;
+use relay_mail::user_name::UserName;
+use relay_users::User;
+
+pub use accepted_domain::{
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
+};
+pub use auth_as::auth_as;
+pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
+pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
+pub use connect::{connect, start_tls};
+pub use explanation::{Explanation, Question, Step, explain, explain_with};
+pub use extensions::{not_offered, unknown_bdat};
+pub use hello::{ehlo, helo};
+pub use inquiry::{Finding, Findings, Inquiry, Judgement, PasswordFinding, RecipientFinding};
+pub use message::{MessageFacts, chunk, message};
+pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
+pub use recipient::rcpt;
+pub use recipient_list::{InvalidRecipientList, RecipientList};
+pub use reports::{limit_notify, limit_ret};
+pub use rules::Rules;
+pub use sender::{authors, mail};
+pub use smtputf8::needs_smtputf8;
+pub use transaction::{Begun, HostState, begin_transaction, no_certificate};
+
+/// A reply together with the rules that led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the client is told.
+    pub reply: Reply,
+    /// The rules in the order they were asked; the last one decided.
+    pub because: Vec<Because>,
+}
+
+/// One rule and what it found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Because {
+    /// The rule's name: a permission, a configuration key, or the check.
+    pub rule: &'static str,
+    /// What the rule found, in a sentence.
+    pub found: String,
+}
+
+/// Who is at the other end of a session, and what it may do.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The connector that the connection belongs to.
+    pub connector: Arc<Connector>,
+    /// Who the peer is.
+    pub principal: Principal,
+    /// What the connector gives that principal.
+    pub permissions: PermissionSet,
+    /// Is the session encrypted?
+    pub tls: bool,
+    /// Of a partner: the domains that its certificate is for.
+    pub partner_domains: Vec<DomainPattern>,
+    /// The user that it is, once it has authenticated.
+    pub user: Option<Arc<User>>,
+    /// Is what it says with XCLIENT believed? By the address of the connection, whatever was told.
+    pub may_use_xclient: bool,
+}
+
+impl Peer {
+    /// The peer as it is when the connection begins: without TLS, without authentication.
+    pub fn new(connector: Arc<Connector>) -> Self {
+        let principal = connector.principal();
+        let permissions = connector.permissions(principal);
+        Self {
+            connector,
+            principal,
+            permissions,
+            tls: false,
+            partner_domains: Vec::new(),
+            user: None,
+            may_use_xclient: false,
+        }
+    }
+
+    /// The peer after it has authenticated as this user: what it was before, and what it was given
+    /// for that, holds no more.
+    pub fn authenticated(&self, user: Arc<User>) -> Self {
+        let connector = Arc::clone(&self.connector);
+        let principal = Principal::User;
+        let permissions = connector.permissions_of(principal, Some(&user.name));
+        Self {
+            principal,
+            permissions,
+            tls: self.tls,
+            user: Some(user),
+            may_use_xclient: self.may_use_xclient,
+            ..Self::new(connector)
+        }
+    }
+
+    /// The user's name, once it has authenticated.
+    pub fn user_name(&self) -> Option<&UserName> {
+        self.user.as_ref().map(|user| &user.name)
+    }
+
+    /// Does the peer have this permission? The answer goes with its reason.
+    fn has(&self, permission: Permission) -> (bool, Because) {
+        let standing = self.connector.standing(self.principal, self.user_name(), permission);
+        let found = standing.sentence(self.principal);
+        (self.permissions.contains(permission), Because { rule: permission.name(), found })
+    }
+}
+
+/// The reasons of a decision while it is made: each rule is noted, whatever it finds.
+#[derive(Default)]
+struct Reasons(Vec<Because>);
+
+impl Reasons {
+    fn note(&mut self, rule: &'static str, found: impl Into<String>) {
+        self.0.push(Because { rule, found: found.into() });
+    }
+
+    /// Notes whether the peer has the permission, and says so.
+    fn permits(&mut self, peer: &Peer, permission: Permission) -> bool {
+        let (has, because) = peer.has(permission);
+        self.0.push(because);
+        has
+    }
+
+    fn decide(self, reply: Reply) -> Decision {
+        Decision { reply, because: self.0 }
+    }
+}

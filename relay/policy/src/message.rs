@@ -1,0 +1,93 @@
+//! End of data: may this message pass?
+
+use crate::limits::HEADER_FIELDS;
+use crate::{Decision, Peer, Reasons};
+use relay_connector::Permission;
+use relay_mail::reply::{
+    BARE_LINE_ENDING, CHUNK_RECEIVED, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE,
+    QUEUED, Reply,
+};
+
+/// What the checks need to know of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MessageFacts {
+    /// Octets as received, after dot-unstuffing and without the terminator.
+    pub size: u64,
+    /// Octets of the header section.
+    pub header_size: u64,
+    /// Fields of the header section.
+    pub header_fields: usize,
+    /// Received fields, counted before any is removed.
+    pub hops: u32,
+    /// Of these: that name this host. Zero where `max_local_hop_count` is, without a look.
+    pub local_hops: u32,
+    /// Does it hold a bare CR, a bare LF or a NUL? With BODY=BINARYMIME, in its header section.
+    pub bare_line_ending: bool,
+}
+
+/// The message as a whole. A positive reply is due only once the message is on stable storage;
+/// its text is then completed with the queue id.
+pub fn message(peer: &Peer, facts: &MessageFacts) -> Decision {
+    let mut reasons = Reasons::default();
+    let reply = decide(peer, facts, &mut reasons);
+    reasons.decide(reply)
+}
+
+/// BDAT with so many octets, after `so_far` octets of the same message: asked before any of them
+/// is taken.
+pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
+    let mut reasons = Reasons::default();
+    // A sum that no size can hold is over every limit.
+    let Some(size) = so_far.checked_add(octets) else {
+        reasons.note("BDAT", format!("{so_far} and {octets} octets are no size"));
+        return reasons.decide(MESSAGE_TOO_LARGE);
+    };
+    let is_too_large = is_too_large(peer, size, &mut reasons);
+    reasons.decide(if is_too_large { MESSAGE_TOO_LARGE } else { CHUNK_RECEIVED })
+}
+
+fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
+    let limits = &peer.connector.limits;
+    if facts.bare_line_ending {
+        reasons.note("bare line ending", "a line ends with something other than CRLF");
+        return BARE_LINE_ENDING;
+    }
+    if is_too_large(peer, facts.size, reasons) {
+        return MESSAGE_TOO_LARGE;
+    }
+    if facts.header_size > limits.max_header_size {
+        let (header, most) = (facts.header_size, limits.max_header_size);
+        reasons.note("max_header_size", format!("{header} octets of header, {most} allowed"));
+        return HEADER_TOO_LARGE;
+    }
+    if facts.header_fields > HEADER_FIELDS {
+        let fields = facts.header_fields;
+        reasons.note("header fields", format!("{fields} fields, {HEADER_FIELDS} allowed"));
+        return HEADER_TOO_LARGE;
+    }
+    if facts.hops > limits.max_hop_count {
+        let (hops, most) = (facts.hops, limits.max_hop_count);
+        reasons.note("max_hop_count", format!("{hops} Received fields, {most} allowed"));
+        return HOP_COUNT_EXCEEDED;
+    }
+    let most = limits.max_local_hop_count;
+    if most > 0 && facts.local_hops > most {
+        let hops = facts.local_hops;
+        let found = format!("{hops} Received fields name this host, {most} allowed");
+        reasons.note("max_local_hop_count", found);
+        return HOP_COUNT_EXCEEDED;
+    }
+    super::auth_as::decide(peer, reasons);
+    QUEUED
+}
+
+/// `max_message_size`, for SIZE of MAIL as well as for the real size.
+pub(super) fn is_too_large(peer: &Peer, size: u64, reasons: &mut Reasons) -> bool {
+    let most = peer.connector.limits.max_message_size;
+    if size <= most {
+        reasons.note("max_message_size", format!("{size} octets, {most} allowed"));
+        return false;
+    }
+    reasons.note("max_message_size", format!("{size} octets, over the {most} allowed"));
+    !reasons.permits(peer, Permission::BypassMessageSizeLimit)
+}

@@ -1,0 +1,61 @@
+//! MAIL: has this client sent too many messages lately?
+//!
+//! Asked when all that is known here lets a message pass, and before others are asked about its
+//! sender, which costs them and us more.
+//! What counts as one sender is decided here; how many messages it has left, by
+//! `server`, which keeps count over connections.
+
+use crate::{Findings, Inquiry, Judgement, Peer, Reasons};
+use relay_connector::MessageRateSource;
+use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
+use relay_mail::user_name::UserName;
+
+/// Who pays for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRatePayers {
+    /// The source of the connection.
+    pub source: bool,
+    /// The user who authenticated.
+    pub user: Option<UserName>,
+}
+
+/// What is known of a client's rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageRateFinding {
+    /// It has used its messages up.
+    Exceeded,
+    /// Nobody counted: an explanation sends nothing.
+    NotAsked,
+    /// It had one left, which is counted now.
+    Within,
+}
+
+/// `None` where the message may pass.
+pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<Judgement> {
+    let limits = &peer.connector.limits;
+    let limit = limits.message_rate_limit?;
+    let payers = payers(limits.message_rate_source, peer.user_name())?;
+    match findings.message_rate {
+        None => Some(Judgement::Needs(Inquiry::MessageRate { limit, payers })),
+        Some(MessageRateFinding::NotAsked | MessageRateFinding::Within) => None,
+        Some(MessageRateFinding::Exceeded) => {
+            let mut reasons = Reasons::default();
+            let source = limits.message_rate_source;
+            let found = format!("more than {limit} messages a minute, counted by {source}");
+            reasons.note("message_rate_limit", found);
+            Some(Judgement::Decided(reasons.decide(MESSAGE_RATE_EXCEEDED)))
+        }
+    }
+}
+
+/// A client that is no user is counted by its source where users are counted: the sender that it
+/// names is its own claim, and would give every message a limit of its own.
+fn payers(source: MessageRateSource, user: Option<&UserName>) -> Option<MessageRatePayers> {
+    let (by_source, by_user) = match source {
+        MessageRateSource::None => return None,
+        MessageRateSource::IpAddress => (true, false),
+        MessageRateSource::User => (user.is_none(), true),
+        MessageRateSource::All => (true, true),
+    };
+    Some(MessageRatePayers { source: by_source, user: user.filter(|_| by_user).cloned() })
+}

@@ -1,0 +1,85 @@
+//! RCPT: may this principal send to that recipient?
+//!
+//! A domain that cannot be relayed to is refused for good before the number of recipients is
+//! looked at: a client told to try again later would only come back for the same refusal. Whether
+//! a recipient exists is asked last, and of those only that everything else would let pass.
+
+use crate::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rules, existence};
+use relay_connector::Permission;
+use relay_mail::path::{Domain, ForwardPath, Mailbox};
+use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
+
+/// RCPT with this recipient, after `accepted_so_far` recipients of the same message.
+pub fn rcpt(
+    rules: &Rules,
+    peer: &Peer,
+    recipient: &ForwardPath,
+    accepted_so_far: usize,
+    findings: &Findings,
+) -> Judgement {
+    let mut reasons = Reasons::default();
+    let decided = |reasons: Reasons, reply| Judgement::Decided(reasons.decide(reply));
+    let (may_relay, accepted) = match recipient {
+        // RFC 5321 section 4.5.1 wants it accepted from everybody, where there is somebody to read it.
+        ForwardPath::Postmaster => match &rules.postmaster {
+            Some(mailbox) => {
+                reasons.note("postmaster", format!("its mail goes to {mailbox}"));
+                (true, None)
+            }
+            None => {
+                let found = "there is neither this key nor an authoritative domain";
+                reasons.note("postmaster", found);
+                return decided(reasons, RECIPIENT_NOT_FOUND);
+            }
+        },
+        ForwardPath::Mailbox(mailbox) => {
+            if let Some(reply) = super::reserved_domain::refusal(peer, mailbox, &mut reasons) {
+                return decided(reasons, reply);
+            }
+            may_send_to(rules, peer, mailbox, &mut reasons)
+        }
+    };
+    if !may_relay {
+        return decided(reasons, UNABLE_TO_RELAY);
+    }
+    if let ForwardPath::Mailbox(mailbox) = recipient
+        && mailbox.has_route()
+        && !may_route(peer, &mut reasons)
+    {
+        return decided(reasons, UNABLE_TO_RELAY);
+    }
+    let most = peer.connector.limits.max_recipients_per_message;
+    if accepted_so_far >= usize::try_from(most).unwrap_or(usize::MAX) {
+        reasons.note("max_recipients_per_message", format!("{most} are accepted already"));
+        return decided(reasons, TOO_MANY_RECIPIENTS);
+    }
+    let (ForwardPath::Mailbox(mailbox), Some(accepted)) = (recipient, accepted) else {
+        return decided(reasons, RECIPIENT_OK);
+    };
+    existence::judge(mailbox, accepted, findings, reasons)
+}
+
+/// An accepted domain of any type needs no right; every other host, address literals included,
+/// needs Accept-Any-Recipient. The accepted domain comes with the answer.
+fn may_send_to<'rules>(
+    rules: &'rules Rules,
+    peer: &Peer,
+    mailbox: &Mailbox,
+    reasons: &mut Reasons,
+) -> (bool, Option<&'rules AcceptedDomain>) {
+    let domain = mailbox.domain().map(Domain::ascii);
+    if let Some(accepted) = domain.and_then(|domain| rules.accepted_domains.covering(domain)) {
+        reasons.note("accepted_domain", format!("the recipient is in {accepted}"));
+        return (true, Some(accepted));
+    }
+    reasons.note("accepted_domain", format!("`{}` is not accepted", mailbox.host()));
+    (reasons.permits(peer, Permission::AcceptAnyRecipient), None)
+}
+
+/// The domain of `someone%elsewhere.example@contoso.example` is ours, and the server behind us that
+/// takes the local part for a route would relay, since it trusts us. So a route needs the right
+/// that its destination would need.
+fn may_route(peer: &Peer, reasons: &mut Reasons) -> bool {
+    reasons.note("recipient", "the local part can be read as a route to another host");
+    reasons.permits(peer, Permission::AcceptAnyRecipient)
+}

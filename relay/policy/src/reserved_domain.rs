@@ -1,0 +1,40 @@
+//! RCPT: is the domain one that no mail of ours should go to?
+//!
+//! Three refusals of Exchange that a connector can switch on. They hold for every principal and
+//! before the question whether the domain is accepted, since who switches one on says that such a
+//! recipient is a mistake, whoever makes it.
+
+use crate::{Peer, Reasons};
+use relay_mail::path::Mailbox;
+use relay_mail::reply::{
+    RESERVED_SECOND_LEVEL_DOMAIN, RESERVED_TOP_LEVEL_DOMAIN, Reply, SINGLE_LABEL_DOMAIN,
+};
+
+/// RFC 2606 section 2.
+const TOP_LEVEL: [&str; 4] = ["test", "example", "invalid", "localhost"];
+/// RFC 2606 section 3. What lies below them is as reserved as they are.
+const SECOND_LEVEL: [&str; 3] = ["example.com", "example.net", "example.org"];
+
+/// The refusal of a recipient, if the connector refuses its domain. An address literal has none.
+pub(super) fn refusal(peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> Option<Reply> {
+    let refused = peer.connector.reject_recipient_domains;
+    let domain = mailbox.domain()?;
+    let is_below = |reserved: &&str| domain.is_at_or_below(reserved);
+    let domain = domain.ascii();
+    if refused.reserved_top_level && TOP_LEVEL.iter().any(is_below) {
+        let found = format!("`{domain}` is reserved");
+        reasons.note("reject_reserved_top_level_recipient_domains", found);
+        return Some(RESERVED_TOP_LEVEL_DOMAIN);
+    }
+    if refused.reserved_second_level && SECOND_LEVEL.iter().any(is_below) {
+        let found = format!("`{domain}` is reserved");
+        reasons.note("reject_reserved_second_level_recipient_domains", found);
+        return Some(RESERVED_SECOND_LEVEL_DOMAIN);
+    }
+    if refused.single_label && !domain.contains('.') {
+        let found = format!("`{domain}` is a single label");
+        reasons.note("reject_single_label_recipient_domains", found);
+        return Some(SINGLE_LABEL_DOMAIN);
+    }
+    None
+}

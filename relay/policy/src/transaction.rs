@@ -1,0 +1,97 @@
+//! MAIL as a whole: in which order all is asked that may refuse it.
+//!
+//! The session and `explain` both decide by [`begin_transaction`], so the order is written once.
+//! What the host is short of is a fact from outside: [`HostState`].
+
+use crate::antispam::screen_sender;
+use crate::pressure::Pressure;
+use crate::{
+    Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
+    mail_under_pressure, message_rate, needs_smtputf8,
+};
+use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+use relay_message::finding::Client;
+use relay_smtp::command::Mail;
+
+/// How a host stands for a client that comes now. The default is a host that is short of nothing.
+#[derive(Clone, Debug)]
+pub struct HostState {
+    /// Why a further connection would get no session: a limit, or back pressure.
+    pub connection: Option<Decision>,
+    /// How short the host is of disk and memory.
+    pub pressure: Pressure,
+    /// Why the queue takes no mail: the disk floor, an error of the disk, too many messages.
+    pub queue: Option<String>,
+    /// Is there a certificate for a handshake?
+    pub certificate: bool,
+    /// Is `message_memory` used up?
+    pub memory_is_short: bool,
+}
+
+impl Default for HostState {
+    fn default() -> Self {
+        let pressure = Pressure::default();
+        Self { connection: None, pressure, queue: None, certificate: true, memory_is_short: false }
+    }
+}
+
+/// What comes of MAIL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The transaction has begun.
+    Accepted(Decision),
+    /// It is refused.
+    Refused(Decision),
+    /// It is refused, which counts as a protocol error.
+    Fault(Decision),
+    /// It is refused, and the session ends.
+    Ends(Decision),
+    /// The next check needs this fact.
+    Needs(Inquiry),
+}
+
+/// MAIL of a client that may give it in this state.
+pub fn begin_transaction(
+    rules: &Rules,
+    peer: &Peer,
+    client: &Client,
+    command: &Mail,
+    host: (Pressure, Option<&dyn std::fmt::Display>),
+    findings: &Findings,
+) -> Begun {
+    let sender = &command.sender;
+    if let Some(refusal) = needs_smtputf8(sender.is_ascii(), command.smtputf8) {
+        return Begun::Fault(refusal);
+    }
+    let decision = mail(rules, peer, sender, command.declared_size);
+    if !decision.reply.is_positive() {
+        return Begun::Refused(decision);
+    }
+    let (pressure, queue) = host;
+    // Who may not send at all is told so, however short this host is of anything.
+    if let Some(refusal) = mail_under_pressure(peer, pressure) {
+        return Begun::Refused(refusal);
+    }
+    if let Some(why) = queue {
+        let because = vec![Because { rule: "queue", found: why.to_string() }];
+        return Begun::Refused(Decision { reply: INSUFFICIENT_RESOURCES, because });
+    }
+    match message_rate(peer, findings) {
+        None => {}
+        Some(Judgement::Needs(inquiry)) => return Begun::Needs(inquiry),
+        Some(Judgement::Decided(decision)) => return Begun::Ends(decision),
+    }
+    match screen_sender(peer, client, sender, decision, findings) {
+        Judgement::Needs(inquiry) => Begun::Needs(inquiry),
+        Judgement::Decided(decision) if decision.reply.is_positive() => Begun::Accepted(decision),
+        Judgement::Decided(decision) => Begun::Refused(decision),
+    }
+}
+
+/// STARTTLS without a certificate: a reload has taken `[tls]` away since the client was told of
+/// STARTTLS, or its files cannot be read (RFC 3207 section 4).
+pub fn no_certificate() -> Decision {
+    let mut reasons = Reasons::default();
+    reasons.note("tls", "there is no certificate any more");
+    reasons.decide(TLS_NOT_AVAILABLE)
+}
