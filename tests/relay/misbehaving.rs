@@ -40,7 +40,7 @@ struct Case {
     /// The parameters after the sender's address in MAIL.
     parameters: &'static str,
     content: String,
-    /// Even the corrected next hop may not get it.
+    /// The corrected next hop must not get the message either.
     stays: bool,
     /// By local part.
     recipients: Vec<(&'static str, Becomes)>,
@@ -89,7 +89,7 @@ const STAGES: [(&str, &str); 6] = [
 fn at_every_stage() -> Vec<Case> {
     let mut cases = Vec::new();
     for (stage, told) in STAGES {
-        // The recipient that reports the others is not the one that fails.
+        // `told` is the reason if the failure itself has no text.
         let all = [
             ("silent", IsSilent, told),
             ("dripping", Drips("250-more\r\n"), "did not answer in time"),
@@ -194,7 +194,7 @@ fn lies_in_ehlo() -> Vec<Case> {
             Deferred("plain text behind the reply to STARTTLS"),
         )
         .offering(&starttls),
-        // A server of long ago, without enhanced codes.
+        // An old server with HELO only, without any extension.
         case("only-helo", "EHLO", Says("502 5.5.1 what\r\n"), Delivered),
     ];
     let mut dropping = case("no-pipelining", "none", IsSilent, Delivered).offering(&pipelining);
@@ -241,7 +241,7 @@ fn some_recipients() -> Vec<Case> {
             &[("RCPT:one", "553 5.1.3 no\r\n"), gone, ("RCPT:three", "550 5.1.1 gone\r\n")],
             [Failed("553 5.1.3 no"), failed, failed],
         ),
-        // The 354 is for no command.
+        // The 354 has no recipient to which it could apply.
         refuse(
             "all-refused-and-data-taken",
             &[("RCPT", "550 5.1.1 gone\r\n"), ("DATA", "354 go\r\n")],
