@@ -1,6 +1,6 @@
-//! A short run of each fuzz target without libFuzzer: the inputs that fuzzing has found worth
-//! keeping, `fuzz/corpus/TARGET/*`, and changed copies of them go through the same checks. The
-//! copies are the same in each run; `cargo xtask fuzz` looks for new inputs.
+//! A short run of each fuzz target without libFuzzer: the committed inputs, `fuzz/corpus/TARGET/*`,
+//! and changed copies of them go through the same checks. The copies are the same in each run;
+//! `cargo xtask fuzz` searches for new inputs.
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
@@ -16,9 +16,9 @@ use crate::fuzz::{TARGETS, Target};
 
 /// Changed copies for each target: seconds in all, in a build without optimisation.
 const COPIES: usize = 4_000;
-/// What the copies are made of. Another number makes others.
+/// The seed of the copies. Another number gives others.
 const SEED: u64 = 0x5321;
-/// Copies are no longer than this, so that one input cannot take the time of many.
+/// Longest copy, so that one input cannot take the time of many.
 const COPY_OCTETS: usize = 16 * 1024;
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn replay((name, check): Target) -> Result<(), Failed> {
     let mut inputs = Vec::new();
     for file in files {
         let input = fs::read(&file)?;
-        // What was wrong has been printed by the panic itself; which input it was, has not.
+        // The panic itself has printed the fault, but not the input.
         catch_unwind(AssertUnwindSafe(|| check(&input)))
             .map_err(|_| format!("{} does not hold", file.display()))?;
         inputs.push(input);
@@ -48,8 +48,8 @@ fn replay((name, check): Target) -> Result<(), Failed> {
     Ok(())
 }
 
-/// One of these inputs with some changes: octets changed, a part taken out or twice, or a part of
-/// another put in.
+/// One of these inputs with some changes: octets changed, a part removed or doubled, or a part of
+/// another inserted.
 fn changed_copy(inputs: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
     let any = |random: &mut fastrand::Rng| &inputs[random.usize(..inputs.len())][..];
     let mut copy = any(random).to_vec();

@@ -1,7 +1,7 @@
-//! Authors: where we say whom a message is from, two other readers of mail say the same.
+//! Authors: if our parser finds the authors of a message, two other parsers must find the same.
 //!
-//! A field in which they find other addresses is one that must not be clear to us. That we find
-//! more fields unclear than they do is no fault.
+//! A field in which they find other addresses must be unclear to our parser. The reverse is no
+//! fault: our parser may call more fields unclear than they do.
 
 use mail_auth::AuthenticatedMessage;
 use mailparse::MailAddr;
@@ -10,7 +10,7 @@ use relay_message::author;
 
 /// See the module.
 pub fn check(input: &[u8]) {
-    // A line end that begins no continuation would end the field.
+    // A line end without a continuation would end the field.
     let value: Vec<u8> = input.iter().copied().filter(|octet| *octet != 0).collect();
     let folds = |at: usize| matches!(value.get(at + 2), Some(b' ' | b'\t'));
     let is_field = value.iter().enumerate().all(|(at, octet)| match octet {
@@ -48,8 +48,8 @@ fn mail_auth(field: &[u8]) -> Vec<String> {
     AuthenticatedMessage::parse(field).map_or_else(Vec::new, |message| message.froms().to_vec())
 }
 
-/// Other readers take the quotes off a local part, write all of it in small letters, and a domain as
-/// they found it.
+/// Other parsers remove the quotes of a local part, convert it to lower case, and leave a domain
+/// unchanged.
 fn is_same(author: &Mailbox, other: &str) -> bool {
     let Some((local_part, host)) = other.trim().rsplit_once('@') else { return false };
     let same_host = match author.host() {

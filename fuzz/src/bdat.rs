@@ -1,5 +1,5 @@
-//! Chunks of one message, however they are cut, and on to the next hop. An input is a stream of
-//! BDAT lines and octets, cuts included.
+//! Chunks of one message, received in any segments, and sent to the next hop. An input is a stream
+//! of BDAT lines and octets, cuts included.
 
 use bytes::{Buf, BytesMut};
 use relay_smtp::command::{Chunk, Command};
@@ -8,14 +8,14 @@ use relay_smtp::line::LineReader;
 
 use super::pieces::{pieces, whole};
 
-/// What a stream came to.
+/// The result of reading a stream.
 #[derive(Debug, Default, PartialEq)]
 struct Read {
     message: Vec<u8>,
     violation: Option<Violation>,
     /// The last chunk is complete.
     complete: bool,
-    /// Octets after it, or from the first line on that is no BDAT.
+    /// Octets after it, or from the first line that is not BDAT.
     rest: Vec<u8>,
 }
 
@@ -27,10 +27,10 @@ pub fn check(input: &[u8]) {
     let mut octets = read(stream.chunks(1));
     for read in [&mut cut, &mut octets] {
         if !expected.complete {
-            // An unfinished line waits in one case and was let go in another.
+            // An unfinished line may be buffered in one case and discarded in the other.
             read.rest.clone_from(&expected.rest);
         }
-        assert_eq!(*read, expected, "cuts do not matter");
+        assert_eq!(*read, expected, "cuts do not change the result");
     }
     let reference = reference(&stream);
     assert_eq!(expected.message, reference.message);

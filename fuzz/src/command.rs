@@ -1,4 +1,4 @@
-//! Command lines. An input is what a client sends, cuts included.
+//! Command lines. An input is a client's octets, cuts included.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,12 @@ use super::pieces::{pieces, whole};
 /// See the module.
 pub fn check(input: &[u8]) {
     let lines = lines(pieces(input));
-    assert_eq!(lines, self::lines([&whole(input)[..]].into_iter()), "cuts do not matter");
-    assert_eq!(lines, self::lines(whole(input).chunks(1)), "cuts do not matter");
+    assert_eq!(
+        lines,
+        self::lines([&whole(input)[..]].into_iter()),
+        "cuts do not change the result"
+    );
+    assert_eq!(lines, self::lines(whole(input).chunks(1)), "cuts do not change the result");
     lines.iter().flatten().for_each(|line| check_line(line));
 }
 
@@ -30,7 +34,7 @@ fn lines<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Vec<u8>, Line
         while let Some(line) = reader.next_line(&mut buffer, false) {
             lines.push(line.map(|line| line.to_vec()));
         }
-        assert!(buffer.len() < AUTH_LINE_OCTETS, "an endless line is not kept");
+        assert!(buffer.len() < AUTH_LINE_OCTETS, "an endless line is not buffered");
     }
     lines
 }
@@ -57,11 +61,11 @@ fn check_line(line: &[u8]) {
 fn check_error(error: &CommandError) {
     assert!((500..600).contains(&error.reply().code));
     assert!(!error.verb().is_empty());
-    // What an administrator reads.
+    // The text for an administrator.
     assert!(!error.to_string().is_empty());
 }
 
-/// The command as a client would write it that knows the standard by heart.
+/// The command in the form in which the standard writes it.
 fn written(command: &Command) -> Option<String> {
     let verb = command.verb();
     Some(match command {
@@ -103,7 +107,7 @@ fn written(command: &Command) -> Option<String> {
         Command::Rcpt(Addressee { path, dsn }) => format!("{verb} TO:<{path}>{dsn}"),
         Command::Bdat(Chunk { octets, last: false }) => format!("{verb} {octets}"),
         Command::Bdat(Chunk { octets, last: true }) => format!("{verb} {octets} LAST"),
-        // Written in one way of several; that it is read without a panic is what counts.
+        // One of several valid forms; the check only needs that it parses without a panic.
         Command::XClient(told) => match (told.address, told.hello.as_ref()) {
             (Some(IpAddr::V4(address)), None) if told.port.is_none() => {
                 format!("{verb} ADDR={address}")

@@ -1,4 +1,4 @@
-//! Configuration texts: loaded, or refused with lines that exist.
+//! Configuration texts: loaded, or refused with line numbers that exist.
 
 use relay_config::{Config, Finding};
 use relay_connector::ConnectorIds;
@@ -17,14 +17,14 @@ pub fn check(input: &[u8]) {
             check_findings(config.warnings(), text);
             assert!(config.connectors().len() <= CONNECTOR_IDS as usize);
             assert!(config.table().block_count() <= TABLE_BLOCKS);
-            // What is loaded can be put in force.
+            // A loaded configuration can be put in force.
             assert!(config.rules(&mut ConnectorIds::default(), 1).is_ok());
         }
     }
 }
 
 fn check_findings(findings: &[Finding], text: &str) {
-    // A text that ends too early is wrong in the line after its last.
+    // If a text ends too early, the error is in the line after its last line.
     let lines = text.split('\n').count() + 1;
     for finding in findings {
         assert!((1..=lines).contains(&(finding.line as usize)), "{finding:?}");

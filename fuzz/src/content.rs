@@ -1,9 +1,9 @@
-//! What leaves is what came: a whole session takes a message, the outbound firewall and the client
-//! send it on, and the next hop's copy is compared with the client's.
+//! A message is sent on as it was received: a whole session accepts it, the outbound firewall and
+//! the client send it on, and the next hop's copy is compared with the original.
 //!
-//! The first octet of an input chooses the connector, DATA or BDAT, and BODY; the second what the
-//! next hop offers; the third how the message is cut, coming and going. The rest is the message.
-//! What the session refuses is no concern here, but what it answers with 250 is compared whole.
+//! The first octet of an input selects the connector, DATA or BDAT, and BODY; the second the
+//! extensions of the next hop; the third the cuts of the message on both sides. The rest is the
+//! message. Refused messages are not checked; messages with a 250 are compared completely.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const BINARYMIME: u8 = 2;
 const EIGHT_BIT: u8 = 4;
 const INTERNAL: u8 = 8;
 
-/// What the session has kept.
+/// The message that the session stored.
 struct Kept {
     envelope: Envelope,
     octets: Vec<u8>,
@@ -56,7 +56,7 @@ pub fn check(input: &[u8]) {
     if by_data && !kept.octets.ends_with(b"\r\n") {
         came.extend_from_slice(b"\r\n");
     }
-    assert_eq!(declared, arrived.len() as u64, "SIZE is what was sent");
+    assert_eq!(declared, arrived.len() as u64, "SIZE is the size of the sent message");
     let mut left = &arrived[..];
     assert!(left.starts_with(b"Received: from "));
     left = &left[field_end(left)..];
@@ -73,13 +73,13 @@ pub fn check(input: &[u8]) {
     check_record(&kept.changes, &allowed, is_internal);
 }
 
-/// How the stamp of a session begins. No input of the corpora begins so.
+/// The beginning of a session's stamp. No input of the corpora begins with it.
 const STAMP: &[u8] = b"X-MS-Exchange-Organization-AuthSource: relay.example\r\n\
     X-MS-Exchange-Organization-AuthAs: ";
 
-/// Everything that is missing or was added is in the record, and nothing else is.
+/// The record names every removed or added field, and no other.
 fn check_record(changes: &Changes, allowed: &Allowed, is_internal: bool) {
-    // What the way in lets pass may stay here on the way out.
+    // Fields that the inbound firewall passes may be removed by the outbound firewall.
     let may_stay = |name: &String| !is_internal && name.starts_with("x-ms-exchange-");
     let texts = changes.texts().join("\n").to_ascii_lowercase();
     let is_named = |name: &String| {
@@ -105,7 +105,7 @@ fn field_end(octets: &[u8]) -> usize {
     (2..=octets.len()).find(is_end).unwrap_or(octets.len())
 }
 
-/// What a client says to hand the message over.
+/// The commands and data by which a client submits the message.
 fn script(settings: u8, cut: usize, message: &[u8]) -> Vec<u8> {
     let body = match (settings & BDAT, settings & BINARY) {
         (0, _) | (_, 0) => "",
@@ -136,7 +136,7 @@ fn script(settings: u8, cut: usize, message: &[u8]) -> Vec<u8> {
     script
 }
 
-/// Has a session take the message. `None`: it was refused.
+/// Lets a session accept the message. `None`: the session refused it.
 fn take(settings: u8, cut: usize, message: &[u8]) -> Option<Kept> {
     let now = Instant::now();
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -173,7 +173,7 @@ fn take(settings: u8, cut: usize, message: &[u8]) -> Option<Kept> {
     None
 }
 
-/// What the next hop got.
+/// The message at the next hop.
 struct Arrived {
     message: Vec<u8>,
     /// SIZE of MAIL.
@@ -181,7 +181,7 @@ struct Arrived {
     by_data: bool,
 }
 
-/// Sends the message on. `None` where it may not leave.
+/// Sends the message on. `None` if it may not be sent.
 fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
     let pieces = outbound(&kept.octets, hop, cut);
     let is_binary = settings & (BDAT | BINARY) == BDAT | BINARY && !is_text(&kept.octets);
@@ -225,10 +225,10 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
                 client.end_message(now);
             }
             Some(Event::Done(_)) => {}
-            Some(Event::StartTls) => panic!("nobody asked for TLS"),
+            Some(Event::StartTls) => panic!("no TLS was requested"),
             Some(Event::Closed(_)) => break,
             None if client.is_closed() => break,
-            None => assert!(client.deadline().is_some(), "the session waits for something"),
+            None => assert!(client.deadline().is_some(), "a waiting session has a deadline"),
         }
     }
     assert!(next.messages.len() <= 1, "one message is one message");
@@ -245,7 +245,7 @@ fn outbound(octets: &[u8], hop: u8, cut: usize) -> Vec<Bytes> {
     out
 }
 
-/// Are all its lines whole and fit for DATA?
+/// Are all its lines complete and valid for DATA?
 fn is_text(octets: &[u8]) -> bool {
     let text = octets.strip_suffix(b"\r\n").unwrap_or(octets);
     let mut before = 0;
@@ -258,7 +258,7 @@ fn is_text(octets: &[u8]) -> bool {
     text.len() < octets.len()
 }
 
-/// A next hop that takes everything.
+/// A next hop that accepts every message.
 #[derive(Default)]
 struct Hop {
     offers: u8,
@@ -273,7 +273,7 @@ struct Hop {
 }
 
 impl Hop {
-    /// Takes octets and says what it answers to them.
+    /// Reads octets and returns its replies.
     fn take(&mut self, octets: &[u8]) -> Vec<u8> {
         self.unread.extend_from_slice(octets);
         let mut replies = Vec::new();

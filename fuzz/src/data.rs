@@ -1,5 +1,5 @@
-//! The octets after DATA, however they are cut, against a reference that looks at one octet at a
-//! time; and back out through the sender's dot stuffing.
+//! The octets after DATA, in any segments, compared with a reference that reads one octet at a
+//! time; then sent through the sender's dot stuffing.
 
 use bytes::BytesMut;
 use relay_smtp::client::DotStuffer;
@@ -7,12 +7,12 @@ use relay_smtp::data::{DataEvent, DataReader, Violation};
 
 use super::pieces::{pieces, whole};
 
-/// What a reader made of a stream.
+/// The result of reading a stream.
 #[derive(Debug, Default, PartialEq)]
 struct Read {
     message: Vec<u8>,
     violation: Option<Violation>,
-    /// What follows the end of data; `None` while it has not come.
+    /// The octets after the end of data; `None` before the end of data.
     rest: Option<Vec<u8>>,
 }
 
@@ -24,7 +24,7 @@ pub fn check(input: &[u8]) {
     let mut one_write = read([&stream[..]].into_iter());
     let mut octets = read(stream.chunks(1));
     if expected.rest.is_none() {
-        // An unfinished message may differ by the dot and the CR that wait for what follows.
+        // An unfinished message may differ by a buffered dot and CR.
         for read in [&mut cut, &mut one_write, &mut octets] {
             assert!(expected.message.starts_with(&read.message));
             assert!(expected.message.len() - read.message.len() <= 1, "{read:?}");
@@ -56,13 +56,13 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Read {
                 Some(DataEvent::End) => read.rest = Some(buffer.split().to_vec()),
             }
         }
-        assert!(buffer.len() <= 2, "nothing waits but a dot and a CR");
+        assert!(buffer.len() <= 2, "only a dot and a CR are buffered");
     }
     read.violation = reader.violation();
     read
 }
 
-/// RFC 5321 sections 4.1.1.4 and 4.5.2 without any haste.
+/// RFC 5321 sections 4.1.1.4 and 4.5.2, octet by octet.
 fn reference(stream: &[u8]) -> Read {
     let mut read = Read::default();
     for (at, &octet) in stream.iter().enumerate() {
@@ -90,8 +90,8 @@ fn reference(stream: &[u8]) -> Read {
     read
 }
 
-/// A message without violations comes out of the sender as it came into the receiver; one with a
-/// violation does not leave.
+/// The sender sends a message without violations exactly as it was received; it refuses to send a
+/// message with a violation.
 fn check_way_out(read: &Read) {
     let mut stuffer = DotStuffer::new();
     let mut out = Vec::new();

@@ -1,36 +1,36 @@
-//! What may leave, given what came: the promise of the header firewall, written down a second time
-//! without the code that keeps it, line by line and with all of the message at hand.
+//! Which message may be sent, given the received one: the header firewall's rules, implemented a
+//! second time, line by line, with the whole message in memory.
 
-/// How what left differs from what came, in ways that are allowed.
+/// Allowed differences between the sent and the received message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Names of fields that are missing, as [`Allowed::shown`] writes them.
     pub missing: Vec<String>,
     /// mbox lines that became fields.
     pub mbox_lines: usize,
-    /// An empty line was put behind the header section.
+    /// An empty line was inserted after the header section.
     pub separated: bool,
 }
 
 impl Allowed {
-    /// A name as a log can show it, in lower case.
+    /// A name in the form of a log line, in lower case.
     pub fn shown(name: &[u8]) -> String {
         name[..name.len().min(64)].escape_ascii().to_string().to_ascii_lowercase()
     }
 }
 
-/// A message, taken apart.
+/// A message, split into its parts.
 struct Message<'octets> {
     mbox_lines: Vec<&'octets [u8]>,
     fields: Vec<&'octets [u8]>,
-    /// With the empty line, where there is one.
+    /// With the empty line, if there is one.
     body: &'octets [u8],
 }
 
-/// Compares a message that came with what left of it below our trace fields.
+/// Compares a received message with the sent one below our trace fields.
 ///
 /// # Errors
-/// A difference that nothing allows, in words.
+/// A difference that is not allowed, in words.
 pub fn compare(came: &[u8], left: &[u8]) -> Result<Allowed, String> {
     let message = take_apart(came);
     let mut allowed = Allowed { mbox_lines: message.mbox_lines.len(), ..Allowed::default() };
@@ -44,7 +44,7 @@ pub fn compare(came: &[u8], left: &[u8]) -> Result<Allowed, String> {
     let separator: &[u8] = if is_separated { b"" } else { b"\r\n" };
     let body = [separator, message.body].concat();
     for (at, field) in message.fields.iter().enumerate() {
-        // A field that is missing and one that stays may be the same: what follows tells.
+        // A removed field and a remaining one may be equal: the following fields decide.
         let stays = rest.starts_with(field)
             && message.fields[at..].iter().map(|field| field.len()).sum::<usize>() + body.len()
                 >= rest.len();
@@ -63,7 +63,7 @@ pub fn compare(came: &[u8], left: &[u8]) -> Result<Allowed, String> {
     Ok(allowed)
 }
 
-/// May the firewall take out a field of this name?
+/// May the firewall remove a field of this name?
 fn is_guarded(name: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     let families: [&[u8]; 3] =
@@ -130,5 +130,5 @@ fn is_mbox_line(line: &[u8]) -> bool {
 
 fn differs(what: &str, came: &[u8], left: &[u8]) -> String {
     let shown = |octets: &[u8]| octets[..octets.len().min(300)].escape_ascii().to_string();
-    format!("{what} differs: `{}` came, and at its place `{}` left", shown(came), shown(left))
+    format!("{what} differs: received `{}`, sent `{}`", shown(came), shown(left))
 }

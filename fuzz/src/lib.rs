@@ -1,8 +1,8 @@
-//! What must hold for any bytes at the seams of the relay: one module a target, one function
-//! `check` that panics where something does not hold.
+//! Properties that must hold for any octets at the interfaces of the relay: one module for each
+//! target, with one function `check` that panics if a property does not hold.
 //!
-//! Where packets are cut is part of an input: [`pieces`] says how. The modules depend on the
-//! public interface of `relay` and `relay-common` only.
+//! An input includes its cuts into packets; [`pieces`] says how. The modules use only the public
+//! interface of `relay` and `relay-common`.
 
 pub mod author;
 pub mod bdat;
@@ -20,7 +20,7 @@ pub mod reply;
 pub mod sasl;
 pub mod session;
 
-/// A target: its name, which is also that of its corpus, and its check.
+/// A target: its name, which is also the name of its corpus, and its check.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.

@@ -1,6 +1,6 @@
-//! Frames: the parser that the kernel runs on every packet, and the guard's judgement.
+//! Frames: the parser that the kernel runs on every packet, and the guard's decision.
 //!
-//! The first octet of an input says how the tables answer, the rest is the frame.
+//! The first octet of an input says what the tables return, the rest is the frame.
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ pub fn check(input: &[u8]) {
     if let Ok(segment) = whole {
         addresses_are_those_of_the_frame(frame, segment);
     }
-    // What is cut off can make a frame unreadable, and never another segment or another reason.
+    // Truncation can make a frame unreadable, but never give another segment or another reason.
     for end in 0..frame.len() {
         let part = segment(&frame[..end]);
         assert!(part == whole || part == Err(NotSegment::Truncated), "{end}: {part:?} {whole:?}");
@@ -31,8 +31,8 @@ pub fn check(input: &[u8]) {
     judgement_follows(&answers, whole, judge(frame, &answers, answers.generation()));
 }
 
-/// Somewhere in the frame the two addresses stand side by side, and behind them the port. A mapped
-/// address may have come in either family's header.
+/// The frame contains the two addresses one after the other, and after them the port. A mapped
+/// address may come from a header of either family.
 fn addresses_are_those_of_the_frame(frame: &[u8], segment: Segment) {
     let Segment { remote, local, local_port, .. } = segment;
     let port = local_port.to_be_bytes();
@@ -69,7 +69,7 @@ fn judgement_follows(answers: &Answers, whole: Result<Segment, NotSegment>, verd
     assert_eq!(verdict, expected);
 }
 
-/// Tables that give the same answer for every key: a bit each.
+/// Tables that return the same entry for every key: one bit for each table.
 struct Answers(u8);
 
 impl Answers {
@@ -91,7 +91,7 @@ impl Answers {
         if self.has(Self::PUBLISHED) { 3 } else { NO_GENERATION }
     }
 
-    /// A bucket with room for one, or with none.
+    /// A bucket with one token, or with none.
     fn bucket_with(&self, spent: u8) -> Word {
         Word(Cell::new(if self.has(spent) { Self::NOW + 1 } else { 0 }))
     }
@@ -130,7 +130,7 @@ impl GuardTables for Answers {
     }
 }
 
-/// A bucket that one CPU has for itself.
+/// A bucket that only one CPU uses.
 struct Word(Cell<u64>);
 
 impl Bucket for Word {

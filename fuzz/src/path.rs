@@ -1,4 +1,4 @@
-//! Addresses: what is accepted is written back as it means, and can do no harm in a line.
+//! Addresses: an accepted address is written back with the same meaning, and cannot break a line.
 
 use std::fmt::{Debug, Display};
 
@@ -22,7 +22,7 @@ pub fn check(input: &[u8]) {
         }
         if let Ok(forward) = ForwardPath::parse(path) {
             same_again(&forward, |text| ForwardPath::parse(&format!("<{text}>")).ok());
-            // Where the command parser sees the path end is where the path parser does.
+            // The command parser and the path parser find the same end of a path.
             assert_eq!(split_path(path), Some((path, "")));
         }
     }

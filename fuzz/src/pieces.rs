@@ -1,7 +1,7 @@
-//! An input that is a stream says itself where it is cut.
+//! A stream as an input contains its own cuts.
 
-/// Stands between two pieces. No UTF-8 holds it, and to every reader of a stream it would be an
-/// octet like any other.
+/// The octet between two pieces. It does not occur in UTF-8, and for each parser of a stream it
+/// would be an ordinary octet.
 pub const CUT: u8 = 0xff;
 
 /// The pieces of an input, in order; empty ones are pieces too.

@@ -1,4 +1,4 @@
-//! A PROXY header, however it is cut. An input is what a proxy sends, cuts included.
+//! A PROXY header, in any segments. An input is a proxy's octets, cuts included.
 
 use relay_smtp::limits::PROXY_HEADER_OCTETS;
 use relay_smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
@@ -9,10 +9,10 @@ use super::pieces::{pieces, whole};
 pub fn check(input: &[u8]) {
     let stream = whole(input);
     let expected = read([&stream[..]].into_iter());
-    assert_eq!(read(pieces(input)), expected, "cuts do not matter");
-    assert_eq!(read(stream.chunks(1)), expected, "cuts do not matter");
+    assert_eq!(read(pieces(input)), expected, "cuts do not change the result");
+    assert_eq!(read(stream.chunks(1)), expected, "cuts do not change the result");
     if let (Ok(Some(header)), taken) = expected {
-        // The end is where the specification has it, whatever follows.
+        // The header ends where the specification says, for any following octets.
         let header_octets = &stream[..taken];
         if header_octets.starts_with(b"PROXY ") {
             assert!(header_octets.ends_with(b"\r\n"));
@@ -27,7 +27,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What is read of a stream, never beyond what the reader wants, and how many octets it took.
+/// The result of reading a stream, never beyond what the reader requests, and the number of octets
+/// read.
 fn read<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Result<Option<ProxyHeader>, ProxyError>, usize) {
@@ -42,7 +43,7 @@ fn read<'a>(
             taken += octets.len();
             match reader.take(octets) {
                 Ok(None) => {}
-                // When it is certain that there is none depends on the cuts.
+                // The cuts decide when the reader knows that there is no header.
                 Err(error) => return (Err(error), 0),
                 decided => return (decided, taken),
             }

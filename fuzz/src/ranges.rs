@@ -1,8 +1,8 @@
 //! Which range wins, for every address of a space of 256: the daemon's table, and the longest
-//! prefix among the blocks that the kernel gets, against a look at every range.
+//! prefix among the kernel's blocks, compared with a search of every range.
 //!
-//! The first octet of an input says which family, and each three that follow are a range: its
-//! connector and spelling, its first and its last address.
+//! The first octet of an input selects the family. Each further three are a range: its connector
+//! and form, its first and its last address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use relay_connector::range::number_of;
 use relay_connector::{Clients, Connector, ConnectorId, Match, Range, RangeId, Table};
 
 const CONNECTORS: usize = 3;
-/// More would only make an input slow.
+/// A larger number would only make an input slow.
 const RANGES: usize = 64;
 
 /// See the module.
@@ -70,14 +70,14 @@ fn longest_prefix(table: &Table, remote: IpAddr) -> Option<(ConnectorId, RangeId
         .map(|(.., connector, range)| (connector, range))
 }
 
-/// Apart, or one strictly inside the other.
+/// Disjoint, or one strictly inside the other.
 fn fits(one: (u8, u8), other: (u8, u8)) -> bool {
     let inside = |inner: (u8, u8), outer: (u8, u8)| outer.0 <= inner.0 && inner.1 <= outer.1;
     let apart = one.1 < other.0 || other.1 < one.0;
     apart || (inside(one, other) != inside(other, one))
 }
 
-/// Where the 256 addresses lie.
+/// The position of the 256 addresses.
 struct Family {
     ipv6: bool,
 }
@@ -101,7 +101,7 @@ impl Family {
     }
 
     fn connectors(&self) -> Vec<Connector> {
-        // Read once: the parser has a target of its own.
+        // Read once: the parser has its own target.
         static READ: [OnceLock<Vec<Connector>>; 2] = [const { OnceLock::new() }; 2];
         READ[usize::from(self.ipv6)].get_or_init(|| self.read_connectors()).clone()
     }
@@ -110,7 +110,7 @@ impl Family {
         let binding = self.binding();
         let mut text =
             "hostname = \"relay.example\"\ndelivery.smart_host = \"a.example:25\"\n".to_owned();
-        // A range that lies elsewhere, since a connector has one at least.
+        // A range outside the 256 addresses, since a connector needs at least one.
         for number in 0..CONNECTORS {
             text.push_str(&format!(
                 "[[connector]]\nname = \"{number}\"\nbindings = [\"{binding}\"]\n\
@@ -124,7 +124,7 @@ impl Family {
         }
     }
 
-    /// Gives the range to its connector; says which range of which connector it has become.
+    /// Adds the range to its connector; returns the range and connector ids.
     fn placed(&self, range: [u8; 3], connectors: &mut [Connector]) -> Placed {
         let [kind, one, other] = range;
         let owner = usize::from(kind) % CONNECTORS;

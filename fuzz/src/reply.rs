@@ -1,4 +1,4 @@
-//! What a next hop replies. An input is what it sends, cuts included.
+//! Replies of a next hop. An input is its octets, cuts included.
 
 use relay_mail::reply::Reply;
 use relay_smtp::client::{ReplyError, ReplyParser};
@@ -7,15 +7,15 @@ use relay_smtp::limits::CLIENT_REPLY_LINES;
 
 use super::pieces::{pieces, whole};
 
-/// Replies, until one that is none.
+/// Replies, up to the first text that is not a reply.
 type Replies = (Vec<Reply>, Option<ReplyError>);
 
 /// See the module.
 pub fn check(input: &[u8]) {
     let stream = whole(input);
     let replies = read(pieces(input));
-    assert_eq!(replies, read([&stream[..]].into_iter()), "cuts do not matter");
-    assert_eq!(replies, read(stream.chunks(1)), "cuts do not matter");
+    assert_eq!(replies, read([&stream[..]].into_iter()), "cuts do not change the result");
+    assert_eq!(replies, read(stream.chunks(1)), "cuts do not change the result");
     replies.0.iter().for_each(check_reply);
 }
 
@@ -39,13 +39,13 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Replies {
 fn check_reply(reply: &Reply) {
     assert!((200..600).contains(&reply.code));
     assert!(reply.text.split('\n').count() <= CLIENT_REPLY_LINES);
-    // An octet that is not printable takes six in its place.
+    // An octet that is not printable becomes six characters.
     let most = 7 * CLIENT_REPLY_KEPT_OCTETS + CLIENT_REPLY_LINES;
     assert!(reply.text.len() <= most);
     assert!(reply.text.chars().all(|c| c == '\n' || relay_mail::printable::is_printable(c)));
     assert_eq!(reply.is_positive(), reply.code < 400);
-    assert!(!reply.to_string().contains(['\r', '\n']), "a log has one line of it");
-    // What we would tell somebody else with the same words is one reply and says the same.
+    assert!(!reply.to_string().contains(['\r', '\n']), "a reply is one line in a log");
+    // If we sent the same text to another client, it would be one reply with the same text.
     let mut written = Vec::new();
     reply.encode(&mut written);
     let (again, error) = read([&written[..]].into_iter());

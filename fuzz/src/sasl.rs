@@ -20,7 +20,7 @@ pub fn check(input: &[u8]) {
     let (mut exchange, challenge) = Exchange::begin(mechanism);
     check_challenge(challenge);
     for line in lines.split(|octet| *octet == 0xff) {
-        // As octets, and as the base64 that it may be.
+        // As octets, and decoded if it is base64.
         let Ok(Response::Message(SaslMessage(decoded))) = Response::parse(line) else {
             check_step(&exchange, line);
             continue;
@@ -36,7 +36,11 @@ pub fn check(input: &[u8]) {
 /// The exchange that follows, if one does.
 fn check_step(exchange: &Exchange, message: &[u8]) -> Option<Exchange> {
     let step = || exchange.step(message, &USERS, Some(&[0; 32]));
-    assert_eq!(format!("{:?}", step()), format!("{:?}", step()), "the same comes of the same");
+    assert_eq!(
+        format!("{:?}", step()),
+        format!("{:?}", step()),
+        "the same input gives the same result"
+    );
     match step() {
         Step::Challenge(next, challenge) => {
             check_challenge(challenge);
@@ -44,11 +48,11 @@ fn check_step(exchange: &Exchange, message: &[u8]) -> Option<Exchange> {
         }
         Step::Compare(claim, check) => {
             check_claim(&claim);
-            let is_right = check.perform().expect("the hash is sound");
-            // Who has the password has said it.
+            let is_right = check.perform().expect("the hash is valid");
+            // A right password must be in the client's message.
             let says = |password: &[u8]| message.windows(password.len()).any(|at| at == password);
             assert!(!is_right || says(b"wonderland") || says(b"builder"));
-            assert!(!is_right || claim.user.is_some(), "nobody has no password");
+            assert!(!is_right || claim.user.is_some(), "an unknown user has no right password");
             None
         }
         Step::Proven(user) => {
@@ -67,7 +71,7 @@ fn check_step(exchange: &Exchange, message: &[u8]) -> Option<Exchange> {
     }
 }
 
-/// Nothing of it is cut off on the wire.
+/// No part of it is cut off on the wire.
 fn check_challenge(challenge: Vec<u8>) {
     assert!("334 \r\n".len() + SaslMessage(challenge).encoded().len() <= REPLY_LINE_OCTETS);
 }

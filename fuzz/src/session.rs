@@ -1,11 +1,11 @@
-//! A whole receiving session. An input is a script: its first octet says under which connector it
-//! happens, then come octets of the client, and events between them.
+//! A whole receiving session. An input is a script: its first octet selects the connector. Then
+//! come octets of the client, and events between them.
 //!
-//! An event is 0xFF and a letter: `c` another packet begins, `q` the queue answers, `f` it answers
-//! that it failed, `w` the next write fails, `t` the next deadline passes, `s` a second passes,
-//! `h` the TLS handshake is done, `x` a packet's worth of one letter comes, `d` the client
-//! disconnects, `z` the daemon stops. Any other letter is `c`. Whoever is asked about a sender or a
-//! message answers as the queue does, and a failure is no answer.
+//! An event is 0xFF and a letter: `c` another packet begins, `q` the queue replies, `f` the queue
+//! replies that it failed, `w` the next write fails, `t` the next deadline passes, `s` a second
+//! passes, `h` the TLS handshake is done, `x` a packet full of one letter comes, `d` the client
+//! disconnects, `z` the daemon stops. Any other letter is `c`. Inquiries about a sender or a
+//! message are answered as the queue answers; for them a failure is a missing answer.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
@@ -85,9 +85,17 @@ pub fn check(input: &[u8]) {
         let mut parts = script.split(|&octet| octet == EVENT);
         let first = parts.next().unwrap_or_default();
         let whole = parts.fold(first.to_vec(), |whole, part| [&whole, &part[1..]].concat());
-        assert_eq!(Player::new(settings).play(&whole), outcome, "packets do not matter");
+        assert_eq!(
+            Player::new(settings).play(&whole),
+            outcome,
+            "packet boundaries do not change the result"
+        );
         if !script.contains(&EVENT) {
-            assert_eq!(Player::new(settings).play(&octets), outcome, "packets do not matter");
+            assert_eq!(
+                Player::new(settings).play(&octets),
+                outcome,
+                "packet boundaries do not change the result"
+            );
         }
     }
 }
@@ -105,7 +113,7 @@ pub(super) fn rules() -> &'static Arc<Rules> {
     })
 }
 
-/// What a session came to.
+/// The result of a session.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
     sent: Vec<u8>,
@@ -113,7 +121,7 @@ struct Outcome {
     closed: bool,
 }
 
-/// What was asked and has no answer yet.
+/// The open inquiry.
 #[derive(Clone, Debug, PartialEq)]
 enum Asked {
     Nothing,
@@ -131,9 +139,9 @@ struct Player {
     write_fails: bool,
     open: Option<Vec<u8>>,
     handshake_is_due: bool,
-    /// What the client has sent, to count the ends of data that it can have meant.
+    /// The client's octets so far, to count the possible ends of data in them.
     heard: Vec<u8>,
-    /// Octets taken since the queue was asked: nothing of them can have been used.
+    /// Octets read since the queue was asked: none of them can have been used.
     backlog: usize,
     replies: ReplyParser,
     queued_replies: usize,
@@ -176,18 +184,18 @@ impl Player {
         self.session.handle_disconnect();
         self.perform();
         assert!(self.outcome.closed, "every session ends");
-        assert_eq!(self.open, None, "nothing unfinished is kept");
+        assert_eq!(self.open, None, "no unfinished message is left open");
         self.check();
         self.outcome
     }
 
-    /// Sends what a client sends, as the driver reads it.
+    /// Sends a client's octets, as the driver reads them.
     fn send(&mut self, octets: &[u8]) {
         for packet in octets.chunks(READ_OCTETS) {
             if !self.session.wants_bytes() {
                 let waits = self.asked != Asked::Nothing || self.outcome.closed;
                 let is_held = self.session.deadline() > self.now;
-                assert!(waits || is_held, "a session that reads nothing waits for something");
+                assert!(waits || is_held, "a session that does not read waits for an event");
                 return;
             }
             self.backlog += packet.len();
@@ -227,7 +235,7 @@ impl Player {
     fn time_passes(&mut self) {
         let is_late = self.now >= self.session.deadline();
         if is_late && matches!(self.asked, Asked::ToFindOut(_)) {
-            // The session gives up waiting.
+            // The session ends because of its timeout.
             self.asked = Asked::Nothing;
         }
         self.session.handle_timeout(self.now);
@@ -262,7 +270,7 @@ impl Player {
                     message.splice(0..0, fields);
                 }
                 Action::Send(octets) => self.sent(&octets),
-                Action::Reclassify(remote) => panic!("nobody may use XCLIENT: {remote}"),
+                Action::Reclassify(remote) => panic!("no client may use XCLIENT: {remote}"),
                 Action::StartTls => self.handshake_is_due = true,
                 Action::Write(octets) => {
                     let Some(message) = &mut self.open else { panic!("no message is open") };
@@ -279,14 +287,14 @@ impl Player {
         }
     }
 
-    /// A record is a line, and no client makes two of it.
+    /// A record is one line, and no client can make two of it.
     fn check_protocol_log(&mut self) {
         for record in self.session.take_protocol_records() {
             assert!(record.data.len() <= PROTOCOL_LOG_LINE_OCTETS);
             assert!(!record.data.contains(char::is_control), "{record:?}");
             let is_gap = record.event == ProtocolEvent::Information
                 && record.data.ends_with("records left out");
-            assert!(!is_gap, "what is fetched in time is whole");
+            assert!(!is_gap, "a record that is fetched in time is complete");
         }
     }
 
@@ -297,8 +305,8 @@ impl Player {
         }
     }
 
-    /// What the queue was asked comes true, or fails. After the session has closed it may come as
-    /// well, and then nobody listens.
+    /// The queue's operation succeeds or fails. This may also happen after the session has closed;
+    /// then the result is ignored.
     fn answer(&mut self, well: bool) {
         match std::mem::replace(&mut self.asked, Asked::Nothing) {
             Asked::Nothing => {}
@@ -327,7 +335,7 @@ impl Player {
         }
     }
 
-    /// Whole replies only, and such as our own client would understand.
+    /// Only complete replies, and only those that our own client understands.
     fn sent(&mut self, octets: &[u8]) {
         assert!(octets.len() < OUTPUT_OCTETS + REPLY_LINE_OCTETS * 10, "the output is bounded");
         for line in octets.split_inclusive(|&octet| octet == b'\n') {
@@ -348,7 +356,7 @@ impl Player {
 
     fn check(&self) {
         let Outcome { sent, kept, .. } = &self.outcome;
-        assert_eq!(self.queued_replies, kept.len(), "a 250 for each message that is kept");
+        assert_eq!(self.queued_replies, kept.len(), "a 250 for each stored message");
         assert!(sent.is_empty() || sent.ends_with(b"\r\n"));
         let ends = self.heard.windows(5).filter(|window| *window == b"\r\n.\r\n").count();
         assert!(kept.len() <= ends, "at most one message per end of data");

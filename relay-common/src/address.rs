@@ -1,7 +1,7 @@
 //! Every address as 128 bits.
 //!
-//! IPv4 is written as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), so that one trie serves both
-//! families and an IPv4 peer of a dual-stack socket is the same peer as on an IPv4 socket.
+//! IPv4 is written as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2). So one trie serves both
+//! families, and an IPv4 peer has the same address on a dual-stack socket as on an IPv4 socket.
 
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv6Addr};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
-    /// The octets. The name is what a dump of a map prints.
+    /// The octets. A dump of a map prints this name.
     pub octets: [u8; 16],
 }
 
@@ -42,8 +42,8 @@ impl Address {
         if self.is_ipv4() { Self::ANY_IPV4 } else { Self::ANY_IPV6 }
     }
 
-    /// The address that a source's budget is kept under: an IPv4 address itself, and the /64 of
-    /// an IPv6 address, since one host has all of it.
+    /// The address for which a source's budget counts: an IPv4 address itself, and the /64 of an
+    /// IPv6 address, since one host can use all of it.
     #[inline(always)]
     pub fn source(&self) -> Self {
         if self.is_ipv4() {
@@ -58,8 +58,8 @@ impl Address {
         Self { octets }
     }
 
-    /// The network of so many leading bits that this address is in, counted as in its own family. More
-    /// bits than it has are all of them.
+    /// The network with this number of leading bits that contains the address, counted in its own
+    /// family. A larger number than the address has bits means all bits.
     pub fn network(&self, bits: u32) -> Self {
         let mapped = if self.is_ipv4() { 96 } else { 0 };
         let host = 128u32.saturating_sub(bits.saturating_add(mapped));
@@ -84,7 +84,7 @@ impl From<IpAddr> for Address {
     }
 }
 
-/// An IPv4-mapped address becomes the IPv4 address that it is.
+/// An IPv4-mapped address becomes an IPv4 address.
 impl From<Address> for IpAddr {
     fn from(address: Address) -> Self {
         Self::V6(Ipv6Addr::from(address.octets)).to_canonical()

@@ -1,14 +1,14 @@
 //! A token bucket in one word.
 //!
-//! The generic cell rate algorithm keeps, instead of a number of tokens and a time, the one
-//! moment at which the bucket would be full again. One word is changed by one compare-and-swap,
-//! so that the CPUs share a bucket without a lock and none can be refilled twice.
+//! The generic cell rate algorithm stores one time, at which the bucket would be full again,
+//! instead of a number of tokens and a time. One compare-and-swap changes that word. So the CPUs
+//! share a bucket without a lock, and two of them cannot refill it twice.
 
 /// A bucket's word, shared by the CPUs.
 pub trait Bucket {
-    /// The moment at which the bucket is full, in nanoseconds.
+    /// The time at which the bucket is full, in nanoseconds.
     fn load(&self) -> u64;
-    /// Puts `new` in place of `current`; false when another CPU was faster.
+    /// Replaces `current` by `new`; false if another CPU changed the word first.
     fn replace(&self, current: u64, new: u64) -> bool;
 }
 
@@ -16,7 +16,7 @@ pub trait Bucket {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// Nanoseconds in which one token comes back. Zero: no limit.
+    /// Nanoseconds until one token is restored. Zero: no limit.
     pub interval: u64,
     /// Nanoseconds in which an empty bucket becomes full: interval times capacity.
     pub depth: u64,
@@ -24,16 +24,16 @@ pub struct Budget {
 
 const _: () = assert!(size_of::<Budget>() == 16);
 
-/// Times a swap is tried before the SYN counts as over the budget. Each failed try means that
-/// another CPU took a token in these nanoseconds, which happens in a flood only, and a client
-/// that is not part of it sends its SYN again after a second.
+/// Attempts to swap before the SYN counts as over the budget. Each failed attempt means that
+/// another CPU took a token in these nanoseconds. This happens only in a flood, and a client that
+/// is not part of it sends its SYN again after a second.
 const TRIES: u32 = 4;
 
 impl Budget {
     /// No limit.
     pub const UNLIMITED: Self = Self { interval: 0, depth: 0 };
 
-    /// This many a second, and this many at once. Zero of either: no limit.
+    /// A rate per second and a burst. If either is zero: no limit.
     pub const fn per_second(rate: u32, burst: u32) -> Self {
         if rate == 0 || burst == 0 {
             return Self::UNLIMITED;
@@ -48,12 +48,11 @@ impl Budget {
         self.interval == 0
     }
 
-    /// Takes a token; false when there is none. `now` is in nanoseconds of a clock that does not
-    /// go back.
+    /// Takes a token; false if there is none. `now` is in nanoseconds of a monotonic clock.
     ///
-    /// A bucket outlives its budget: after a reload the word may lie further ahead than an empty
-    /// bucket of this budget does. It then counts as empty, and is made so, or a small new bucket
-    /// would go on paying for a large old one.
+    /// A bucket outlives its budget: after a reload the word may be further in the future than an
+    /// empty bucket of this budget would be. The bucket then counts as empty, and its word is
+    /// reduced. Otherwise a small new bucket would stay empty because of a large old one.
     #[inline(always)]
     pub fn take<B: Bucket>(&self, bucket: &B, now: u64) -> bool {
         if self.is_unlimited() {
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_bucket_does_not_pay_for_a_larger_one() {
+    fn after_a_reload_a_smaller_bucket_fills_at_its_own_rate() {
         let (before, after) = (Budget::per_second(1, 1000), Budget::per_second(1000, 10));
         let bucket = AtomicU64::new(0);
         let now = 7 * SECOND;
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_takes_nothing() {
+    fn a_budget_without_limit_changes_no_bucket() {
         let bucket = AtomicU64::new(3);
         assert!((0..1000).all(|_| Budget::UNLIMITED.take(&bucket, 1)));
         assert_eq!(bucket.into_inner(), 3);
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_that_never_succeeds_is_over_the_budget() {
+    fn a_syn_is_over_the_budget_if_no_swap_succeeds() {
         assert!(!Budget::per_second(10, 5).take(&Contended(Cell::new(0)), SECOND));
     }
 
@@ -164,7 +163,7 @@ mod tests {
             })
             .collect();
         let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        // A thread may lose all its tries; none may take what is not there.
+        // A thread may lose all its tries; no thread may take a token that does not exist.
         assert!(taken <= 1000 && taken > 900, "{taken}");
     }
 

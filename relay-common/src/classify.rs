@@ -1,8 +1,8 @@
 //! Which connector does a connection belong to? Pure, over the tables of one generation.
 //!
-//! The binding is resolved first, the exact local address before the wildcard of its family, and
-//! there is no way back: a peer that no range of the exact binding contains has no connector,
-//! even where the wildcard's would. Within the binding the longest prefix wins.
+//! The binding is resolved first, the exact local address before the wildcard of its family. There
+//! is no fallback: if no range of the exact binding contains the client, it has no connector, even
+//! if a range of the wildcard would contain it. Within the binding the longest prefix wins.
 
 use crate::address::Address;
 use crate::tables::{BindingEntry, BindingKey, RangeEntry, RangeKey};
@@ -15,18 +15,18 @@ pub trait Tables {
     fn range(&self, key: &RangeKey) -> Option<RangeEntry>;
 }
 
-/// What the tables say.
+/// The result of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The connector of the longest prefix.
     Connector(RangeEntry),
     /// Not a connection of ours.
     NoBinding,
-    /// A connection to a binding of ours, from an address that no connector takes.
+    /// A connection to a binding of ours, from an address that no range contains.
     NoConnector,
 }
 
-/// Classifies a connection by the tables of this generation and no other.
+/// Classifies a connection by the tables of this generation only.
 #[inline(always)]
 pub fn classify<T: Tables>(
     tables: &T,

@@ -1,8 +1,8 @@
-//! Is this SYN dropped? The one place that decides it.
+//! Is this SYN dropped? Only this module decides it.
 //!
-//! A SYN is dropped only when a connector says so: by `refuse`, by its own budget, or by its
-//! budget for one source. Everything else passes, for a reason that is counted: the guard is
-//! there to spare the host work, and what it does not understand the stack and the daemon judge.
+//! The guard drops a SYN only because of a connector: its `refuse`, its own budget, or its budget
+//! for one source. All other frames pass, each with a counted reason. The guard saves the host
+//! work; the stack and the daemon decide about frames that it cannot parse.
 
 use crate::address::Address;
 use crate::budget::Bucket;
@@ -12,37 +12,37 @@ use crate::tables::{ConnectorEntry, ConnectorKey, NO_GENERATION, SourceKey};
 
 /// The tables that only the guard reads.
 pub trait GuardTables: Tables {
-    /// How a bucket's word is reached.
+    /// Access to a bucket's word.
     type Bucket: Bucket;
 
-    /// CONNECTORS. `None`: the connector has nothing for the guard to do.
+    /// CONNECTORS. `None`: the guard has no rule for the connector.
     fn connector(&self, key: &ConnectorKey) -> Option<ConnectorEntry>;
     /// The connector's bucket in SYN_BUDGETS.
     fn bucket(&self, connector: u32) -> Option<Self::Bucket>;
-    /// The source's bucket in SYN_SOURCES, made when it is not there.
+    /// The source's bucket in SYN_SOURCES, created if it is absent.
     fn source_bucket(&self, key: &SourceKey) -> Option<Self::Bucket>;
-    /// Nanoseconds of a clock that does not go back. Asked only when a budget needs it.
+    /// Nanoseconds of a monotonic clock. Called only if a budget needs it.
     fn now(&self) -> u64;
 }
 
-/// What becomes of a frame, and why.
+/// The decision about a frame, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Dropped, by this connector.
+    /// Dropped, because of this connector.
     Drop(u32, DropReason),
     /// Passed: a SYN of this connector.
     PassConnector(u32),
-    /// Passed: nothing for the guard.
+    /// Passed: the guard has no rule for it.
     Pass(PassReason),
 }
 
-/// Why a frame that no connector owns is passed.
+/// Why a frame without a connector is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassReason {
-    /// No connector of its binding matches. The daemon says so with a 421, which tells an
+    /// No connector of its binding matches. The daemon replies with 421, which tells an
     /// administrator more than silence.
     NoConnector,
-    /// A SYN to no binding.
+    /// A SYN to an address and port without a binding.
     NoBinding,
     /// No generation is published.
     NoGeneration,
@@ -55,15 +55,15 @@ pub enum PassReason {
 /// Why a SYN is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// The connector's budget is spent.
+    /// The connector's budget is used up.
     OverBudget,
-    /// The source's budget is spent.
+    /// The source's budget is used up.
     OverSourceBudget,
     /// The connector is `refuse = true`.
     Refused,
 }
 
-/// Judges a frame by the tables of this generation.
+/// Decides about a frame by the tables of this generation.
 #[inline(always)]
 pub fn judge<R: Reader + ?Sized, T: GuardTables>(
     frame: &R,
@@ -88,9 +88,9 @@ pub fn judge<R: Reader + ?Sized, T: GuardTables>(
     }
 }
 
-/// The source's budget is asked before the connector's, so that one loud source spends its own
-/// tokens and not everybody's. A bucket that cannot be had (the map is full, the connector is
-/// beyond it) limits nothing: budgets spare work, they grant no right.
+/// The source's budget is checked before the connector's, so that one source with many SYNs uses up
+/// its own tokens, not those of all sources. A missing bucket (the map is full, or the connector's
+/// id is beyond it) limits nothing: budgets save work, they grant no right.
 #[inline(always)]
 fn judge_connector<T: GuardTables>(
     tables: &T,

@@ -1,12 +1,11 @@
 //! The bytes of a frame become a TCP segment, or the reason why not.
 //!
 //! Ethernet with up to two VLAN tags (802.1Q, 802.1ad), IPv4 with options, IPv6 with extension
-//! headers, TCP. It decides what a segment is and nothing else: whether it is dropped is
-//! [`crate::guard`]'s decision, and everything that is not a whole TCP header is left to the
-//! network stack.
+//! headers, TCP. This module decides only what a segment is. [`crate::guard`] decides whether it is
+//! dropped. Frames without a complete TCP header are left to the network stack.
 //!
-//! The reader checks every bound, so no byte sequence reads past the end; the kernel's verifier
-//! holds the kernel's reader to that.
+//! The reader checks every bound, so no byte sequence causes a read past the end. In the kernel the
+//! verifier enforces this for the kernel's reader.
 
 use crate::address::Address;
 
@@ -23,36 +22,36 @@ impl Reader for [u8] {
     }
 }
 
-/// What the guard needs to know of a TCP segment.
+/// The fields of a TCP segment that the guard needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it comes from.
+    /// The source address.
     pub remote: Address,
-    /// Where it goes to, on this host.
+    /// The destination address, on this host.
     pub local: Address,
-    /// The port it goes to, in host byte order.
+    /// The destination port, in host byte order.
     pub local_port: u16,
-    /// SYN without ACK, RST and FIN: somebody wants to connect. The ECN bits may be set.
+    /// SYN without ACK, RST and FIN: the beginning of a connection. The ECN bits may be set.
     pub opens: bool,
 }
 
-/// Why a frame is not a segment that the guard judges.
+/// Why the guard does not check a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSegment {
-    /// A fragment. Reassembly is the stack's business; the tagger sees the connection later.
+    /// A fragment. The stack reassembles it; the tagger sees the connection later.
     Fragment,
     /// Neither IPv4 nor IPv6 under at most two VLAN tags.
     NotIp,
     /// IP, but not TCP, or TCP behind more than [`EXTENSION_HEADERS`] extension headers.
     NotTcp,
-    /// It ends before its headers do, or a header's length field is impossible.
+    /// The frame ends before its headers do, or a length field has an impossible value.
     Truncated,
 }
 
-/// VLAN tags that are looked through: 802.1ad outside, 802.1Q inside.
+/// VLAN tags that are skipped: 802.1ad outside, 802.1Q inside.
 pub const VLAN_TAGS: usize = 2;
-/// IPv6 extension headers that are looked through. RFC 8200 section 4.1 lists seven kinds, and
-/// says that each should occur once; ESP hides what follows it.
+/// IPv6 extension headers that are skipped. RFC 8200 section 4.1 lists seven kinds, each of which
+/// should occur once; ESP hides the headers behind it.
 pub const EXTENSION_HEADERS: usize = 6;
 
 const ETHERNET_OCTETS: usize = 14;
@@ -110,7 +109,7 @@ fn ipv4<R: Reader + ?Sized>(frame: &R, offset: usize) -> Result<Segment, NotSegm
     if header[9] != PROTOCOL_TCP {
         return Err(NotSegment::NotTcp);
     }
-    // More-fragments, or an offset: the low 13 bits and bit 13.
+    // The more-fragments flag or an offset: bit 13 and the low 13 bits.
     if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
         return Err(NotSegment::Fragment);
     }
@@ -140,8 +139,8 @@ fn ipv6<R: Reader + ?Sized>(frame: &R, offset: usize) -> Result<Segment, NotSegm
             NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION | NEXT_MOBILITY => (units + 1) * 8,
             // RFC 4302 section 2.2: in units of four octets, minus two.
             NEXT_AUTHENTICATION => (units + 2) * 4,
-            // An offset or more-fragments; without either it is an atomic fragment (RFC 6946),
-            // which is a whole packet.
+            // An offset or more-fragments. With neither it is an atomic fragment (RFC 6946), which
+            // is a complete packet.
             NEXT_FRAGMENT if u16::from_be_bytes([high, low]) & 0xfff9 != 0 => {
                 return Err(NotSegment::Fragment);
             }
@@ -164,7 +163,7 @@ fn tcp<R: Reader + ?Sized>(
     remote: Address,
     local: Address,
 ) -> Result<Segment, NotSegment> {
-    // The whole fixed header must be there: the stack drops anything shorter.
+    // The whole fixed header must be present: the stack drops anything shorter.
     let header: [u8; 20] = frame.read(offset).ok_or(NotSegment::Truncated)?;
     if header[12] >> 4 < 5 {
         return Err(NotSegment::Truncated);

@@ -1,32 +1,32 @@
 //! The keys and values of the maps: plain bytes, the same in the kernel and in the daemon.
 //!
-//! Every type says its size and offsets beneath it. No `bool`, no `enum` and no hidden padding:
-//! a map may hold any byte, and whoever dumps it sees each field under its name.
+//! Assertions below every type state its size and offsets. No `bool`, no `enum` and no hidden
+//! padding: a map may contain any byte, and a dump shows each field under its name.
 //!
-//! Precedence, in prose: the binding of the exact local address goes before the wildcard of its
-//! family; within a binding the longest prefix wins. The keys encode just that: a binding is one
-//! number, and the trie's prefix covers generation and binding whole before any address bit.
+//! The order of precedence: the binding of the exact local address goes before the wildcard of its
+//! family; within a binding the longest prefix wins. The keys encode this order. A binding is one
+//! number, and the trie's prefix covers generation and binding completely before any address bit.
 
 use core::mem::offset_of;
 
 use crate::address::Address;
 use crate::budget::Budget;
 
-/// Version of the layouts in this file. Pinned maps of another version are another program's.
+/// Version of the layouts in this file. Pinned maps of another version belong to another program.
 pub const SCHEMA: u32 = 1;
 
-/// Most connectors that one process can ever name: the length of COUNTERS and SYN_BUDGETS.
+/// Most connectors that one process can name: the length of COUNTERS and SYN_BUDGETS.
 pub const CONNECTORS_MAX: u32 = 4096;
-/// Most bindings that BINDINGS holds, of all generations that are present together.
+/// Most entries of BINDINGS, of all generations that exist at the same time.
 pub const BINDINGS_MAX: u32 = 16_384;
-/// Most blocks that RANGES holds, of all generations that are present together.
+/// Most blocks in RANGES, of all generations that exist at the same time.
 pub const BLOCKS_MAX: u32 = 4_194_304;
-/// Sources whose SYN budgets are kept; the least recently seen one makes room.
+/// Sources with a SYN budget; the least recently seen source is evicted.
 pub const SYN_SOURCES_MAX: u32 = 65_536;
 
-/// The number that no connector has: no connector matches.
+/// The number that stands for no connector: no connector matches.
 pub const NO_CONNECTOR: u32 = 0;
-/// The number that no generation has: nothing is published.
+/// The number that stands for no generation: none is published.
 pub const NO_GENERATION: u32 = 0;
 
 /// Key of BINDINGS.
@@ -57,7 +57,7 @@ pub struct BindingEntry {
 
 const _: () = assert!(size_of::<BindingEntry>() == 4);
 
-/// Key data of RANGES, behind the trie's own prefix length.
+/// Key data of RANGES, after the trie's own prefix length.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RangeKey {
@@ -76,9 +76,9 @@ const _: () = assert!(
 );
 
 impl RangeKey {
-    /// Bits of a key before its address: they always match whole.
+    /// Bits of a key before its address: a match always covers all of them.
     pub const FIXED_BITS: u32 = 64;
-    /// Bits of a key with its whole address: what a lookup asks with.
+    /// Bits of a key with its whole address: the prefix length of a lookup.
     pub const ALL_BITS: u32 = Self::FIXED_BITS + 128;
 }
 
@@ -86,9 +86,9 @@ impl RangeKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RangeEntry {
-    /// The connector whose range it is.
+    /// The connector that has the range.
     pub connector: u32,
-    /// The range's place in the connector's list, from zero.
+    /// The range's index in the connector's list, from zero.
     pub range: u32,
 }
 
@@ -106,16 +106,16 @@ pub struct ConnectorKey {
 
 const _: () = assert!(size_of::<ConnectorKey>() == 8 && offset_of!(ConnectorKey, connector) == 4);
 
-/// Value of CONNECTORS: what the guard must know. A connector that the guard lets pass without
-/// limit has no entry.
+/// Value of CONNECTORS: the settings for the guard. A connector without `refuse` and without a
+/// budget has no entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectorEntry {
     /// Not zero: its sources are refused.
     pub refuse: u64,
-    /// SYNs of all its sources together.
+    /// Budget for the SYNs of all its sources together.
     pub budget: Budget,
-    /// SYNs of one source.
+    /// Budget for the SYNs of one source.
     pub budget_per_source: Budget,
 }
 
@@ -141,21 +141,21 @@ const _: () = assert!(size_of::<SourceKey>() == 20 && offset_of!(SourceKey, sour
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BucketState {
-    /// When the bucket is full again, in nanoseconds since the host started.
+    /// The time when the bucket is full again, in nanoseconds since the host started.
     pub full_at: u64,
 }
 
 const _: () = assert!(size_of::<BucketState>() == 8);
 
-/// Value of TAGS: what the tagger leaves on an accepted socket.
+/// Value of TAGS: the data that the tagger stores on an accepted socket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// The connector, or [`NO_CONNECTOR`] where the binding has none for this peer.
+    /// The connector, or [`NO_CONNECTOR`] if the binding has none for this client.
     pub connector: u32,
-    /// The range's place in the connector's list.
+    /// The range's index in the connector's list.
     pub range: u32,
-    /// The generation that was asked, whole.
+    /// The generation of the search.
     pub generation: u32,
 }
 
@@ -167,19 +167,19 @@ const _: () = assert!(
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// The generation in force, or [`NO_GENERATION`]. Every program reads this word first; to
-    /// publish is to store it.
+    /// The generation in force, or [`NO_GENERATION`]. Every program reads this word first; storing
+    /// it publishes a generation.
     pub generation: u32,
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Cookie of the network namespace whose connections are tagged: the cgroup hook sees those
-    /// of every namespace.
+    /// Cookie of the network namespace whose connections are tagged. The cgroup hook sees
+    /// connections of every namespace.
     pub namespace: u64,
     /// Bindings of the generation in force.
     pub bindings: u32,
     /// Ranges of the generation in force, as the configuration lists them.
     pub ranges: u32,
-    /// Blocks that these ranges became in RANGES.
+    /// Blocks in RANGES for these ranges.
     pub blocks: u32,
     /// Connectors of the generation in force.
     pub connectors: u32,
@@ -195,7 +195,7 @@ const _: () = assert!(
         && offset_of!(State, digest) == 32
 );
 
-/// Declares a value of per-CPU counters, with the names and meanings of its fields in one place.
+/// Declares a value of per-CPU counters, with the names and meanings of its fields in one list.
 macro_rules! counters {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $field:ident,)* }) => {
         $(#[$meta])*
@@ -204,7 +204,7 @@ macro_rules! counters {
         pub struct $name { $($(#[doc = $doc])+ pub $field: u64,)* }
 
         impl $name {
-            /// Adds what another CPU counted.
+            /// Adds the counts of another CPU.
             pub fn add(&mut self, other: &Self) {
                 $(self.$field = self.$field.wrapping_add(other.$field);)*
             }
@@ -224,11 +224,11 @@ counters! {
     ConnectorCounters {
         /// SYNs that the guard saw.
         syn_seen,
-        /// SYNs dropped since the connector is `refuse = true`.
+        /// SYNs dropped because the connector is `refuse = true`.
         syn_refused,
-        /// SYNs dropped since the connector's budget was spent.
+        /// SYNs dropped because the connector's budget was used up.
         syn_over_budget,
-        /// SYNs dropped since the source's budget was spent.
+        /// SYNs dropped because the source's budget was used up.
         syn_over_source_budget,
         /// Connections that the tagger tagged.
         tagged,
@@ -236,7 +236,7 @@ counters! {
 }
 
 counters! {
-    /// The one value of REASONS, for each CPU: every exit of the programs that no connector owns.
+    /// The one value of REASONS, for each CPU: every exit of the programs without a connector.
     ReasonCounters {
         /// Guard, passed: a fragment.
         guard_fragment,
@@ -250,19 +250,19 @@ counters! {
         guard_not_syn,
         /// Guard, passed: no generation is published.
         guard_no_generation,
-        /// Guard, passed: a SYN to no binding.
+        /// Guard, passed: a SYN to an address and port without a binding.
         guard_no_binding,
         /// Guard, passed: a SYN that no connector matches; the daemon answers it with 421.
         guard_no_connector,
         /// Tagger: no generation was published.
         tagger_no_generation,
-        /// Tagger: a connection of another network namespace, not ours to tag.
+        /// Tagger: a connection of another network namespace, not tagged.
         tagger_other_namespace,
-        /// Tagger: a connection to no binding, not ours to tag.
+        /// Tagger: a connection to an address and port without a binding, not tagged.
         tagger_no_binding,
-        /// Tagger: tagged with no connector.
+        /// Tagger: tagged as without a connector.
         tagger_no_connector,
-        /// Tagger: the socket storage could not be allocated; the daemon's own table answers.
+        /// Tagger: the socket storage could not be allocated; the daemon's own table classifies.
         tagger_storage_failed,
     }
 }
@@ -271,8 +271,8 @@ counters! {
 mod pod {
     use super::*;
 
-    // SAFETY: each is `repr(C)`, holds integers and arrays of them only, and the asserts above
-    // leave no room for padding.
+    // SAFETY: each is `repr(C)` and contains only integers and arrays of integers; the asserts
+    // above exclude padding.
     unsafe impl aya::Pod for BindingKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for BindingEntry {}

@@ -1,7 +1,7 @@
-//! The guard: asks relay-common about a frame and counts the answer under its reason.
+//! The guard: passes a frame to relay-common and counts the decision under its reason.
 //!
-//! It fails open. A SYN that is not dropped still meets the stack, the tagger and the daemon, and
-//! none of them takes it for more than it is.
+//! The guard fails open. A SYN that it passes still meets the stack, the tagger and the daemon, and
+//! none of them gives it a right because it passed.
 
 use aya_ebpf::programs::XdpContext;
 use relay_common::guard::{DropReason, PassReason, Verdict, judge};
@@ -57,7 +57,7 @@ fn log(context: &XdpContext, verdict: Verdict) {
         Verdict::PassConnector(connector) => {
             debug!(context, "guard: connector {}: pass", connector)
         }
-        // One line for each frame of every flow would drown what is looked for.
+        // One line for each frame of every flow would make the log unusable.
         Verdict::Pass(_) => {}
     }
 }

@@ -1,4 +1,4 @@
-//! The maps, and how relay-common reaches them.
+//! The maps, and their implementation of relay-common's traits.
 
 use core::ptr;
 
@@ -28,7 +28,7 @@ pub static RANGES: LpmTrie<RangeKey, RangeEntry, { BLOCKS_MAX as usize }> = LpmT
 #[btf_map]
 pub static CONNECTORS: HashMap<ConnectorKey, ConnectorEntry, { 4 * COUNT }> = HashMap::new();
 
-/// Mappable, so that the daemon publishes a generation by storing one word.
+/// Mappable, so that the daemon can publish a generation by storing one word.
 #[btf_map]
 pub static STATE: Array<State, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
@@ -48,8 +48,8 @@ pub static SYN_BUDGETS: Array<BucketState, COUNT> = Array::new();
 pub static SYN_SOURCES: LruHashMap<SourceKey, BucketState, { SYN_SOURCES_MAX as usize }> =
     LruHashMap::new();
 
-/// The generation in force and the namespace whose connections are ours. Read once by each run
-/// of a program, so that all its lookups are in one generation.
+/// The generation in force and the namespace whose connections are ours. Each run of a program
+/// reads it once, so that all its lookups use one generation.
 #[inline(always)]
 pub fn state() -> (u32, u64) {
     let Some(state) = STATE.get_ptr(0) else {
@@ -65,7 +65,7 @@ pub fn state() -> (u32, u64) {
     }
 }
 
-/// Adds one to a counter of a connector. A connector beyond the map is not counted: the daemon
+/// Adds one to a counter of a connector. A connector id beyond the map is not counted: the daemon
 /// never publishes one.
 #[inline(always)]
 pub fn count_connector(connector: u32, counter: impl FnOnce(&mut ConnectorCounters) -> &mut u64) {
@@ -76,7 +76,7 @@ pub fn count_connector(connector: u32, counter: impl FnOnce(&mut ConnectorCounte
     }
 }
 
-/// Adds one to a counter that no connector owns.
+/// Adds one to a counter without a connector.
 #[inline(always)]
 pub fn count(counter: impl FnOnce(&mut ReasonCounters) -> &mut u64) {
     if let Some(counters) = REASONS.get_ptr_mut(0) {
@@ -86,13 +86,13 @@ pub fn count(counter: impl FnOnce(&mut ReasonCounters) -> &mut u64) {
     }
 }
 
-/// The kernel's maps as relay-common's tables.
+/// The kernel's maps as an implementation of relay-common's tables.
 pub struct Maps;
 
 impl Tables for Maps {
     #[inline(always)]
     fn binding(&self, key: &BindingKey) -> Option<BindingEntry> {
-        // SAFETY: an entry lives until a grace period after its removal, and is copied here.
+        // SAFETY: an entry stays valid until a grace period after its removal, and is copied here.
         unsafe { BINDINGS.get(key).copied() }
     }
 
@@ -121,7 +121,7 @@ impl GuardTables for Maps {
         if let Some(bucket) = SYN_SOURCES.get_ptr_mut(key) {
             return Some(MapBucket(bucket));
         }
-        // Another CPU may insert it first; either way it is there afterwards.
+        // Another CPU may insert it first; in both cases the entry exists afterwards.
         let _ = SYN_SOURCES.insert(key, BucketState { full_at: 0 }, BPF_NOEXIST);
         SYN_SOURCES.get_ptr_mut(key).map(MapBucket)
     }

@@ -5,10 +5,10 @@ use core::ptr;
 use aya_ebpf::programs::XdpContext;
 use relay_common::packet::Reader;
 
-/// No header begins further than this into a frame. The verifier wants to know it.
+/// No header begins at a larger offset in a frame. The verifier needs this bound.
 const OFFSET_MAX: usize = 0x3fff;
 
-/// The linear part of a frame. Headers are there whole; only payload is ever elsewhere.
+/// The linear part of a frame. It contains all headers; only payload can be outside it.
 pub struct Frame {
     start: usize,
     end: usize,

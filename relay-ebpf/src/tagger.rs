@@ -1,8 +1,8 @@
-//! The tagger: classifies an accepted connection and leaves the answer on its socket.
+//! The tagger: classifies an accepted connection and stores the result on its socket.
 //!
 //! It runs under the child socket's lock before `accept` can return that socket, so the daemon
-//! never reads too early. It fails closed: where no tag could be left, the daemon finds none and
-//! asks its own table, which is never more generous.
+//! never reads too early. It fails closed: if no tag could be stored, the daemon finds none and
+//! uses its own table, which never gives more rights.
 
 use core::ptr;
 
@@ -36,7 +36,8 @@ pub fn tag(context: &SockOpsContext) {
     let Some((local, remote)) = addresses(context) else {
         return count(|counters| &mut counters.tagger_no_binding);
     };
-    // The context has the local port in host byte order, and only the remote one as on the wire.
+    // In the context only the remote port is in network byte order; the local port is in host byte
+    // order.
     let port = context.local_port() as u16;
     let tag = match classify(&Maps, generation, local, port, remote) {
         Class::Connector(entry) => {
@@ -57,8 +58,8 @@ pub fn tag(context: &SockOpsContext) {
     }
 }
 
-/// Local and remote address. An IPv6 socket has an IPv4 peer's addresses IPv4-mapped, which is
-/// how an IPv4 socket's are written here, so both are one peer.
+/// Local and remote address. An IPv6 socket has the addresses of an IPv4 peer IPv4-mapped, the form
+/// in which this crate writes those of an IPv4 socket. So both give the same address.
 #[inline(always)]
 fn addresses(context: &SockOpsContext) -> Option<(Address, Address)> {
     match context.family() {
@@ -68,8 +69,8 @@ fn addresses(context: &SockOpsContext) -> Option<(Address, Address)> {
         )),
         AF_INET6 => {
             let ops = context.ops;
-            // SAFETY: `ops` is the program's context. Each word is read by itself and volatile,
-            // since the verifier refuses to let a context pointer be moved and then copied from.
+            // SAFETY: `ops` is the program's context. Each word is a separate volatile read,
+            // because the verifier refuses to copy from a context pointer with an offset.
             unsafe {
                 Some((words(&raw const (*ops).local_ip6), words(&raw const (*ops).remote_ip6)))
             }
@@ -97,7 +98,7 @@ unsafe fn words(words: *const [u32; 4]) -> Address {
 #[inline(always)]
 fn store(context: &SockOpsContext, mut tag: Tag) -> bool {
     // SAFETY: the context's own socket, and a map that outlives the program. The map's wrapper
-    // offers this call to another program type only.
+    // offers this call only to another program type.
     unsafe {
         let socket = (*context.ops).__bindgen_anon_2.sk;
         if socket.is_null() {

@@ -1,4 +1,5 @@
-//! `cargo xtask soak crash`: kills the daemon hundreds of times and counts what arrives.
+//! `cargo xtask soak crash`: kills the daemon hundreds of times and counts the messages that
+//! arrive.
 
 #[path = "../crash/mod.rs"]
 mod crash;
@@ -9,16 +10,16 @@ use clap::Parser;
 
 use crate::crash::Plan;
 
-/// Kill the daemon under load, round after round, and hold what arrives against what was promised.
+/// Kill the daemon under load, round after round, and compare the arrived messages with the 250s.
 #[derive(Parser)]
 struct Arguments {
-    /// How often the daemon is killed.
+    /// The number of kills.
     #[arg(long, default_value_t = 300)]
     rounds: u32,
-    /// Repeats the choices of an earlier run; moments depend on the machine all the same.
+    /// Repeat the choices of an earlier run; times still depend on the machine.
     #[arg(long)]
     seed: Option<u64>,
-    /// What cargo adds to the arguments of every benchmark.
+    /// An argument that cargo adds for every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let plan = Plan { rounds: arguments.rounds, seed };
-    // Built now where it is not.
+    // Built now if necessary.
     let daemon = relay_tests::daemon::binary().expect("a daemon to kill");
     println!("{plan:?}, {}", daemon.display());
     let tell = |round: u32| {

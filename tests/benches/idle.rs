@@ -1,5 +1,5 @@
-//! `cargo xtask bench idle`: what an idle session takes of the daemon's memory, and whether clients
-//! that drip slow the relay connector down.
+//! `cargo xtask bench idle`: the daemon's memory for an idle session, and whether clients that send
+//! single octets slow the relay connector down.
 
 #[path = "../idle/mod.rs"]
 mod idle;
@@ -18,7 +18,7 @@ const PLAN: Plan = Plan {
 };
 
 fn main() {
-    // Built now where it is not.
+    // Built now if necessary.
     let daemon = relay_tests::daemon::binary().expect("a daemon to measure");
     println!("{PLAN:?}, {}", daemon.display());
     println!("{}", idle::run(PLAN));

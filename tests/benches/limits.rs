@@ -1,13 +1,12 @@
-//! `cargo xtask bench limits`: what limits cost that are far away.
+//! `cargo xtask bench limits`: the cost of limits that are not reached.
 //!
-//! One daemon, two connectors: one with every limit that can be off, off; the other with all of
-//! them on and out of reach. The same sessions go to each in turn, a message in each, and what is
-//! compared is the daemon's own time on the processor, which other work on the machine disturbs
-//! least.
+//! One daemon has two connectors: one with every optional limit off, the other with all of them on
+//! and far above the load. The same sessions use each in turn, with one message each. The benchmark
+//! compares the daemon's own processor time, which other work on the machine disturbs least.
 
-#![expect(clippy::unwrap_used, reason = "a rig: whatever fails must end the run")]
+#![expect(clippy::unwrap_used, reason = "a rig: every failure must end the run")]
 
-#[expect(dead_code, reason = "the rig of idle sessions says more")]
+#[expect(dead_code, reason = "the rig of idle sessions uses more of it")]
 #[path = "../idle/client.rs"]
 mod client;
 
@@ -22,13 +21,13 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Pairs of turns, one of each connector.
+/// Pairs of turns, one for each connector.
 const ROUNDS: usize = 40;
 /// Sessions of a turn.
 const SESSIONS: usize = 400;
-/// Clients side by side, each from an address of its own.
+/// Clients at the same time, each with its own address.
 const CLIENTS: u8 = 4;
-/// What was accepted in a turn is delivered before the next one begins.
+/// Messages accepted in a turn are delivered before the next turn begins.
 const DELIVERY: Duration = Duration::from_millis(500);
 
 /// The connectors by the second octet of a client's address.
@@ -44,11 +43,11 @@ fn main() {
     println!("{}, {ROUNDS} rounds of {SESSIONS} sessions", daemon::binary().unwrap().display());
     let (mut off, mut far) = (Vec::new(), Vec::new());
     Runtime::new().unwrap().block_on(async {
-        // What is made once is made before the first round.
+        // One-time initialization happens before the first round.
         turn(OFF, server, &daemon).await;
         turn(FAR, server, &daemon).await;
         for round in 0..ROUNDS {
-            // Neither is always the first.
+            // The order alternates.
             if round % 2 == 0 {
                 off.push(turn(OFF, server, &daemon).await);
                 far.push(turn(FAR, server, &daemon).await);

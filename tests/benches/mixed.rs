@@ -1,4 +1,5 @@
-//! `cargo xtask soak mixed`: strangers attack in every way at once, and honest mail must not notice.
+//! `cargo xtask soak mixed`: strangers use all attacks at once, and honest mail must not be
+//! affected.
 
 #[path = "../soak/mod.rs"]
 mod soak;
@@ -10,16 +11,16 @@ use clap::{Parser, ValueEnum};
 
 use crate::soak::{Kind, Plan};
 
-/// Attack the daemon, and see what becomes of honest mail and of memory.
+/// Attack the daemon, and check honest mail and memory.
 #[derive(Parser)]
 struct Arguments {
-    /// How long the attack lasts.
+    /// Duration of the attack.
     #[arg(long, default_value_t = 3600)]
     seconds: u64,
     /// These attacks only.
     #[arg(long, value_enum)]
     only: Vec<Kind>,
-    /// What cargo adds to the arguments of every benchmark.
+    /// An argument that cargo adds for every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         false => arguments.only,
     };
     let plan = Plan { attack: Duration::from_secs(arguments.seconds), kinds };
-    // Built now where it is not.
+    // Built now if necessary.
     let daemon = relay_tests::daemon::binary().expect("a daemon to attack");
     println!("{}", daemon.display());
     let outcome = soak::run(&plan, |line| println!("{line}"));

@@ -1,4 +1,4 @@
-//! The load: clients that send numbered messages until the daemon is gone.
+//! The load: clients that send numbered messages until the daemon has ended.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,20 +12,20 @@ use fastrand::Rng;
 
 use super::ledger::{Ledger, NUMBER, Progress};
 
-/// Far more than a reply takes on a machine that does much else.
+/// Much longer than a reply takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Octets of messages that wait in memory and of those that get a file of their own; the daemon's
-/// border is at 256 KiB.
+/// Octets of a message that stays in memory, and of one that gets its own file; the daemon's
+/// threshold is 256 KiB.
 const SMALL: std::ops::Range<usize> = 200..12_000;
 const LARGE: std::ops::Range<usize> = 270_000..700_000;
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     clients: Vec<JoinHandle<()>>,
     ended: Arc<AtomicBool>,
 }
 
-/// One client, and what it does next follows from its random numbers.
+/// One client; random numbers determine its next action.
 struct Client {
     server: SocketAddr,
     ledger: Arc<Mutex<Ledger>>,
@@ -36,7 +36,7 @@ struct Client {
 
 struct Connection(BufReader<TcpStream>);
 
-/// How a message leaves.
+/// How a message is sent.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     Data,
@@ -60,7 +60,8 @@ impl Load {
                 while !ended.load(Ordering::Acquire) {
                     if client.send().is_err() {
                         client.connection = None;
-                        // The daemon is gone, and the end of this load near; or it closed.
+                        // The daemon has ended, and this load ends soon; or the daemon closed the
+                        // connection.
                         thread::sleep(Duration::from_millis(1));
                     }
                 }
@@ -70,7 +71,7 @@ impl Load {
         Self { clients, ended }
     }
 
-    /// The daemon is gone.
+    /// The daemon has ended.
     pub fn end(self) {
         self.ended.store(true, Ordering::Release);
         for client in self.clients {
@@ -80,7 +81,7 @@ impl Load {
 }
 
 impl Client {
-    /// One message. An error says that the connection is of no more use.
+    /// Sends one message. An error says that the connection can no longer be used.
     fn send(&mut self) -> io::Result<()> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -120,7 +121,7 @@ impl Client {
     ) -> io::Result<String> {
         connection.expect("DATA", "354")?;
         let mut stuffed = stuff(content);
-        // In one write with the message, or in one of its own.
+        // In one write with the message, or in a separate write.
         if self.random.bool() {
             connection.write(&stuffed)?;
             stuffed.clear();
@@ -148,14 +149,15 @@ impl Client {
         self.end(connection, number, &last)
     }
 
-    /// Sends what ends the data. From its first octet on nobody can tell whether it was received.
+    /// Sends the end of data. From its first octet on it is uncertain whether the daemon received
+    /// it.
     fn end(&self, connection: &mut Connection, number: usize, octets: &[u8]) -> io::Result<String> {
         self.ledger.lock().unwrap().progress(number, Progress::Unanswered);
         connection.write(octets)?;
         connection.reply()
     }
 
-    /// Goes away before the end of data.
+    /// Disconnects before the end of data.
     fn abandon(&mut self, mut connection: Connection, content: &[u8], way: Way) -> io::Result<()> {
         let part = &content[..self.random.usize(0..content.len())];
         match way {
@@ -221,7 +223,7 @@ fn begins(reply: &str, code: &str) -> io::Result<()> {
     }
 }
 
-/// No two messages and no two lines of one are alike; some lines begin with dots.
+/// All messages and all lines of a message differ; some lines begin with dots.
 fn content(number: usize, is_large: bool, random: &mut Rng) -> Vec<u8> {
     let octets = random.usize(if is_large { LARGE } else { SMALL });
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! Who was promised what, what arrived, and whether the two agree.
+//! Which replies the clients got, which messages arrived, and whether both agree.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,23 +7,23 @@ use std::net::SocketAddr;
 
 use relay_tests::sink::Message;
 
-/// A message's number stands in this field, the first that its client writes.
+/// The field with a message's number, the first field that its client writes.
 pub const NUMBER: &str = "X-Number: ";
 
-/// How far a client came with a message.
+/// The last step of a client with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It never sent the end of data. The message may never arrive.
+    /// The client did not send the end of data. The message must not arrive.
     NotEnded,
-    /// It began to send the end of data, and there was no reply. The message may arrive or not.
+    /// The client began to send the end of data and got no reply. The message may arrive or not.
     Unanswered,
-    /// It was refused at its end. It must not arrive: the client sends it again.
+    /// The daemon refused the message at its end. It must not arrive: the client sends it again.
     Refused,
-    /// It got a 250. It must arrive.
+    /// The client got a 250. The message must arrive.
     Accepted,
 }
 
-/// Everything that was sent and everything that arrived.
+/// All sent and all arrived messages.
 #[derive(Debug, Default)]
 pub struct Ledger {
     sent: Vec<Sent>,
@@ -41,15 +41,15 @@ struct Sent {
 #[derive(Clone, Debug)]
 pub struct Arrival {
     number: Option<usize>,
-    /// Of everything from the field with the number on.
+    /// Checksum of all octets from the field with the number on.
     checksum: u64,
-    /// What the daemon called itself; each one has its own name.
+    /// The host name of the daemon; each daemon has its own.
     daemon: String,
-    /// Its end of the connection.
+    /// The daemon's end of the connection.
     connection: SocketAddr,
 }
 
-/// What follows from a ledger.
+/// The result of a ledger.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub messages: usize,
@@ -59,15 +59,15 @@ pub struct Verdict {
     pub unanswered_arrived: usize,
     pub not_ended: usize,
     pub refused: usize,
-    /// Got a 250 and did not arrive.
+    /// Messages with a 250 that did not arrive.
     pub lost: Vec<String>,
-    /// Arrived and should not have: nobody's, refused, or without its end of data.
+    /// Messages that arrived and must not: unknown, refused, or without their end of data.
     pub foreign: Vec<String>,
-    /// Arrived with other octets.
+    /// Messages that arrived with other octets.
     pub changed: Vec<String>,
     /// Copies beyond the first.
     pub duplicates: usize,
-    /// Those of them whose delivery was not under way at a kill.
+    /// Those copies whose delivery was not under way at a kill.
     pub forbidden: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl Ledger {
         self.sent.len() - 1
     }
 
-    /// What its client is going to send.
+    /// The message that its client will send.
     pub fn content(&mut self, number: usize, content: &[u8], is_large: bool) {
         self.sent[number].checksum = checksum(content);
         self.sent[number].is_large = is_large;
@@ -93,13 +93,13 @@ impl Ledger {
         self.arrivals.push(arrival);
     }
 
-    /// Once nothing more can arrive.
+    /// Called when no further message can arrive.
     pub fn judge(&self) -> Verdict {
         let mut verdict = Verdict { messages: self.sent.len(), ..Verdict::default() };
         let mut copies: HashMap<usize, Vec<usize>> = HashMap::new();
         for (place, arrival) in self.arrivals.iter().enumerate() {
             match arrival.number.and_then(|number| Some((number, self.sent.get(number)?))) {
-                None => verdict.foreign.push(format!("{arrival}, which nobody sent")),
+                None => verdict.foreign.push(format!("{arrival}, which no client sent")),
                 Some((_, sent)) if sent.checksum != arrival.checksum => {
                     verdict.changed.push(arrival.to_string());
                 }
@@ -138,8 +138,8 @@ impl Ledger {
     }
 
     /// Was the delivery of the first copy under way when its daemon was killed? A daemon records
-    /// what an attempt came to before it sends the next message on the same connection: so only
-    /// the last message of a connection may come again, and from another daemon.
+    /// the outcome of an attempt before it sends the next message on the same connection. So only
+    /// the last message of a connection may arrive again, and only from another daemon.
     fn was_under_way(&self, first: usize, again: usize) -> bool {
         let (first_copy, second_copy) = (&self.arrivals[first], &self.arrivals[again]);
         let same_connection = |other: &Arrival| {

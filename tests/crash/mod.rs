@@ -1,13 +1,14 @@
-//! SIGKILL to the daemon at random moments under load: what got a 250 arrives, and nothing else.
+//! SIGKILL to the daemon at random times under load: every message with a 250 must arrive, and no
+//! other.
 //!
-//! Round after round a daemon is started on the same queue directory, clients send to it, it relays
-//! to a sink, and it is killed: at a random moment, or at the moment when the sink has a message and
-//! has not yet said so; now and then the next one is killed as well, while it still recovers. After
-//! the last round a daemon empties the queue, and [`ledger`] judges. [`client`] is the load.
+//! In each round a daemon is started on the same queue directory, clients send to it, it relays to
+//! a sink, and it is killed. The kill comes at a random time, or when the sink has a message and
+//! has not yet replied. Sometimes the next daemon is also killed, during its recovery. After the
+//! last round a daemon empties the queue, and [`ledger`] compares. [`client`] is the load.
 //!
-//! The test run asks for a few rounds, `cargo xtask soak crash` for hundreds.
+//! The test runs a few rounds, `cargo xtask soak crash` hundreds.
 
-#![expect(clippy::unwrap_used, reason = "a rig: whatever fails must end the run")]
+#![expect(clippy::unwrap_used, reason = "a rig: every failure must end the run")]
 
 mod client;
 pub mod ledger;
@@ -28,33 +29,34 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use self::ledger::{Arrival, Ledger, Verdict};
 
-/// Clients that send at the same time: some with a connection for each message, some reusing one.
+/// Clients that send at the same time: some with one connection for each message, some with a
+/// reused one.
 const CLIENTS: u64 = 6;
 /// The load lasts at most this long before the kill.
 const LONGEST_LOAD: Duration = Duration::from_millis(900);
-/// A daemon that is killed while it starts has had at most this long.
+/// Longest time before a daemon is killed during its start.
 const LONGEST_START: Duration = Duration::from_millis(150);
-/// The queue must be one message shorter after so long.
+/// Longest time until the queue is one message shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the run is, and what its random choices follow from.
+/// The length of the run, and the seed of its random choices.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub rounds: u32,
     pub seed: u64,
 }
 
-/// What a run showed.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Outcome {
     pub plan: Plan,
-    /// Kills while the sink had a message whose delivery it had not yet confirmed.
+    /// Kills while the sink had a message without having replied to it.
     pub kills_in_delivery: u32,
     /// Kills of a daemon that was still starting.
     pub kills_in_recovery: u32,
-    /// Daemons that found something damaged in the queue; a kill damages nothing.
+    /// Daemons that found damage in the queue; a kill must not damage the queue.
     pub damages: usize,
-    /// Message files that are left when the queue is empty.
+    /// Message files that remain when the queue is empty.
     pub files_left: usize,
     pub verdict: Verdict,
     /// From the start of a process to its line with `ready`, sorted.
@@ -62,19 +64,19 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// The process that the next message at the sink will end.
+/// The process that the next message at the sink will kill.
 #[derive(Default)]
 struct Trigger {
-    /// How many messages are to come before that, and whom it will end.
+    /// The number of messages before the kill, and the process to kill.
     armed: Mutex<Option<(u32, Pid)>>,
     fired: AtomicBool,
 }
 
-/// A sink that tells the ledger, and the listener to stop it by.
+/// A sink that reports to the ledger, and the listener by which it is stopped.
 struct Hop(Arc<TcpListener>);
 
 impl Outcome {
-    /// Did it hold?
+    /// Did the run find no fault?
     pub fn holds(&self) -> bool {
         self.verdict.holds() && self.damages == 0 && self.files_left == 0
     }
@@ -123,11 +125,11 @@ impl fmt::Display for Outcome {
                 writeln!(f, "{what}: {message}")?;
             }
         }
-        write!(f, "verdict: {}", if self.holds() { "it holds" } else { "IT DOES NOT HOLD" })
+        write!(f, "verdict: {}", if self.holds() { "passed" } else { "FAILED" })
     }
 }
 
-/// Runs it. `tell` hears of each round.
+/// Runs it. Calls `tell` after each round.
 pub fn run(plan: Plan, tell: impl Fn(u32)) -> Outcome {
     let begin = Instant::now();
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +145,7 @@ pub fn run(plan: Plan, tell: impl Fn(u32)) -> Outcome {
         if random.u32(0..8) == 0 {
             let longest = LONGEST_START.as_micros() as u64;
             let moment = Duration::from_micros(random.u64(0..longest));
-            // A daemon of its own to the ledger: it may have begun to deliver.
+            // The ledger counts it as a separate daemon: it may have begun to deliver.
             let first = configuration(&format!("edge-{round}-first.test"));
             kills_in_recovery += u32::from(kill_while_it_starts(folder.path(), &first, moment));
         }
@@ -193,7 +195,7 @@ fn start(folder: &Path, configuration: &str, restarts: &mut Vec<Duration>) -> Da
     daemon
 }
 
-/// Starts a daemon and kills it at this moment. True if it had not ended by itself before.
+/// Starts a daemon and kills it at this time. True if it had not ended by itself before.
 fn kill_while_it_starts(folder: &Path, configuration: &str, moment: Duration) -> bool {
     let path = folder.join("relay.toml");
     fs::write(&path, configuration).unwrap();
@@ -215,7 +217,7 @@ fn has_found_damage(daemon: &Daemon) -> bool {
         .any(|words| output.contains(words))
 }
 
-/// Waits as long as the queue grows shorter.
+/// Waits as long as the queue becomes shorter.
 fn wait_until_empty(daemon: &Daemon) {
     let (mut shortest, mut since) = (u64::MAX, Instant::now());
     loop {
@@ -238,13 +240,13 @@ impl Trigger {
         *self.armed.lock().unwrap() = Some((messages, process));
     }
 
-    /// A message is at the sink, and its client has not been told so.
-    fn message_came(&self) {
+    /// The sink has a message, and its client has no reply yet.
+    fn message_arrived(&self) {
         let mut armed = self.armed.lock().unwrap();
         let Some((messages, process)) = &mut *armed else { return };
         *messages -= 1;
         if *messages == 0 {
-            // Nobody has waited for it while this is armed: the id is no other process's.
+            // The process has not been waited for, so its id belongs to no other process.
             kill_process(*process, Signal::KILL).unwrap();
             *armed = None;
             self.fired.store(true, Ordering::Release);
@@ -273,7 +275,7 @@ impl Hop {
         let keep = move |message: Message| {
             let arrival = Arrival::of(&message);
             ledger.lock().unwrap().arrived(arrival);
-            trigger.message_came();
+            trigger.message_arrived();
         };
         let serving = Arc::clone(&listener);
         thread::spawn(move || sink::serve(&serving, Script::default(), keep));
@@ -287,7 +289,7 @@ impl Drop for Hop {
     }
 }
 
-/// The name that the daemon of a round gives itself, and by which the sink knows it.
+/// The host name of a round's daemon, by which the sink recognizes it.
 fn hostname(round: u32) -> String {
     format!("edge-{round}.test")
 }

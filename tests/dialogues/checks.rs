@@ -1,12 +1,12 @@
-//! What the checks of mail from strangers find in a dialogue.
+//! The results of the checks of mail from strangers in a dialogue.
 //!
 //! ```text
-//! block_list: listed           every list says so: clear, listed, unavailable
-//! spf: fail                    a word of RFC 7208
-//! dkim: pass                   one signature with a word of RFC 8601; none, unavailable
-//! dmarc: fail reject           a word of RFC 7489, and what the domain asks for
+//! block_list: listed           the result of every list: clear, listed, unavailable
+//! spf: fail                    a result of RFC 7208
+//! dkim: pass                   one signature with a result of RFC 8601; none, unavailable
+//! dmarc: fail reject           a result of RFC 7489, and the domain's policy
 //! rspamd: soft reject          an action of Rspamd, or unavailable
-//! checks: silent               nobody ever answers
+//! checks: silent               no inquiry gets an answer
 //! ```
 
 use relay_message::finding::{
@@ -17,7 +17,7 @@ use relay_message::finding::{
 
 const WHY: &str = "the dialogue says so";
 
-/// The answers of a dialogue.
+/// The results in a dialogue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checks {
     silent: bool,
@@ -29,7 +29,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Takes a line of a dialogue; `None`: it is no such line.
+    /// Parses a line of a dialogue; `None` if it is another kind of line.
     pub fn take(&mut self, key: &str, value: &str) -> Option<()> {
         match key {
             "block_list:" => {
@@ -73,12 +73,12 @@ impl Checks {
         Some(())
     }
 
-    /// Does the dialogue say nothing about checks?
+    /// Does the dialogue have no line about checks?
     pub fn are_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What is found about client and sender; `None` where nobody answers.
+    /// The finding about client and sender; `None` if there is no answer.
     pub fn sender(&self, question: &SenderQuestion) -> Option<SenderFound> {
         if self.silent {
             return None;
@@ -98,7 +98,7 @@ impl Checks {
         })
     }
 
-    /// What is found about the message; `None` where nobody answers.
+    /// The finding about the message; `None` if there is no answer.
     pub fn message(&self, question: &MessageQuestion) -> Option<MessageFound> {
         if self.silent {
             return None;

@@ -1,9 +1,9 @@
-//! Runs every dialogue file below this directory four ways: against the session line by line,
-//! octet by octet and with everything in one write, and against the server over a socket. All
-//! four must give what the file says. What reached the queue is then sent on, see [`next_hop`].
+//! Runs every dialogue file below this directory in four modes: against the session line by line,
+//! octet by octet and in one write, and against the server over a socket. All four results must
+//! equal the file. The queued messages are then sent on, see [`next_hop`].
 //!
-//! A file is one behaviour. Its first line is a comment that says which; [`script`] describes the
-//! rest. `UPDATE_EXPECT=1` rewrites what the server said and what reached the queue.
+//! A file is one behaviour. Its first line is a comment that names it; [`script`] describes the
+//! rest. `UPDATE_EXPECT=1` rewrites the server lines and the queue lines.
 
 mod checks;
 mod matching;
@@ -73,7 +73,7 @@ fn run(file: &Path) -> Result<(), Failed> {
                 .map_err(|problem| format!("{pace:?}, line {}: {problem}", turn.line))?;
         }
         matching::lines(&script.queued, &player.queued_lines())
-            .map_err(|problem| format!("{pace:?}, what reached the queue: {problem}"))?;
+            .map_err(|problem| format!("{pace:?}, queued messages: {problem}"))?;
         next_hop::check(player.kept())?;
     }
     if socket::can_play(&script) {

@@ -1,6 +1,6 @@
-//! Does what happened match what the file says?
+//! Does the result match the file?
 
-/// `*` in the pattern is any text.
+/// `*` in the pattern stands for any text.
 pub fn line(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
@@ -17,7 +17,7 @@ pub fn line(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Line for line, where `...` is any number of lines.
+/// Compares line by line; `...` stands for any number of lines.
 pub fn lines(expected: &[String], found: &[String]) -> Result<(), String> {
     if matches(expected, found) {
         return Ok(());

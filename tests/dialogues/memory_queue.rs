@@ -1,5 +1,5 @@
-//! A queue engine that keeps messages in memory and fails as it is told. It only takes: nothing
-//! asks it for what it has but the test.
+//! A queue engine that stores messages in memory and fails as configured. It only accepts messages:
+//! only the test reads them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -10,12 +10,12 @@ use relay_queue::store::{Change, Lengths, Message, Pending, Settlement, Store, U
 use relay_queue::{Entry, MessageFile, MessageReader};
 use tokio::sync::Notify;
 
-/// What the engine does.
+/// The behaviour of the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Behaviour {
     /// Stores nothing.
     Failing,
-    /// Lets no message begin.
+    /// Refuses to begin a message.
     Full,
     #[default]
     Working,

@@ -1,16 +1,16 @@
-//! What of a dialogue reaches the next hop: each kept message goes through the sending side to hops
-//! that differ in what they take for the end of a line.
+//! The messages of a dialogue at the next hop: the sending side sends each stored message to next
+//! hops with different line ends.
 //!
-//! To the strict hop a message must come octet by octet as it was kept. To every hop it must come
-//! as one message with one envelope: a hop that sees two, or a command inside one, has been
-//! smuggled to, whoever sent it.
+//! At the strict hop a message must arrive octet by octet as it was stored. At every hop it must
+//! arrive as one message with one envelope. If a hop sees two messages, or a command inside one,
+//! smuggling was possible.
 
 use std::time::Instant;
 
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_smtp::client::{Event, Opening, Session, Timeouts, Transaction};
 
-/// What a hop takes for the end of a line.
+/// The line ends that a hop accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineEnd {
     Crlf,
@@ -45,7 +45,7 @@ fn compare(hop: &Hop, envelope: &Envelope, message: &[u8]) -> Result<(), String>
     if !is_safe(message) {
         return match hop.messages.len() {
             0 => Ok(()),
-            _ => Err("a message with a bare CR, LF or NUL has left".to_owned()),
+            _ => Err("a message with a bare CR, LF or NUL was sent".to_owned()),
         };
     }
     let mail = format!("MAIL FROM:<{}>", envelope.sender);
@@ -59,7 +59,7 @@ fn compare(hop: &Hop, envelope: &Envelope, message: &[u8]) -> Result<(), String>
     };
     let all_fit = hop.commands.iter().zip(&expected).all(fits);
     if hop.commands.len() != expected.len() || !all_fit {
-        return Err(format!("it was told {:?}, not {expected:?}", hop.commands));
+        return Err(format!("the hop got {:?}, not {expected:?}", hop.commands));
     }
     let mut whole = message.to_vec();
     if !whole.is_empty() && !whole.ends_with(b"\r\n") {
@@ -74,7 +74,7 @@ fn compare(hop: &Hop, envelope: &Envelope, message: &[u8]) -> Result<(), String>
     }
 }
 
-/// May the message leave in DATA?
+/// May the message be sent by DATA?
 fn is_safe(message: &[u8]) -> bool {
     let (mut crs, mut lfs, mut pairs) = (0, 0, 0);
     for (at, octet) in message.iter().enumerate() {
@@ -118,18 +118,18 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
             Some(Event::SendMessage) => {
                 for piece in message.chunks(piece) {
                     session.send_message(piece, now);
-                    // What comes back before the end would be an answer to what is no end.
+                    // A reply before the end would be a reply to something that is not an end.
                     let replies = session.poll_output().map(|octets| hop.take(&octets));
                     session.handle_written();
                     session.handle_bytes(&replies.unwrap_or_default(), now);
                 }
                 session.end_message(now);
             }
-            Some(Event::StartTls) => panic!("nobody asked for TLS"),
+            Some(Event::StartTls) => panic!("no TLS was requested"),
             Some(Event::Done(_)) => {}
             Some(Event::Closed(_)) => return hop,
             None if session.is_closed() => return hop,
-            None => assert!(session.deadline().is_some(), "somebody must do something"),
+            None => assert!(session.deadline().is_some(), "a waiting session has a deadline"),
         }
     }
 }
@@ -148,7 +148,7 @@ fn transaction(envelope: &Envelope, message: &[u8]) -> Transaction {
 }
 
 impl Hop {
-    /// Takes octets and says what the hop answers to them.
+    /// Reads octets and returns the hop's replies.
     fn take(&mut self, octets: &[u8]) -> Vec<u8> {
         self.unread.extend_from_slice(octets);
         let mut replies = Vec::new();
@@ -187,7 +187,7 @@ impl Hop {
         reply
     }
 
-    /// The next whole line, without its end.
+    /// The next complete line, without its end.
     fn line(&mut self) -> Option<Vec<u8>> {
         let unread = &self.unread;
         let is_end = |at: usize| match (unread[at], unread.get(at + 1)) {

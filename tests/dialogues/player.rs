@@ -1,4 +1,4 @@
-//! Plays a dialogue against a session, with a queue in memory and a clock of its own.
+//! Plays a dialogue against a session, with a queue in memory and its own clock.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::checks::Checks;
 use crate::profile;
 use crate::script::{Auth, CLOSED, Event, QueueBehaviour, Recipients, Settings, Turn};
 
-/// How the client's octets are cut.
+/// The cuts of the client's octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     Lines,
@@ -89,7 +89,7 @@ impl Player {
         })
     }
 
-    /// What the server said in one turn.
+    /// The server's output in one turn.
     pub fn play(&mut self, turn: &Turn, pace: Pace) -> Result<Vec<String>, String> {
         let was_closed = self.closed;
         if let Some(event) = turn.event.clone() {
@@ -103,7 +103,7 @@ impl Player {
             Pace::OneWrite => vec![&client],
         };
         for piece in pieces {
-            // More than a session takes at a time comes from no driver.
+            // No driver passes more octets than a session reads at a time.
             for piece in piece.chunks(INPUT_OCTETS) {
                 assert!(self.session.wants_bytes() || self.closed);
                 self.session.handle_conditions(self.conditions());
@@ -120,7 +120,7 @@ impl Player {
         Ok(said)
     }
 
-    /// What the queue kept, as `Q:` lines.
+    /// The stored messages, as `Q:` lines.
     pub fn queued_lines(&self) -> Vec<String> {
         let kept = self.queue.kept.iter().map(|(envelope, message)| {
             let recipients = envelope.recipients.iter().map(ToString::to_string).collect();
@@ -129,7 +129,7 @@ impl Player {
         profile::queued_lines(kept.collect())
     }
 
-    /// What the queue kept.
+    /// The stored messages.
     pub fn kept(&self) -> &[(Envelope, Vec<u8>)] {
         &self.queue.kept
     }
@@ -223,7 +223,7 @@ impl Player {
                 let found = self.checks.message(question);
                 found.map(|found| Finding::Message(MessageFinding::Found(found)))
             }
-            // No time passes here that would bring a message back.
+            // Not enough time passes here to retry a message.
             Inquiry::MessageRate { limit, .. } => {
                 let is_within = self.messages < *limit;
                 self.messages += 1;
@@ -264,7 +264,7 @@ impl Player {
         }))
     }
 
-    /// What the server does with its classifier.
+    /// The answer of the server's classifier.
     fn reclassify(&mut self, remote: SocketAddr) {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
         let client = match self.rules.table.classify(local, remote.ip()) {

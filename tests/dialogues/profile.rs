@@ -1,4 +1,4 @@
-//! The configuration of a dialogue, and what reached its queue, the same for both players.
+//! The configuration of a dialogue, and its queued messages, the same for both players.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,11 +7,10 @@ use relay_config::{Config, users};
 
 use crate::script::{Auth, Profile, Settings};
 
-/// Who may authenticate, where anybody may.
+/// The users that may authenticate, if the dialogue permits AUTH.
 const USERS: &str = include_str!("users.toml");
 
-/// The configuration in which a dialogue takes place. Certificate and key are files of
-/// `directory`.
+/// The configuration of a dialogue. Certificate and key are files of `directory`.
 pub fn configuration(
     settings: &Settings,
     binding: &str,
@@ -100,7 +99,7 @@ fn text(settings: &Settings, binding: &str, directory: &Path) -> String {
         ),
         false => ("", String::new()),
     };
-    // A dialogue that is about the tarpit sets one; the others need not wait.
+    // A dialogue about the tarpit sets one; the others need not wait.
     let sets = |key: &str| settings.connector.lines().any(|line| line.starts_with(key));
     let tarpits: String = ["tarpit_interval", "auth_tarpit_interval"]
         .iter()
@@ -119,7 +118,7 @@ fn text(settings: &Settings, binding: &str, directory: &Path) -> String {
     )
 }
 
-/// What a queue kept, as `Q:` lines: sender, recipients and message of each.
+/// The stored messages as `Q:` lines: sender, recipients and content of each.
 pub fn queued_lines(kept: Vec<(String, Vec<String>, Vec<u8>)>) -> Vec<String> {
     let mut lines = Vec::new();
     for (sender, recipients, message) in kept {
@@ -127,7 +126,7 @@ pub fn queued_lines(kept: Vec<(String, Vec<String>, Vec<u8>)>) -> Vec<String> {
             recipients.iter().map(|recipient| format!("<{recipient}>")).collect();
         lines.push(format!("from <{sender}> to {}", recipients.join(", ")));
         let message = String::from_utf8_lossy(&message);
-        // As a dialogue writes what a line of its own cannot hold.
+        // In the escaped form of dialogues, for octets that a line cannot contain.
         let visible =
             |line: &str| line.replace('\r', "\\r").replace('\n', "\\n").replace('\0', "\\0");
         lines.extend(message.split_terminator("\r\n").map(|line| format!("| {}", visible(line))));

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! # RCPT before MAIL is refused.                 the behaviour
-//! profile: relay                                 frontend, relay, trusted or users; frontend if absent
+//! profile: relay                                 frontend (the default), relay, trusted or users
 //! connector: max_hop_count = 2                   a line of the connector's configuration
 //! tls: available                                 a certificate is configured; or removed:
-//!                                                it was, and a reload has taken it away; or
-//!                                                implicit: TLS begins with the first octet
+//! tls: available                                 a certificate is configured; or removed: a reload
+//!                                                has removed it; or implicit: TLS begins with the
+//!                                                first octet
 //! partners: *.partner.example                    the name that [partners] lists
 //! fleet: hub1.accepted.example                   the name that [fleet] lists
 //! queue: full                                    how the queue behaves: full, filling (after
@@ -14,32 +15,32 @@
 //!                                                message), silent
 //! xclient: offered                               the client may use XCLIENT; 192.0.2.0/24 has an
 //!                                                externally secured connector, 198.51.100.0/24
-//!                                                one that refuses, and nobody else has one
-//! spf: fail                                      what the checks find, see [`crate::checks`]
-//! recipients: unknown                            accepted.example has a recipient_lookup, which
-//!                                                says so: known, unknown, unavailable, silent
+//!                                                one that refuses, other addresses have none
+//! spf: fail                                      the results of the checks, see [`crate::checks`]
+//! recipients: unknown                            accepted.example has a recipient_lookup with this
+//!                                                result: known, unknown, unavailable, silent
 //! auth: in clear                                 the users of users.toml may authenticate; or
-//!                                                within TLS; or unanswered: no password is ever
+//!                                                within TLS; or unanswered: passwords are never
 //!                                                compared
-//! nonces: fixed                                  they are made of zeros; not over a socket
+//! nonces: fixed                                  nonces are zeros; not over a socket
 //!
-//! S: 220 *                                       the server says; `*` is any text
-//! C: EHLO client.example                         the client says, with CRLF
+//! S: 220 *                                       the server's reply; `*` is any text
+//! C: EHLO client.example                         the client's line, with CRLF
 //! C- QUIT                                        the same without CRLF
 //! C: {0123456789\r\n*100}                        one hundred times; \r \n \0 \\ \xFF are octets
 //! S: <closed>                                    the server closes the connection
-//! E: TLS handshake                               what happens besides:
+//! E: TLS handshake                               other events:
 //! E: TLS handshake as mail.partner.example       with a certificate for this name, issued by the
 //!                                                authority of [partners] and [fleet]
-//! E: TLS handshake as stranger mail.x.example    the same, issued by somebody else
+//! E: TLS handshake as stranger mail.x.example    the same, issued by another authority
 //! E: 5m pass                                     ms, s or m
 //! E: back pressure Medium                        Normal, Medium, High
 //! E: client disconnects
-//! E: client ends its side                        it sends nothing more, and reads on
+//! E: client ends its side                        it closes its sending side, and reads on
 //! E: daemon stops
-//! Q: from <a@b.example> to <c@d.example>         what reached the queue in the end; nothing,
-//! Q: | Subject: x                                if no such line is there
-//! Q: ...                                         any number of lines, of the server as well
+//! Q: from <a@b.example> to <c@d.example>         the queued messages at the end; without such a
+//! Q: | Subject: x                                line there must be none
+//! Q: ...                                         any number of lines; also for server lines
 //! ```
 
 use std::time::Duration;
@@ -57,7 +58,7 @@ pub struct Script {
     pub queued: Vec<String>,
 }
 
-/// What is different from the ordinary.
+/// Differences from the default settings.
 #[derive(Debug, Default)]
 pub struct Settings {
     pub profile: Profile,
@@ -70,18 +71,18 @@ pub struct Settings {
     pub tls_available: bool,
     /// TLS begins with the first octet.
     pub tls_implicit: bool,
-    /// The rules of the session have a certificate, and the server has it no more.
+    /// The rules of the session have a certificate, but the server no longer has one.
     pub tls_removed: bool,
     pub queue: QueueBehaviour,
     /// The client may use XCLIENT.
     pub xclient: bool,
-    /// What the look-up of a recipient says, if there is one.
+    /// The result of the recipient look-up, if there is one.
     pub recipients: Option<Recipients>,
-    /// What the checks of mail from strangers find.
+    /// The results of the checks of mail from strangers.
     pub checks: Checks,
-    /// How users may authenticate, if they may.
+    /// How users may authenticate, if at all.
     pub auth: Option<Auth>,
-    /// Nonces are made of zeros.
+    /// Nonces are zeros.
     pub nonces_fixed: bool,
 }
 
@@ -89,29 +90,29 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     InClear,
-    /// In clear, and no password is ever compared.
+    /// In clear, and passwords are never compared.
     Unanswered,
     WithinTls,
 }
 
-/// What the look-up of a recipient says.
+/// The result of the recipient look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipients {
     Known,
-    /// Nothing, ever.
+    /// No answer.
     Silent,
     Unavailable,
     Unknown,
 }
 
-/// What the connector is for.
+/// The purpose of the connector.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Profile {
     #[default]
     Frontend,
     Relay,
     Trusted,
-    /// Nobody but users may send.
+    /// Only users may send.
     Users,
 }
 
@@ -121,9 +122,9 @@ pub enum QueueBehaviour {
     Breaking,
     /// Stores nothing.
     Failing,
-    /// Takes mail at MAIL, and begins no message at DATA.
+    /// Accepts MAIL, and refuses to begin a message at DATA.
     Filling,
-    /// Begins no message.
+    /// Refuses to begin a message.
     Full,
     /// Never answers.
     Silent,
@@ -131,10 +132,10 @@ pub enum QueueBehaviour {
     Working,
 }
 
-/// One side's words and what the server answers.
+/// The client's octets or an event, and the server's replies.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
-    /// Where it stands in the file.
+    /// Its line in the file.
     pub line: usize,
     pub event: Option<Event>,
     pub client: Vec<Vec<u8>>,
@@ -145,7 +146,7 @@ pub struct Turn {
 pub enum Event {
     BackPressure(PressureLevel),
     ClientDisconnects,
-    /// It sends nothing more, and reads on.
+    /// The client closes its sending side, and reads on.
     ClientEnds,
     DaemonStops,
     DaemonWaitsNoLonger,
@@ -153,29 +154,29 @@ pub enum Event {
     TlsHandshake(Option<Shown>),
 }
 
-/// A certificate that the client shows.
+/// A certificate that the client presents.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// The host that it is for.
+    /// The host name of the certificate.
     pub name: String,
-    /// Did the authority issue it that the configuration names?
+    /// Did the configured authority issue it?
     pub is_trusted: bool,
 }
 
-/// How the server's end of the connection is written.
+/// How the file writes the server's end of the connection.
 pub const CLOSED: &str = "<closed>";
 
-/// What the reply that carries a queue id begins and ends with.
+/// The beginning and the end of the reply with the queue id.
 const QUEUED: &str = "250 2.6.0 ";
 const QUEUED_END: &str = " Queued mail for delivery";
 
-/// What our Received field begins with in a `Q:` line.
+/// The beginning of our Received field in a `Q:` line.
 const TRACE: &str = "| Received: from client.example ([127.0.0.1])";
 
 impl Script {
     pub fn parse(text: &str) -> Result<Self, String> {
         if !text.starts_with("# ") {
-            return Err("the first line says the behaviour, as a comment".to_owned());
+            return Err("the first line must be a comment that names the behaviour".to_owned());
         }
         let mut script = Self::default();
         let mut turn = Turn { line: 1, ..Turn::default() };
@@ -256,8 +257,7 @@ impl Script {
         Ok(script)
     }
 
-    /// The turns with nothing between them but the server's words made one: the client does not
-    /// wait for any answer.
+    /// Merges turns with only server lines between them: the client does not wait for any reply.
     pub fn merged_turns(&self) -> Vec<Turn> {
         let mut merged: Vec<Turn> = Vec::new();
         for turn in &self.turns {
@@ -273,7 +273,7 @@ impl Script {
     }
 }
 
-/// The file with other server and queue lines. A line with a wildcard stays where it matches.
+/// The file with other server and queue lines. A line with a wildcard stays if it matches.
 pub fn update(text: &str, turns: &[Vec<String>], queued: &[String]) -> String {
     let script = Script::parse(text).unwrap_or_default();
     let mut starts = script.turns.iter().map(|turn| turn.line).skip(1).peekable();
@@ -313,7 +313,7 @@ pub fn update(text: &str, turns: &[Vec<String>], queued: &[String]) -> String {
         }
         return out;
     }
-    // Our trace field differs from run to run and has its own dialogue.
+    // Our trace field differs in each run and has its own dialogue.
     let mut in_trace = false;
     for line in queued {
         let begins = line.starts_with(TRACE);

@@ -30,11 +30,11 @@ use crate::memory_queue::{Behaviour, MemoryStore};
 use crate::script::{Auth, CLOSED, Event, QueueBehaviour, Script, Settings, Shown};
 use crate::{matching, profile};
 
-/// Far more than a reply on the loopback interface takes.
+/// Much longer than a reply on the loopback interface takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time does not pass for a test, nobody is there to ask, and storage neither breaks or fills in the middle nor stays
-/// silent.
+/// Over a socket some settings are impossible: a test cannot let time pass, inquiries have no
+/// server, and storage neither fails in the middle nor stays silent.
 pub fn can_play(script: &Script) -> bool {
     let passes_time = script
         .turns
@@ -83,7 +83,8 @@ pub fn play(script: &Script) -> Result<(), String> {
             }
             Some(Event::Pass(_) | Event::DaemonWaitsNoLonger) | None => Vec::new(),
         };
-        // A server that has closed takes nothing more; what it said shows whether it should have.
+        // A server that has closed reads nothing more; its output shows whether it should have
+        // closed.
         let _ = client.write_all(&turn.client.concat());
         while let Err(difference) = matching::lines(&turn.expected, &said) {
             let line =
@@ -93,11 +94,11 @@ pub fn play(script: &Script) -> Result<(), String> {
     }
     let rest = client.finish();
     if !rest.is_empty() {
-        return Err(format!("socket, the server said more: {}", rest.escape_ascii()));
+        return Err(format!("socket, the server sent more: {}", rest.escape_ascii()));
     }
     host.wait_until_idle()?;
     matching::lines(&script.queued, &host.queued_lines())
-        .map_err(|problem| format!("socket, what reached the queue: {problem}"))
+        .map_err(|problem| format!("socket, queued messages: {problem}"))
 }
 
 /// A server with a queue in memory.
@@ -107,7 +108,7 @@ struct Host {
     store: Arc<MemoryStore>,
     address: SocketAddr,
     certificate: Option<CertificateDer<'static>>,
-    /// Whom `[partners]` and `[fleet]` believe.
+    /// The authority of `[partners]` and `[fleet]`.
     authority: Authority,
 }
 
@@ -156,7 +157,7 @@ impl Host {
         Ok(host)
     }
 
-    /// A certificate that a client can show.
+    /// A certificate that a client can present.
     fn issue(&self, shown: &Shown) -> Result<Identity, String> {
         let wrong = |error: rcgen::Error| error.to_string();
         let (stranger, _) = make_authority()?;
@@ -168,7 +169,7 @@ impl Host {
         Ok((certificate.der().clone(), key.map_err(|error| error.to_string())?))
     }
 
-    /// What a meter would find where the disk of the queue is that full.
+    /// The measurement for a queue's disk that is this full.
     fn press(&self, level: PressureLevel) {
         let thresholds = relay_policy::pressure::Settings::default().disk_use;
         let disk = match level {
@@ -206,7 +207,7 @@ impl Host {
     }
 }
 
-/// The other end.
+/// The client's end of the connection.
 struct Client {
     stream: Stream,
     read: Vec<u8>,
@@ -262,7 +263,7 @@ impl Client {
         }
     }
 
-    /// The next line, or once the end.
+    /// The next line, or `None` at the end, once.
     fn read_line(&mut self) -> Result<String, String> {
         loop {
             if let Some(end) = self.read.windows(2).position(|octets| octets == b"\r\n") {
@@ -290,7 +291,7 @@ impl Client {
             Stream::Tls(stream) => stream.read(octets),
         };
         match read {
-            // The server is gone all the same.
+            // The server has closed the connection all the same.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
             read => read,
         }
@@ -308,7 +309,7 @@ impl Client {
         self.closed = true;
     }
 
-    /// Says nothing more; within TLS it says so.
+    /// Sends nothing more; within TLS it sends a close_notify.
     fn end(&mut self) -> io::Result<()> {
         if let Stream::Tls(stream) = &mut self.stream {
             stream.conn.send_close_notify();
@@ -317,7 +318,7 @@ impl Client {
         self.socket().shutdown(Shutdown::Write)
     }
 
-    /// Says nothing more, and listens to the end.
+    /// Sends nothing more, and reads to the end.
     fn finish(mut self) -> Vec<u8> {
         let _ = self.socket().shutdown(Shutdown::Write);
         let mut octets = [0; 4096];
@@ -331,7 +332,7 @@ impl Client {
     }
 }
 
-/// An address of its own for each dialogue, so that they can run side by side; a port of its own
+/// A separate address for each dialogue, so that they can run at the same time, and a separate port
 /// for each process.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);

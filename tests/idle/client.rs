@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// Far more than a reply takes on a machine that does much else.
+/// Much longer than a reply takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Octets that a client keeps of what it reads: thousands of them are in one process.
+/// Octets of a client's read buffer; one process has thousands of clients.
 const READ_OCTETS: usize = 512;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -1,5 +1,5 @@
-//! The attack: clients that send an octet now and then, complete nothing, and come back when they
-//! are sent away.
+//! The attack: clients that send an octet at intervals, complete no command, and reconnect when the
+//! daemon ends their connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +13,12 @@ use tokio::time::sleep;
 use super::client::connect;
 use super::{DRIPS_PER_SOURCE, FRONTEND};
 
-/// Between two octets of one client.
+/// Interval between two octets of one client.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Before a client that was sent away comes back.
+/// Pause before a client reconnects.
 const AWAY: Duration = Duration::from_millis(200);
 
-/// What became of the attack, by the last reply of each connection.
+/// The results of the attack, by the last reply of each connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Drips {
     /// Connections that were ended.
@@ -29,26 +29,26 @@ pub struct Drips {
     pub inactive: usize,
     /// `421 4.4.1`: ended by the connection timeout.
     pub timed_out: usize,
-    /// Closed with another reply, or with none.
+    /// Closed with another reply, or without one.
     pub closed: usize,
 }
 
-/// An attack under way.
+/// A running attack.
 pub struct Attack {
     stop: watch::Sender<bool>,
     clients: JoinSet<Drips>,
 }
 
-/// What a client drips.
+/// The octets that a client sends.
 #[derive(Clone, Copy, Debug)]
 enum Dripped {
     /// A command that never ends.
     Command,
-    /// A message whose lines end, so that each is a sign of life.
+    /// A message whose lines end, so that each line counts as activity.
     Message,
 }
 
-/// Begins an attack of so many clients.
+/// Begins an attack with this number of clients.
 pub fn begin(clients: usize, server: SocketAddr) -> Attack {
     let (stop, stopped) = watch::channel(false);
     let mut set = JoinSet::new();
@@ -62,7 +62,7 @@ pub fn begin(clients: usize, server: SocketAddr) -> Attack {
             while !*stopped.borrow() {
                 let mut heard = Vec::new();
                 tokio::select! {
-                    // However it ends, what was heard says why.
+                    // The last reply says why the connection ended.
                     _ = one(from, server, dripped, &mut heard) => {}
                     _ = stopped.changed() => break,
                 }
@@ -76,7 +76,7 @@ pub fn begin(clients: usize, server: SocketAddr) -> Attack {
 }
 
 impl Attack {
-    /// Ends it, and says what became of it.
+    /// Ends the attack and returns its results.
     pub async fn end(self) -> Drips {
         self.stop.send_replace(true);
         let mut all = Drips::default();
@@ -132,7 +132,7 @@ async fn one(
         while reader.read_buf(heard).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whoever is sent away hears why before it can write no more.
+    // A client gets the last reply before its next write fails.
     tokio::select! {
         biased;
         result = listen => result,

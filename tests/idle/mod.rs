@@ -1,13 +1,13 @@
 //! Thousands of idle sessions and a slow-drip attack, while a relay connector is served.
 //!
-//! One daemon, three connectors told apart by the client's address: [`IDLE`] holds sessions that say
-//! nothing more, in plain text, in TLS, and stopped before their handshake; [`FRONTEND`] has the
-//! limits of a connector that faces strangers and is attacked by clients that send octet after octet
-//! and complete nothing; [`RELAY`] serves. What is measured: the daemon's memory for each idle
-//! session, and the served sessions with and without the attack. The test run asks for a small
-//! plan and judges outcomes, the benchmark for a large one and prints.
+//! One daemon has three connectors, selected by the client's address. [`IDLE`] has sessions without
+//! any further command: in plain text, in TLS, and stopped before their handshake. [`FRONTEND`] has
+//! the limits of a connector for strangers; clients attack it that send single octets and complete
+//! no command. [`RELAY`] serves honest clients. The run measures the daemon's memory for each idle
+//! session, and the served sessions with and without the attack. The test uses a small plan and
+//! checks the results, the benchmark uses a large one and prints.
 
-#![expect(clippy::unwrap_used, reason = "a rig: whatever fails must end the run")]
+#![expect(clippy::unwrap_used, reason = "a rig: every failure must end the run")]
 
 mod client;
 mod drip;
@@ -32,19 +32,19 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use self::client::Session;
 pub use self::drip::Drips;
 
-/// Its sessions are idle: 127.1.0.0/16.
+/// The connector with idle sessions: 127.1.0.0/16.
 const IDLE: u8 = 1;
-/// It is attacked: 127.2.0.0/16.
+/// The attacked connector: 127.2.0.0/16.
 const FRONTEND: u8 = 2;
-/// It serves: 127.3.0.0/16.
+/// The connector that serves: 127.3.0.0/16.
 const RELAY: u8 = 3;
 /// Clients of the attack that share an address; the default of `max_inbound_connection_per_source`
-/// lets 20 of them in.
+/// permits 20 of them.
 const DRIPS_PER_SOURCE: usize = 30;
-/// Sessions that are opened side by side, below what the system queues for a listener.
+/// Sessions that are opened at the same time, below the listen backlog of the system.
 const SIDE_BY_SIDE: usize = 100;
 
-/// How large the run is.
+/// The size of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Idle sessions in plain text, after EHLO.
@@ -55,32 +55,32 @@ pub struct Plan {
     pub half_open: usize,
     /// Clients of the attack.
     pub drips: usize,
-    /// Clients of the relay connector, one session after the other each.
+    /// Clients of the relay connector; each has one session after the other.
     pub clients: usize,
-    /// How long sessions are served, without the attack and again with it.
+    /// Duration of the load, without the attack and again with the attack.
     pub window: Duration,
 }
 
-/// What a run showed.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Octets of the daemon's private memory for each idle session in plain text.
     pub plain_octets: u64,
-    /// The same in TLS.
+    /// The same for each session in TLS.
     pub encrypted_octets: u64,
-    /// The same before a handshake.
+    /// The same for each session before a handshake.
     pub half_open_octets: u64,
     /// Octets of the daemon's private memory before the first of them.
     pub empty_octets: u64,
     /// Sessions of the relay connector each second, without the attack.
     pub quiet: Served,
-    /// With it.
+    /// The same with the attack.
     pub attacked: Served,
-    /// What became of the attack.
+    /// The results of the attack.
     pub drips: Drips,
-    /// Idle sessions that were still answered in the end.
+    /// Idle sessions that still got a reply at the end.
     pub alive: usize,
-    /// Sessions that the daemon counted while all were there.
+    /// Sessions that the daemon counted while all were open.
     pub sessions: u64,
 }
 
@@ -95,7 +95,7 @@ pub struct Served {
     pub rate: f64,
 }
 
-/// As the benchmark prints it.
+/// The output of the benchmark.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kib = |octets: u64| octets as f64 / 1024.0;
@@ -124,7 +124,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How an idle session came to rest.
+/// The state in which a session becomes idle.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Plain,
@@ -148,7 +148,8 @@ pub fn run(plan: Plan) -> Outcome {
 }
 
 async fn measure(plan: Plan, daemon: &Daemon, server: SocketAddr, tls: TlsConnector) -> Outcome {
-    // What is made once, at the first session of its kind, belongs to none of them.
+    // Memory that is allocated once, at the first session of a kind, does not count for any
+    // session.
     for kind in [Kind::Plain, Kind::Encrypted] {
         drop(open(kind, 10, 0, server, &tls).await);
     }
@@ -194,7 +195,7 @@ async fn measure(plan: Plan, daemon: &Daemon, server: SocketAddr, tls: TlsConnec
     }
 }
 
-/// Opens idle sessions of one kind; `first` numbers them on from those before.
+/// Opens idle sessions of one kind; `first` is the number of the first one.
 async fn open(
     kind: Kind,
     count: usize,
@@ -260,7 +261,7 @@ async fn serve(plan: Plan, server: SocketAddr) -> Served {
     Served { sessions, failed, rate: sessions as f64 / plan.window.as_secs_f64() }
 }
 
-/// Waits until the daemon has as many sessions, and says how many.
+/// Waits until the daemon has this number of sessions, and returns the last count.
 async fn settle(daemon: &Daemon, sessions: usize) -> u64 {
     let deadline = Instant::now() + client::PATIENCE;
     loop {
@@ -274,14 +275,14 @@ async fn settle(daemon: &Daemon, sessions: usize) -> u64 {
     }
 }
 
-/// A client's address: the connector by its second octet.
+/// A client's address; its second octet selects the connector.
 fn address(connector: u8, number: usize) -> IpAddr {
     let number = u32::try_from(number / 50).unwrap() + 1;
     let [.., high, low] = number.to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, connector, high, low))
 }
 
-/// A client has a descriptor for each of its sessions too.
+/// A client also needs a descriptor for each of its sessions.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

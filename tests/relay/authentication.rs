@@ -1,4 +1,4 @@
-//! Users, from `relay passwd` to the next hop, with clients that we did not write.
+//! Users, from `relay passwd` to the next hop, with clients of other projects.
 
 use std::fs;
 use std::io::Write as _;
@@ -59,7 +59,7 @@ fn passwd(edge: &Edge, arguments: &[&str], input: &str) -> Ran {
     command.arg("passwd").arg("-c").arg(edge.folder().join("relay.toml")).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // Who asks for no password closes it unread.
+    // A command that needs no password closes its input unread.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     Ran {
@@ -98,7 +98,7 @@ fn users_are_made_changed_and_removed_while_the_daemon_runs() {
         changed.out.ends_with("alice changed; `relay reload` puts it in force\n"),
         "{changed:?}"
     );
-    assert!(authenticate(old).starts_with("235 2.7.0 "), "nobody has reloaded yet");
+    assert!(authenticate(old).starts_with("235 2.7.0 "), "there was no reload yet");
     assert_eq!(edge.relay(&["reload"]).code, 0);
     assert!(authenticate(old).starts_with("535 5.7.3 "));
     assert!(authenticate(new).starts_with("235 2.7.0 "));
@@ -158,7 +158,7 @@ fn swaks_authenticates_in_clear_and_within_tls() {
     assert_eq!(edge.sink.messages().len(), 4);
 }
 
-/// Chooses among the mechanisms that are offered, and says what it chose.
+/// Chooses one of the offered mechanisms, and prints its choice.
 const SMTPLIB: &str = r#"
 import smtplib, ssl, sys
 for method, tls in [("auth_plain", False), ("auth_login", False), ("auth_plain", True)]:
@@ -192,8 +192,8 @@ fn smtplib_logs_in() {
     edge.sink.wait_for(3, PATIENCE).unwrap();
 }
 
-/// Has msmtp send a message as alice, within TLS where the connector wants it: whether it was
-/// taken, and what it printed.
+/// Sends a message as alice with msmtp, within TLS if the connector requires it. Returns whether it
+/// was accepted, and msmtp's output.
 pub fn msmtp(edge: &Edge, server: &str, method: &str, password: &str) -> (bool, String) {
     let (auth, secret) = (format!("--auth={method}"), format!("--passwordeval=echo {password}"));
     let mut arguments = vec!["--user=alice", "--from=alice@contoso.example", &auth, &secret];
@@ -208,8 +208,8 @@ pub fn msmtp(edge: &Edge, server: &str, method: &str, password: &str) -> (bool, 
 }
 
 #[test]
-fn msmtp_proves_its_password_with_scram() {
-    if !met("msmtp_proves_its_password_with_scram", &[Requirement::Program("msmtp")]) {
+fn msmtp_authenticates_with_scram() {
+    if !met("msmtp_authenticates_with_scram", &[Requirement::Program("msmtp")]) {
         return;
     }
     let (edge, daemon) = with_alice();
@@ -232,7 +232,7 @@ fn msmtp_proves_its_password_with_scram() {
 }
 
 #[test]
-fn explain_tells_what_a_user_may_do() {
+fn explain_shows_the_rights_of_a_user() {
     let (edge, _daemon) = with_alice();
     let to = format!("127.0.0.2:{}", edge.port);
     let explain = |more: &[&str]| {
@@ -259,7 +259,7 @@ fn explain_tells_what_a_user_may_do() {
     }
 }
 
-/// Guesses over many connections, from one source; others are not touched by it.
+/// Guesses over many connections, from one source; other sources are not affected.
 #[test]
 fn failed_logons_are_counted_for_their_source_over_connections() {
     let (edge, daemon) = with_alice();
@@ -273,14 +273,14 @@ fn failed_logons_are_counted_for_their_source_over_connections() {
         let reply = authenticate("127.0.0.9", wrong);
         assert!(reply.starts_with("535 5.7.3 "), "{number}: {reply}");
         if number == 20 {
-            // A success gives nothing back.
+            // A success restores no attempts.
             assert!(authenticate("127.0.0.9", right).starts_with("235 2.7.0 "));
         }
     }
     for message in [wrong, right] {
         assert!(authenticate("127.0.0.9", message).starts_with("454 4.7.0 "));
     }
-    // Nobody is locked out elsewhere.
+    // From other sources the user can still log on.
     assert!(authenticate("127.0.0.10", right).starts_with("235 2.7.0 "));
     json_line(&daemon, 0, |line| line["remote"] == "127.0.0.9" && line["level"] == "WARN");
     edge.wait_until(|status| {

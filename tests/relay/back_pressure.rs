@@ -1,4 +1,4 @@
-//! A host that runs short takes less mail, says so, and recovers by itself.
+//! A host short of resources accepts less mail, says so, and recovers by itself.
 
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 
@@ -13,7 +13,7 @@ fn resource(status: &serde_json::Value, name: &str) -> (String, u64) {
 }
 
 #[test]
-fn memory_that_a_slow_client_holds_puts_strangers_off_until_it_is_free() {
+fn strangers_are_deferred_while_a_slow_client_uses_up_message_memory() {
     let edge = Edge::new(Mode::Userspace);
     let table = "[back_pressure]\nmessage_memory = \"256 KB\"\n\
                  message_memory_use = { low_to_medium = 30, medium_to_high = 99, \
@@ -25,7 +25,7 @@ fn memory_that_a_slow_client_holds_puts_strangers_off_until_it_is_free() {
     slow.hello();
     slow.begin("a@contoso.example", &["b@fabrikam.example"]);
     slow.send(b"Subject: slow\r\n\r\n");
-    // A connector's clients have half of it; what is beyond goes to disk.
+    // Clients of one connector use half of it at most; further octets go to disk.
     slow.send(&b"0123456789\r\n".repeat(9_000));
     edge.wait_until(|status| resource(status, "message_memory_use").0 == "Medium");
     assert_eq!(edge.status()["back_pressure"]["level"], "Medium");
@@ -42,7 +42,7 @@ fn memory_that_a_slow_client_holds_puts_strangers_off_until_it_is_free() {
     server.hello();
     assert_eq!(server.say(mail), "250 2.1.0 Sender OK");
 
-    // The message that caused it is taken all the same, and then nothing is short any more.
+    // The message that caused it is accepted nevertheless, and then the level falls.
     assert!(slow.say(".").starts_with("250 2.6.0 "));
     edge.wait_until(|status| status["back_pressure"]["level"] == "Normal");
     assert_eq!(stranger.say(mail), "250 2.1.0 Sender OK");
@@ -56,14 +56,14 @@ fn memory_that_a_slow_client_holds_puts_strangers_off_until_it_is_free() {
 }
 
 #[test]
-fn a_full_disk_turns_everybody_away_until_a_reload_says_that_it_is_not_full() {
+fn a_full_disk_refuses_all_clients_until_a_reload_raises_its_threshold() {
     let edge = Edge::new(Mode::Userspace);
     let full = "[back_pressure]\ndisk_use = { low_to_medium = 1, medium_to_high = 2, \
                 high_to_medium = 1, medium_to_low = 0 }\n";
     let empty = "[back_pressure]\ndisk_use = { low_to_medium = 99, medium_to_high = 100, \
                  high_to_medium = 98, medium_to_low = 97 }\n";
     let _daemon = edge.start_with(&edge.configuration(&format!("{full}{ARTICLE}")));
-    // Wherever these tests run, some of the disk is in use; how much is the file system's word.
+    // On every test machine some of the disk is in use; the file system reports how much.
     edge.wait_until(|status| resource(status, "disk_use").1 >= 2);
     edge.wait_until(|status| status["back_pressure"]["level"] == "High");
     for client in [SCANNER, SERVER] {

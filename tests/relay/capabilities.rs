@@ -1,4 +1,4 @@
-//! What the running daemon may still do.
+//! The capabilities of the running daemon.
 
 use std::fs;
 use std::path::Path;
@@ -10,18 +10,18 @@ use crate::has_kernel;
 const NET_BIND_SERVICE: u64 = 1 << 10;
 
 #[test]
-fn no_thread_keeps_more_than_the_right_to_bind_ports() {
-    if !has_kernel("no_thread_keeps_more_than_the_right_to_bind_ports") {
+fn every_thread_retains_only_the_capability_to_bind_ports() {
+    if !has_kernel("every_thread_retains_only_the_capability_to_bind_ports") {
         return;
     }
     let edge = Edge::new(Mode::Kernel);
     let daemon = edge.start();
-    // Some threads exist only once there is work.
+    // Some threads exist only after there has been work.
     edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
     let folder = Path::new("/proc").join(daemon.id().to_string()).join("task");
     let mut threads = 0;
     for thread in fs::read_dir(folder).unwrap() {
-        // A thread that has just ended may no longer be read.
+        // The files of a thread that has just ended may not be readable.
         let Ok(status) = fs::read_to_string(thread.unwrap().path().join("status")) else {
             continue;
         };

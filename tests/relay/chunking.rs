@@ -1,17 +1,17 @@
-//! Messages that come by BDAT, and what of them reaches the next hop.
+//! Messages received by BDAT, and their form at the next hop.
 
 use crate::PATIENCE;
 use crate::edge::{ARTICLE, Edge, SCANNER};
 
-/// What every reader of DATA stumbles over that does not look for CRLF.CRLF alone, with line
-/// endings as they must be.
+/// Octets that confuse a parser of DATA that does not search for exactly CRLF.CRLF, with correct
+/// line endings.
 const DOTS: &[u8] = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\nMAIL FROM:<e@f.example>\r\n.\r\n\
     RCPT TO:<g@h.example>\r\nDATA\r\nQUIT\r\n.\r\n";
 
-/// What may leave in a binary body only: each form of an end of data that some server believes in.
+/// Octets that only a binary body may have: each form of an end of data that some server accepts.
 const BINARY: &[u8] = b"Subject: binary\r\n\r\n\n.\n\r.\r\n.\n\n.\r\n\r\n.\r\r\n\0\r\n\r\n.\r\n\r.";
 
-/// Submits a message cut at these places; `body` is a parameter of MAIL or nothing.
+/// Submits a message cut at these offsets; `body` is a parameter of MAIL or empty.
 fn submit(edge: &Edge, body: &str, message: &[u8], cuts: &[usize]) {
     let mut client = edge.connect(SCANNER);
     assert!(client.hello().contains("\n250-CHUNKING\n"));
@@ -33,7 +33,7 @@ fn submit(edge: &Edge, body: &str, message: &[u8], cuts: &[usize]) {
     client.quit();
 }
 
-/// The one message that the next hop got, without our Received field, and its MAIL parameters.
+/// The only message at the next hop, without our Received field, and its MAIL parameters.
 fn arrived(edge: &Edge) -> (Vec<u8>, String) {
     let message = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
     let start = message.content.windows(10).position(|part| part == b"\r\nSubject:").unwrap();
@@ -46,14 +46,14 @@ fn dots_and_commands_in_chunks_arrive_unchanged_by_data() {
     let _daemon = edge.start();
     submit(&edge, "", DOTS, &[1, 15, 3, 4, 0]);
     assert_eq!(arrived(&edge).0, DOTS);
-    assert_eq!(edge.sink.messages().len(), 1, "no variant of a dot makes two of it");
+    assert_eq!(edge.sink.messages().len(), 1, "no variant of a dot splits the message");
 }
 
 #[test]
 fn dots_and_commands_in_chunks_arrive_unchanged_by_chunks() {
     let edge = Edge::answered(&["offer=CHUNKING"]);
     let _daemon = edge.start();
-    // Without the last CRLF only chunks carry it unchanged.
+    // Without the last CRLF, only chunks carry it unchanged.
     let unterminated = DOTS.strip_suffix(b"\r\n").unwrap();
     submit(&edge, "", unterminated, &[17, 2]);
     assert_eq!(arrived(&edge), (unterminated.to_vec(), String::new()));
@@ -61,7 +61,7 @@ fn dots_and_commands_in_chunks_arrive_unchanged_by_chunks() {
 }
 
 #[test]
-fn a_binary_message_arrives_unchanged_where_it_may() {
+fn a_binary_message_arrives_unchanged_at_a_next_hop_with_binarymime() {
     let edge = Edge::answered(&["offer=CHUNKING", "offer=BINARYMIME"]);
     let _daemon = edge.start();
     submit(&edge, "BODY=BINARYMIME", BINARY, &[20, 1, 1, 1, 1]);
@@ -86,11 +86,11 @@ fn a_binary_message_is_unchanged_in_a_maildir() {
     let body = BINARY.strip_prefix(b"Subject: binary\r\n\r\n").unwrap();
     let header = kept.strip_suffix(body).expect("the body, octet by octet");
     assert!(header.ends_with(b"\nSubject: binary\n\n"));
-    assert!(!header.contains(&b'\r'), "lines end as those of the host do");
+    assert!(!header.contains(&b'\r'), "lines end in LF");
 }
 
 #[test]
-fn a_binary_message_is_reported_where_it_may_not_leave() {
+fn a_binary_message_for_a_next_hop_without_binarymime_is_reported() {
     for offers in [&["offer=CHUNKING"][..], &[]] {
         let edge = Edge::answered(offers);
         let _daemon = edge.start();
@@ -107,16 +107,16 @@ fn a_binary_message_is_reported_where_it_may_not_leave() {
 }
 
 #[test]
-fn a_message_declared_binary_that_is_none_leaves_by_data() {
+fn a_message_declared_binary_without_binary_octets_is_sent_by_data() {
     let edge = Edge::answered(&[]);
     let _daemon = edge.start();
     submit(&edge, "BODY=BINARYMIME", DOTS, &[]);
     assert_eq!(arrived(&edge), (DOTS.to_vec(), String::new()));
 }
 
-/// Its chunks are cut anew on the way out, after fields of ours were taken out of its header.
+/// Its chunks have other boundaries when sent, after fields of ours were removed from its header.
 #[test]
-fn a_large_message_arrives_in_chunks_whatever_its_size_was_here() {
+fn a_large_message_arrives_in_chunks_of_any_size() {
     let edge = Edge::answered(&["offer=CHUNKING"]);
     let _daemon = edge.start();
     let message = [b"Subject: large\r\n\r\n".to_vec(), b".\r\n..\r\n0123456789\r\n".repeat(20_000)];

@@ -1,4 +1,5 @@
-//! Who a client is by the certificate that it shows: a partner, a server of our own fleet, or nobody.
+//! The principal of a client by its certificate: a partner, a server of our own fleet, or
+//! anonymous.
 
 use std::fs;
 use std::path::Path;
@@ -60,7 +61,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate for these names, changed as the test wants it.
+    /// A certificate for these names, with the changes that the test needs.
     fn issue(
         &self,
         names: &[&str],
@@ -77,7 +78,7 @@ impl Authority {
     }
 }
 
-/// An edge host, the authorities that it believes, and its own certificate.
+/// An edge host, the authorities that it trusts, and its own certificate.
 struct World {
     edge: Edge,
     daemon: Daemon,
@@ -103,8 +104,8 @@ impl World {
         Self { edge, daemon, partners, fleet, shown }
     }
 
-    /// Connects with this certificate; also the principal that the daemon then takes it for, and
-    /// what the log says of the certificate.
+    /// Connects with this certificate. Returns also the principal in the daemon's log, and the
+    /// log's text about the certificate.
     fn principal(
         &self,
         identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
@@ -140,7 +141,7 @@ fn write(folder: &Path, name: &str, text: &str) {
 fn nothing(_: &mut CertificateParams) {}
 
 #[test]
-fn a_partner_may_write_to_us_and_only_from_its_domain() {
+fn a_partner_may_send_to_us_and_only_from_its_domain() {
     let world = World::new();
     let identity = world.partners.issue(&["mail.partner.example"], nothing);
     let mut client = world.connect(SCANNER, Some(identity));
@@ -161,7 +162,7 @@ fn a_partner_may_write_to_us_and_only_from_its_domain() {
 }
 
 #[test]
-fn a_server_of_our_fleet_may_do_what_a_server_may() {
+fn a_server_of_our_fleet_has_the_rights_of_a_server() {
     let world = World::new();
     let identity = world.fleet.issue(&["hub1.contoso.example"], nothing);
     let mut client = world.connect(SCANNER, Some(identity));
@@ -176,7 +177,7 @@ fn a_server_of_our_fleet_may_do_what_a_server_may() {
 }
 
 #[test]
-fn what_does_not_prove_it_leaves_a_client_anonymous() {
+fn a_client_without_a_valid_certificate_is_anonymous() {
     let world = World::new();
     let anonymous = |identity| {
         let (principal, found) = world.principal(Some(identity));
@@ -186,13 +187,14 @@ fn what_does_not_prove_it_leaves_a_client_anonymous() {
     let hub = &["hub1.contoso.example"][..];
     let partner = &["mail.partner.example"][..];
 
-    // Nothing, and with nobody's rights: no mail.
+    // No certificate, and no rights: no mail.
     let mut client = world.connect(SCANNER, None);
     let reply = client.say("MAIL FROM:<a@partner.example>");
     assert!(reply.starts_with("530 5.7.57 "), "{reply}");
     assert_eq!(world.principal(None).0, "anonymous");
 
-    // The wrong authority: nobody's, and each of the two for what only the other may vouch for.
+    // The wrong authority: an unknown one, and each of the two for names that only the other may
+    // certify.
     let stranger = Authority::new();
     for names in [hub, partner] {
         assert!(anonymous(stranger.issue(names, nothing)).contains("does not verify"));
@@ -200,26 +202,26 @@ fn what_does_not_prove_it_leaves_a_client_anonymous() {
     anonymous(world.partners.issue(hub, nothing));
     anonymous(world.fleet.issue(partner, nothing));
 
-    // The right one for another name.
+    // The right authority, for another name.
     let found = anonymous(world.fleet.issue(&["hub2.contoso.example"], nothing));
     assert!(found.contains("hub2.contoso.example, and none of it is listed"), "{found}");
     anonymous(world.partners.issue(&["mail.notpartner.example"], nothing));
     anonymous(world.fleet.issue(&[], nothing));
 
-    // Out of its time, before and after.
+    // Outside its validity, before and after.
     let expired = world.fleet.issue(hub, |params| params.not_after = date_time_ymd(2020, 1, 1));
     assert!(anonymous(expired).contains("Expired"));
     let future = world.fleet.issue(hub, |params| params.not_before = date_time_ymd(4000, 1, 1));
     assert!(anonymous(future).contains("NotValidYet"));
 
-    // For another purpose. One for servers will do.
+    // For another purpose. A server certificate is accepted.
     let usage =
         |usage| move |params: &mut CertificateParams| params.extended_key_usages = vec![usage];
     anonymous(world.fleet.issue(hub, usage(ExtendedKeyUsagePurpose::CodeSigning)));
     let for_servers = world.fleet.issue(hub, usage(ExtendedKeyUsagePurpose::ServerAuth));
     assert_eq!(world.principal(Some(for_servers)).0, "server");
 
-    // Where nobody has a use for a certificate none is asked for.
+    // Connectors without a use for certificates do not ask for one.
     let mut client = world.connect("127.0.0.9", Some(world.fleet.issue(hub, nothing)));
     assert!(client.say("MAIL FROM:<a@b.example>").starts_with("250 "));
     let relay = client.say("RCPT TO:<b@fabrikam.example>");
@@ -227,7 +229,7 @@ fn what_does_not_prove_it_leaves_a_client_anonymous() {
 }
 
 #[test]
-fn an_authority_that_is_replaced_on_disk_is_believed_no_more() {
+fn an_authority_that_is_replaced_on_disk_is_no_longer_trusted() {
     let world = World::new();
     let hub = &["hub1.contoso.example"];
     assert_eq!(world.principal(Some(world.fleet.issue(hub, nothing))).0, "server");

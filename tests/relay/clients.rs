@@ -1,4 +1,4 @@
-//! Clients that we did not write get their messages through, unchanged.
+//! Clients of other projects deliver their messages unchanged.
 
 use std::process::{Command, Stdio};
 
@@ -9,8 +9,8 @@ use crate::PATIENCE;
 use crate::edge::{Edge, Mode, SCANNER};
 
 #[test]
-fn swaks_is_told_what_exchange_would_tell_it() {
-    if !met("swaks_is_told_what_exchange_would_tell_it", &[Requirement::Program("swaks")]) {
+fn swaks_gets_the_replies_of_exchange() {
+    if !met("swaks_gets_the_replies_of_exchange", &[Requirement::Program("swaks")]) {
         return;
     }
     let edge = Edge::new(Mode::Userspace);
@@ -39,8 +39,8 @@ fn swaks_is_told_what_exchange_would_tell_it() {
     assert!(messages.iter().all(|message| message.text().contains("This is a test mailing")));
 }
 
-/// Connects as a stranger; sends one message to a recipient who is taken and one who is
-/// refused, and prints the refusal.
+/// Connects as a stranger, sends one message to an accepted and a refused recipient, and prints the
+/// refusal.
 const SMTPLIB: &str = r#"
 import smtplib, sys
 with smtplib.SMTP("127.0.0.1", int(sys.argv[1]), "client.example", source_address=("127.0.0.1", 0)) as smtp:
@@ -54,8 +54,8 @@ with smtplib.SMTP("127.0.0.1", int(sys.argv[1]), "client.example", source_addres
 "#;
 
 #[test]
-fn smtplib_gets_one_recipient_through_and_one_refused() {
-    let test = "smtplib_gets_one_recipient_through_and_one_refused";
+fn smtplib_has_one_accepted_and_one_refused_recipient() {
+    let test = "smtplib_has_one_accepted_and_one_refused_recipient";
     if !met(test, &[Requirement::Program("python3")]) {
         return;
     }

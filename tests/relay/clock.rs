@@ -1,5 +1,5 @@
-//! Somebody sets the clock of the host by more than a day while mail waits: it neither waits that
-//! much longer nor comes all at once.
+//! The host's clock changes by more than a day while mail waits: the mail neither waits that much
+//! longer nor becomes due all at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::edge::{ARTICLE, Edge, json_line};
 
 const SENDER: &str = "sender@contoso.example";
 const LATER: &str = "later@fabrikam.example";
-/// More than a day, so that the date shows it at whatever time of day.
+/// More than a day, so that the date shows the change at any time of day.
 const BACK: &str = "-36h";
 const FORWARD: &str = "+36h";
 const CONTENT: &str = "Subject: x\r\n\r\nx\r\n";
 
-/// A daemon whose wall clock is set by what a file says, and its next hop, which puts one recipient
-/// off as often as it is told.
+/// A daemon whose wall clock is set by a file, and its next hop, which defers one recipient a set
+/// number of times.
 struct World {
     edge: Edge,
     daemon: Daemon,
@@ -42,7 +42,7 @@ impl World {
         Some(Self { edge, daemon, clock, configuration })
     }
 
-    /// Stops the daemon and starts it by this clock.
+    /// Stops the daemon and starts it with this clock.
     fn restart(self, by: &str) -> Self {
         let Self { edge, daemon, clock, configuration } = self;
         daemon.stop().unwrap();
@@ -51,17 +51,17 @@ impl World {
         Self { edge, daemon, clock, configuration }
     }
 
-    /// Has a message put off, and returns its id.
+    /// Sends a message that is deferred, and returns its id.
     fn put_off(&self) -> String {
         let id = self.edge.submit(SENDER, &[LATER], CONTENT);
         self.edge.wait_until(|status| status["queue"]["deferred"] == 1);
         id
     }
 
-    /// Sets the wall clock of the daemon, which shows in what it writes next: a message for
-    /// somebody else, that has gone on when this returns.
+    /// Sets the wall clock of the daemon. The timestamp of its next line shows the change: a
+    /// message for another recipient, which has been relayed when this returns.
     fn set_clock(&self, by: &str) {
-        // Renamed, lest half of it be read.
+        // Renamed, so that no process reads half of the file.
         let next = self.clock.with_extension("next");
         fs::write(&next, by).unwrap();
         fs::rename(next, &self.clock).unwrap();
@@ -70,26 +70,29 @@ impl World {
         let line = json_line(&self.daemon, after, |line| line["message"] == "attempt");
         let today = json_line(&self.daemon, 0, |_| true)["timestamp"].clone();
         let date = |timestamp: &Value| timestamp.as_str().unwrap()[..10].to_owned();
-        assert_ne!(date(&line["timestamp"]), date(&today), "the daemon sees the clock");
+        assert_ne!(date(&line["timestamp"]), date(&today), "the daemon uses the changed clock");
         self.edge.sink.wait_for(1, PATIENCE).unwrap();
     }
 }
 
 #[test]
-fn a_day_back_keeps_nothing_waiting() {
-    let Some(world) = World::start("a_day_back_keeps_nothing_waiting", "*1", "3s") else { return };
+fn a_clock_change_of_a_day_back_does_not_delay_mail() {
+    let Some(world) = World::start("a_clock_change_of_a_day_back_does_not_delay_mail", "*1", "3s")
+    else {
+        return;
+    };
     let id = world.put_off();
     assert_eq!(world.edge.relay(&["queue", "hold", &id]).code, 0);
     world.set_clock(BACK);
-    // What an administrator changes goes by the clock that nobody sets, too.
+    // Changes by an administrator also use the monotonic clock.
     assert_eq!(world.edge.relay(&["queue", "release", &id]).code, 0);
     world.edge.sink.wait_for(2, PATIENCE).unwrap();
     world.edge.wait_until(|status| status["queue"]["queued"] == 0);
 }
 
 #[test]
-fn a_day_back_while_it_is_down_keeps_nothing_waiting() {
-    let test = "a_day_back_while_it_is_down_keeps_nothing_waiting";
+fn a_clock_change_of_a_day_back_while_the_daemon_is_down_does_not_delay_mail() {
+    let test = "a_clock_change_of_a_day_back_while_the_daemon_is_down_does_not_delay_mail";
     let Some(mut world) = World::start(test, "*1", "3s") else { return };
     world.put_off();
     world = world.restart(BACK);
@@ -98,17 +101,21 @@ fn a_day_back_while_it_is_down_keeps_nothing_waiting() {
 }
 
 #[test]
-fn a_day_forward_brings_nothing_early() {
-    let Some(world) = World::start("a_day_forward_brings_nothing_early", "", "12h") else { return };
+fn a_clock_change_of_a_day_forward_makes_no_mail_due_early() {
+    let Some(world) =
+        World::start("a_clock_change_of_a_day_forward_makes_no_mail_due_early", "", "12h")
+    else {
+        return;
+    };
     let id = world.put_off();
-    // The oldest would be claimed first, before the message that shows that the clock was set.
+    // The oldest would be claimed first, before the message that shows the clock change.
     world.set_clock(FORWARD);
     let shown = world.edge.relay(&["queue", "show", &id, "--json"]).json();
     assert_eq!(shown["attempts"], 1, "{shown}");
     assert_eq!(world.edge.status()["queue"]["deferred"], 1);
 }
 
-/// The daemon, by the wall clock that this file sets and the machine's steady one.
+/// The daemon, with the wall clock of this file and the machine's monotonic clock.
 fn start(edge: &Edge, clock: &Path, configuration: &str) -> Daemon {
     let folders = fs::read_dir("/usr/lib").unwrap().flatten();
     let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));

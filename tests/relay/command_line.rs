@@ -15,7 +15,7 @@ fn exits(ran: Ran, code: i32) -> Ran {
 }
 
 #[test]
-fn what_needs_no_daemon_works_without_one() {
+fn commands_that_need_no_daemon_work_without_one() {
     let edge = Edge::new(Mode::Userspace);
     std::fs::write(edge.folder().join("relay.toml"), edge.configuration(ARTICLE)).unwrap();
     let check = exits(edge.relay(&["check", "--json"]), 0).json();
@@ -55,19 +55,19 @@ fn what_needs_no_daemon_works_without_one() {
     let no = exits(question("127.0.0.1"), 1).json();
     assert_eq!((&no["accepted"], &no["connector"]), (&false.into(), &"Default Frontend".into()));
 
-    let nobody_there = format!("no daemon answers on {}", edge.folder().display());
+    let no_daemon = format!("no daemon answers on {}", edge.folder().display());
     for verb in [&["status"][..], &["reload"], &["queue", "list"]] {
-        // Not as a mistake in the command line, which is another matter for a script.
+        // Not an error in the command line, which has another exit code for scripts.
         let ran = exits(edge.relay(verb), 3);
-        assert!(ran.err.contains(&nobody_there) && ran.out.is_empty(), "{ran:?}");
+        assert!(ran.err.contains(&no_daemon) && ran.out.is_empty(), "{ran:?}");
         let ran = exits(edge.relay(&[verb, &["--json"]].concat()), 3);
-        assert!(ran.json()["error"].as_str().unwrap().contains(&nobody_there), "{ran:?}");
+        assert!(ran.json()["error"].as_str().unwrap().contains(&no_daemon), "{ran:?}");
     }
     exits(edge.relay(&["dance"]), 2);
 }
 
 #[test]
-fn what_explain_says_is_what_a_session_gets() {
+fn explain_predicts_the_replies_of_a_session() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start();
     let binding = edge.address().to_string();
@@ -123,7 +123,7 @@ fn explain_asks_the_running_daemon() {
         "--rcpt-to",
         "c@d.example",
     ];
-    // What is in force is asked, not what the file says by now.
+    // The command asks about the configuration in force, not about the changed file.
     std::fs::write(
         edge.folder().join("relay.toml"),
         edge.configuration(&ARTICLE.replace("Default Frontend", "Renamed")),
@@ -250,17 +250,17 @@ fn a_message_is_held_released_and_removed() {
     }
     exits(edge.relay(&["queue", "show", "no id"]), 2);
     assert!(edge.sink.messages().is_empty());
-    // Nobody gets a report about what an administrator removed.
+    // No sender gets a report about a message that an administrator removed.
     assert_eq!(edge.status()["queue"]["reports"], 0);
 }
 
 #[test]
-fn a_daemon_that_does_not_answer_is_not_waited_for() {
+fn a_command_does_not_wait_for_a_daemon_that_does_not_answer() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start();
     edge.submit("a@contoso.example", &["b@contoso.example"], "Subject: x\r\n\r\nx\r\n");
     edge.sink.wait_for(1, PATIENCE).unwrap();
-    // Connections that say nothing keep no command from being answered.
+    // Idle connections do not prevent an answer to a command.
     let socket = edge.folder().join("control.sock");
     let idle: Vec<_> =
         (0..100).map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap()).collect();
@@ -274,14 +274,14 @@ fn a_daemon_that_does_not_answer_is_not_waited_for() {
     rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.err.contains("has not answered"), "{ran:?}");
-    // The files know of the message, and the queue is said to be unknown.
+    // The files have the message, and the output says that the queue's state is unknown.
     let found = traced.json();
     assert_eq!(found["messages"][0]["verdict"], "delivered", "{found}");
     assert!(found["searched"]["queue"].as_str().unwrap().contains("has not answered"), "{found}");
 }
 
 #[test]
-fn a_time_that_is_to_come_is_no_time_to_search() {
+fn a_search_for_a_future_time_is_an_error() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start();
     // Nor is a domain an address.

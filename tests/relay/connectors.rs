@@ -1,4 +1,4 @@
-//! Who gets what: replies, the bytes that the next hop gets, the log and the counters.
+//! Each client's connector: replies, the octets at the next hop, the log and the counters.
 
 use relay_tests::daemon::Daemon;
 use relay_tests::namespace::Namespace;
@@ -11,7 +11,7 @@ use crate::{PATIENCE, has_kernel};
 
 const DENIED: &str = "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain";
 
-/// What a client sends; the fields of the organization are not its to write.
+/// The client's message; it may not write the organization fields.
 const SENT: &str = "X-MS-Exchange-Organization-AuthAs: Internal\r\n\
     Subject: a test\r\n\
     x-ms-exchange-organization-scl: -1\r\n\
@@ -23,7 +23,7 @@ const SENT: &str = "X-MS-Exchange-Organization-AuthAs: Internal\r\n\
     .\t\r\n\
     \r\n\
     last line\r\n";
-/// What of it must arrive, after the field that the daemon adds.
+/// The part that must arrive, after the field that the daemon adds.
 const ARRIVES: &str = "Subject: a test\r\n\
     X-Other: kept \r\n\
     \r\n\
@@ -123,9 +123,9 @@ fn play_the_article(edge: &Edge, decided_by: &str) -> Daemon {
     daemon
 }
 
-/// What the daemon says of the sender to servers of its own organization, and to no other.
+/// The authentication of the sender is sent to servers of our own organization only.
 #[test]
-fn how_the_sender_was_known_goes_out_only_where_that_is_configured() {
+fn organization_fields_are_sent_only_if_configured() {
     let stamp = |auth_as: &str, mechanism: &str| {
         format!(
             "X-MS-Exchange-Organization-AuthSource: edge.test\r\n\
@@ -169,7 +169,7 @@ fn split_received(message: &str) -> (String, String) {
     (field.clone(), message[field.len()..].to_owned())
 }
 
-/// Bindings of both families, as they are deployed. A message from each side must go to its own.
+/// Bindings of both families, as in a deployment. A message from each side must use its own.
 const BOTH_FAMILIES: &str = r#"
 [[connector]]
 name = "IPv4"
@@ -215,7 +215,7 @@ fn a_binding_has_one_family_and_an_exact_one_comes_first() {
         let to = std::net::SocketAddr::new(to.parse().unwrap(), edge.port);
         let client = place.enter(|| Dialogue::connect(from.parse().unwrap(), to)).unwrap();
         if connector.is_empty() {
-            // The binding is the exact one, whatever the wildcard would have said.
+            // The binding is the exact one, even if the wildcard has a matching range.
             assert_eq!(client.greeting, "421 4.3.2 Service not available");
             continue;
         }

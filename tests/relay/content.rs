@@ -1,7 +1,7 @@
-//! What leaves is what came: corpora of real messages go through the whole daemon, by every way in,
-//! through storage, a kill, retries and export, to next hops that differ in what they offer. Each
-//! copy is compared with what came by [`expected`], which shares no code with the daemon, and each
-//! difference that is allowed has to be in message tracking.
+//! Messages are sent on as they were received: corpora of real messages pass through the whole
+//! daemon, by every input method, through storage, a kill, retries and export, to next hops with
+//! different extensions. [`expected`] compares each copy with the original and shares no code with
+//! the daemon. Each allowed difference must be in message tracking.
 //!
 //! `cargo test -p relay-tests --test relay content:: -- --nocapture` prints how many messages.
 
@@ -31,14 +31,14 @@ const HOPS: [(&str, &[&str]); 3] = [
     ("eightbit.example", &["mail*5=451 4.3.0 Later", "offer=SIZE"]),
     ("plain.example", &["mail*5=451 4.3.0 Later", "offer=SIZE", "withhold=8BITMIME"]),
 ];
-/// Messages that are exported, and whose record is looked at: one process each.
+/// Messages that are exported, and whose records are checked: one process each.
 const LOOKED_AT: usize = 25;
-/// Clients that submit at a time.
+/// Clients that submit at the same time.
 const CLIENTS: usize = 8;
-/// How long all messages may take to arrive, on a machine that has other work as well.
+/// Longest time until all messages arrive, on a machine that also has other work.
 const ARRIVAL: Duration = Duration::from_secs(300);
 
-/// How a message is handed over.
+/// How a message is submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Data,
@@ -55,8 +55,8 @@ struct Submitted {
 }
 
 #[test]
-fn what_leaves_is_what_came() {
-    let corpora = corpora::all("content::what_leaves_is_what_came");
+fn messages_are_sent_on_as_they_were_received() {
+    let corpora = corpora::all("content::messages_are_sent_on_as_they_were_received");
     let edge = Edge::answered(&[]);
     let sinks = HOPS.map(|(_, rules)| {
         Sink::on_loopback(Script::parse(rules.iter().copied()).unwrap()).unwrap()
@@ -71,7 +71,8 @@ fn what_leaves_is_what_came() {
     let mut changed = BTreeMap::new();
     let mut ascii = BTreeSet::new();
     for (at, sink) in sinks.iter().enumerate() {
-        // What only BINARYMIME can carry, an end without CRLF included, goes to the first hop.
+        // Messages that only BINARYMIME can carry, such as those that do not end in CRLF, go to the
+        // first hop.
         let is_binary = |it: &Submitted| {
             let is_whole = it.came.is_empty() || it.came.ends_with(b"\r\n");
             it.way == Way::Binary && !(is_whole && is_text(&it.came))
@@ -79,7 +80,7 @@ fn what_leaves_is_what_came() {
         let takes = |number: usize, it: &Submitted| match at {
             0 => true,
             1 => !is_binary(it),
-            // As it is kept: what was not ASCII may have been a field that was removed.
+            // As it is stored: a removed field may have been the only non-ASCII part.
             _ => ascii.contains(&number) && !is_binary(it),
         };
         let count = submitted.iter().filter(|(number, it)| takes(**number, it)).count();
@@ -137,7 +138,7 @@ fn configuration(edge: &Edge, hop: impl Fn(usize) -> String) -> String {
     text
 }
 
-/// What was accepted, by the number in its recipients, and how many were refused.
+/// The accepted messages, by the number in their recipients, and the number of refused ones.
 fn submit_all(edge: &Edge, corpora: &[Corpus]) -> (BTreeMap<usize, Submitted>, usize) {
     let mut jobs = Vec::new();
     for (name, raw) in corpora.iter().flat_map(|corpus| &corpus.messages) {
@@ -151,7 +152,7 @@ fn submit_all(edge: &Edge, corpora: &[Corpus]) -> (BTreeMap<usize, Submitted>, u
         }
     }
     let taken = Mutex::new(BTreeMap::new());
-    // Side by side, since each waits for the disk.
+    // Concurrently, since each waits for the disk.
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (jobs, taken) = (&jobs, &taken);
@@ -179,7 +180,7 @@ fn submit_all(edge: &Edge, corpora: &[Corpus]) -> (BTreeMap<usize, Submitted>, u
     (taken, refused)
 }
 
-/// Hands a message over, for a recipient of each next hop. Gives the last reply.
+/// Submits a message, for a recipient of each next hop. Returns the last reply.
 fn submit(client: &mut Dialogue, way: Way, came: &[u8], number: usize) -> String {
     let body = if way == Way::Binary { " BODY=BINARYMIME" } else { "" };
     assert!(client.say(&format!("MAIL FROM:<>{body}")).starts_with("250 "));
@@ -211,7 +212,7 @@ fn submit(client: &mut Dialogue, way: Way, came: &[u8], number: usize) -> String
     client.say("BDAT 0 LAST")
 }
 
-/// Lines end in CRLF, the last one too where `all` say so.
+/// Do lines end in CRLF, the last one too if `all` is set?
 fn with_crlf(raw: &[u8], all: bool) -> Vec<u8> {
     let mut text = Vec::with_capacity(raw.len() + raw.len() / 32);
     for &octet in raw {
@@ -226,7 +227,7 @@ fn with_crlf(raw: &[u8], all: bool) -> Vec<u8> {
     text
 }
 
-/// May it be the argument of DATA, the end apart?
+/// May it be the content of DATA, apart from the end?
 fn is_text(octets: &[u8]) -> bool {
     let mut before = 0;
     for &octet in octets {
@@ -238,7 +239,7 @@ fn is_text(octets: &[u8]) -> bool {
     before != b'\r'
 }
 
-/// Compares what came with what left, behind our Received field.
+/// Compares the received message with the sent one, after our Received field.
 fn difference(came: &[u8], left: &[u8], by_data: bool) -> Result<Allowed, String> {
     let mut came = came.to_vec();
     if by_data && !came.is_empty() && !came.ends_with(b"\r\n") {
@@ -266,7 +267,7 @@ fn check_exports(edge: &Edge, submitted: &BTreeMap<usize, Submitted>) -> usize {
     exported
 }
 
-/// What is missing or was added stands in message tracking.
+/// Removed and added fields must be in message tracking.
 fn check_records(
     edge: &Edge,
     submitted: &BTreeMap<usize, Submitted>,
@@ -291,7 +292,7 @@ fn check_records(
     looked_at
 }
 
-/// The changes that a trace tells of, in lower case.
+/// The changes in a trace, in lower case.
 fn changes(trace: &str) -> Vec<String> {
     fn find(value: &Value, found: &mut Vec<String>) {
         match value {

@@ -7,16 +7,16 @@ use crate::crash::ledger::{Arrival, Ledger, NUMBER, Progress};
 use crate::crash::{self, Plan};
 
 #[test]
-fn what_got_a_250_outlives_kills_under_load() {
+fn messages_with_a_250_survive_kills_under_load() {
     // Every run makes other choices; a failure prints the seed that repeats them.
     let plan = Plan { rounds: 6, seed: fastrand::u64(..1 << 32) };
     let outcome = crash::run(plan, |_| {});
     println!("{outcome}");
     assert!(outcome.holds(), "{outcome}");
-    assert!(outcome.verdict.unanswered > 0, "no kill met a message on its way: {outcome}");
+    assert!(outcome.verdict.unanswered > 0, "no kill interrupted a message: {outcome}");
 }
 
-/// A ledger of messages that came as far as this.
+/// A ledger of messages with this last step.
 fn ledger(sent: &[Progress]) -> Ledger {
     let mut ledger = Ledger::default();
     for &progress in sent {
@@ -43,7 +43,7 @@ fn arrival(content: &str, daemon: &str, port: u16) -> Arrival {
 }
 
 #[test]
-fn what_was_promised_must_arrive_and_what_was_not_ended_must_not() {
+fn a_message_with_a_250_must_arrive_and_one_without_end_must_not() {
     use Progress::{Accepted, NotEnded, Refused, Unanswered};
     let judge = |arrived: &[usize]| {
         let mut ledger = ledger(&[Accepted, NotEnded, Refused, Unanswered, Accepted]);
@@ -63,7 +63,7 @@ fn what_was_promised_must_arrive_and_what_was_not_ended_must_not() {
 }
 
 #[test]
-fn a_changed_message_is_none_that_was_sent() {
+fn a_changed_message_is_a_fault() {
     let mut ledger = ledger(&[Progress::Accepted]);
     let cut = content(0).replace("body of", "bod");
     ledger.arrived(arrival(&cut, "edge-0.test", 1));
@@ -75,7 +75,7 @@ fn a_changed_message_is_none_that_was_sent() {
 }
 
 #[test]
-fn only_the_last_message_of_a_connection_may_come_again_and_from_another_daemon() {
+fn only_the_last_message_of_a_connection_may_arrive_again_and_only_from_another_daemon() {
     let (first, other) = (content(0), content(1));
     let again = |between: Option<u16>, daemon: &str, port: u16| {
         let mut ledger = ledger(&[Progress::Accepted, Progress::Unanswered]);

@@ -1,4 +1,4 @@
-//! What becomes of each recipient, and who is told.
+//! The outcome for each recipient, and the reports about it.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ fn recipients(message: &Message) -> Vec<&str> {
     message.recipients.iter().map(|recipient| recipient.address.as_str()).collect()
 }
 
-/// The reports that the next hop got: from nobody, to this sender.
+/// The reports at the next hop: from the null sender, to this sender.
 fn assert_is_report(message: &Message, to: &str, status: &str) {
     assert_eq!((message.sender.address.as_str(), recipients(message)), ("", vec![to]));
     let text = message.text();
@@ -57,7 +57,7 @@ fn each_recipient_has_its_own_result() {
         (&queue["queued"], &queue["claimed"]) == (&0.into(), &0.into())
     });
     let queue = &edge.status()["queue"];
-    // The report is a recipient that was delivered to, too.
+    // The recipient of the report also has a delivery.
     for (count, expected) in [("delivered", 3), ("deferred", 1), ("failed", 1), ("reports", 1)] {
         assert_eq!(queue[count], expected, "{count} of {queue}");
     }
@@ -79,7 +79,7 @@ fn a_refused_message_is_reported_once_for_all_its_recipients() {
 }
 
 #[test]
-fn nobody_is_told_about_a_message_from_nobody() {
+fn a_message_from_the_null_sender_causes_no_report() {
     let edge = Edge::answered(&["rcpt:gone@fabrikam.example=550 5.1.1 No such user"]);
     let _daemon = edge.start();
     edge.submit("", &["gone@fabrikam.example"], CONTENT);
@@ -104,7 +104,7 @@ fn a_message_that_expires_is_reported() {
     assert!(report.text().contains("450 4.2.1 Mailbox busy"), "{}", report.text());
 }
 
-/// A next hop that is dead for most senders: reports go to another one.
+/// A next hop that is down for most senders; reports go to another one.
 fn with_dead_next_hop(edge: &Edge) -> String {
     let dead = daemon::free_port().unwrap();
     let sink = edge.sink.address();
@@ -120,7 +120,7 @@ fn with_dead_next_hop(edge: &Edge) -> String {
 }
 
 #[test]
-fn a_message_that_waits_is_told_of_once_and_only_to_who_wants_to_know() {
+fn a_delay_is_reported_once_and_only_if_requested() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start_with(&with_dead_next_hop(&edge));
     let sender = "sender@contoso.example RET=FULL ENVID=QQ1";
@@ -137,7 +137,7 @@ fn a_message_that_waits_is_told_of_once_and_only_to_who_wants_to_know() {
     assert_eq!(
         (report.sender.address.as_str(), report.recipients.len()),
         ("", 1),
-        "from nobody, to the sender"
+        "from the null sender, to the sender"
     );
     assert_eq!(report.recipients[0].address, "sender@contoso.example");
     let text = report.text();
@@ -159,7 +159,7 @@ fn a_message_that_waits_is_told_of_once_and_only_to_who_wants_to_know() {
     }
     edge.wait_until(|status| status["queue"]["queued"] == 3 && status["queue"]["claimed"] == 0);
 
-    // Killed, and not told again by the next one, though every message is tried there.
+    // Killed. The next daemon does not report again, although every message is tried there.
     daemon.kill().unwrap();
     let configuration = fs::read_to_string(edge.folder().join("relay.toml")).unwrap();
     let _daemon = edge.start_with(&configuration);
@@ -173,7 +173,7 @@ fn a_message_that_waits_is_told_of_once_and_only_to_who_wants_to_know() {
 const EIGHT_BIT: &str = "Subject: a test\r\n\r\nGr\u{fc}\u{df}e\r\n";
 
 #[test]
-fn eight_bits_and_utf8_addresses_go_where_they_are_taken() {
+fn eight_bit_messages_and_utf8_addresses_go_to_next_hops_that_support_them() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start();
     let sender = "sender@contoso.example";
@@ -190,7 +190,7 @@ fn eight_bits_and_utf8_addresses_go_where_they_are_taken() {
 }
 
 #[test]
-fn where_they_are_not_taken_the_sender_gets_a_report_that_is() {
+fn without_that_support_the_sender_gets_a_report_in_a_supported_form() {
     let edge = Edge::answered(&["helo=250 sink.example"]);
     let _daemon = edge.start();
     let sender = "sender@contoso.example";
@@ -211,7 +211,7 @@ fn where_they_are_not_taken_the_sender_gets_a_report_that_is() {
 }
 
 #[test]
-fn a_report_about_an_address_in_utf8_is_one_of_rfc_6533() {
+fn a_report_about_a_utf8_address_has_the_form_of_rfc_6533() {
     let edge = Edge::answered(&["rcpt:\u{e4}my@fabrikam.example=550 5.1.1 No such user"]);
     let _daemon = edge.start();
     let content = "Subject: Gr\u{fc}\u{df}e\r\n\r\nhello\r\n";

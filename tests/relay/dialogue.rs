@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants said.
+//! A client that sends exactly the octets of a test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -100,7 +100,7 @@ impl Dialogue {
         self.say(".")
     }
 
-    /// The connection, for a handshake. Nothing may have been sent that was not read.
+    /// The connection, for a handshake. All octets that were sent must have been read.
     pub fn into_stream(self) -> TcpStream {
         assert!(self.stream.buffer().is_empty());
         self.stream.into_inner()
@@ -112,7 +112,7 @@ impl Dialogue {
         self.ends();
     }
 
-    /// The daemon closes, with nothing more to say.
+    /// The daemon closes the connection and sends nothing more.
     pub fn ends(mut self) {
         let mut rest = String::new();
         self.stream.read_to_string(&mut rest).unwrap();

@@ -1,9 +1,9 @@
-//! A disk that is full, out of inodes, read-only or broken: the client is told to come again,
-//! nothing half-written is delivered, and service resumes by itself.
+//! A disk that is full, out of inodes, read-only or broken: the client gets a temporary refusal, no
+//! incomplete message is delivered, and service resumes by itself.
 //!
-//! The queue is on a file system of its own, in a mount namespace that the daemon alone is in; the
-//! test reaches it through the daemon's root. Errors of the disk are put in by strace, by which
-//! system calls fail without having been made.
+//! The queue is on a separate file system, in a mount namespace of the daemon alone; the test
+//! accesses it through the daemon's root. strace injects errors of the disk: system calls fail
+//! without being executed.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::dialogue::Dialogue;
 use crate::durability::without_next_hop;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 
-/// More than the 128 MiB that must be free for a message to begin.
+/// More than the 128 MiB that must be free before a message may begin.
 const DISK: &str = "size=192m,nr_inodes=64";
 const FULL: &str = "452 4.3.1 ";
 const LARGE: usize = 600_000;
@@ -30,7 +30,7 @@ fn may_mount(test: &str) -> bool {
     met(test, &[Requirement::Root, Requirement::Program("unshare")])
 }
 
-/// Starts the daemon with its queue on a file system of its own; returns the way to that.
+/// Starts the daemon with its queue on a separate file system; returns its path.
 fn start_on_small_disk(edge: &Edge, configuration: &str) -> (Daemon, PathBuf) {
     let queue = edge.folder().join("queue");
     fs::create_dir(&queue).unwrap();
@@ -45,7 +45,7 @@ fn start_on_small_disk(edge: &Edge, configuration: &str) -> (Daemon, PathBuf) {
     (daemon, disk)
 }
 
-/// Leaves no octet of the disk.
+/// Fills the disk completely.
 fn fill(disk: &Path) {
     let mut file = File::create(disk.join("filler")).unwrap();
     let megabyte = vec![b'x'; 1 << 20];
@@ -57,7 +57,7 @@ fn content(number: usize, octets: usize) -> String {
     head + &format!("{number:010} and so on\r\n").repeat(octets / 22)
 }
 
-/// Sends a message up to its end: the reply to that, or the first refusal.
+/// Sends a message up to its end. Returns the reply to the end, or the first refusal.
 fn try_submit(edge: &Edge, content: &str) -> String {
     let mut client = edge.connect(SCANNER);
     client.hello();
@@ -71,7 +71,7 @@ fn try_submit(edge: &Edge, content: &str) -> String {
     client.say(".")
 }
 
-/// Begins a message and sends it but for its end.
+/// Begins a message and sends all but its end.
 fn begin(edge: &Edge, content: &str) -> Dialogue {
     let mut client = edge.connect(SCANNER);
     client.hello();
@@ -80,7 +80,7 @@ fn begin(edge: &Edge, content: &str) -> Dialogue {
     client
 }
 
-fn until_it_is_taken(edge: &Edge, content: &str) {
+fn send_until_accepted(edge: &Edge, content: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let reply = try_submit(edge, content);
@@ -92,7 +92,7 @@ fn until_it_is_taken(edge: &Edge, content: &str) {
     }
 }
 
-/// Exactly these messages are at the sink when the queue is empty.
+/// The sink must have exactly these messages when the queue is empty.
 fn arrives(edge: &Edge, sink: &Sink, kept: &[String]) {
     sink.wait_for(kept.len(), PATIENCE).unwrap();
     edge.wait_until(|status| status["queue"]["queued"] == 0);
@@ -108,7 +108,7 @@ fn arrives(edge: &Edge, sink: &Sink, kept: &[String]) {
     assert!(arrived == kept, "other octets arrived than were sent");
 }
 
-/// The disk becomes unusable while messages are on their way, and usable again.
+/// The disk becomes unusable during messages, and then usable again.
 fn outlives(edge: &Edge, spoil: impl Fn(&Path), mend: impl Fn(&Path)) {
     let (configuration, later) = without_next_hop(edge);
     let (_daemon, disk) = start_on_small_disk(edge, &configuration);
@@ -122,7 +122,7 @@ fn outlives(edge: &Edge, spoil: impl Fn(&Path), mend: impl Fn(&Path)) {
     let mut small = begin(edge, &small);
     let mut large = begin(edge, &large);
     let mut growing = begin(edge, &growing);
-    // Before the disk is spoiled the second large message has its file, and the first has none.
+    // Before the disk fails, the second large message has its file, and the first has none.
     let messages = disk.join("messages");
     let deadline = Instant::now() + PATIENCE;
     while fs::read_dir(&messages).unwrap().count() < 2 {
@@ -137,12 +137,12 @@ fn outlives(edge: &Edge, spoil: impl Fn(&Path), mend: impl Fn(&Path)) {
     assert!(large.say(".").starts_with(FULL));
     growing.send(content(4, LARGE).as_bytes());
     assert!(growing.say(".").starts_with(FULL));
-    // What has been refused leaves no file.
+    // Refused messages leave no file.
     assert_eq!(fs::read_dir(&messages).unwrap().count(), 1);
 
     mend(&disk);
     for content in [content(6, 5_000), content(7, LARGE)] {
-        until_it_is_taken(edge, &content);
+        send_until_accepted(edge, &content);
         kept.push(content);
     }
     let sink = Sink::start(None, later, Script::default()).unwrap();
@@ -150,8 +150,8 @@ fn outlives(edge: &Edge, spoil: impl Fn(&Path), mend: impl Fn(&Path)) {
 }
 
 #[test]
-fn a_full_disk_refuses_what_is_on_its_way_and_takes_mail_when_there_is_room() {
-    if !may_mount("a_full_disk_refuses_what_is_on_its_way_and_takes_mail_when_there_is_room") {
+fn a_full_disk_refuses_incoming_messages_and_accepts_mail_when_there_is_space() {
+    if !may_mount("a_full_disk_refuses_incoming_messages_and_accepts_mail_when_there_is_space") {
         return;
     }
     let edge = Edge::new(Mode::Userspace);
@@ -159,9 +159,9 @@ fn a_full_disk_refuses_what_is_on_its_way_and_takes_mail_when_there_is_room() {
 }
 
 #[test]
-fn a_disk_without_inodes_refuses_what_is_on_its_way_and_takes_mail_when_there_are_some() {
+fn a_disk_without_inodes_refuses_incoming_messages_and_accepts_mail_when_there_are_some() {
     let test =
-        "a_disk_without_inodes_refuses_what_is_on_its_way_and_takes_mail_when_there_are_some";
+        "a_disk_without_inodes_refuses_incoming_messages_and_accepts_mail_when_there_are_some";
     if !may_mount(test) {
         return;
     }
@@ -177,8 +177,8 @@ fn a_disk_without_inodes_refuses_what_is_on_its_way_and_takes_mail_when_there_ar
 }
 
 #[test]
-fn back_pressure_turns_clients_away_before_the_disk_is_full_and_falls_by_itself() {
-    if !may_mount("back_pressure_turns_clients_away_before_the_disk_is_full_and_falls_by_itself") {
+fn back_pressure_refuses_clients_before_the_disk_is_full_and_falls_by_itself() {
+    if !may_mount("back_pressure_refuses_clients_before_the_disk_is_full_and_falls_by_itself") {
         return;
     }
     let edge = Edge::new(Mode::Userspace);
@@ -196,8 +196,8 @@ fn back_pressure_turns_clients_away_before_the_disk_is_full_and_falls_by_itself(
     arrives(&edge, &edge.sink, &[kept]);
 }
 
-/// Some calls of each thread fail, by their number; the thread that opens the queue makes fewer, the
-/// one that writes to it more. Then the disk is well again.
+/// Some calls of each thread fail, selected by their number. The thread that opens the queue makes
+/// fewer calls than the one that writes to it. Afterwards all calls succeed again.
 fn outlives_errors(test: &str, injected: &str) {
     if !met(test, &[Requirement::Program("strace")]) {
         return;
@@ -206,7 +206,7 @@ fn outlives_errors(test: &str, injected: &str) {
     let (configuration, later) = without_next_hop(&edge);
     let (calls, _) = injected.split_once(':').unwrap();
     let mut command = Command::new("strace");
-    // Detached, so that the process that was started is the daemon.
+    // Detached, so that the started process is the daemon.
     command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "signal=none"]);
     command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={injected}")]);
     command.arg(daemon::binary().unwrap());
@@ -214,7 +214,7 @@ fn outlives_errors(test: &str, injected: &str) {
     let (mut kept, mut refused) = (Vec::new(), 0);
     let deadline = Instant::now() + PATIENCE;
     let mut number = 0;
-    // Until it has failed, and twenty messages later.
+    // Until it has failed, and twenty messages longer.
     while refused == 0 || kept.len() < 20 {
         assert!(Instant::now() < deadline, "{refused} refused, {} kept", kept.len());
         let content = content(number, if number % 7 == 3 { LARGE } else { 2_000 });

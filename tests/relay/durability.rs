@@ -1,4 +1,4 @@
-//! Accepted mail outlives the daemon, however it ends.
+//! Accepted mail survives every end of the daemon.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{PATIENCE, has_kernel};
 
 const CONTENT: &str = "Subject: outlives\r\n\r\n.\r\n.. dots\r\nthe end\r\n";
 
-/// Its next hop is down; returns the configuration and where the next hop will be.
+/// The next hop is down; returns the configuration and the next hop's later address.
 pub fn without_next_hop(edge: &Edge) -> (String, SocketAddr) {
     let later = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
     let configuration = edge.configuration(ARTICLE);
@@ -30,11 +30,11 @@ fn bodies(sink: &Sink, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn mail_outlives_a_kill() {
+fn mail_survives_a_kill() {
     let edge = Edge::new(Mode::Userspace);
     let (configuration, later) = without_next_hop(&edge);
     let daemon = edge.start_with(&configuration);
-    // Larger than what waits in memory, so that it has a file of its own.
+    // Too large to wait in memory, so that it has its own file.
     let large = format!("Subject: large\r\n\r\n{}", "0123456789\r\n".repeat(40_000));
     let ids = [
         edge.submit("a@contoso.example", &["b@fabrikam.example"], CONTENT),
@@ -53,7 +53,7 @@ fn mail_outlives_a_kill() {
     assert_eq!(bodies(&sink, 2), sent);
     edge.wait_until(|status| status["queue"]["queued"] == 0 && status["queue"]["claimed"] == 0);
 
-    // What was delivered stays delivered.
+    // Delivered recipients are not delivered again.
     daemon.kill().unwrap();
     let daemon = edge.start_with(&configuration);
     let queue = &edge.status()["queue"];
@@ -63,7 +63,7 @@ fn mail_outlives_a_kill() {
 }
 
 #[test]
-fn mail_that_a_next_hop_put_off_outlives_a_kill() {
+fn deferred_mail_survives_a_kill() {
     let edge = Edge::answered(&["rcpt*1=451 4.3.0 Not now", "content*1=452 4.3.1 Full"]);
     let daemon = edge.start();
     edge.submit("a@contoso.example", &["b@fabrikam.example"], CONTENT);
@@ -74,8 +74,8 @@ fn mail_that_a_next_hop_put_off_outlives_a_kill() {
 }
 
 #[test]
-fn pins_and_socket_of_a_dead_daemon_are_replaced_and_a_clean_end_leaves_none() {
-    let test = "pins_and_socket_of_a_dead_daemon_are_replaced_and_a_clean_end_leaves_none";
+fn pins_and_socket_of_a_killed_daemon_are_replaced_and_an_orderly_end_removes_them() {
+    let test = "pins_and_socket_of_a_killed_daemon_are_replaced_and_an_orderly_end_removes_them";
     if !has_kernel(test) {
         return;
     }
@@ -85,7 +85,7 @@ fn pins_and_socket_of_a_dead_daemon_are_replaced_and_a_clean_end_leaves_none() {
     let daemon = edge.start();
     let first = map_id(&ranges);
     daemon.kill().unwrap();
-    assert!(ranges.exists() && socket.exists(), "nobody could have removed them");
+    assert!(ranges.exists() && socket.exists(), "a killed daemon cannot have removed them");
 
     let daemon = edge.start();
     json_line(&daemon, 0, |line| line["message"] == "removed the pins of an instance that died");

@@ -1,4 +1,4 @@
-//! What a scenario runs on: one edge host with its files, its port and its next hop.
+//! The host of a scenario: one edge host with its files, its port and its next hop.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::PATIENCE;
 use crate::dialogue::{self, Dialogue};
 
-/// The article's scenario on loopback, where the source address chooses the connector.
+/// The article's scenario on loopback, where the client's address selects the connector.
 pub const ARTICLE: &str = r#"
 [[connector]]
 name = "Default Frontend"
@@ -47,17 +47,17 @@ remote_ip_ranges = ["127.0.0.4"]
 refuse = true
 "#;
 
-/// An address behind the connector that relays to anywhere.
+/// An address of the connector that relays to any domain.
 pub const SCANNER: &str = "127.0.0.3";
 
-/// Which classifier the daemon is to use.
+/// The classifier of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mode {
     Kernel,
     Userspace,
 }
 
-/// One edge host. Dropping it leaves nothing behind.
+/// One edge host. Dropping it removes all its files.
 pub struct Edge {
     pub sink: Sink,
     pub port: u16,
@@ -66,7 +66,7 @@ pub struct Edge {
     folder: TempDir,
 }
 
-/// What a command printed, and its exit code.
+/// A command's output and its exit code.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -92,7 +92,7 @@ impl Edge {
         }
     }
 
-    /// With a next hop that gives these answers, as [`Script::parse`] reads them.
+    /// With a next hop that gives these replies, as [`Script::parse`] reads them.
     pub fn answered(answers: &[&str]) -> Self {
         let script = Script::parse(answers.iter().copied()).unwrap();
         Self::with_sink(Mode::Userspace, script)
@@ -175,14 +175,14 @@ type = "Authoritative"
         self.relay(&["status", "--json"]).json()
     }
 
-    /// What `status` tells of one connector.
+    /// The part of `status` about one connector.
     pub fn connector(&self, name: &str) -> Value {
         let status = self.status();
         let connectors = status["connectors"].as_array().unwrap();
         connectors.iter().find(|connector| connector["name"] == name).unwrap().clone()
     }
 
-    /// Asks for the status until it is as it must become.
+    /// Reads the status until it has the expected value.
     pub fn wait_until(&self, wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -204,12 +204,12 @@ type = "Authoritative"
         Dialogue::connect(from.parse().unwrap(), self.address())
     }
 
-    /// A connection from this address on which nothing has been read: TLS may begin at once.
+    /// A connection from this address without a read: TLS can begin at once.
     pub fn stream(&self, from: &str) -> TcpStream {
         dialogue::connect(from.parse().unwrap(), self.address())
     }
 
-    /// Has the scanner submit a message, which must be accepted, and returns its queue id.
+    /// Submits a message as the scanner, which must be accepted, and returns its queue id.
     pub fn submit(&self, sender: &str, recipients: &[&str], content: &str) -> String {
         let mut client = self.connect(SCANNER);
         client.hello();
@@ -221,7 +221,7 @@ type = "Authoritative"
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        // Only what a killed daemon left is still there.
+        // Only files of a killed daemon can still exist.
         for entry in fs::read_dir(&self.pins).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
@@ -230,7 +230,7 @@ impl Drop for Edge {
 }
 
 impl Ran {
-    /// What it printed, which must be one JSON value.
+    /// The output, which must be one JSON value.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -242,7 +242,7 @@ pub fn queue_id(reply: &str) -> String {
     id.unwrap_or_else(|| panic!("not accepted: {reply}")).trim_matches(['<', '>']).to_owned()
 }
 
-/// The log line of the session that this client had, of those after the first `after` lines.
+/// The log line of this client's session, after the first `after` lines.
 pub fn session_line(daemon: &Daemon, after: usize, remote: &str) -> Value {
     json_line(daemon, after, |line| {
         let from = line["remote"].as_str().unwrap_or_default();
@@ -250,7 +250,7 @@ pub fn session_line(daemon: &Daemon, after: usize, remote: &str) -> Value {
     })
 }
 
-/// The first log line that is wanted, of those after the first `after` lines.
+/// The first matching log line, after the first `after` lines.
 pub fn json_line(daemon: &Daemon, after: usize, wanted: impl Fn(&Value) -> bool) -> Value {
     let read = |line: &str| serde_json::from_str(line).ok().filter(|line| wanted(line));
     daemon.wait_for(after, PATIENCE, read).unwrap()

@@ -1,4 +1,4 @@
-//! A client that speaks TLS: which versions, what it trusts, which certificate it shows.
+//! A client with TLS: its versions, its trusted certificates, its own certificate.
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ use crate::PATIENCE;
 use crate::dialogue;
 use crate::edge::Edge;
 
-/// What a client brings to a handshake.
+/// A client's settings for a handshake.
 #[derive(Clone)]
 pub struct Terms {
     trusted: Vec<CertificateDer<'static>>,
@@ -32,7 +32,7 @@ pub struct Encrypted {
 }
 
 impl Terms {
-    /// Trusts this certificate and no other.
+    /// Trusts this certificate only.
     pub fn trusting(certificate: &CertificateDer<'static>) -> Self {
         Self { trusted: vec![certificate.clone()], versions: vec![&TLS12, &TLS13], identity: None }
     }
@@ -42,7 +42,7 @@ impl Terms {
         Self { versions: vec![&TLS12], ..self }
     }
 
-    /// Shows this certificate where it is asked for one.
+    /// Presents this certificate if asked for one.
     pub fn showing(
         self,
         certificate: CertificateDer<'static>,
@@ -68,7 +68,7 @@ impl Terms {
         }
     }
 
-    /// Does a handshake on a connection that is ready for one. The error is what became of it.
+    /// Performs a handshake on a connection. The error says why it failed.
     pub fn shake_hands(&self, stream: TcpStream) -> Result<Encrypted, String> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let name = ServerName::try_from("edge.test").unwrap();
@@ -103,12 +103,12 @@ impl Encrypted {
         self.reply()
     }
 
-    /// The certificate that the server showed.
+    /// The server's certificate.
     pub fn shown(&self) -> CertificateDer<'static> {
         self.stream.get_ref().conn.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
-    /// The connection. Nothing may have come that was not read.
+    /// The connection. All received octets must have been read.
     pub fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
         assert!(self.stream.buffer().is_empty());
         self.stream.into_inner()

@@ -1,5 +1,5 @@
-//! Clients that we did not write send without AUTH, in clear, after STARTTLS and in TLS from the
-//! first octet. What they send with AUTH is in [`crate::authentication`].
+//! Clients of other projects send without AUTH, in clear, after STARTTLS and in TLS from the first
+//! octet. [`crate::authentication`] tests them with AUTH.
 
 use std::process::{Command, Stdio};
 
@@ -105,7 +105,7 @@ fn msmtp_sends_in_clear_and_encrypted() {
     }
 }
 
-/// It knows neither TLS nor AUTH; HAProxy encrypts for it.
+/// smtp-source has neither TLS nor AUTH; HAProxy encrypts for it.
 #[test]
 fn smtp_source_sends_encrypted_through_haproxy() {
     let test = "smtp_source_sends_encrypted_through_haproxy";
@@ -126,7 +126,7 @@ fn smtp_source_sends_encrypted_through_haproxy() {
     source.args(arguments).args(["-t", "b@contoso.example", &haproxy.address.to_string()]);
     let output = source.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    // It says HELO, for which no protocol name tells of TLS; the comment does.
+    // It sends HELO, for which no protocol name mentions TLS; the comment does.
     let messages = edge.sink.wait_for(50, PATIENCE).unwrap();
     assert_eq!(messages.len(), 50);
     for message in messages {

@@ -1,8 +1,8 @@
-//! Mail that DNS leads to its next hop: a real name server, sinks as mail exchangers, and domains
-//! with everything that can be wrong about them.
+//! Mail whose next hop DNS decides: a real name server, sinks as mail exchangers, and domains with
+//! every kind of error.
 //!
-//! The exchangers have addresses of 127.0.0.0/8 and the port of the daemon itself, which listens on
-//! 127.0.0.1 alone.
+//! The exchangers have addresses of 127.0.0.0/8 and the port of the daemon, which listens on
+//! 127.0.0.1 only.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,7 +14,7 @@ use crate::PATIENCE;
 use crate::edge::{ARTICLE, Edge, Mode};
 use crate::servers::Server;
 
-/// `first` is 127.0.0.21, `second` 127.0.0.22; nobody listens at `dead`; `self` is the daemon.
+/// `first` is 127.0.0.21, `second` 127.0.0.22; `dead` has no listener; `self` is the daemon.
 const ZONE: &str = "
 first A 127.0.0.21
 second A 127.0.0.22
@@ -47,7 +47,7 @@ partly MX 10 nothing.broken.
 partly MX 20 second
 ";
 
-/// An edge host that has no smart host, its name server, and two exchangers.
+/// An edge host without a smart host, its name server, and two exchangers.
 struct World {
     edge: Edge,
     first: Sink,
@@ -88,8 +88,8 @@ fn set(addresses: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_domain_goes_where_dns_says() {
-    if !met("each_domain_goes_where_dns_says", &[Requirement::Program("nsd")]) {
+fn each_domain_goes_to_the_exchanger_in_dns() {
+    if !met("each_domain_goes_to_the_exchanger_in_dns", &[Requirement::Program("nsd")]) {
         return;
     }
     let world = World::new();
@@ -115,8 +115,8 @@ fn each_domain_goes_where_dns_says() {
 }
 
 #[test]
-fn a_host_is_reached_by_ipv6_where_it_has_no_ipv4_or_none_that_answers() {
-    let test = "a_host_is_reached_by_ipv6_where_it_has_no_ipv4_or_none_that_answers";
+fn a_host_is_reached_by_ipv6_if_it_has_no_ipv4_address_that_answers() {
+    let test = "a_host_is_reached_by_ipv6_if_it_has_no_ipv4_address_that_answers";
     if !met(test, &[Requirement::Program("nsd")]) {
         return;
     }
@@ -131,8 +131,8 @@ fn a_host_is_reached_by_ipv6_where_it_has_no_ipv4_or_none_that_answers() {
 }
 
 #[test]
-fn what_dns_says_is_not_to_be_delivered_is_reported() {
-    let test = "what_dns_says_is_not_to_be_delivered_is_reported";
+fn a_null_mx_and_other_final_answers_of_dns_are_reported() {
+    let test = "a_null_mx_and_other_final_answers_of_dns_are_reported";
     if !met(test, &[Requirement::Program("nsd")]) {
         return;
     }
@@ -162,8 +162,8 @@ fn what_dns_says_is_not_to_be_delivered_is_reported() {
 }
 
 #[test]
-fn trouble_with_dns_defers_and_holds_nobody_up() {
-    let test = "trouble_with_dns_defers_and_holds_nobody_up";
+fn a_failure_of_dns_defers_and_does_not_delay_other_mail() {
+    let test = "a_failure_of_dns_defers_and_does_not_delay_other_mail";
     if !met(test, &[Requirement::Program("nsd")]) {
         return;
     }
@@ -182,12 +182,12 @@ fn trouble_with_dns_defers_and_holds_nobody_up() {
 }
 
 #[test]
-fn no_stranger_sends_us_to_our_neighbours() {
-    if !met("no_stranger_sends_us_to_our_neighbours", &[Requirement::Program("nsd")]) {
+fn dns_of_a_stranger_cannot_lead_to_private_addresses() {
+    if !met("dns_of_a_stranger_cannot_lead_to_private_addresses", &[Requirement::Program("nsd")]) {
         return;
     }
     let world = World::new();
-    // Reports need a way, since their domain leads to a private address as well.
+    // Reports need a route, since their domain also leads to a private address.
     let route = "[[route]]\nrecipient_domains = [\"contoso.example\"]\nsmart_hosts = [\"SINK\"]\n";
     let route = route.replace("SINK", &world.edge.sink.address().to_string());
     let configuration = world.configuration(false).replace("[control]\n", &(route + "[control]\n"));
@@ -204,8 +204,8 @@ fn no_stranger_sends_us_to_our_neighbours() {
 }
 
 #[test]
-fn a_changed_route_holds_for_mail_that_waits() {
-    if !met("a_changed_route_holds_for_mail_that_waits", &[Requirement::Program("nsd")]) {
+fn a_changed_route_applies_to_waiting_mail() {
+    if !met("a_changed_route_applies_to_waiting_mail", &[Requirement::Program("nsd")]) {
         return;
     }
     let world = World::new();

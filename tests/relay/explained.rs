@@ -1,5 +1,5 @@
-//! `relay explain --live` never says Accepted where the host refuses: what it says is compared with a
-//! session over a socket, for questions that are made up and hosts that are short of something.
+//! `relay explain --live` never says Accepted if the host refuses: its answer is compared with a
+//! session over a socket, for random questions and for hosts that are short of a resource.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ tarpit_interval = "0s"
 max_message_size = "64 KB"
 "#;
 
-/// What a client asks.
+/// A client's commands.
 #[derive(Debug)]
 struct Question {
     from: &'static str,
@@ -71,7 +71,7 @@ impl Numbers {
     }
 }
 
-/// The codes that a session gets, up to the first command that ends it all.
+/// The codes that a session gets, up to the first command that ends the session.
 fn lived(edge: &Edge, question: &Question) -> Vec<u64> {
     let code = |reply: &str| reply.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut client: Dialogue = edge.connect(question.from);
@@ -81,7 +81,7 @@ fn lived(edge: &Edge, question: &Question) -> Vec<u64> {
         vec![format!("EHLO {}", question.helo), format!("MAIL FROM:<{}>{size}", question.sender)];
     commands.extend(question.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>")));
     for (number, command) in commands.iter().enumerate() {
-        // Only a recipient may be refused and the next one be asked for.
+        // Only after a refused recipient may the client name another one.
         if codes.last().is_some_and(|code| *code >= 400) && number <= 2 {
             return codes;
         }
@@ -103,7 +103,7 @@ fn explained(edge: &Edge, question: &Question) -> Value {
     edge.relay(&words).json()
 }
 
-/// Explains, then asks a session; the codes up to RCPT must be the same.
+/// Runs explain, then a session; the codes up to RCPT must be equal.
 fn compare(edge: &Edge, question: &Question) -> bool {
     let explained = explained(edge, question);
     let replies = explained["replies"].as_array().unwrap();
@@ -112,7 +112,7 @@ fn compare(edge: &Edge, question: &Question) -> bool {
         replies.iter().filter(is_end).map(|reply| reply["code"].as_u64().unwrap()).collect();
     let lived = lived(edge, question);
     if question.from == "127.0.0.5" {
-        // Its connections are limited, and the daemon has to notice that this one has ended.
+        // Its connections are limited, so wait until the daemon knows that this one has ended.
         let sessions = |status: &Value| status["sessions"].as_u64().unwrap();
         let others = u64::from(lived[0] >= 400) * 2;
         edge.wait_until(|status| sessions(status) == others);
@@ -125,7 +125,7 @@ fn compare(edge: &Edge, question: &Question) -> bool {
 }
 
 #[test]
-fn made_up_questions_have_the_answers_of_a_session() {
+fn random_questions_have_the_answers_of_a_session() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start_with(&edge.configuration(&format!("{ARTICLE}{LIMITED}")));
     let mut numbers = Numbers(4);
@@ -144,13 +144,13 @@ fn simple(from: &'static str) -> Question {
 }
 
 #[test]
-fn what_a_limit_refuses_is_not_accepted() {
+fn explain_does_not_accept_what_a_limit_refuses() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start_with(&edge.configuration(&format!("{ARTICLE}{LIMITED}")));
-    // The third message of a minute is the last one, whether or not somebody has asked about it.
+    // The third message of a minute is the last one; a question about it does not count.
     let verdicts: Vec<_> = (0..5).map(|_| compare(&edge, &simple("127.0.0.5"))).collect();
     assert_eq!(verdicts, [true, true, true, false, false]);
-    // Two connections are all.
+    // Two connections are the limit.
     let held = [edge.connect("127.0.0.5"), edge.connect("127.0.0.5")];
     let told = explained(&edge, &simple("127.0.0.5"));
     assert_eq!((&told["accepted"], &told["replies"][0]["code"]), (&false.into(), &421.into()));
@@ -161,7 +161,7 @@ fn what_a_limit_refuses_is_not_accepted() {
 }
 
 #[test]
-fn what_a_host_that_is_short_refuses_is_not_accepted() {
+fn explain_does_not_accept_what_back_pressure_refuses() {
     for (table, from, code) in [
         (
             "[back_pressure]\ndisk_use = { low_to_medium = 1, medium_to_high = 2, \
@@ -216,7 +216,7 @@ fn the_disk_floor_is_a_key_that_is_shown_announced_and_explained() {
     let last = told["replies"].as_array().unwrap().last().unwrap();
     assert_eq!((&told["accepted"], &last["code"]), (&false.into(), &452.into()), "{told:#}");
     assert!(!compare(&edge, &simple("127.0.0.1")));
-    // The message tracking log has stopped before that.
+    // The message tracking log has stopped before.
     let refused = crate::edge::json_line(&daemon, 0, |line| line["message"] == "refused");
     assert_eq!((&refused["command"], &refused["rule"]), (&"MAIL".into(), &"queue".into()));
     assert_eq!(refused["sender"], "eve@fabrikam.example");

@@ -1,4 +1,5 @@
-//! Clients that say everything at once and end their side, and connections that never say anything.
+//! Clients that send all commands at once and close their sending side, and connections without any
+//! command.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -29,7 +30,7 @@ fn codes(said: &str) -> Vec<&str> {
     last.map(|line| &line[..3]).collect()
 }
 
-/// Says it in one write, ends its side, and reads to the end.
+/// Sends it in one write, closes its sending side, and reads to the end.
 fn at_once(mut stream: TcpStream, octets: &[u8]) -> String {
     stream.write_all(octets).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -45,7 +46,7 @@ fn served(edge: &Edge, said: &str) {
 }
 
 #[test]
-fn a_client_that_ends_its_side_is_served_to_the_end() {
+fn a_client_that_closes_its_sending_side_is_served_to_the_end() {
     let edge = Edge::new(Mode::Userspace);
     write_certificate(edge.folder());
     let _daemon = edge.start_with(&with_tls(&edge, FRONTEND));
@@ -53,7 +54,7 @@ fn a_client_that_ends_its_side_is_served_to_the_end() {
 }
 
 #[test]
-fn a_client_that_ends_its_side_behind_a_proxy_is_served_to_the_end() {
+fn a_client_that_closes_its_sending_side_behind_a_proxy_is_served_to_the_end() {
     let edge = Edge::new(Mode::Userspace);
     write_certificate(edge.folder());
     let _daemon = edge.start_with(&with_tls(&edge, &format!("{PROXIES}{FRONTEND}")));
@@ -63,7 +64,7 @@ fn a_client_that_ends_its_side_behind_a_proxy_is_served_to_the_end() {
 
 /// With a close_notify, and without one.
 #[test]
-fn a_client_that_ends_its_side_within_tls_is_served_to_the_end() {
+fn a_client_that_closes_its_sending_side_within_tls_is_served_to_the_end() {
     for says_so in [true, false] {
         let edge = Edge::new(Mode::Userspace);
         let certificate = write_certificate(edge.folder());
@@ -101,7 +102,7 @@ fn probes_of_a_proxy_are_counted_and_not_logged() {
             of_connectors.sum::<u64>() + status["no_connector"]["probes"].as_u64().unwrap();
         probes == 3
     });
-    // Half a header is none of these.
+    // An incomplete header is not a health check.
     assert_eq!(at_once(edge.stream("127.0.0.8"), b"PROXY TCP4"), "");
     let line = json_line(&daemon, before, |line| line["level"] == "WARN");
     assert!(line["error"].as_str().unwrap().contains("gone"), "{line}");

@@ -88,7 +88,7 @@ fn bpftool_and_relay_connectors_show_the_same_table() {
     let shown = shown.into_iter().map(|(binding, connector, ..)| (binding, connector)).collect();
     assert_eq!(listed, shown);
 
-    // Without the path too, as somebody types it first; there may be other instances.
+    // Without the path too, as an administrator types it first; there may be other instances.
     let by_name = bpftool(&["map", "dump", "name", "RANGES"]);
     for field in ["prefix_len", "generation", "binding", "address", "connector", "range"] {
         assert!(by_name.contains(&format!("\"{field}\":")), "no {field} in {by_name}");
@@ -99,7 +99,7 @@ fn bpftool_and_relay_connectors_show_the_same_table() {
 fn dump(pin: &Path) -> Vec<Value> {
     let printed = bpftool(&["-j", "map", "dump", "pinned", pin.to_str().unwrap()]);
     let entries: Vec<Value> = serde_json::from_str(&printed).unwrap();
-    // BINDINGS still holds those of the self-test for a moment, RANGES as well.
+    // For a moment BINDINGS and RANGES still have the entries of the self-test.
     let formatted: Vec<_> = entries.into_iter().map(|entry| entry["formatted"].clone()).collect();
     let generation = |entry: &Value| {
         let key = &entry["key"];

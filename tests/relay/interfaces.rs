@@ -1,4 +1,5 @@
-//! Interfaces and addresses that come late, go, come again, or change while the daemon runs.
+//! Interfaces and addresses that appear late, disappear, appear again, or change while the daemon
+//! runs.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::dialogue::Dialogue;
 use crate::edge::{Edge, Mode};
 use crate::{PATIENCE, has_kernel};
 
-/// Everybody, with a budget that is not exhausted here.
+/// All clients, with a budget that is not used up here.
 const ALL: &str = r#"
 [[connector]]
 name = "Default"
@@ -23,7 +24,7 @@ permission_groups = ["AnonymousUsers"]
 syn_budget = { rate = "1000/s", burst = 1000 }
 "#;
 
-/// An edge host and a peer, with a cable that is laid when the test wants it.
+/// An edge host and a peer; the test creates the veth pair between them later.
 struct World {
     edge: Edge,
     host: Namespace,
@@ -62,7 +63,7 @@ impl World {
         wait(wanted, || self.guard() == wanted);
     }
 
-    /// One session over the cable, to the greeting.
+    /// One session over the veth pair, up to the greeting.
     fn greets(&self, address: &str) -> bool {
         let address: SocketAddr = address.parse().unwrap();
         let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
@@ -84,8 +85,8 @@ fn wait(what: &str, mut until: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_missing_interface_costs_no_tag_and_is_guarded_when_it_comes_and_comes_again() {
-    let test = "a_missing_interface_costs_no_tag_and_is_guarded_when_it_comes_and_comes_again";
+fn a_missing_interface_costs_no_tag_and_is_guarded_whenever_it_appears() {
+    let test = "a_missing_interface_costs_no_tag_and_is_guarded_whenever_it_appears";
     let Some(world) = World::new(test) else { return };
     for mode in ["auto", "kernel"] {
         let daemon = world.start(mode, "0.0.0.0:PORT");
@@ -96,7 +97,7 @@ fn a_missing_interface_costs_no_tag_and_is_guarded_when_it_comes_and_comes_again
         let warned = daemon.wait_for_line("syn_budget of connector", PATIENCE).unwrap();
         assert!(warned.contains("\"WARN\""), "{warned}");
 
-        // The capabilities have been given up by now.
+        // The daemon has dropped its capabilities by now.
         for round in 1..=2 {
             world.lay_cable();
             world.wait_for_guard("native");
@@ -114,13 +115,13 @@ fn a_missing_interface_costs_no_tag_and_is_guarded_when_it_comes_and_comes_again
 }
 
 #[test]
-fn the_status_tells_what_is_attached_now_and_a_guard_taken_off_comes_back() {
-    let test = "the_status_tells_what_is_attached_now_and_a_guard_taken_off_comes_back";
+fn the_status_shows_what_is_attached_and_a_detached_guard_is_attached_again() {
+    let test = "the_status_shows_what_is_attached_and_a_detached_guard_is_attached_again";
     let Some(world) = World::new(test) else { return };
     world.lay_cable();
     let daemon = world.start("kernel", "0.0.0.0:PORT");
     world.wait_for_guard("native");
-    // What an administrator or another program may do: take the link away from its owner.
+    // An administrator or another program may do this: detach the link from its owner.
     let shown = world.host.ip(&["-details", "link", "show", "wire0"]).unwrap();
     let program = shown.split("prog/xdp id ").nth(1).unwrap().split(' ').next().unwrap();
     let links = Command::new("bpftool").args(["--json", "link", "show"]).output().unwrap();
@@ -143,13 +144,13 @@ fn the_status_tells_what_is_attached_now_and_a_guard_taken_off_comes_back() {
 }
 
 #[test]
-fn an_interface_of_another_program_is_told_and_guarded_once_it_is_free() {
-    let test = "an_interface_of_another_program_is_told_and_guarded_once_it_is_free";
+fn an_interface_in_use_by_another_program_is_reported_and_guarded_when_it_is_free() {
+    let test = "an_interface_in_use_by_another_program_is_reported_and_guarded_when_it_is_free";
     let Some(first) = World::new(test) else { return };
     first.lay_cable();
     let owner = first.start("kernel", "0.0.0.0:PORT");
     first.wait_for_guard("native");
-    // A second instance on the same host, that wants the same interface.
+    // A second instance on the same host, with the same interface.
     let second = Edge::new(Mode::Kernel);
     let configuration = |mode: &str| {
         second
@@ -169,13 +170,13 @@ fn an_interface_of_another_program_is_told_and_guarded_once_it_is_free() {
 }
 
 #[test]
-fn jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_grew() {
-    let test = "jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_grew";
+fn jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_increased() {
+    let test = "jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_increased";
     let Some(world) = World::new(test) else { return };
     world.lay_cable();
     let daemon = world.start("kernel", "0.0.0.0:PORT");
     world.wait_for_guard("native");
-    // The peer's end first: it is what the guard's end has to take.
+    // The peer's end first: the guard's end must be able to receive its frames.
     world.peer.ip(&["link", "set", "wire0", "mtu", "9000"]).unwrap();
     world.host.ip(&["link", "set", "wire0", "mtu", "9000"]).unwrap();
     daemon.wait_for_line("the MTU has changed", PATIENCE).unwrap();
@@ -188,13 +189,13 @@ fn jumbo_frames_pass_a_guard_that_was_attached_before_the_mtu_grew() {
     let message = format!("Subject: jumbo\r\n\r\n{}", line.repeat(500));
     let reply = client.message("a@contoso.example", &["b@contoso.example"], message.as_bytes());
     assert!(reply.starts_with("250 "), "{reply}");
-    assert!(world.syns_seen() >= 1, "the guard still judges");
+    assert!(world.syns_seen() >= 1, "the guard still runs");
     assert_eq!(daemon.stop().unwrap().code(), Some(0));
 }
 
 #[test]
-fn an_address_that_comes_late_is_served_when_it_comes() {
-    let test = "an_address_that_comes_late_is_served_when_it_comes";
+fn an_address_that_appears_late_is_served_when_it_appears() {
+    let test = "an_address_that_appears_late_is_served_when_it_appears";
     let Some(world) = World::new(test) else { return };
     for binding in ["10.99.0.1:PORT", "[fd99::1]:PORT"] {
         let connectors = ALL

@@ -1,6 +1,6 @@
-//! A next hop that serves one or two connections of a client at a time, and refuses more.
+//! A next hop that serves one or two connections of a client at a time, and refuses others.
 //!
-//! Prints how much of its capacity is used, for the daemon of `RELAY_BINARY` too:
+//! Prints the used share of its capacity, for the daemon of `RELAY_BINARY` too:
 //! `cargo test -p relay-tests --test relay limited_hops -- --nocapture`.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER};
 
-/// How long the server takes for a message.
+/// The server's time for a message.
 const SERVICE: Duration = Duration::from_millis(20);
 const MESSAGES: usize = 150;
 const TRANSACTION: &[u8] = b"MAIL FROM:<a@contoso.example>\r\nRCPT TO:<b@fabrikam.example>\r\n\
                             BDAT 15 LAST\r\nSubject: x\r\n\r\nx";
-/// How long the messages may take, far more than at a tenth of the capacity.
+/// Longest time for the messages, much longer than at a tenth of the capacity.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the server has seen.
+/// The server's counters.
 #[derive(Default)]
 struct Counts {
     open: AtomicUsize,
@@ -38,7 +38,7 @@ fn limited(most: usize) -> (SocketAddr, Arc<Counts>) {
             let counts = Arc::clone(&shared);
             thread::spawn(move || {
                 if counts.open.fetch_add(1, SeqCst) < most {
-                    // The client may go at any time.
+                    // The client may disconnect at any time.
                     let _ = serve(stream, &counts);
                 } else {
                     counts.refused.fetch_add(1, SeqCst);
@@ -84,7 +84,7 @@ fn serve(stream: TcpStream, counts: &Counts) -> io::Result<()> {
 }
 
 #[test]
-fn the_connection_that_is_served_keeps_its_work() {
+fn the_served_connection_continues_to_deliver() {
     for most in [1, 2] {
         let edge = Edge::new(Mode::Userspace);
         let (hop, counts) = limited(most);
@@ -96,7 +96,7 @@ fn the_connection_that_is_served_keeps_its_work() {
         client.hello();
         let begin = Instant::now();
         for _ in 0..MESSAGES {
-            // In one write: the daemon must have more to send than the next hop takes.
+            // In one write: the daemon must have more messages than the next hop accepts at once.
             client.send(TRANSACTION);
             let replies: Vec<_> = (0..3).map(|_| client.reply()).collect();
             assert!(replies[2].starts_with("250"), "{replies:?}");
@@ -115,7 +115,7 @@ fn the_connection_that_is_served_keeps_its_work() {
             100.0 * taken as f64 / capacity
         );
         assert_eq!(taken, MESSAGES);
-        // As many as the first window has, and some that look whether more are allowed by now.
+        // As many as the first window has, and some that test whether more are allowed by now.
         assert!(refused <= 40, "{refused} connections refused");
     }
 }

@@ -1,4 +1,5 @@
-//! Idle sessions by the hundred, clients that drip and clients that never read harm nobody else.
+//! Hundreds of idle sessions, clients that send single octets and clients that never read do not
+//! affect other clients.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -20,19 +21,19 @@ const PLAN: Plan = Plan {
     window: Duration::from_secs(5),
 };
 
-/// More than an idle session may take in a build without optimisation, by half.
+/// One and a half times the memory of an idle session in a build without optimisation.
 const OCTETS: u64 = 24 * 1024;
 
 #[test]
-fn idle_sessions_and_drips_leave_the_relay_connector_served() {
+fn idle_sessions_and_single_octets_do_not_affect_the_relay_connector() {
     let outcome = idle::run(PLAN);
     println!("{outcome}");
     assert_eq!(outcome.sessions, 1_100, "{outcome}");
-    assert_eq!(outcome.alive, 1_050, "nobody else lost a session: {outcome}");
+    assert_eq!(outcome.alive, 1_050, "no other client lost a session: {outcome}");
     for served in [outcome.quiet, outcome.attacked] {
         assert!(served.sessions > 0 && served.failed == 0, "{outcome}");
     }
-    // Of thirty clients of one address twenty get in, and to drip buys them no time.
+    // Of thirty clients of one address twenty are served, and single octets extend no timeout.
     let drips = outcome.drips;
     assert!(drips.refused > 0 && drips.inactive > 0 && drips.timed_out > 0, "{outcome}");
     for octets in [outcome.plain_octets, outcome.encrypted_octets, outcome.half_open_octets] {
@@ -40,12 +41,12 @@ fn idle_sessions_and_drips_leave_the_relay_connector_served() {
     }
 }
 
-/// Each of these clients sends commands without end and reads no reply. What the replies fill is
-/// the system's buffer and one of ours; then the inactivity timeout ends the session.
+/// Each of these clients sends commands endlessly and reads no reply. The replies fill the system's
+/// buffer and one of ours; then the inactivity timeout ends the session.
 #[test]
-fn clients_that_read_no_reply_are_let_go_and_cost_little() {
+fn sessions_of_clients_that_read_no_reply_end_and_use_little_memory() {
     const CLIENTS: usize = 10;
-    /// A thousand recipients, commands and replies, each bounded, and what an allocator keeps.
+    /// A thousand recipients, commands and replies, each bounded, and the allocator's overhead.
     const OCTETS: u64 = 512 * 1024;
     const CONNECTORS: &str = r#"
 [[connector]]
@@ -94,7 +95,7 @@ grants = { anonymous = ["ms-Exch-SMTP-Accept-Any-Recipient"] }
     }
 }
 
-/// Says the same for as long as it is heard.
+/// Sends the same commands until the connection ends.
 fn flood(mut stream: TcpStream) {
     SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
     let recipients = "RCPT TO:<b@contoso.example>\r\n".repeat(1_000);

@@ -1,4 +1,4 @@
-//! Standard error that is gone, full, not read, or the journal.
+//! Standard error that is closed, full, not read, or the journal.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -14,11 +14,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::PATIENCE;
 use crate::edge::{ARTICLE, Edge, Mode};
 
-/// A daemon of which the log is not followed. Dropping it kills it.
+/// A daemon whose log the test does not read. Dropping it kills it.
 struct Unheard(Child);
 
 impl Unheard {
-    /// Starts it and waits until it answers.
+    /// Starts the daemon and waits until it answers.
     fn start(edge: &Edge, configuration: &str, stderr: impl Into<Stdio>) -> Self {
         let file = edge.folder().join("relay.toml");
         fs::write(&file, configuration).unwrap();
@@ -27,7 +27,7 @@ impl Unheard {
         let daemon = Self(command.stderr(stderr).spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
         while edge.relay(&["status"]).code != 0 {
-            assert!(Instant::now() < deadline, "it does not answer");
+            assert!(Instant::now() < deadline, "the daemon does not answer");
             sleep(Duration::from_millis(20));
         }
         daemon
@@ -41,7 +41,7 @@ impl Unheard {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end");
+            assert!(Instant::now() < deadline, "the daemon does not end");
             sleep(Duration::from_millis(10));
         }
     }
@@ -59,7 +59,7 @@ fn lost(edge: &Edge) -> u64 {
     edge.status()["log"]["lost"].as_u64().unwrap()
 }
 
-/// Mail is taken and delivered, lost lines are counted, and SIGTERM ends the daemon.
+/// Mail is accepted and delivered, lost lines are counted, and SIGTERM ends the daemon.
 fn works_without_a_log(stderr: impl Into<Stdio>) {
     let edge = Edge::new(Mode::Userspace);
     let daemon = Unheard::start(&edge, &edge.configuration(ARTICLE), stderr);
@@ -75,21 +75,21 @@ fn works_without_a_log(stderr: impl Into<Stdio>) {
 }
 
 #[test]
-fn the_reader_of_the_log_is_gone() {
+fn mail_works_when_the_reader_of_the_log_has_ended() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     works_without_a_log(writer);
 }
 
 #[test]
-fn the_disk_of_the_log_is_full() {
+fn mail_works_when_the_disk_of_the_log_is_full() {
     works_without_a_log(File::options().write(true).open("/dev/full").unwrap());
 }
 
 #[test]
 fn a_pipe_that_is_not_read_blocks_neither_mail_nor_status_nor_the_end() {
     let (mut reader, mut writer) = io::pipe().unwrap();
-    // All but a page of what a pipe holds.
+    // The capacity of a pipe minus one page.
     writer.write_all(&[b'\n'; 60 * 1024]).unwrap();
     let edge = Edge::new(Mode::Userspace);
     let daemon = Unheard::start(&edge, &edge.configuration(ARTICLE), writer);
@@ -101,7 +101,10 @@ fn a_pipe_that_is_not_read_blocks_neither_mail_nor_status_nor_the_end() {
     assert_eq!(daemon.stop().code(), Some(0));
     let mut log = String::new();
     reader.read_to_string(&mut log).unwrap();
-    assert!(log.trim_start().starts_with('{'), "what the pipe has room for was written");
+    assert!(
+        log.trim_start().starts_with('{'),
+        "the first lines were written until the pipe was full"
+    );
 }
 
 #[test]
@@ -135,9 +138,9 @@ fn the_journal_gets_priorities_and_no_second_time() {
         assert!(!text.starts_with("20"), "{line}");
     }
     assert!(lines.last().unwrap().starts_with("<3>relay: "), "{said}");
-    // A configuration that is refused is told before logging has started.
+    // A refused configuration is reported before logging has started.
     assert!(run("hostname = 1", &stream).lines().all(|line| line.starts_with("<3>")));
-    // The variable is inherited by a process whose output goes elsewhere.
+    // A process whose output goes elsewhere inherits the variable.
     assert!(!run(&configuration, "1:2").contains("<3>"));
     drop(taken);
 }

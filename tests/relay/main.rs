@@ -1,8 +1,8 @@
-//! The real daemon between real peers: each test is one scenario of its own.
+//! The real daemon between real peers: each test is a separate scenario.
 //!
-//! [`edge`] is what a scenario runs on: a folder, a port, a next hop, the daemon's configuration
-//! and its command line. [`dialogue`] is a client that says what a test wants said, byte by byte.
-//! The other modules are the scenarios, by what an administrator relies on.
+//! [`edge`] is the host of a scenario: a directory, a port, a next hop, the daemon's configuration
+//! and its command line. [`dialogue`] is a client that sends exactly the octets of a test. The
+//! other modules are the scenarios, by properties that an administrator relies on.
 //!
 //! Tests of the kernel half need root; the others run everywhere, with the userspace classifier.
 
@@ -70,8 +70,8 @@ use std::time::Duration;
 
 use relay_tests::requirements::{Requirement, met};
 
-/// How long a test waits for what must come. Above the 5 seconds for which a next hop that
-/// cannot be reached is left alone.
+/// A test's longest wait for an event. Longer than the 5 seconds of back-off of a next hop that
+/// cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// May a test that runs the daemon with its kernel half run here?

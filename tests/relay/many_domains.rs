@@ -1,4 +1,4 @@
-//! One message to many domains of one exchanger: what it costs in octets written and connections.
+//! One message to many domains of one exchanger: its cost in written octets and connections.
 //!
 //! Prints its figures, for the daemon of `RELAY_BINARY` too:
 //! `DOMAINS=4000 cargo test -p relay-tests --test relay many_domains -- --nocapture`.
@@ -17,7 +17,7 @@ use crate::servers::Server;
 
 #[test]
 fn a_message_to_many_domains_writes_little() {
-    // What a daemon that cannot be dumped has written is told to root alone.
+    // Only root can see how much a daemon that is not dumpable has written.
     let needs = [Requirement::Root, Requirement::Program("nsd")];
     if !met("a_message_to_many_domains_writes_little", &needs) {
         return;
@@ -52,8 +52,8 @@ fn a_message_to_many_domains_writes_little() {
     let (octets, taken) = (written() - before, sink.messages().len());
     println!("{domains} domains: {octets} octets written, {:?}", begin.elapsed());
     assert_eq!(taken, domains);
-    // On a busy machine each result is a commit of its own: some ten pages of 4 KiB. To that come the
-    // commands of its session and its lines in the logs. A record of all recipients for each of them
-    // would be 100 KB for each of 400 domains, and more with each domain.
+    // On a busy machine each result is a separate commit: about ten pages of 4 KiB. Added to that
+    // are the commands of its session and its lines in the logs. If each result wrote a record of
+    // all recipients, that would be 100 KB for each of 400 domains, and more with each domain.
     assert!(octets < 60_000 * domains as u64, "{octets} octets");
 }

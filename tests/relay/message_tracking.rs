@@ -27,7 +27,7 @@ fn is_idle(edge: &Edge) {
     });
 }
 
-/// Ends the daemon, which writes what it has not written.
+/// Ends the daemon, which first writes all waiting events.
 fn stop(daemon: Daemon) {
     assert!(daemon.stop().unwrap().success());
 }
@@ -57,7 +57,7 @@ fn a_message_is_traced_from_its_session_to_its_end() {
     stop(daemon);
 
     let events = trace(&edge, &id);
-    // What one attempt came to has one time, and no order.
+    // The outcomes of one attempt have the same time, and no order.
     let mut events = events;
     if names(&events)[1] == "FAIL" {
         events.swap(1, 2);
@@ -111,7 +111,7 @@ fn a_message_is_traced_from_its_session_to_its_end() {
         assert!(event["reply"].as_str().unwrap().starts_with(reply), "{event:#}");
     }
 
-    // The report and its message lead to each other.
+    // The report and its message name each other.
     assert_eq!(dsn["recipients"], json!(["gone@contoso.example"]));
     let report = dsn["report"].as_str().unwrap();
     let of_report = trace(&edge, report);
@@ -119,7 +119,7 @@ fn a_message_is_traced_from_its_session_to_its_end() {
     assert_eq!(&of_report[0], dsn);
     assert_eq!(of_report[1]["recipients"], json!(["amy@fabrikam.example"]));
 
-    // A later daemon adds to the log, and takes nothing from it.
+    // A later daemon appends to the log and removes nothing from it.
     let daemon = edge.start();
     let another = edge.submit("amy@contoso.example", &["bob@contoso.example"], CONTENT);
     is_idle(&edge);
@@ -153,7 +153,7 @@ fn log_of(edge: &Edge) -> String {
 }
 
 #[test]
-fn what_an_administrator_does_and_what_still_waits_is_traced() {
+fn actions_of_an_administrator_and_waiting_recipients_are_traced() {
     let edge = Edge::new(Mode::Userspace);
     let (configuration, _) = without_next_hop(&edge);
     let daemon = edge.start_with(&configuration);
@@ -189,7 +189,7 @@ fn what_an_administrator_does_and_what_still_waits_is_traced() {
     assert_eq!(names(&events)[events.len() - 2..], ["REMOVE", "END"], "{events:#?}");
 
     let never = format!("{}Z", &id[..12]);
-    // What came before the log began is not known.
+    // It is not known what happened before the log began.
     for (unknown, code) in [(never.as_str(), 1), ("0000000000001", 3)] {
         let ran = edge.relay(&["trace", unknown]);
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{ran:?}");
@@ -199,7 +199,7 @@ fn what_an_administrator_does_and_what_still_waits_is_traced() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_hurts_no_mail() {
+fn a_log_that_cannot_be_written_does_not_affect_mail() {
     let edge = Edge::new(Mode::Userspace);
     let log = edge.folder().join("log");
     fs::write(&log, "a file where the folder should be").unwrap();
@@ -218,14 +218,14 @@ fn a_log_that_cannot_be_written_hurts_no_mail() {
     assert!(problem.starts_with("cannot make the folder "), "{problem}");
     assert!(edge.relay(&["status"]).out.contains("3 events dropped: cannot make the folder "));
     let ran = edge.relay(&["trace", &first]);
-    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "it has left the queue: {ran:?}");
-    // It has come, so it is no answer that it never did.
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "the message has left the queue: {ran:?}");
+    // The message has arrived, so the answer must not be that it never came.
     let ran = edge.relay(&["trace", "--to", "bob@fabrikam.example", "--json"]);
     assert_eq!((ran.code, &ran.json()["whole"]), (3, &json!(false)), "{ran:?}");
     assert_eq!(ran.json()["gaps"][0]["event"], "LOST");
     assert!(!edge.relay(&["trace", "--to", "bob@*"]).out.contains("no message and no refusal"));
 
-    // A reload is enough, and the log says what it lacks.
+    // A reload is enough, and the log says which events are missing.
     let reload = |configuration: &str| {
         fs::write(edge.folder().join("relay.toml"), configuration).unwrap();
         let ran = edge.relay(&["reload"]);

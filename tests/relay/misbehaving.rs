@@ -1,8 +1,8 @@
-//! Next hops that misbehave, each in its own way: what becomes of every recipient, and that nothing
-//! is lost, sent twice or held up by a neighbour.
+//! Next hops that misbehave, each in its own manner: the outcome of every recipient; no message is
+//! lost, sent twice or delayed by another next hop.
 //!
-//! All of them are next hops of one daemon at the same time. Then they are mended, the daemon is
-//! started again, and what was deferred must arrive whole.
+//! All of them are next hops of one daemon at the same time. Then they become correct, the daemon
+//! is started again, and deferred messages must arrive completely.
 
 mod hop;
 
@@ -17,12 +17,12 @@ use self::hop::Act::{Closes, Drips, IsEndless, IsSilent, Resets, Says};
 use self::hop::{Act, Hop, Manners};
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, queue_id};
 
-/// How long all of it may take: a silent next hop is given a second at each step.
+/// Longest time of the whole test: a silent next hop has a second at each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const SENDER: &str = "sender@contoso.example";
 
-/// What becomes of a recipient, and a part of the reason that is told.
+/// The outcome of a recipient, and a part of the reported reason.
 #[derive(Clone, Copy, Debug)]
 enum Becomes {
     Delivered,
@@ -37,16 +37,16 @@ struct Case {
     name: String,
     manners: Manners,
     tls: &'static str,
-    /// What follows the sender's address in MAIL.
+    /// The parameters after the sender's address in MAIL.
     parameters: &'static str,
     content: String,
-    /// Not even the mended next hop may have it.
+    /// The corrected next hop must not get the message either.
     stays: bool,
     /// By local part.
     recipients: Vec<(&'static str, Becomes)>,
 }
 
-/// A next hop that does this at a stage, and what becomes of its one recipient.
+/// A next hop with this behaviour at a stage, and the outcome of its only recipient.
 fn case(what: &str, stage: &'static str, act: Act, becomes: Becomes) -> Case {
     Case {
         name: format!("{what}-at-{}", stage.to_ascii_lowercase().replace(':', "-")),
@@ -69,14 +69,14 @@ impl Case {
         self
     }
 
-    /// A message that fills every buffer on the way.
+    /// A message that fills every buffer between the two hosts.
     fn with_much(mut self) -> Self {
         self.content = format!("Subject: a test\r\n\r\n{}", "0123456789abcde\r\n".repeat(250_000));
         self
     }
 }
 
-/// The stages of a session, and how an attempt that ended there is told.
+/// The stages of a session, and the reason of an attempt that ended there.
 const STAGES: [(&str, &str); 6] = [
     ("connect", "before the greeting"),
     ("EHLO", "after EHLO or HELO"),
@@ -89,7 +89,7 @@ const STAGES: [(&str, &str); 6] = [
 fn at_every_stage() -> Vec<Case> {
     let mut cases = Vec::new();
     for (stage, told) in STAGES {
-        // The one that is told of the others is not what fails.
+        // `told` is the reason if the failure itself has no text.
         let all = [
             ("silent", IsSilent, told),
             ("dripping", Drips("250-more\r\n"), "did not answer in time"),
@@ -107,7 +107,7 @@ fn at_every_stage() -> Vec<Case> {
         ];
         cases.extend(all.map(|(what, act, told)| case(what, stage, act, Deferred(told))));
     }
-    // What the whole server says about itself is no refusal of the message.
+    // If the whole server reports trouble, that is not a refusal of the message.
     cases.push(case(
         "refusing",
         "connect",
@@ -151,7 +151,7 @@ fn replies_before_they_are_asked() -> Vec<Case> {
     ]
 }
 
-/// One reply too many to a command, and a refusal of the message.
+/// One surplus reply to a command, and a refusal of the message.
 fn replies_too_many() -> Vec<Case> {
     let twice = |stage, text, offers: &[&'static str]| {
         let mut twice = case("twice", stage, Says(text), Deferred("250 2.0.0 ok")).offering(offers);
@@ -194,7 +194,7 @@ fn lies_in_ehlo() -> Vec<Case> {
             Deferred("plain text behind the reply to STARTTLS"),
         )
         .offering(&starttls),
-        // A server of long ago, that tells nothing.
+        // An old server with HELO only, without any extension.
         case("only-helo", "EHLO", Says("502 5.5.1 what\r\n"), Delivered),
     ];
     let mut dropping = case("no-pipelining", "none", IsSilent, Delivered).offering(&pipelining);
@@ -241,13 +241,13 @@ fn some_recipients() -> Vec<Case> {
             &[("RCPT:one", "553 5.1.3 no\r\n"), gone, ("RCPT:three", "550 5.1.1 gone\r\n")],
             [Failed("553 5.1.3 no"), failed, failed],
         ),
-        // The 354 is for nobody.
+        // The 354 has no recipient to which it could apply.
         refuse(
             "all-refused-and-data-taken",
             &[("RCPT", "550 5.1.1 gone\r\n"), ("DATA", "354 go\r\n")],
             [failed, failed, failed],
         ),
-        // What was refused stays refused when the rest is not even answered.
+        // Refused recipients stay refused even if the rest gets no reply.
         refuse(
             "some-refused-and-closing",
             &[gone, ("RCPT:three", "421 4.3.2 closing\r\n")],
@@ -282,7 +282,7 @@ fn all_cases() -> Vec<Case> {
 }
 
 #[test]
-fn whatever_a_next_hop_does_each_recipient_gets_what_is_right() {
+fn each_recipient_has_the_right_outcome_for_every_behaviour_of_a_next_hop() {
     let edge = Edge::new(Mode::Userspace);
     let cases = all_cases();
     let mut hops: Vec<_> = cases.iter().map(|case| Hop::start(case.manners.clone())).collect();
@@ -307,7 +307,7 @@ fn whatever_a_next_hop_does_each_recipient_gets_what_is_right() {
     let daemon = edge.start_with(&mended.replace(intervals, &hours));
 
     let ids = submit_all(&edge, &cases);
-    // Neighbours of all of them, behind a next hop that behaves.
+    // Other mail, for a next hop that behaves correctly.
     for _ in 0..10 {
         edge.submit(SENDER, &["amy@fabrikam.example"], "Subject: neighbour\r\n\r\nx\r\n");
     }
@@ -338,7 +338,7 @@ fn whatever_a_next_hop_does_each_recipient_gets_what_is_right() {
         hop.mend();
     }
     daemon.stop().unwrap();
-    // By these intervals, what waits for an hour is due.
+    // With these intervals, messages that wait for an hour are due.
     let _daemon = edge.start_with(&mended);
     let staying = cases.iter().filter(|case| case.stays).count();
     wait_until(&edge, |queue| queue["queued"] == staying);
@@ -347,7 +347,7 @@ fn whatever_a_next_hop_does_each_recipient_gets_what_is_right() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let reports = edge.sink.messages().into_iter().filter(is_report).count();
-    assert_eq!(reports, failing, "nobody is told of what arrived");
+    assert_eq!(reports, failing, "delivered recipients cause no report");
 }
 
 impl Case {
@@ -359,7 +359,7 @@ impl Case {
         format!("{local_part}@{}.example", self.name)
     }
 
-    /// What is not as it should be after the attempt.
+    /// The wrong results after the attempt.
     fn faults(&self, edge: &Edge, id: &str, listed: &Value, reports: &[Message]) -> Vec<String> {
         let mut listed = listed.as_array().unwrap().iter();
         let listed = listed.find(|row| row["id"] == id);
@@ -406,7 +406,7 @@ impl Case {
         faults
     }
 
-    /// What is not as it should be once everything has arrived.
+    /// The wrong results after everything has arrived.
     fn faults_of_arrivals(&self, hop: &Hop) -> Vec<String> {
         let taken = hop.taken();
         let mut faults = Vec::new();
@@ -425,7 +425,7 @@ impl Case {
     }
 }
 
-/// Has them accepted over one connection, and returns their ids.
+/// Submits them over one connection, and returns their ids.
 fn submit_all(edge: &Edge, cases: &[Case]) -> Vec<String> {
     let mut client = edge.connect(SCANNER);
     client.hello();
@@ -441,7 +441,7 @@ fn submit_all(edge: &Edge, cases: &[Case]) -> Vec<String> {
     ids
 }
 
-/// Waits until the queue is as it must become.
+/// Waits until the queue has the expected state.
 fn wait_until(edge: &Edge, wanted: impl Fn(&Value) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -454,7 +454,7 @@ fn wait_until(edge: &Edge, wanted: impl Fn(&Value) -> bool) {
     }
 }
 
-/// Waits until the sink of everybody else has so many of these.
+/// Waits until the sink of the other mail has this many of these.
 fn wait_for(edge: &Edge, count: usize, wanted: impl Fn(&Message) -> bool) -> Vec<Message> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! Two name servers, the first of which answers every question at once, with an error.
+//! Two name servers; the first answers every question at once, with an error.
 //!
 //! Prints its figures, for the daemon of `RELAY_BINARY` too:
 //! `cargo test -p relay-tests --test relay name_servers -- --nocapture`.
@@ -13,11 +13,11 @@ use crate::PATIENCE;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER};
 use crate::servers::Server;
 
-/// What the second server knows. Each message asks for names of its own.
+/// The names of the second server. Each message asks for other names.
 const ZONE: &str = "*.mx MX 10 hub\n*.plain A 127.0.0.21\nhub A 127.0.0.21\n\
                     *.sender TXT \"v=spf1 a:*.plain.example ip4:127.0.0.5 -all\"\n\
                     6.0.0.127.bl A 127.0.0.2\n";
-/// Messages for each of the three ways to find a next hop.
+/// Messages for each of the three methods to find a next hop.
 const OF_EACH_WAY: usize = 20;
 /// Response codes (RFC 1035 section 4.1.1).
 const CODES: [(&str, u8); 2] = [("SERVFAIL", 2), ("REFUSED", 5)];
@@ -31,7 +31,7 @@ fn refuses(code: u8) -> SocketAddr {
         while let Ok((length, client)) = socket.recv_from(&mut question) {
             // A response, with recursion desired and available.
             question[2..4].copy_from_slice(&[0x81, 0x80 | code]);
-            // A resolver that has gone asks again.
+            // If a resolver has ended, it asks again.
             let _ = socket.send_to(&question[..length], client);
         }
     });

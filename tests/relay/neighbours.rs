@@ -1,4 +1,5 @@
-//! Two instances on one host: beside each other, or told what they may not share.
+//! Two instances on one host: at the same time, or with an error about a resource that they cannot
+//! share.
 
 use relay_tests::daemon::Daemon;
 
@@ -12,7 +13,7 @@ fn two_instances_classify_by_their_own_tables() {
     }
     let (one, other) = (Edge::new(Mode::Kernel), Edge::new(Mode::Kernel));
     let first = one.start();
-    // The same ids stand for other connectors here.
+    // Here the same ids stand for other connectors.
     let swapped = ARTICLE.replace("127.0.0.4", "KEPT").replace(SCANNER, "127.0.0.4");
     let second = other.start_with(&other.configuration(&swapped.replace("KEPT", SCANNER)));
     for round in 0..3 {
@@ -30,7 +31,7 @@ fn two_instances_classify_by_their_own_tables() {
             assert_eq!(one.relay(&["reload"]).code, 0);
         }
     }
-    // What ends with one is not the other's.
+    // Pins that end with one instance are not the other's.
     assert_eq!(first.stop().unwrap().code(), Some(0));
     other.connect("127.0.0.4").quit();
     assert_eq!(other.connector("Scanners")["daemon"]["by_kernel"], 1);

@@ -1,5 +1,5 @@
-//! Servers behind us: Postfix with TLS that is verified, Exim that asks who we are, one that speaks
-//! LMTP, and one that looks at signatures.
+//! Servers behind us: Postfix with verified TLS, Exim with AUTH, an LMTP server, and one that
+//! checks signatures.
 
 use std::fs;
 use std::fs::Permissions;
@@ -14,18 +14,19 @@ use relay_tests::requirements::{Requirement, met, say_skipped};
 use relay_tests::sink::{Script, Sink};
 
 use crate::PATIENCE;
+use crate::antispam;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER};
 use crate::servers::Server;
 
 const SKIPPED: &str = "only `cargo xtask test` says where the server is";
 
-/// The edge host's configuration with these keys in place of its smart host.
+/// The edge host's configuration with these keys instead of its smart host.
 fn configuration(edge: &Edge, delivery: &str) -> String {
     let smart_host = format!("smart_host = \"{}\"\n", edge.sink.address());
     edge.configuration(ARTICLE).replace(&smart_host, delivery)
 }
 
-/// Waits until the server has so many messages.
+/// Waits until the server has this many messages.
 fn wait_for(server: &Server, count: usize) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -44,8 +45,8 @@ fn write_credentials(path: &Path, password: &str) {
 }
 
 #[test]
-fn postfix_gets_every_octet_over_tls_that_is_verified() {
-    let test = "postfix_gets_every_octet_over_tls_that_is_verified";
+fn postfix_gets_every_octet_over_verified_tls() {
+    let test = "postfix_gets_every_octet_over_verified_tls";
     if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
         return;
     }
@@ -96,7 +97,7 @@ fn postfix_with_a_name_that_its_certificate_lacks_gets_nothing() {
     let shown = edge.relay(&["queue", "show", &id, "--json"]).out;
     assert!(shown.contains("the certificate is for localhost, not for 127.0.0.1"), "{shown}");
     assert!(postfix.mail().is_empty());
-    // The route is mended, and the mail goes.
+    // The route is corrected, and the mail is delivered.
     let mended = configuration(&edge, &delivery("localhost"));
     fs::write(edge.folder().join("relay.toml"), mended).unwrap();
     assert_eq!(edge.relay(&["reload"]).code, 0);
@@ -104,8 +105,8 @@ fn postfix_with_a_name_that_its_certificate_lacks_gets_nothing() {
 }
 
 #[test]
-fn exim_takes_mail_from_whom_it_knows() {
-    let test = "exim_takes_mail_from_whom_it_knows";
+fn exim_accepts_mail_from_an_authenticated_client() {
+    let test = "exim_accepts_mail_from_an_authenticated_client";
     if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
         return;
     }
@@ -120,7 +121,7 @@ fn is_known(exim: &Server, mechanism: &str) {
     let edge = Edge::new(Mode::Userspace);
     let credentials = edge.folder().join("credentials");
     write_credentials(&credentials, "wrong");
-    // With credentials a certificate is verified unless something else is said.
+    // With credentials, the default is to verify the certificate.
     let delivery = format!(
         "smart_hosts = [\"localhost:{}\"]\nca_file = \"{}\"\nauth = \"{}\"\n",
         exim.address.port(),
@@ -133,7 +134,7 @@ fn is_known(exim: &Server, mechanism: &str) {
     let shown = edge.relay(&["queue", "show", &id, "--json"]).out;
     assert!(shown.contains("535"), "{shown}");
     assert!(exim.mail().is_empty());
-    // The file is read for each connection: nobody has to reload.
+    // The file is read for each connection: no reload is needed.
     write_credentials(&credentials, "s3cret");
     let mail = wait_for(exim, 1);
     assert!(mail[0].contains("Subject: x\n\nx\n"), "{}", mail[0]);
@@ -144,7 +145,7 @@ fn is_known(exim: &Server, mechanism: &str) {
 }
 
 #[test]
-fn credentials_that_everybody_can_read_keep_the_daemon_from_starting() {
+fn credentials_that_all_users_can_read_prevent_the_start() {
     let edge = Edge::new(Mode::Userspace);
     let credentials = edge.folder().join("credentials");
     write_credentials(&credentials, "s3cret");
@@ -160,9 +161,9 @@ fn credentials_that_everybody_can_read_keep_the_daemon_from_starting() {
 }
 
 #[test]
-fn an_lmtp_server_answers_for_each_recipient() {
+fn an_lmtp_server_replies_for_each_recipient() {
     let edge = Edge::answered(&["rcpt:gone@fabrikam.example=550 5.1.1 No such user"]);
-    // One reply for each recipient after the end of data, as RFC 2033 has it.
+    // One reply for each recipient after the end of data, by RFC 2033.
     let smart_host = format!("smart_hosts = [\"{}\"]\nprotocol = \"lmtp\"\n", edge.sink.address());
     let reports = Sink::on_loopback(Script::default()).unwrap();
     let route = format!(
@@ -195,21 +196,23 @@ fn a_third_partys_signature_verifies_at_the_next_hop() {
         let edge = Edge::answered(&[offer]);
         let _daemon = edge.start();
         let key_file = edge.folder().join("signer.pem").display().to_string();
-        let record = relay_antispam::key(&key_file).replace("\" \"", "");
+        let record = antispam::key(&key_file).replace("\" \"", "");
         let record = record.split('"').nth(1).unwrap();
         let head =
             "From: A <a@author.example>\r\nTo:  b@fabrikam.example\r\nSubject: a\r\n  test\r\n";
         let dots = format!("{head}\r\n.\r\n..\r\n.x \t \r\nGr\u{fc}\u{df}e\r\n\r\n.\r\n\r\n\r\n");
-        // It goes to the queue in a file, and out in several chunks.
+        // The queue stores it in a file, and it is sent in several chunks.
         let large = format!("{head}\r\n{}", "..23456789abcd\r\n.\r\n".repeat(20_000));
         // Neither a field nor a blank in the body may change.
         let strict = "canonicalize=(b'simple', b'simple')";
-        let messages =
-            [dots, large].map(|message| relay_antispam::signed(&key_file, &message, strict));
+        let messages = [dots, large].map(|message| antispam::signed(&key_file, &message, strict));
         for (number, message) in messages.iter().enumerate() {
             edge.submit("a@author.example BODY=8BITMIME", &["b@fabrikam.example"], message);
             let arrived = edge.sink.wait_for(number + 1, PATIENCE).unwrap().remove(number);
-            assert!(arrived.content.starts_with(b"Received: "), "{offer}: we have been there");
+            assert!(
+                arrived.content.starts_with(b"Received: "),
+                "{offer}: our Received field is missing"
+            );
             assert!(verifies(&arrived.content, record), "{offer}: {}", arrived.text());
             let mut changed = arrived.content;
             changed.pop();
@@ -219,7 +222,7 @@ fn a_third_partys_signature_verifies_at_the_next_hop() {
     }
 }
 
-/// What dkimpy says of a message where DNS has this record.
+/// dkimpy's result for a message if DNS has this record.
 fn verifies(message: &[u8], record: &str) -> bool {
     let program = format!(
         "import dkim, sys\n\
@@ -233,8 +236,8 @@ fn verifies(message: &[u8], record: &str) -> bool {
 }
 
 #[test]
-fn postfix_tells_the_sender_what_was_asked_for() {
-    let test = "postfix_tells_the_sender_what_was_asked_for";
+fn postfix_sends_the_requested_report() {
+    let test = "postfix_sends_the_requested_report";
     if !met(test, &[Requirement::Root, Requirement::Program("unshare")]) {
         return;
     }
@@ -268,7 +271,7 @@ fn postfix_tells_the_sender_what_was_asked_for() {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     assert!(!text.contains("c@fabrikam.example") && !text.contains("the body"), "{text}");
-    // Postfix has promised to tell, so we do not.
+    // Postfix has accepted the duty to report, so we do not report.
     assert_eq!(edge.status()["queue"]["reports"], 0);
     assert_eq!(edge.sink.messages().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! "It did not arrive": one command says what became of a message. The commands are those of
+//! "It did not arrive": one command says what happened to a message. The commands are those of
 //! docs/it-did-not-arrive.md.
 
 use std::fs;
@@ -48,7 +48,7 @@ fn found(edge: &Edge, command: &[String]) -> (i32, Value) {
 }
 
 #[test]
-fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_when_it_does_not() {
+fn each_command_of_the_page_finds_the_result_with_and_without_a_running_daemon() {
     let edge = Edge::answered(&[
         "rcpt:busy@contoso.example=450 4.2.1 Mailbox busy",
         "rcpt:gone@contoso.example=550 5.1.1 No such user",
@@ -72,7 +72,7 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
     let held = edge.connect("127.0.0.5");
     assert!(edge.connect("127.0.0.5").greeting.starts_with("421 4.3.2 "));
     edge.wait_until(|status| {
-        // The report about the one that is gone has left too.
+        // The report about the failed recipient has also been sent.
         status["queue"]["queued"] == 1 && status["queue"]["claimed"] == 0
     });
 
@@ -109,13 +109,14 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
             assert_eq!((&refusal["sender"], &refusal["rule"]), (&sender, &rule.into()));
         }
         let (code, found) = found(&edge, never);
-        // The log began a moment ago, and not two hours; and the connection below may be it.
+        // The log began a moment ago, not two hours ago; and the connection below may be the
+        // message.
         assert_eq!((code, &found["whole"]), (3, &Value::Bool(false)), "{found:#}");
         assert_eq!(
             (&found["messages"], &found["refusals"]),
             (&Value::Array(vec![]), &Value::Array(vec![]))
         );
-        // A connection was turned away, and what it would have brought is not known.
+        // A connection was refused, and its message is not known.
         let perhaps = found["perhaps"].as_array().unwrap();
         assert_eq!(perhaps.len(), 1, "{found:#}");
         assert_eq!(perhaps[0]["connector"], "One connection");
@@ -124,11 +125,11 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
         let queue = if is_running { "daemon" } else { "stopped" };
         assert_eq!(searched["queue"], queue, "{found:#}");
         assert!(searched["begin"].as_str() <= searched["end"].as_str(), "{found:#}");
-        // In the time of the log, and from another client: that is a no.
+        // Within the time of the log, and from another client: the answer is no.
         let ran = edge.relay(&["trace", "--json", "--to", "dan@*", "--remote", "127.0.0.77"]);
         assert_eq!((ran.code, &ran.json()["whole"]), (1, &Value::Bool(true)), "{ran:?}");
     };
-    // While the sessions that were refused are still open.
+    // While the refused sessions are still open.
     check(true);
     for kind in ["connection refused", "refused"] {
         let line = json_line(&daemon, 0, |line| line["message"] == kind);
@@ -142,7 +143,7 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
         println!("{}", edge.relay(&words).out);
     }
 
-    // The queue of a daemon that is stopped is listed and shown, and nothing in it is changed.
+    // The queue of a stopped daemon is listed and shown, and not changed.
     let before = files(&edge);
     let list = edge.relay(&["queue", "list", "--json"]);
     assert_eq!(list.code, 0, "{list:?}");
@@ -154,7 +155,7 @@ fn each_command_of_the_page_says_what_became_of_it_while_the_daemon_runs_and_whe
     assert_eq!(files(&edge), before);
 }
 
-/// Names, sizes and times of what is in the queue's directory.
+/// Names, sizes and times of the files in the queue's directory.
 fn files(edge: &Edge) -> Vec<String> {
     let entries = fs::read_dir(edge.folder().join("queue")).unwrap();
     let mut files: Vec<_> = entries
@@ -169,7 +170,7 @@ fn files(edge: &Edge) -> Vec<String> {
 }
 
 #[test]
-fn a_broken_configuration_keeps_no_administrator_from_looking() {
+fn read_only_commands_work_with_a_broken_configuration() {
     let edge = Edge::answered(&["rcpt=451 4.3.0 Not now"]);
     let sound = edge.configuration(ARTICLE);
     let _daemon = edge.start_with(&sound.replace("interval = \"1s\"", "interval = \"1h\""));
@@ -197,7 +198,7 @@ fn a_broken_configuration_keeps_no_administrator_from_looking() {
             assert!(ran.err.contains("relay.toml"), "it says so: {ran:?}");
         }
     }
-    // No file at all, and a socket that is named.
+    // No configuration file, and an explicit socket.
     fs::remove_file(edge.folder().join("relay.toml")).unwrap();
     let socket = edge.folder().join("control.sock");
     let list = edge.relay(&["queue", "list", "--socket", socket.to_str().unwrap()]);
@@ -224,14 +225,14 @@ fn a_session_that_ends_before_its_message_has_a_reply_is_recorded() {
     assert_eq!(refusals[0]["sender"], "eve@fabrikam.example");
 }
 
-/// Looks for a recipient to whom nothing was sent.
+/// Searches for a recipient that got no message.
 fn seek(edge: &Edge, more: &[&str]) -> (i32, Value) {
     let ran = edge.relay(&[&["trace", "--json", "--to", "dan@contoso.example"], more].concat());
     (ran.code, ran.json())
 }
 
 #[test]
-fn what_the_records_cannot_have_is_no_plain_no() {
+fn incomplete_records_never_give_a_plain_no() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start();
     edge.submit("amy@contoso.example", &["bob@contoso.example"], "Subject: x\r\n\r\n");
@@ -241,7 +242,7 @@ fn what_the_records_cannot_have_is_no_plain_no() {
     // Nor is there a log of the time before it began.
     let (code, found) = seek(&edge, &["--until", "2h"]);
     assert_eq!((code, &found["whole"]), (3, &false.into()), "{found:#}");
-    // Who runs, and on another socket, has a queue that nobody else can read.
+    // A running daemon with another socket has a queue that no other process can read.
     let (code, found) = seek(&edge, &["--socket", "/nonexistent/socket"]);
     assert_eq!((code, &found["whole"]), (3, &false.into()), "{found:#}");
     assert!(found["searched"]["queue"].as_str().unwrap().contains("/nonexistent/socket"));
@@ -261,12 +262,12 @@ fn what_the_records_cannot_have_is_no_plain_no() {
     assert_eq!((code, gap(&found)), (3, before), "{found:#}");
     let ran = edge.relay(&["trace", "--to", "dan@contoso.example"]);
     assert!(ran.out.contains("LOST") && !ran.out.contains("no message and no refusal"), "{ran:?}");
-    // The time after it is whole.
+    // The log of the time after it is complete.
     let (code, found) = seek(&edge, &["--since", "0s"]);
     assert_eq!((code, &found["whole"]), (1, &true.into()), "{found:#}");
     assert!(daemon.stop().unwrap().success());
 
-    // A message whose first line was lost is found by the others.
+    // A message whose first line was lost is found by its other lines.
     let folder = edge.folder().join("queue/message_tracking");
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
@@ -282,9 +283,10 @@ fn what_the_records_cannot_have_is_no_plain_no() {
     }
 }
 
-/// Clients whose message never began: each has a record, so that the answer is not "it never came".
+/// Clients whose message never began: each has a record, so that the answer is not "never
+/// received".
 #[test]
-fn a_client_that_came_to_nothing_is_found_by_its_address() {
+fn a_client_without_a_message_is_found_by_its_address() {
     let edge = Edge::new(Mode::Userspace);
     write_certificate(edge.folder());
     let daemon = edge.start_with(&with_tls(&edge, ARTICLE));
@@ -311,7 +313,7 @@ fn a_client_that_came_to_nothing_is_found_by_its_address() {
     let ran = edge.relay(&["trace", "--from", "scan@*", "--json"]);
     assert_eq!(ran.json()["refusals"][0]["sender"], "scan@contoso.example", "{ran:?}");
 
-    // It does not trust our certificate.
+    // This client does not trust our certificate.
     let stranger = Terms::trusting(&write_certificate(TempDir::new().unwrap().path()));
     assert!(stranger.start_tls(&edge, "127.0.0.27").is_err());
     session_line(&daemon, 0, "127.0.0.27");
@@ -319,7 +321,7 @@ fn a_client_that_came_to_nothing_is_found_by_its_address() {
     let refusal = refusal["refusals"][0]["found"].as_str().unwrap().to_owned();
     assert!(refusal.starts_with("TLS handshake failed: the client"), "{refusal}");
 
-    // One that looks whether the host is alive leaves none.
+    // A health check leaves no record.
     for says in ["", "QUIT\r\n", "EHLO monitor\r\nQUIT\r\n", "EHLO monitor\r\n"] {
         let mut stream = of("127.0.0.28");
         stream.write_all(says.as_bytes()).unwrap();

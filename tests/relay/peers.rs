@@ -1,5 +1,5 @@
-//! Debian's mail servers as clients of ours, and a load balancer in front of us: what they say by
-//! themselves with CHUNKING, PIPELINING, DSN and SMTPUTF8, and what of it reaches the next hop.
+//! Debian's mail servers as our clients, and a load balancer in front of us: their own use of
+//! CHUNKING, PIPELINING, DSN and SMTPUTF8, and its form at the next hop.
 
 use std::env;
 use std::fs;
@@ -19,11 +19,11 @@ use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 use crate::servers::Server;
 use crate::servers::mail::{EXIM, USER, folder, in_namespace};
 
-/// What a server must not change, and what it would if it took a dot for an end or a line for a
+/// Text that a server must not change, and would change if it read a dot as an end or a line as a
 /// command.
 const BODY: &str = "\r\n.\r\n..\r\n.x\r\nQUIT\r\nRCPT TO:<e@f.example>\r\n.\r\n \t \r\n=2E=20\r\n";
 
-/// The unpacked tree that this variable names, where it may be used.
+/// The unpacked tree that this variable names, if it may be used.
 pub fn unpacked(test: &str, variable: &str) -> Option<PathBuf> {
     if !met(test, &[Requirement::Root]) {
         return None;
@@ -35,7 +35,7 @@ pub fn unpacked(test: &str, variable: &str) -> Option<PathBuf> {
     root
 }
 
-/// The one message that the next hop got, which must end with this.
+/// The only message at the next hop, which must end with this.
 fn arrived(edge: &Edge, end: &str) -> Message {
     let messages = edge.sink.wait_for(1, PATIENCE).unwrap();
     assert_eq!(messages.len(), 1, "{messages:?}");
@@ -78,8 +78,8 @@ fn behind_haproxy_each_client_has_its_own_connector() {
 }
 
 #[test]
-fn what_exim_sends_in_chunks_arrives_unchanged() {
-    let test = "what_exim_sends_in_chunks_arrives_unchanged";
+fn chunks_of_exim_arrive_unchanged() {
+    let test = "chunks_of_exim_arrive_unchanged";
     let Some(root) = unpacked(test, EXIM) else { return };
     let edge = Edge::answered(&["offer=CHUNKING", "offer=DSN"]);
     let _daemon = edge.start();
@@ -101,7 +101,7 @@ fn what_exim_sends_in_chunks_arrives_unchanged() {
     for name in ["spool", "."] {
         chown(folder.path().join(name), Some(USER), Some(USER)).unwrap();
     }
-    // Delivers before it ends. It reads lines that end with LF.
+    // Exim delivers before it ends. It reads lines that end with LF.
     let line = format!(
         "{} -C {at}/exim.conf -odf -oi -f a@contoso.example b@fabrikam.example",
         exim.display()
@@ -116,13 +116,13 @@ fn what_exim_sends_in_chunks_arrives_unchanged() {
     assert!(output.status.success(), "{output:?} {log}");
     let message = arrived(&edge, BODY);
     assert!(message.text().contains("\r\nSubject: from exim\r\n"));
-    // It marks a delivery in chunks so.
+    // Exim's log marks a delivery in chunks with this sign.
     assert!(log.contains(" K "), "{log}");
 }
 
 #[test]
-fn what_postfix_asks_for_goes_on() {
-    let test = "what_postfix_asks_for_goes_on";
+fn dsn_parameters_of_postfix_are_sent_on() {
+    let test = "dsn_parameters_of_postfix_are_sent_on";
     if unpacked(test, POSTFIX).is_none() {
         return;
     }

@@ -1,5 +1,5 @@
-//! A daemon that may not load the kernel half says what is missing, what is therefore not enforced,
-//! and what mends it: in `status`, in `check`, and as a warning in the log.
+//! A daemon that may not load the kernel half reports what is missing, which rules are not
+//! enforced, and the remedy: in `status`, in `check`, and as a warning in the log.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -22,21 +22,21 @@ fn configuration(edge: &Edge, mode: &str) -> String {
     edge.configuration(&connectors).replace("mode = \"userspace\"", &classifier)
 }
 
-/// `setpriv` with everything of root but these capabilities.
+/// `setpriv` with all of root's capabilities except these.
 fn without(capabilities: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--no-new-privs", "--bounding-set", capabilities]).arg(binary().unwrap());
     command
 }
 
-/// In a user namespace of its own, with every capability that it can have there.
+/// In a separate user namespace, with every capability that it can have there.
 fn in_user_namespace() -> Command {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user"]).arg(binary().unwrap());
     command
 }
 
-/// Under a seccomp filter that answers bpf() with EPERM, as container engines' default profiles do.
+/// Under a seccomp filter that returns EPERM for bpf(), as container engines' default profiles do.
 fn under_seccomp() -> Command {
     /// `struct sock_filter`.
     #[repr(C)]
@@ -53,7 +53,7 @@ fn under_seccomp() -> Command {
     const SECCOMP_MODE_FILTER: u64 = 2;
     const BPF: u32 = 321;
     static FILTER: [Instruction; 4] = [
-        // The number of the system call; is it bpf's? Then EPERM, else let it through.
+        // If the number of the system call is bpf's, EPERM; otherwise the call is allowed.
         Instruction(0x20, 0, 0, 0),
         Instruction(0x15, 0, 1, BPF),
         Instruction(0x06, 0, 0, 0x0005_0001),
@@ -65,8 +65,8 @@ fn under_seccomp() -> Command {
     let mut command = Command::new(binary().unwrap());
     let filter = || {
         let program = Program { length: 4, instructions: FILTER.as_ptr() };
-        // SAFETY: two calls that take numbers and a pointer to a program that is alive; nothing
-        // is allocated between fork and exec.
+        // SAFETY: two calls with numbers and a pointer to a program that is alive; no allocation
+        // between fork and exec.
         let refused = unsafe {
             prctl(PR_SET_NO_NEW_PRIVS, 1u64, 0u64, 0u64, 0u64) != 0
                 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &raw const program) != 0
@@ -79,8 +79,8 @@ fn under_seccomp() -> Command {
 }
 
 #[test]
-fn what_is_missing_is_named_and_what_is_not_enforced_is_told_everywhere() {
-    let test = "what_is_missing_is_named_and_what_is_not_enforced_is_told_everywhere";
+fn missing_rights_and_unenforced_rules_are_reported_everywhere() {
+    let test = "missing_rights_and_unenforced_rules_are_reported_everywhere";
     if !has_kernel(test) || !met(test, &[Requirement::Program("setpriv")]) {
         return;
     }
@@ -120,7 +120,7 @@ fn what_is_missing_is_named_and_what_is_not_enforced_is_told_everywhere() {
         }
         assert_eq!(daemon.stop().unwrap().code(), Some(0));
 
-        // The same by `check`, which fails where `run` would.
+        // `check` reports the same, and fails if `run` would.
         let file = edge.folder().join("relay.toml");
         let check = |mode: &str| {
             fs::write(&file, configuration(&edge, mode)).unwrap();

@@ -1,5 +1,5 @@
-//! What sessions of a verbose connector said and heard, in the daemon's own log, and what is never
-//! in it.
+//! Commands and replies of sessions on a verbose connector, in the daemon's own log, and data that
+//! must never be in it.
 
 use relay_tests::daemon::Daemon;
 use relay_tests::requirements::{Requirement, met};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::authentication::{CONNECTORS, msmtp, with_alice_on};
 use crate::edge::{Edge, Mode, json_line, queue_id, session_line};
 
-/// Verbose for everybody but 127.0.0.3.
+/// Verbose for all clients but 127.0.0.3.
 const TWO: &str = r#"
 [[connector]]
 name = "Default Frontend"
@@ -44,7 +44,7 @@ fn dialogue(daemon: &Daemon, remote: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_a_verbose_connector_said_is_in_the_log() {
+fn sessions_of_a_verbose_connector_are_in_the_log() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start_with(&edge.configuration(TWO));
     let mut client = edge.connect("127.0.0.9");
@@ -119,7 +119,7 @@ fn secrets_and_messages_are_not_recorded() {
         &["AUTH PLAIN", plain],
         &["AUTH LOGIN", name, password],
         &[&format!("AUTH LOGIN {name}"), password],
-        // The client does not notice that there is no such mechanism.
+        // The client ignores the reply that there is no such mechanism.
         &["AUTH NTLM", name, password, plain],
     ];
     for (number, way) in ways.into_iter().enumerate() {
@@ -159,7 +159,7 @@ fn secrets_and_messages_are_not_recorded() {
         let dialogue = dialogue(&daemon, "127.0.0.1");
         let hidden =
             |sign| dialogue.iter().filter(move |line| line.starts_with(sign) && is_hidden(line));
-        // The initial response may come with AUTH or by itself; then two messages of each side.
+        // The initial response may come with AUTH or separately; then two messages of each side.
         assert!(hidden('<').count() >= 4 && hidden('>').count() >= 2, "{dialogue:#?}");
         assert!(dialogue.iter().any(|line| line.starts_with("* TLS established: TLS1.3 ")));
         // "n,,n=", "c=biws,r=", "r=" of the challenge, "v=" of the last message.
@@ -205,7 +205,7 @@ fn a_reload_makes_new_sessions_verbose() {
 }
 
 #[test]
-fn xclient_takes_a_session_to_the_log_of_its_clients_connector() {
+fn after_xclient_the_setting_of_the_clients_connector_applies() {
     let edge = Edge::new(Mode::Userspace);
     let proxies = "[proxies]\nxclient_from = [\"127.0.0.3\", \"127.0.0.9\"]\n";
     let daemon = edge.start_with(&edge.configuration(&format!("{proxies}{TWO}")));

@@ -1,4 +1,4 @@
-//! Clients behind a proxy: who they are to us, and who may say so.
+//! Clients behind a proxy: their address for us, and which hosts may state it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use crate::dialogue::Dialogue;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 use relay_tests::sink::Message;
 
-/// Whose PROXY header is believed, and whose XCLIENT.
+/// The host whose PROXY header is accepted, and the one whose XCLIENT is accepted.
 const PROXY: &str = "127.0.0.8";
 const XCLIENT: &str = "127.0.0.9";
 
@@ -22,14 +22,14 @@ fn configuration(edge: &Edge, connectors: &str) -> String {
     edge.configuration(&format!("{PROXIES}{connectors}"))
 }
 
-/// A connection from the proxy on which nothing has been said.
+/// A connection from the proxy without any octets.
 fn connect(edge: &Edge) -> TcpStream {
     let stream = edge.stream(PROXY);
     stream.set_nodelay(true).unwrap();
     stream
 }
 
-/// Says the header in pieces of `size`, then what a client says that does not wait.
+/// Sends the header in pieces of `size`, then a client's commands without waiting.
 fn speak(edge: &Edge, header: &[u8], size: usize, rest: &str) -> String {
     let mut stream = connect(edge);
     for piece in header.chunks(size) {
@@ -38,7 +38,7 @@ fn speak(edge: &Edge, header: &[u8], size: usize, rest: &str) -> String {
     stream.write_all(rest.as_bytes()).unwrap();
     let mut heard = Vec::new();
     if let Err(error) = stream.read_to_end(&mut heard) {
-        // What we said and nobody read makes the end a hard one.
+        // Unread output of ours turns the end into a reset.
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
     String::from_utf8(heard).unwrap()
@@ -54,7 +54,7 @@ const RELAYING: &str = "EHLO c\r\nMAIL FROM:<a@contoso.example>\r\n\
     RCPT TO:<b@fabrikam.example>\r\nQUIT\r\n";
 
 #[test]
-fn the_address_that_a_proxy_tells_chooses_the_connector_however_the_header_is_cut() {
+fn the_address_that_a_proxy_states_selects_the_connector_for_all_cuts_of_the_header() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start_with(&configuration(&edge, ARTICLE));
     let line = b"PROXY TCP4 127.0.0.3 10.0.0.1 4711 25\r\n";
@@ -70,9 +70,9 @@ fn the_address_that_a_proxy_tells_chooses_the_connector_however_the_header_is_cu
     assert!(stranger.contains("\r\n550 5.7.54 "), "{stranger}");
     let refused = speak(&edge, &version_2([127, 0, 0, 4]), 100, "");
     assert!(refused.starts_with("421 4.3.2 "), "{refused}");
-    let nobody = speak(&edge, b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 25\r\n", 100, "");
-    assert!(nobody.starts_with("421 4.3.2 "), "{nobody}");
-    // For itself a proxy is whoever its address is.
+    let unmatched = speak(&edge, b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 25\r\n", 100, "");
+    assert!(unmatched.starts_with("421 4.3.2 "), "{unmatched}");
+    // For itself, a proxy is a client with its own address.
     let own = speak(&edge, b"PROXY UNKNOWN\r\n", 100, RELAYING);
     assert!(own.contains(" Hello [127.0.0.8]\r\n") && own.contains("\r\n550 5.7.54 "), "{own}");
 }
@@ -101,13 +101,13 @@ fn a_client_of_the_other_family_belongs_to_the_connector_with_its_range() {
 }
 
 #[test]
-fn a_proxy_without_a_header_is_cut_off_without_a_word() {
+fn a_proxy_without_a_header_is_disconnected_without_a_reply() {
     let edge = Edge::new(Mode::Userspace);
     let _daemon = edge.start_with(&configuration(&edge, ARTICLE));
     for octets in ["EHLO client.example\r\n", "PROXY TCP4 nonsense\r\n", "\r\n\r\nNOOP\r\n"] {
         assert_eq!(speak(&edge, octets.as_bytes(), 100, ""), "");
     }
-    // And from anybody else a header is a command that there is not.
+    // From any other client a header is an unknown command.
     let mut forger = edge.connect("127.0.0.5");
     let reply = forger.say("PROXY TCP4 127.0.0.3 10.0.0.1 4711 25");
     assert_eq!(reply, "500 5.3.3 Unrecognized command");
@@ -139,7 +139,7 @@ max_inbound_connection_percentage_per_source = 100
     assert!(first.greeting.starts_with("220 ") && second.greeting.starts_with("220 "));
     assert!(open("127.0.0.20").greeting.starts_with("421 4.3.2 The maximum number"));
 
-    // The same behind XCLIENT: the session leaves its own place for that of the client.
+    // The same behind XCLIENT: the session's permit changes from the proxy's to the client's.
     let mut told = edge.connect(XCLIENT);
     assert!(told.hello().contains("\n250-XCLIENT NAME ADDR PORT"));
     assert!(told.say("XCLIENT ADDR=127.0.0.20").starts_with("421 4.3.2 The maximum number"));
@@ -159,7 +159,7 @@ fn arrived(edge: &Edge) -> Message {
 }
 
 #[test]
-fn what_came_by_xclient_is_said_to_come_from_the_client() {
+fn a_message_by_xclient_names_the_client_in_its_trace_field() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start_with(&configuration(&edge, ARTICLE));
     let mut client = edge.connect(XCLIENT);

@@ -1,4 +1,4 @@
-//! `relay queue` for many messages: filters, what is done by them, flush and export.
+//! `relay queue` for many messages: filters, the actions on them, flush and export.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -17,7 +17,7 @@ fn exits(ran: Ran, code: i32) -> Ran {
     ran
 }
 
-/// A host whose next hop defers everything, and that does not try again by itself.
+/// A host whose next hop defers everything, and that does not retry by itself.
 fn deferring() -> Edge {
     Edge::answered(&["rcpt=451 4.3.0 Not now"])
 }
@@ -26,7 +26,7 @@ fn patient(edge: &Edge) -> String {
     edge.configuration(ARTICLE).replace("retry_interval = \"1s\"", "retry_interval = \"1h\"")
 }
 
-/// The ids that a list has.
+/// The ids in a list.
 fn listed(edge: &Edge, options: &[&str]) -> Vec<String> {
     let list = exits(edge.relay(&[&["queue", "list", "--json"], options].concat()), 0).json();
     let rows = list.as_array().unwrap().iter();
@@ -34,7 +34,7 @@ fn listed(edge: &Edge, options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
+fn a_filter_lists_and_changes_exactly_the_matching_messages() {
     let edge = deferring();
     let _daemon = edge.start_with(&patient(&edge));
     let submit =
@@ -77,19 +77,19 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
     });
     assert_eq!(released.json(), expected);
     assert_eq!(listed(&edge, &["--held"]), std::slice::from_ref(&bob));
-    // One of three is held: what is said to be changed is what was changed.
+    // One of three is held: the reported number is the number of changed messages.
     let change = |verb: &str| exits(edge.relay(&["queue", verb, "--all"]), 0).out;
     let expected = "2 messages to be tried now; 1 held, so not tried before a release\n";
     assert_eq!(change("retry"), expected);
     edge.wait_until(|status| status["queue"]["deferred"] == 5 && status["queue"]["claimed"] == 0);
     assert_eq!(change("hold"), "2 messages held; 1 already held\n");
     assert_eq!(change("release"), "3 messages released\n");
-    // The one that was to be tried and was held is tried now.
+    // The message that was to be retried and was held is tried now.
     edge.wait_until(|status| status["queue"]["deferred"] == 6 && status["queue"]["claimed"] == 0);
     assert_eq!(change("release"), "0 messages released; 3 not held\n");
     exits(edge.relay(&["queue", "hold", &bob]), 0);
 
-    // Nothing is done to all without a word that says so.
+    // Without `--all` nothing is changed.
     for verb in ["hold", "release", "retry", "remove"] {
         let ran = exits(edge.relay(&["queue", verb]), 2);
         assert!(ran.err.contains("or --all"), "{ran:?}");
@@ -107,7 +107,7 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
     exits(edge.relay(&["queue", "retry", "--deferred"]), 0);
     edge.wait_until(|status| status["queue"]["deferred"] == 8);
     edge.wait_until(|status| status["queue"]["claimed"] == 0);
-    // There is nobody to ask, and no word that says not to.
+    // There is no terminal for the question, and no `--yes`.
     for which in [&["--all"][..], &[&amy], &["--held"], &["--all", "--json"]] {
         let ran = exits(edge.relay(&[&["queue", "remove"], which].concat()), 2);
         assert!(ran.err.contains("--yes") && ran.out.is_empty(), "{ran:?}");
@@ -119,9 +119,9 @@ fn what_a_filter_means_is_listed_and_changed_and_nothing_else() {
 }
 
 #[test]
-fn what_is_being_delivered_is_reported_as_not_changed() {
+fn a_message_under_delivery_is_reported_as_not_changed() {
     let edge = Edge::new(Mode::Userspace);
-    // It takes connections and never greets.
+    // The next hop accepts connections and never greets.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let configuration = patient(&edge).replace(&edge.sink.address().to_string(), &address);
@@ -136,9 +136,9 @@ fn what_is_being_delivered_is_reported_as_not_changed() {
 }
 
 #[test]
-fn what_waits_behind_a_next_hop_that_hangs_can_be_held_and_removed() {
+fn mail_for_a_hanging_next_hop_can_be_held_and_removed() {
     let edge = Edge::new(Mode::Userspace);
-    // It takes connections and never greets.
+    // The next hop accepts connections and never greets.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let configuration = patient(&edge).replace(&edge.sink.address().to_string(), &address);
@@ -151,7 +151,7 @@ fn what_waits_behind_a_next_hop_that_hangs_can_be_held_and_removed() {
     let in_hand = |status: &Value| hop(status)["in_hand"].as_u64().unwrap_or(0);
     edge.wait_until(|status| in_hand(status) > 0 && hop(status)["connections"].as_u64() > Some(0));
     let held = edge.relay(&["queue", "hold", "--all", "--json"]).json();
-    // An attempt that is under way ends by itself, whatever an administrator wants.
+    // A running attempt ends by itself, after any action of an administrator.
     let under_way = hop(&edge.status())["connections"].as_u64().unwrap();
     assert!(under_way < sent / 2, "{held}");
     assert_eq!(held["changed"], sent - under_way, "{held}");
@@ -162,7 +162,7 @@ fn what_waits_behind_a_next_hop_that_hangs_can_be_held_and_removed() {
 }
 
 #[test]
-fn a_flush_reaches_a_next_hop_that_is_left_alone() {
+fn a_flush_retries_at_a_next_hop_in_back_off() {
     let edge = Edge::new(Mode::Userspace);
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()).into();
     let configuration =
@@ -174,7 +174,7 @@ fn a_flush_reaches_a_next_hop_that_is_left_alone() {
     edge.submit("a@contoso.example", &["one@fabrikam.example"], CONTENT);
     edge.submit("a@contoso.example", &["two@elsewhere.example"], CONTENT);
     edge.wait_until(|status| status["queue"]["claimed"] == 0);
-    // Told to be tried, they wait for the next hop all the same.
+    // Even after a retry they wait for the next hop.
     let retried = exits(edge.relay(&["queue", "retry", "--all", "--json"]), 0).json();
     let counts = ["messages", "changed", "unchanged", "left_alone"].map(|name| &retried[name]);
     assert_eq!(counts, [3, 2, 1, 2].map(Value::from).each_ref(), "{retried}");
@@ -189,7 +189,7 @@ fn a_flush_reaches_a_next_hop_that_is_left_alone() {
     drop(sink);
 }
 
-/// What is left in a folder, apart from what the daemon has there.
+/// The files in a directory, except those of the daemon.
 fn files(edge: &Edge) -> Vec<String> {
     let names = fs::read_dir(edge.folder()).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.to_string_lossy().into_owned());
@@ -198,7 +198,7 @@ fn files(edge: &Edge) -> Vec<String> {
 }
 
 #[test]
-fn an_exported_message_is_the_one_that_is_delivered() {
+fn an_exported_message_equals_the_delivered_one() {
     let edge = Edge::answered(&["rcpt*2=451 4.3.0 Not now"]);
     let _daemon = edge.start_with(&patient(&edge));
     let large = ["Subject: x\r\n\r\n", &".0123456789\r\n".repeat(200_000)].concat();
@@ -227,7 +227,7 @@ fn an_exported_message_is_the_one_that_is_delivered() {
     assert!(of("a@contoso.example").content == bytes, "{} octets", bytes.len());
     assert_eq!(of("").text(), to_output.out);
 
-    // Nothing is left of one that cannot be had, and what stood there stays.
+    // A failed export leaves no file, and an existing file is not changed.
     edge.wait_until(|status| status["queue"]["queued"] == 0);
     let ran = exits(edge.relay(&["queue", "export", &id, "--output", name]), 1);
     assert!(ran.err.contains("no message"), "{ran:?}");
@@ -256,7 +256,7 @@ fn a_damaged_message_is_not_exported_under_its_name() {
 }
 
 #[test]
-fn a_message_that_a_start_finds_damaged_is_told_of_by_status_and_trace() {
+fn a_message_found_damaged_at_the_start_is_in_status_and_trace() {
     let edge = deferring();
     let configuration = patient(&edge);
     let daemon = edge.start_with(&configuration);
@@ -270,7 +270,7 @@ fn a_message_that_a_start_finds_damaged_is_told_of_by_status_and_trace() {
     fs::remove_file(file(&lost)).unwrap();
     let octets = fs::read(file(&cut)).unwrap();
     fs::write(file(&cut), &octets[..octets.len() / 2]).unwrap();
-    // Without a daemon the list says the same.
+    // Without a daemon the list has the same content.
     let listed = edge.relay(&["queue", "list"]);
     for id in [&lost, &cut] {
         assert!(listed.err.contains(&format!("{id}: damaged")), "{listed:?}");
@@ -280,7 +280,7 @@ fn a_message_that_a_start_finds_damaged_is_told_of_by_status_and_trace() {
 
     let _daemon = edge.start_with(&configuration);
     assert_eq!(edge.status()["queue"]["queued"], 1);
-    // Two entries and the file that is left.
+    // Two entries and the file that remains.
     assert_eq!(edge.status()["disk"]["damaged_files"], 3);
     assert!(edge.relay(&["status"]).out.contains("DAMAGE"));
     for (id, kept) in [(&lost, format!("{lost}.entry")), (&cut, cut.clone())] {
@@ -299,7 +299,7 @@ fn a_message_that_a_start_finds_damaged_is_told_of_by_status_and_trace() {
 }
 
 #[test]
-fn what_would_be_removed_is_said_and_each_sender_of_what_is_removed_is_told() {
+fn remove_lists_the_messages_first_and_reports_to_each_sender() {
     let edge = Edge::answered(&[
         "rcpt:one@fabrikam.example=451 4.3.0 Not now",
         "rcpt:two@fabrikam.example=451 4.3.0 Not now",
@@ -344,7 +344,7 @@ fn what_would_be_removed_is_said_and_each_sender_of_what_is_removed_is_told() {
 }
 
 #[test]
-fn a_next_hop_in_back_off_is_in_the_status_and_is_the_reason_of_what_waits() {
+fn a_next_hop_in_back_off_is_in_the_status_and_is_the_reason_of_waiting_mail() {
     let edge = Edge::new(Mode::Userspace);
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, daemon::free_port().unwrap()).into();
     let configuration =
@@ -363,12 +363,12 @@ fn a_next_hop_in_back_off_is_in_the_status_and_is_the_reason_of_what_waits() {
             && time("failures") >= 1
             && hop["because"].is_string()
     });
-    // Between two pauses it is tried again, for a moment.
+    // Between two back-offs it is tried again, for a moment.
     let is_so = || {
         let show = exits(edge.relay(&["queue", "show", "--json", &untried]), 0).json();
         let reason = show["reason"].as_str().unwrap().to_owned();
         let printed = exits(edge.relay(&["status"]), 0).out;
-        // A question about a message says that it would wait there.
+        // An explanation of a message says that it would wait there.
         let binding = edge.address().to_string();
         let question =
             ["explain", "--live", "--json", "--from", "127.0.0.3", "--to-binding", &binding];

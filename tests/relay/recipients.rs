@@ -1,4 +1,5 @@
-//! Who exists in an authoritative domain: as a file says, or the server that has the mailboxes.
+//! The known recipients of an authoritative domain: from a file, or from the server with the
+//! mailboxes.
 
 use std::fs;
 
@@ -11,7 +12,7 @@ const NOT_FOUND: &str =
     "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup";
 const KNOWN: &str = "250 2.1.5 Recipient OK";
 
-/// The article's configuration with one more key of its accepted domain.
+/// The article's configuration with one additional key of its accepted domain.
 fn configuration(edge: &Edge, key: &str) -> String {
     let domain = "type = \"Authoritative\"\n";
     edge.configuration(ARTICLE).replace(domain, &format!("{domain}{key}\n"))
@@ -36,7 +37,7 @@ fn a_file_of_recipients_is_read_again_at_a_reload_and_a_bad_one_changes_nothing(
     let daemon = edge.start_with(&text);
     let all = ["alice@contoso.example", "BOB@contoso.example", "carol@contoso.example"];
     assert_eq!(replies(&edge, &all), [KNOWN, KNOWN, NOT_FOUND]);
-    // Of domains that are not ours nobody knows, and postmaster is everywhere.
+    // Recipients of other domains are not checked, and postmaster exists in all domains.
     let others = [
         "carol@fabrikam.example",
         "Postmaster@contoso.example",
@@ -88,7 +89,7 @@ fn the_server_that_has_the_mailboxes_is_asked_once_and_trouble_is_temporary() {
         assert!(unverified[2].starts_with("451 4."), "{unverified:?}");
         assert_eq!(replies(&edge, &all), [KNOWN, NOT_FOUND, KNOWN]);
 
-        // What is known holds without the server, and nothing else does.
+        // Cached results work without the server; other recipients are deferred.
         drop(mailboxes);
         let gone = replies(&edge, &["alice@contoso.example", "dora@contoso.example"]);
         assert_eq!(gone[0], KNOWN);

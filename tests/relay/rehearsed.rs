@@ -1,5 +1,5 @@
-//! `relay check` on the host that the daemon will run on: what `relay run` refuses, it refuses, and
-//! nothing on the host is changed by the question.
+//! `relay check` on the daemon's host: it refuses everything that `relay run` refuses, and changes
+//! nothing on the host.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// Both refuse this configuration, by the same word.
+/// Both refuse this configuration, with the same error.
 fn both_refuse(edge: &Edge, text: &str, word: &str) {
     fs::write(edge.folder().join("relay.toml"), text).unwrap();
     for command in ["check", "run"] {
@@ -84,14 +84,14 @@ fn check_warns_of_what_may_pass() {
     }
     drop(other_program);
 
-    // The log is not kept, and the directory is as it was.
+    // The log is not written, and the directory is unchanged.
     let text = text.replace("min_free_space", "# min_free_space");
     let daemon = edge.start_with(&text);
     edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
     edge.wait_until(|status| status["queue"]["delivered"] == 1);
     assert_eq!((mode(&shared), fs::read_dir(&shared).unwrap().count()), (0o755, 1));
 
-    // While it runs, its ports are no other program's.
+    // While the daemon runs, its ports do not count as another program's.
     let ran = edge.relay(&["check"]);
     assert!(!ran.err.contains("cannot listen on"), "{ran:?}");
     drop(daemon);
@@ -108,7 +108,7 @@ fn a_reload_of_another_file_than_the_daemons_is_refused() {
     let ran = edge.relay_with(&["reload"], &other);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains(&named) && ran.err.contains("relay.toml"), "{ran:?}");
-    // The same file by another name is the daemon's.
+    // The same file under another name is the daemon's.
     let link = edge.folder().join("link.toml");
     std::os::unix::fs::symlink(daemon.configuration(), &link).unwrap();
     assert_eq!(edge.relay_with(&["reload"], &link).code, 0);

@@ -1,4 +1,4 @@
-//! A new configuration is taken whole or not at all, and nobody loses a connection over it.
+//! A reload changes all or nothing, and no client loses its connection.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line, session_line};
 use crate::{PATIENCE, has_kernel};
 
-/// The two ways to ask for it.
+/// The two methods to request a reload.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     CommandLine,
@@ -18,11 +18,11 @@ enum Way {
 
 const WAYS: [Way; 2] = [Way::CommandLine, Way::Signal];
 
-/// Reloads this configuration; the error is what an administrator reads.
+/// Reloads this configuration; the error is the text for an administrator.
 ///
-/// The daemon says in its log what came of it whichever way it was asked. That line is waited for
-/// in both, or the next reload by signal would take it, when it is late, for its own. A file that
-/// the command line itself finds at fault never reaches the daemon.
+/// With both methods the daemon logs the result. The test waits for that line each time, or the
+/// next reload by signal would read a late line as its own. If the command line itself finds an
+/// error in the file, the daemon gets no request.
 fn reload(edge: &Edge, daemon: &Daemon, way: Way, text: &str) -> Result<Value, String> {
     let before = daemon.line_count();
     let answer = match way {
@@ -92,7 +92,7 @@ fn new_rules_for_new_sessions(edge: &Edge, decided_by: &str) {
         assert_eq!((&line["connector"], &line["range"]), (&"Scanners".into(), &"127.0.0.7".into()));
         assert_eq!(line["decided_by"], decided_by);
         running.quit();
-        // The old rules come back as completely.
+        // The old rules also return completely.
         reload(edge, &daemon, way, &before).unwrap();
         generation += 1;
         let mut new = edge.connect("127.0.0.7");
@@ -106,12 +106,12 @@ fn new_rules_for_new_sessions(edge: &Edge, decided_by: &str) {
 }
 
 #[test]
-fn what_does_not_load_changes_nothing_and_says_why() {
+fn an_invalid_configuration_changes_nothing_and_the_error_says_why() {
     let edge = Edge::new(Mode::Userspace);
     let good = edge.configuration(ARTICLE);
     let daemon = edge.start_with(&good);
     let in_force = edge.status()["configuration"].clone();
-    // Somebody else's.
+    // A file of another user.
     let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 77), 0)).unwrap();
     let taken = listener.local_addr().unwrap();
     let folder = edge.folder().display().to_string();
@@ -147,7 +147,7 @@ fn what_does_not_load_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn bindings_come_go_and_widen_without_a_refused_connection() {
+fn bindings_change_without_a_refused_connection() {
     let edge = Edge::new(Mode::Userspace);
     let exact = edge.configuration(ARTICLE);
     let daemon = edge.start_with(&exact);
@@ -175,7 +175,7 @@ fn bindings_come_go_and_widen_without_a_refused_connection() {
 }
 
 #[test]
-fn a_changed_next_hop_and_schedule_hold_for_queued_mail() {
+fn a_changed_next_hop_and_schedule_apply_to_queued_mail() {
     let edge = Edge::answered(&["rcpt*1=451 4.3.0 Not now"]);
     let good = edge.configuration(ARTICLE);
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
@@ -186,8 +186,8 @@ fn a_changed_next_hop_and_schedule_hold_for_queued_mail() {
     edge.wait_until(|status| status["queue"]["deferred"] == 1);
     let renamed = good.replace("edge.test", "renamed.test");
     reload(&edge, &daemon, Way::CommandLine, &renamed).unwrap();
-    // It would wait an hour by the old schedule; the first attempt under the new one is put off
-    // once more, by a second now.
+    // It would wait an hour by the old schedule. The first attempt under the new schedule is
+    // deferred once more, now by a second.
     assert_eq!(edge.relay(&["queue", "retry", &id]).code, 0);
     let message = edge.sink.wait_for(1, PATIENCE).unwrap().remove(0);
     assert_eq!(message.helo, "renamed.test");
@@ -225,7 +225,7 @@ fn a_hundred_thousand_ranges_are_reloaded() {
 }
 
 #[test]
-fn a_file_that_was_refused_is_in_the_status_until_one_is_taken() {
+fn a_refused_file_is_in_the_status_until_a_reload_succeeds() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start();
     let sound = fs::read_to_string(daemon.configuration()).unwrap();

@@ -1,4 +1,4 @@
-//! A report goes back in a form that its way takes.
+//! A report has a form that its next hops support.
 
 use relay_tests::sink::{Script, Sink};
 
@@ -7,7 +7,7 @@ use crate::edge::{ARTICLE, Edge, SCANNER, queue_id};
 
 const MESSAGE: &str = "Subject: \u{e9}\r\n\r\n\u{e9}\u{e9}\u{e9}\r\n";
 
-/// The forward hop refuses the recipient for good; the way back has another hop.
+/// The first hop refuses the recipient permanently; reports go to another hop.
 fn returned(rules: &[&str], recipient: &str, message: &str) -> String {
     let edge = Edge::answered(&["rcpt=550 5.1.1 No such user"]);
     let back = Sink::on_loopback(Script::parse(rules.iter().copied()).unwrap()).unwrap();
@@ -23,7 +23,7 @@ fn returned(rules: &[&str], recipient: &str, message: &str) -> String {
 }
 
 #[test]
-fn a_report_reaches_a_sender_whose_way_back_takes_ascii_only() {
+fn a_report_reaches_a_sender_behind_a_next_hop_with_ascii_only() {
     let ascii_only = ["withhold=8BITMIME", "withhold=SMTPUTF8", "offer=SIZE"];
     for recipient in ["b@fabrikam.example", "j\u{f6}rg@fabrikam.example"] {
         let report = returned(&ascii_only, recipient, MESSAGE);
@@ -34,21 +34,21 @@ fn a_report_reaches_a_sender_whose_way_back_takes_ascii_only() {
     let report = returned(&[], "b@fabrikam.example", MESSAGE);
     assert!(
         report.contains("\r\n\u{e9}\u{e9}\u{e9}\r\n"),
-        "nothing is encoded without need: {report}"
+        "only necessary parts are encoded: {report}"
     );
 }
 
 #[test]
-fn a_report_that_is_too_large_for_its_way_goes_without_the_message() {
+fn a_report_that_is_too_large_for_its_next_hop_omits_the_message() {
     let message = format!("Subject: x\r\n\r\n{}", "0123456789\r\n".repeat(2_000));
     let report = returned(&["offer=SIZE 8000"], "b@fabrikam.example", &message);
     assert!(report.contains("Action: failed\r\n"), "{report}");
     assert!(report.len() < 8000 && !report.contains("0123456789"), "{report}");
 }
 
-/// The address in MAIL of a stranger may be that of a third party.
+/// The address in MAIL of a stranger may belong to a third party.
 #[test]
-fn a_stranger_does_not_choose_what_a_report_returns() {
+fn a_stranger_cannot_choose_the_content_of_a_report() {
     let edge = Edge::answered(&[]);
     let refusing = Sink::on_loopback(Script::parse(["rcpt=550 5.1.1 No such user"]).unwrap());
     let refusing = refusing.unwrap();

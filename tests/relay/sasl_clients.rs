@@ -1,4 +1,4 @@
-//! Postfix with Cyrus SASL, which proves the password of a user that `relay passwd` has made.
+//! Postfix with Cyrus SASL, as a client that authenticates as a user of `relay passwd`.
 
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,7 @@ fn postfix_authenticates_with_each_mechanism_that_is_offered() {
         return;
     }
     let (edge, _daemon) = with_alice();
-    // As Cyrus SASL chooses it, then each by name.
+    // The mechanism that Cyrus SASL chooses, then each by name.
     for (sent, filter) in ["", "scram-sha-256", "plain", "login"].into_iter().enumerate() {
         let relay = format!("[127.0.0.1]:{}", edge.port);
         let parameters = |_: &str| {

@@ -1,5 +1,5 @@
-//! What an administrator sees of next hops and certificates: implicit TLS, a renewed `ca_file`, what
-//! `relay check` reads, loops to ourselves, and a next hop's words on a terminal.
+//! Next hops and certificates as an administrator sees them: implicit TLS, a renewed `ca_file`, the
+//! files that `relay check` reads, loops to this host, and a next hop's text on a terminal.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::servers::Server;
 
 const SKIPPED: &str = "only `cargo xtask test` says where the server is";
 
-/// The edge host's configuration with these keys in place of its smart host.
+/// The edge host's configuration with these keys instead of its smart host.
 fn configuration(edge: &Edge, delivery: &str) -> String {
     let smart_host = format!("smart_host = \"{}\"\n", edge.sink.address());
     edge.configuration(ARTICLE).replace(&smart_host, delivery)
@@ -26,7 +26,7 @@ fn check(edge: &Edge, configuration: &str) -> (i32, String) {
     (ran.code, ran.out + &ran.err)
 }
 
-/// Postfix that speaks TLS from the first octet, as on port 465.
+/// Postfix with TLS from the first octet, as on port 465.
 fn postfix_with_implicit_tls() -> Option<Server> {
     let parameters = |at: &str| {
         format!(
@@ -51,7 +51,7 @@ fn postfix_with_implicit_tls_gets_mail_and_a_renewed_ca_file_needs_a_reload_only
     let Some(postfix) = postfix_with_implicit_tls() else { return say_skipped(test, &SKIPPED) };
     let edge = Edge::new(Mode::Userspace);
     let ca_file = edge.folder().join("ca.pem");
-    // An authority that knows nothing of that server.
+    // An authority that did not issue that server's certificate.
     let key = KeyPair::generate().unwrap();
     let stranger = CertificateParams::new(vec!["x.example".to_owned()]).unwrap();
     fs::write(&ca_file, stranger.self_signed(&key).unwrap().pem()).unwrap();
@@ -130,7 +130,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
     let (code, said) = check(&edge, &text);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("the key is not the certificate's"), "{said}");
-    // So it is with the files of users, credentials and authorities.
+    // The same holds for the files of users, credentials and authorities.
     for delivery in [
         "smart_host = \"m:25\"\nauth = \"/nonexistent/credentials\"\ntls = \"required\"\n",
         "smart_host = \"m:25\"\ntls = \"verified\"\nca_file = \"/nonexistent/ca.pem\"\n",
@@ -145,7 +145,7 @@ fn check_refuses_what_run_refuses_and_warns_of_certificates() {
 }
 
 #[test]
-fn a_route_to_ourselves_is_told_and_its_loop_ends() {
+fn a_route_to_this_host_is_reported_and_its_loop_ends() {
     let edge = Edge::new(Mode::Userspace);
     let port = edge.port;
     for (host, is_told) in [
@@ -158,8 +158,8 @@ fn a_route_to_ourselves_is_told_and_its_loop_ends() {
         let (code, said) = check(&edge, &text);
         assert_eq!((code, said.contains("is this daemon itself")), (0, is_told), "{host}: {said}");
     }
-    // A connector that trusts everybody at 127.0.0.1 and removes trace fields: nothing else would
-    // end it.
+    // A connector that trusts all clients at 127.0.0.1 and removes trace fields: only our own
+    // Received fields can end the loop.
     let looping = "[[connector]]\nname = \"Loop\"\nbindings = [\"127.0.0.1:PORT\"]\n\
         remote_ip_ranges = [\"127.0.0.0/8\"]\npermission_groups = [\"AnonymousUsers\"]\n\
         grants = { anonymous = [\"ms-Exch-SMTP-Accept-Any-Recipient\"] }\n\
@@ -174,11 +174,11 @@ fn a_route_to_ourselves_is_told_and_its_loop_ends() {
     });
     let status = edge.status();
     let delivered = status["queue"]["delivered"].as_u64().unwrap();
-    assert!(delivered < 20, "{delivered} deliveries in a circle");
+    assert!(delivered < 20, "{delivered} deliveries in a loop");
 }
 
 #[test]
-fn the_words_of_a_next_hop_cannot_write_to_a_terminal() {
+fn the_text_of_a_next_hop_cannot_control_a_terminal() {
     let answer = "rcpt=450 4.2.1 \u{1b}[2J\u{7}gone\u{9b}31m\u{202e}x\u{200b}\u{2028}y";
     let edge = Edge::answered(&[answer]);
     let daemon = edge.start();
@@ -198,7 +198,7 @@ fn the_words_of_a_next_hop_cannot_write_to_a_terminal() {
             text.chars().find(|&c| c != '\n' && !relay_mail::printable::is_printable(c));
         assert_eq!(unsafe_one, None, "{}", text.escape_debug());
     }
-    // An address may hold such characters where SMTPUTF8 is spoken.
+    // An address may have such characters if SMTPUTF8 is used.
     let mut client = edge.connect(SCANNER);
     client.hello();
     client.say("MAIL FROM:<a\u{202e}z@contoso.example> SMTPUTF8");

@@ -1,4 +1,4 @@
-//! Debian's servers, each in a folder of its own, on free ports, and ended by process id.
+//! Debian's servers, each in its own directory, on free ports, and ended by process id.
 
 pub mod mail;
 
@@ -13,9 +13,9 @@ use relay_tests::daemon::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long a server may take to listen, on a machine that compiles beside it.
+/// Longest time until a server listens, on a machine that compiles at the same time.
 const START: Duration = Duration::from_secs(60);
-/// How long it may take to end when it is asked to.
+/// Longest time until a server ends on request.
 const STOP: Duration = Duration::from_secs(10);
 
 /// A running server. Dropping it ends it.
@@ -26,8 +26,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// nsd with the zone `example`, and a zone `broken` that it cannot load and answers with
-    /// SERVFAIL. Whatever else it is asked it refuses.
+    /// nsd with the zone `example`, and a zone `broken` that it cannot load and for which it
+    /// answers SERVFAIL. It refuses all other questions.
     pub fn name_server(records: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port().unwrap();
@@ -52,7 +52,7 @@ impl Server {
         Self::start(command, port, folder)
     }
 
-    /// Rspamd with nothing but its own test patterns, of which `X…` is refused and `Y…` marked.
+    /// Rspamd with only its own test patterns, of which `X…` is refused and `Y…` marked.
     pub fn rspamd() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port().unwrap();
@@ -69,7 +69,7 @@ impl Server {
              lua = \"{path}/empty.lua\";\n"
         );
         fs::write(folder.path().join("rspamd.conf"), configuration).unwrap();
-        // The real list takes its seconds to compile.
+        // The real list takes seconds to compile.
         fs::write(folder.path().join("tld"), "example\n").unwrap();
         fs::write(folder.path().join("empty.lua"), "").unwrap();
         let mut command = Command::new("rspamd");
@@ -80,7 +80,7 @@ impl Server {
         Self::start(command, port, folder)
     }
 
-    /// HAProxy that passes each connection on as this `server` line says.
+    /// HAProxy that forwards each connection as this `server` line says.
     pub fn haproxy(server: &str) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
         let configuration = format!(
@@ -95,7 +95,7 @@ impl Server {
         Self::start(command, port, folder)
     }
 
-    /// Starts a server that keeps its files in this folder, and waits until it listens.
+    /// Starts a server with its files in this directory, and waits until it listens.
     pub fn start(mut command: Command, port: u16, folder: TempDir) -> Self {
         let address: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
         let output = fs::File::create(folder.path().join("output")).unwrap();
@@ -114,7 +114,7 @@ impl Server {
         server
     }
 
-    /// What the server said and logged.
+    /// The server's output and log.
     pub fn log(&self) -> String {
         let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         ["output", "log", "mainlog"].map(read).concat()

@@ -1,4 +1,4 @@
-//! A daemon that is told to end lets messages on their way arrive.
+//! A stopping daemon lets incoming messages arrive.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,7 +13,7 @@ use crate::PATIENCE;
 use crate::edge::{Edge, Mode, SCANNER, json_line, queue_id};
 
 #[test]
-fn a_message_under_way_is_taken_before_the_end() {
+fn an_incoming_message_is_accepted_before_the_end() {
     for signal in [Signal::TERM, Signal::INT] {
         let edge = Edge::new(Mode::Userspace);
         let daemon = edge.start();
@@ -25,7 +25,7 @@ fn a_message_under_way_is_taken_before_the_end() {
         daemon.signal(signal).unwrap();
         json_line(&daemon, 0, |line| line["message"] == "stopping" && line["sessions"] == 2);
 
-        // Who is in no message is told at once; new clients find nobody.
+        // A client without a message gets the reply at once; new clients find no listener.
         let farewell = "421 4.3.2 Service shutting down, closing transmission channel";
         assert_eq!(idle.reply(), farewell);
         idle.ends();
@@ -47,10 +47,10 @@ fn a_message_under_way_is_taken_before_the_end() {
     }
 }
 
-/// A client that does not end its message in time learns why nothing of it is kept, and the record
+/// If a client does not end its message in time, it gets a reply with the reason, and the record
 /// has it.
 #[test]
-fn a_message_that_does_not_end_in_time_is_cut_off_with_a_word() {
+fn a_message_that_does_not_end_in_time_is_cut_off_with_a_reply() {
     let edge = Edge::new(Mode::Userspace);
     let daemon = edge.start();
     let mut client = edge.connect(SCANNER);
@@ -66,13 +66,13 @@ fn a_message_that_does_not_end_in_time_is_cut_off_with_a_word() {
 }
 
 fn ends_well(daemon: Daemon) {
-    // Without effect where it is ending already.
+    // No effect if it is already ending.
     let _ = daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
 }
 
-/// Takes a message and never replies to its end of data. Tells when it has it.
-fn takes_and_says_nothing() -> (SocketAddr, mpsc::Receiver<()>) {
+/// Accepts a message and never replies to its end of data. Reports when it has the message.
+fn accepts_without_a_reply() -> (SocketAddr, mpsc::Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let (told, has_it) = mpsc::channel();
@@ -102,7 +102,7 @@ fn takes_and_says_nothing() -> (SocketAddr, mpsc::Receiver<()>) {
 #[test]
 fn an_attempt_that_the_end_cuts_off_is_recorded() {
     let edge = Edge::new(Mode::Userspace);
-    let (address, has_it) = takes_and_says_nothing();
+    let (address, has_it) = accepts_without_a_reply();
     let configuration = edge.configuration(crate::edge::ARTICLE);
     let sink = edge.sink.address().to_string();
     let daemon = edge.start_with(&configuration.replace(&sink, &address.to_string()));

@@ -1,5 +1,5 @@
-//! Reports to many domains whose exchanger accepts connections and never says a word, while good
-//! mail goes to a healthy smart host.
+//! Reports to many domains whose exchanger accepts connections and never greets, while good mail
+//! goes to a healthy smart host.
 //!
 //! Prints its figures, for the daemon of `RELAY_BINARY` too:
 //! `ATTACK_SECONDS=60 cargo test -p relay-tests --test relay stalled_hops -- --nocapture`.
@@ -17,14 +17,14 @@ use relay_tests::sink::{Script, Sink};
 use crate::edge::{ARTICLE, Edge};
 use crate::servers::Server;
 
-/// How long a good message may take at most.
+/// Longest time for a good message.
 const LONGEST: Duration = Duration::from_secs(5);
-/// Messages whose reports are to fill all that delivery may have in hand.
+/// Messages whose reports fill the daemon's whole capacity for delivery.
 const AT_ONCE: usize = 1000;
-/// And those that come behind them, in each second.
+/// Further such messages in each second.
 const EACH_SECOND: u32 = 3;
 
-/// Connections to a server that accepts them and says nothing.
+/// Connections to a server that accepts them and sends nothing.
 #[derive(Default)]
 struct Open {
     now: AtomicUsize,
@@ -40,7 +40,7 @@ fn silent(address: SocketAddr) -> Arc<Open> {
             let now = counted.now.fetch_add(1, Ordering::SeqCst) + 1;
             counted.most.fetch_max(now, Ordering::SeqCst);
             let counted = Arc::clone(&counted);
-            // Until the client gives up.
+            // Until the client disconnects.
             thread::spawn(move || {
                 let _ = io::copy(&mut stream, &mut io::sink());
                 counted.now.fetch_sub(1, Ordering::SeqCst);
@@ -51,12 +51,12 @@ fn silent(address: SocketAddr) -> Arc<Open> {
 }
 
 #[test]
-fn reports_to_a_silent_exchanger_do_not_hold_good_mail_up() {
-    let test = "reports_to_a_silent_exchanger_do_not_hold_good_mail_up";
+fn reports_to_a_silent_exchanger_do_not_delay_good_mail() {
+    let test = "reports_to_a_silent_exchanger_do_not_delay_good_mail";
     if !met(test, &[Requirement::Program("nsd")]) {
         return;
     }
-    // The next hop of the accepted domain knows no recipient: each message becomes a report.
+    // The next hop of the accepted domain knows no recipient: each message causes a report.
     let edge = Edge::answered(&["rcpt=550 5.1.1 no such user"]);
     let healthy = Sink::on_loopback(Script::default()).unwrap();
     let connections = silent(SocketAddr::from(([127, 0, 0, 9], edge.port)));

@@ -1,4 +1,4 @@
-//! Encryption as clients see it: offered, required, named, and renewed.
+//! Encryption from the client's side: offered, required, named, and renewed.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +24,11 @@ tarpit_interval = "0s"
 "#;
 
 #[test]
-fn what_swaks_sends_encrypted_arrives_and_says_so() {
-    if !met("what_swaks_sends_encrypted_arrives_and_says_so", &[Requirement::Program("swaks")]) {
+fn an_encrypted_message_of_swaks_arrives_and_its_trace_field_says_so() {
+    if !met(
+        "an_encrypted_message_of_swaks_arrives_and_its_trace_field_says_so",
+        &[Requirement::Program("swaks")],
+    ) {
         return;
     }
     let edge = Edge::new(Mode::Userspace);
@@ -51,7 +54,7 @@ fn what_swaks_sends_encrypted_arrives_and_says_so() {
 }
 
 #[test]
-fn a_renewed_certificate_is_shown_after_a_reload() {
+fn a_renewed_certificate_is_presented_after_a_reload() {
     let edge = Edge::new(Mode::Userspace);
     let first = write_certificate(edge.folder());
     let _daemon = edge.start_with(&with_tls(&edge, CONNECTORS));
@@ -60,7 +63,7 @@ fn a_renewed_certificate_is_shown_after_a_reload() {
     assert_eq!(edge.relay(&["reload"]).code, 0);
     assert!(is_shown(&edge, &second) && !is_shown(&edge, &first));
 
-    // A pair that does not fit is no reason to be without one.
+    // An invalid pair does not remove the one in use.
     fs::write(edge.folder().join("key.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem())
         .unwrap();
     let refused = edge.relay(&["reload"]);
@@ -69,7 +72,7 @@ fn a_renewed_certificate_is_shown_after_a_reload() {
     assert!(is_shown(&edge, &second));
 }
 
-/// The whole configuration with what [`write_certificate`] has written, and this.
+/// The whole configuration with the certificate of [`write_certificate`], and these lines.
 pub fn with_tls(edge: &Edge, connectors: &str) -> String {
     let folder = edge.folder().display();
     edge.configuration(&format!(
@@ -85,7 +88,7 @@ pub fn write_certificate(folder: &Path) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-/// Does a client that trusts only this certificate come to terms with the daemon?
+/// Does a handshake succeed for a client that trusts only this certificate?
 fn is_shown(edge: &Edge, certificate: &CertificateDer<'static>) -> bool {
     Terms::trusting(certificate).start_tls(edge, SCANNER).is_ok()
 }

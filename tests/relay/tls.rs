@@ -1,4 +1,4 @@
-//! Certificates and handshakes: each connector's own, from the first octet, and renewed.
+//! Certificates and handshakes: one for each connector, from the first octet, and renewed.
 
 use std::fs;
 use std::io::Write;
@@ -38,7 +38,7 @@ tls_minimum_version = "1.3"
 "#;
 
 #[test]
-fn each_connector_shows_its_certificate_and_keeps_to_its_version() {
+fn each_connector_presents_its_certificate_and_requires_its_version() {
     let edge = Edge::new(Mode::Userspace);
     let ordinary = write_pair(edge.folder(), "ordinary");
     let modern = write_pair(edge.folder(), "modern");
@@ -62,12 +62,12 @@ fn each_connector_shows_its_certificate_and_keeps_to_its_version() {
     let old = Terms::trusting(&modern).only_tls_1_2().shake_hands(connect("127.0.0.2"));
     let problem = old.err().unwrap();
     assert!(problem.contains("ProtocolVersion"), "{problem}");
-    // The other connector's certificate is not shown here, whatever a client trusts.
+    // This connector does not present the other's certificate, for any trust of the client.
     assert!(Terms::trusting(&ordinary).shake_hands(connect("127.0.0.2")).is_err());
 }
 
 #[test]
-fn a_certificate_renewed_on_disk_is_taken_while_sessions_go_on() {
+fn a_certificate_renewed_on_disk_is_used_while_sessions_continue() {
     let edge = Edge::new(Mode::Userspace);
     let first = write_pair(edge.folder(), "ordinary");
     write_pair(edge.folder(), "modern");
@@ -83,7 +83,7 @@ fn a_certificate_renewed_on_disk_is_taken_while_sessions_go_on() {
     assert_eq!(open.say("NOOP"), "250 2.0.0 OK");
     assert!(open.say("MAIL FROM:<a@contoso.example>").starts_with("250 "));
 
-    // A pair that cannot be used leaves the one before in use, and is told of.
+    // If the new pair cannot be used, the old one stays in use, and the log says so.
     fs::write(edge.folder().join("ordinary.key"), "no key").unwrap();
     let problem = |status: &serde_json::Value| status["certificates"][0]["problem"].clone();
     edge.wait_until(|status| problem(status).is_string());
@@ -98,9 +98,9 @@ fn a_certificate_renewed_on_disk_is_taken_while_sessions_go_on() {
     assert!(Terms::trusting(&third).shake_hands(edge.stream(SCANNER)).is_ok());
 }
 
-/// What no client of ours sends where a handshake is due; nothing of it reaches the protocol.
+/// Octets that are not a handshake; none of them reaches the protocol.
 #[test]
-fn what_is_no_handshake_ends_the_connection_and_nothing_else() {
+fn octets_that_are_not_a_handshake_end_only_their_connection() {
     let edge = Edge::new(Mode::Userspace);
     let certificate = write_pair(edge.folder(), "ordinary");
     write_pair(edge.folder(), "modern");
@@ -118,7 +118,7 @@ fn what_is_no_handshake_ends_the_connection_and_nothing_else() {
     for octets in hostile {
         let before = daemon.line_count();
         let mut stream = edge.stream(SCANNER);
-        // The daemon may have gone before all of it is written.
+        // The daemon may close before all of it is written.
         let _ = stream.write_all(octets);
         let line = session_line(&daemon, before, SCANNER);
         let ending = "TLS handshake failed";
@@ -129,9 +129,9 @@ fn what_is_no_handshake_ends_the_connection_and_nothing_else() {
     assert!(Terms::trusting(&certificate).shake_hands(edge.stream(SCANNER)).is_ok());
 }
 
-/// 2,000 clients connect and do not go on: the others are served meanwhile.
+/// 2,000 clients connect and then stop: other clients are served meanwhile.
 #[test]
-fn half_open_handshakes_cost_little_and_keep_nobody_waiting() {
+fn half_open_handshakes_use_little_memory_and_do_not_delay_other_clients() {
     const HALF_OPEN: usize = 2000;
     let edge = Edge::new(Mode::Userspace);
     let certificate = write_pair(edge.folder(), "ordinary");
@@ -160,7 +160,7 @@ fn half_open_handshakes_cost_little_and_keep_nobody_waiting() {
 fn wait_until(mut wanted: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !wanted() {
-        assert!(Instant::now() < deadline, "it does not come");
+        assert!(Instant::now() < deadline, "the expected line does not come");
         sleep(Duration::from_millis(100));
     }
 }

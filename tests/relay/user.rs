@@ -1,4 +1,5 @@
-//! The daemon as a user of its own: what it becomes, what it keeps, and what is closed to it.
+//! The daemon with its own user: the change of user, the rights that it retains, and files that it
+//! cannot write.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -14,8 +15,8 @@ use crate::{PATIENCE, has_kernel, met};
 const USER: &str = "nobody";
 const USER_ID: u32 = 65534;
 
-/// An edge host whose daemon becomes nobody, in a folder that nobody can enter.
-fn edge_of_nobody(mode: Mode) -> (Edge, String) {
+/// An edge host whose daemon becomes `nobody`, in a directory that `nobody` cannot enter.
+fn edge_with_user_nobody(mode: Mode) -> (Edge, String) {
     let edge = Edge::new(mode);
     fs::set_permissions(edge.folder(), Permissions::from_mode(0o711)).unwrap();
     let user = format!("[daemon]\nuser = \"{USER}\"\n[classifier]");
@@ -31,7 +32,7 @@ fn line<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
     line.split_whitespace().skip(1).collect()
 }
 
-/// Files with which a process could take over the host.
+/// Files by which a process could take control of the host.
 const FORBIDDEN: [&str; 7] = [
     "/proc/sys/kernel/core_pattern",
     "/proc/sys/kernel/modprobe",
@@ -43,12 +44,12 @@ const FORBIDDEN: [&str; 7] = [
 ];
 
 #[test]
-fn it_becomes_its_user_and_keeps_one_right() {
-    let test = "it_becomes_its_user_and_keeps_one_right";
+fn the_daemon_becomes_its_user_and_retains_one_capability() {
+    let test = "the_daemon_becomes_its_user_and_retains_one_capability";
     if !has_kernel(test) || !met(test, &[Requirement::Program("setpriv")]) {
         return;
     }
-    let (edge, configuration) = edge_of_nobody(Mode::Kernel);
+    let (edge, configuration) = edge_with_user_nobody(Mode::Kernel);
     let daemon = edge.start_with(&configuration);
     edge.submit("a@contoso.example", &["b@fabrikam.example"], "Subject: x\r\n\r\nx\r\n");
     edge.sink.wait_for(1, PATIENCE).unwrap();
@@ -78,7 +79,7 @@ fn it_becomes_its_user_and_keeps_one_right() {
     let memory = fs::metadata(format!("/proc/{}/mem", daemon.id())).unwrap();
     assert_eq!(memory.uid(), 0);
 
-    // All that it has made is its own, and closed to others.
+    // All files that it has created belong to its user and are closed to others.
     let queue = edge.folder().join("queue");
     for path in [&queue, &queue.join("messages"), &queue.join("queue.db"), &edge.pins] {
         let metadata = fs::metadata(path).unwrap();
@@ -91,7 +92,7 @@ fn it_becomes_its_user_and_keeps_one_right() {
     let socket = fs::metadata(edge.folder().join("run/control.sock")).unwrap();
     assert_eq!((socket.uid(), socket.mode() & 0o777), (USER_ID, 0o600));
 
-    // What such a process may open for writing: none of these.
+    // Files that such a process must not be able to open for writing.
     for path in FORBIDDEN {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", "65534", "--init-groups", "--no-new-privs"]);
@@ -109,9 +110,9 @@ fn a_reload_works_after_the_change_of_user() {
     if !has_kernel("a_reload_works_after_the_change_of_user") {
         return;
     }
-    let (edge, configuration) = edge_of_nobody(Mode::Kernel);
+    let (edge, configuration) = edge_with_user_nobody(Mode::Kernel);
     let daemon = edge.start_with(&configuration);
-    // Another binding below 1024, and 100,000 ranges more.
+    // Another binding below 1024, and 100,000 more ranges.
     let mut ranges = String::new();
     for number in 0..100_000_u32 {
         let [_, a, b, c] = (number * 4).to_be_bytes();
@@ -130,11 +131,14 @@ fn a_reload_works_after_the_change_of_user() {
 }
 
 #[test]
-fn what_its_user_cannot_read_is_told_at_the_start_with_the_user() {
-    if !met("what_its_user_cannot_read_is_told_at_the_start_with_the_user", &[Requirement::Root]) {
+fn a_file_that_its_user_cannot_read_ends_the_start_with_an_error_that_names_the_user() {
+    if !met(
+        "a_file_that_its_user_cannot_read_ends_the_start_with_an_error_that_names_the_user",
+        &[Requirement::Root],
+    ) {
         return;
     }
-    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let (edge, configuration) = edge_with_user_nobody(Mode::Userspace);
     fs::write(edge.folder().join("users.toml"), "").unwrap();
     let key = edge.folder().join("key.pem");
     fs::write(&key, "").unwrap();
@@ -143,11 +147,11 @@ fn what_its_user_cannot_read_is_told_at_the_start_with_the_user() {
     let ran = edge.fail_to_start(&configuration.replace("[queue]", &tls));
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("key.pem") && ran.err.contains("`nobody`"), "{ran:?}");
-    // A start that is refused has given nothing away: the file from before it works.
+    // A refused start has not changed any owner: the earlier file works.
     let queue = edge.folder().join("queue");
     assert!(!queue.exists() || fs::metadata(&queue).unwrap().uid() == 0);
 
-    // Its configuration is read again by a reload.
+    // A reload reads its configuration again.
     let file = edge.folder().join("relay.toml");
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let ran = edge.fail_to_start(&configuration);
@@ -156,12 +160,12 @@ fn what_its_user_cannot_read_is_told_at_the_start_with_the_user() {
 }
 
 #[test]
-fn an_unknown_user_and_a_user_that_it_cannot_become_are_told() {
-    let test = "an_unknown_user_and_a_user_that_it_cannot_become_are_told";
+fn an_unknown_user_and_a_forbidden_user_are_errors() {
+    let test = "an_unknown_user_and_a_forbidden_user_are_errors";
     if !met(test, &[Requirement::Root, Requirement::Program("setpriv")]) {
         return;
     }
-    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let (edge, configuration) = edge_with_user_nobody(Mode::Userspace);
     let unknown = configuration.replace("user = \"nobody\"", "user = \"nouser\"");
     let ran = edge.fail_to_start(&unknown);
     assert_eq!(ran.code, 2);
@@ -180,12 +184,12 @@ fn an_unknown_user_and_a_user_that_it_cannot_become_are_told() {
 }
 
 #[test]
-fn a_queue_of_root_is_taken_over_and_one_of_a_stranger_is_refused() {
-    let test = "a_queue_of_root_is_taken_over_and_one_of_a_stranger_is_refused";
+fn a_queue_of_root_changes_its_owner_and_one_of_another_user_is_refused() {
+    let test = "a_queue_of_root_changes_its_owner_and_one_of_another_user_is_refused";
     if !met(test, &[Requirement::Root]) {
         return;
     }
-    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let (edge, configuration) = edge_with_user_nobody(Mode::Userspace);
     let as_root = configuration.replace("user = \"nobody\"", "");
     let queue = edge.folder().join("queue");
     drop(edge.start_with(&as_root));
@@ -194,11 +198,11 @@ fn a_queue_of_root_is_taken_over_and_one_of_a_stranger_is_refused() {
     for part in ["", "queue.db", "messages", "lock"] {
         assert_eq!(fs::metadata(queue.join(part)).unwrap().uid(), USER_ID, "{part}");
     }
-    // Now it is nobody's, and root's daemon does not take it back.
+    // Now it belongs to `nobody`, and root's daemon does not change the owner back.
     let ran = edge.fail_to_start(&as_root);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("chown -R root:"), "{ran:?}");
-    // A directory with something else in it is left alone.
+    // A directory with other files is not changed.
     let other = edge.folder().join("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("mine"), "").unwrap();
@@ -211,7 +215,7 @@ fn a_queue_of_root_is_taken_over_and_one_of_a_stranger_is_refused() {
 }
 
 #[test]
-fn a_queue_that_others_may_enter_is_closed() {
+fn the_mode_of_a_queue_that_others_may_enter_is_corrected() {
     let edge = Edge::new(Mode::Userspace);
     let queue = edge.folder().join("queue");
     drop(edge.start());
@@ -237,14 +241,14 @@ fn a_queue_that_others_may_enter_is_closed() {
 }
 
 #[test]
-fn pins_that_a_stranger_made_first_cost_the_pins_only() {
-    if !has_kernel("pins_that_a_stranger_made_first_cost_the_pins_only") {
+fn a_pin_directory_of_another_user_prevents_only_the_pins() {
+    if !has_kernel("a_pin_directory_of_another_user_prevents_only_the_pins") {
         return;
     }
     let edge = Edge::new(Mode::Kernel);
     fs::create_dir(&edge.pins).unwrap();
     chown(&edge.pins, Some(USER_ID), None).unwrap();
-    // The stranger holds the lock as well.
+    // The other user also holds the lock.
     let locked = fs::File::open(&edge.pins).unwrap();
     locked.try_lock().unwrap();
     let daemon = edge.start();
@@ -266,7 +270,7 @@ fn too_few_descriptors_or_threads_end_the_start_with_a_sentence() {
     if !met(test, &[Requirement::Root, Requirement::Program("prlimit")]) {
         return;
     }
-    let (edge, configuration) = edge_of_nobody(Mode::Userspace);
+    let (edge, configuration) = edge_with_user_nobody(Mode::Userspace);
     let file = edge.folder().join("relay.toml");
     fs::write(&file, &configuration).unwrap();
     let program = relay_tests::daemon::binary().unwrap();
@@ -279,7 +283,7 @@ fn too_few_descriptors_or_threads_end_the_start_with_a_sentence() {
     let (code, said) = run("--nofile=40");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("LimitNOFILE"), "{said}");
-    // It counts the processes of the user that it becomes.
+    // The limit counts processes of the user that the daemon becomes.
     let (code, said) = run("--nproc=3");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("TasksMax"), "{said}");
@@ -291,13 +295,13 @@ fn a_start_that_is_refused_leaves_the_queue_with_its_owner() {
     if !met(test, &[Requirement::Root]) {
         return;
     }
-    let (edge, of_nobody) = edge_of_nobody(Mode::Userspace);
+    let (edge, of_nobody) = edge_with_user_nobody(Mode::Userspace);
     let of_root = of_nobody.replace("user = \"nobody\"", "user = \"root\"");
     drop(edge.start_with(&of_root));
     let queue = edge.folder().join("queue");
     let owner = || fs::metadata(&queue).unwrap().uid();
     assert_eq!(owner(), 0);
-    // What its user cannot read; and a port that another program has.
+    // Files that its user cannot read; and a port that another program has.
     let users = edge.folder().join("users.toml");
     fs::write(&users, "").unwrap();
     fs::set_permissions(&users, Permissions::from_mode(0o600)).unwrap();
@@ -309,7 +313,7 @@ fn a_start_that_is_refused_leaves_the_queue_with_its_owner() {
     edge.fail_to_start(&of_nobody);
     assert_eq!(owner(), 0);
     drop(other);
-    // A control socket below a file, and a directory that its user may not pass.
+    // A control socket below a file, and a directory that its user may not enter.
     let below = edge.folder().join("users.toml/control.sock");
     let socket = edge.folder().join("run/control.sock");
     let astray = of_nobody.replace(&format!("{socket:?}"), &format!("{below:?}"));
@@ -331,7 +335,7 @@ fn a_start_that_is_refused_leaves_the_queue_with_its_owner() {
     assert!(ran.code == 2 && ran.err.contains("may not pass"), "{ran:?}");
     drop(edge.start_with(&of_root));
 
-    // The other way about, check says what the start says.
+    // In the other order too, check agrees with the start.
     drop(edge.start_with(&of_nobody));
     assert_eq!(owner(), USER_ID);
     let ran = edge.fail_to_start(&of_root);

@@ -1,4 +1,4 @@
-//! The daemon as somebody who may not load programs.
+//! The daemon as a user who may not load programs.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -12,18 +12,18 @@ use relay_tests::requirements::Requirement;
 use crate::edge::{ARTICLE, Edge, Mode, SCANNER, json_line};
 use crate::{PATIENCE, has_kernel, met};
 
-/// nobody, on most systems; any user without rights does.
+/// The user `nobody` of most systems; any user without rights would do.
 const NOBODY: u32 = 65534;
 
-/// A command that runs the daemon as nobody, whose the host's folder becomes. The program is
-/// copied: nobody may have no way to where it was built.
+/// A command that runs the daemon as `nobody`, who gets the host's directory. The program is
+/// copied: `nobody` may have no access to the build directory.
 fn as_nobody(edge: &Edge) -> Command {
     let program: PathBuf = edge.folder().join("relay");
     fs::copy(binary().unwrap(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     chown(edge.folder(), Some(NOBODY), Some(NOBODY)).unwrap();
     let mut command = Command::new(program);
-    // No groups either: the standard library gives up root's.
+    // No groups either: the standard library drops those of root.
     command.uid(NOBODY).gid(NOBODY);
     command
 }
@@ -66,8 +66,8 @@ fn auto_says_in_one_line_why_the_kernel_half_is_not_in_use() {
 }
 
 #[test]
-fn kernel_without_the_right_to_it_is_an_error() {
-    if !met("kernel_without_the_right_to_it_is_an_error", &[Requirement::Root]) {
+fn mode_kernel_without_the_right_is_an_error() {
+    if !met("mode_kernel_without_the_right_is_an_error", &[Requirement::Root]) {
         return;
     }
     let edge = Edge::new(Mode::Userspace);
@@ -79,5 +79,5 @@ fn kernel_without_the_right_to_it_is_an_error() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     let last = said.lines().last().unwrap();
     assert!(last.starts_with("relay: the kernel half cannot be used: "), "{said}");
-    assert!(!edge.folder().join("queue").exists(), "it did not get as far as the queue");
+    assert!(!edge.folder().join("queue").exists(), "the start failed before the queue");
 }

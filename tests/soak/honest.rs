@@ -1,5 +1,6 @@
-//! The honest load: two clients with a relay connector each, a numbered message in each session, and
-//! a third that is new to the strangers' connector each time.
+//! The honest load: two clients, each with its own relay connector and a numbered message in each
+//! session, and a third client that connects to the strangers' connector from a new address each
+//! time.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,16 +16,16 @@ use socket2::{Domain, Socket, Type};
 use super::LATE;
 use super::world::{EDGE, PATIENCE, SCANNER, SERVER, World};
 
-/// Between two messages of a client.
+/// Interval between two messages of a client.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Between two clients that are new to the strangers' connector.
+/// Interval between two new clients of the strangers' connector.
 const NEWCOMER: Duration = Duration::from_secs(3);
 
-/// When each message arrived first, and how often.
+/// The time of each message's first arrival, and the number of its arrivals.
 #[derive(Default)]
 pub struct Arrivals(Mutex<HashMap<u64, (Instant, u32)>>);
 
-/// Clients at work.
+/// Running clients.
 pub struct Honest {
     clients: Vec<JoinHandle<Sent>>,
     newcomer: JoinHandle<Newcomers>,
@@ -33,15 +34,15 @@ pub struct Honest {
     sent: Arc<AtomicU64>,
 }
 
-/// What one client did.
+/// The results of one client.
 #[derive(Default)]
 struct Sent {
-    /// When the session of each accepted message began.
+    /// The time when the session of each accepted message began.
     accepted: Vec<(u64, Instant)>,
     refusals: Vec<String>,
 }
 
-/// Clients that had no connection to the strangers' connector.
+/// Clients that had no connection to the strangers' connector before.
 #[derive(Clone, Debug, Default)]
 pub struct Newcomers {
     pub tried: u64,
@@ -49,17 +50,17 @@ pub struct Newcomers {
     pub first: Option<String>,
 }
 
-/// What became of the load.
+/// The results of the load.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     pub accepted: u64,
     /// Sessions without a 250 to the end of data.
     pub refused: u64,
-    /// The first of them.
+    /// The error of the first of them.
     pub first_refusal: Option<String>,
-    /// Accepted, and not arrived.
+    /// Accepted messages that did not arrive.
     pub lost: u64,
-    /// Arrived later than [`LATE`] after the session began.
+    /// Messages that arrived later than [`LATE`] after the session began.
     pub late: u64,
     pub slowest: Duration,
     pub median: Duration,
@@ -67,7 +68,7 @@ pub struct Ledger {
 }
 
 impl Arrivals {
-    /// A message has arrived; its number is in its recipient.
+    /// Records that a message has arrived; its number is in its recipient.
     pub fn take(&self, message: &Message) {
         let address = message.recipients.first().map(|recipient| recipient.address.as_str());
         let number = address.and_then(|it| it.strip_prefix('n')?.split('@').next()?.parse().ok());
@@ -84,7 +85,7 @@ impl Honest {
         let sent = Arc::new(AtomicU64::new(0));
         let client = |from: Ipv4Addr, first: u64| {
             let (ended, sent) = (Arc::clone(&ended), Arc::clone(&sent));
-            // A thread is in the namespace of the one that begins it.
+            // A thread is in the namespace of the thread that starts it.
             world.outside.enter(move || thread::spawn(move || work(from, first, &ended, &sent)))
         };
         let clients = [(SCANNER, 0), (SERVER, 1)].map(|(from, first)| client(from, first).unwrap());
@@ -96,14 +97,14 @@ impl Honest {
         Self { clients: clients.into(), newcomer, ended, arrivals, sent }
     }
 
-    /// How it goes.
+    /// The present results.
     pub fn line(&self) -> String {
         let sent = self.sent.load(Ordering::Relaxed);
         let arrived = self.arrivals.0.lock().unwrap().len();
         format!("{sent} honest messages accepted, {arrived} arrived")
     }
 
-    /// Ends the load, and waits as long for what has been accepted as it may take.
+    /// Ends the load, and waits for the accepted messages up to their deadline.
     pub fn end(self) -> Ledger {
         self.ended.store(true, Ordering::Release);
         let mut ledger = Ledger::default();
@@ -134,7 +135,7 @@ impl Honest {
     }
 }
 
-/// Sends a message, pauses, and so on. Numbers of two clients are even and odd.
+/// Sends a message, pauses, and repeats. Two clients use even and odd numbers.
 fn work(from: Ipv4Addr, first: u64, ended: &AtomicBool, count: &AtomicU64) -> Sent {
     let mut sent = Sent::default();
     let mut number = first;
@@ -167,7 +168,7 @@ fn newcomers(ended: &AtomicBool) -> Newcomers {
     newcomers
 }
 
-/// Is this client greeted?
+/// Does this client get a greeting?
 pub fn greeting(from: Ipv4Addr) -> io::Result<()> {
     let mut client = BufReader::new(connect(from)?);
     reply(&mut client, "220")
@@ -189,7 +190,7 @@ fn send(from: Ipv4Addr, number: u64) -> io::Result<()> {
             io::Error::other(format!("{}: {error}", command.lines().next().unwrap_or_default()))
         })?;
     }
-    // It is accepted, whatever becomes of the rest.
+    // The message is accepted, with any result of the following commands.
     let _ = client.get_mut().write_all(b"QUIT\r\n");
     let _ = reply(&mut client, "221");
     Ok(())

@@ -1,15 +1,15 @@
-//! Strangers who attack at once, beside the honest load of two relay connectors.
+//! Simultaneous attacks by strangers, beside the honest load of two relay connectors.
 //!
-//! A daemon in a network namespace of its own, with the three connectors of the article: one faces
-//! strangers, one is an anonymous relay, one is for an externally secured server. The last two send
-//! numbered messages through a healthy smart host, all the time; in [`strangers`] are the attacks. In
-//! the end is judged whether an honest message was refused, lost or late, whether a client that has no
-//! connection yet was greeted, and whether the daemon's memory is back where it was.
+//! A daemon in its own network namespace has the three connectors of the article: one for
+//! strangers, one anonymous relay, one for an externally secured server. Clients of the last two
+//! send numbered messages through a healthy smart host during the whole run. [`strangers`] has the
+//! attacks. The run fails if an honest message was refused, lost or late, if a client without a
+//! connection got no greeting, or if the daemon's memory did not shrink again.
 //!
-//! [`world`] builds all of it, [`names`] is its name server, [`honest`] the honest load, [`table`] what
-//! is printed. `cargo xtask soak mixed` runs it for an hour.
+//! [`world`] builds all of it, [`names`] is its name server, [`honest`] the honest load, [`table`]
+//! the printed table. `cargo xtask soak mixed` runs it for an hour.
 
-#![expect(clippy::unwrap_used, reason = "a rig: whatever fails must end the run")]
+#![expect(clippy::unwrap_used, reason = "a rig: every failure must end the run")]
 
 mod honest;
 mod names;
@@ -29,23 +29,23 @@ pub use self::strangers::Kind;
 pub use self::table::Outcome;
 use self::world::World;
 
-/// An honest message may take this long from its first octet to the smart host.
+/// Longest time of an honest message from its first octet to the smart host.
 const LATE: Duration = Duration::from_secs(10);
-/// How long the honest load goes on alone, before the attack and after it.
+/// Duration of the honest load alone, before the attack and after it.
 const ALONE: Duration = Duration::from_secs(5);
-/// How long the daemon has to give memory back after the attack.
+/// Time for the daemon to return memory after the attack.
 const REST: Duration = Duration::from_secs(90);
-/// Octets of private memory that the daemon may have more than before the attack.
+/// Octets of private memory that the daemon may have in addition to those before the attack.
 const TOLERANCE: u64 = 32 * 1024 * 1024;
-/// Between two looks at the daemon's memory.
+/// Interval between two measurements of the daemon's memory.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long the run is, and who attacks.
+/// The duration of the run, and its attacks.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How long the attack lasts.
+    /// Duration of the attack.
     pub attack: Duration,
-    /// Which attacks.
+    /// The attacks.
     pub kinds: Vec<Kind>,
 }
 
@@ -57,7 +57,7 @@ pub struct Memory {
     after: u64,
 }
 
-/// Runs it. `tell` is told of the state twice a minute.
+/// Runs it. Calls `tell` with the state twice a minute.
 pub fn run(plan: &Plan, tell: impl Fn(&str)) -> Outcome {
     world::raise_descriptor_limit();
     let world = World::build();
@@ -85,7 +85,7 @@ pub fn run(plan: &Plan, tell: impl Fn(&str)) -> Outcome {
         }
         sleep(LOOK);
     }
-    // Dropped, its tasks and all their connections end.
+    // When dropped, its tasks and all their connections end.
     drop(attack);
     runtime.shutdown_timeout(Duration::from_secs(5));
 
@@ -104,7 +104,7 @@ pub fn run(plan: &Plan, tell: impl Fn(&str)) -> Outcome {
     Outcome { plan: plan.clone(), honest, memory, refused_afterwards, counts, to_victim }
 }
 
-/// A runtime whose threads are in the namespace that this one is in.
+/// A runtime whose threads are in the namespace of this thread.
 fn in_this_namespace() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }

@@ -1,5 +1,5 @@
-//! A name server that knows few names: each of them is a mail exchanger of its own, and every other
-//! domain has one and the same exchanger.
+//! A name server with few names: each of them is its own mail exchanger, and all other domains
+//! share one exchanger.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::thread;
@@ -8,17 +8,17 @@ use relay_tests::namespace::Namespace;
 
 const TYPE_A: u16 = 1;
 const TYPE_MX: u16 = 15;
-/// Seconds that an answer may be kept.
+/// Lifetime of an answer in seconds.
 const TTL: u32 = 300;
-/// The label under which a domain's exchanger is found.
+/// The label of a domain's exchanger.
 const EXCHANGER: &[u8] = b"\x02mx";
 
-/// Answers from a thread of its own until the process ends.
+/// Answers from its own thread until the process ends.
 pub fn serve(
     place: &Namespace,
     address: SocketAddr,
     known: &[(&'static str, IpAddr)],
-    everybody_else: IpAddr,
+    other_domains: IpAddr,
 ) {
     let socket = place.enter(|| UdpSocket::bind(address)).unwrap().unwrap();
     let known = known.to_vec();
@@ -27,18 +27,18 @@ pub fn serve(
         while let Ok((length, client)) = socket.recv_from(&mut question) {
             let of = |name: &str| {
                 let found = known.iter().find(|(domain, _)| name.ends_with(domain));
-                found.map_or(everybody_else, |(_, address)| *address)
+                found.map_or(other_domains, |(_, address)| *address)
             };
             if let Some(reply) = answer(&question[..length], of) {
-                // A resolver that has gone asks again.
+                // If a resolver has ended, it asks again.
                 let _ = socket.send_to(&reply, client);
             }
         }
     });
 }
 
-/// The reply to one question (RFC 1035 section 4.1): MX of any domain is `mx` below it, A is what
-/// `address` says; other types have no records.
+/// The reply to one question (RFC 1035 section 4.1): the MX of any domain is `mx` below it, its A
+/// is the result of `address`; other types have no records.
 fn answer(question: &[u8], address: impl Fn(&str) -> IpAddr) -> Option<Vec<u8>> {
     let mut at = 12;
     let mut name = String::new();
@@ -54,7 +54,7 @@ fn answer(question: &[u8], address: impl Fn(&str) -> IpAddr) -> Option<Vec<u8>> 
     let kind = u16::from_be_bytes(question.get(at + 1..at + 3)?.try_into().ok()?);
     let end = at + 5;
     let data = match (kind, address(&name.to_ascii_lowercase())) {
-        // The domain itself stands at octet 12.
+        // The domain itself is at octet 12.
         (TYPE_MX, _) => [&10u16.to_be_bytes(), EXCHANGER, &[0xc0, 12]].concat(),
         (TYPE_A, IpAddr::V4(address)) => address.octets().to_vec(),
         _ => Vec::new(),

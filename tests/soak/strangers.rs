@@ -1,4 +1,4 @@
-//! The attacks. Each goes on until it is dropped; what it achieved is counted.
+//! The attacks. Each runs until it is dropped; its results are counted.
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,16 +19,16 @@ use super::world::{DESK, EDGE, EDGE_IPV6, PATIENCE};
 /// One kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// Anonymous messages whose bounces go to a domain each, with one exchanger that accepts
-    /// connections and never greets.
+    /// Anonymous messages with bounces to a separate domain each; all domains have one exchanger
+    /// that accepts connections and never greets.
     SilentHops,
     /// 4,000 sessions with 200 recipients each, with ORCPT of 500 octets.
     Recipients,
     /// NOTIFY=SUCCESS RET=FULL with a header section of 230 KB, in the name of a victim.
     Reports,
-    /// 428 /64s of one IPv6 /48, each with as many connections as it gets.
+    /// 428 /64s of one IPv6 /48, each with as many connections as it can get.
     Prefixes,
-    /// HTTP requests from a desk in a trusted range, with an SMTP transaction in the body.
+    /// HTTP requests from a client in a trusted range, with an SMTP transaction in the body.
     Browser,
     /// A line, a chunk and a message without an end.
     Endless,
@@ -36,7 +36,7 @@ pub enum Kind {
     Large,
 }
 
-/// What the attacks achieved.
+/// The results of the attacks.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub silent_sent: Arc<AtomicU64>,
@@ -60,14 +60,14 @@ const RECIPIENTS: u32 = 200;
 const SESSIONS_PER_SOURCE: u32 = 18;
 const NETWORKS: u16 = 428;
 const CONNECTIONS_PER_NETWORK: u16 = 12;
-/// How long a session of the attack on memory is held, and how long its client rests.
+/// How long a session of the attack on memory stays open, and how long its client pauses.
 const HOLD: Duration = Duration::from_secs(40);
 const REPOSE: Duration = Duration::from_secs(30);
-/// Octets after which an endless client gives up: nothing has cut it off.
+/// Octets after which an endless client stops: the daemon has not cut it off.
 pub const ENDLESS: u64 = 128 * 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 
-/// Begins them. Dropped, they end.
+/// Begins the attacks. They end when dropped.
 pub fn begin(kinds: &[Kind], runtime: &Runtime, counts: &Counts) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let on = runtime.handle();
@@ -149,7 +149,7 @@ impl Client {
         }
     }
 
-    /// Up to the reply to the last of these commands; the first that is refused ends it.
+    /// Sends commands up to the last reply; the first refusal ends the sequence.
     async fn say(&mut self, commands: &[&str]) -> io::Result<()> {
         for command in commands {
             self.send(&format!("{command}\r\n")).await?;
@@ -170,7 +170,7 @@ impl Client {
     }
 }
 
-/// A source of its own for each number.
+/// A separate source for each number.
 fn source(block: u8, number: u64) -> IpAddr {
     let [.., high, low] = number.to_be_bytes();
     Ipv4Addr::new(11, block, high, low).into()
@@ -186,7 +186,7 @@ async fn silent_hops(sent: Arc<AtomicU64>, refused: Arc<AtomicU64>) {
         };
         let count = if message.await.is_ok() { &sent } else { &refused };
         count.fetch_add(1, Relaxed);
-        // A thousand at first; then as many a second as would keep delivery busy.
+        // A thousand at first; then as many a second as would occupy delivery.
         if number > 1_000 {
             sleep(Duration::from_millis(333)).await;
         }
@@ -211,7 +211,7 @@ async fn recipients(number: u32, [sessions, accepted, refused]: [Arc<AtomicU64>;
                     let _ = write!(line, "ORCPT={original}@contoso.example\r\n");
                     write.write_all(line.as_bytes()).await?;
                 }
-                // The client says nothing more, and keeps the session.
+                // The client sends nothing more, and the session stays open.
                 sleep(PATIENCE).await;
                 io::Result::Ok(())
             };
@@ -260,7 +260,7 @@ async fn prefixes(network: u16, host: u16, greeted: Arc<AtomicU64>, refused: Arc
         match Client::greeted(from).await {
             Ok(mut client) => {
                 greeted.fetch_add(1, Relaxed);
-                // Until the daemon ends it.
+                // Until the daemon ends the connection.
                 while client.reply().await.is_ok_and(|line| !line.is_empty()) {}
             }
             Err(_) => {

@@ -1,4 +1,4 @@
-//! What is printed in the end, with a verdict for each line that has one.
+//! The printed table, with a verdict for each line that has one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use super::honest::Ledger;
 use super::strangers::{Counts, ENDLESS, Kind};
 use super::{LATE, Memory, Plan, TOLERANCE};
 
-/// What a run showed.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Outcome {
     pub plan: Plan,
     pub honest: Ledger,
     pub memory: Memory,
-    /// Of clients that came after the attack, those that were not greeted.
+    /// Of clients that connected after the attack, the number without a greeting.
     pub refused_afterwards: u64,
     pub counts: Counts,
     /// Octets that reached the victim of the reports.
     pub to_victim: Arc<AtomicU64>,
 }
 
-/// A line: what, how much, and whether that is as it must be.
+/// A line: name, value, and whether the value is as required.
 struct Row {
     what: &'static str,
     value: String,
@@ -29,7 +29,7 @@ struct Row {
 }
 
 impl Outcome {
-    /// Is every verdict good?
+    /// Are all verdicts good?
     pub fn holds(&self) -> bool {
         self.rows().iter().all(|row| row.holds != Some(false))
     }
@@ -73,7 +73,7 @@ impl Outcome {
         let tell = |what, value: String| Row { what, value, holds: None };
         let of = |count: &AtomicU64| count.load(Relaxed);
         let number = |what, count: &AtomicU64| tell(what, of(count).to_string());
-        // An attack that does not take place shows nothing.
+        // An attack that did not run proves nothing.
         let attacks = |what, count: &AtomicU64| Row {
             what,
             value: of(count).to_string(),
@@ -134,6 +134,6 @@ impl fmt::Display for Outcome {
         for first in firsts.into_iter().flatten() {
             writeln!(f, "first refusal: {first}")?;
         }
-        write!(f, "{}", if self.holds() { "it holds" } else { "it does not hold" })
+        write!(f, "{}", if self.holds() { "passed" } else { "failed" })
     }
 }

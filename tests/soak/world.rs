@@ -1,4 +1,4 @@
-//! The host under attack, its next hops, and the addresses that the others have.
+//! The host under attack, its next hops, and the addresses of the clients.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -17,36 +17,36 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::honest::Arrivals;
 use super::names;
 
-/// The daemon listens here for all of them.
+/// The daemon's listener for all clients.
 pub const EDGE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 38, 0, 1)), 25);
-/// And here for IPv6.
+/// Its listener for IPv6.
 pub const EDGE_IPV6: SocketAddr =
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)), 25);
 /// A scanner of the anonymous relay connector.
 pub const SCANNER: Ipv4Addr = Ipv4Addr::new(10, 38, 97, 10);
-/// A desk in the range of the same connector, whose browser a stranger makes send requests.
+/// A client in the range of the same connector, whose browser sends requests for a stranger.
 pub const DESK: Ipv4Addr = Ipv4Addr::new(10, 38, 97, 200);
 /// The externally secured server.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 38, 96, 15);
-/// It accepts connections and never greets.
+/// The exchanger that accepts connections and never greets.
 const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(11, 77, 0, 1)), 25);
-/// It takes what strangers have us send to their victim.
+/// The next hop that accepts the mail to the strangers' victim.
 const VICTIM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(11, 77, 0, 2)), 25);
-/// Next hops beside the daemon.
+/// Next hops of the daemon.
 const HEALTHY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2600);
 const REJECTS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2601);
 const TAKES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2602);
 const NAMES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 
-/// Everything.
+/// All parts of the run.
 pub struct World {
-    // The daemon goes first.
+    // The daemon is dropped first.
     daemon: Daemon,
     /// What arrived at the healthy smart host.
     pub arrivals: Arc<Arrivals>,
     /// Octets that reached the victim.
     pub to_victim: Arc<AtomicU64>,
-    /// Where everybody else is.
+    /// The namespace of all clients.
     pub outside: Namespace,
     _edge: Namespace,
     _folder: tempfile::TempDir,
@@ -65,10 +65,10 @@ impl World {
         for address in [SCANNER, DESK, SERVER] {
             outside.add_address("wire0", &format!("{address}/16")).unwrap();
         }
-        // All addresses of these blocks are addresses of the outside.
+        // All addresses of these blocks are local addresses of the clients' namespace.
         outside.ip(&["route", "add", "local", "11.0.0.0/8", "dev", "lo"]).unwrap();
         outside.ip(&["-6", "route", "add", "local", "2001:db8:1::/48", "dev", "lo"]).unwrap();
-        // A route is enough to be reached; a socket of IPv6 may have such an address only with this.
+        // A route makes them reachable; an IPv6 socket needs this setting to bind such an address.
         let from_any = || fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1");
         outside.enter(from_any).unwrap().unwrap();
         outside.set("net.ipv4.ip_local_port_range", "1024 65535").unwrap();
@@ -89,7 +89,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let configuration = configuration(folder.path());
         let mut command = Command::new(binary().unwrap());
-        // A line for each of a million sessions would be kept in this process.
+        // Otherwise this process would store a line for each of a million sessions.
         command.env("RELAY_LOG", "error,relay::daemon=info,relay_server::back_pressure=info");
         let daemon =
             Daemon::start_command(command, Some(&edge), folder.path(), &configuration).unwrap();
@@ -101,7 +101,7 @@ impl World {
         self.daemon.memory("RssAnon").unwrap()
     }
 
-    /// What the daemon said of the resources of the host.
+    /// The daemon's status of the host's resources.
     pub fn pressures(&self) -> Vec<String> {
         let output = self.daemon.output();
         let is_told =
@@ -109,8 +109,8 @@ impl World {
         output.lines().filter(is_told).map(str::to_owned).collect()
     }
 
-    /// Of so many clients of the strangers' connector, from an address each, how many are not
-    /// greeted.
+    /// The number of clients without a greeting, of this number of clients of the strangers'
+    /// connector, each with its own address.
     pub fn greetings_refused(&self, clients: u8) -> u64 {
         let greet = || {
             (1..=clients)
@@ -124,7 +124,7 @@ impl World {
     }
 }
 
-/// A next hop that does what its script says.
+/// A next hop that follows its script.
 fn serve(
     place: &Namespace,
     address: SocketAddr,
@@ -136,7 +136,7 @@ fn serve(
     thread::spawn(move || sink::serve(&listener, script, keep));
 }
 
-/// Accepts, keeps the connection, and says nothing until the client goes.
+/// Accepts, holds the connection open, and sends nothing until the client disconnects.
 fn stay_silent(place: &Namespace) {
     let listener = place.enter(|| TcpListener::bind(SILENT)).unwrap().unwrap();
     thread::spawn(move || {
@@ -144,13 +144,13 @@ fn stay_silent(place: &Namespace) {
         for stream in listener.incoming().map_while(Result::ok) {
             stream.set_nonblocking(true).unwrap();
             open.push(stream);
-            // An end is readable; what has not ended would block.
+            // The end of the connection is readable; otherwise a read would block.
             open.retain(|stream| !matches!(stream.peek(&mut [0]), Ok(0)));
         }
     });
 }
 
-/// Thousands of connections are in this process.
+/// Raised because this process has thousands of connections.
 pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
@@ -180,5 +180,5 @@ fn configuration(folder: &Path) -> String {
     )
 }
 
-/// Far more than a reply takes on a machine that does much else.
+/// Much longer than a reply takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Clients that we did not write: swaks, msmtp, and Postfix's traffic generators.
+//! Clients of other projects: swaks, msmtp, and Postfix's traffic generators.
 
 use std::env;
 use std::io::Write;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result};
 
 use crate::namespace::Namespace;
 
-/// Names the folder into which `cargo xtask setup` unpacked Postfix.
+/// Names the directory into which `cargo xtask setup` unpacked Postfix.
 pub const POSTFIX: &str = "RELAY_POSTFIX";
 
 /// One dialogue as swaks printed it.
 #[derive(Debug)]
 pub struct Transcript {
-    /// Everything it printed, in order.
+    /// All its output, in order.
     pub text: String,
-    /// How it ended: zero if the server took the message.
+    /// Its exit status: zero if the server accepted the message.
     pub status: ExitStatus,
 }
 
@@ -28,14 +28,14 @@ impl Transcript {
         self.text.lines().filter_map(|line| MARKS.iter().find_map(|mark| line.strip_prefix(mark)))
     }
 
-    /// What became of the message: the refusal, or the reply to the content. `None` if there was
-    /// no dialogue at all.
+    /// The result for the message: the refusal, or the reply to the content. `None` if there was no
+    /// dialogue.
     pub fn verdict(&self) -> Option<&str> {
         let last = || self.replies().filter(|reply| !reply.starts_with("221")).last();
         self.refusal().or_else(last)
     }
 
-    /// The reply that swaks took for a refusal, if there was one.
+    /// The reply that swaks treated as a refusal, if there was one.
     pub fn refusal(&self) -> Option<&str> {
         self.text
             .lines()
@@ -43,7 +43,7 @@ impl Transcript {
     }
 }
 
-/// Runs swaks with `arguments`, in a namespace or where we are.
+/// Runs swaks with `arguments`, in a namespace or in ours.
 pub fn swaks(place: Option<&Namespace>, arguments: &[&str]) -> Result<Transcript> {
     let mut command = Command::new("swaks");
     command.args(arguments).stdin(Stdio::null());
@@ -56,10 +56,10 @@ pub fn swaks(place: Option<&Namespace>, arguments: &[&str]) -> Result<Transcript
     Ok(Transcript { text, status: output.status })
 }
 
-/// What makes msmtp encrypt, whoever the server is.
+/// Options by which msmtp encrypts, with any server.
 pub const MSMTP_ENCRYPTED: [&str; 3] = ["--tls=on", "--tls-certcheck=off", "--tls-trust-file="];
 
-/// Runs msmtp with `arguments`, the recipients among them, and gives it the message.
+/// Runs msmtp with `arguments`, the recipients among them, and passes it the message.
 pub fn msmtp(host: &str, port: u16, arguments: &[&str], message: &[u8]) -> Result<Output> {
     let mut command = Command::new("msmtp");
     command.args(["--file=/dev/null", "--domain=client.example", "--host", host]);
@@ -67,12 +67,12 @@ pub fn msmtp(host: &str, port: u16, arguments: &[&str], message: &[u8]) -> Resul
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child =
         command.spawn().context("cannot start msmtp; `cargo xtask setup` installs it")?;
-    // Dropped, so that the message has an end.
-    child.stdin.take().context("it has an input")?.write_all(message)?;
+    // Dropped, so that the message ends.
+    child.stdin.take().context("msmtp has no input")?.write_all(message)?;
     Ok(child.wait_with_output()?)
 }
 
-/// `smtp-source` or `smtp-sink`, if `cargo xtask test` told us where Postfix is.
+/// `smtp-source` or `smtp-sink`, if `cargo xtask test` set the path of Postfix.
 pub fn postfix(program: &str) -> Option<Command> {
     let root = env::var_os(POSTFIX)?;
     let root = Path::new(&root);

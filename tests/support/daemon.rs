@@ -1,4 +1,4 @@
-//! The daemon under test: started with a configuration, watched, and always ended.
+//! The daemon under test: started with a configuration, observed, and always ended.
 
 use std::env;
 use std::fs;
@@ -17,18 +17,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::namespace::Namespace;
 
-/// Names a daemon to test instead of the one of this checkout.
+/// Names a daemon to test instead of this checkout's.
 pub const BINARY: &str = "RELAY_BINARY";
 
-/// How long a daemon may take from its start to its line with `ready`, self-test included.
+/// Longest time of a daemon from its start to its line with `ready`, self-test included.
 const START: Duration = Duration::from_secs(20);
-/// How long a daemon may take to end when it is asked to.
+/// Longest time of a daemon to end on request.
 const STOP: Duration = Duration::from_secs(20);
-/// How long it may take where nobody looks at how it ends.
+/// Longest time to end if no test checks the end.
 const DROP: Duration = Duration::from_secs(3);
 
-/// A running daemon. Dropping it ends it: asked first, so that it takes its pins out of bpffs, and
-/// killed if it does not listen.
+/// A running daemon. Dropping it ends it: first by a request, so that it removes its pins from
+/// bpffs, then by a kill.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -36,7 +36,7 @@ pub struct Daemon {
     output: Arc<Lines>,
 }
 
-/// What a daemon printed so far, line by line.
+/// The daemon's output so far, line by line.
 #[derive(Debug, Default)]
 struct Lines {
     lines: Mutex<Vec<String>>,
@@ -45,7 +45,7 @@ struct Lines {
 
 impl Daemon {
     /// Writes `configuration` into `folder` and starts this checkout's daemon with it, in a
-    /// namespace or where we are. Returns when it says `ready`.
+    /// namespace or in ours. Returns when the daemon prints `ready`.
     pub fn start(place: Option<&Namespace>, folder: &Path, configuration: &str) -> Result<Self> {
         Self::start_program(binary()?, place, folder, configuration)
     }
@@ -61,7 +61,7 @@ impl Daemon {
     }
 
     /// The same with a command, to which `run -c` and the configuration are added: for a daemon
-    /// that shall run as somebody else.
+    /// that runs as another user.
     pub fn start_command(
         mut command: Command,
         place: Option<&Namespace>,
@@ -99,8 +99,8 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Octets that a line of `/proc/PID/status` tells, such as `RssAnon`, its memory that it shares
-    /// with no other process.
+    /// Octets in a line of `/proc/PID/status`, such as `RssAnon`, the memory that the process
+    /// shares with no other.
     pub fn memory(&self, line: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let kilobytes = status.lines().find_map(|it| it.strip_prefix(line)?.strip_prefix(':'));
@@ -109,7 +109,7 @@ impl Daemon {
         Ok(kilobytes * 1024)
     }
 
-    /// What `relay status --json` prints.
+    /// The output of `relay status --json`.
     pub fn status(&self) -> Result<String> {
         let mut command = Command::new(binary()?);
         command.args(["status", "--json", "-c"]).arg(&self.configuration);
@@ -123,23 +123,24 @@ impl Daemon {
         &self.configuration
     }
 
-    /// What it printed so far, to both outputs.
+    /// The output so far, of both streams.
     pub fn output(&self) -> String {
         self.output.lock().join("\n")
     }
 
-    /// How many lines it printed so far: where [`Self::wait_for`] may begin.
+    /// The number of lines so far: a start for [`Self::wait_for`].
     pub fn line_count(&self) -> usize {
         self.output.lock().len()
     }
 
-    /// Waits until it prints a line that contains `needle`, and returns the first such line.
+    /// Waits until the daemon prints a line that contains `needle`, and returns the first such
+    /// line.
     pub fn wait_for_line(&self, needle: &str, patience: Duration) -> Result<String> {
         self.wait_for(0, patience, |line| line.contains(needle).then(|| line.to_owned()))
             .with_context(|| format!("waited for `{needle}`"))
     }
 
-    /// Waits until `wanted` makes something of a line, the first `after` lines left out.
+    /// Waits until `wanted` returns a value for a line, after the first `after` lines.
     pub fn wait_for<T>(
         &self,
         after: usize,
@@ -153,10 +154,13 @@ impl Daemon {
                 return Ok(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            // Both outputs closed: it has ended, and nothing more will come.
+            // Both streams are closed: the daemon has ended, and no more lines follow.
             if left.is_zero() || Arc::strong_count(&self.output) == 1 {
                 let why = if left.is_zero() { "in time" } else { "before it ended" };
-                bail!("the daemon did not print it {why}; it printed:\n{}", lines.join("\n"));
+                bail!(
+                    "the daemon did not print the expected line {why}; it printed:\n{}",
+                    lines.join("\n")
+                );
             }
             let slice = left.min(Duration::from_millis(50));
             let waited = self.output.changed.wait_timeout(lines, slice);
@@ -164,13 +168,13 @@ impl Daemon {
         }
     }
 
-    /// Replaces its configuration and asks it to reload.
+    /// Replaces the configuration and requests a reload.
     pub fn reload(&self, configuration: &str) -> Result<()> {
         fs::write(&self.configuration, configuration)?;
         self.signal(Signal::HUP)
     }
 
-    /// Asks it to end and waits; fails if it does not end in time.
+    /// Requests the end of the daemon and waits; fails if it does not end in time.
     pub fn stop(self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         self.wait()
@@ -181,7 +185,7 @@ impl Daemon {
         self.wait_at_most(STOP)
     }
 
-    /// Ends it as a power failure would: at once, with nothing put in order.
+    /// Kills it at once, as a power failure would, without an orderly stop.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -210,13 +214,14 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It has been waited for if it was stopped or killed: then its id is nobody's, or another's.
+        // If it was stopped or killed, it has been waited for: its id may belong to another
+        // process.
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
         let ended = self.signal(Signal::TERM).and_then(|()| self.wait_at_most(DROP));
         if ended.is_err() {
-            // An error says that it ended by itself after all.
+            // An error says that it had already ended by itself.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -244,13 +249,13 @@ impl Lines {
     }
 }
 
-/// Back pressure that begins where a disk has no room at all: how full this machine's disk is must
-/// not decide what a test sees, unless it is about that.
+/// Back pressure that begins only on a full disk: the disk use of this machine must not decide a
+/// test's result, except in tests of back pressure.
 pub const ROOMY: &str = "[back_pressure]\ndisk_use = { low_to_medium = 99, medium_to_high = 100, \
                          high_to_medium = 98, medium_to_low = 97 }\n";
 
-/// What the configuration of a rig begins with: the daemon classifies by itself, has its files in
-/// `folder`, relays to `next_hop`, and is roomy.
+/// The beginning of a rig's configuration: the daemon classifies by itself, has its files in
+/// `folder`, relays to `next_hop`, and has generous limits.
 pub fn configuration_head(hostname: &str, folder: &Path, next_hop: SocketAddr) -> String {
     let folder = folder.display();
     format!(
@@ -262,7 +267,7 @@ pub fn configuration_head(hostname: &str, folder: &Path, next_hop: SocketAddr) -
 }
 
 /// The daemon of this checkout, built once per process in the profile of the running test, since
-/// `cargo test` builds no other package's programs.
+/// `cargo test` does not build the programs of other packages.
 pub fn binary() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
@@ -285,12 +290,12 @@ fn build() -> Result<PathBuf> {
     Ok(profile.join("relay"))
 }
 
-/// A port that was free a moment ago, and that no client will be given for its end of a
-/// connection: those are above. No port is given out twice in one process.
+/// A port that was free a moment ago. It is below the range from which clients get their ports. No
+/// port is returned twice in one process.
 pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const PORTS: Range<u32> = 10_000..32_000;
-    // Test programs that run at the same time begin at different places.
+    // Test programs that run at the same time begin at different ports.
     let first = process::id().wrapping_mul(97);
     for _ in PORTS {
         let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -320,10 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_ends_early_is_an_error_with_its_words() {
+    fn a_daemon_that_ends_early_is_an_error_with_its_output() {
         let start = Instant::now();
         let error = shell("echo no such interface; exit 2").wait_for_line("ready", PATIENCE);
-        let error = format!("{:#}", error.expect_err("it never was ready"));
+        let error = format!("{:#}", error.expect_err("the daemon never became ready"));
         assert!(error.contains("before it ended"), "{error}");
         assert!(error.contains("no such interface"), "{error}");
         assert!(start.elapsed() < PATIENCE);
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_asks_and_returns_the_status() {
+    fn stop_requests_the_end_and_returns_the_status() {
         let daemon = shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done");
         daemon.wait_for_line("ready", PATIENCE).unwrap();
         assert_eq!(daemon.stop().unwrap().code(), Some(7));
@@ -353,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_daemon_is_asked_before_it_is_killed() {
+    fn a_dropped_daemon_gets_a_request_before_it_is_killed() {
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("asked");
         let script = "trap 'echo yes >\"$0\"; exit' TERM; echo ready; while :; do sleep 0.01; done";

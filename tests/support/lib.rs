@@ -1,13 +1,13 @@
-//! Support for tests of whole behaviours: the real daemon between real peers.
+//! Support for tests of complete behaviours: the real daemon between real peers.
 //!
-//! - [`benchmark`]: what the comparison with other mail servers reports.
-//! - [`requirements`]: may this test run here? A skipped test says so aloud.
-//! - [`namespace`]: network namespaces and the cables between them.
+//! - [`benchmark`]: the report of the comparison with other mail servers.
+//! - [`requirements`]: may this test run here? A skipped test says so.
+//! - [`namespace`]: network namespaces and the veth pairs between them.
 //! - [`daemon`]: the daemon under test, its configuration and its output.
-//! - [`client`]: swaks and Postfix's generators, as clients that we did not write.
-//! - [`sink`]: the next hop: takes mail, keeps it, and fails as a script tells it.
+//! - [`client`]: swaks and Postfix's generators, clients of other projects.
+//! - [`sink`]: the next hop: accepts mail, stores it, and fails as its script says.
 //!
-//! What happens inside one process is tested beside the code instead.
+//! Behaviour within one process is tested beside the code instead.
 
 pub mod benchmark;
 pub mod client;

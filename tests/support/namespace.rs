@@ -1,8 +1,8 @@
-//! Network namespaces and the cables between them: a small Internet for one test.
+//! Network namespaces and the veth pairs between them: a small Internet for one test.
 //!
-//! Names are unique to the process, so tests run beside each other. Only the network namespace is
-//! entered, and only by a thread of its own: `/sys/fs/bpf` and the rest of the file system stay
-//! what they are, which `ip netns exec` does not grant.
+//! Names are unique to the process, so tests can run at the same time. A separate thread enters
+//! only the network namespace. `/sys/fs/bpf` and the rest of the file system do not change, which
+//! `ip netns exec` does not guarantee.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -15,20 +15,20 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Where `ip netns` keeps the namespaces' names.
+/// The directory where `ip netns` stores the namespaces' names.
 const FOLDER: &str = "/run/netns";
-/// Begins every name of ours; the process id and a number follow.
+/// The prefix of all our names; the process id and a number follow.
 const PREFIX: &str = "relay-";
 
-/// A network namespace with its loopback up. Dropping it takes its name away; the namespace ends
-/// with the last process in it.
+/// A network namespace with its loopback up. Dropping it removes its name; the namespace ends with
+/// the last process in it.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// Makes a namespace. `label` tells a reader of `ip netns list` what it stands for.
+    /// Creates a namespace. `label` explains its purpose in `ip netns list`.
     pub fn new(label: &str) -> Result<Self> {
         static SWEEP: Once = Once::new();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -42,7 +42,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// The name that `ip netns list` shows.
+    /// The name in `ip netns list`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -56,26 +56,26 @@ impl Namespace {
     pub fn add_address(&self, interface: &str, address: &str) -> Result<()> {
         let mut arguments = vec!["address", "add", address, "dev", interface];
         if address.contains(':') {
-            // Nobody else is on our cables: no need to wait for duplicate address detection.
+            // No other host is on our veth pairs, so duplicate address detection is not needed.
             arguments.push("nodad");
         }
         self.ip(&arguments).map(drop)
     }
 
-    /// Sends everything that is not for a neighbour to `gateway`.
+    /// Sends all packets that are not for a neighbour to `gateway`.
     pub fn add_default_route(&self, gateway: &str) -> Result<()> {
         self.ip(&["route", "add", "default", "via", gateway]).map(drop)
     }
 
-    /// Writes a network setting, named as by `sysctl`: `net.ipv4.tcp_syncookies`.
+    /// Writes a network setting with its `sysctl` name: `net.ipv4.tcp_syncookies`.
     pub fn set(&self, setting: &str, value: &str) -> Result<()> {
         let path = Path::new("/proc/sys").join(setting.replace('.', "/"));
         self.enter(|| fs::write(&path, value))?
             .with_context(|| format!("cannot set {setting} to {value}"))
     }
 
-    /// Runs `work` in a thread inside the namespace. Sockets that it makes stay inside wherever
-    /// they are used later.
+    /// Runs `work` in a thread inside the namespace. Sockets that it creates stay in the namespace,
+    /// even if other threads use them later.
     ///
     /// # Panics
     ///
@@ -101,7 +101,7 @@ impl Namespace {
             .with_context(|| format!("cannot start {} in {}", program.display(), self.name))
     }
 
-    /// Runs a program inside the namespace to its end and keeps what it prints.
+    /// Runs a program inside the namespace to its end and returns its output.
     pub fn output(&self, command: &mut Command) -> Result<Output> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(self.spawn(command)?.wait_with_output()?)
@@ -116,11 +116,11 @@ impl Drop for Namespace {
     }
 }
 
-/// Lays a cable between two namespaces; each end gets its interface's name and is up.
+/// Creates a veth pair between two namespaces; each end gets its interface's name and is up.
 pub fn link(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
     let (left, left_interface) = left;
     let (right, right_interface) = right;
-    // Both ends are born where they belong, so no name on the host can collide.
+    // Both ends are created in their namespaces, so no name on the host can collide.
     left.ip(&[
         "link",
         "add",
@@ -138,27 +138,27 @@ pub fn link(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
     Ok(())
 }
 
-/// Whether this machine lets us make network namespaces.
+/// Whether this machine permits network namespaces.
 pub fn are_allowed() -> bool {
     Namespace::new("probe").and_then(|namespace| namespace.enter(|| ())).is_ok()
 }
 
-/// Takes away what processes that no longer live left behind.
+/// Removes namespaces of processes that no longer live.
 fn sweep() {
     let Ok(entries) = fs::read_dir(FOLDER) else { return };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if owner(&name).is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists())
-            // Another process may sweep at the same time; what matters is that it is gone.
+            // Another process may do this at the same time; only the result matters.
             && let Err(error) = ip(&["netns", "delete", &name])
             && Path::new(FOLDER).join(&name).exists()
         {
-            eprintln!("the stale namespace {name} stays: {error:#}");
+            eprintln!("the stale namespace {name} could not be removed: {error:#}");
         }
     }
 }
 
-/// The process that made the namespace of this name, if a test of ours did.
+/// The process that created the namespace of this name, if a test of ours did.
 fn owner(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
 }
@@ -191,8 +191,8 @@ mod tests {
     }
 
     #[test]
-    fn two_namespaces_talk_over_their_cable_in_both_families() {
-        let test = "two_namespaces_talk_over_their_cable_in_both_families";
+    fn two_namespaces_connect_over_their_veth_pair_in_both_families() {
+        let test = "two_namespaces_connect_over_their_veth_pair_in_both_families";
         if !requirements::met(test, &[Requirement::NetworkNamespaces]) {
             return;
         }
@@ -217,8 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn a_program_inside_sees_only_the_inside_but_the_same_files() {
-        let test = "a_program_inside_sees_only_the_inside_but_the_same_files";
+    fn a_program_inside_sees_only_its_network_but_the_same_files() {
+        let test = "a_program_inside_sees_only_its_network_but_the_same_files";
         if !requirements::met(test, &[Requirement::NetworkNamespaces]) {
             return;
         }
@@ -232,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_is_the_namespaces_own() {
-        let test = "a_setting_is_the_namespaces_own";
+    fn a_setting_applies_to_its_namespace_only() {
+        let test = "a_setting_applies_to_its_namespace_only";
         if !requirements::met(test, &[Requirement::NetworkNamespaces]) {
             return;
         }
@@ -246,8 +246,11 @@ mod tests {
     }
 
     #[test]
-    fn names_go_with_their_owner() {
-        if !requirements::met("names_go_with_their_owner", &[Requirement::NetworkNamespaces]) {
+    fn names_of_ended_processes_are_removed() {
+        if !requirements::met(
+            "names_of_ended_processes_are_removed",
+            &[Requirement::NetworkNamespaces],
+        ) {
             return;
         }
         let namespace = Namespace::new("short-lived").unwrap();
@@ -256,7 +259,7 @@ mod tests {
         drop(namespace);
         assert!(!path.exists());
 
-        // A process that has ended cannot have cleaned up, so the next sweep must.
+        // The ended process cannot have removed it, so the next sweep must.
         let mut ended = Command::new("true").spawn().unwrap();
         ended.wait().unwrap();
         let stale = format!("{PREFIX}{}-0-stale", ended.id());

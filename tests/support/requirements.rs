@@ -1,8 +1,8 @@
-//! What a test needs of its machine, and what happens where that is missing.
+//! A test's requirements, and the result if one is missing.
 //!
-//! Where [`REQUIRE_KERNEL`] is `1`, as on a machine that `cargo xtask test` found fit, a missing
-//! requirement fails the test. Elsewhere the test is skipped and says so, past the harness, which
-//! would keep the words of a test that passes to itself.
+//! If [`REQUIRE_KERNEL`] is `1`, as on a machine that `cargo xtask test` found suitable, a missing
+//! requirement fails the test. Otherwise the test is skipped and says so directly on the terminal,
+//! because the harness hides the output of a test that passes.
 
 use std::env;
 use std::fmt;
@@ -11,17 +11,17 @@ use std::path::Path;
 
 use crate::namespace;
 
-/// Set to `1`, no test may skip itself.
+/// If set to `1`, no test may skip itself.
 pub const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
 
-/// Something that a machine may lack.
+/// A requirement that a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Requirement {
-    /// The superuser, who may load programs and make namespaces.
+    /// The superuser, who may load programs and create namespaces.
     Root,
     /// A daemon with the kernel half embedded.
     KernelHalf,
-    /// Permission to make network namespaces.
+    /// Permission to create network namespaces.
     NetworkNamespaces,
     /// A program on `PATH`, by its name.
     Program(&'static str),
@@ -65,11 +65,12 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// Whether the test called `test` may run. `false` was said aloud; the test returns.
+/// Whether the test called `test` may run. If `false`, a message was printed and the test must
+/// return.
 ///
 /// # Panics
 ///
-/// Where no test may skip itself and something is missing.
+/// If no test may skip itself and a requirement is missing.
 #[must_use]
 pub fn met(test: &str, requirements: &[Requirement]) -> bool {
     let missing = requirements.iter().find(|requirement| !requirement.is_met());
@@ -84,11 +85,10 @@ pub fn met(test: &str, requirements: &[Requirement]) -> bool {
     }
 }
 
-/// Says aloud that a test returns without having run, for the want of something that no machine
-/// has to have.
+/// Prints that a test returns without having run, because an optional requirement is missing.
 pub fn say_skipped(test: &str, reason: &dyn fmt::Display) {
-    // Not `eprintln!`: the harness hides what a passing test prints with it. A skip that cannot
-    // be written is not worth a failure.
+    // Not `eprintln!`: the harness hides such output of a passing test. A message that cannot be
+    // written is not worth a failure.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}");
 }
 

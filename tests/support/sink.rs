@@ -1,7 +1,7 @@
-//! The next hop: an SMTP server that takes every message and keeps it, byte for byte.
+//! The next hop: an SMTP server that accepts every message and stores it, byte for byte.
 //!
-//! It is no model of a good server: it judges nothing, checks no limits but its own memory, and
-//! fails only as its [`Script`] says. A session is a thread.
+//! It is not a model of a good server: it decides nothing, checks only the limits of its own
+//! memory, and fails only as its [`Script`] says. A session is a thread.
 
 mod message;
 mod script;
@@ -41,7 +41,7 @@ impl Sink {
         Self::start(None, (Ipv4Addr::LOCALHOST, 0).into(), script)
     }
 
-    /// A sink on `address`, in a namespace or where we are.
+    /// A sink on `address`, in a namespace or in ours.
     pub fn start(place: Option<&Namespace>, address: SocketAddr, script: Script) -> Result<Self> {
         let listener = match place {
             Some(namespace) => namespace.enter(|| TcpListener::bind(address))?,
@@ -62,7 +62,7 @@ impl Sink {
         Ok(Self { address: listener.local_addr()?, listener, thread: Some(thread), kept })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -72,7 +72,7 @@ impl Sink {
         self.kept.lock().clone()
     }
 
-    /// Waits until `count` messages have arrived, and returns all there are.
+    /// Waits until `count` messages have arrived, and returns all messages.
     pub fn wait_for(&self, count: usize, patience: Duration) -> Result<Vec<Message>> {
         let deadline = Instant::now() + patience;
         let mut messages = self.kept.lock();
@@ -90,7 +90,7 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // On Linux this ends an `accept` that waits, in whatever namespace the socket is.
+        // On Linux this ends a waiting `accept`, in any namespace.
         let stopped = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
         if stopped.is_ok()
             && let Some(thread) = self.thread.take()
@@ -107,8 +107,8 @@ impl Kept {
     }
 }
 
-/// Accepts connections until the listener is shut down, and gives each message to `keep` before
-/// the client is told that it was taken.
+/// Accepts connections until the listener is shut down, and passes each message to `keep` before
+/// the client gets its 250.
 pub fn serve(
     listener: &TcpListener,
     script: Script,
@@ -120,7 +120,7 @@ pub fn serve(
             Ok((stream, client)) => {
                 let (script, keep) = (Arc::clone(&script), Arc::clone(&keep));
                 thread::spawn(move || {
-                    // A client that goes away is its own business.
+                    // A client that disconnects is not an error of the sink.
                     let _ = Session::new(stream, client, &script).and_then(|it| it.run(&*keep));
                 });
             }

@@ -14,7 +14,7 @@ use crate::{ebpf, process, setup};
 pub struct Arguments {
     #[arg(value_enum)]
     subject: Subject,
-    /// Of `smtp` only: two minutes, to see that it works; nothing in docs/ is written.
+    /// For `smtp` only: a run of two minutes, to check that it works; writes nothing in docs/.
     #[arg(long)]
     quick: bool,
 }
@@ -27,7 +27,7 @@ enum Subject {
     Idle,
     /// Nanoseconds per packet in the guard, and per tag read in the daemon.
     Kernel,
-    /// The daemon's time for each session, with limits that are far away and without.
+    /// The daemon's time for each session, with limits far above the load and without limits.
     Limits,
     /// Messages a second and more beside Postfix, Exim, OpenSMTPD and Haraka, each as a relay to
     /// the same sink. Writes docs/benchmark.md and docs/benchmark.svg.
@@ -49,7 +49,7 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
 }
 
-/// What runs one `[[bench]]` target of relay-tests, built in this profile.
+/// The command that runs one `[[bench]]` target of relay-tests, built in this profile.
 pub fn rig(workspace: &Workspace, target: &str, profile: &str) -> Command {
     let mut cargo = process::cargo();
     cargo
@@ -58,11 +58,11 @@ pub fn rig(workspace: &Workspace, target: &str, profile: &str) -> Command {
     cargo
 }
 
-/// The peers are unpacked, not installed: their packages exclude each other. The daemon is built
-/// without its kernel half, which no connection from loopback needs; the generator is built as the
-/// daemon is, so that both share what they are made of.
+/// The peers are unpacked, not installed, because their packages exclude each other. The daemon is
+/// built without its kernel half, which no connection from loopback needs. The generator is built
+/// with the same settings as the daemon, so that both share their dependencies.
 fn smtp(workspace: &Workspace, quick: bool) -> Result<()> {
-    ensure!(process::is_root(), "the peers run in namespaces of their own: be root");
+    ensure!(process::is_root(), "the peers run in separate namespaces: run this as root");
     build_daemon::build(workspace, None)?;
     let mut cargo = rig(workspace, "smtp", "release");
     cargo
@@ -79,7 +79,7 @@ fn smtp(workspace: &Workspace, quick: bool) -> Result<()> {
 
 /// Runs one `[[bench]]` target of relay-kernel-tests with the kernel half built in.
 pub fn run_target(workspace: &Workspace, target: &str) -> Result<()> {
-    ensure!(process::is_root(), "this loads programs into the kernel: be root");
+    ensure!(process::is_root(), "this loads programs into the kernel: run it as root");
     let machine = setup::prepare(workspace)?;
     let compiler = machine.kernel_compiler.context("the kernel half cannot be built here")?;
     let object = ebpf::build(workspace, &compiler)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the one file that gets deployed, kernel half embedded.
+//! `cargo xtask build`: the only file that is deployed, kernel half embedded.
 
 use std::path::Path;
 
@@ -8,13 +8,14 @@ use clap::Args;
 use crate::workspace::Workspace;
 use crate::{ebpf, process, setup};
 
-/// Names the object that relay's build script embeds. Without it the daemon has no kernel half.
+/// Names the object that relay's build script embeds. Without the object the daemon has no kernel
+/// half.
 pub const KERNEL_OBJECT: &str = "RELAY_KERNEL_OBJECT";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Have the kernel programs log each verdict and each tag, for debugging them. A flood drowns
-    /// the log: never in operation.
+    /// Build kernel programs that log each decision and each tag, for debugging them. A flood makes
+    /// that log useless: not for production.
     #[arg(long)]
     kernel_log: bool,
 }
@@ -47,6 +48,6 @@ pub fn build(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
         None => cargo.env_remove(KERNEL_OBJECT),
     };
     process::run(&mut cargo)?;
-    ensure!(workspace.daemon().is_file(), "cargo left no {}", workspace.daemon().display());
+    ensure!(workspace.daemon().is_file(), "cargo did not create {}", workspace.daemon().display());
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask demo`: the article's scenario, played by a real client, the real daemon and a real
-//! next hop on hosts that are network namespaces; and judged, cell by cell.
+//! `cargo xtask demo`: the article's scenario with a real client, the real daemon and a real next
+//! hop, on hosts that are network namespaces. Each cell of the result table is checked.
 //!
-//! The three witnesses are independent: swaks says what was answered, the daemon's log says which
-//! connector and by whose word, the sink says what arrived.
+//! There are three independent witnesses: swaks reports the replies, the daemon's log the connector
+//! and the classifier, the sink the delivered messages.
 
 mod evidence;
 mod network;
@@ -24,12 +24,15 @@ use self::scenes::{SCENES, Scene};
 use crate::workspace::Workspace;
 use crate::{build_daemon, ebpf, process, setup};
 
-/// How long a session's log line or a message's arrival may take.
+/// Longest wait for a session's log line or for a message at the sink.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The verb.
 pub fn run(workspace: &Workspace) -> Result<()> {
-    ensure!(process::is_root(), "the demo makes network namespaces and loads programs: be root");
+    ensure!(
+        process::is_root(),
+        "the demo creates network namespaces and loads programs: run it as root"
+    );
     let machine = setup::prepare(workspace)?;
     let compiler = machine.kernel_compiler.context("the kernel half cannot be built here")?;
     let object = ebpf::build(workspace, &compiler)?;
@@ -54,24 +57,24 @@ pub fn run(workspace: &Workspace) -> Result<()> {
 
     let table = dump_ranges(&pins)?;
     println!("{table}");
-    heading("what the daemon counted: relay status");
+    heading("the daemon's counters: relay status");
     let mut status = Command::new(workspace.daemon());
     status.args(["status", "--json", "-c"]).arg(daemon.configuration());
     let status = process::output(&mut status)?;
     println!("{status}");
-    heading("what became of it");
+    heading("results");
     evidence::print_table(&rows);
-    ensure!(daemon.stop()?.success(), "the daemon did not end well");
-    ensure!(!Path::new(&pins).exists(), "the daemon left its pins in {pins}");
+    ensure!(daemon.stop()?.success(), "the daemon ended with an error");
+    ensure!(!Path::new(&pins).exists(), "the daemon did not remove its pins in {pins}");
 
-    // What was refused must not have arrived later either; now nothing can any more.
+    // A refused message must not have arrived later either; after the stop none can.
     let arrived = sink.messages().len();
     let expected = SCENES.iter().filter(|scene| scene.arrives).count();
     let mut faults: Vec<&str> =
         rows.iter().flat_map(|row| &row.faults).map(String::as_str).collect();
     faults.extend(evidence::faults_of_counters(&serde_json::from_str(&status)?));
     if arrived != expected {
-        faults.push("the sink has messages that nobody should have delivered");
+        faults.push("the sink has messages that must not be delivered");
     }
     for field in ["generation", "binding", "address", "connector", "range"] {
         if !table.contains(&format!("\"{field}\"")) {
@@ -82,13 +85,13 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         println!("WRONG: {fault}");
     }
     if !faults.is_empty() {
-        bail!("{} things are not as they must be", faults.len());
+        bail!("{} results are wrong", faults.len());
     }
-    println!("demo: all {} rows are as they must be", rows.len());
+    println!("demo: all {} rows are correct", rows.len());
     Ok(())
 }
 
-/// Sends one message and asks the three witnesses about it.
+/// Sends one message and reads the results of the three witnesses.
 fn play(
     number: usize,
     scene: &Scene,
@@ -128,17 +131,17 @@ fn play(
     Ok(Row::judge(scene, &transcript, session, message))
 }
 
-/// The table by name, as an administrator would ask for it; by its path where other instances of
-/// relay on this machine have a map of that name too.
+/// Dumps the table by its map name, as an administrator would. If other instances of relay on this
+/// machine have a map of that name too, dumps it by its path.
 fn dump_ranges(pins: &str) -> Result<String> {
-    let bpftool = process::find_program("bpftool").context("bpftool is not here")?;
+    let bpftool = process::find_program("bpftool").context("bpftool was not found")?;
     let bpftool = |arguments: &[&str]| process::output(Command::new(&bpftool).args(arguments));
     let maps = bpftool(&["--json", "map", "show"])?;
     let maps: Vec<Value> = serde_json::from_str(&maps).context("bpftool printed no JSON")?;
     let namesakes = maps.iter().filter(|map| map["name"] == "RANGES").count();
     let path = format!("{pins}/RANGES");
     let which = if namesakes == 1 { ["name", "RANGES"] } else { ["pinned", path.as_str()] };
-    heading(&format!("the table that the kernel decides by: bpftool map dump {}", which.join(" ")));
+    heading(&format!("the kernel's table: bpftool map dump {}", which.join(" ")));
     bpftool(&[&["map", "dump"], which.as_slice()].concat())
 }
 

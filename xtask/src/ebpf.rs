@@ -1,5 +1,5 @@
 //! `cargo xtask ebpf`: compiles the kernel half with its own compiler, lock file and target
-//! directory. Decides the compiler's flags; what is compiled is `relay-ebpf`'s business.
+//! directory. This file sets the compiler's flags; `relay-ebpf` sets its own sources and features.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,8 +10,8 @@ use crate::process;
 use crate::setup::{self, KernelCompiler, TARGET, Toolchain};
 use crate::workspace::Workspace;
 
-/// Compiler flags of the kernel half. Debug information becomes the maps' and programs' BTF,
-/// by which bpftool prints field names; `v3` has the atomic operations that counters use.
+/// Compiler flags of the kernel half. Debug information becomes the BTF of maps and programs, from
+/// which bpftool prints field names; `v3` has the atomic operations that counters use.
 const RUSTFLAGS: [&str; 4] =
     ["-Cdebuginfo=2", "-Clinker=bpf-linker", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
 
@@ -28,7 +28,7 @@ pub fn build(workspace: &Workspace, compiler: &KernelCompiler) -> Result<PathBuf
     compile(workspace, cargo(workspace, compiler, "build")?)
 }
 
-/// Builds the object whose programs log each verdict and each tag, for debugging them.
+/// Builds the object whose programs log each decision and each tag, for debugging them.
 pub fn build_with_log(workspace: &Workspace, compiler: &KernelCompiler) -> Result<PathBuf> {
     let mut command = cargo(workspace, compiler, "build")?;
     command.args(["--features", "log"]);
@@ -38,15 +38,15 @@ pub fn build_with_log(workspace: &Workspace, compiler: &KernelCompiler) -> Resul
 fn compile(workspace: &Workspace, mut cargo: Command) -> Result<PathBuf> {
     process::run(cargo.arg("--release"))?;
     let object = target(workspace).join(TARGET).join("release/relay-ebpf");
-    ensure!(object.is_file(), "the build left no object at {}", object.display());
+    ensure!(object.is_file(), "the build created no object at {}", object.display());
     Ok(object)
 }
 
-/// A cargo command for the kernel half: its compiler, its flags, nothing of ours.
+/// A cargo command for the kernel half: with its compiler and flags, and none of the workspace's.
 pub fn cargo(workspace: &Workspace, compiler: &KernelCompiler, verb: &str) -> Result<Command> {
-    let linker_folder = compiler.linker.parent().context("bpf-linker has no folder")?;
-    // The compiler whose cargo runs, and whose LLVM bpf-linker borrows: it looks for one in
-    // `../lib` of each folder of PATH, in order.
+    let linker_folder = compiler.linker.parent().context("bpf-linker has no parent directory")?;
+    // The directory of the compiler that runs, whose LLVM bpf-linker uses: bpf-linker searches
+    // `../lib` of each directory of PATH, in order.
     let host = match &compiler.toolchain {
         Toolchain::DebianPrebuilt { .. } => setup::sysroot(Path::new("rustc"))?,
         Toolchain::NightlyBuildStd { rustc } => setup::sysroot(rustc)?,
@@ -73,7 +73,8 @@ pub fn cargo(workspace: &Workspace, compiler: &KernelCompiler, verb: &str) -> Re
     Ok(command)
 }
 
-/// Apart from the workspace's: the two compilers would wait for each other's lock.
+/// Separate from the workspace's target directory: the two compilers would wait for each other's
+/// lock.
 fn target(workspace: &Workspace) -> PathBuf {
     workspace.target().join("ebpf")
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask fuzz`: builds the targets of `fuzz/` and runs each for a while.
+//! `cargo xtask fuzz`: builds the targets of `fuzz/` and runs each for a set time.
 //!
-//! Stable Rust is enough: the coverage that libFuzzer steers by needs no sanitizer. What is found
-//! new stays in the target directory; `--keep` brings the few inputs that cover the most into
-//! `fuzz/corpus`, which `cargo test` replays.
+//! Stable Rust is enough: libFuzzer's coverage needs no sanitizer. New inputs stay in the target
+//! directory. `--keep` copies the few inputs with the most coverage into `fuzz/corpus`, which
+//! `cargo test` replays.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Installed if no cargo-fuzz is here.
+/// Installed if there is no cargo-fuzz.
 const VERSION: &str = "0.13.2";
 
-/// Octets of the largest input, by target; 1024 where nothing is said. Two frames, a command line
-/// over its limit, and a session of a few messages fit.
+/// Octets of the largest input, by target; 1024 by default. Two frames, a command line over its
+/// limit, and a session of a few messages fit.
 const MOST_OCTETS: [(&str, usize); 5] = [
     ("command", 4200),
     ("configuration", 4096),
@@ -25,9 +25,9 @@ const MOST_OCTETS: [(&str, usize); 5] = [
     ("ranges", 193),
     ("session", 4096),
 ];
-/// Inputs of a committed corpus: `cargo test` replays them, and people clone them.
+/// Inputs of a committed corpus: `cargo test` replays them, and every clone downloads them.
 const MOST_KEPT: usize = 50;
-/// Seconds that one input may take, on a machine that has other work as well.
+/// Seconds for one input, on a machine that also has other work.
 const MOST_SECONDS: usize = 10;
 
 /// Which targets, and for how long.
@@ -39,14 +39,14 @@ pub struct Arguments {
     /// Seconds for each target.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Bring into fuzz/corpus the inputs, of it and of all found here, that cover the most.
+    /// Copy into fuzz/corpus the inputs with the most coverage, from it and from all found here.
     #[arg(long)]
     keep: bool,
 }
 
 /// The verb.
 pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
-    ensure!(arguments.seconds > 0, "--seconds 0 would mean for ever");
+    ensure!(arguments.seconds > 0, "--seconds 0 would never end");
     let known = targets(workspace)?;
     let wanted = match arguments.target {
         Some(target) if known.contains(&target) => vec![target],
@@ -88,7 +88,7 @@ fn targets(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(files.iter().filter_map(name).collect())
 }
 
-/// Builds these targets and returns the folder of their programs.
+/// Builds these targets and returns the directory of their programs.
 fn build(workspace: &Workspace, targets: &[String]) -> Result<PathBuf> {
     let cargo_fuzz = find_or_install(workspace)?;
     let target_directory = workspace.target().join("fuzz");
@@ -119,25 +119,25 @@ fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     Ok(own)
 }
 
-/// The compiler's own machine: cargo-fuzz's programs stand in a folder of that name.
+/// The compiler's host target: cargo-fuzz puts programs into a directory of that name.
 fn host() -> Result<String> {
     let version = process::output(Command::new("rustc").arg("-vV"))?;
     let line = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc names no host")?.to_owned())
+    Ok(line.context("rustc prints no host")?.to_owned())
 }
 
-/// One target's program and folders.
+/// One target's program and directories.
 struct Campaign {
     program: PathBuf,
     committed: PathBuf,
-    /// What earlier runs on this machine found.
+    /// Inputs found by earlier runs on this machine.
     found: PathBuf,
     dictionary: PathBuf,
     artifacts: PathBuf,
     most_octets: usize,
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Found {
     executions: String,
     per_second: String,
@@ -166,13 +166,13 @@ impl Campaign {
         let mut command = self.command();
         command.arg(format!("-max_total_time={seconds}"));
         command.args(["-print_final_stats=1", "-rss_limit_mb=2048"]);
-        // Of a long log the end is shown: it must hold the sentence of the panic.
+        // Only the end of a long log is printed: it contains the panic message.
         command.env("RUST_BACKTRACE", "0");
         command.arg(format!("-artifact_prefix={}/", self.artifacts.display()));
         if self.dictionary.is_file() {
             command.arg(format!("-dict={}", self.dictionary.display()));
         }
-        // New inputs go into the first folder.
+        // libFuzzer writes new inputs into the first directory.
         command.arg(&self.found).arg(&self.committed);
         let output = command.stdin(Stdio::null()).output().context("the target does not start")?;
         let log = String::from_utf8_lossy(&output.stderr);
@@ -190,8 +190,8 @@ impl Campaign {
         })
     }
 
-    /// Puts into fuzz/corpus the inputs that together reach the most edges. Counters would tell
-    /// apart how often a loop went round as well.
+    /// Copies into fuzz/corpus the inputs that together reach the most edges. Edge counters would
+    /// also distinguish the number of loop iterations.
     fn keep(&self) -> Result<()> {
         let best = tempfile::tempdir_in(&self.artifacts)?;
         let mut command = self.command();
@@ -201,7 +201,7 @@ impl Campaign {
         for file in files(&self.committed)?.into_iter().filter(|file| is_found(file)) {
             fs::remove_file(file)?;
         }
-        // libFuzzer writes first what reaches the most that none before it has reached.
+        // libFuzzer writes the inputs in order of the additional coverage that they give.
         let mut best = files(best.path())?;
         best.sort_by_cached_key(|file| fs::metadata(file).and_then(|it| it.modified()).ok());
         for file in best.iter().take(MOST_KEPT) {
@@ -226,8 +226,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// libFuzzer names an input by its SHA-1. An input with another name was put there by somebody,
-/// to stay.
+/// libFuzzer names an input by its SHA-1. An input with another name was added by a person and must
+/// stay.
 fn is_found(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.len() == 40 && name.bytes().all(|octet| octet.is_ascii_hexdigit())
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_libfuzzer_says_is_found() {
+    fn statistics_of_libfuzzer_are_parsed() {
         let log = "#2\tINITED cov: 40 ft: 41 corp: 1/1b\n#512\tDONE   cov: 83 ft: 90 corp: 3/12b\n\
                    stat::number_of_executed_units: 512\nstat::average_exec_per_sec:     256\n";
         assert_eq!(statistic(log, "stat::number_of_executed_units:"), Some("512"));

@@ -1,10 +1,10 @@
-//! `cargo xtask guests`: the daemon where it will be deployed: on Debian's own kernels, in guests, and
-//! under a real systemd by the shipped unit, in a container.
+//! `cargo xtask guests`: runs the daemon in environments like those of a deployment: on Debian's
+//! own kernels in guests, and under a real systemd by the shipped unit, in a container.
 //!
-//! A guest is an emulated machine with nothing but the daemon, so that a kernel takes seconds and no
-//! machine has to offer virtualisation. It plays [`INIT`](boot) twice: with the very capabilities of
-//! deploy/relay.service, and with all of root's. What was downloaded and built for it stays in the
-//! target directory.
+//! A guest is an emulated machine with only the daemon. So a kernel takes seconds, and the machine
+//! needs no virtualisation. It runs [`INIT`](boot) twice: with exactly the capabilities of
+//! deploy/relay.service, and with all of root's. Downloads and built files stay in the target
+//! directory.
 
 mod boot;
 mod container;
@@ -28,7 +28,7 @@ use crate::build_daemon::KERNEL_OBJECT;
 use crate::workspace::Workspace;
 use crate::{ebpf, process, setup};
 
-/// What the guests need, beside root: programs and the packages that have them.
+/// Programs that the guests need in addition to root, and the packages that have them.
 pub const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
@@ -43,31 +43,31 @@ pub const PROGRAMS: &[(&str, &str)] = &[
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Every kernel that Debian's suites offer, beside those that `cargo xtask test` boots.
+    /// Boot every kernel that Debian's suites offer, in addition to those of `cargo xtask test`.
     #[arg(long)]
     all: bool,
     /// Only these kernels, such as 6.1; may be given several times.
     #[arg(long)]
     kernel: Vec<String>,
-    /// Try this daemon, such as target/release/relay, and not the one that tests use.
+    /// Use this daemon, such as target/release/relay, instead of the one for tests.
     #[arg(long, value_name = "PROGRAM")]
     daemon: Option<PathBuf>,
-    /// Leave out the kernels, and play the container with systemd only.
+    /// Skip the kernels, and run only the container with systemd.
     #[arg(long, conflicts_with_all = ["all", "kernel", "no_container"])]
     no_kernels: bool,
-    /// Leave out the container with systemd.
+    /// Skip the container with systemd.
     #[arg(long)]
     no_container: bool,
 }
 
-/// What was played and what came of it.
+/// A run and its results.
 struct Row {
     what: String,
     took: Duration,
     results: BTreeMap<String, String>,
 }
 
-/// The columns of the table: names of results, and what they are about.
+/// The columns of the table: names of results, and their headings.
 const COLUMNS: [(&str, &str); 5] = [
     ("unit", "the unit's capabilities"),
     ("all", "all of root's"),
@@ -78,7 +78,7 @@ const COLUMNS: [(&str, &str); 5] = [
 
 /// The verb.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    // A daemon that is there already needs nothing that builds one.
+    // An existing daemon needs no tools to build one.
     let compiler = match arguments.daemon {
         Some(_) => None,
         None => setup::prepare(workspace)?.kernel_compiler,
@@ -104,13 +104,13 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         }
     };
     let not_played = play(workspace, &daemon, &series, !arguments.no_container)?;
-    ensure!(not_played.is_empty(), "not all could be played: {}", not_played.join("; "));
-    println!("guests: all is as it must be");
+    ensure!(not_played.is_empty(), "some guests could not run: {}", not_played.join("; "));
+    println!("guests: all results are correct");
     Ok(())
 }
 
-/// What `cargo xtask test` plays: two kernels and the unit under systemd. Returns what this machine
-/// could not play, and why; that is no fault of the daemon.
+/// The guests of `cargo xtask test`: two kernels and the unit under systemd. Returns what this
+/// machine could not run, and why; that is not a fault of the daemon.
 pub fn test(workspace: &Workspace, object: &Path) -> Result<Vec<String>> {
     let series: Vec<&Series> = SERIES.iter().filter(|series| series.always).collect();
     play(workspace, &debug_daemon(workspace, object)?, &series, true)
@@ -127,19 +127,19 @@ pub fn obstacles() -> Vec<String> {
     }
     for program in ["apt-get", "dpkg-deb"] {
         if process::find_program(program).is_none() {
-            obstacles.push(format!("{program} is not here, and the kernels are Debian's"));
+            obstacles.push(format!("{program} was not found; the kernels are Debian packages"));
         }
     }
     for (program, package) in PROGRAMS {
         if process::find_program(program).is_none() {
-            obstacles.push(format!("{program} is not here; the package {package} has it"));
+            obstacles.push(format!("{program} was not found; install the package {package}"));
         }
     }
     obstacles
 }
 
-/// The daemon that tests use, with the kernel half. Of the whole workspace, as tests have it: another
-/// choice of packages has other features, and would build all of it a second time.
+/// The daemon for tests, with the kernel half. It is built in the whole workspace, as tests are:
+/// another choice of packages has other features and would build everything a second time.
 fn debug_daemon(workspace: &Workspace, object: &Path) -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo
@@ -157,7 +157,7 @@ fn play(
     with_container: bool,
 ) -> Result<Vec<String>> {
     let folder = tempfile::tempdir()?;
-    // Debug information is most of it, and a guest has it in memory twice.
+    // Debug information is most of the file, and a guest has it in memory twice.
     let stripped = folder.path().join("relay");
     process::run(Command::new("strip").arg("-o").arg(&stripped).arg(daemon))?;
     let unit = Unit::read(&workspace.root().join("deploy/relay.service"))?;
@@ -175,7 +175,7 @@ fn play(
     }
     let guest = Guest::assemble(folder.path(), &stripped, &unit)?;
     let mut rows = Vec::new();
-    // Two at a time: emulation keeps a processor busy.
+    // Two at a time: emulation uses a whole processor.
     for pair in kernels.chunks(2) {
         let played: Vec<Result<Row>> = thread::scope(|scope| {
             let boots: Vec<_> = pair
@@ -217,18 +217,18 @@ fn play(
     for fault in &faults {
         println!("WRONG: {fault}");
     }
-    ensure!(faults.is_empty(), "{} things are not as they must be", faults.len());
+    ensure!(faults.is_empty(), "{} results are wrong", faults.len());
     Ok(not_played)
 }
 
-/// Fails where the container cannot be made or does not boot; what the daemon does wrong is in the
+/// Fails if the container cannot be created or does not boot; faults of the daemon are in the
 /// report.
 fn under_systemd(workspace: &Workspace, daemon: &Path) -> Result<restart::Report> {
     let root = container::root_file_system(&workspace.guests())?;
     restart::under_systemd(workspace, &root, daemon)
 }
 
-/// A kernel that is too old has to say so; on every other one all has to pass.
+/// A kernel that is too old must be reported as such; on every other kernel all results must be ok.
 fn faults_of_kernels(rows: &[Row]) -> Vec<String> {
     let mut faults = Vec::new();
     for row in rows {
@@ -236,7 +236,7 @@ fn faults_of_kernels(rows: &[Row]) -> Vec<String> {
             match row.results.get(name) {
                 Some(result) if result.starts_with("ok") => {}
                 Some(result) => faults.push(format!("{}, {about}: {result}", row.what)),
-                None => faults.push(format!("{}, {about}: the guest did not say", row.what)),
+                None => faults.push(format!("{}, {about}: the guest printed no result", row.what)),
             }
         }
     }
@@ -248,7 +248,7 @@ fn print_table(rows: &[Row]) {
     for row in rows {
         println!("{} ({:.0} s)", row.what, row.took.as_secs_f64());
         for (name, about) in COLUMNS {
-            let result = row.results.get(name).map_or("nothing was said", String::as_str);
+            let result = row.results.get(name).map_or("no result", String::as_str);
             println!("  {about:<26}{result}");
         }
     }
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_that_says_nothing_or_something_else_is_a_fault() {
+    fn a_guest_with_a_missing_or_wrong_result_is_a_fault() {
         let all = || COLUMNS.iter().map(|(name, _)| ((*name).to_owned(), "ok".to_owned()));
         let row = |results: BTreeMap<String, String>| Row {
             what: "Linux 6.1".to_owned(),

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's tools. One file per verb; this one only dispatches.
+//! `cargo xtask`: the project's tools. One file for each verb; this file only dispatches.
 
 mod bench;
 mod build_daemon;
@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what building and testing need and this machine lacks; say what.
+    /// Install missing packages and tools for building and testing; print what it installs.
     Setup,
     /// Build the kernel half and print the path of its object.
     Ebpf,
@@ -39,25 +39,25 @@ enum Verb {
     Build(build_daemon::Arguments),
     /// Run the daemon in the foreground, with a sink as its next hop.
     Run,
-    /// Play the article's scenario in network namespaces and judge it; needs root.
+    /// Run the article's scenario in network namespaces and check the results; needs root.
     Demo,
     /// Measure: what the kernel half costs, and what an idle session takes.
     Bench(bench::Arguments),
-    /// Hold the kernel's tags against brute force for 200,000 connections under reloads; or, with
-    /// `crash`, kill the daemon hundreds of times and count what arrives.
+    /// Compare the kernel's tags with brute force for 200,000 connections under reloads. Or, with
+    /// `crash`, kill the daemon hundreds of times and count the messages that arrive.
     Soak(soak::Arguments),
-    /// Look for inputs that break a parser, the session or the table of ranges.
+    /// Search for inputs that break a parser, the session or the table of ranges.
     Fuzz(fuzz::Arguments),
     /// Boot Debian's kernels with the daemon in them, and the shipped unit under systemd; needs root.
     Guests(guests::Arguments),
-    /// Run everything: formatting, lints, tidiness, and every test.
+    /// Run all checks: formatting, lints, tidiness, and every test.
     Test,
-    /// Check the rules that the compiler does not.
+    /// Check the rules that the compiler does not check.
     Tidy,
 }
 
 fn main() -> ExitCode {
-    // Not returned from main: a backtrace of ours says nothing about a test that fails.
+    // Not returned from main: our own backtrace says nothing about a failed test.
     match dispatch(Arguments::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -84,7 +84,7 @@ fn dispatch(verb: Verb) -> Result<()> {
     }
 }
 
-/// The verbs' names, for the check that documents name only these.
+/// The verbs' names, for the check that documents name only existing verbs.
 fn verbs() -> Vec<String> {
     use clap::CommandFactory;
 

@@ -1,4 +1,4 @@
-//! Runs other programs: what is printed, what they inherit, what their failure says.
+//! Runs other programs: the printed command, the inherited environment, the error of a failure.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -7,16 +7,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Folders of administration programs; an unprivileged user's `PATH` often lacks them.
+/// Directories of administration programs; the `PATH` of an unprivileged user often lacks them.
 const ADMINISTRATION_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// The cargo that runs us, or the one on `PATH`.
+/// The cargo that runs this program, or the one on `PATH`.
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// A command that the cargo that runs us does not influence: another compiler's cargo must not
-/// see this one's toolchain, flags, target directory or library path.
+/// A command without the influence of the cargo that runs this program: another compiler's cargo
+/// must not see this one's toolchain, flags, target directory or library path.
 pub fn outside_cargo(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -27,7 +27,7 @@ pub fn outside_cargo(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Prints the command and runs it with our own input and outputs; a failure names it.
+/// Prints the command and runs it with our own input and outputs; an error names it.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     println!("+ {line}");
@@ -38,8 +38,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command silently and returns what it printed, trimmed; a failure says what it wrote
-/// to standard error.
+/// Runs the command silently and returns its trimmed output; an error has its standard error.
 pub fn output(command: &mut Command) -> Result<String> {
     let line = describe(command);
     let output =
@@ -51,7 +50,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Where `program` is: on `PATH`, or among the administration programs.
+/// The path of `program`: on `PATH`, or among the administration programs.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -60,14 +59,14 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// `PATH` with `folders` before everything else.
+/// `PATH` with `folders` before all other directories.
 pub fn path_with(folders: &[&Path]) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = folders.iter().map(|folder| folder.to_path_buf());
     env::join_paths(folders.chain(env::split_paths(&path))).context("a folder's name has a colon")
 }
 
-/// Whether we may install packages, load programs and make network namespaces.
+/// Whether this process may install packages, load programs and create network namespaces.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -93,10 +92,11 @@ fn is_set_by_cargo(variable: &str) -> bool {
     EXACT.contains(&variable) || FAMILIES.iter().any(|family| variable.starts_with(family))
 }
 
-/// The command as one would type it, with the variables it sets; for people, not for a shell.
+/// The command as typed in a shell, with the variables that it sets; for display, not for
+/// execution.
 fn describe(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
-        // PATH is long and RUSTFLAGS holds separators; both would hide the command.
+        // PATH is long and RUSTFLAGS has separators; both would hide the command.
         let shown = name != "PATH" && name != "CARGO_ENCODED_RUSTFLAGS";
         value.filter(|_| shown).map(|value| format!("{}={}", name.display(), value.display()))
     });
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_outer_cargo_does_not_leak_but_its_home_does() {
+    fn variables_of_the_outer_cargo_are_removed_except_its_home() {
         for variable in ["CARGO", "RUSTC", "RUSTC_WRAPPER", "RUSTUP_TOOLCHAIN", "CARGO_PKG_NAME"] {
             assert!(is_set_by_cargo(variable), "{variable}");
         }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_command_and_what_it_said() {
+    fn an_error_names_the_command_and_its_standard_error() {
         let error = output(Command::new("sh").args(["-c", "echo broken >&2; exit 3"]))
             .expect_err("the command exits 3")
             .to_string();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_nowhere_is_not_found() {
+    fn a_missing_program_is_not_found() {
         assert!(find_program("sh").is_some());
         assert!(find_program("no-such-program-of-relay").is_none());
     }

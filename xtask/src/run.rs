@@ -1,4 +1,4 @@
-//! `cargo xtask run`: the daemon in the foreground, a sink as its next hop, and what to type next.
+//! `cargo xtask run`: the daemon in the foreground, a sink as its next hop, and the next commands.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -15,14 +15,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::workspace::Workspace;
 use crate::{build_daemon, ebpf, process, setup};
 
-/// The example that is run. Its ports are written here a second time, for people.
+/// The example configuration. Its ports appear a second time here, in the printed commands.
 const CONFIGURATION: &str = "deploy/development.toml";
 /// Its smart host.
 const SINK: &str = "127.0.0.1:2626";
 
-/// How long the daemon may take to answer on its control socket.
+/// Longest time until the daemon must answer on its control socket.
 const START: Duration = Duration::from_secs(20);
-/// Between two looks at the daemon and at Ctrl-C.
+/// Interval between checks of the daemon and of Ctrl-C.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The verb.
@@ -35,7 +35,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     build_daemon::build(workspace, object.as_deref())?;
     let kernel = object.is_some() && process::is_root();
     if !kernel {
-        let why = if object.is_some() { "we are not root" } else { "the kernel half is not built" };
+        let why = if object.is_some() {
+            "this process is not root"
+        } else {
+            "the kernel half is not built"
+        };
         println!("run: the daemon classifies in user space: {why}");
     }
 
@@ -45,7 +49,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     }
     let listener = TcpListener::bind(SINK)
         .with_context(|| format!("the sink cannot listen on {SINK}; is another one running?"))?;
-    // It ends with us.
+    // The sink ends with this process.
     thread::spawn(move || {
         sink::serve(&listener, Script::default(), |message| print!("{message}"));
     });
@@ -78,7 +82,7 @@ fn wait_until_ready(
         }
         thread::sleep(PAUSE);
     }
-    println!("run: the daemon does not answer `relay status` yet; its log above says why");
+    println!("run: the daemon does not answer `relay status` yet; see its log above");
     Ok(true)
 }
 
@@ -99,12 +103,12 @@ run: relay listens on 127.0.0.1:2525; mail that it takes is printed here. In ano
     {daemon} status -c {CONFIGURATION}"
     );
     if kernel {
-        println!("  the table that the kernel decides by:\n    bpftool map dump name RANGES");
+        println!("  the kernel's table:\n    bpftool map dump name RANGES");
     }
     println!("Ctrl-C ends both.\n");
 }
 
-/// Waits for the daemon, and ends it when we are interrupted: at once when it happens twice.
+/// Waits for the daemon. Ends it on Ctrl-C: with a signal the first time, at once the second time.
 fn attend(daemon: &mut Child, interrupted: &AtomicBool) -> Result<()> {
     let mut asked = false;
     loop {
@@ -114,7 +118,7 @@ fn attend(daemon: &mut Child, interrupted: &AtomicBool) -> Result<()> {
         }
         if interrupted.swap(false, Ordering::Relaxed) {
             let signal = if asked { Signal::KILL } else { Signal::TERM };
-            // A terminal's Ctrl-C reaches the daemon too; a signal to us alone does not.
+            // A terminal's Ctrl-C also reaches the daemon; a signal to this process alone does not.
             if let Some(id) = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw) {
                 kill_process(id, signal).context("cannot end the daemon")?;
             }

@@ -1,8 +1,8 @@
-//! `cargo xtask setup`: installs what building and testing need and this machine lacks.
+//! `cargo xtask setup`: installs missing packages and tools for building and testing.
 //!
-//! It looks before it installs, so a second run installs nothing. It never asks. What it may not
-//! or cannot install it says, with the command to type, and goes on: the daemon builds and most
-//! tests run without the kernel half. The files below each know one kind of thing.
+//! It checks before it installs, so a second run installs nothing. It never asks a question. If it
+//! may not or cannot install something, it prints the command to type and continues: the daemon
+//! builds and most tests run without the kernel half. Each file below knows one kind of tool.
 
 mod clippy;
 mod debian;
@@ -21,17 +21,17 @@ pub use self::toolchain::{TARGET, Toolchain, sysroot};
 use crate::workspace::Workspace;
 use crate::{guests, process};
 
-/// What the machine offers once setup has done what it could.
+/// The tools of the machine after setup.
 pub struct Machine {
-    /// What compiles the kernel half; absent with its reason in `missing`.
+    /// The compiler of the kernel half; if absent, `missing` has the reason.
     pub kernel_compiler: Option<KernelCompiler>,
-    /// Where Postfix's `smtp-source` and `smtp-sink` were unpacked.
+    /// The directory of the unpacked `smtp-source` and `smtp-sink` of Postfix.
     pub postfix: Option<PathBuf>,
     /// The unpacked Exim.
     pub exim: Option<PathBuf>,
-    /// Python's own tests, for the messages among them.
+    /// Python's own tests; their messages are test data.
     pub python_tests: Option<PathBuf>,
-    /// What is still missing: a sentence each, with the command that mends it.
+    /// Missing tools: a sentence each, with the command that installs it.
     pub missing: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub struct KernelCompiler {
     pub toolchain: Toolchain,
     /// The linker's path.
     pub linker: PathBuf,
-    /// The linter of the same version; builds do without.
+    /// The linter of the same version; builds do not need it.
     pub clippy: Option<PathBuf>,
 }
 
@@ -62,7 +62,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing, prints what remains missing, and says what there is.
+/// Installs missing tools, prints the ones that are still missing, and returns the available ones.
 pub fn prepare(workspace: &Workspace) -> Result<Machine> {
     let mut missing = Vec::new();
     install_packages(&mut missing);
@@ -103,7 +103,7 @@ fn install_packages(missing: &mut Vec<String>) {
         ("strace", "strace"),
         ("swaks", "swaks"),
     ];
-    // Without these swaks speaks neither IPv6 nor TLS; its package only recommends them.
+    // Without these swaks has neither IPv6 nor TLS; its package only recommends them.
     const PERL_MODULES: [(&str, &str); 2] =
         [("IO::Socket::INET6", "libio-socket-inet6-perl"), ("Net::SSLeay", "libnet-ssleay-perl")];
     let programs = PROGRAMS
@@ -113,7 +113,7 @@ fn install_packages(missing: &mut Vec<String>) {
     let modules = PERL_MODULES.iter().filter(|(name, _)| !has_perl_module(name));
     let mut wanted: Vec<debian::Choice> =
         programs.chain(modules).map(|(_, package)| debian::Choice::one(package)).collect();
-    // What Postfix proves a password with.
+    // Postfix uses these for AUTH.
     let plugin = format!("/usr/lib/{}-linux-gnu/sasl2/libscram.so", env::consts::ARCH);
     if !Path::new(&plugin).is_file() {
         wanted.push(debian::Choice::one("libsasl2-modules"));
@@ -130,7 +130,7 @@ fn has_perl_module(module: &str) -> bool {
     process::output(Command::new("perl").args([&format!("-M{module}"), "-e", "1"])).is_ok()
 }
 
-/// Turns a failure into a sentence of what is missing.
+/// Turns an error into a sentence of the list of missing tools.
 fn note<T>(missing: &mut Vec<String>, result: Result<T>) -> Option<T> {
     result.map_err(|error| missing.push(format!("{error:#}"))).ok()
 }

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::workspace::Workspace;
 use crate::{bench, process};
 
-/// What to wear out; without a word, the kernel's tags.
+/// What to test; by default the kernel's tags.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -14,21 +14,21 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Subject {
-    /// Kill the daemon under load and count what arrives.
+    /// Kill the daemon under load and count the messages that arrive.
     Crash {
-        /// How often it is killed.
+        /// The number of kills.
         #[arg(long, default_value_t = 300)]
         rounds: u32,
-        /// Repeats the choices of an earlier run, which printed it.
+        /// Repeat the random choices of an earlier run, which printed this number.
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Attack the daemon in every way at once, beside the honest load of two relay connectors.
+    /// Attack the daemon with all attacks at once, beside the honest load of two relay connectors.
     Mixed {
-        /// How long the attack lasts.
+        /// Seconds that the attack lasts.
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
-        /// These attacks only, such as `recipients`; a name that does not exist lists them.
+        /// Only these attacks, such as `recipients`; an unknown name lists all names.
         #[arg(long)]
         only: Vec<String>,
     },
@@ -43,7 +43,7 @@ pub fn run(workspace: &Workspace, arguments: Arguments) -> Result<()> {
     }
 }
 
-/// In the profile with the assertions: how fast the daemon is does not matter here.
+/// Built in the profile with assertions: the daemon's speed does not matter here.
 fn crash(workspace: &Workspace, rounds: u32, seed: Option<u64>) -> Result<()> {
     let mut cargo = bench::rig(workspace, "crash", "dev");
     cargo
@@ -52,9 +52,10 @@ fn crash(workspace: &Workspace, rounds: u32, seed: Option<u64>) -> Result<()> {
     process::run(&mut cargo)
 }
 
-/// As it is released, since honest mail has deadlines. In network namespaces, which root may make.
+/// Built as released, since honest mail has deadlines. Runs in network namespaces, which root may
+/// create.
 fn mixed(workspace: &Workspace, seconds: u64, only: &[String]) -> Result<()> {
-    ensure!(process::is_root(), "this makes network namespaces: be root");
+    ensure!(process::is_root(), "this creates network namespaces: run it as root");
     let mut cargo = bench::rig(workspace, "mixed", "bench");
     cargo.args(["--", "--seconds", &seconds.to_string()]);
     cargo.args(only.iter().map(|kind| format!("--only={kind}")));

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: everything that must hold, in one command; `.ci/run` calls exactly this.
+//! `cargo xtask test`: all checks in one command; `.ci/run` calls exactly this.
 //!
-//! Every step runs even if an earlier one failed, so that one run shows all there is to mend. The
-//! tests run last, and their own closing lines are the end of the output but for one verdict.
+//! Every step runs even if an earlier one failed, so that one run shows all faults. The tests run
+//! last, so their own last lines are the end of the output, followed only by the verdict.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,13 +14,13 @@ use crate::setup::{self, KernelCompiler, Machine};
 use crate::workspace::Workspace;
 use crate::{ebpf, guests, process, tidy};
 
-/// Set, it makes a missing requirement of a kernel test a failure instead of a skipped test.
+/// If set, a missing requirement of a kernel test is a failure instead of a skipped test.
 const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
-/// Names the folder where tests find Postfix's `smtp-source` and `smtp-sink`.
+/// Names the directory where tests find Postfix's `smtp-source` and `smtp-sink`.
 const POSTFIX: &str = "RELAY_POSTFIX";
-/// Names the folder where tests find Exim.
+/// Names the directory where tests find Exim.
 const EXIM: &str = "RELAY_EXIM";
-/// As `tests/relay/content/corpora.rs` has it.
+/// The same name as in `tests/relay/content/corpora.rs`.
 const PYTHON_TESTS: &str = "RELAY_PYTHON_TESTS";
 
 /// The verb.
@@ -58,7 +58,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     }
     let mut tests = tests(workspace, &machine, object.clone(), obstacles.is_empty());
     steps.run("tests", || process::run(&mut tests));
-    // After the tests, which have built the daemon that is tried.
+    // After the tests, which build the daemon for the guests.
     if let Some(object) = object.filter(|_| obstacles_of_guests.is_empty()) {
         steps.run("guests", || {
             obstacles_of_guests = guests::test(workspace, &object)?;
@@ -138,17 +138,17 @@ fn with_object<'command>(
     }
 }
 
-/// Why kernel tests cannot run here. None: then they must, and a test that skips itself fails.
+/// Why kernel tests cannot run here. If empty, they must run, and a test that skips itself fails.
 fn kernel_obstacles(machine: &Machine, object: Option<&Path>) -> Vec<String> {
     let mut obstacles = Vec::new();
     if !process::is_root() {
-        obstacles.push("we are not root".to_owned());
+        obstacles.push("this process is not root".to_owned());
     } else {
         if let Err(error) = may_load_programs() {
-            obstacles.push(format!("this machine allows no BPF: {error:#}"));
+            obstacles.push(format!("this machine does not allow BPF: {error:#}"));
         }
         if let Err(error) = may_make_namespaces() {
-            obstacles.push(format!("this machine allows no network namespaces: {error:#}"));
+            obstacles.push(format!("this machine does not allow network namespaces: {error:#}"));
         }
     }
     if object.is_none() {
@@ -159,18 +159,18 @@ fn kernel_obstacles(machine: &Machine, object: Option<&Path>) -> Vec<String> {
 }
 
 fn may_load_programs() -> Result<()> {
-    let bpftool = process::find_program("bpftool").context("bpftool is not here")?;
+    let bpftool = process::find_program("bpftool").context("bpftool was not found")?;
     process::output(Command::new(bpftool).args(["prog", "show"])).map(drop)
 }
 
 fn may_make_namespaces() -> Result<()> {
-    let ip = process::find_program("ip").context("ip is not here")?;
+    let ip = process::find_program("ip").context("ip was not found")?;
     let name = format!("relay-{}-probe", std::process::id());
     process::output(Command::new(&ip).args(["netns", "add", &name]))?;
     process::output(Command::new(&ip).args(["netns", "delete", &name])).map(drop)
 }
 
-/// What ran, how long it took, and how it ended.
+/// Steps that ran, their duration, and their result.
 #[derive(Default)]
 struct Steps {
     done: Vec<Step>,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_pass_are_a_pass() {
+    fn a_run_passes_if_all_steps_pass() {
         let mut steps = Steps::default();
         steps.run("only", || Ok(()));
         assert!(steps.verdict(&["not root".to_owned()], &["no qemu".to_owned()]).is_ok());

@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: the rules that the compiler does not check. Decides nothing else; each
-//! rule is one function from the tree's text to findings, and has a test that it can fail.
+//! `cargo xtask tidy`: the rules that the compiler does not check. Each rule is one function from
+//! the tree's text to findings, and has a test that shows that it can fail.
 
 mod documents;
 mod layers;
@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 pub use self::tree::Tree;
 use crate::workspace::Workspace;
 
-/// Something that a rule does not like.
+/// A violation of a rule.
 #[derive(Debug)]
 struct Finding {
     file: String,

@@ -1,4 +1,4 @@
-//! Where things are. Decides paths only; creates nothing.
+//! Paths of the workspace. Creates nothing.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo's environment, not the path this program was compiled at: the program may be
-    /// in a target directory that two checkouts share.
+    /// Uses cargo's environment, not the path at which this program was compiled: two checkouts may
+    /// share a target directory.
     pub fn find() -> Result<Self> {
         let manifest = env::var_os("CARGO_MANIFEST_DIR")
             .context("CARGO_MANIFEST_DIR is not set; start this program as `cargo xtask`")?;
@@ -26,7 +26,7 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// The folder with the workspace's `Cargo.toml`.
+    /// The directory with the workspace's `Cargo.toml`.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -36,7 +36,7 @@ impl Workspace {
         &self.target
     }
 
-    /// The manifest of the kernel half, which is no member of the workspace.
+    /// The manifest of the kernel half, which is not a member of the workspace.
     pub fn kernel_manifest(&self) -> PathBuf {
         self.root.join("relay-ebpf/Cargo.toml")
     }
@@ -46,7 +46,8 @@ impl Workspace {
         self.target.join("release/relay")
     }
 
-    /// Programs that `cargo xtask setup` builds for itself; `bin` below holds them.
+    /// Programs that `cargo xtask setup` builds for its own use; they are in `bin` below this
+    /// directory.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
@@ -56,7 +57,7 @@ impl Workspace {
         self.target.join("guests")
     }
 
-    /// Other people's mail software, unpacked and not installed.
+    /// Mail servers of other projects, unpacked and not installed.
     pub fn peers(&self) -> PathBuf {
         self.target.join("peers")
     }

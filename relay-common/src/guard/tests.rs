@@ -80,8 +80,8 @@ impl GuardTables for Fake {
 }
 
 impl Fake {
-    /// Everything to the frontend; 10.0.0.0/8 to the relay; 10.9.9.9 refused; and an exact
-    /// binding on 198.51.100.9 that only 10.1.0.0/16 may use.
+    /// All addresses to the frontend; 10.0.0.0/8 to the relay; 10.9.9.9 refused; and an exact
+    /// binding on 198.51.100.9 for 10.1.0.0/16 only.
     fn new(entry: ConnectorEntry) -> Self {
         let mut fake = Self::default();
         fake.clock.set(1_000_000_000);
@@ -157,18 +157,18 @@ fn the_longest_prefix_of_the_binding_decides() {
 }
 
 #[test]
-fn there_is_no_way_back_from_an_exact_binding() {
+fn an_exact_binding_has_no_fallback_to_the_wildcard() {
     let fake = Fake::new(ConnectorEntry::default());
     assert_eq!(fake.syn("10.1.2.3", "198.51.100.9", 25), Verdict::PassConnector(RELAY));
     assert_eq!(
         fake.syn("192.0.2.1", "198.51.100.9", 25),
         Verdict::Pass(PassReason::NoConnector),
-        "the wildcard binding would have had a connector"
+        "a range of the wildcard binding contains the client"
     );
 }
 
 #[test]
-fn what_is_not_ours_passes_with_its_reason() {
+fn frames_without_a_rule_pass_with_a_reason() {
     let fake = Fake::new(ConnectorEntry { refuse: 1, ..Default::default() });
     let pass = |reason| Verdict::Pass(reason);
     assert_eq!(fake.syn("192.0.2.1", "198.51.100.1", 26), pass(PassReason::NoBinding));
@@ -198,7 +198,7 @@ fn a_connector_has_one_budget_for_all_its_sources() {
 }
 
 #[test]
-fn a_loud_source_spends_its_own_tokens_only() {
+fn a_source_with_many_syns_uses_up_only_its_own_tokens() {
     let entry = ConnectorEntry {
         budget: Budget::per_second(10, 4),
         budget_per_source: Budget::per_second(1, 2),
@@ -217,7 +217,7 @@ fn a_loud_source_spends_its_own_tokens_only() {
 }
 
 #[test]
-fn a_bucket_that_cannot_be_had_limits_nothing() {
+fn a_missing_bucket_limits_nothing() {
     let entry =
         ConnectorEntry { budget_per_source: Budget::per_second(1, 1), ..Default::default() };
     let fake = Fake { no_source_buckets: true, ..Fake::new(entry) };

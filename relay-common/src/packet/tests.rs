@@ -12,7 +12,7 @@ use super::*;
 
 const SYN: u8 = 0x02;
 
-/// A frame under construction: the headers in order, each told what follows it.
+/// A frame under construction: the headers in order; each gets the protocol number of the next.
 struct Frame {
     vlans: Vec<u16>,
     ip: Ip,
@@ -160,7 +160,7 @@ fn every_shape_is_parsed_and_every_truncation_is_not() {
 }
 
 #[test]
-fn only_a_syn_opens() {
+fn only_a_syn_begins_a_connection() {
     for flags in 0..=255u8 {
         let frame = Frame { flags, ..Frame::v4() };
         let opens = segment(&frame.octets()[..]).unwrap().opens;
@@ -171,7 +171,7 @@ fn only_a_syn_opens() {
 }
 
 #[test]
-fn fragments_are_told_apart() {
+fn fragments_are_recognized() {
     for fragment in [0x2000, 0x0001, 0x1fff, 0x3fff] {
         let frame = Frame { ip: Ip::V4 { options: 0, fragment }, ..Frame::v4() };
         assert_eq!(segment(&frame.octets()[..]), Err(NotSegment::Fragment), "{fragment:#x}");
@@ -183,7 +183,7 @@ fn fragments_are_told_apart() {
 }
 
 #[test]
-fn what_is_not_a_segment_says_why() {
+fn other_frames_have_a_reason() {
     let mut frame = Frame::v4().octets();
     frame[23] = 17;
     assert_eq!(segment(&frame[..]), Err(NotSegment::NotTcp), "UDP");
@@ -227,7 +227,7 @@ proptest! {
 
     #[test]
     fn a_changed_octet_never_moves_the_addresses(octet in 14usize..74, value: u8) {
-        // Whatever is written into the headers, a segment's addresses are those of the IP header.
+        // For any value in the headers, a segment's addresses are those of the IP header.
         let mut frame = Frame::v6(&[]).octets();
         frame[octet] = value;
         if let Ok(segment) = segment(&frame[..]) {

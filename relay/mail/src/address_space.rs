@@ -1,21 +1,21 @@
 //! Addresses that are not of the Internet at large: one list, with the source of each entry.
 //!
-//! Two questions are answered from it. Whose addresses are these, when a connector trusts them:
-//! [`is_of_this_site`]. And may a stranger's DNS record lead our connection there: [`is_for_mail`].
-//! The list follows IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its
-//! successors) and the IPv6 address space as it is assigned (RFC 4291 section 2.4).
+//! Two functions use it. [`is_of_this_site`]: do the addresses that a connector trusts belong to
+//! this site? [`is_for_mail`]: may a stranger's DNS record lead our connection to an address? The
+//! list follows IANA's IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and its
+//! successors) and the assigned IPv6 address space (RFC 4291 section 2.4).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why addresses are special.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Of this host, this link or this site: no stranger has one.
+    /// Of this host, this link or this site: no stranger has such an address.
     Site,
     /// Not for connections between hosts of the Internet: shared, reserved, documentation, tests,
-    /// multicast. A stranger may have one all the same.
+    /// multicast. A stranger may still have such an address.
     Special,
-    /// Holds an IPv4 address, which a relay or translator of ours would connect to.
+    /// Embeds an IPv4 address, to which one of our relays or translators would connect.
     Transition,
 }
 
@@ -59,7 +59,7 @@ const BLOCKS: &[Block] = &[
     v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, Special), // site-local, deprecated by RFC 3879
 ];
 
-/// IPv6 addresses outside are of no host of the Internet (RFC 4291 section 2.4).
+/// IPv6 addresses outside this block belong to no host of the Internet (RFC 4291 section 2.4).
 const GLOBAL_UNICAST: Block = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3, Special);
 
 const fn v4(first: [u8; 4], bits: u32, kind: Kind) -> Block {
@@ -82,15 +82,15 @@ impl Block {
     }
 }
 
-/// Are all addresses of this range of this host, link or site, so that no stranger connects from
-/// one? IPv4 is written as 128 bits, v4-mapped. Not the shared space of RFC 6598, whose other side
-/// is a carrier's customers.
+/// Do all addresses of this range belong to this host, link or site, so that no stranger connects
+/// from one? IPv4 is written as 128 bits, v4-mapped. The shared space of RFC 6598 does not count,
+/// because a carrier's other customers use it too.
 pub fn is_of_this_site(low: u128, high: u128) -> bool {
     BLOCKS.iter().any(|block| block.kind == Site && block.holds(low) && block.holds(high))
 }
 
-/// May a stranger's DNS record send our mail to this address? Everything that not every host can
-/// reach belongs to us or to our neighbours, and nobody outside decides about that.
+/// May a stranger's DNS record send our mail to this address? An address that not every host can
+/// reach belongs to us or to our neighbours, and strangers must not decide about it.
 pub fn is_for_mail(address: IpAddr) -> bool {
     let bits = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -110,7 +110,7 @@ pub fn is_for_mail(address: IpAddr) -> bool {
 /// The IPv4 address in an ISATAP interface identifier (RFC 5214 section 6.1), under any prefix.
 fn isatap(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [.., universal, marker, high, low] = address.segments();
-    // The bit says whether the IPv4 address is unique in the world.
+    // The bit says whether the IPv4 address is globally unique.
     let is_isatap = universal & !0x0200 == 0 && marker == 0x5efe;
     is_isatap.then(|| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
@@ -120,7 +120,7 @@ mod tests {
     use crate::address_space::*;
 
     #[test]
-    fn no_record_leads_to_special_addresses() {
+    fn special_addresses_are_not_for_mail() {
         for text in [
             "0.0.0.0",
             "0.1.2.3",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_internet_is_for_mail() {
+    fn addresses_of_the_internet_are_for_mail() {
         for text in [
             "1.1.1.1",
             "8.8.8.8",
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_begin_where_their_prefix_ends() {
+    fn blocks_have_no_bits_beyond_their_prefix() {
         for block in BLOCKS {
             let first = Ipv6Addr::from_bits(block.first);
             let host = u128::MAX.checked_shr(block.bits).unwrap_or(0);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_of_this_site_as_a_whole_or_not() {
+    fn a_range_is_of_this_site_only_as_a_whole() {
         let bits = |text: &str| match text.parse::<IpAddr>().unwrap() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
             IpAddr::V6(v6) => v6.to_bits(),

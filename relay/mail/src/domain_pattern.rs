@@ -1,4 +1,4 @@
-//! A domain, alone or with everything below it.
+//! A domain, alone or with all its subdomains.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,19 +14,20 @@ pub struct DomainPattern {
     with_subdomains: bool,
 }
 
-/// Why a text is no domain pattern.
+/// Why a text is not a domain pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDomainPattern {
     /// A star that is not the first label.
-    #[error("a star stands elsewhere than in front")]
+    #[error("a star is allowed only as the first label")]
     Star,
-    /// What the star leaves is no domain name.
+    /// The text after the star is not a domain name.
     #[error(transparent)]
     Domain(#[from] DomainError),
 }
 
 impl DomainPattern {
-    /// The patterns that cover a domain, given in lower case and A-labels: the most specific first.
+    /// All patterns that cover a domain, the most specific first. `domain` is in lower case and
+    /// A-labels.
     pub fn all_covering(domain: &str) -> impl Iterator<Item = Self> {
         let exact = Self { domain: domain.to_owned(), with_subdomains: false };
         let above =
@@ -34,7 +35,7 @@ impl DomainPattern {
         std::iter::once(exact).chain(above)
     }
 
-    /// Does it stand for this domain, given in lower case and A-labels?
+    /// Does the pattern cover this domain, given in lower case and A-labels?
     pub fn covers(&self, domain: &str) -> bool {
         match domain.strip_suffix(self.domain.as_str()) {
             Some("") => true,
@@ -43,24 +44,24 @@ impl DomainPattern {
         }
     }
 
-    /// The one domain that it stands for. `None`: it stands for more.
+    /// The only domain that the pattern covers. `None`: it covers subdomains too.
     pub fn exact(&self) -> Option<&str> {
         (!self.with_subdomains).then_some(self.domain.as_str())
     }
 
-    /// The domain that it stands for, or that it begins at, in lower case and A-labels.
+    /// The domain of the pattern without the star, in lower case and A-labels.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 }
 
-/// A domain and every domain that it lies below, the longest first.
+/// A domain and all its parent domains, the longest first.
 pub fn at_and_above(domain: &str) -> impl Iterator<Item = &str> {
     let above = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
     std::iter::once(domain).chain(above)
 }
 
-/// A trailing dot, as DNS writes it, is left out.
+/// A trailing dot, as in DNS, is removed.
 impl FromStr for DomainPattern {
     type Err = InvalidDomainPattern;
 
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn a_pattern_is_written_as_it_is_read() {
         for (text, read) in [
             ("contoso.example", Ok("contoso.example")),
             ("*.Contoso.Example.", Ok("*.contoso.example")),
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_that_covers_a_domain_is_named() {
+    fn all_covering_lists_every_pattern_that_covers_a_domain() {
         let covering: Vec<_> =
             DomainPattern::all_covering("a.b.example").map(|it| it.to_string()).collect();
         assert_eq!(covering, ["a.b.example", "*.a.b.example", "*.b.example", "*.example"]);

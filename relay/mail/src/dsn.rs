@@ -1,8 +1,8 @@
-//! What a client may ask to be told about its message (RFC 3461): the parameters of MAIL and RCPT.
+//! Which reports a client requests for its message (RFC 3461): the parameters of MAIL and RCPT.
 //!
-//! A value is kept as it was written, so that the next hop gets what we were given, and exists only
-//! if what it stands for is one line of printable text: whatever is decoded from it can begin no
-//! header field and no command of its own. Who is told what in the end, [`relay_queue`] decides.
+//! A value is stored as the client wrote it, so that the next hop gets it unchanged. A value exists
+//! only if it decodes to one line of printable text, so decoded text can begin no header field and
+//! no command. The queue decides who gets which report.
 
 use std::fmt::{self, Write};
 
@@ -13,12 +13,12 @@ use crate::path::ForwardPath;
 /// RET and ENVID of MAIL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MailDsn {
-    /// RET: what a report shall return.
+    /// RET: the part of the message that a report returns.
     pub ret: Option<Ret>,
-    /// ENVID: what the sender calls this message.
+    /// ENVID: the sender's name for this message.
     pub envelope_id: Option<EnvelopeId>,
-    /// Nothing proves that the sender's address is the client's: a report of ours returns the header
-    /// section, also where RET was not given. A next hop is not told (RFC 3461 section 5.2.1).
+    /// The sender's address is not verified: our report returns the header section, even without
+    /// RET. The next hop does not see this flag (RFC 3461 section 5.2.1).
     pub is_unproven: bool,
 }
 
@@ -35,7 +35,7 @@ pub enum Ret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvelopeId(String);
 
-/// A recipient, and what the client asked to be told about it.
+/// A recipient, and the reports that the client requests for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressee {
     /// The path of RCPT.
@@ -47,13 +47,13 @@ pub struct Addressee {
 /// NOTIFY and ORCPT of RCPT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RcptDsn {
-    /// NOTIFY; `None` is up to us, which is FAILURE and DELAY.
+    /// NOTIFY; `None` leaves the choice to us, which is FAILURE and DELAY.
     pub notify: Option<Notify>,
-    /// ORCPT: the address that the message was first sent to.
+    /// ORCPT: the address to which the message was first sent.
     pub original: Option<OriginalRecipient>,
 }
 
-/// NOTIFY. None of them is `NEVER`.
+/// NOTIFY. All false is `NEVER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notify {
     /// `SUCCESS`.
@@ -90,7 +90,7 @@ impl HeapOctets for OriginalRecipient {
 }
 
 impl Ret {
-    /// Reads the value of RET.
+    /// Parses the value of RET.
     pub fn parse(value: &str) -> Option<Self> {
         match value.to_ascii_uppercase().as_str() {
             "FULL" => Some(Self::Full),
@@ -101,22 +101,22 @@ impl Ret {
 }
 
 impl EnvelopeId {
-    /// Reads the value of ENVID: xtext of at most [`ENVELOPE_ID_CHARACTERS`] (RFC 3461 section 4.4). An
-    /// `=` may stand for itself.
+    /// Parses the value of ENVID: xtext of at most [`ENVELOPE_ID_CHARACTERS`] (RFC 3461 section
+    /// 4.4). An unencoded `=` is accepted.
     pub fn parse(value: &str) -> Option<Self> {
         let value = with_written_equals(value);
         let fits = !value.is_empty() && value.len() <= ENVELOPE_ID_CHARACTERS;
         (fits && decode_xtext(&value).is_some()).then_some(Self(value))
     }
 
-    /// What it stands for: printable ASCII.
+    /// The decoded value: printable ASCII.
     pub fn decoded(&self) -> String {
         decode_xtext(&self.0).unwrap_or_default()
     }
 }
 
 impl Notify {
-    /// Reads the value of NOTIFY: `NEVER`, or a list of the others.
+    /// Parses the value of NOTIFY: `NEVER`, or a list of the others.
     pub fn parse(value: &str) -> Option<Self> {
         if value.eq_ignore_ascii_case("NEVER") {
             return Some(Self::default());
@@ -138,8 +138,8 @@ impl Notify {
 }
 
 impl RcptDsn {
-    /// Takes over what was asked for the same recipient in another RCPT: the sender hears of what
-    /// either of them asked for. The first ORCPT stands.
+    /// Adds the requests of another RCPT for the same recipient: the sender gets the reports that
+    /// either of them requested. The first ORCPT remains.
     pub fn merge(&mut self, other: Self) {
         self.notify = match (self.notify, other.notify) {
             (Some(one), Some(other)) => Some(Notify {
@@ -155,28 +155,27 @@ impl RcptDsn {
         self.original = self.original.take().or(other.original);
     }
 
-    /// Does the sender want to hear of a failure? Unless it said otherwise, it does (RFC 3461
-    /// section 4.1).
+    /// Does the sender want a report of a failure? By default it does (RFC 3461 section 4.1).
     pub fn wants_failure(&self) -> bool {
         self.notify.is_none_or(|notify| notify.failure)
     }
 
-    /// Does the sender want to hear of a delay? Where it said nothing that is left to us (RFC 3461
-    /// section 4.1), and it does.
+    /// Does the sender want a report of a delay? Without NOTIFY the choice is ours (RFC 3461
+    /// section 4.1), and we send one.
     pub fn wants_delay(&self) -> bool {
         self.notify.is_none_or(|notify| notify.delay)
     }
 
-    /// Did the sender ask to hear of success?
+    /// Did the sender request a report of success?
     pub fn wants_success(&self) -> bool {
         self.notify.is_some_and(|notify| notify.success)
     }
 }
 
 impl OriginalRecipient {
-    /// Reads the value of ORCPT: `rfc822;` and xtext, in which an `=` may stand for itself, or `utf-8;`
-    /// and an address in the forms of RFC 6533 section 3, of at most
-    /// [`ORIGINAL_RECIPIENT_CHARACTERS`] in all.
+    /// Parses the value of ORCPT, of at most [`ORIGINAL_RECIPIENT_CHARACTERS`] in all. It is
+    /// `rfc822;` and xtext, in which an unencoded `=` is accepted, or `utf-8;` and an address in
+    /// the forms of RFC 6533 section 3.
     pub fn parse(value: &str) -> Option<Self> {
         let (kind, address) = value.split_once(';')?;
         let is_atom = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-';
@@ -191,16 +190,17 @@ impl OriginalRecipient {
                 (address, is_sound)
             }
         };
-        // As it goes on, or it could not be read again.
+        // Checked in the form in which it is sent on, so that it can be parsed again.
         Some(Self { kind: kind.to_owned(), address }).filter(|it| is_sound && it.fits_parameter())
     }
 
-    /// May it travel without SMTPUTF8?
+    /// May the value be sent without SMTPUTF8?
     pub fn is_ascii(&self) -> bool {
         self.address.is_ascii()
     }
 
-    /// Does it keep to [`ORIGINAL_RECIPIENT_CHARACTERS`]? [`Self::to_ascii`] may make it longer.
+    /// Is the value within [`ORIGINAL_RECIPIENT_CHARACTERS`]? [`Self::to_ascii`] may make it
+    /// longer.
     pub fn fits_parameter(&self) -> bool {
         self.kind.len() + 1 + self.address.len() <= ORIGINAL_RECIPIENT_CHARACTERS
     }
@@ -217,8 +217,9 @@ impl OriginalRecipient {
         Self { kind: self.kind.clone(), address }
     }
 
-    /// As the field Original-Recipient has it (RFC 3464 section 2.3.1): the type, and the address
-    /// decoded. One of type `utf-8` stays as it is, which that field allows (RFC 6533 section 4).
+    /// The form of the field Original-Recipient (RFC 3464 section 2.3.1): the type, and the decoded
+    /// address. A value of type `utf-8` is not changed, which that field allows (RFC 6533 section
+    /// 4).
     pub fn to_field(&self) -> String {
         let address = match self.kind.eq_ignore_ascii_case("utf-8") {
             true => self.address.clone(),
@@ -234,13 +235,14 @@ pub fn push_escaped(text: &mut String, character: char) {
     let _ = write!(text, "\\x{{{:02X}}}", u32::from(character));
 }
 
-/// xtext in which each bare `=` is written as RFC 3461 section 4 wants it. Programs that put an address
-/// there as it is leave it, and no reader can take it for anything else.
+/// xtext in which each bare `=` is encoded as RFC 3461 section 4 requires. Programs that insert an
+/// address without encoding leave `=` bare, and it cannot be misread.
 fn with_written_equals(text: &str) -> String {
     text.replace('=', "+3D")
 }
 
-/// What xtext stands for (RFC 3461 section 4): printable ASCII, spaces included, or nothing.
+/// Decodes xtext (RFC 3461 section 4). `None` unless the result is printable ASCII, spaces
+/// included.
 pub fn decode_xtext(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut octets = text.bytes();
@@ -266,8 +268,8 @@ pub fn decode_xtext(text: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// `utf-8-enc-addr` of RFC 6533 section 3: ASCII without `+`, `=` and a lone backslash, characters
-/// beyond ASCII, and `\x{HEX}` for any that is no control.
+/// `utf-8-enc-addr` of RFC 6533 section 3: ASCII without `+`, `=` and a single backslash,
+/// characters beyond ASCII, and `\x{HEX}` for any character except controls.
 fn is_utf8_address(text: &str) -> bool {
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
@@ -297,14 +299,14 @@ fn is_utf8_address(text: &str) -> bool {
 }
 
 impl From<ForwardPath> for Addressee {
-    /// A recipient about whom nothing was asked.
+    /// A recipient without DSN parameters.
     fn from(path: ForwardPath) -> Self {
         Self { path, dsn: RcptDsn::default() }
     }
 }
 
 impl Addressee {
-    /// May it travel without SMTPUTF8, parameters included?
+    /// May the recipient be sent without SMTPUTF8, parameters included?
     pub fn is_ascii(&self) -> bool {
         self.path.is_ascii() && self.dsn.original.as_ref().is_none_or(OriginalRecipient::is_ascii)
     }
@@ -326,7 +328,7 @@ impl fmt::Display for Ret {
     }
 }
 
-/// As it was given.
+/// The value as the client wrote it.
 impl fmt::Display for EnvelopeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -344,14 +346,14 @@ impl fmt::Display for Notify {
     }
 }
 
-/// As it was given.
+/// The value as the client wrote it.
 impl fmt::Display for OriginalRecipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{};{}", self.kind, self.address)
     }
 }
 
-/// The parameters as they follow the path of MAIL, each with a space before it.
+/// The parameters in the form that follows the path of MAIL, each with a space before it.
 impl fmt::Display for MailDsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(ret) = self.ret {
@@ -364,7 +366,7 @@ impl fmt::Display for MailDsn {
     }
 }
 
-/// The parameters as they follow the path of RCPT, each with a space before it.
+/// The parameters in the form that follows the path of RCPT, each with a space before it.
 impl fmt::Display for RcptDsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(notify) = self.notify {
@@ -384,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_kept_as_written_and_decoded_for_people() {
+    fn values_are_stored_as_written_and_decoded_for_display() {
         let id = EnvelopeId::parse("QQ314159+2B+20x").unwrap();
         assert_eq!(
             (id.to_string(), id.decoded()),
@@ -406,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value() {
+    fn invalid_values_are_refused() {
         for id in ["", "a b", "a+0", "a+0d+0A", "a+7F", "a+zz", "a+2b", "é", &"x".repeat(101)] {
             assert_eq!(EnvelopeId::parse(id), None, "{id:?}");
         }

@@ -4,14 +4,14 @@ use crate::dsn::{Addressee, MailDsn};
 use crate::heap::HeapOctets;
 use crate::path::ReversePath;
 
-/// How a message body is written on the wire (RFC 6152 and RFC 3030).
+/// The encoding of a message body on the wire (RFC 6152 and RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BodyType {
-    /// `BODY=BINARYMIME`: it may hold any octets, and lines of any length or none.
+    /// `BODY=BINARYMIME`: any octets, in lines of any length or without lines.
     BinaryMime,
     /// `BODY=8BITMIME`.
     EightBitMime,
-    /// `BODY=7BIT`, and what holds without the parameter.
+    /// `BODY=7BIT`, also the default without the parameter.
     #[default]
     SevenBit,
 }
@@ -21,7 +21,7 @@ pub enum BodyType {
 pub struct Envelope {
     /// The argument of MAIL.
     pub sender: ReversePath,
-    /// The arguments of RCPT that got a 250, in order. Never empty once a message is begun.
+    /// The arguments of RCPT that got a 250, in order. Never empty after a message has begun.
     pub recipients: Vec<Addressee>,
     /// BODY of MAIL.
     pub body: BodyType,

@@ -1,19 +1,19 @@
-//! How many octets of memory a value keeps on the heap.
+//! How many octets of heap memory does a value use?
 //!
-//! The budget `message_memory` counts what sessions keep of their clients' input. A short struct
-//! may point to much text, so a count of structs alone says little. What a type points to is told
-//! beside the type; this module has the trait and the types of the standard library.
+//! The budget `message_memory` counts the memory that sessions use for their clients' input. A
+//! short struct may point to much text, so its size alone says little. Each type's heap memory is
+//! computed beside the type; this module has the trait and the types of the standard library.
 
-/// What the allocator keeps beside each allocation, and what it rounds up, in octets on average.
+/// Octets that the allocator adds to each allocation, rounding included, on average.
 const ALLOCATION: usize = 16;
 
-/// Memory that a value points to. The value itself is counted where it is kept.
+/// Memory to which a value points. The owner of the value counts the value itself.
 pub trait HeapOctets {
-    /// Octets on the heap, the allocator's own included.
+    /// Octets on the heap, including those that the allocator adds.
     fn heap_octets(&self) -> usize;
 }
 
-/// One allocation of so many octets. Without octets there is no allocation.
+/// Octets of one allocation of this size. A size of zero needs no allocation.
 pub const fn allocation(octets: usize) -> usize {
     if octets == 0 { 0 } else { octets + ALLOCATION }
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_counted_with_what_they_point_to() {
+    fn members_are_counted_with_their_own_heap_memory() {
         assert_eq!(String::new().heap_octets(), 0);
         assert_eq!(String::with_capacity(100).heap_octets(), 100 + ALLOCATION);
         let list = vec![Some("a".repeat(50)), None];

@@ -1,21 +1,21 @@
-//! The name that a client gives itself in HELO or EHLO.
+//! The client's own name in HELO or EHLO.
 
 use std::fmt;
 
 use crate::limits::DOMAIN_OCTETS;
 
-/// What follows HELO or EHLO, in a form that is safe in a header field and in a log. No right
-/// depends on it, so no text is refused here; `require_ehlo_domain` can ask for a domain name.
+/// The argument of HELO or EHLO, in a form that is safe in a header field and in a log. No right
+/// depends on it, so no text is refused here; `require_ehlo_domain` can require a domain name.
 ///
-/// RFC 5321 section 4.1.2 wants a domain or an address literal. Devices send their host name with
-/// an underscore or a blank in it, an address without brackets, Latin-1, or nothing at all.
+/// RFC 5321 section 4.1.2 requires a domain or an address literal. Devices send their host name
+/// with an underscore or a blank in it, an address without brackets, Latin-1, or an empty text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HelloName(String);
 
 impl HelloName {
-    /// Keeps letters, digits, `-`, `.`, `_`, and `:` and brackets for addresses. Every other
-    /// character becomes a question mark, and what exceeds [`DOMAIN_OCTETS`] is cut off: the text
-    /// can neither end a header field or a comment nor forge a part of one.
+    /// Leaves letters, digits, `-`, `.`, `_`, and `:` and brackets for addresses. Every other
+    /// character becomes a question mark, and the text is cut at [`DOMAIN_OCTETS`]. So the text can
+    /// neither end a header field or a comment nor forge a part of one.
     pub fn read(text: &str) -> Self {
         let safe = |character: char| match character {
             _ if character.is_ascii_alphanumeric() => character,
@@ -25,7 +25,7 @@ impl HelloName {
         Self(text.chars().take(DOMAIN_OCTETS).map(safe).collect())
     }
 
-    /// The name; empty where the client gave none.
+    /// The name; empty if the client gave none.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,8 @@
-//! The words of mail that every part of the relay uses: addresses, replies, envelopes, and what an
-//! attempt to deliver came to.
+//! Values of mail that every part of the relay uses: addresses, replies, envelopes, and the outcome
+//! of an attempt to deliver.
 //!
-//! Values only. Nothing here reads a socket, a file or a clock, and no type exists that is not well
-//! formed. What a peer may do and where mail goes is decided above this crate.
+//! Values only. Nothing here reads a socket, a file or a clock, and every value is well formed. The
+//! crates above this one decide about permissions and routes.
 
 pub mod address_space;
 pub mod domain_pattern;

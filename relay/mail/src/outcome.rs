@@ -1,14 +1,13 @@
-//! What one attempt to deliver came to for one recipient, and who said so.
+//! The outcome of one attempt to deliver for one recipient, and its cause.
 
 use crate::reply::{Enhanced, Reply};
 
-/// What one attempt came to for one recipient.
+/// The outcome of one attempt for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The next hop took responsibility, reports included.
+    /// The next hop took responsibility, including for reports.
     Delivered(Answer),
-    /// It was delivered and nobody after us tells of it: the next hop knows nothing of DSN, or it is
-    /// a Maildir.
+    /// Delivered, but no later server reports it: the next hop lacks DSN, or it is a Maildir.
     Relayed(Answer),
     /// Try again later.
     Deferred(Answer),
@@ -17,7 +16,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What it follows from.
+    /// The reason of the outcome.
     pub const fn answer(&self) -> &Answer {
         let (Self::Delivered(answer)
         | Self::Relayed(answer)
@@ -27,27 +26,27 @@ impl Outcome {
     }
 }
 
-/// Who said what about a recipient.
+/// The reason of an outcome, and the next hop that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The next hop, as it was configured or found; none when no hop was asked.
+    /// The next hop, as configured or resolved; none if the attempt reached no next hop.
     pub hop: Option<String>,
-    /// What it said, or what we found without it.
+    /// The next hop's reply, or the cause that this host found.
     pub cause: Cause,
 }
 
-/// What a next hop replied to. `451 try later` may be about the connection, the sender, one recipient
-/// or the message.
+/// The command to which a next hop replied. `451 try later` may be about the connection, the
+/// sender, one recipient or the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
-    /// The connection: the reply stands in place of a greeting.
+    /// The connection: the reply replaces the greeting.
     Connection,
     /// EHLO, HELO or LHLO.
     Hello,
     /// STARTTLS.
     StartTls,
-    /// AUTH or a response of it.
+    /// AUTH or one of its responses.
     Auth,
     /// MAIL.
     Mail,
@@ -59,11 +58,11 @@ pub enum Asked {
     Message,
     /// RSET.
     Reset,
-    /// Nothing: it came unasked.
+    /// None: the reply came without a command.
     Nothing,
 }
 
-/// As a reason ends with it: `451 4.3.0 Not now, to RCPT`.
+/// The end of a reason, as in `451 4.3.0 Not now, to RCPT`.
 impl std::fmt::Display for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -88,10 +87,10 @@ pub enum Cause {
     Reply {
         /// What it said.
         reply: Reply,
-        /// To what; none where a version before this one recorded it.
+        /// The command; none if an older version recorded the reply.
         to: Option<Asked>,
     },
-    /// We found it ourselves: no connection, no capability, no time left.
+    /// A cause that this host found: no connection, a missing extension, no time left.
     Local {
         /// RFC 3463 code for the report.
         status: Enhanced,
@@ -101,12 +100,12 @@ pub enum Cause {
 }
 
 impl Answer {
-    /// What we found without the help of a next hop.
+    /// A cause that this host found without a next hop.
     pub fn local(hop: Option<&str>, status: Enhanced, text: impl Into<String>) -> Self {
         Self { hop: hop.map(str::to_owned), cause: Cause::Local { status, text: text.into() } }
     }
 
-    /// What `hop` replied to what it was asked.
+    /// The reply of `hop` to a command.
     pub fn reply(hop: &str, reply: Reply, to: Asked) -> Self {
         Self { hop: Some(hop.to_owned()), cause: Cause::Reply { reply, to: Some(to) } }
     }
@@ -118,7 +117,7 @@ impl std::fmt::Display for Answer {
         match &self.cause {
             Cause::Reply { reply, to } => {
                 reply.fmt(f)?;
-                // What was taken, was taken whole.
+                // A positive reply always covers the whole command.
                 if let Some(to) = to.filter(|_| !reply.is_positive()) {
                     write!(f, ", {to}")?;
                 }

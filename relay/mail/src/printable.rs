@@ -1,18 +1,18 @@
 //! Text from outside, made safe for a terminal, a log line or a JSON document.
 //!
-//! It decides which characters are never printed as they are: those that move a terminal's cursor,
-//! begin a line of their own, turn the direction of what stands around them, or cannot be seen. In
-//! their place stands `\u` and four hexadecimal digits, as JSON has it, so that one form is right
-//! everywhere. What is kept on disk and what leaves by SMTP is not changed here.
+//! This module decides which characters are always escaped: those that move a terminal's cursor,
+//! begin a new line, change the direction of the surrounding text, or are invisible. They become
+//! `\u` and four hexadecimal digits, as in JSON, so that one form is valid everywhere. Text on disk
+//! and text sent by SMTP is not changed here.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// Is this character printed as it is? Not the controls (C0, DEL, C1), line and paragraph
-/// separators, and the characters that Unicode calls format controls or that are blank on purpose
-/// (general category Cf, less the visible signs of Arabic; default ignorable fillers), and
-/// noncharacters.
+/// Is this character printed unchanged? Not printed are the controls (C0, DEL, C1), line and
+/// paragraph separators, noncharacters, and the characters that Unicode calls format controls or
+/// defines as blank (general category Cf, except the visible signs of Arabic; default ignorable
+/// fillers).
 pub const fn is_printable(character: char) -> bool {
     !matches!(
         character,
@@ -38,7 +38,7 @@ pub const fn is_printable(character: char) -> bool {
     ) && (character as u32) & 0xfffe != 0xfffe
 }
 
-/// The text on one line, with every character that [`is_printable`] refuses written as `\u001b`.
+/// The text on one line, with every character that is not [`is_printable`] written as `\u001b`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
@@ -50,7 +50,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Octets as [`printable`] text; those that are no UTF-8 are written as `\xe9`.
+/// Octets as [`printable`] text; octets that are not UTF-8 are written as `\xe9`.
 pub fn printable_octets(octets: &[u8]) -> String {
     let mut out = String::with_capacity(octets.len());
     for chunk in octets.utf8_chunks() {
@@ -67,24 +67,24 @@ fn push(out: &mut String, character: char) {
     if is_printable(character) {
         return out.push(character);
     }
-    // Beyond the first plane JSON has a pair of surrogates.
+    // Beyond the first plane JSON uses a pair of surrogates.
     for unit in character.encode_utf16(&mut [0; 2]) {
         // Writing to a String does not fail.
         let _ = write!(out, "\\u{unit:04x}");
     }
 }
 
-/// Writes what is printed: line feeds and tabs are the program's own and pass, everything else as
-/// [`printable`] has it. Octets that are no UTF-8 become `\xe9`.
+/// A writer that escapes its input. Line feeds and tabs belong to the program's own format and
+/// pass; all else is escaped as by [`printable`]. Octets that are not UTF-8 become `\xe9`.
 #[derive(Debug)]
 pub struct PrintableWriter<W> {
     inner: W,
-    /// The beginning of a character whose rest has not been written yet.
+    /// The first octets of a character whose other octets have not been written yet.
     partial: Vec<u8>,
 }
 
 impl<W: Write> PrintableWriter<W> {
-    /// What is written goes on to `inner`.
+    /// Escaped text goes to `inner`.
     pub const fn new(inner: W) -> Self {
         Self { inner, partial: Vec::new() }
     }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_acts_on_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         for (text, expected) in [
             ("\u{1b}[2J\u{7}", "\\u001b[2J\\u0007"),
             ("a\r\nb\tc\u{b}", "a\\u000d\\u000ab\\u0009c\\u000b"),
@@ -164,7 +164,7 @@ mod tests {
             ("\u{e0041}", "\\udb40\\udc41"),
         ] {
             assert_eq!(printable(text), expected);
-            assert_eq!(printable(&printable(text)), expected, "nothing is escaped twice");
+            assert_eq!(printable(&printable(text)), expected, "escaped text is not escaped again");
         }
         for text in ["", "plain", "grün 日本語 שלום", "💌", "back\\slash"] {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_json() {
+    fn escaped_json_is_still_json() {
         let value = "\u{9b}\u{202e}\u{e0041}\u{1b}";
         let text = serde_json::to_string(value).unwrap();
         let safe = printable(&text);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_writer_keeps_lines_and_characters_that_come_in_pieces() {
+    fn the_writer_passes_lines_and_characters_written_in_pieces() {
         assert_eq!(written(&[b"a\tb\n", b"c\x1b\r\n"]), "a\tb\nc\\u001b\\u000d\n");
         assert_eq!(written(&[b"gr\xc3", b"\xbcn", b"\xe2\x80", b"\xae"]), "grün\\u202e");
         assert_eq!(written(&[b"\xc3"]), "\\xc3");
@@ -191,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_unprintable_comes_through(octets in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn no_unprintable_character_passes(octets in prop::collection::vec(any::<u8>(), 0..60)) {
             prop_assert!(printable_octets(&octets).chars().all(is_printable));
             let (first, second) = octets.split_at(octets.len() / 2);
             let written = written(&[first, second]);

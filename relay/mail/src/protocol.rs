@@ -1,6 +1,6 @@
-//! The protocols that mail is delivered by.
+//! The protocols for delivery to a next hop.
 
-/// What a next hop speaks.
+/// The protocol of a next hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// RFC 5321.

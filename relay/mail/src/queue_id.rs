@@ -12,20 +12,20 @@ const TEXT_LENGTH: usize = 13;
 /// Crockford's base 32: no I, L, O or U, so that an id survives being read over a telephone.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Names one message for as long as logs are kept. The 250 to the end of data carries it.
+/// The name of one message, unique as long as logs exist. The 250 to the end of data contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId(u64);
 
-/// Why a text is no queue id.
+/// Why a text is not a queue id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a queue id has {TEXT_LENGTH} characters of 0-9 and A-Z without U, as in 0D5Z8K3J00001")]
 pub struct InvalidQueueId;
 
 impl QueueId {
-    /// Octets of its text.
+    /// Octets of the id as text.
     pub const TEXT_OCTETS: usize = TEXT_LENGTH;
 
-    /// The id that has this number.
+    /// The id with this number.
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
     }
@@ -35,13 +35,13 @@ impl QueueId {
         Self(milliseconds << COUNTER_BITS)
     }
 
-    /// The number behind the text.
+    /// The number of the id.
     pub const fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// The time that it was made of, in milliseconds since 1970. Ids never go back, so it can be
-    /// later than the clock had it.
+    /// The time from which the id was made, in milliseconds since 1970. Ids never decrease, so this
+    /// can be later than the clock was.
     pub const fn milliseconds(self) -> u64 {
         self.0 >> COUNTER_BITS
     }
@@ -59,7 +59,7 @@ impl fmt::Display for QueueId {
     }
 }
 
-/// Upper or lower case; I and L are read as 1, O as 0, as Crockford asks.
+/// Upper or lower case; I and L are read as 1, O as 0, as Crockford specifies.
 impl FromStr for QueueId {
     type Err = InvalidQueueId;
 

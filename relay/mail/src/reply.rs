@@ -1,7 +1,7 @@
 //! Every reply that we send, as one table: code, enhanced code, text.
 //!
-//! Texts are Exchange's where there is evidence for them, since clients grep for `5.7.54`.
-//! No other file holds a reply's text.
+//! Texts are Exchange's where a source shows them, since clients search for `5.7.54`. Reply texts
+//! are in this file only.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::limits::REPLY_LINE_OCTETS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Enhanced(pub u8, pub u16, pub u16);
 
-/// One reply: what we send, or what a next hop sent us.
+/// One reply: of ours, or of a next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The three digits.
     pub code: u16,
-    /// The enhanced status code, where the reply has one.
+    /// The enhanced status code, if the reply has one.
     pub enhanced: Option<Enhanced>,
     /// The text. A line break in it makes a reply of several lines.
     pub text: Cow<'static, str>,
@@ -34,15 +34,14 @@ impl Reply {
         Self { text: Cow::Owned(text.into()), ..*self }
     }
 
-    /// The same reply, without its enhanced code where a connector does not give any.
+    /// The same reply, without its enhanced code if the connector disables these codes.
     pub fn with_codes(&self, has_codes: bool) -> Self {
         Self { enhanced: self.enhanced.filter(|_| has_codes), ..self.clone() }
     }
 
-    /// Appends the reply as it goes on the wire: a line for each line of the text, the enhanced
-    /// code on each (RFC 2034 section 4). A line is cut at [`REPLY_LINE_OCTETS`], and a character
-    /// that is not printable ASCII becomes a question mark: no text, wherever it came from, can
-    /// make a line of its own.
+    /// Appends the reply in its wire form: a line for each line of the text, the enhanced code on
+    /// each (RFC 2034 section 4). A line is cut at [`REPLY_LINE_OCTETS`], and a character that is
+    /// not printable ASCII becomes a question mark. So no text, of any origin, can add a line.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let enhanced = self.enhanced.map(|enhanced| format!("{enhanced} ")).unwrap_or_default();
         let mut lines = self.text.lines().peekable();
@@ -106,7 +105,7 @@ replies! {
     START_TLS = 220 (2, 0, 0), "SMTP server ready";
     /// QUIT.
     CLOSING = 221 (2, 0, 0), "Service closing transmission channel";
-    /// HELO or EHLO; the text is made of the host name, the client's address and the keywords.
+    /// HELO or EHLO; the text consists of the host name, the client's address and the keywords.
     HELLO = 250, "Hello";
     /// MAIL accepted.
     SENDER_OK = 250 (2, 1, 0), "Sender OK";
@@ -126,7 +125,7 @@ replies! {
     HELP = 214 (2, 0, 0), "Commands: HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
     /// AUTH has succeeded.
     AUTHENTICATED = 235 (2, 7, 0), "Authentication successful";
-    /// AUTH goes on; the text is the challenge in base64.
+    /// AUTH continues; the text is the challenge in base64.
     CHALLENGE = 334, "";
     /// DATA accepted.
     START_MAIL_INPUT = 354, "Start mail input; end with <CRLF>.<CRLF>";
@@ -145,9 +144,9 @@ replies! {
     CONNECTION_TIMED_OUT = 421 (4, 4, 1), "Connection timed out";
     /// `MessageRateLimit` is exceeded.
     MESSAGE_RATE_EXCEEDED = 421 (4, 4, 2), "Message submission rate for this client has exceeded the configured limit";
-    /// `MaxProtocolErrors`, `max_refused_recipients` or [`relay_session::limits::USELESS_OCTETS`] is reached.
+    /// `MaxProtocolErrors`, `max_refused_recipients` or `USELESS_OCTETS` is reached.
     TOO_MANY_ERRORS = 421 (4, 7, 0), "Too many errors on this connection, closing transmission channel";
-    /// [`relay_session::limits::JUNK_COMMANDS`] is reached.
+    /// `JUNK_COMMANDS` is reached.
     TOO_MANY_COMMANDS = 421 (4, 7, 0), "Too many commands without a message, closing transmission channel";
     /// `ConnectionInactivityTimeout` is reached.
     INACTIVITY_TIMEOUT = 451 (4, 7, 0), "Timeout waiting for client input";
@@ -157,26 +156,26 @@ replies! {
     TLS_NOT_AVAILABLE = 454 (4, 7, 0), "TLS not available due to temporary reason";
     /// A password cannot be compared now.
     AUTHENTICATION_UNAVAILABLE = 454 (4, 7, 0), "Temporary authentication failure";
-    /// The message could not be brought to stable storage.
+    /// The message could not be written to stable storage.
     NOT_STORED = 451 (4, 3, 0), "Message could not be stored, try again later";
     /// Disk, queue or memory is short.
     INSUFFICIENT_RESOURCES = 452 (4, 3, 1), "Insufficient system resources";
-    /// Nobody could say whether the recipient exists.
+    /// It is not known whether the recipient exists.
     RECIPIENT_UNVERIFIED = 451 (4, 4, 0), "Recipient could not be verified, try again later";
     /// `MaxRecipientsPerMessage` is reached.
     TOO_MANY_RECIPIENTS = 452 (4, 5, 3), "Too many recipients";
 
-    /// SPF is enforced and its records cannot be had now (RFC 7372 section 3.2).
+    /// SPF is enforced and its records are not available now (RFC 7372 section 3.2).
     SPF_UNAVAILABLE = 451 (4, 7, 24), "SPF validation error, try again later";
-    /// DKIM is enforced and its keys cannot be had now (RFC 7372 section 3.1).
+    /// DKIM is enforced and its keys are not available now (RFC 7372 section 3.1).
     DKIM_UNAVAILABLE = 451 (4, 7, 20), "DKIM signatures could not be verified, try again later";
-    /// DMARC is enforced and its record cannot be had now.
+    /// DMARC is enforced and its record is not available now.
     DMARC_UNAVAILABLE = 451 (4, 7, 1), "DMARC policy could not be looked up, try again later";
     /// A block list is enforced and does not answer.
     BLOCK_LIST_UNAVAILABLE = 451 (4, 7, 1), "Client host could not be looked up in a block list, try again later";
-    /// Rspamd is enforced and gives no verdict.
+    /// Rspamd is enforced and returns no verdict.
     RSPAMD_UNAVAILABLE = 451 (4, 7, 1), "Message could not be checked, try again later";
-    /// Rspamd wants the client to come again.
+    /// Rspamd defers the message: the client must try again later.
     RSPAMD_DEFERRED = 451 (4, 7, 1), "Message is not accepted now, try again later";
 
     /// An unknown verb.
@@ -224,15 +223,16 @@ replies! {
     /// STARTTLS inside TLS, AUTH after AUTH, or one of them inside a transaction; DATA and BDAT in
     /// one message.
     BAD_SEQUENCE = 503 (5, 5, 1), "Bad sequence of commands";
-    /// A MAIL or RCPT parameter that we do not know, or a value we do not support.
+    /// An unknown parameter of MAIL or RCPT, or an unsupported value.
     UNSUPPORTED_PARAMETER = 555 (5, 5, 4), "Unsupported parameter";
     /// The client is on a block list; the list's name follows.
     BLOCK_LISTED = 554 (5, 7, 1), "Client host is blocked";
-    /// The sender's domain disowns the client (RFC 7372 section 3.2).
+    /// The sender's domain does not authorise the client (RFC 7372 section 3.2).
     SPF_FAILED = 550 (5, 7, 23), "SPF validation failed";
-    /// No signature holds (RFC 7372 section 3.1).
+    /// No signature is valid (RFC 7372 section 3.1).
     NO_PASSING_DKIM = 550 (5, 7, 20), "No passing DKIM signature found";
-    /// The domain in From disowns the message (RFC 7489 section 10.3); its name follows.
+    /// The policy of the domain in From rejects the message (RFC 7489 section 10.3); its name
+    /// follows.
     DMARC_REJECTED = 550 (5, 7, 1), "Email rejected per DMARC policy";
     /// Rspamd refuses the message.
     RSPAMD_REJECTED = 554 (5, 7, 1), "Spam message rejected";
@@ -246,7 +246,7 @@ replies! {
     RECIPIENT_NOT_FOUND = 550 (5, 1, 10), "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup";
     /// The principal may not use this sender.
     MAY_NOT_SEND_AS = 550 (5, 7, 60), "SMTP; Client does not have permissions to send as this sender";
-    /// The message holds a bare CR, a bare LF or a NUL.
+    /// The message has a bare CR, a bare LF or a NUL.
     BARE_LINE_ENDING = 550 (5, 6, 0), "Message holds a bare CR, a bare LF or a NUL";
     /// A non-ASCII address without SMTPUTF8 (RFC 6531 section 3.5).
     NEEDS_SMTPUTF8 = 553 (5, 6, 7), "Non-ASCII address without SMTPUTF8";
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_makes_only_the_lines_it_has() {
+    fn a_reply_has_only_the_lines_of_its_text() {
         assert_eq!(encoded(&NOOP_OK), "250 2.0.0 OK\r\n");
         assert_eq!(encoded(&HELLO.with_text("a\nSIZE\nHELP")), "250-a\r\n250-SIZE\r\n250 HELP\r\n");
         assert_eq!(encoded(&HELLO.with_text("")), "250 \r\n");

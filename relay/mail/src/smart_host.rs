@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::path::{Domain, Host};
 
-/// A server as it is written in the configuration: `mail.contoso.example:25`, `192.0.2.1:25` or
-/// `[2001:db8::1]:25`. A mail exchanger that DNS names is one too.
+/// A server as in the configuration: `mail.contoso.example:25`, `192.0.2.1:25` or
+/// `[2001:db8::1]:25`. A mail exchanger that DNS names is also of this type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SmartHost {
     /// Its host.
@@ -16,17 +16,17 @@ pub struct SmartHost {
     pub port: u16,
 }
 
-/// Why a text is no smart host.
+/// Why a text is not a smart host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSmartHost {
     /// No colon and port.
     #[error("a smart host is written host:port, as in mail.contoso.example:25")]
     NoPort,
-    /// A port that is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
     /// Neither a domain name nor an address.
-    #[error("the host is neither a domain name nor an address; IPv6 stands in brackets")]
+    #[error("the host is neither a domain name nor an address; write IPv6 in brackets")]
     Host,
 }
 
@@ -47,7 +47,7 @@ impl FromStr for SmartHost {
 
     fn from_str(text: &str) -> Result<Self, InvalidSmartHost> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidSmartHost::NoPort)?;
-        // u16 would also take a plus sign.
+        // u16 would also accept a plus sign.
         let digits = !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
         let port = port.parse().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or(InvalidSmartHost::Port)?;
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn written_and_read() {
+    fn a_smart_host_is_written_as_it_is_read() {
         for text in ["mail.contoso.example:25", "192.0.2.1:2525", "[2001:db8::1]:25", "localhost:1"]
         {
             assert_eq!(text.parse::<SmartHost>().unwrap().to_string(), text);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_smart_host() {
+    fn invalid_smart_hosts_are_refused() {
         for (text, error) in [
             ("mail.contoso.example", InvalidSmartHost::NoPort),
             ("mail.contoso.example:", InvalidSmartHost::Port),

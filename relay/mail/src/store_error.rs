@@ -1,4 +1,4 @@
-//! What a queue that keeps messages could not do, for sessions and for those who read it.
+//! Errors of a queue that stores messages, for sessions and for readers of the queue.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use crate::queue_id::QueueId;
 
-/// Why a message could not be begun.
+/// Why a message could not begin.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BeginError {
-    /// An envelope without a recipient; the session must not have asked.
+    /// An envelope without a recipient; the session must not request this.
     #[error("the envelope has no recipient")]
     NoRecipient,
-    /// The store takes nothing now. The client may try again: `452 4.3.1`.
+    /// The store accepts no message now. The client may try again: `452 4.3.1`.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a store could not do.
+/// An error of a store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file system or the queue is full. The client may try again: `452 4.3.1`.
@@ -26,34 +26,34 @@ pub enum StoreError {
     /// Reading or writing failed. The client may try again: `451 4.3.0`.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// To which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// A sync failed before; nothing is taken or read until the database is open again.
+    /// An earlier sync failed; nothing is accepted or read until the database is open again.
     #[error("the queue's database is closed after an error, until it could be opened anew")]
     Refusing,
-    /// The stored bytes are not those that were committed.
+    /// The stored octets are not those that were committed.
     #[error("message {id} is damaged: {what}")]
     Damaged {
-        /// Which message.
+        /// The message.
         id: QueueId,
-        /// What is wrong with it.
+        /// The damage.
         what: String,
     },
-    /// What would be kept of it could not be read again. The client may try again: `451 4.3.0`.
+    /// The entry of the message could not be parsed again. The client may try again: `451 4.3.0`.
     #[error("the message cannot be kept, since its entry could not be read again: {what}")]
     Unfit {
-        /// What is wrong with it.
+        /// The error in the entry.
         what: String,
     },
     /// There is no such message.
     #[error("no message {0} in the queue")]
     NotFound(QueueId),
-    /// The message is being delivered at this moment.
+    /// An attempt is delivering the message now.
     #[error("message {0} is being delivered; try again when the attempt has ended")]
     Claimed(QueueId),
     /// The store has been closed.

@@ -1,4 +1,4 @@
-//! What is known of the encryption of a connection.
+//! Facts about the encryption of a connection.
 
 use std::fmt;
 
@@ -9,24 +9,24 @@ pub struct TlsInfo {
     pub version: String,
     /// As in `TLS_AES_256_GCM_SHA384`.
     pub cipher: String,
-    /// The certificate that the client showed, where one was asked for.
+    /// The client's certificate, if the connector asked for one and the client presented it.
     pub client: Option<ClientCertificate>,
 }
 
-/// A certificate of a client. The client has shown that it has the key; whether the certificate is
-/// worth anything is in what the authorities say.
+/// A certificate of a client. The client has proved possession of its key. `by_partners_ca` and
+/// `by_fleet_ca` say whether the authorities accept it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The host names that it is for, in lower case; the first label may be a star.
+    /// The host names in the certificate, in lower case; the first label may be a star.
     pub names: Vec<String>,
-    /// Did `[partners] ca` issue it, and does it hold now? Else why not.
+    /// Did `[partners] ca` issue it, and is it valid now? If not, the reason.
     pub by_partners_ca: Result<(), String>,
     /// The same for `[fleet] ca`.
     pub by_fleet_ca: Result<(), String>,
 }
 
 impl TlsInfo {
-    /// A connection on which no certificate was asked for.
+    /// A connection without a client certificate.
     pub fn new(version: impl Into<String>, cipher: impl Into<String>) -> Self {
         Self { version: version.into(), cipher: cipher.into(), client: None }
     }

@@ -1,4 +1,4 @@
-//! What a user is called.
+//! The name of a user.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use crate::limits::USER_NAME_OCTETS;
 
-/// The name of a user: prepared with SASLprep (RFC 4013), as RFC 4616 and RFC 5802 want names to be
-/// compared, and in lower case, as Exchange compares them.
+/// The name of a user: prepared with SASLprep (RFC 4013), as RFC 4616 and RFC 5802 require for
+/// comparisons, and in lower case, as Exchange compares names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(Arc<str>);
 
-/// Why a text is no name of a user.
+/// Why a text is not a user name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserNameError {
-    /// Nothing is left of it.
+    /// The prepared name is empty.
     #[error("the name is empty")]
     Empty,
-    /// It holds what SASLprep prohibits.
+    /// The name has a character that SASLprep prohibits.
     #[error("the name holds a character that is not allowed in one")]
     Prohibited,
     /// It is longer than [`USER_NAME_OCTETS`].
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_compared_as_they_are_meant() {
+    fn names_are_compared_in_prepared_form() {
         assert_eq!(name("Alice"), Ok("alice".to_owned()));
         assert_eq!(name("JOS\u{c9}"), name("jose\u{301}"), "composed and decomposed");
         assert_eq!(name("I\u{ad}X"), Ok("ix".to_owned()), "RFC 4013 section 3, the soft hyphen");
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name() {
+    fn invalid_names_are_refused() {
         assert_eq!(name(""), Err(UserNameError::Empty));
         assert_eq!(name("\u{ad} "), Err(UserNameError::Empty));
         assert_eq!(name("a\0b"), Err(UserNameError::Prohibited));

@@ -1,4 +1,4 @@
-//! Who runs where: the server has every CPU but the last, generator and sink have the last.
+//! Assignment of CPUs: the server has every CPU but the last, generator and sink have the last.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The CPUs of the server, and that of the world around it.
+/// The CPUs of the server, and the CPU of generator and sink.
 pub struct Shares {
     pub server: Vec<usize>,
     pub world: usize,
 }
 
-/// Decided once, before anybody is pinned; `None` where there is only one CPU.
+/// Decided once, before any thread is pinned; `None` if there is only one CPU.
 pub fn shares() -> Option<&'static Shares> {
     static SHARES: OnceLock<Option<Shares>> = OnceLock::new();
     let decide = || {
@@ -24,29 +24,29 @@ pub fn shares() -> Option<&'static Shares> {
     SHARES.get_or_init(decide).as_ref()
 }
 
-/// The calling thread is the generator's or the sink's.
+/// Pins the calling thread to the CPU of generator and sink.
 pub fn of_the_world() {
     if let Some(Shares { world, .. }) = shares() {
         pin(&[*world]);
     }
 }
 
-/// The calling thread does what the server's could do.
+/// Pins the calling thread to the CPUs of the server.
 pub fn of_the_servers() {
     if let Some(Shares { server, .. }) = shares() {
         pin(server);
     }
 }
 
-/// Who may not be pinned shares all CPUs.
+/// If pinning is not permitted, the thread uses all CPUs.
 fn pin(cpus: &[usize]) {
     let mut wanted = CpuSet::new();
     cpus.iter().for_each(|&cpu| wanted.set(cpu));
     let _ = sched_setaffinity(None, &wanted);
 }
 
-/// A command that runs on the CPUs of the server, and that the kernel kills when our thread ends:
-/// nothing outlives the benchmark, however it ends.
+/// A command that runs on the CPUs of the server. The kernel kills it when our thread ends, so no
+/// process outlives the benchmark.
 pub fn of_the_server(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);

@@ -1,4 +1,4 @@
-//! What the disk does without a mail server: the limit that every durable 250 stands under.
+//! The speed of the disk without a mail server: the limit of every durable 250.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,8 +21,8 @@ pub fn append_and_sync(folder: &Path, rounds: usize) -> io::Result<Vec<Duration>
     Ok(times)
 }
 
-/// Times of a file of 4 KiB made, synced and renamed, one after the other: how Postfix, Exim and
-/// most others keep a message.
+/// Times of a file of 4 KiB created, synced and renamed, one after the other, as Postfix, Exim and
+/// most other servers store a message.
 pub fn file_and_sync(folder: &Path, rounds: usize) -> io::Result<Vec<Duration>> {
     let block = [b'x'; 4096];
     let mut times = Vec::with_capacity(rounds);
@@ -39,7 +39,7 @@ pub fn file_and_sync(folder: &Path, rounds: usize) -> io::Result<Vec<Duration>> 
     Ok(times)
 }
 
-/// The mount point below which a folder is, its device and its file system.
+/// The mount point of a directory, its device and its file system.
 pub fn file_system(folder: &Path) -> io::Result<(String, String)> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let below = |line: &str| {
@@ -48,18 +48,18 @@ pub fn file_system(folder: &Path) -> io::Result<(String, String)> {
         let found = (device.to_owned(), kind.to_owned());
         folder.starts_with(point).then_some((point.len(), found))
     };
-    // Of mounts over one another the last is seen.
+    // Of several mounts on the same path the last one is visible.
     let deepest = mounts.lines().filter_map(below).max_by_key(|(length, _)| *length);
     deepest.map(|(_, found)| found).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Flushes of its cache that the disk below a file has completed since the system started, where
-/// the kernel counts them.
+/// Cache flushes that the disk of a file has completed since the system started, if the kernel
+/// counts them.
 pub fn flushes(folder: &Path) -> Option<u64> {
     let device = rustix::fs::stat(folder).ok()?.st_dev;
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let path = format!("/sys/dev/block/{major}:{minor}");
-    // A partition does not count them: the disk that it is of does.
+    // The kernel counts them for the disk, not for its partitions.
     let whole = Path::new(&path).join("../stat");
     let text = match Path::new(&path).join("partition").exists() {
         true => fs::read_to_string(whole),

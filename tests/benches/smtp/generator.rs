@@ -1,6 +1,6 @@
-//! The client's side: so many sessions that send so many messages, and how long each waited.
+//! The client's side: a number of sessions that send a number of messages, and the latency of each.
 //!
-//! It speaks as a mail server does: MAIL, RCPT and DATA in one packet where the server offers
+//! It behaves as a mail server does: MAIL, RCPT and DATA in one packet if the server offers
 //! PIPELINING, the message in one write. All sessions share one thread.
 
 use std::cell::Cell;
@@ -14,17 +14,17 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-/// A session that hears nothing for so long has failed.
+/// Longest silence; then the session has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be sent.
+/// The load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub server: SocketAddr,
     pub sessions: usize,
     /// Messages at most.
     pub messages: usize,
-    /// No message is begun after so long.
+    /// Time after which no message is begun.
     pub time: Duration,
     /// Octets of one message, about.
     pub size: usize,
@@ -32,19 +32,19 @@ pub struct Load {
     pub connect_each: bool,
 }
 
-/// What came of it.
+/// The results of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub accepted: usize,
-    /// Replies that refused, and sessions that broke; the first in words.
+    /// Refusals, and sessions that failed; the first of them in words.
     pub failed: usize,
     pub first_failure: Option<String>,
     pub took: Duration,
-    /// From the last octet of each message to its 250.
+    /// Time from the last octet of each message to its 250.
     pub waits: Vec<Duration>,
 }
 
-/// Sends it, on the thread of the caller.
+/// Sends the load, on the thread of the caller.
 pub async fn run(load: Load) -> Outcome {
     let message: Rc<[u8]> = message(load.size).into();
     let begun = Instant::now();
@@ -72,7 +72,7 @@ pub async fn run(load: Load) -> Outcome {
     outcome
 }
 
-/// What is still to be sent.
+/// The messages that remain to be sent.
 struct Left {
     messages: Cell<usize>,
     until: Instant,
@@ -83,7 +83,7 @@ impl Left {
         self.messages.get() > 0 && Instant::now() < self.until
     }
 
-    /// One of them, if there is any.
+    /// Takes one of them, if any.
     fn take(&self) -> bool {
         let any = self.is_any();
         if any {
@@ -93,7 +93,7 @@ impl Left {
     }
 }
 
-/// One session after the other, until no message is left.
+/// Runs one session after the other, until no message remains.
 async fn sessions(load: Load, message: Rc<[u8]>, left: Rc<Left>) -> Outcome {
     let mut outcome = Outcome::default();
     while left.is_any() {
@@ -101,7 +101,7 @@ async fn sessions(load: Load, message: Rc<[u8]>, left: Rc<Left>) -> Outcome {
         if let Err(error) = session(load, &message, &left, &mut outcome).await {
             outcome.failed += 1;
             outcome.first_failure.get_or_insert(error.to_string());
-            // What cannot work at all shall not be tried for ever.
+            // A server that does not work at all must not be tried forever.
             if outcome.accepted == before {
                 left.take();
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -159,7 +159,7 @@ impl Server {
         timeout(PATIENCE, self.0.get_mut().write_all(octets)).await?
     }
 
-    /// A whole reply with this code; its text.
+    /// Reads a whole reply with this code; returns its text.
     async fn expect(&mut self, code: u16) -> io::Result<String> {
         let mut text = String::new();
         loop {

@@ -1,8 +1,8 @@
-//! A lone session in turns with the bare disk.
+//! A single session, alternating with the bare disk.
 //!
-//! How long a sync takes changes within a run by more than a server adds to it. So both have short
-//! turns, one after the other, on the same CPU and the same disk, and their medians over all turns
-//! are compared.
+//! The time of a sync changes within a run by more than a server adds to it. So both have short
+//! alternating turns on the same CPU and the same disk, and their medians over all turns are
+//! compared.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -55,7 +55,7 @@ fn of(run: &Run, system: &dyn System, name: &str) -> Result<Lone> {
     Ok(Lone { name: name.to_owned(), standing: system.subject().standing, sync, wait })
 }
 
-/// The medians of a sync and of a message's wait.
+/// The medians of a sync and of a message's latency.
 fn in_turns(server: SocketAddr, scratch: &Path) -> Result<(Duration, Duration)> {
     let message = message(4096);
     let mut client = Client::connect(server)?;

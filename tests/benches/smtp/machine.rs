@@ -1,4 +1,4 @@
-//! The machine, as the report begins with it.
+//! The machine, for the beginning of the report.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use relay_tests::benchmark::percentile;
 
 use crate::{cpus, disk};
 
-/// A line each. Refuses a disk that is none.
+/// A line for each fact. Refuses a file system that is not on a disk.
 pub fn describe(folder: &Path) -> Result<Vec<String>> {
     let (device, kind) = disk::file_system(&fs::canonicalize(folder)?)?;
-    ensure!(kind != "tmpfs" && kind != "overlay", "a queue on {kind} would prove nothing");
+    ensure!(kind != "tmpfs" && kind != "overlay", "a queue on {kind} is not on a disk");
     let system = rustix::system::uname();
     let processor = fs::read_to_string("/proc/cpuinfo")?;
     let processor = processor
@@ -31,8 +31,8 @@ pub fn describe(folder: &Path) -> Result<Vec<String>> {
         format!("Linux {}, {processor}; {who}", system.release().to_string_lossy()),
         format!("all queues on {kind} on {device}"),
         format!(
-            "4 KiB appended and synced: p50 {:.0} µs, p99 {:.0} µs; a file of 4 KiB made, synced and \
-             renamed: p50 {:.0} µs, p99 {:.0} µs",
+            "4 KiB appended and synced: p50 {:.0} µs, p99 {:.0} µs; a file of 4 KiB created, \
+             synced and renamed: p50 {:.0} µs, p99 {:.0} µs",
             microseconds(&append, 50),
             microseconds(&append, 99),
             microseconds(&file, 50),

@@ -1,11 +1,11 @@
 //! `cargo xtask bench smtp`: this daemon beside its peers, in one run on one machine.
 //!
-//! Every system is a relay from loopback to one sink, with its own durable default. The figures
-//! that are compared are ratios within a run; the machine's own limits stand beside them: what the
-//! disk syncs, and what generator and sink do without a relay between them. Systems take turns in
-//! each workload, so that what else the machine does falls on all of them.
+//! Every system is a relay from loopback to one sink, with its own durable default. The compared
+//! figures are ratios within a run. The machine's own limits are beside them: the speed of the
+//! disk's syncs, and of generator and sink without a relay between them. Systems alternate in each
+//! workload, so that other load on the machine affects all of them.
 //!
-//! Arguments: `--quick`, and words of the names of the systems to measure, all without any.
+//! Arguments: `--quick`, and words of the names of the systems to measure; all by default.
 
 mod cpus;
 mod disk;
@@ -32,10 +32,10 @@ use crate::plan::Plan;
 use crate::sink::Sink;
 use crate::systems::System;
 
-/// Names the folder that `benchmark.md` and `benchmark.svg` are written to.
+/// Names the directory for `benchmark.md` and `benchmark.svg`.
 const FOLDER: &str = "RELAY_BENCH_REPORT";
 
-/// What a run has: the systems that still take part, and what it came to so far.
+/// The state of a run: the systems that still take part, and the results so far.
 struct Run {
     plan: Plan,
     scratch: PathBuf,
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
 }
 
 impl Run {
-    /// Which systems take part: those that are wanted and start.
+    /// The systems that take part: those that are selected and start.
     fn find(&mut self, wanted: &[&String]) {
         for found in systems::all() {
             let system = match found {
@@ -112,7 +112,7 @@ impl Run {
         }
     }
 
-    /// Does it start and pass one message on?
+    /// Does it start and relay one message?
     fn tries(&self, system: &dyn System) -> Result<()> {
         let folder = self.folder()?;
         let running =
@@ -120,7 +120,7 @@ impl Run {
         workload::passes_one_on(&running, &self.sink)
     }
 
-    /// An empty folder for a system, and a disk with nothing left to write.
+    /// An empty directory for a system, and a disk without pending writes.
     fn folder(&self) -> Result<PathBuf> {
         let folder = self.scratch.join("system");
         let _ = fs::remove_dir_all(&folder);
@@ -134,7 +134,7 @@ impl Run {
     }
 }
 
-/// A folder on the disk of the checkout: a queue in memory would prove nothing.
+/// A directory on the disk of the checkout: a queue in memory would prove nothing.
 fn scratch() -> Result<PathBuf> {
     let folder =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("smtp-{}", std::process::id()));
@@ -142,7 +142,7 @@ fn scratch() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Thousands of sessions are as many open files, here and in the servers.
+/// Thousands of sessions need as many open files, here and in the servers.
 fn raise_file_limit() -> Result<()> {
     const FILES: u64 = 20_000;
     let limit = getrlimit(Resource::Nofile);

@@ -13,9 +13,9 @@ use crate::systems::{Place, System};
 
 /// Longest wait of a session for a reply.
 const REPLY: Duration = Duration::from_secs(20);
-/// What a server may do after the last of them, before its memory is looked at.
+/// Pause after the last of them, before the server's memory is measured.
 const SETTLE: Duration = Duration::from_millis(700);
-/// Sessions of a server with a process for each.
+/// Sessions of a server with one process for each.
 const FORKS: usize = 1_000;
 
 /// Measures every system and adds it to the report.
@@ -43,7 +43,7 @@ fn of(run: &Run, system: &dyn System, name: &str) -> Result<Memory> {
     let mut sessions = Vec::new();
     for &count in run.plan.idle {
         if system.forks() && count > FORKS {
-            sessions.push((count, Err("not tried: a process for each".to_owned())));
+            sessions.push((count, Err("not measured: one process for each session".to_owned())));
             continue;
         }
         while streams.len() < count {
@@ -65,7 +65,7 @@ fn of(run: &Run, system: &dyn System, name: &str) -> Result<Memory> {
     Ok(Memory { name: name.to_owned(), idle, sessions })
 }
 
-/// A session that has been answered twice.
+/// A session that has got two replies.
 fn session(server: SocketAddr) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(REPLY))?;
@@ -75,7 +75,7 @@ fn session(server: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// A whole reply, whatever it says, unless the server sends us away.
+/// A whole reply of any kind, unless the server closes the connection.
 fn reply(stream: &TcpStream) -> io::Result<()> {
     for line in BufReader::new(stream).lines() {
         let line = line?;

@@ -1,4 +1,4 @@
-//! What a run consists of.
+//! The parts of a run.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use relay_tests::benchmark::Workload;
 const KIB: usize = 1024;
 const LARGE: usize = 20_000_000;
 
-/// How large the run is.
+/// The size of the run.
 pub struct Plan {
     pub workloads: &'static [Workload],
-    /// How long a workload is sent for.
+    /// The sending time of a workload.
     pub time: Duration,
     /// Counts of idle sessions.
     pub idle: &'static [usize],
-    /// Messages in the queue of the restart; a peer gets as many as it takes in [`Plan::fill`].
+    /// Messages in the queue for the restart; a peer gets as many as it accepts in [`Plan::fill`].
     pub queue: usize,
     pub fill: Duration,
 }
 
-/// The run whose figures are kept: about ten minutes.
+/// The run for the published figures: about ten minutes.
 pub const WHOLE: Plan = Plan {
     workloads: &[
         accept(1, 4 * KIB, false),
@@ -41,7 +41,7 @@ pub const WHOLE: Plan = Plan {
     fill: Duration::from_secs(8),
 };
 
-/// About two minutes, to see that everything works.
+/// About two minutes, to check that everything works.
 pub const QUICK: Plan = Plan {
     workloads: &[
         accept(1, 4 * KIB, false),
@@ -66,26 +66,28 @@ const fn deliver(sessions: usize, size: usize, connect_each: bool) -> Workload {
 }
 
 impl Plan {
-    /// A line each.
+    /// The method, a line for each fact.
     pub fn describe(&self) -> Vec<String> {
         let time = self.time.as_secs_f64();
         vec![
             format!(
-                "Each server starts anew for each workload, on an empty queue, and is warmed up with \
-                 two messages for each session; then messages are sent for {time} s, and no new one \
-                 after that. The rate is what was accepted until the last reply, or what had come to \
-                 the sink until the last of it came, which is waited for no longer than 12 s."
+                "Each server is started anew for each workload, with an empty queue, and warmed \
+                 up with two messages for each session. Then the client begins messages for \
+                 {time} s. The rate counts the messages accepted until the last reply, or \
+                 delivered to the sink until the last one arrives, for at most 12 s more."
             ),
-            "The client sends MAIL, RCPT and DATA in one write where PIPELINING is offered, and the \
-             message in one; a wait is from its last octet to the reply. Client and sink are one \
-             thread each; the sink offers PIPELINING, keeps nothing and refuses nothing."
+            "The client sends MAIL, RCPT and DATA in one write if PIPELINING is offered, and the \
+             message in another. A latency is the time from the message's last octet to the \
+             reply. Client and sink are one thread each; the sink offers PIPELINING, stores \
+             nothing and refuses nothing."
                 .to_owned(),
-            "Every queue is on the disk above. Logs of the peers go to memory, ours to that disk. Who \
-             is held accepts as ever and delivers nothing; see the settings."
+            "Every queue is on the disk above. Logs of the peers are in memory, ours are on that \
+             disk. If only acceptance is measured, a server accepts as usual and delivers \
+             nothing; see the settings."
                 .to_owned(),
-            "Flushes are those that the disk counted for whatever this machine did, divided by the \
-             messages; a server that syncs each message by itself cannot have less than one unless \
-             the file system joins them."
+            "Flushes are those that the disk counted for all programs of this machine, divided by \
+             the messages. A server that syncs each message separately cannot have less than one, \
+             unless the file system merges them."
                 .to_owned(),
         ]
     }

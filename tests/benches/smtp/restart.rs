@@ -10,7 +10,7 @@ use crate::generator::Load;
 use crate::systems::{Place, System};
 use crate::workload::drive;
 
-/// Longest time for our own queue, which is always as large as planned.
+/// Longest time for our own queue, which always has the planned size.
 const OURS: Duration = Duration::from_secs(120);
 
 /// Measures every system and adds it to the report.
@@ -48,7 +48,11 @@ fn of(run: &Run, system: &dyn System, name: &str) -> Result<Restart> {
     let running = system.start(place)?;
     let greeted = Instant::now();
     let one = drive(Load { server: running.address, sessions: 1, messages: 1, ..load });
-    ensure!(one.accepted == 1, "it took no message: {}", one.first_failure.unwrap_or_default());
+    ensure!(
+        one.accepted == 1,
+        "the server accepted no message: {}",
+        one.first_failure.unwrap_or_default()
+    );
     Ok(Restart {
         name: name.to_owned(),
         queue,

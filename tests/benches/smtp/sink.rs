@@ -1,5 +1,5 @@
-//! The next hop's side: takes every message, keeps none, and counts them. All sessions share one
-//! thread with nobody else.
+//! The next hop's side: accepts every message, stores none, and counts them. All sessions share one
+//! thread, which does nothing else.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -22,10 +22,10 @@ pub struct Sink {
     taken: Arc<AtomicUsize>,
 }
 
-/// How long messages are waited for.
+/// Longest wait for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// While nothing comes.
+    /// The longest time without a new message.
     pub silence: Duration,
     pub in_all: Duration,
 }
@@ -48,7 +48,7 @@ impl Sink {
                     let _ = stream.set_nodelay(true);
                     let counter = Arc::clone(&counter);
                     tokio::task::spawn_local(async move {
-                        // A client that breaks off has delivered nothing.
+                        // A client that disconnects has delivered nothing.
                         let _ = serve(stream, &counter).await;
                     });
                 }
@@ -57,13 +57,13 @@ impl Sink {
         Ok(Self { address, taken })
     }
 
-    /// Messages taken so far.
+    /// Messages accepted so far.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has taken this many in all. Returns how many are missing when that took too
-    /// long, and when the last had come.
+    /// Waits until it has accepted this many in all. Returns how many are missing after the longest
+    /// wait, and when the last one arrived.
     pub fn wait_for(&self, count: usize, patience: Patience) -> (usize, Instant) {
         let begun = Instant::now();
         let mut last = (self.taken(), Instant::now());
@@ -93,7 +93,7 @@ async fn serve(mut stream: TcpStream, taken: &AtomicUsize) -> io::Result<()> {
         loop {
             if in_message {
                 let Some(end) = end_of_data(&unread) else {
-                    // What an end of data may still begin with.
+                    // Octets that may be the beginning of an end of data.
                     let keep = unread.len().min(4);
                     unread.drain(..unread.len() - keep);
                     break;
@@ -125,7 +125,7 @@ async fn serve(mut stream: TcpStream, taken: &AtomicUsize) -> io::Result<()> {
     }
 }
 
-/// Where the end of data ends, if it is there.
+/// The position of the end of data, if it is there.
 fn end_of_data(octets: &[u8]) -> Option<usize> {
     memchr::memmem::find(octets, b"\r\n.\r\n").map(|at| at + 5)
 }

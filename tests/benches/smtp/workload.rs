@@ -13,17 +13,17 @@ use crate::sink::{Patience, Sink};
 use crate::systems::{Place, Running, System};
 use crate::{Run, cpus, disk};
 
-/// How long a server may take to deliver what it has accepted. Some take minutes for what they
-/// accept in seconds, and their rate is known long before.
+/// Longest time for a server to deliver the messages that it has accepted. Some need minutes for
+/// messages that they accept in seconds, but their rate is known long before.
 const DELIVERY: Patience =
     Patience { silence: Duration::from_secs(10), in_all: Duration::from_secs(12) };
-/// Messages for each session before those that count.
+/// Messages for each session before the measurement.
 const WARM: usize = 2;
 /// Syncs of the bare disk before each workload.
 const SYNCS: usize = 300;
 
 impl Run {
-    /// Measures it and adds it to the report.
+    /// Measures the workload and adds it to the report.
     pub fn workload(&mut self, workload: Workload) -> Result<()> {
         eprintln!("{workload}");
         let folder = self.folder()?;
@@ -59,7 +59,7 @@ impl Run {
         Load { server, sessions, messages, time: self.plan.time, size, connect_each }
     }
 
-    /// Starts the system afresh, warms it up, and sends the workload.
+    /// Starts the system anew, warms it up, and sends the workload.
     fn measure(&self, system: &dyn System, workload: Workload) -> Result<Cell> {
         let folder = self.folder()?;
         let next_hop = workload.deliver.then_some(self.sink.address);
@@ -107,13 +107,13 @@ pub fn passes_one_on(running: &Running, sink: &Sink) -> Result<()> {
     };
     let outcome = drive(load);
     let failure = outcome.first_failure.unwrap_or_default();
-    ensure!(outcome.accepted == 1, "it does not accept a message: {failure}");
+    ensure!(outcome.accepted == 1, "the server does not accept a message: {failure}");
     let (missing, _) = sink.wait_for(before + 1, DELIVERY);
-    ensure!(missing == 0, "it does not pass a message on");
+    ensure!(missing == 0, "the server does not relay a message");
     Ok(())
 }
 
-/// Sends a load from a thread that is pinned to the world's CPU.
+/// Sends a load from a thread that is pinned to the CPU of generator and sink.
 pub fn drive(load: Load) -> Outcome {
     let thread = std::thread::spawn(move || {
         cpus::of_the_world();
@@ -136,7 +136,7 @@ fn cell(workload: Workload, outcome: &Outcome, count: usize, took: Duration) -> 
     }
 }
 
-/// The disk, as if each sync of 4 KiB were a message, whatever the workload's size.
+/// The disk, as if each sync of 4 KiB were a message, for any size of the workload.
 fn raw(syncs: &[Duration]) -> Cell {
     let rate = syncs.len() as f64 / syncs.iter().sum::<Duration>().as_secs_f64();
     Cell {

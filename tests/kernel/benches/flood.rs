@@ -1,9 +1,9 @@
 //! `cargo xtask bench flood`: sessions of the relay connector while forged SYNs arrive, with and
 //! without the guard.
 //!
-//! Every row has an edge host, a client and an attacker of its own, in network namespaces, with
-//! the real daemon. All rows are run [`ROUNDS`] times, one after the other, so that what else the
-//! machine does shows as a difference between two rows of one name.
+//! Every row has its own edge host, client and attacker, in network namespaces, with the real
+//! daemon. All rows are run [`ROUNDS`] times, one after the other, so that other load on the
+//! machine shows as a difference between two rows of one name.
 
 use std::time::Duration;
 
@@ -47,12 +47,12 @@ fn main() {
 }
 
 fn introduce() {
-    // Built now where it is not, and not during the first row.
+    // Built now if necessary, not during the first row.
     let daemon = binary().expect("a daemon to test");
     println!("{PLAN:?}, {ROUNDS} rounds, {}", daemon.display());
     match Cpus::available() {
         Some(Cpus { edge, world }) => println!(
-            "CPU {edge} is the edge host's: the daemon, its next hop, and whatever its kernel does \
+            "CPU {edge} is the edge host's: the daemon, its next hop, and all that its kernel does \
              with\nwhat arrives. CPU {world} is the client's and the attacker's; what the flood costs \
              to send, and\nits answers to receive, slows the client down in every row with a flood."
         ),
@@ -136,6 +136,6 @@ fn print_sessions(outcomes: &Rows) {
     }
     println!(
         "ratio: to the first row of the round. 220, all: ms from connect to the greeting, and to the \
-         end. CPU:\nbusy part of the edge host's, with whatever else the machine runs on it."
+         end. CPU:\nbusy part of the edge host's, with all other work that the machine runs on it."
     );
 }

@@ -1,10 +1,10 @@
-//! `cargo xtask bench kernel`: what the guard costs for each frame and what a tag costs to read,
-//! beside an empty program and beside `getpeername` in the same run.
+//! `cargo xtask bench kernel`: the cost of the guard for each frame, and of reading a tag, beside
+//! an empty program and beside `getpeername` in the same run.
 //!
-//! Times are the kernel's own, from its test-run facility. A row is either the same frame over
-//! and over, with everything in the nearest cache, or frames from 4,096 sources once each, where
-//! the trie has to be fetched; the latter carries the facility's own cost of a single run, which
-//! the empty program shows.
+//! Times are the kernel's own, from its test-run facility. A row uses either the same frame
+//! repeatedly, with all data in the nearest cache, or frames from 4,096 sources once each, so that
+//! the trie must be read from memory. The latter includes the facility's own cost of a single run,
+//! which the empty program shows.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -22,7 +22,7 @@ use relay_kernel_tests::setup;
 const SIZES: [u32; 4] = [10, 1_000, 100_000, 1_000_000];
 const SOURCES: usize = 4096;
 const REPEAT: u32 = 1_000_000;
-/// The best of so many rounds: whatever else the machine does makes a round slower, never faster.
+/// The best of this number of rounds: other load on the machine makes a round slower, never faster.
 const ROUNDS: usize = 5;
 
 fn main() {
@@ -90,7 +90,7 @@ fn row(kernel: &mut KernelHalf, name: &str, program: TestProgram, frames: &[Vec<
         judged.duration
     };
     let nanoseconds = |duration: Duration| duration.as_nanos() as f64;
-    // The facility gives whole nanoseconds for one run, as an average.
+    // The facility returns whole nanoseconds for one run, as an average.
     let same =
         (0..ROUNDS).map(|_| nanoseconds(run(&frames[0], REPEAT))).fold(f64::INFINITY, f64::min);
     let many = (0..ROUNDS)
@@ -103,7 +103,7 @@ fn row(kernel: &mut KernelHalf, name: &str, program: TestProgram, frames: &[Vec<
     Row { name: name.to_owned(), same, many }
 }
 
-/// Ranges as a routing table has them, /12 to /28, and sources inside them.
+/// Ranges as in a routing table, /12 to /28, and sources inside them.
 fn random(rng: &mut Rng, generation: u32, size: u32) -> (Publication, Vec<IpAddr>) {
     let mut blocks = std::collections::BTreeMap::new();
     while blocks.len() < size as usize {
@@ -138,11 +138,11 @@ fn tag_beside_getpeername(kernel: &mut KernelHalf) {
     const READS: u32 = 200_000;
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let local = listener.local_addr().expect("bound");
-    let everybody = Block { address: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), bits: 96 };
+    let all_addresses = Block { address: Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(), bits: 96 };
     let publication = Publication {
         generation: u32::MAX,
         bindings: vec![Binding::of_connection(local)],
-        blocks: vec![(0, everybody, ConnectorId(1), RangeId(0))],
+        blocks: vec![(0, all_addresses, ConnectorId(1), RangeId(0))],
         connectors: 1,
         ranges: 1,
         ..Publication::default()

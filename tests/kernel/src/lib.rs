@@ -1,12 +1,13 @@
-//! What the tests and the benchmarks of the kernel half share.
+//! Shared code of the tests and the benchmarks of the kernel half.
 //!
 //! - [`setup`]: loads the kernel half and publishes to it.
 //! - [`frames`]: frames for the kernel's test-run facility.
-//! - [`nested`]: random nested configurations, and the plain rule to hold every classifier against.
-//! - [`live`]: real connections while the configuration changes under them.
-//! - [`flood`]: forged SYNs against the daemon, and what becomes of the sessions beside them.
-//! - [`netstat`]: what the kernel counts of TCP.
-#![expect(clippy::unwrap_used, reason = "all of this runs inside tests, which a failure must end")]
+//! - [`nested`]: random nested configurations, and the plain rule as the reference for every
+//!   classifier.
+//! - [`live`]: real connections during configuration changes.
+//! - [`flood`]: forged SYNs against the daemon, and the sessions during the flood.
+//! - [`netstat`]: TCP counters of the kernel.
+#![expect(clippy::unwrap_used, reason = "this code runs inside tests; a failure must end the test")]
 
 pub mod flood;
 pub mod frames;

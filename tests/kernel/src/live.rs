@@ -1,10 +1,10 @@
-//! Real connections while the configuration changes under them.
+//! Real connections during configuration changes.
 //!
-//! An edge host and a peer, each in a network namespace of its own, with a cable between them.
-//! Clients connect over the cable and over the edge's loopback, from many addresses, in IPv4 and
-//! IPv6 and in IPv4 to a dual-stack socket, part of them while SYN cookies are forced. Meanwhile
-//! generations replace each other. Every accepted socket must carry a tag, and the tag must be
-//! what the plain rule says for the tag's own generation.
+//! An edge host and a peer, each in its own network namespace, are connected by a veth pair.
+//! Clients connect over the veth pair and over the edge's loopback, from many addresses, in IPv4,
+//! in IPv6 and in IPv4 to a dual-stack socket; part of them with forced SYN cookies. Meanwhile
+//! generations replace each other. Every accepted socket must have a tag. The tag must equal the
+//! result of the plain rule for the tag's own generation.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,7 +29,7 @@ use crate::nested::{Expected, Nested};
 use crate::netstat::tcp_counters;
 use crate::setup::{SELF_TEST, config, load_in, pin_directory};
 
-/// What a run is asked to do.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Connections in all, half of them with SYN cookies forced.
@@ -42,7 +42,7 @@ pub struct Plan {
     pub ranges: usize,
 }
 
-/// What happened.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Connections that were accepted.
@@ -59,13 +59,13 @@ pub struct Report {
     pub reloads_per_second: f64,
     /// Accepted sockets without a tag.
     pub tags_missing: u64,
-    /// Tags that are not what the plain rule says for their generation.
+    /// Tags that differ from the plain rule for their generation.
     pub tags_wrong: u64,
-    /// Connections that did not come about.
+    /// Connections that failed.
     pub refused: u64,
-    /// Connections that no connector takes, and whose tag said so.
+    /// Connections that no connector matches, and whose tag says so.
     pub without_connector: u64,
-    /// How long it took.
+    /// Duration of the run.
     pub took: Duration,
 }
 
@@ -82,13 +82,13 @@ const REGIONS: [(&str, &str); 4] = [
     ("fd99::", "fd99::ff"),
 ];
 
-/// A generation as the plain rule and as the daemon has it.
+/// A generation for the plain rule and for the daemon.
 type Known = (Arc<Nested>, Arc<Rules>);
 
-/// What acceptors, clients and the reloader share.
+/// Data that acceptors, clients and the reloader share.
 struct Shared {
     tags: TagReader,
-    /// The plain rule of every generation there was.
+    /// The plain rule of every generation of the run.
     generations: RwLock<HashMap<u32, Known>>,
     remaining: AtomicU64,
     failures: AtomicU64,
@@ -114,11 +114,11 @@ pub fn run(plan: Plan, seed: u64) -> Report {
         peer.add_address("wire0", &format!("fd99::{:x}/64", 2 + number)).unwrap();
         edge.add_address("lo", &format!("fd98::{:x}/128", 1 + number)).unwrap();
     }
-    // Nobody's queue may be what drops a connection here.
+    // No full queue may drop a connection here.
     edge.set("net.core.somaxconn", "65535").unwrap();
     edge.set("net.ipv4.tcp_max_syn_backlog", "65535").unwrap();
-    // A closed connection that is forgotten too early leaves its last ACK to the listener, which
-    // may take it for a SYN cookie: a connection that nobody made.
+    // If the kernel forgets a closed connection too early, the listener gets its last ACK and may
+    // treat it as a SYN cookie: a connection that no client opened.
     edge.set("net.ipv4.tcp_max_tw_buckets", "1048576").unwrap();
 
     let KernelHalf { mut publisher, tags, self_test, programs: _programs, .. } =
@@ -197,7 +197,7 @@ pub fn run(plan: Plan, seed: u64) -> Report {
         clients.into_iter().for_each(|client| client.join().unwrap());
         let [cookies] = edge.enter(|| tcp_counters(["SyncookiesRecv"])).unwrap();
         shared.done.store(true, Ordering::Release);
-        // Each acceptor is waiting for one more connection.
+        // Each acceptor still waits for one more connection.
         edge.enter(|| {
             for address in ["127.0.0.1:2525", "[::1]:2525", "127.0.0.1:2526"] {
                 let _ = TcpStream::connect(address);
@@ -240,7 +240,7 @@ fn accept(listener: &TcpListener, shared: &Shared) {
         if shared.done.load(Ordering::Acquire) {
             return;
         }
-        // At once, as a daemon would: a tag that came later would be missing here.
+        // Read at once, as a daemon would: a tag that came later would be missing here.
         let tag = shared.tags.read(socket.as_fd()).unwrap();
         let local = socket.local_addr().unwrap();
         drop(socket);
@@ -318,7 +318,7 @@ fn wire(rng: &mut Rng) -> (IpAddr, SocketAddr) {
     }
 }
 
-/// Connects and waits for the other side to close, which leaves the closing state with it.
+/// Connects and waits for the other side to close, which then has the closing state.
 fn once(from: IpAddr, to: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
@@ -328,7 +328,7 @@ fn once(from: IpAddr, to: SocketAddr) -> io::Result<()> {
     let mut byte = [0];
     match stream.read(&mut byte)? {
         0 => Ok(()),
-        _ => Err(io::Error::other("bytes came from nowhere")),
+        _ => Err(io::Error::other("unexpected octets arrived")),
     }
 }
 
@@ -337,7 +337,8 @@ impl Report {
     pub fn assert_faultless(&self, plan: Plan) {
         assert_eq!((self.tags_missing, self.tags_wrong, self.refused), (0, 0, 0), "{self}");
         assert_eq!(self.connections, plan.connections, "{self}");
-        // All the ways were taken, or the run has shown less than it says.
+        // Every kind of connection must have occurred; otherwise the run proves less than it
+        // claims.
         let least = plan.connections / 20;
         assert!(self.ipv6 > least && self.dual_stack > least && self.cookies > least, "{self}");
         assert!(self.without_connector > 0 && self.generations > 2, "{self}");

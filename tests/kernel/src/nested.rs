@@ -1,17 +1,17 @@
-//! Random nested configurations, and the plain rule to hold every classifier against.
+//! Random nested configurations, and the plain rule as the reference for every classifier.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use fastrand::Rng;
 
-/// A configuration and what a reader of it needs to know.
+/// A configuration and the data that the plain rule needs.
 pub struct Nested {
     /// The connectors, as TOML.
     pub text: String,
     /// Names of the connectors, by number.
     pub names: Vec<String>,
-    /// Local addresses worth connecting to: one for each binding and some of nobody's.
+    /// Local addresses to connect to: one for each binding, and some without a binding.
     pub locals: Vec<SocketAddr>,
     groups: Vec<Group>,
 }
@@ -20,7 +20,7 @@ pub struct Nested {
 const EVERYWHERE: [(&str, &str); 2] =
     [("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")];
 
-/// Connectors that share their bindings, and so one nest of ranges for each family.
+/// Connectors that share their bindings, and so one set of nested ranges for each family.
 struct Group {
     bindings: Vec<SocketAddr>,
     ranges: Vec<Range>,
@@ -32,29 +32,29 @@ struct Range {
     low: u128,
     high: u128,
     connector: usize,
-    /// Its place in the connector's list.
+    /// Its index in the connector's list.
     index: u32,
 }
 
-/// What the rule says.
+/// The result of the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// This connector's range.
     Connector {
         /// The connector's number.
         number: usize,
-        /// The range's place in the connector's list.
+        /// The range's index in the connector's list.
         range: u32,
     },
-    /// Nobody listens there.
+    /// There is no binding.
     NoBinding,
-    /// Somebody listens there, and no range contains the address.
+    /// There is a binding, and no range contains the address.
     NoConnector,
 }
 
 impl Nested {
-    /// A configuration of so many connectors and about so many ranges, anywhere, on bindings of
-    /// every kind.
+    /// A configuration with this number of connectors and about this number of ranges, anywhere, on
+    /// bindings of every kind.
     pub fn random(rng: &mut Rng, connectors: usize, ranges: usize) -> Self {
         let bindings = [
             vec!["0.0.0.0:25", "[::]:25"],
@@ -79,7 +79,7 @@ impl Nested {
                 ranges: Vec::new(),
             })
             .collect();
-        // Every group gets its share of connectors; a group without any does not listen.
+        // Every group gets its share of connectors; a group without any has no binding.
         let group_of = |connector: usize| connector % bindings.len();
         let used = groups.len().min(connectors);
         groups.truncate(used);
@@ -95,7 +95,7 @@ impl Nested {
                     nest.push((low, high));
                 }
                 fill(rng, low, high, share.saturating_sub(nest.len()), &mut nest);
-                // The order in which ranges are written must not matter.
+                // The order of ranges must not matter.
                 rng.shuffle(&mut nest);
                 for (low, high) in nest {
                     let connector = members[rng.usize(..members.len())];
@@ -110,7 +110,7 @@ impl Nested {
         let names: Vec<String> = (0..connectors).map(|number| format!("C{number}")).collect();
         for (number, list) in lists.iter_mut().enumerate() {
             if list.is_empty() {
-                // A connector must have a range. This one is on a port that nobody asks about.
+                // A connector must have a range. This one is on a port that no test uses.
                 let port = 10_000 + number;
                 let _ = write!(
                     text,
@@ -142,8 +142,8 @@ impl Nested {
         Self { text, names, locals, groups }
     }
 
-    /// The rule, in its plainest words: the exact binding before the wildcard; on it, the
-    /// smallest range that contains the address.
+    /// The rule in its simplest form: the exact binding before the wildcard; on it, the smallest
+    /// range that contains the address.
     pub fn expected(&self, local: SocketAddr, remote: IpAddr) -> Expected {
         let wildcard = match local.ip() {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -188,7 +188,7 @@ impl Nested {
         boundaries
     }
 
-    /// An address at random: anywhere, or inside some range.
+    /// A random address: any address, or one inside some range.
     pub fn random_address(&self, rng: &mut Rng) -> IpAddr {
         let group = &self.groups[rng.usize(..self.groups.len())];
         match rng.u8(..4) {
@@ -202,7 +202,7 @@ impl Nested {
     }
 }
 
-/// Fills an interval with smaller ones that nest, `budget` of them if there is room.
+/// Fills an interval with smaller nested ones, `budget` of them if there is room.
 fn fill(rng: &mut Rng, low: u128, high: u128, mut budget: usize, nest: &mut Vec<(u128, u128)>) {
     if budget == 0 || high - low < 4 {
         return;
@@ -211,7 +211,7 @@ fn fill(rng: &mut Rng, low: u128, high: u128, mut budget: usize, nest: &mut Vec<
     let mut points: Vec<u128> = Vec::new();
     for _ in 0..children {
         let start = rng.u128(low..=high);
-        // Ranges of every size: from one address to as wide as the parent allows.
+        // Ranges of every size: from one address up to the parent's size.
         let size = (high - low) >> rng.u32(1..128).min(127);
         points.extend([start, start.saturating_add(size).min(high)]);
     }
@@ -231,7 +231,7 @@ fn fill(rng: &mut Rng, low: u128, high: u128, mut budget: usize, nest: &mut Vec<
     }
 }
 
-/// In one of the forms that the configuration knows.
+/// In one of the forms that the configuration accepts.
 fn write_range(rng: &mut Rng, ipv4: bool, low: u128, high: u128) -> String {
     let (first, last) = (address(ipv4, low), address(ipv4, high));
     let size = (high - low).wrapping_add(1);

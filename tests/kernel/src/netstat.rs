@@ -1,7 +1,6 @@
-//! What the kernel counts of TCP in a network namespace.
+//! TCP counters of the kernel in a network namespace.
 
-/// These counters of `TcpExt`, as `nstat` names them, of the namespace that the calling thread is
-/// in.
+/// These counters of `TcpExt`, with `nstat`'s names, of the calling thread's namespace.
 pub fn tcp_counters<const N: usize>(names: [&str; N]) -> [u64; N] {
     let table = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
     let mut lines = table.lines().filter(|line| line.starts_with("TcpExt:"));

@@ -20,12 +20,12 @@ pub fn pin_directory() -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/relay-test-{}-{number}", std::process::id()))
 }
 
-/// The kernel half without a guard on any interface; the guard is there for test runs.
+/// The kernel half without a guard on any interface; the guard is loaded for test runs.
 pub fn load() -> KernelHalf {
     load_in(pin_directory())
 }
 
-/// The same with its pins here.
+/// The same, with its pins in this directory.
 pub fn load_in(pin_directory: PathBuf) -> KernelHalf {
     KernelHalf::load(
         &Settings { interfaces: Vec::new(), pin_directory, pin_owner: None },

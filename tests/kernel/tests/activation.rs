@@ -1,4 +1,4 @@
-//! Listeners that another process made, in a control group of its own: socket activation.
+//! Listeners that another process opened, in its own control group: socket activation.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use rustix::stdio::dup2_stdin;
 
 use crate::can_load;
 
-/// A process in a control group of its own. Dropping it ends the one and removes the other.
+/// A process in its own control group. Dropping it ends the process and removes the group.
 struct Helper {
     process: Child,
     group: PathBuf,
@@ -49,8 +49,8 @@ fn a_connection_to_a_listener_of_another_control_group_is_tagged() {
 }
 
 impl Helper {
-    /// Starts a process that joins a fresh control group and then listens, and takes its listener
-    /// over, as a daemon takes those of systemd.
+    /// Starts a process that joins a new control group and then listens. Takes over its listener,
+    /// as a daemon takes those of systemd.
     fn listening(group: PathBuf) -> (Self, TcpListener) {
         fs::create_dir(&group).unwrap();
         let members = OpenOptions::new().write(true).open(group.join("cgroup.procs")).unwrap();
@@ -68,7 +68,7 @@ impl Helper {
     }
 }
 
-/// A socket belongs to the control group of the process that makes it.
+/// A socket belongs to the control group of the process that creates it.
 fn listen_in_group(mut members: &File) -> io::Result<()> {
     // Zero stands for the process that writes it.
     members.write_all(b"0")?;
@@ -81,13 +81,13 @@ impl Drop for Helper {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // The kernel takes a moment to forget the member.
+        // The kernel needs a moment until the group has no member.
         let deadline = Instant::now() + Duration::from_secs(5);
         while fs::remove_dir(&self.group).is_err() && Instant::now() < deadline {
             sleep(Duration::from_millis(10));
         }
         if self.group.exists() {
-            eprintln!("the control group {} was left behind", self.group.display());
+            eprintln!("the control group {} could not be removed", self.group.display());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Kernel and daemon give the same connector for every address, and both give what the plain rule
-//! gives: the smallest range that contains it.
+//! Kernel and daemon give the same connector for every address, and both agree with the plain rule:
+//! the smallest range that contains the address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +16,8 @@ use relay_kernel_tests::nested::{Expected, Nested};
 use relay_kernel_tests::setup::{load, publish};
 use relay_policy::Rules;
 
-/// Connectors, ranges, and addresses asked at random beside all boundaries. The configurations of
-/// the middle are asked in turn until enough addresses had a connector.
+/// Connectors, ranges, and random addresses in addition to all boundaries. The configurations in
+/// the middle are tested in turn until enough addresses had a connector.
 const SIZES: [(usize, usize, usize); 5] = [
     (1, 2, 2_000),
     (1_000, 10_000, 10_000),
@@ -53,7 +53,7 @@ fn kernel_daemon_and_brute_force_agree() {
     assert!(asked.no_binding > 1_000 && asked.no_connector > 1_000, "{asked:?}");
 }
 
-/// Asks kernel, daemon and plain rule for every boundary and for addresses at random.
+/// Compares kernel, daemon and plain rule for every boundary and for random addresses.
 fn ask(
     kernel: &mut KernelHalf,
     rules: &Rules,
@@ -90,7 +90,7 @@ fn ask(
     }
 }
 
-/// The guard, run in the kernel on a SYN, counts for the connector that it found.
+/// The guard, run in the kernel on a SYN, counts it for the connector that it found.
 fn assert_counted(
     kernel: &mut KernelHalf,
     local: SocketAddr,

@@ -1,4 +1,4 @@
-//! The short form of `cargo xtask bench flood`: what is dropped and what is served, no times.
+//! The short form of `cargo xtask bench flood`: dropped and served connections, no times.
 
 use std::time::Duration;
 
@@ -26,18 +26,18 @@ fn assert_relay_is_served(outcome: &Outcome) {
     assert_eq!((relay.daemon.by_kernel, relay.daemon.by_daemon), (served, 0));
     assert_eq!(relay.daemon.messages_accepted, sessions.messages as u64);
     assert_eq!(outcome.arrived, sessions.messages);
-    // A SYN that the kernel had no room for was sent again.
+    // A SYN for which the kernel had no room was sent again.
     assert!(kernel("syn_seen") >= served);
     assert_eq!(
         ["syn_refused", "syn_over_budget", "syn_over_source_budget"].map(kernel),
         [0; 3],
-        "the flood is not the relay connector's"
+        "the flood does not count for the relay connector"
     );
 }
 
 #[test]
-fn a_budget_keeps_a_flood_from_the_relay_connector() {
-    let test = "a_budget_keeps_a_flood_from_the_relay_connector";
+fn a_budget_protects_the_relay_connector_from_a_flood() {
+    let test = "a_budget_protects_the_relay_connector_from_a_flood";
     let Some(outcome) = flooded(test, Guard::Budget) else { return };
     assert_relay_is_served(&outcome);
     let frontend = outcome.connector(FRONTEND);

@@ -16,7 +16,7 @@ const FRONTEND: ConnectorId = ConnectorId(1);
 const RELAY: ConnectorId = ConnectorId(2);
 const REFUSED: ConnectorId = ConnectorId(3);
 
-/// Everybody, with budgets that a test can exhaust; one relay address; one that is refused.
+/// All addresses, with budgets that a test can use up; one relay address; one that is refused.
 const CONNECTORS: &str = r#"
 [[connector]]
 name = "Default Frontend"
@@ -60,18 +60,20 @@ fn passes(kernel: &mut KernelHalf, frame: &[u8]) -> bool {
 }
 
 #[test]
-fn budgets_hold_for_each_source_and_for_all() {
-    let Some(mut kernel) = loaded("budgets_hold_for_each_source_and_for_all") else { return };
+fn budgets_apply_to_each_source_and_to_all_together() {
+    let Some(mut kernel) = loaded("budgets_apply_to_each_source_and_to_all_together") else {
+        return;
+    };
     let loud = tcp(ip("192.0.2.1"), local(25), SYN);
     let passed = (0..30).filter(|_| passes(&mut kernel, &loud)).count();
-    // A token comes back every 200 ms; a slow machine may see one or two during the loop.
+    // A token is restored every 200 ms; on a slow machine one or two are restored during the loop.
     assert!((10..=12).contains(&passed), "{passed}");
     // Forged sources: each within its own budget, all of them together over the connector's.
     let passed = (0..200)
         .filter(|n| passes(&mut kernel, &tcp(ip(&format!("192.0.{n}.9")), local(25), SYN)))
         .count();
     assert!((38..=60).contains(&passed), "{passed}");
-    // The relay's address has no budget and is served all the time.
+    // The relay's address has no budget and always passes.
     let relay = tcp(ip("10.38.96.15"), local(25), SYN);
     assert!((0..200).all(|_| passes(&mut kernel, &relay)));
 
@@ -85,7 +87,7 @@ fn budgets_hold_for_each_source_and_for_all() {
     assert_eq!(kernel.counters.connector(RELAY).unwrap(), relayed);
 
     sleep(Duration::from_millis(250));
-    assert!(passes(&mut kernel, &loud), "a token came back");
+    assert!(passes(&mut kernel, &loud), "a token was restored");
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn a_refused_source_is_dropped_and_counted() {
     // ECN set-up is a SYN too, and so is one behind two VLAN tags.
     assert!(!passes(&mut kernel, &tcp(remote, local(25), SYN | 0xc0)));
     assert!(!passes(&mut kernel, &tcp_behind(&[0x88a8, 0x8100], remote, local(25), SYN)));
-    // Nothing else of it is the guard's business.
+    // The guard ignores all other segments of that source.
     assert!(passes(&mut kernel, &tcp(remote, local(25), ACK)));
     assert!(passes(&mut kernel, &tcp(remote, local(25), SYN | ACK)));
     assert!(passes(&mut kernel, &tcp(remote, local(587), SYN)));
@@ -105,8 +107,11 @@ fn a_refused_source_is_dropped_and_counted() {
 }
 
 #[test]
-fn what_is_not_judged_passes_under_its_reason() {
-    let Some(mut kernel) = loaded("what_is_not_judged_passes_under_its_reason") else { return };
+fn frames_without_a_rule_pass_and_are_counted_under_their_reason() {
+    let Some(mut kernel) = loaded("frames_without_a_rule_pass_and_are_counted_under_their_reason")
+    else {
+        return;
+    };
     let syn = tcp(ip("192.0.2.1"), local(25), SYN);
     let with = |offset: usize, value: &[u8]| {
         let mut frame = syn.clone();
@@ -122,7 +127,7 @@ fn what_is_not_judged_passes_under_its_reason() {
         ("an ACK", with(47, &[ACK]), |c| c.guard_not_syn),
         ("another port", with(36, &[0, 80]), |c| c.guard_no_binding),
         (
-            "IPv6 that no connector takes",
+            "IPv6 that no connector matches",
             tcp(ip("2001:db8::7"), "[2001:db8::1]:26".parse().unwrap(), SYN),
             |c| c.guard_no_binding,
         ),
@@ -141,7 +146,7 @@ fn every_truncation_passes() {
         tcp_behind(&[0x8100], ip("203.0.113.7"), local(25), SYN),
         tcp(ip("2001:db8::7"), "[2001:db8::1]:25".parse().unwrap(), SYN),
     ] {
-        // The kernel takes no test frame without an Ethernet header.
+        // The kernel accepts no test frame without an Ethernet header.
         for length in 14..frame.len() {
             assert!(passes(&mut kernel, &frame[..length]), "{length}");
         }

@@ -1,4 +1,4 @@
-//! Loading, publishing, pins, and two instances beside each other.
+//! Loading, publishing, pins, and two instances at the same time.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -48,8 +48,8 @@ fn at(kernel: &KernelHalf, remote: &str) -> Class {
 }
 
 #[test]
-fn the_self_test_says_that_tags_arrive() {
-    if !can_load("the_self_test_says_that_tags_arrive") {
+fn the_self_test_finds_that_tags_arrive() {
+    if !can_load("the_self_test_finds_that_tags_arrive") {
         return;
     }
     let kernel = load();
@@ -76,7 +76,7 @@ fn a_generation_replaces_the_one_before_it() {
         let dump = bpftool(&["map", "dump", "pinned", pins.to_str().unwrap()]);
         dump.matches(&format!("\"generation\": {generation},")).count()
     };
-    // 10.0.0.0-10.0.0.9 is two blocks; the old generation stays for those who still read it.
+    // 10.0.0.0-10.0.0.9 is two blocks; the old generation stays for programs that still read it.
     assert_eq!((entries(2), entries(3)), (2, 3));
     sleep(GENERATION_GRACE);
     kernel.publisher.sweep(Instant::now());
@@ -123,7 +123,7 @@ fn pins_are_removed_and_stale_ones_replaced() {
     let settings = Settings { interfaces: vec![], pin_directory: pin_directory(), pin_owner: None };
     let first = KernelHalf::load(&settings, SELF_TEST).unwrap();
     assert!(settings.pin_directory.join("RANGES").exists());
-    // A second instance on the same directory is told so, and does no damage.
+    // A second instance on the same directory gets an error, and does no damage.
     match KernelHalf::load(&settings, SELF_TEST).err() {
         Some(KernelError::PinDirectoryInUse(path)) => assert_eq!(path, settings.pin_directory),
         other => panic!("{other:?}"),
@@ -131,9 +131,9 @@ fn pins_are_removed_and_stale_ones_replaced() {
     assert!(settings.pin_directory.join("RANGES").exists());
     assert!(matches!(at(&first, "10.0.0.1"), Class::NoBinding));
     drop(first);
-    assert!(!settings.pin_directory.exists(), "a clean end leaves nothing");
+    assert!(!settings.pin_directory.exists(), "an orderly end removes all pins");
 
-    // What a killed process leaves: pins, and nobody who holds the lock.
+    // The state after a killed process: pins, and no process that holds the lock.
     let path = leave_stale(&settings.pin_directory);
     let second = KernelHalf::load(&settings, SELF_TEST).unwrap();
     let id = |path: &Path| {
@@ -172,8 +172,8 @@ fn leave_stale(directory: &Path) -> String {
 }
 
 #[test]
-fn two_instances_keep_to_their_own_tables() {
-    if !can_load("two_instances_keep_to_their_own_tables") {
+fn two_instances_use_their_own_tables() {
+    if !can_load("two_instances_use_their_own_tables") {
         return;
     }
     let (mut first, mut second) = (load(), load());

@@ -1,7 +1,7 @@
 //! The kernel half in a real kernel.
 //!
 //! These tests need root and a daemon library with the kernel half embedded; `cargo xtask test`
-//! provides both. Elsewhere each says that it was skipped, and why.
+//! provides both. Without them each test says that it was skipped, and why.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure must end the test")]
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use relay_kernel_tests::live;
 use relay_tests::requirements::{Requirement, met};
 
-/// May a test that loads the programs run?
+/// May a test that loads the programs run here?
 fn can_load(test: &str) -> bool {
     met(test, &[Requirement::Root, Requirement::KernelHalf])
 }

@@ -17,11 +17,11 @@ const RSPAMD: Requirement = Requirement::Program("rspamd");
 const DKIMPY: Requirement = Requirement::Program("dkimsign");
 const OPENSSL: Requirement = Requirement::Program("openssl");
 
-/// An address whose connector writes down what it finds, and one whose connector trusts.
+/// An address whose connector annotates, and one whose connector trusts its clients.
 const ANNOTATED: &str = "127.0.0.10";
 const TRUSTED: &str = "127.0.0.2";
 
-/// Connectors that enforce these checks, annotate them, and have a peer that bypasses them.
+/// Connectors that enforce these checks, annotate them, and have a client that bypasses them.
 fn connectors(whom: &str, checks: &[&str], lists: bool) -> String {
     let antispam = |mode: &str| {
         let mut keys: Vec<_> = checks.iter().map(|check| format!("{check} = \"{mode}\"")).collect();
@@ -70,7 +70,7 @@ fn send(edge: &Edge, from: &str, sender: &str, message: &str) -> String {
     reply
 }
 
-/// The message that the next hop got as the `number`th, which must have been accepted.
+/// The `number`th message at the next hop, which must have been accepted.
 fn arrived(edge: &Edge, number: usize) -> String {
     edge.sink.wait_for(number, PATIENCE).unwrap()[number - 1].text()
 }
@@ -157,7 +157,7 @@ pub fn signed(key: &str, message: &str, more: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Makes a key, and the record of its public half.
+/// Creates a key, and the record of its public half.
 pub fn key(path: &str) -> String {
     let openssl = |arguments: &[&str]| {
         let output = Command::new("openssl").args(arguments).output().unwrap();
@@ -195,7 +195,7 @@ fn dkim_and_dmarc_are_asked_at_the_end() {
     let daemon = edge.start_with(&configuration);
     let head = "From: A <a@author.example>\r\nTo: b@contoso.example\r\nSubject: x\r\n";
     let small = format!("{head}\r\nHello  there \r\n\r\n\r\n");
-    // It goes to the queue in a file.
+    // The queue stores it in a file.
     let line = "0123456789abcdef".repeat(4) + "\r\n";
     let large = format!("{head}\r\n{}", line.repeat(8_000));
     let client = "127.0.0.5";
@@ -231,16 +231,16 @@ fn dkim_and_dmarc_are_asked_at_the_end() {
     assert_eq!(refused(&whole.replace("there", "where")), rejected);
     assert_eq!(refused(&whole.replace("Subject: x", "Subject: y")), rejected);
     assert_eq!(refused(&small), rejected);
-    // What is signed only in part has no end that anybody vouches for.
+    // If only a part of the body is signed, an attacker can append to it.
     let in_part = signed(&key_file, &small, "length=True");
     assert_eq!(refused(&format!("{in_part}more\r\n")), rejected);
-    // Two authors: readers show one of them.
+    // Two authors: a mail program shows only one of them.
     assert_eq!(
         refused(&format!("From: other@nothing.example\r\n{whole}")),
         "550 5.7.1 Email rejected per DMARC policy"
     );
 
-    // Spellings in which one mail program shows an author that another does not see.
+    // Forms in which one mail program shows an author that another does not find.
     for from in [
         "a @ author . example",
         "a@au(x)thor.example",
@@ -274,7 +274,7 @@ fn dkim_and_dmarc_are_asked_at_the_end() {
     let annotated = kept(ANNOTATED, &small);
     let fields = results("none", &format!("fail (p=reject) {why} header.from=author.example"));
     assert!(annotated.starts_with(&fields), "{annotated}");
-    // A domain that says nothing, and one whose servers say that they are broken.
+    // A domain without records, and one whose servers return an error.
     assert!(kept(client, "From: a@nothing.example\r\n\r\nx\r\n").contains("\tdmarc=none "));
     assert_eq!(
         refused("From: a@sender.broken\r\n\r\nx\r\n"),
@@ -283,8 +283,8 @@ fn dkim_and_dmarc_are_asked_at_the_end() {
 }
 
 #[test]
-fn a_name_server_that_never_answers_refuses_for_now_or_is_written_down() {
-    // Nobody reads from it.
+fn without_an_answer_of_the_name_server_enforce_defers_and_annotate_writes_temperror() {
+    // No program reads from this socket.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let edge = Edge::new(Mode::Userspace);
     let whom = dns(silent.local_addr().unwrap());
@@ -310,8 +310,8 @@ fn gtube(letter: char) -> String {
 }
 
 #[test]
-fn rspamd_refuses_marks_and_lets_pass() {
-    if !met("rspamd_refuses_marks_and_lets_pass", &[RSPAMD]) {
+fn rspamd_refuses_marks_and_passes_messages() {
+    if !met("rspamd_refuses_marks_and_passes_messages", &[RSPAMD]) {
         return;
     }
     let rspamd = Server::rspamd();

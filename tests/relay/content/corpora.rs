@@ -1,22 +1,21 @@
-//! Messages of others, where they are on this machine, and our own.
+//! Messages of other projects, if they are on this machine, and our own.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use relay_tests::requirements;
 
-/// Names the folder that `cargo xtask setup` unpacked Python's tests into.
+/// Names the directory into which `cargo xtask setup` unpacked Python's tests.
 const PYTHON_TESTS: &str = "RELAY_PYTHON_TESTS";
 
 /// A collection of messages.
 pub struct Corpus {
     pub name: &'static str,
-    /// Each with its name, as its file has it.
+    /// Each message with the name of its file.
     pub messages: Vec<(String, Vec<u8>)>,
 }
 
-/// Every corpus that is here. One that is missing is said aloud, and where all must run it is a
-/// failure.
+/// Every available corpus. A missing one is reported; if all tests must run here, it is a failure.
 pub fn all(test: &str) -> Vec<Corpus> {
     let mut corpora = vec![own()];
     for (name, files, mend) in [
@@ -54,7 +53,7 @@ fn python() -> Vec<PathBuf> {
     Vec::new()
 }
 
-/// The sources of a crate that the daemon is built with.
+/// The sources of a crate with which the daemon is built.
 fn mail_parser() -> Vec<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
@@ -81,7 +80,7 @@ fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     found.extend(entries(folder).into_iter().filter(wanted));
 }
 
-/// What devices and attackers send, and random mixtures of it.
+/// Messages of devices and attackers, and random mixtures of them.
 fn own() -> Corpus {
     const PIECES: [&str; 26] = [
         "    From: app@host.example\r\n",
@@ -119,7 +118,7 @@ fn own() -> Corpus {
         let pieces: String = (0..count).map(|_| random.choice(PIECES).unwrap()).collect();
         messages.push((format!("own mixture {number}: {pieces:?}"), pieces.into_bytes()));
     }
-    // Beyond what is kept in the database, and a section that comes in several reads.
+    // Larger than the database stores, and a section that arrives in several reads.
     let large = format!("    indented\r\n{}", ".0123456789\r\n".repeat(100_000));
     messages.push(("own large".to_owned(), large.into_bytes()));
     let fields = "X-MS-Exchange-Forest-A: b\r\nX-Field: c\r\n\td\r\n".repeat(1_500);

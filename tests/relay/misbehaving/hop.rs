@@ -1,4 +1,4 @@
-//! A next hop that misbehaves in one way, at one stage, until it is mended.
+//! A next hop that misbehaves in one manner, at one stage, until it is corrected.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,37 +9,37 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-/// What a next hop does in place of its reply.
+/// The next hop's action instead of its reply.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// Nothing, ever.
+    /// Nothing.
     IsSilent,
-    /// Says this, octet by octet, as often as it is listened to.
+    /// Sends this, octet by octet, repeatedly, as long as the daemon reads.
     Drips(&'static str),
-    /// Says this as often as it is listened to.
+    /// Sends this repeatedly, as long as the daemon reads.
     IsEndless(&'static str),
-    /// Says this and goes on.
+    /// Sends this and continues.
     Says(&'static str),
-    /// Says this and closes.
+    /// Sends this and closes.
     Closes(&'static str),
-    /// Says this and resets the connection.
+    /// Sends this and resets the connection.
     Resets(&'static str),
 }
 
-/// What a next hop is like.
+/// The behaviour of a next hop.
 #[derive(Clone, Debug, Default)]
 pub struct Manners {
     /// By stage: `connect`, a verb, `RCPT:local-part`, or `end` of data.
     pub acts: Vec<(&'static str, Act)>,
     /// The lines of the reply to EHLO, after its name.
     pub offers: Vec<&'static str>,
-    /// What comes behind a command in one packet is thrown away.
+    /// Octets behind a command in the same packet are discarded.
     pub drops_what_is_pipelined: bool,
     /// Connections are not even accepted.
     pub never_accepts: bool,
 }
 
-/// One message as it was taken.
+/// One accepted message.
 #[derive(Clone, Debug)]
 pub struct Taken {
     pub recipients: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Hop {
     listener: Arc<TcpListener>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Connections that wait to be accepted, so that there is no room for others.
+    /// Connections that wait for `accept` and fill the backlog.
     _fillers: Vec<TcpStream>,
 }
 
@@ -70,7 +70,7 @@ impl Hop {
         socket.listen(if never_accepts { 0 } else { 128 }).unwrap();
         let listener = Arc::new(TcpListener::from(socket));
         let address = listener.local_addr().unwrap();
-        // A queue of length 0 holds one.
+        // A backlog of length 0 accepts one connection.
         let fillers = (0..usize::from(never_accepts)).map(|_| TcpStream::connect(address).unwrap());
         let fillers = fillers.collect();
         let is_mended = AtomicBool::new(false);
@@ -82,7 +82,7 @@ impl Hop {
         hop
     }
 
-    /// It behaves from now on.
+    /// From now on it behaves correctly.
     pub fn mend(&mut self) {
         self.shared.is_mended.store(true, Ordering::Release);
         if self.thread.is_none() {
@@ -90,7 +90,7 @@ impl Hop {
         }
     }
 
-    /// What it has said that it took.
+    /// The messages that it has accepted.
     pub fn taken(&self) -> Vec<Taken> {
         self.shared.taken.lock().unwrap().clone()
     }
@@ -100,7 +100,7 @@ impl Hop {
         self.thread = Some(thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 let shared = Arc::clone(&shared);
-                // That the daemon gives up is what these sessions are for.
+                // The daemon is expected to end these sessions.
                 thread::spawn(move || drop(shared.talk(stream)));
             }
         }));
@@ -195,7 +195,7 @@ impl Shared {
     }
 }
 
-/// Does what ends a session.
+/// Performs an action that ends a session.
 fn perform(act: Act, mut writer: TcpStream, mut reader: BufReader<TcpStream>) -> io::Result<()> {
     match act {
         Act::IsSilent => {
@@ -216,7 +216,7 @@ fn perform(act: Act, mut writer: TcpStream, mut reader: BufReader<TcpStream>) ->
         }
         Act::Says(text) | Act::Closes(text) => {
             writer.write_all(text.as_bytes())?;
-            // What was not read would turn the end into a reset.
+            // Unread octets would turn the end into a reset.
             writer.shutdown(std::net::Shutdown::Write)?;
             reader.get_mut().set_read_timeout(Some(Duration::from_secs(1)))?;
             io::copy(&mut reader, &mut io::sink()).map(drop)
@@ -230,7 +230,7 @@ fn perform(act: Act, mut writer: TcpStream, mut reader: BufReader<TcpStream>) ->
     }
 }
 
-/// Up to the end of data, dots unstuffed.
+/// Reads to the end of data, dots unstuffed.
 fn read_content(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! Files and directories, each with what is on the disk and what is only on its way there.
+//! Files and directories, each with the content on the disk and the pending changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -8,29 +8,29 @@ use fastrand::Rng;
 
 use super::trace::{Call, Moment};
 
-/// Octets that a disk writes whole or not at all; as many a file system does, too.
+/// Octets that a disk writes completely or not at all; many file systems have the same size.
 const SECTOR: usize = 512;
 
-/// What a power cut leaves of that which was not synced.
+/// The unsynced changes that survive a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Nothing.
+    /// None of them.
     Synced,
     /// Names, and no contents.
     Names,
-    /// All of it.
+    /// All of them.
     Everything,
     /// Some writes, some of them in part, and some names.
     Some,
 }
 
-/// The file system below one folder.
+/// The file system below one directory.
 pub struct Disk {
     folder: String,
     nodes: Vec<Node>,
-    /// By number: the file or directory, its path when it was opened, and where writes go on.
+    /// By number: the file or directory, its path when it was opened, and the write position.
     descriptors: HashMap<i64, Descriptor>,
-    /// Changes that a sync found when it began, by its descriptor.
+    /// Changes that existed when a sync began, by its descriptor.
     covered: HashMap<i64, usize>,
     /// Changes so far.
     changes: usize,
@@ -63,7 +63,7 @@ enum Change {
 }
 
 impl Disk {
-    /// Nothing but the folder is there.
+    /// Contains only the directory.
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_str().unwrap().to_owned(),
@@ -74,12 +74,12 @@ impl Disk {
         }
     }
 
-    /// Does a sync concern the folder?
+    /// Does a sync affect the directory?
     pub fn is_below(&self, sync: &Call) -> bool {
         self.descriptors.contains_key(&sync.number(0))
     }
 
-    /// Follows a call. A sync of a path that `fault` names does nothing.
+    /// Applies a call. A sync of a path that `fault` selects has no effect.
     pub fn apply(&mut self, call: &Call, fault: impl Fn(&str) -> bool) {
         let name = call.name.as_str();
         if call.moment == Moment::Entry {
@@ -140,13 +140,13 @@ impl Disk {
                     assert!(allowed, "{} is written through memory", descriptor.path);
                 }
             }
-            // Whatever is not modelled must not touch what is.
+            // Calls outside the model must not affect its files.
             _ => {
                 let mut numbers =
                     call.arguments.iter().filter_map(|argument| argument.parse().ok());
                 let is_path = |at: &usize| call.arguments[*at].starts_with('"');
                 let mut paths = (0..call.arguments.len()).filter(is_path).map(|at| call.path(at));
-                // The allocator looks at the system's settings.
+                // The allocator reads the system's settings.
                 let is_elsewhere =
                     |path: &str| ["/proc/", "/sys/"].iter().any(|it| path.starts_with(it));
                 let known = numbers.any(|number| self.descriptors.contains_key(&number))
@@ -156,7 +156,7 @@ impl Disk {
         }
     }
 
-    /// Writes what a cut leaves into an empty folder.
+    /// Writes the state after a cut into an empty directory.
     pub fn write(&self, cut: Cut, random: &mut Rng, target: &Path) {
         self.write_directory(0, cut, random, target);
     }
@@ -264,7 +264,7 @@ impl Disk {
         self.descriptors.get(&number).map(|descriptor| descriptor.node)
     }
 
-    /// The file or directory of a path below the folder.
+    /// The file or directory of a path below the directory.
     fn find(&self, path: &str) -> Option<usize> {
         let below = path.strip_prefix(&self.folder)?;
         below.split('/').filter(|name| !name.is_empty()).try_fold(0, |node, name| {
@@ -275,7 +275,7 @@ impl Disk {
         })
     }
 
-    /// The directory that a path below the folder is or would be in, and its name there.
+    /// The parent directory of a path below the directory, and the name in it.
     fn find_parent(&self, path: &str) -> Option<(usize, String)> {
         let (parent, name) = path.rsplit_once('/')?;
         Some((self.find(parent)?, name.to_owned()))
@@ -290,7 +290,7 @@ impl Write {
         }
     }
 
-    /// Only some of its sectors come to the disk.
+    /// Only some of its sectors reach the disk.
     fn tear(&self, octets: &mut Vec<u8>, random: &mut Rng) {
         let Self::At(at, written) = self else { return };
         if written.len() <= SECTOR {
@@ -322,7 +322,7 @@ impl Change {
     }
 }
 
-/// Takes out what was there when a sync began. What is pending is in order.
+/// Removes the changes that existed when a sync began. Pending changes are in order.
 fn take_covered<T>(pending: &mut Vec<(usize, T)>, covered: usize) -> impl Iterator<Item = T> {
     let count = pending.partition_point(|(number, _)| *number < covered);
     pending.drain(..count).map(|(_, it)| it)

@@ -1,26 +1,27 @@
-//! The power is cut at every sync: what was not yet synced is gone, and what was acknowledged is
-//! still there.
+//! The power is cut at every sync: unsynced changes are lost, and acknowledged messages must
+//! survive.
 //!
-//! A process of its own works with the queue ([`workload`]) under strace, which records every call
-//! that changes a file ([`trace`]). From the record each moment's disk is made again ([`disk`]), and
-//! the queue is opened on it.
+//! A separate process works with the queue ([`workload`]) under strace, which records every call
+//! that changes a file ([`trace`]). From the record the disk of each moment is built again
+//! ([`disk`]), and the queue is opened on it.
 //!
-//! What the model promises a program, and it is as little as POSIX does:
-//! - `fsync` and `fdatasync` of a file bring to the disk what had been written to it when they were
-//!   called, and its length; not the name of the file.
-//! - `fsync` of a directory brings its names to the disk, and those of no other directory. A
-//!   directory is itself only a name in the one above it.
-//! - Anything else may be on the disk or not: each write by itself, in any order, and one of more
-//!   than a sector of 512 octets sector by sector; a smaller one is whole or absent. The names of one directory come in the order in which they changed, as a journal keeps them. A rename is
-//!   one change.
-//! - What is mapped into memory is not on the disk. Only SQLite's index of its log (`-shm`) is, and
-//!   the queue makes that anew; any other writable mapping fails the test.
+//! The model's guarantees to a program are as small as those of POSIX:
+//! - `fsync` and `fdatasync` of a file write to the disk the content of the file at the time of the
+//!   call, and its length; not the name of the file.
+//! - `fsync` of a directory writes its names to the disk, and those of no other directory. A
+//!   directory is itself only a name in its parent directory.
+//! - Any other change may be on the disk or not: each write separately, in any order, and a write
+//!   of more than a sector of 512 octets sector by sector; a smaller one is complete or absent. The
+//!   names of one directory reach the disk in the order in which they changed, as in a journal. A
+//!   rename is one change.
+//! - Memory mappings are not on the disk. Only SQLite's index of its log (`-shm`) is mapped
+//!   writable, and the queue rebuilds it; any other writable mapping fails the test.
 //!
-//! A sync that other threads write during covers nothing of what they write.
+//! A sync does not cover writes of other threads during the sync.
 //!
-//! That a file system keeps a write of less than a sector whole where it lies across the border of
-//! two is more than it promises. The queue depends on it for the headers of its log's frames, of
-//! which one in 64 lies so.
+//! The model assumes that a write of less than a sector is complete or absent even if it crosses a
+//! sector boundary. File systems do not guarantee this. The queue depends on it for the headers of
+//! its log's frames, of which one in 64 crosses a boundary.
 
 mod disk;
 mod trace;
@@ -41,18 +42,18 @@ use self::workload::Ledger;
 /// Names the queue's directory to the process that works with it.
 const CHILD: &str = "RELAY_TEST_POWER_CUT";
 const TEST: &str = "power_cut::a_power_cut_at_any_sync_loses_nothing_acknowledged";
-/// How the disk is left at each sync. Nothing but what was synced; the names but not the contents;
-/// all of it, as after a kill; and some of it, twice.
+/// The state of the disk at each sync: only synced changes; names but no contents; all changes, as
+/// after a kill; and some of them, twice.
 const CUTS: [Cut; 5] = [Cut::Synced, Cut::Names, Cut::Everything, Cut::Some, Cut::Some];
 
-/// Which syncs the model takes for nothing, to show that the rig finds what is lost with them.
+/// Syncs that the model ignores, to show that the rig detects the loss.
 type Fault = fn(&str) -> bool;
 
 #[derive(Debug, Default)]
 struct Checked {
     boundaries: usize,
     states: usize,
-    /// States in which the queue named something as damaged: a last transaction without its middle.
+    /// States in which the queue reported damage: a last transaction without its middle.
     reported: usize,
     messages: usize,
 }
@@ -62,7 +63,7 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
     if let Some(directory) = env::var_os(CHILD) {
         return workload::run(Path::new(&directory));
     }
-    // A daemon that cannot be dumped is traced by root alone.
+    // Only root can trace a daemon that is not dumpable.
     if !met(TEST, &[Requirement::Root, Requirement::Program("strace")]) {
         return;
     }
@@ -87,7 +88,7 @@ fn a_power_cut_at_any_sync_loses_nothing_acknowledged() {
     }
 }
 
-/// What the workload did to the files below `folder`, in order.
+/// The workload's changes to files below `folder`, in order.
 fn record(folder: &Path) -> Vec<Call> {
     let trace = folder.join("trace");
     let status = Command::new("strace")
@@ -105,7 +106,7 @@ fn record(folder: &Path) -> Vec<Call> {
     trace::read(&fs::read_to_string(&trace).unwrap())
 }
 
-/// Cuts the power at each sync and opens the queue on what is left.
+/// Cuts the power at each sync and opens the queue on the result.
 fn cut_everywhere(
     calls: &[Call],
     folder: &Path,
@@ -136,7 +137,7 @@ fn cut_everywhere(
     Ok(checked)
 }
 
-/// Where a sync costs nothing, if there is such a place.
+/// A directory where syncs cost nothing, if there is one.
 fn memory_folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// Every call by which a file, a name or a descriptor could change. The model knows what the
-/// queue uses of them, and fails the test at any other.
+/// Every call that can change a file, a name or a descriptor. The model knows those that the queue
+/// uses, and fails the test for any other.
 pub const CALLS: [&str; 29] = [
     "openat",
     "open",
@@ -36,7 +36,7 @@ pub const CALLS: [&str; 29] = [
     "mmap",
 ];
 
-/// A call's beginning or its end. What it writes is on its way between the two.
+/// The beginning or the end of a call. Its writes are pending between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     Entry,
@@ -47,7 +47,7 @@ pub enum Moment {
 pub struct Call {
     pub moment: Moment,
     pub name: String,
-    /// As strace prints them, texts in hexadecimal.
+    /// In strace's form, texts in hexadecimal.
     pub arguments: Vec<String>,
     /// Of an exit.
     pub result: i64,
@@ -77,10 +77,10 @@ impl Call {
     }
 }
 
-/// Reads what `strace -f -xx` wrote.
+/// Parses the output of `strace -f -xx`.
 pub fn read(trace: &str) -> Vec<Call> {
     let mut calls = Vec::new();
-    // What a thread has begun and not ended.
+    // Calls that a thread has begun and not ended.
     let mut begun: HashMap<&str, Call> = HashMap::new();
     for line in trace.lines() {
         let (thread, rest) = line.split_once(' ').unwrap();
@@ -118,7 +118,7 @@ pub fn read(trace: &str) -> Vec<Call> {
     calls
 }
 
-/// What stands behind the last `= `. None where the process ended within the call.
+/// The text after the last `= `. None if the process ended within the call.
 fn result(text: &str) -> Option<i64> {
     let result = text.rsplit_once("= ")?.1.split(' ').next()?;
     match result.strip_prefix("0x") {

@@ -1,4 +1,4 @@
-//! What the queue is made to do, and what must be true of it afterwards.
+//! The operations on the queue, and the conditions that must hold after a power cut.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,10 +18,10 @@ use relay_queue::{Queue, Recovery, Settings, StoreSettings};
 
 use super::trace::{Call, Moment};
 
-/// Begins each line by which the workload says what it does.
+/// The beginning of each line in which the workload reports an operation.
 const WORD: &str = "ledger";
 
-/// What has become of a message, as far as its client knows.
+/// The state of a message as its client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Begun,
@@ -31,22 +31,23 @@ enum Progress {
     Removed,
 }
 
-/// What the workload has said so far.
+/// The reports of the workload so far.
 #[derive(Debug, Default)]
 pub struct Ledger(BTreeMap<QueueId, (usize, Progress)>);
 
-/// Works with a queue and says so, each thing when it is done.
+/// Works with a queue and reports each operation after it is complete.
 pub fn run(directory: &Path) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (queue, _) = open(directory);
         work(&queue, 0).await;
-        // The log is emptied.
+        // This empties the log.
         drop(queue);
         let (queue, _) = open(directory);
         work(&queue, 1).await;
-        // The log moves into the database, and begins anew over its old frames.
+        // The content of the log moves into the database, and the log starts again over its old
+        // frames.
         tokio::time::sleep(CHECKPOINT_IDLE + Duration::from_millis(500)).await;
         work(&queue, 2).await;
         std::process::exit(0);
@@ -93,13 +94,13 @@ async fn keep(queue: &Queue, number: usize) -> QueueId {
     id
 }
 
-/// In one write: one call of the record.
+/// In one write: one call in the record.
 fn say(what: &str, id: QueueId, number: usize) {
     let line = format!("{WORD} {what} {id} {number} .\n");
     std::io::stdout().write_all(line.as_bytes()).unwrap();
 }
 
-/// A message whose octets follow from its number; some are large.
+/// A message whose octets depend on its number; some messages are large.
 fn message(number: usize) -> Vec<u8> {
     let length = if number % 13 == 6 { 280_000 } else { 100 + number * 379 % 9000 };
     let mut message = format!("message {number}\r\n").into_bytes().repeat(1 + length / 11);
@@ -129,7 +130,7 @@ fn envelope() -> Envelope {
 }
 
 impl Ledger {
-    /// Hears what the workload says. It counts from the moment at which it begins to be said.
+    /// Processes a report of the workload. A report counts from the beginning of its write.
     pub fn hear(&mut self, call: &Call) {
         if call.moment != Moment::Entry || call.name != "write" || call.number(0) != 1 {
             return;
@@ -152,7 +153,7 @@ impl Ledger {
         self.0.len()
     }
 
-    /// Opens what a power cut has left. Is something of it reported as damaged?
+    /// Opens the queue after a power cut. Returns whether it reports damage.
     pub async fn check(&self, directory: &Path) -> Result<bool, String> {
         let (queue, recovery) = try_open(directory)?;
         let store = queue.store();
@@ -162,7 +163,7 @@ impl Ledger {
         }
         for entry in listed {
             let Some((number, progress)) = self.0.get(&entry.id) else {
-                return Err(format!("nobody sent {}", entry.id));
+                return Err(format!("no client sent {}", entry.id));
             };
             let octets = octets(&queue, entry.id).await;
             match (octets, progress) {

@@ -1,5 +1,5 @@
-//! Postfix and Exim as next hops: unpacked, not installed, each in a mount namespace where the
-//! users exist that it wants to be.
+//! Postfix and Exim as next hops: unpacked, not installed, each in a mount namespace in which its
+//! users exist.
 
 use std::env;
 use std::fs;
@@ -15,15 +15,15 @@ use tempfile::TempDir;
 
 use super::Server;
 
-/// Names the folder of the unpacked Exim.
+/// Names the directory of the unpacked Exim.
 pub const EXIM: &str = "RELAY_EXIM";
 
-/// The user that the mail servers run as, and that their mail belongs to.
+/// The user of the mail servers, who owns their mail.
 pub const USER: u32 = 10_089;
 
 impl Server {
-    /// Postfix with STARTTLS required, for everybody at fabrikam.example, into one Maildir. None
-    /// where nobody says where Postfix is.
+    /// Postfix with STARTTLS required, for all recipients at fabrikam.example, into one Maildir.
+    /// None if the path of Postfix is not set.
     pub fn postfix() -> Option<Self> {
         let parameters = |at: &str| {
             format!(
@@ -36,8 +36,8 @@ impl Server {
         Self::postfix_with(parameters, &[VIRTUAL])
     }
 
-    /// Postfix without TLS, for everybody at fabrikam.example, into one Maildir. What it has to say
-    /// to senders goes here.
+    /// Postfix without TLS, for all recipients at fabrikam.example, into one Maildir. Its reports
+    /// go to this address.
     pub fn postfix_that_reports(to: SocketAddr) -> Option<Self> {
         let parameters = |at: &str| {
             format!(
@@ -52,8 +52,8 @@ impl Server {
         Self::postfix_with(parameters, &[VIRTUAL, client, ("relay", client.1)])
     }
 
-    /// Postfix with these parameters, which may name its folder, and these services, both beside
-    /// what it always needs. None where nobody says where Postfix is.
+    /// Postfix with these parameters, which may name its directory, and these services, both in
+    /// addition to the required ones. None if the path of Postfix is not set.
     pub fn postfix_with(
         parameters: impl FnOnce(&str) -> String,
         services: &[(&str, &str)],
@@ -121,13 +121,13 @@ impl Server {
         Some(Self::start(command, port, folder))
     }
 
-    /// Exim with STARTTLS, for whoever is `edge` with this password by `plain` or `login`, into one
-    /// Maildir. None where nobody says where Exim is.
+    /// Exim with STARTTLS, for the client `edge` with this password by `plain` or `login`, into one
+    /// Maildir. None if the path of Exim is not set.
     pub fn exim(mechanism: &str, password: &str) -> Option<Self> {
         let program = PathBuf::from(env::var_os(EXIM)?).join("usr/sbin/exim4");
         let (folder, port) = (folder(), free_port().unwrap());
         let (program, at) = (program.display(), folder.path().display());
-        // PLAIN begins with who one would like to be.
+        // PLAIN begins with the authorization identity.
         let (prompts, user, proof) = match mechanism {
             "plain" => ("", "$auth2", "$auth3"),
             _ => ("  server_prompts = User Name : Password\n", "$auth1", "$auth2"),
@@ -162,7 +162,7 @@ impl Server {
         self.folder.path().join("authority.pem")
     }
 
-    /// Everything in the Maildir.
+    /// All messages in the Maildir.
     pub fn mail(&self) -> Vec<String> {
         let files = fs::read_dir(self.folder.path().join("mail/new")).into_iter().flatten();
         let read = |file: fs::DirEntry| fs::read(file.path()).unwrap();
@@ -174,7 +174,7 @@ impl Server {
 /// The service that writes into [`mailboxes`].
 const VIRTUAL: (&str, &str) = ("virtual", "unix - n n - - virtual");
 
-/// Everybody at fabrikam.example, in one Maildir below this folder.
+/// All recipients at fabrikam.example, in one Maildir below this directory.
 fn mailboxes(at: &str) -> String {
     format!(
         "virtual_mailbox_domains = fabrikam.example\nvirtual_mailbox_maps = static:mail/\n\
@@ -183,7 +183,7 @@ fn mailboxes(at: &str) -> String {
     )
 }
 
-/// A folder that the servers may enter, with a certificate for `localhost`, and the users.
+/// A directory that the servers may enter, with a certificate for `localhost`, and the users.
 pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -213,8 +213,8 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// This machine's accounts, with these in place of those of the same name: where Postfix or Exim is
-/// installed they exist already, with other numbers, and the first entry counts.
+/// This machine's accounts, with these instead of accounts of the same name. If Postfix or Exim is
+/// installed, they already exist with other numbers, and the first entry counts.
 fn accounts(file: &str, ours: &[String]) -> String {
     let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
     let names: Vec<String> = ours.iter().map(|line| name(line)).collect();
@@ -223,7 +223,7 @@ fn accounts(file: &str, ours: &[String]) -> String {
     others.chain(ours.iter().map(String::as_str)).map(|line| format!("{line}\n")).collect()
 }
 
-/// A command line where the users of this folder exist, and nowhere else.
+/// A command line for which the users of this directory exist; for other processes they do not.
 pub fn in_namespace(folder: &Path, line: &str) -> Command {
     let at = folder.display();
     let script = format!(

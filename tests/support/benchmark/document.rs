@@ -7,8 +7,9 @@ use super::{Report, Row, Standing, Workload, milliseconds, targets};
 impl Report {
     /// The whole document.
     pub fn markdown(&self) -> String {
-        let mut text = "# Beside its peers\n\nWritten by `cargo xtask bench smtp`, from one run. \
-             Compare rows of one run; measure on a machine of your own.\n\n"
+        let mut text = "# Comparison with other mail servers\n\nWritten by `cargo xtask bench \
+                        smtp`, from one run. \
+             Compare rows of one run; measure on your own machine.\n\n"
             .to_owned();
         for line in &self.machine {
             let _ = writeln!(text, "- {line}");
@@ -16,7 +17,8 @@ impl Report {
         text.push_str("\n![messages a second](benchmark.svg)\n");
         self.write_targets(&mut text);
         text.push_str(
-            "\n## Who was measured\n| server | its 250 means | not its default |\n|---|---|---|\n",
+            "\n## Measured servers\n| server | meaning of its 250 | settings that are not the \
+             default |\n|---|---|---|\n",
         );
         for subject in &self.subjects {
             let super::Subject { name, acceptance, settings, .. } = subject;
@@ -26,7 +28,7 @@ impl Report {
         for line in &self.absent {
             let _ = writeln!(text, "- Not measured: {line}");
         }
-        text.push_str("\n## How\n");
+        text.push_str("\n## Method\n");
         for line in &self.method {
             let _ = writeln!(text, "- {line}");
         }
@@ -42,8 +44,9 @@ impl Report {
 
     fn write_targets(&self, text: &mut String) {
         text.push_str(
-            "\n## Targets\n\"The peer\" is the fastest in that workload whose 250 is durable.\n\n\
-             | what | wanted | measured | met |\n|---|---|---|---|\n",
+            "\n## Targets\n\"The peer\" is the fastest server of a workload whose 250 is \
+             durable.\n\n\
+             | quantity | target | measured | met |\n|---|---|---|---|\n",
         );
         for target in targets(self) {
             let met = match target.met {
@@ -59,8 +62,10 @@ impl Report {
     fn write_workload(&self, workload: Workload, text: &mut String) {
         let _ = writeln!(
             text,
-            "\n### {workload}\n| | messages/s | MB/s | p50 ms | p99 ms | flushes for each message | \
-             of the best durable peer | of one raw sync after the other |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+            "\n### {workload}\n| | messages/s | MB/s | p50 ms | p99 ms | flushes for each message \
+             | \
+             of the best durable peer | of one raw sync after the other \
+             |\n|---|--:|--:|--:|--:|--:|--:|--:|"
         );
         let peer = self.table.best_durable_peer(workload).map(|row| row.cell.rate);
         for row in self.table.rows(workload) {
@@ -102,9 +107,10 @@ impl Report {
             return;
         }
         text.push_str(
-            "\n## A lone session in turns with the disk\nMedians of short turns, one after the other: \
-             4 KiB appended and synced, and from the end of a message of 4 KiB to its 250.\n\n\
-             | | a sync, µs | a 250, µs | syncs that a 250 takes |\n|---|--:|--:|--:|\n",
+            "\n## A single session, alternating with the disk\nMedians of short alternating \
+             turns: 4 KiB appended and synced, and the time from the end of a message of 4 KiB to \
+             its 250.\n\n\
+             | | a sync, µs | a 250, µs | syncs per 250 |\n|---|--:|--:|--:|\n",
         );
         for lone in &self.lone {
             let _ = writeln!(
@@ -121,8 +127,9 @@ impl Report {
     fn write_memory(&self, text: &mut String) {
         let Some(first) = self.memory.first() else { return };
         text.push_str(
-            "\n## Memory\nThe proportional share (PSS) of all processes of a server, in MiB, and what \
-             each idle session adds, in KiB; without the kernel's share.\n\n| | without sessions |",
+            "\n## Memory\nThe proportional share (PSS) of all processes of a server, in MiB, and \
+             the increase for each idle session, in KiB; without the kernel's memory.\n\n| | \
+             without sessions |",
         );
         for (count, _) in &first.sessions {
             let _ = write!(text, " {count} | each |");
@@ -151,8 +158,8 @@ impl Report {
             return;
         }
         text.push_str(
-            "\n## Restart with a queue\nStopped in order, started again; from the start to the \
-             greeting, and to the 250 of a new message.\n\n\
+            "\n## Restart with a queue\nStopped in order and started again: time from the start \
+             to the greeting, and to the 250 of a new message.\n\n\
              | | messages of 4 KiB in the queue | greeting, ms | 250, ms |\n|---|--:|--:|--:|\n",
         );
         for restart in &self.restarts {
@@ -168,7 +175,7 @@ impl Report {
     }
 }
 
-/// With a digit behind the point where there are few before it.
+/// With one digit after the point if the number is below 20.
 pub fn figure(value: f64) -> String {
     if value < 20.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_and_what_is_missing_stand_in_the_row() {
+    fn a_row_shows_failed_and_missing_messages() {
         let mut report = Report::default();
         let cell = super::super::Cell { rate: 2.0, failed: 3, missing: 4, ..Default::default() };
         report.table.add(WORKLOAD, "Peer", Standing::Durable, cell);
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn lone_sessions_memory_and_restarts_have_rows_and_reasons() {
+    fn single_sessions_memory_and_restarts_have_rows_and_reasons() {
         let report = Report {
             lone: vec![Lone {
                 name: "Peer".to_owned(),

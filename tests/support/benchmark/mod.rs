@@ -1,5 +1,6 @@
-//! What `cargo xtask bench smtp` reports: figures in, a document and a picture out. It decides how
-//! they are shown, which peer is the one to beat, and which targets are met; it measures nothing.
+//! The report of `cargo xtask bench smtp`: input are figures, output are a document and a chart.
+//! This module decides their form, which peer is the reference, and which targets are met. It
+//! measures nothing.
 
 mod document;
 mod plot;
@@ -15,16 +16,16 @@ pub use self::targets::{Target, targets};
 
 const KIB: usize = 1024;
 
-/// What is sent.
+/// The messages and sessions of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Sessions at a time.
     pub sessions: usize,
     /// Octets of one message, about.
     pub size: usize,
-    /// A new connection for each message; otherwise a session sends message after message.
+    /// A new connection for each message; otherwise a session sends one message after the other.
     pub connect_each: bool,
-    /// The time runs until the sink has everything; otherwise until the last 250, and nothing is
+    /// The time runs until the sink has all messages; otherwise until the last 250, and nothing is
     /// delivered meanwhile.
     pub deliver: bool,
 }
@@ -44,29 +45,29 @@ impl fmt::Display for Workload {
     }
 }
 
-/// What is on the other side of a comparison.
+/// The kind of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// This daemon.
     Ours,
-    /// Its 250 means that the message was synced.
+    /// A server whose 250 means that the message was synced.
     Durable,
-    /// Its 250 means less. It is shown, and no target is about it.
+    /// A server whose 250 guarantees less. It is shown, but no target uses it.
     NotDurable,
-    /// No server: what the machine does without one.
+    /// No server: the machine's own speed.
     Limit,
 }
 
-/// A server and how it was run.
+/// A server and its settings.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// Name and version.
     pub name: String,
-    /// What it is compared as.
+    /// The kind of its rows.
     pub standing: Standing,
-    /// What its 250 means.
+    /// The meaning of its 250.
     pub acceptance: String,
-    /// What is not its default.
+    /// Its settings that are not the default.
     pub settings: String,
 }
 
@@ -81,21 +82,21 @@ pub struct Memory {
     pub sessions: Vec<(usize, Result<u64, String>)>,
 }
 
-/// The medians of a lone session and of the bare disk, which took turns.
+/// The medians of a single session and of the bare disk, which alternated.
 #[derive(Clone, Debug)]
 pub struct Lone {
     /// The server's name.
     pub name: String,
-    /// What it is compared as.
+    /// The kind of its rows.
     pub standing: Standing,
     /// 4 KiB appended and synced.
     pub sync: Duration,
-    /// From the end of a message of 4 KiB to its reply.
+    /// Time from the end of a message of 4 KiB to its reply.
     pub wait: Duration,
 }
 
 impl Lone {
-    /// How many syncs a message takes.
+    /// The time of a message in units of one sync.
     pub fn ratio(&self) -> f64 {
         self.wait.as_secs_f64() / self.sync.as_secs_f64().max(f64::EPSILON)
     }
@@ -108,9 +109,9 @@ pub struct Restart {
     pub name: String,
     /// Messages of 4 KiB that were in the queue.
     pub queue: usize,
-    /// From its start to its greeting.
+    /// Time from its start to its greeting.
     pub greeting: Duration,
-    /// From its start to the 250 of a new message.
+    /// Time from its start to the 250 of a new message.
     pub message: Duration,
 }
 
@@ -121,15 +122,15 @@ pub struct Report {
     pub machine: Vec<String>,
     /// How it was measured, a line each.
     pub method: Vec<String>,
-    /// Who was measured.
+    /// The measured servers.
     pub subjects: Vec<Subject>,
-    /// What cannot be compared, and why.
+    /// Servers that could not be measured, and why.
     pub absent: Vec<String>,
     /// The workloads.
     pub table: Table,
     /// The median of 4 KiB appended and synced, over the whole run.
     pub raw_sync: Duration,
-    /// Lone sessions, in the order of the subjects.
+    /// Single sessions, in the order of the subjects.
     pub lone: Vec<Lone>,
     /// Memory, in the order of the subjects.
     pub memory: Vec<Memory>,
@@ -137,7 +138,7 @@ pub struct Report {
     pub restarts: Vec<Restart>,
 }
 
-/// The time that so many of a hundred do not exceed; zero where there are none.
+/// The percentile of times; zero if there are none.
 pub fn percentile(times: &[Duration], percent: usize) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_a_time_that_was_measured() {
+    fn a_percentile_is_one_of_the_measured_times() {
         let times: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
         assert_eq!(percentile(&times, 50), Duration::from_millis(100));
         assert_eq!(percentile(&times, 99), Duration::from_millis(198));
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_says_what_it_is() {
+    fn a_workload_has_a_title() {
         let workload =
             Workload { sessions: 20, size: 4 * KIB, connect_each: false, deliver: false };
         assert_eq!(workload.to_string(), "Accept: 20 sessions, 4 KiB, reused connections");

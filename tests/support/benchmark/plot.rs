@@ -1,5 +1,5 @@
-//! The table as a picture: for each workload one bar for each server, as long as its rate beside
-//! the best of them.
+//! The table as a chart: for each workload one bar for each server, with a length in proportion to
+//! the best rate.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,13 @@ use super::{Standing, Table};
 
 const WIDTH: u32 = 900;
 const LABEL: u32 = 220;
-/// Room for the figure behind the longest bar.
+/// Space for the figure after the longest bar.
 const FIGURE: u32 = 90;
 const BAR: u32 = 14;
 const ROW: u32 = 18;
 const TITLE: u32 = 34;
 
-/// The picture, as SVG.
+/// The chart, as SVG.
 pub fn svg(table: &Table) -> String {
     let workloads: Vec<_> = table.workloads().collect();
     let bars: usize = workloads.iter().map(|&workload| table.rows(workload).count()).sum();
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_break_the_picture() {
+    fn a_name_cannot_break_the_chart() {
         let mut table = Table::default();
         table.add(WORKLOAD, "a<b&c", Standing::Durable, Cell::default());
         assert!(svg(&table).contains(">a&lt;b&amp;c</text>"));

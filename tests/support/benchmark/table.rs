@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use super::{Standing, Workload};
 
-/// What one server came to in one workload.
+/// The results of one server in one workload.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     /// Messages a second.
     pub rate: f64,
     /// Octets of messages, in millions a second.
     pub megabytes: f64,
-    /// From the end of data to its reply.
+    /// Median time from the end of data to its reply.
     pub p50: Duration,
-    /// The same, of the slowest in a hundred.
+    /// The same, exceeded by one in a hundred only.
     pub p99: Duration,
-    /// Flushes of the disk's cache for each message, where the kernel counts them.
+    /// Flushes of the disk's cache for each message, if the kernel counts them.
     pub flushes: Option<f64>,
     /// Messages that were not accepted.
     pub failed: usize,
-    /// Messages accepted that had not come to the sink in time.
+    /// Accepted messages that did not reach the sink in time.
     pub missing: usize,
 }
 
@@ -28,16 +28,16 @@ pub struct Cell {
 pub struct Row<'a> {
     /// The server's name.
     pub name: &'a str,
-    /// What it is compared as.
+    /// The kind of its rows.
     pub standing: Standing,
     /// Its figures.
     pub cell: &'a Cell,
 }
 
-/// A server, what it is compared as, and its figures.
+/// A server, the kind of its rows, and its figures.
 type Entry = (String, Standing, Cell);
 
-/// Servers in the order in which they came, workloads likewise.
+/// Servers in the order in which they were added, workloads likewise.
 #[derive(Debug, Default)]
 pub struct Table {
     entries: Vec<(Workload, Vec<Entry>)>,
@@ -58,7 +58,7 @@ impl Table {
         self.entries.iter().map(|(workload, _)| *workload)
     }
 
-    /// The servers of one.
+    /// The servers of one workload.
     pub fn rows(&self, workload: Workload) -> impl Iterator<Item = Row<'_>> {
         self.entries
             .iter()
@@ -72,15 +72,15 @@ impl Table {
         self.rows(workload).find(|row| row.standing == Standing::Ours)
     }
 
-    /// The fastest of the peers whose 250 is durable. One that left messages undelivered or
-    /// refused some is measured by what it did.
+    /// The fastest of the peers whose 250 is durable. If a peer left messages undelivered or
+    /// refused some, only its successful messages count.
     pub fn best_durable_peer(&self, workload: Workload) -> Option<Row<'_>> {
         self.rows(workload)
             .filter(|row| row.standing == Standing::Durable && row.cell.rate > 0.0)
             .max_by(|one, other| one.cell.rate.total_cmp(&other.cell.rate))
     }
 
-    /// How many times the best durable peer's rate ours is.
+    /// Our rate divided by that of the best durable peer.
     pub fn ratio(&self, workload: Workload) -> Option<f64> {
         Some(self.ours(workload)?.cell.rate / self.best_durable_peer(workload)?.cell.rate)
     }
@@ -112,7 +112,7 @@ pub mod tests {
     }
 
     #[test]
-    fn the_peer_to_beat_is_the_fastest_of_the_durable_ones() {
+    fn the_reference_is_the_fastest_durable_peer() {
         let table = table(WORKLOAD);
         assert_eq!(table.best_durable_peer(WORKLOAD).map(|row| row.name), Some("Peer"));
         assert_eq!(table.ratio(WORKLOAD), Some(3.0));
@@ -121,7 +121,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_peer_that_took_nothing_is_no_peer() {
+    fn a_peer_without_accepted_messages_is_no_reference() {
         let mut table = Table::default();
         table.add(WORKLOAD, "relay", Standing::Ours, Cell { rate: 1.0, ..Cell::default() });
         table.add(WORKLOAD, "Broken", Standing::Durable, Cell::default());

@@ -1,23 +1,23 @@
-//! What this daemon is meant to reach beside its peers, as ratios within one run.
+//! Targets of this daemon in comparison with its peers, as ratios within one run.
 
 use super::{Lone, Report, Standing, Workload};
 
 const KIB: usize = 1024;
 
-/// One target, and what was measured.
+/// One target, and its measured value.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// What is compared.
+    /// The compared quantity.
     pub what: &'static str,
-    /// What is wanted, in words.
+    /// The target, in words.
     pub wanted: &'static str,
-    /// What came out, in words.
+    /// The measured value, in words.
     pub measured: String,
-    /// `None` where it was not measured.
+    /// `None` if it was not measured.
     pub met: Option<bool>,
 }
 
-/// Judges a run.
+/// Checks the targets against a run.
 pub fn targets(report: &Report) -> Vec<Target> {
     let reused = Workload { sessions: 20, size: 4 * KIB, connect_each: false, deliver: false };
     let each = Workload { connect_each: true, ..reused };
@@ -65,7 +65,7 @@ fn lone_session(report: &Report) -> Target {
     let ours = report.lone.iter().find(|lone| lone.standing == Standing::Ours);
     let ratio = ours.map(Lone::ratio);
     Target {
-        what: "p50 of a lone session",
+        what: "p50 of a single session",
         wanted: "1.5 times one sync of 4 KiB",
         measured: ratio.map_or_else(not_measured, |ratio| format!("{ratio:.2} times")),
         met: ratio.map(|ratio| ratio <= 1.5),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_below_its_target_misses_it_and_an_absent_one_is_told() {
+    fn a_ratio_below_its_target_misses_it_and_an_absent_one_is_shown() {
         let report = report(WORKLOAD);
         let target = find(&report, "Accept, 20 sessions, reused connections");
         assert_eq!((target.met, target.measured.as_str()), (Some(false), "3.00 times"));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_session_is_judged_by_the_disk_in_turns_with_it() {
+    fn a_single_session_is_compared_with_alternating_turns_of_the_disk() {
         let lone = |name: &str, standing, wait| Lone {
             name: name.to_owned(),
             standing,
@@ -122,17 +122,17 @@ mod tests {
             wait: Duration::from_micros(wait),
         };
         let mut report = report(WORKLOAD);
-        assert_eq!(find(&report, "p50 of a lone session").met, None);
+        assert_eq!(find(&report, "p50 of a single session").met, None);
         report.lone =
             vec![lone("Peer", Standing::Durable, 100), lone("relay 0.1.0", Standing::Ours, 290)];
-        let target = find(&report, "p50 of a lone session");
+        let target = find(&report, "p50 of a single session");
         assert_eq!((target.met, target.measured.as_str()), (Some(true), "1.45 times"));
         report.lone[1].wait = Duration::from_micros(310);
-        assert_eq!(find(&report, "p50 of a lone session").met, Some(false));
+        assert_eq!(find(&report, "p50 of a single session").met, Some(false));
     }
 
     #[test]
-    fn an_idle_session_costs_what_was_added_for_it() {
+    fn the_memory_of_an_idle_session_is_the_increase_per_session() {
         let mut report = report(WORKLOAD);
         report.subjects.push(Subject {
             name: "relay 0.1.0".to_owned(),

@@ -1,4 +1,4 @@
-//! `relay-sink`: takes every message on one address and prints it.
+//! `relay-sink`: accepts every message on one address and prints it.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use relay_tests::sink::{self, Script};
 
-/// An SMTP server that takes every message and prints it.
+/// Accept every message as an SMTP server and print it.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to listen.
+    /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:2626")]
     listen: SocketAddr,
-    /// Answer one stage otherwise: STAGE[:ADDRESS][*TIMES]=REPLY, or `close` for the reply.
-    /// Stages: connect, helo, mail, rcpt, data, content. May be given more than once.
+    /// Send another reply at one stage: STAGE[:ADDRESS][*TIMES]=REPLY, or `close` instead of the
+    /// reply. Stages: connect, helo, mail, rcpt, data, content. May be given more than once.
     #[arg(long, value_name = "RULE")]
     answer: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What the sink keeps of a message, and how it looks to a person.
+//! A stored message, and its printed form.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,17 +25,17 @@ impl Message {
     }
 }
 
-/// An address as the client wrote it, and what followed.
+/// An address as the client wrote it, and its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Path {
-    /// What stood between the angle brackets.
+    /// The text between the angle brackets.
     pub address: String,
-    /// What stood after them: `SIZE=512 BODY=8BITMIME`.
+    /// The text after them: `SIZE=512 BODY=8BITMIME`.
     pub parameters: String,
 }
 
 impl Path {
-    /// Takes `<address> parameters` apart; anything else is no path.
+    /// Splits `<address> parameters`; any other text is not a path.
     pub fn parse(argument: &str) -> Option<Self> {
         let (address, parameters) = argument.trim().strip_prefix('<')?.split_once('>')?;
         Some(Self { address: address.to_owned(), parameters: parameters.trim().to_owned() })
@@ -64,7 +64,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// Text that cannot play tricks on a terminal: control characters are written as escapes.
+/// Text that is safe on a terminal: control characters are written as escapes.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|character| match character {

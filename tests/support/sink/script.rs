@@ -1,10 +1,10 @@
-//! How a sink fails: which stage of a session is answered how, and how many times.
+//! How a sink fails: its reply at each stage of a session, and how many times.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Where in a session an answer can be scripted.
+/// A stage of a session with a scripted reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stage {
     /// The greeting.
@@ -21,22 +21,23 @@ pub enum Stage {
     Content,
 }
 
-/// What the sink does instead of going on.
+/// The scripted action of the sink.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// Sends this reply; after a 421 it closes the connection.
     Reply(String),
-    /// Closes the connection without a word.
+    /// Closes the connection without a reply.
     Close,
 }
 
-/// Scripted answers, the first that fits wins. The default has none: all is taken.
+/// Scripted replies; the first that matches is used. By default there are none, and all mail is
+/// accepted.
 #[derive(Debug, Default)]
 pub struct Script {
     rules: Vec<Rule>,
-    /// Extensions that are offered besides those that every sink offers.
+    /// Extensions that are offered in addition to those of every sink.
     offers: Vec<String>,
-    /// Those that every other sink offers and this one does not.
+    /// Extensions of other sinks that this one does not offer.
     withholds: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ struct Rule {
     stage: Stage,
     address: Option<String>,
     answer: Answer,
-    /// How many times it still answers.
+    /// The number of replies that remain.
     left: AtomicU32,
 }
 
@@ -53,8 +54,8 @@ impl Script {
     /// Reads rules of the form `STAGE[:ADDRESS][*TIMES]=ANSWER`.
     ///
     /// `rcpt:bob@contoso.example=550 5.1.1 No such user`, `connect*2=421 4.3.2 Try later`,
-    /// `content=close`. Stages: connect, helo, mail, rcpt, data, content. `offer=CHUNKING` has
-    /// another extension offered, `withhold=8BITMIME` one left out.
+    /// `content=close`. Stages: connect, helo, mail, rcpt, data, content. `offer=CHUNKING` offers
+    /// another extension, `withhold=8BITMIME` omits one.
     pub fn parse<'text>(rules: impl IntoIterator<Item = &'text str>) -> Result<Self> {
         let mut script = Self::default();
         for rule in rules {
@@ -64,24 +65,25 @@ impl Script {
                     script.withholds.push(rule["withhold=".len()..].to_owned());
                 }
                 None => script.rules.push(
-                    Rule::parse(rule).with_context(|| format!("`{rule}` is no rule of a sink"))?,
+                    Rule::parse(rule)
+                        .with_context(|| format!("`{rule}` is not a rule of a sink"))?,
                 ),
             }
         }
         Ok(script)
     }
 
-    /// Extensions that are offered besides those that every sink offers.
+    /// Extensions that are offered in addition to those of every sink.
     pub fn offers(&self) -> &[String] {
         &self.offers
     }
 
-    /// Is an extension left out that every other sink offers?
+    /// Is an extension of other sinks omitted?
     pub fn withholds(&self, keyword: &str) -> bool {
         self.withholds.iter().any(|withheld| withheld == keyword)
     }
 
-    /// The answer for this stage, if the script has one left. `address` is that of RCPT.
+    /// The reply for this stage, if the script has one left. `address` is that of RCPT.
     pub fn answer(&self, stage: Stage, address: Option<&str>) -> Option<Answer> {
         self.rules
             .iter()
@@ -131,7 +133,7 @@ impl Rule {
         self.stage == stage && address_fits
     }
 
-    /// Uses one of the times up; sessions are concurrent.
+    /// Uses up one of the replies; sessions are concurrent.
     fn take(&self) -> bool {
         let one_less = |left: u32| if left == u32::MAX { Some(left) } else { left.checked_sub(1) };
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_that_fits_and_is_not_used_up_answers() {
+    fn the_first_matching_rule_that_is_not_used_up_applies() {
         let script = Script::parse(["rcpt:bob@x.example*1=450 4.2.1 Busy", "rcpt=550 No"]).unwrap();
         let ask = |address| script.answer(Stage::Recipient, Some(address));
         let busy = Some(Answer::Reply("450 4.2.1 Busy".to_owned()));
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_refused() {
+    fn an_invalid_rule_is_refused() {
         for text in ["", "rcpt", "quit=250 ok", "mail:a@b=250 ok", "mail*x=250 ok", "mail=hello"] {
             assert!(Script::parse([text]).is_err(), "{text}");
         }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::message::{Message, Path};
 use super::script::{Answer, Script, Stage};
 
-/// Longest command line in octets, CRLF included; a longer one ends the session. Twice what a relay may
-/// send, RFC 5321 section 4.5.3.1.6.
+/// Longest command line in octets, CRLF included; a longer one ends the session. Twice the longest
+/// that a relay may send, RFC 5321 section 4.5.3.1.6.
 const LINE_OCTETS: u64 = 2048;
 /// Largest content in octets; a larger one ends the session.
 const CONTENT_OCTETS: usize = 256 * 1024 * 1024;
-/// Silence of a client, after which the session ends. RFC 5321 section 4.5.3.2.7.
+/// Longest silence of a client; then the session ends. RFC 5321 section 4.5.3.2.7.
 const SILENCE: Duration = Duration::from_secs(5 * 60);
 
-/// Whether the session goes on.
+/// Whether the session continues.
 #[derive(PartialEq)]
 enum Next {
     GoOn,
@@ -28,11 +28,11 @@ pub struct Session<'script> {
     client: SocketAddr,
     script: &'script Script,
     helo: String,
-    /// LHLO was said: each recipient has a reply of its own after the content (RFC 2033).
+    /// The client sent LHLO: each recipient has its own reply after the content (RFC 2033).
     is_lmtp: bool,
     sender: Option<Path>,
     recipients: Vec<Path>,
-    /// What came in chunks before the last.
+    /// The octets of the chunks before the last.
     chunks: Vec<u8>,
 }
 
@@ -53,11 +53,11 @@ impl<'script> Session<'script> {
         })
     }
 
-    /// Talks until the client or the script ends it.
+    /// Runs until the client or the script ends the session.
     pub fn run(mut self, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<()> {
         let mut next = self.answer(Stage::Connect, None, "220 sink.example ESMTP")?.0;
         while next == Next::GoOn {
-            // Replies to pipelined commands leave together.
+            // Replies to pipelined commands are sent together.
             if self.reader.buffer().is_empty() {
                 self.writer.flush()?;
             }
@@ -149,7 +149,7 @@ impl<'script> Session<'script> {
         self.take(content, keep)
     }
 
-    /// RFC 3030, from a client that is well behaved.
+    /// RFC 3030, for a correct client.
     fn chunk(&mut self, argument: &str, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let (size, marker) = argument.split_once(' ').unwrap_or((argument, ""));
         let Some(size) = size.parse().ok().filter(|size: &usize| *size <= CONTENT_OCTETS) else {
@@ -172,7 +172,7 @@ impl<'script> Session<'script> {
     fn take(&mut self, content: Vec<u8>, keep: &(impl Fn(Message) + ?Sized)) -> io::Result<Next> {
         let scripted = self.script.answer(Stage::Content, None);
         let replies = if self.is_lmtp { self.recipients.len() } else { 1 };
-        // Kept before the reply: whoever has seen the 250 finds the message.
+        // Stored before the reply: a client with a 250 can find the message.
         if scripted.is_none()
             && let Some(sender) = self.sender.take()
         {
@@ -192,7 +192,7 @@ impl<'script> Session<'script> {
         }
     }
 
-    /// Reads to CRLF.CRLF and to nothing else, and takes the stuffed dots away.
+    /// Reads up to CRLF.CRLF only, and removes the stuffed dots.
     fn read_content(&mut self) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         let mut at_line_start = true;
@@ -206,7 +206,7 @@ impl<'script> Session<'script> {
             }
             let stuffed = at_line_start && line.first() == Some(&b'.');
             content.extend_from_slice(&line[usize::from(stuffed)..]);
-            // A bare LF ends a read but no line.
+            // A bare LF ends a read but not a line.
             at_line_start = line.ends_with(b"\r\n");
             if content.len() > CONTENT_OCTETS {
                 return Err(io::ErrorKind::FileTooLarge.into());
@@ -222,7 +222,7 @@ impl<'script> Session<'script> {
         Ok(count)
     }
 
-    /// The scripted answer, or `usual`; and whether it was the usual one.
+    /// The scripted reply, or `usual`; and whether it was the usual one.
     fn answer(
         &mut self,
         stage: Stage,

@@ -5,7 +5,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sends `lines` as one write and returns every line that comes back until the end.
+/// Sends `lines` in one write and returns all lines received until the end.
 fn dialogue(sink: &Sink, bytes: &[u8]) -> Vec<String> {
     let mut stream = TcpStream::connect(sink.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -20,7 +20,7 @@ fn envelope_and(content: &str) -> Vec<u8> {
 }
 
 #[test]
-fn keeps_envelope_and_exact_content() {
+fn stores_envelope_and_exact_content() {
     let sink = Sink::on_loopback(Script::default()).unwrap();
     let content = "Subject: x\r\n\r\n..dot\r\nbare\n.\nlf\r\n.\r\n";
     let replies = dialogue(&sink, &envelope_and(content));
@@ -50,7 +50,7 @@ fn a_refused_recipient_is_not_in_the_envelope() {
 }
 
 #[test]
-fn closes_after_421_as_often_as_the_script_says() {
+fn closes_after_421_as_many_times_as_the_script_says() {
     let sink = Sink::on_loopback(Script::parse(["connect*1=421 4.3.2 Later"]).unwrap()).unwrap();
     assert_eq!(dialogue(&sink, b""), ["421 4.3.2 Later"]);
     let replies = dialogue(&sink, b"QUIT\r\n");
@@ -58,7 +58,7 @@ fn closes_after_421_as_often_as_the_script_says() {
 }
 
 #[test]
-fn may_close_without_a_reply_to_the_content_and_keeps_nothing_then() {
+fn a_message_without_a_reply_to_its_content_is_not_stored() {
     let sink = Sink::on_loopback(Script::parse(["content*1=close"]).unwrap()).unwrap();
     let replies = dialogue(&sink, &envelope_and("x\r\n.\r\n"));
     assert_eq!(replies.last().map(String::as_str), Some("354 Go ahead"));
@@ -68,14 +68,14 @@ fn may_close_without_a_reply_to_the_content_and_keeps_nothing_then() {
 }
 
 #[test]
-fn a_message_that_does_not_come_is_an_error_and_not_a_hang() {
+fn a_missing_message_is_an_error_and_not_a_hang() {
     let sink = Sink::on_loopback(Script::default()).unwrap();
     let error = sink.wait_for(1, Duration::from_millis(20)).expect_err("nothing was sent");
     assert!(error.to_string().starts_with("0 of 1"), "{error}");
 }
 
 #[test]
-fn a_dropped_sink_is_gone() {
+fn a_dropped_sink_no_longer_listens() {
     let sink = Sink::on_loopback(Script::default()).unwrap();
     let address = sink.address();
     drop(sink);
@@ -83,7 +83,7 @@ fn a_dropped_sink_is_gone() {
 }
 
 #[test]
-fn a_printed_message_cannot_play_tricks_on_the_terminal() {
+fn a_printed_message_has_no_terminal_control_characters() {
     let message = Message {
         client: (Ipv4Addr::LOCALHOST, 1).into(),
         helo: "edge\u{1b}[2J".to_owned(),

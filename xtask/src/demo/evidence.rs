@@ -1,4 +1,4 @@
-//! What the witnesses say of one scene, and whether it is what must be.
+//! The results of the witnesses for one scene, compared with the expected ones.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,12 +40,12 @@ impl SessionLine {
 /// One row of the table.
 pub struct Row {
     cells: [String; 5],
-    /// What is not as it must be, a sentence each.
+    /// The wrong results, a sentence each.
     pub faults: Vec<String>,
 }
 
 impl Row {
-    /// Compares what the witnesses say with what the scene demands.
+    /// Compares the results of the witnesses with the scene's expected ones.
     pub fn judge(
         scene: &Scene,
         transcript: &Transcript,
@@ -54,7 +54,7 @@ impl Row {
     ) -> Self {
         let (connector, decided_by) = match &session {
             Some(session) => (session.connector.as_str(), session.decided_by.as_str()),
-            // The guard dropped the SYN: the daemon never heard of it.
+            // The guard dropped the SYN: the daemon did not see the connection.
             None if !scene.connects => (scene.connector, "kernel (guard)"),
             None => ("none", "nobody"),
         };
@@ -91,8 +91,8 @@ impl Row {
     }
 }
 
-/// What the counters of `relay status --json` say against the play: the guard must have refused
-/// the connections that never became sessions, and no tag may have been missing or wrong.
+/// Compares the counters of `relay status --json` with the scenes. The guard must have refused the
+/// connections without a session, and no tag may be missing or wrong.
 pub fn faults_of_counters(status: &Value) -> Vec<&'static str> {
     let connectors = status["connectors"].as_array().map(Vec::as_slice).unwrap_or_default();
     let count = |connector: &Value, side: &str, counter: &str| connector[side][counter].as_u64();
@@ -117,7 +117,7 @@ pub fn faults_of_counters(status: &Value) -> Vec<&'static str> {
 
 /// Prints the rows below a heading, each column as wide as its widest cell.
 pub fn print_table(rows: &[Row]) {
-    let heading = ["source", "connector", "who decided", "reply", "arrived at the sink"];
+    let heading = ["source", "connector", "classifier", "reply", "arrived at the sink"];
     let heading = heading.map(str::to_owned);
     let lines: Vec<&[String; 5]> =
         std::iter::once(&heading).chain(rows.iter().map(|row| &row.cells)).collect();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scene_that_went_well_has_no_fault() {
+    fn a_scene_with_the_expected_results_has_no_fault() {
         let scene = &SCENES[0];
         let session = session(scene.connector, "kernel");
         let row = Row::judge(
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_can_be_wrong() {
+    fn each_wrong_cell_is_a_fault() {
         let scene = &SCENES[0];
         let good = || (session(scene.connector, "kernel"), message(scene.recipient));
         let faults = |transcript: &str, session, message| {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_can_contradict_the_play() {
+    fn counters_that_contradict_the_scenes_are_faults() {
         let status = |refused: u64, missing: u64| {
             serde_json::json!({ "connectors": [{
                 "name": "Refused",

@@ -1,4 +1,4 @@
-//! The hosts of the article, each a network namespace, and the cables between them.
+//! The hosts of the article, each a network namespace, and the veth pairs between them.
 
 use anyhow::Result;
 use relay_tests::namespace::{Namespace, link};
@@ -10,13 +10,13 @@ pub enum Host {
     Application,
     /// Behind the anonymous relay connector.
     Scanner,
-    /// Anybody on the Internet.
+    /// An arbitrary host on the Internet.
     Stranger,
     /// An address whose connections are refused.
     Banned,
 }
 
-/// A host's cable: the interface's name at the edge, and the addresses of both ends.
+/// A host's veth pair: the interface's name at the edge, and the addresses of both ends.
 struct Cable {
     interface: &'static str,
     edge: &'static [&'static str],
@@ -37,11 +37,11 @@ const BANNED: Cable =
 const INSIDE: Cable =
     Cable { interface: "inside", edge: &["10.38.10.1/24"], host: &["10.38.10.25/24"] };
 
-/// The whole stage. Dropping it takes it down.
+/// The whole network. Dropping it removes it.
 pub struct Network {
-    /// Where the daemon runs.
+    /// The namespace of the daemon.
     pub edge: Namespace,
-    /// Where the next hop runs, at [`NEXT_HOP`].
+    /// The namespace of the next hop, at [`NEXT_HOP`].
     pub inside: Namespace,
     application: Namespace,
     scanner: Namespace,
@@ -53,7 +53,7 @@ pub struct Network {
 pub const NEXT_HOP: &str = "10.38.10.25:25";
 
 impl Network {
-    /// Makes the hosts and lays the cables, a star with the edge in its middle.
+    /// Creates the hosts and connects them, a star with the edge in its centre.
     pub fn build() -> Result<Self> {
         let edge = Namespace::new("edge")?;
         let place = |label, cable: &Cable| -> Result<Namespace> {

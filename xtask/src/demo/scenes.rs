@@ -1,31 +1,31 @@
-//! What is sent, and what must come of it.
+//! The messages of the demo, and their expected results.
 
 use super::network::Host;
 
-/// One message and its fate.
+/// One message and its expected result.
 pub struct Scene {
     /// What the scene shows.
     pub title: &'static str,
-    /// Who sends.
+    /// The host that sends.
     pub host: Host,
     /// The sender's address.
     pub source: &'static str,
-    /// The edge's address that it connects to.
+    /// The edge's address to which it connects.
     pub server: &'static str,
     /// RCPT TO.
     pub recipient: &'static str,
-    /// Whether there is a session at all.
+    /// Whether there is a session.
     pub connects: bool,
-    /// The connector that must take it.
+    /// The connector that must apply.
     pub connector: &'static str,
-    /// The beginning of the reply that decides its fate.
+    /// The beginning of the reply to the decisive command.
     pub reply: &'static str,
-    /// Whether the next hop must get it.
+    /// Whether the next hop must get the message.
     pub arrives: bool,
 }
 
 impl Scene {
-    /// Swaks's arguments. The subject tells the messages apart at the next hop.
+    /// Swaks's arguments. The next hop distinguishes the messages by their subject.
     pub fn arguments(&self, subject: &str) -> Vec<String> {
         let sender = match self.host {
             Host::Application | Host::Scanner => "device@contoso.example",
@@ -55,13 +55,13 @@ impl Scene {
     }
 }
 
-/// A domain of ours, and one of others.
+/// A domain of ours, and a domain of others.
 const OURS: &str = "bob@contoso.example";
 const FOREIGN: &str = "bob@fabrikam.example";
-/// Exchange's words, by which clients and administrators know what happened.
+/// Exchange's text, which clients and administrators recognize.
 const NO_RELAY: &str = "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain";
 
-/// The play.
+/// All scenes, in order.
 pub const SCENES: [Scene; 7] = [
     Scene {
         title: "the application server relays, externally secured",
@@ -97,7 +97,7 @@ pub const SCENES: [Scene; 7] = [
         arrives: false,
     },
     Scene {
-        title: "a stranger writes to a domain of ours",
+        title: "a stranger sends to a domain of ours",
         host: Host::Stranger,
         source: "203.0.113.7",
         server: "203.0.113.1",
@@ -119,7 +119,7 @@ pub const SCENES: [Scene; 7] = [
         arrives: false,
     },
     Scene {
-        title: "a stranger writes to a domain of ours over IPv6",
+        title: "a stranger sends to a domain of ours over IPv6",
         host: Host::Stranger,
         source: "2001:db8:113::7",
         server: "2001:db8:113::1",

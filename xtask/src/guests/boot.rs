@@ -16,12 +16,12 @@ use crate::process;
 const INIT: &str = include_str!("init.sh");
 /// The daemon's configuration.
 const CONFIGURATION: &str = include_str!("guest.toml");
-/// Seconds until a guest is given up: emulation on a busy machine takes its time.
+/// Seconds until a guest is stopped: emulation on a busy machine is slow.
 const PATIENCE: &str = "900";
-/// The user of a unit that has one, in a guest without systemd.
+/// The user of a unit with `User=`, in a guest without systemd.
 const USER: &str = "1025";
 
-/// What every guest boots, beside its kernel.
+/// The file system of every guest, to which its kernel is added.
 pub struct Guest {
     folder: PathBuf,
     base: PathBuf,
@@ -29,7 +29,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Packs the daemon and what it needs into `folder`.
+    /// Packs the daemon and the files that it needs into `folder`.
     pub fn assemble(folder: &Path, daemon: &Path, unit: &Unit) -> Result<Self> {
         let root = folder.join("root");
         for part in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "usr/bin", "var/lib/relay"] {
@@ -38,7 +38,7 @@ impl Guest {
         let programs = ["bin/busybox", "usr/bin/ip", "usr/bin/setpriv"].map(|place| {
             let name = place.rsplit('/').next().unwrap_or(place);
             let path =
-                process::find_program(name).with_context(|| format!("{name} is not here"))?;
+                process::find_program(name).with_context(|| format!("{name} was not found"))?;
             let target = root.join(place);
             fs::copy(&path, &target)?;
             Ok(target)
@@ -62,7 +62,7 @@ impl Guest {
         Ok(Self { folder: folder.to_owned(), base, parameters })
     }
 
-    /// Boots a kernel and returns what the guest said, by the names that it gave its results.
+    /// Boots a kernel and returns the results that the guest printed, by their names.
     pub fn boot(&self, kernel: &Kernel) -> Result<BTreeMap<String, String>> {
         println!("guests: booting {}", kernel.release);
         let folder = self.folder.join(&kernel.release);
@@ -72,7 +72,7 @@ impl Guest {
             let module = module?;
             fs::copy(module.path(), root.join("modules").join(module.file_name()))?;
         }
-        // Archives that follow each other are one to the kernel.
+        // The kernel reads concatenated archives as one.
         let modules = folder.join("modules.cpio");
         pack(&root, &modules)?;
         let image = folder.join("initrd");
@@ -120,9 +120,9 @@ fn results(console: &str) -> BTreeMap<String, String> {
     console.lines().filter_map(parse).collect()
 }
 
-/// Copies the libraries that a program loads, to where it looks for them.
+/// Copies the libraries that a program loads, to the paths where it searches for them.
 fn copy_libraries(program: &Path, root: &Path) -> Result<()> {
-    // A static program is none of ldd's, which then fails.
+    // ldd fails for a static program.
     let Ok(listed) = process::output(Command::new("ldd").arg(program)) else { return Ok(()) };
     for path in listed.split_whitespace().filter(|word| word.starts_with('/')) {
         let target = root.join(path.trim_start_matches('/'));
@@ -136,7 +136,7 @@ fn copy_libraries(program: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Packs a folder as the kernel unpacks it.
+/// Packs a folder in the format that the kernel unpacks.
 fn pack(folder: &Path, archive: &Path) -> Result<()> {
     let mut find = Command::new("find")
         .args([".", "-print0"])
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_found_between_what_the_kernel_says() {
+    fn results_are_found_between_kernel_messages() {
         let console = "[    1.2] random: crng init done\r\nRESULT unit ok (eth0 native)\r\nx\r\n\
                        RESULT all FAIL no guard\r\n";
         let results = results(console);

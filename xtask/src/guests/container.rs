@@ -1,7 +1,7 @@
 //! A container with Debian's systemd as process 1, on this machine's own kernel.
 //!
-//! It has the network namespace that it is given, so that clients and next hops are threads of ours.
-//! Commands are run in it as root.
+//! The container gets an existing network namespace, so that clients and next hops are our threads.
+//! Commands in the container run as root.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,7 +19,7 @@ use crate::process;
 /// The release whose systemd is tried: 252.
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,iproute2,libgcc-s1,ca-certificates,procps";
-/// Units of the release that have nothing to do here and take time.
+/// Units of the release that are not needed here and take time.
 const MASKED: [&str; 8] = [
     "systemd-timesyncd.service",
     "apt-daily.timer",
@@ -30,29 +30,29 @@ const MASKED: [&str; 8] = [
     "systemd-logind.service",
     "console-getty.service",
 ];
-/// What process 1 may grant the unit.
+/// The capabilities that process 1 may grant to the unit.
 const CAPABILITIES: &str =
     "CAP_BPF,CAP_PERFMON,CAP_NET_ADMIN,CAP_SYS_ADMIN,CAP_SYS_RESOURCE,CAP_IPC_LOCK";
 
-/// How long the container may take to boot, on a busy machine.
+/// Longest time for the container to boot, on a busy machine.
 const BOOT: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A running container. Dropping it ends it.
 pub struct Container {
     nspawn: Child,
-    /// Its process 1, as this machine numbers it.
+    /// The process id of its process 1 on this machine.
     leader: u32,
     folder: TempDir,
 }
 
-/// A Debian with systemd, packed; made when it is not there yet.
+/// A Debian with systemd, packed; created if it does not exist yet.
 pub fn root_file_system(guests: &Path) -> Result<PathBuf> {
     let packed = guests.join(format!("{SUITE}.tar"));
     if packed.is_file() {
         return Ok(packed);
     }
-    println!("guests: making a file system with systemd; it takes a minute or two, once");
+    println!("guests: creating a file system with systemd; this takes a minute or two, once");
     fs::create_dir_all(guests)?;
     let unfinished = guests.join(format!("{SUITE}.unfinished.tar"));
     let mut mmdebstrap = process::outside_cargo("mmdebstrap");
@@ -79,7 +79,7 @@ impl Container {
         process::output(&mut tar)?;
         for (path, content, mode) in files {
             let path = root.join(path.trim_start_matches('/'));
-            fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+            fs::create_dir_all(path.parent().context("a file has a parent directory")?)?;
             fs::write(&path, content)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
         }
@@ -128,7 +128,7 @@ impl Container {
         bail!("the container did not boot within {BOOT:?}:\n{}", self.console());
     }
 
-    /// What process 1 wrote to its console, the end of it.
+    /// The end of process 1's console output.
     pub fn console(&self) -> String {
         let console = fs::read(self.folder.path().join("console")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console).into_owned();
@@ -136,12 +136,12 @@ impl Container {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Writes a file inside.
+    /// Writes a file in the container.
     pub fn write(&self, path: &str, content: &str) -> Result<()> {
         Ok(fs::write(self.folder.path().join("root").join(path.trim_start_matches('/')), content)?)
     }
 
-    /// Runs a command inside, as root, and keeps what it prints.
+    /// Runs a command in the container, as root, and returns its output.
     pub fn run(&self, command: &[&str]) -> Result<Output> {
         let leader = self.leader.to_string();
         let mut nsenter = process::outside_cargo("nsenter");
@@ -154,7 +154,7 @@ impl Container {
         nsenter.output().context("cannot start nsenter")
     }
 
-    /// The same for a command that must succeed; what it printed.
+    /// Runs a command that must succeed; returns its output.
     pub fn succeed(&self, command: &[&str]) -> Result<String> {
         let output = self.run(command)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -170,7 +170,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // Killing process 1 ends all in its namespace; nothing in there is worth an orderly end.
+        // Killing process 1 ends all processes in its namespace; no orderly stop is needed.
         let leader = i32::try_from(self.leader).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(leader) = leader {
             let _ = rustix::process::kill_process(leader, rustix::process::Signal::KILL);
@@ -181,7 +181,7 @@ impl Drop for Container {
     }
 }
 
-/// The process that is number 1 in a namespace of its own and descends from this one.
+/// The process that is number 1 in its own namespace and descends from this process.
 fn first_process_below(ancestor: u32) -> Option<u32> {
     let field = |process: u32, name: &str| -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Process 1 of a guest: plays the daemon with the unit's capabilities, with all of root's, and on a
-# host that lacks something. Prints "RESULT name ok…" or "RESULT name FAIL why" for each.
+# Process 1 of a guest: runs the daemon with the unit's capabilities, with all of root's, and on a
+# host without bpffs or cgroup v2. Prints "RESULT name ok…" or "RESULT name FAIL why" for each run.
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -18,7 +18,7 @@ say() { echo "RESULT $*"; }
 unit_capabilities=$(parameter capabilities)
 unit_user=$(parameter user)
 
-# Modules in whatever order they need each other.
+# Loads modules repeatedly, since each may depend on another.
 for round in 1 2 3 4; do
     for module in /modules/*.ko; do
         [ -e "$module" ] && insmod "$module" 2> /dev/null && rm "$module"
@@ -70,12 +70,12 @@ begin() {
     done
 }
 end() { kill -TERM $daemon 2> /dev/null; wait $daemon; }
-# Ends what a failed play left.
+# Ends the processes that a failed run left behind.
 abandon() { kill -9 $daemon 2> /dev/null; wait $daemon 2> /dev/null; }
 status() { relay status --json -c /tmp/relay.toml 2>&1 | tr -d '\n' | sed 's/": /":/g'; }
 why() { status | sed -n 's/.*"why":"\([^"]*\)".*/\1/p' | cut -c1-400; }
 last_words() { grep -v '^ *$' /tmp/log | tail -n 1 | cut -c1-400; }
-# until_log COUNT PATTERN: waits until so many lines of the log have it.
+# until_log COUNT PATTERN: waits until COUNT lines of the log match PATTERN.
 until_log() {
     for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         [ "$(grep -c "$2" /tmp/log)" -ge "$1" ] && return 0
@@ -120,7 +120,7 @@ play() {
         return
     fi
 
-    # An interface that comes late, goes, and comes again.
+    # An interface that appears late, disappears, and appears again.
     for round in 1 2; do
         ip link add late0 type veth peer name late1
         until_log "$round" 'late0.*mode=native' || { echo "FAIL late0 has no guard, round $round"; return; }
@@ -141,7 +141,7 @@ play() {
     ip link set eth0 mtu 1500
     ip -netns peer link set eth1 mtu 1500
 
-    # A kill leaves pins and no program; the next start removes them.
+    # A killed daemon leaves pins but no program; the next start removes the pins.
     kill -9 $daemon
     wait $daemon 2> /dev/null
     [ -e /sys/fs/bpf/relay/RANGES ] || { echo "FAIL no pins"; return; }
@@ -173,7 +173,7 @@ expect() {
 }
 
 for who in unit all; do
-    # Not in a subshell: which daemon runs must be known here.
+    # Not in a subshell: this shell must know the daemon's process id.
     play $who > /tmp/result
     say "$who $(cat /tmp/result)"
     abandon

@@ -1,7 +1,7 @@
-//! Debian's kernels: which ones, where they come from, and what of them a guest needs.
+//! Debian's kernels: their list, their download, and the parts that a guest needs.
 //!
-//! They come by apt from a root of its own in the target directory, so that the machine's own
-//! sources stay as they are. What is kept of a package are the kernel and a few modules.
+//! apt downloads them with its own root in the target directory, so that the machine's own sources
+//! are not changed. Of a package only the kernel and a few modules are stored.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ pub struct Series {
     pub name: &'static str,
     /// Does `cargo xtask test` boot it?
     pub always: bool,
-    /// A line of sources.list, from the mirror's folder on.
+    /// A line of sources.list, beginning with the mirror's directory.
     source: &'static str,
 }
 
-/// Those that Debian's suites have. 5.15 and 6.6 were never in one.
+/// The series in Debian's suites. 5.15 and 6.6 were never in one.
 pub const SERIES: &[Series] = &[
     Series { name: "5.10", always: false, source: "debian-security bullseye-security" },
     Series { name: "6.1", always: true, source: "debian-security bookworm-security" },
@@ -37,13 +37,13 @@ pub struct Kernel {
     pub release: String,
     /// The image.
     pub image: PathBuf,
-    /// The folder with its modules, decompressed.
+    /// The directory with its modules, decompressed.
     pub modules: PathBuf,
 }
 
 const MIRROR: &str = "http://deb.debian.org";
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// What a guest needs: a pair of virtual cables, the emulated network interface, its bus.
+/// Modules for a guest: veth pairs, the emulated network interface, its bus.
 const WANTED: [&str; 7] = [
     "*/boot/vmlinuz-*",
     // From 7.0 on.
@@ -54,14 +54,14 @@ const WANTED: [&str; 7] = [
     "*/kernel/net/core/failover.ko*",
     "*/kernel/drivers/virtio/virtio*.ko*",
 ];
-/// Written last into a kernel's folder: what is there is whole.
+/// Written last into a kernel's directory: its presence says that the directory is complete.
 const RELEASE: &str = "release";
 
 pub fn names() -> String {
     SERIES.iter().map(|series| series.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The newest kernel of the series when it was first asked for.
+/// The newest kernel of the series at the time of the first request.
 pub fn get(guests: &Path, series: &Series) -> Result<Kernel> {
     let folder = guests.join("kernels").join(series.name);
     let kernel = |release: String| Kernel {
@@ -84,9 +84,9 @@ fn fetch(guests: &Path, series: &Series, folder: &Path) -> Result<String> {
     // 6.1.0-57, 6.12.117+deb12.
     let pattern = format!("^linux-image-{name}[.][0-9.]+(-[0-9]+|[+]deb[0-9]+)-amd64$");
     let found = apt.output("apt-cache", &["search", "--names-only", &pattern])?;
-    let package = newest(&found).context("the suite does not offer one")?;
+    let package = newest(&found).context("the suite offers no kernel")?;
     println!("guests: downloading {package}; it is not installed");
-    // From 7.0 on the image is a package of its own.
+    // From 7.0 on the image is a separate package.
     let depends = apt.output("apt-cache", &["depends", package])?;
     let version = package.trim_start_matches("linux-image-");
     let parts = depends
@@ -94,7 +94,7 @@ fn fetch(guests: &Path, series: &Series, folder: &Path) -> Result<String> {
         .filter_map(|line| line.trim().strip_prefix("Depends: "))
         .filter(|name| name.starts_with("linux-") && name.ends_with(version));
     let downloads = folder.join("packages");
-    // What an interrupted run left is not whole.
+    // The remains of an interrupted run are incomplete.
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(&downloads)?;
     let mut download = apt.command("apt-get");
@@ -122,7 +122,7 @@ fn fetch(guests: &Path, series: &Series, folder: &Path) -> Result<String> {
     Ok(version.to_owned())
 }
 
-/// Takes what is wanted out of a package. Not every package has all of it.
+/// Extracts the wanted files from a package. Not every package has all of them.
 fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let mut dpkg = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -141,7 +141,7 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the module without its compression; the end of its name says which.
+/// Writes the module decompressed; its file extension names the compression.
 fn decompress(file: &Path, without_end: &Path) -> Result<()> {
     let target = without_end.with_extension("ko");
     let program = match file.extension().and_then(|extension| extension.to_str()) {
@@ -183,7 +183,7 @@ fn newest(found: &str) -> Option<&str> {
     found.lines().filter_map(|line| line.split(' ').next()).max_by_key(|name| numbers(name))
 }
 
-/// apt with sources, lists and cache of its own.
+/// apt with its own sources, lists and cache.
 struct Apt {
     options: Vec<String>,
 }
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_is_the_newest_by_numbers() {
+    fn versions_are_compared_by_number() {
         let found = "linux-image-6.1.0-9-amd64 - Linux\nlinux-image-6.1.0-57-amd64 - Linux\n\
                      linux-image-6.1.0-48-amd64 - Linux\n";
         assert_eq!(newest(found), Some("linux-image-6.1.0-57-amd64"));

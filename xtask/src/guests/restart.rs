@@ -1,8 +1,8 @@
-//! The shipped unit under systemd: does the kernel decide there, and who is not served while it
-//! restarts?
+//! The shipped unit under systemd: does the kernel classify there, and which clients are not served
+//! during a restart?
 //!
-//! Clients open two hundred connections a second, each with one message, and go on while the unit is
-//! restarted. Who got no reply to the end of data counts as not served.
+//! Clients open two hundred connections a second, each with one message, and continue while the
+//! unit is restarted. A client without a reply to the end of data counts as not served.
 
 use std::collections::HashSet;
 use std::fs;
@@ -24,24 +24,24 @@ use crate::workspace::Workspace;
 
 const SERVER: &str = "127.0.0.1:25";
 const SINK: &str = "127.0.0.1:2626";
-/// Accepts and never answers.
+/// Accepts connections and never replies.
 const STUCK: &str = "127.0.0.1:2727";
 const RATE: u32 = 200;
-/// How long clients come before the restart, and after the daemon is back.
+/// The time of client load before the restart, and after the daemon is back.
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(3);
-/// How long a client waits for anything.
+/// A client's longest wait for a reply.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most that may go unserved in a restart: half a second of clients. A stop that waits for a
-/// next hop would leave none listening for tens of seconds.
+/// The most sessions that may be unserved in a restart: half a second of clients. If a stop waited
+/// for a next hop, there would be no listener for tens of seconds.
 const MOST_UNSERVED: usize = 100;
 
-/// What was seen.
+/// The results of a run.
 #[derive(Default)]
 pub struct Report {
-    /// For people.
+    /// Lines to print.
     pub lines: Vec<String>,
-    /// What must not be.
+    /// Errors.
     pub faults: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ struct Load {
     sessions: Vec<(Instant, Result<String, String>)>,
 }
 
-/// Plays it all.
+/// Runs all parts.
 pub fn under_systemd(workspace: &Workspace, root: &Path, daemon: &Path) -> Result<Report> {
     let deploy = workspace.root().join("deploy");
     let mut files = vec![
@@ -58,7 +58,7 @@ pub fn under_systemd(workspace: &Workspace, root: &Path, daemon: &Path) -> Resul
         ("/etc/systemd/system/relay.service", fs::read(deploy.join("relay.service"))?, 0o644),
         ("/etc/relay/relay.toml", configuration("").into_bytes(), 0o644),
     ];
-    // What an installation has beside the unit, such as the user that it runs as.
+    // Files of an installation in addition to the unit, such as the user's.
     for (name, path) in [
         ("relay.sysusers", "/usr/lib/sysusers.d/relay.conf"),
         ("relay.tmpfiles", "/usr/lib/tmpfiles.d/relay.conf"),
@@ -69,7 +69,7 @@ pub fn under_systemd(workspace: &Workspace, root: &Path, daemon: &Path) -> Resul
     }
     let network = Namespace::new("systemd")?;
     let container = Container::boot(root, &files, &network)?;
-    // As process 1 of a host has it; that of a container may not mount one.
+    // Mounted as on a host by process 1; in a container process 1 may not mount it.
     container.succeed(&["mount", "-t", "bpf", "-o", "mode=700", "bpf", "/sys/fs/bpf"])?;
     let sink = Sink::start(Some(&network), SINK.parse()?, Script::default())?;
     let mut report = Report::default();
@@ -94,7 +94,7 @@ fn plays(
 
     container.write("/etc/relay/relay.toml", &configuration(""))?;
     start(container)?;
-    restart(container, network, sink, "a sound next hop", report)?;
+    restart(container, network, sink, "a working next hop", report)?;
     let stuck = Stuck::listen(network)?;
     let route = format!(
         "[[route]]\nrecipient_domains = [\"stuck.example\"]\nsmart_hosts = [\"{STUCK}\"]\n"
@@ -102,17 +102,17 @@ fn plays(
     container.write("/etc/relay/relay.toml", &configuration(&route))?;
     start(container)?;
     let sent = network.enter(|| session("stuck", "x@stuck.example"))?;
-    ensure!(sent.is_ok(), "the message for the stuck next hop was not taken: {sent:?}");
+    ensure!(sent.is_ok(), "the message for the stuck next hop was not accepted: {sent:?}");
     stuck.wait()?;
     restart(container, network, sink, "an attempt that is stuck", report)
 }
 
-/// Starts the unit, or starts it again, and waits until it answers.
+/// Starts or restarts the unit, and waits until the daemon answers.
 fn start(container: &Container) -> Result<()> {
     container.succeed(&["systemctl", "restart", "relay"])?;
     let deadline = Instant::now() + PATIENCE;
     while status(container).is_err() {
-        ensure!(Instant::now() < deadline, "it does not answer `relay status`");
+        ensure!(Instant::now() < deadline, "the daemon does not answer `relay status`");
         thread::sleep(Duration::from_millis(100));
     }
     Ok(())
@@ -126,7 +126,7 @@ fn status(container: &Container) -> Result<Value> {
 fn kernel_decides(container: &Container, network: &Namespace, report: &mut Report) -> Result<()> {
     let sent = network.enter(|| session("first", "u@contoso.example"))?;
     if let Err(error) = &sent {
-        report.faults.push(format!("the first message was not taken: {error}"));
+        report.faults.push(format!("the first message was not accepted: {error}"));
     }
     let status = status(container)?;
     let classifier = &status["classifier"];
@@ -141,7 +141,7 @@ fn kernel_decides(container: &Container, network: &Namespace, report: &mut Repor
     if classifier["decided_by"] != "kernel" {
         report
             .faults
-            .push(format!("under systemd the kernel does not decide: {}", classifier["why"]));
+            .push(format!("under systemd the kernel does not classify: {}", classifier["why"]));
     } else if tagged == 0 || classifier["pins"].is_null() {
         report
             .faults
@@ -154,7 +154,7 @@ fn kernel_decides(container: &Container, network: &Namespace, report: &mut Repor
     Ok(())
 }
 
-/// An address and an interface that the host has not yet cost neither the start nor the tagger.
+/// A missing address and a missing interface prevent neither the start nor the tagger.
 fn late_binding(container: &Container, network: &Namespace, report: &mut Report) -> Result<()> {
     let late = configuration("").replace("\"0.0.0.0:25\"", "\"0.0.0.0:25\", \"10.99.0.1:2525\"");
     let late = late.replace("interfaces = [\"lo\"]", "interfaces = [\"lo\", \"late0\"]");
@@ -182,12 +182,12 @@ fn late_binding(container: &Container, network: &Namespace, report: &mut Report)
         if greeted { "served" } else { "not served" }
     ));
     if decided_by != "kernel" || guard != "native" || !greeted {
-        report.faults.push("an interface that came late is not as it must be".to_owned());
+        report.faults.push("the guard or the address of the late interface is wrong".to_owned());
     }
     network.ip(&["link", "delete", "late0"]).map(drop)
 }
 
-/// Restarts the unit under load and says who was not served and what was lost.
+/// Restarts the unit under load and reports unserved clients and lost messages.
 fn restart(
     container: &Container,
     network: &Namespace,
@@ -237,7 +237,7 @@ fn restart(
     Ok(())
 }
 
-/// How many of these subjects do not arrive.
+/// The number of these subjects that do not arrive.
 fn wait_for(sink: &Sink, subjects: &HashSet<&String>) -> usize {
     let deadline = Instant::now() + 2 * PATIENCE;
     loop {
@@ -258,7 +258,7 @@ fn wait_for(sink: &Sink, subjects: &HashSet<&String>) -> usize {
     }
 }
 
-/// Sessions at the rate until told to stop, each in a thread of its own.
+/// Sessions at a fixed rate until stopped, each in its own thread.
 fn load(label: &str, stop: &AtomicBool) -> Load {
     let label: String = label.chars().filter(char::is_ascii_alphabetic).collect();
     let load = Arc::new(Mutex::new(Load::default()));
@@ -279,14 +279,14 @@ fn load(label: &str, stop: &AtomicBool) -> Load {
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
     for thread in threads {
-        // A session that panicked has no result and counts nowhere; there is nothing to panic in.
+        // A session that panicked has no result and is not counted; its code does not panic.
         let _ = thread.join();
     }
     let mut load = load.lock().unwrap_or_else(PoisonError::into_inner);
     std::mem::take(&mut *load)
 }
 
-/// One message in one session; where it ended if it was not taken.
+/// Sends one message in one session; the error names the step that failed.
 fn session(subject: &str, recipient: &str) -> Result<(), String> {
     let failed = |stage: &'static str| move |error: std::io::Error| format!("{stage}: {error}");
     let address: SocketAddr = SERVER.parse().map_err(|error| format!("{error}"))?;
@@ -321,13 +321,13 @@ fn session(subject: &str, recipient: &str) -> Result<(), String> {
             ));
         }
     }
-    // The message is taken; what becomes of QUIT does not count.
+    // The message is accepted; the result of QUIT does not count.
     let _ = writer.write_all(b"QUIT\r\n");
     let _ = reader.read_line(&mut String::new());
     Ok(())
 }
 
-/// A next hop that accepts a connection and never says a word.
+/// A next hop that accepts a connection and never sends anything.
 struct Stuck {
     accepted: thread::JoinHandle<std::io::Result<TcpStream>>,
 }
@@ -338,7 +338,7 @@ impl Stuck {
         Ok(Self { accepted: thread::spawn(move || listener.accept().map(|(stream, _)| stream)) })
     }
 
-    /// Waits until the daemon is connected, and keeps that connection open from then on.
+    /// Waits until the daemon is connected, and then holds that connection open.
     fn wait(self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.accepted.is_finished() {

@@ -1,11 +1,12 @@
-//! What the shipped unit grants, read from the unit itself: what is tried is what is deployed.
+//! The settings of the shipped unit, read from the unit itself: so the test uses the deployed
+//! settings.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// What matters of the unit where there is no systemd.
+/// The settings of the unit that matter without systemd.
 #[derive(Debug, PartialEq)]
 pub struct Unit {
     /// `CapabilityBoundingSet=`, such as `CAP_BPF`.
@@ -36,7 +37,7 @@ impl Unit {
         }
     }
 
-    /// As setpriv writes a set: `-all,+bpf,+perfmon`.
+    /// The set in setpriv's form: `-all,+bpf,+perfmon`.
     pub fn setpriv_set(&self) -> String {
         let names = self
             .capabilities
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unit_is_read_as_setpriv_wants_it() {
+    fn the_unit_becomes_arguments_of_setpriv() {
         let unit = Unit::parse(
             "[Service]\n# User=nobody\nCapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN\nUser=relay\n",
         );

@@ -1,4 +1,4 @@
-//! The linter that belongs to the kernel half's compiler. Wanted, not needed.
+//! The linter for the kernel half's compiler. Useful, but not required.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use super::toolchain::{self, Toolchain};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// The path of a `clippy-driver` of the toolchain's own version. The distribution's is unpacked,
-/// not installed: installed it would forbid the distribution's rustup package.
+/// The path of a `clippy-driver` of the toolchain's version. The distribution's package is
+/// unpacked, not installed: an installed one would conflict with the distribution's rustup package.
 pub fn find_or_unpack(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
     let rustc = match toolchain {
         Toolchain::NightlyBuildStd { rustc } => {
@@ -42,7 +42,8 @@ pub fn find_or_unpack(workspace: &Workspace, toolchain: &Toolchain) -> Result<Pa
     Ok(driver)
 }
 
-/// The driver is linked against the compiler's own library, so another version's does not start.
+/// The driver is linked against the compiler's own library, so a driver of another version does not
+/// start.
 fn runs(driver: &std::path::Path) -> bool {
     process::output(process::outside_cargo(driver).arg("--version")).is_ok()
 }

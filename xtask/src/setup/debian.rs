@@ -1,4 +1,4 @@
-//! Debian packages: what is offered, and installing it without starting any server.
+//! Debian packages: which ones the sources offer, and their installation without starting a server.
 
 use std::fs;
 use std::io::Write;
@@ -10,22 +10,22 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// Asked by every package that would start a server; 101 means "you may not".
+/// Every package that would start a server runs this script; 101 means "not allowed".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &str = "#!/bin/sh\n# Written by `cargo xtask setup` while it installs packages; may be removed.\nexit 101\n";
 
-/// Packages that serve one purpose: the first group that the configured sources offer whole.
+/// Packages for one purpose: the first group that the configured sources offer completely.
 pub struct Choice {
     groups: Vec<Vec<String>>,
 }
 
 impl Choice {
-    /// A purpose that one package serves.
+    /// A purpose with one package.
     pub fn one(package: &str) -> Self {
         Self { groups: vec![vec![package.to_owned()]] }
     }
 
-    /// A purpose that several groups serve, best first.
+    /// A purpose with several groups, best first.
     pub fn first_offered(groups: &[&[&str]]) -> Self {
         let own = |group: &&[&str]| group.iter().map(|&package| package.to_owned()).collect();
         Self { groups: groups.iter().map(own).collect() }
@@ -36,8 +36,8 @@ impl Choice {
     }
 }
 
-/// Installs one group of each choice. Fails with the command to type where we are not root, and
-/// with the choices that the sources do not offer.
+/// Installs one group of each choice. Without root it fails with the command to type. It also fails
+/// for choices that the sources do not offer.
 pub fn install(choices: &[Choice]) -> Result<()> {
     let described = choices.iter().map(Choice::describe).collect::<Vec<_>>().join(" ");
     if process::find_program("apt-get").is_none() {
@@ -75,7 +75,8 @@ pub fn unpack(package: &str, folder: &Path) -> Result<std::path::PathBuf> {
     if !is_offered(package) && process::is_root() {
         process::run(apt_get().arg("update"))?;
     }
-    // apt's own unprivileged user cannot write into a checkout; it warns and downloads as us.
+    // apt's own unprivileged user cannot write into a checkout; apt warns and downloads as this
+    // user.
     process::run(
         apt_get().args(["-o", "APT::Sandbox::User=root", "download", package]).current_dir(folder),
     )
@@ -83,12 +84,12 @@ pub fn unpack(package: &str, folder: &Path) -> Result<std::path::PathBuf> {
     let archive = fs::read_dir(folder)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get left no package in {}", folder.display()))?;
+        .with_context(|| format!("apt-get put no package into {}", folder.display()))?;
     process::run(Command::new("dpkg").arg("--extract").arg(&archive).arg(folder))?;
     Ok(archive)
 }
 
-/// Installs the libraries that an unpacked package depends on, and nothing else of it.
+/// Installs the libraries on which an unpacked package depends, and no other dependency.
 pub fn install_libraries_of(archive: &Path) -> Result<()> {
     let depends =
         process::output(Command::new("dpkg-deb").arg("--field").arg(archive).arg("Depends"))?;
@@ -126,7 +127,8 @@ fn has_candidate(policy: &str) -> bool {
         .any(|version| version.trim() != "(none)")
 }
 
-/// While it lives, no package starts a server. An administrator's own policy is left alone.
+/// While this value lives, no package starts a server. An administrator's own policy is not
+/// changed.
 struct NoServerStarts {
     ours: bool,
 }
@@ -139,7 +141,7 @@ impl NoServerStarts {
                 file.write_all(POLICY_TEXT.as_bytes())?;
                 Ok(Self { ours: true })
             }
-            // Ours too if an interrupted setup left it.
+            // This is our script too, if an interrupted setup left it behind.
             Err(_) if Path::new(POLICY).exists() => {
                 Ok(Self { ours: fs::read_to_string(POLICY).is_ok_and(|text| text == POLICY_TEXT) })
             }
@@ -153,7 +155,7 @@ impl Drop for NoServerStarts {
         if self.ours
             && let Err(error) = fs::remove_file(POLICY)
         {
-            eprintln!("setup: {POLICY} was left behind, remove it: {error}");
+            eprintln!("setup: {POLICY} could not be removed; remove it: {error}");
         }
     }
 }

@@ -8,14 +8,14 @@ use anyhow::{Context, Result};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// Installed if no fitting linker is here. Its default feature borrows the LLVM of rustup's
+/// Installed if there is no suitable linker. Its default feature uses the LLVM of rustup's
 /// compiler, so that no LLVM package is needed.
 const VERSION: &str = "0.10.3";
 
-/// The oldest release that is known to work.
+/// The oldest release that works.
 const OLDEST: [u32; 3] = [0, 10, 3];
 
-/// The linker in our own tools, else the one on `PATH`, else a new one in our own tools.
+/// The linker in our own tools, else the one on `PATH`, else a newly built one in our own tools.
 pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     let own = workspace.tools().join("bin/bpf-linker");
     let on_path = process::find_program("bpf-linker");

@@ -1,5 +1,5 @@
-//! Other people's mail software, as peers for tests: unpacked into the target directory, so that
-//! no server is installed and this machine's own mail system is left alone.
+//! Mail servers of other projects, as peers for tests: unpacked into the target directory, so that
+//! no server is installed and this machine's own mail system is not changed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,13 @@ pub fn postfix(workspace: &Workspace) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Exim. Returns the unpacked tree's root: the program is `usr/sbin/exim4`. It does not run without
-/// a user of its own, which whoever starts it gives it.
+/// Exim. Returns the unpacked tree's root: the program is `usr/sbin/exim4`. Exim needs its own
+/// user; the caller that starts it must provide it.
 pub fn exim(workspace: &Workspace) -> Result<PathBuf> {
     server(workspace, "exim", "exim4-daemon-light", "exim4")
 }
 
-/// Python's tests, which have messages of many kinds. Returns the unpacked tree's root.
+/// Python's tests, whose messages are of many kinds. Returns the unpacked tree's root.
 pub fn python_tests(workspace: &Workspace) -> Result<PathBuf> {
     const PACKAGES: [&str; 3] =
         ["libpython3.11-testsuite", "libpython3.13-testsuite", "libpython3.12-testsuite"];
@@ -45,7 +45,7 @@ pub fn python_tests(workspace: &Workspace) -> Result<PathBuf> {
         return Ok(root);
     }
     if process::find_program("apt-get").is_none() {
-        bail!("libpython3-testsuite, a Debian package; the messages in it are not tried");
+        bail!("libpython3-testsuite, a Debian package; its messages are not tested");
     }
     let package = PACKAGES.into_iter().find(|package| debian::is_offered(package));
     let package = package.context("no libpython3-testsuite is offered; run apt-get update")?;
@@ -59,7 +59,7 @@ fn opensmtpd(workspace: &Workspace) -> Result<PathBuf> {
     server(workspace, "opensmtpd", "opensmtpd", "smtpd")
 }
 
-/// A server from a package, unpacked, whose program in `usr/sbin` finds its libraries.
+/// A server from a package, unpacked; the program in `usr/sbin` must find its libraries.
 fn server(workspace: &Workspace, folder: &str, package: &str, program: &str) -> Result<PathBuf> {
     let root = workspace.peers().join(folder);
     let program = root.join("usr/sbin").join(program);
@@ -67,7 +67,7 @@ fn server(workspace: &Workspace, folder: &str, package: &str, program: &str) -> 
         return Ok(root);
     }
     if process::find_program("apt-get").is_none() {
-        bail!("{package}, which is a Debian package; what needs it is skipped");
+        bail!("{package}, a Debian package; tests that need it are skipped");
     }
     println!("setup: unpacking {package}; it is not installed");
     let archive = debian::unpack(package, &root)?;
@@ -80,13 +80,13 @@ fn server(workspace: &Workspace, folder: &str, package: &str, program: &str) -> 
     Ok(root)
 }
 
-/// Are all its libraries here?
+/// Are all libraries of the program available?
 fn loads(program: &Path) -> bool {
     let libraries = process::output(Command::new("ldd").arg(program));
     libraries.is_ok_and(|text| !text.contains("not found"))
 }
 
-/// Haraka, from npm. Returns the folder that it was installed into.
+/// Haraka, from npm. Returns its installation directory.
 fn haraka(workspace: &Workspace) -> Result<PathBuf> {
     const PACKAGE: &str = "Haraka@3.3.4";
     let root = workspace.peers().join("haraka");
@@ -108,8 +108,8 @@ fn haraka(workspace: &Workspace) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// The servers that `cargo xtask bench smtp` compares: what it has to know to find them, and to say
-/// why it does not. One that cannot be had is left out.
+/// The servers that `cargo xtask bench smtp` compares: the variables by which it finds them, or the
+/// reasons why it cannot. An unavailable server is left out.
 pub fn for_benchmark(workspace: &Workspace) -> Vec<(&'static str, OsString)> {
     for unpacked in [postfix(workspace), exim(workspace), opensmtpd(workspace)] {
         if let Err(error) = unpacked {

@@ -10,7 +10,8 @@ const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "cargo-fmt"), ("clippy", "car
 pub fn install_components() -> Result<()> {
     for (component, program) in COMPONENTS {
         let version = [program.trim_start_matches("cargo-"), "--version"];
-        // Rustup puts a proxy on PATH for components that are not there: only running one tells.
+        // rustup puts a proxy on PATH even for absent components: only running it shows whether it
+        // is there.
         if process::output(process::cargo().args(version)).is_ok() {
             continue;
         }

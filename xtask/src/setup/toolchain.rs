@@ -1,4 +1,4 @@
-//! What compiles for the kernel's machine: a compiler together with a `core` for it.
+//! The compiler for the kernel half: a compiler together with a `core` for its target.
 
 use std::fmt;
 use std::fs;
@@ -8,20 +8,20 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// The target that the kernel half is compiled for.
+/// The target of the kernel half.
 pub const TARGET: &str = "bpfel-unknown-none";
 
-/// Groups of Debian packages that hold a compiler and a prebuilt `core` for [`TARGET`]: the
-/// first is in the security suites of bookworm and trixie, the second in forky and sid.
+/// Groups of Debian packages with a compiler and a prebuilt `core` for [`TARGET`]: the first is in
+/// the security suites of bookworm and trixie, the second in forky and sid.
 pub const DEBIAN_PACKAGES: [&[&str]; 2] =
     [&["rustc-web", "libstd-rust-web-dev-bpf"], &["rustc", "libstd-rust-dev-bpf"]];
 
-/// The distribution's compiler. Rustup's comes first on `PATH`, so it is named in full.
+/// The distribution's compiler. Rustup's is first on `PATH`, so this is a full path.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// A compiler and a `core` for [`TARGET`].
 pub enum Toolchain {
-    /// The distribution's compiler with the `core` that it packages.
+    /// The distribution's compiler with the `core` of its package.
     DebianPrebuilt {
         /// The compiler's path.
         rustc: PathBuf,
@@ -44,14 +44,14 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// The toolchain that is here, if any; the prebuilt one first, since it compiles less.
+/// The available toolchain, if any; the prebuilt one first, since it compiles less.
 pub fn find() -> Option<Toolchain> {
     debian().or_else(nightly)
 }
 
-/// The toolchain that is here, or a nightly that rustup can still install.
+/// The available toolchain, or a nightly that rustup installs now.
 ///
-/// The distribution's packages were tried before; so this is for other distributions.
+/// Setup tried the distribution's packages before; so this is for other distributions.
 pub fn find_or_install() -> Result<Toolchain> {
     if let Some(toolchain) = find() {
         return Ok(toolchain);
@@ -92,7 +92,7 @@ fn nightly() -> Option<Toolchain> {
     sources.is_dir().then_some(Toolchain::NightlyBuildStd { rustc })
 }
 
-/// The folder that holds a compiler's `bin` and `lib`.
+/// The directory with a compiler's `bin` and `lib`.
 pub fn sysroot(rustc: &Path) -> Result<PathBuf> {
     let path = process::output(process::outside_cargo(rustc).args(["--print", "sysroot"]))
         .with_context(|| format!("{} does not run", rustc.display()))?;

@@ -1,10 +1,10 @@
-//! What people read: dialogues, limits, the README, commands in documents.
+//! Rules for texts: dialogues, limits, the README, commands in documents.
 
 use super::{Finding, Tree, error};
 
 const README_LINES: usize = 90;
 
-/// A dialogue says first what it shows.
+/// The first line of a dialogue says what it shows.
 pub fn dialogues_begin_with_a_sentence(tree: &Tree) -> Vec<Finding> {
     tree.below("", ".smtp")
         .filter(|(_, text)| {
@@ -12,12 +12,12 @@ pub fn dialogues_begin_with_a_sentence(tree: &Tree) -> Vec<Finding> {
             let sentence = first.strip_prefix('#').unwrap_or_default().trim();
             !sentence.contains(' ')
         })
-        .map(|(file, _)| error(file, 1, "a dialogue begins with `# ` and a sentence"))
+        .map(|(file, _)| error(file, 1, "a dialogue must begin with `# ` and a sentence"))
         .collect()
 }
 
-/// A number without a unit or a source cannot be judged. The unit is the type; or the comment
-/// begins with what is counted, in the plural; or it uses a word of the constant's name.
+/// A number without a unit or a source cannot be checked. The unit is the type; or the comment
+/// begins with the counted things, in the plural; or it uses a word of the constant's name.
 pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
     /// Sources, and the one unit that is a relation; a backquote marks an Exchange parameter.
     const SOURCES: [&str; 4] = ["rfc ", "exchange", "`", "divisor"];
@@ -37,12 +37,12 @@ pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
                     || words.any(|word| word.len() >= 3 && comment.contains(word))
                     || SOURCES.iter().any(|source| comment.contains(source));
                 if comment.is_empty() {
-                    findings.push(error(file, index + 1, "a limit has a comment"));
+                    findings.push(error(file, index + 1, "a limit needs a comment"));
                 } else if !has_unit {
                     findings.push(error(
                         file,
                         index + 1,
-                        "a limit's comment names its unit or source",
+                        "a limit's comment must name its unit or source",
                     ));
                 }
                 comment.clear();
@@ -54,7 +54,8 @@ pub fn limits_name_unit_or_source(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The fuzzer of the configuration knows every key that the shipped file has, commented out or not.
+/// The dictionary of the configuration's fuzzer has every key of the shipped file, also keys in
+/// comments.
 pub fn the_fuzzer_knows_every_key(tree: &Tree) -> Vec<Finding> {
     const DICTIONARY: &str = "fuzz/dictionaries/configuration";
     let words = tree.file(DICTIONARY).unwrap_or_default();
@@ -73,16 +74,20 @@ pub fn the_fuzzer_knows_every_key(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The README says what this is and where to read on.
+/// The README says what this is and where to read more.
 pub fn readme_is_short(tree: &Tree) -> Vec<Finding> {
     let lines = tree.file("README.md").map_or(0, |text| text.lines().count());
     if lines < README_LINES {
         return Vec::new();
     }
-    vec![error("README.md", lines, format!("has {lines} lines; it has less than {README_LINES}"))]
+    vec![error(
+        "README.md",
+        lines,
+        format!("has {lines} lines; it must have less than {README_LINES}"),
+    )]
 }
 
-/// Whoever types a command from a document finds that it exists.
+/// A command in a document exists.
 pub fn documents_name_existing_verbs(tree: &Tree) -> Vec<Finding> {
     let verbs = crate::verbs();
     let mut findings = Vec::new();
@@ -95,7 +100,7 @@ pub fn documents_name_existing_verbs(tree: &Tree) -> Vec<Finding> {
                     .take_while(|character| character.is_ascii_lowercase() || *character == '-')
                     .collect();
                 if !verb.is_empty() && !verbs.contains(&verb) {
-                    findings.push(error(file, index + 1, format!("no verb is called {verb}")));
+                    findings.push(error(file, index + 1, format!("there is no verb {verb}")));
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! Who may know what: the invariants of the architecture.
+//! Which code may use which dependency: the invariants of the architecture.
 
 use super::tree::{names, production_code};
 use super::{Finding, Tree, error};
 
-/// Values, `smtp` and `policy` are pure: no socket, no clock, no runtime. Their driver has these.
+/// Values, protocol, policy and session are pure: no socket, no clock, no runtime. Their driver has these.
 pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
     const WORLD: [&str; 10] = [
         "tokio",
@@ -17,16 +17,21 @@ pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
         "Instant::now",
         "SystemTime::now",
     ];
-    ["relay/mail/src/", "relay/src/smtp/", "relay/src/policy/"]
-        .iter()
+    const PURE: [&str; 4] =
+        ["relay/mail/src/", "relay/smtp/src/", "relay/policy/src/", "relay/session/src/"];
+    PURE.iter()
         .flat_map(|folder| naming(tree, folder, &WORLD, |_| false))
         .map(|(file, line, word)| {
-            error(file, line, format!("{word}: bytes, answers and the time are given to this module; it does not fetch them"))
+            error(
+                file,
+                line,
+                format!("{word}: this module gets octets, answers and the time from its caller"),
+            )
         })
         .collect()
 }
 
-/// Everything that aya can do is behind the `kernel` module.
+/// Only the `kernel` module uses aya.
 pub fn only_kernel_names_aya(tree: &Tree) -> Vec<Finding> {
     let kernel = |file: &str| file.starts_with("relay/src/kernel/");
     naming(tree, "relay/src/", &["aya", "aya_log"], kernel)
@@ -34,17 +39,22 @@ pub fn only_kernel_names_aya(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// What kernel and daemon share brings nothing of its own into the kernel.
+/// The code that kernel and daemon share brings no dependency into the kernel.
 pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
     let optional_aya = |line: &str| line.starts_with("aya ") && line.contains("optional = true");
     let says = "relay-common depends on optional aya only";
     forbidden_dependencies(tree, "relay-common/Cargo.toml", says, |line| !optional_aya(line))
 }
 
-/// The crates of values and protocol are pure, and Cargo holds them to it: what a manifest does not
-/// name, no file can use.
+/// The crates of values and protocol are pure, and Cargo enforces this: no file can use a crate
+/// that the manifest does not name.
 pub fn pure_crates_depend_on_no_world(tree: &Tree) -> Vec<Finding> {
-    const PURE: [&str; 1] = ["relay/mail/Cargo.toml"];
+    const PURE: [&str; 4] = [
+        "relay/mail/Cargo.toml",
+        "relay/smtp/Cargo.toml",
+        "relay/policy/Cargo.toml",
+        "relay/session/Cargo.toml",
+    ];
     const WORLD: [&str; 12] = [
         "aya",
         "hickory-resolver",
@@ -63,11 +73,11 @@ pub fn pure_crates_depend_on_no_world(tree: &Tree) -> Vec<Finding> {
         let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
         WORLD.contains(&name)
     };
-    let says = "a runtime, socket, file or clock: this crate is given bytes, answers and the time";
+    let says = "a runtime, socket, file or clock: this crate gets octets, answers and the time from its caller";
     PURE.iter().flat_map(|file| forbidden_dependencies(tree, file, says, is_world)).collect()
 }
 
-/// Lines of a manifest's dependencies that it may not have; those of its tests it may.
+/// Lines of a manifest with forbidden dependencies; dependencies of tests are allowed.
 fn forbidden_dependencies(
     tree: &Tree,
     manifest: &str,
@@ -93,11 +103,13 @@ fn forbidden_dependencies(
     findings
 }
 
-/// Elsewhere an error is a type beside the code that fails, so that a caller can tell them apart.
+/// In other modules an error is a type beside the code that fails, so that a caller can distinguish
+/// errors.
 pub fn only_command_line_uses_anyhow(tree: &Tree) -> Vec<Finding> {
-    let command_line =
-        |file: &str| file == "relay/src/main.rs" || file.starts_with("relay/src/cli");
-    ["relay/src/", "relay/mail/src/", "relay-common/src/", "relay-ebpf/src/"]
+    let command_line = |file: &str| {
+        file == "relay/src/main.rs" || file.starts_with("relay/src/cli") || !file.contains("/src/")
+    };
+    ["relay/", "relay-common/src/", "relay-ebpf/src/"]
         .iter()
         .flat_map(|folder| naming(tree, folder, &["anyhow"], command_line))
         .map(|(file, line, _)| error(file, line, "only main, cli and xtask use anyhow"))
@@ -109,7 +121,7 @@ fn is_test(file: &str) -> bool {
     file.ends_with("tests.rs") || file.contains("/tests/")
 }
 
-/// Where production code below `folder` names one of `words`, but for files that may.
+/// Lines of production code below `folder` with one of `words`, except in allowed files.
 fn naming<'tree>(
     tree: &'tree Tree,
     folder: &'tree str,

@@ -1,11 +1,11 @@
-//! The table of Exchange's parameters: whole, and nothing supported without a test that is there.
+//! The table of Exchange's parameters: complete, and every supported one has a test that exists.
 
 use super::{Finding, Tree, error};
 
 const TABLE: &str = "docs/exchange-parameters.md";
 
-/// Parameters of New-ReceiveConnector and Set-ReceiveConnector, and what Get-ReceiveConnector shows
-/// besides.
+/// Parameters of New-ReceiveConnector and Set-ReceiveConnector, and the further ones that
+/// Get-ReceiveConnector shows.
 const PARAMETERS: &str = "AcceptConsumerMail AdminDisplayName AdvertiseClientSettings \
     AuthMechanism AuthTarpitInterval Banner BareLinefeedRejectionEnabled BinaryMimeEnabled \
     Bindings ChunkingEnabled Client Comment ConnectionInactivityTimeout ConnectionTimeout Custom \
@@ -22,7 +22,7 @@ const PARAMETERS: &str = "AcceptConsumerMail AdminDisplayName AdvertiseClientSet
     SuppressXAnonymousTls TarpitInterval TlsCertificateName TlsDomainCapabilities TransportRole \
     Usage";
 
-/// Every parameter has one row, and what is supported names tests that exist.
+/// Every parameter has one row, and rows of supported ones name tests that exist.
 pub fn exchange_parameters_are_told_and_tested(tree: &Tree) -> Vec<Finding> {
     let Some(text) = tree.file(TABLE) else { return vec![error(TABLE, 0, "is missing")] };
     let rows: Vec<_> = text
@@ -39,14 +39,14 @@ pub fn exchange_parameters_are_told_and_tested(tree: &Tree) -> Vec<Finding> {
     }
     for (line, row) in &rows {
         if !PARAMETERS.split_whitespace().any(|parameter| parameter == row.parameter) {
-            findings.push(error(TABLE, *line, format!("{} is no parameter", row.parameter)));
+            findings.push(error(TABLE, *line, format!("{} is not a parameter", row.parameter)));
         }
         match row.status {
             "supported" if row.tests.is_empty() => {
                 findings.push(error(TABLE, *line, "is supported without a test"));
             }
             "supported" | "import" | "none" => {}
-            other => findings.push(error(TABLE, *line, format!("`{other}` is no status"))),
+            other => findings.push(error(TABLE, *line, format!("`{other}` is not a status"))),
         }
         for test in row.tests.iter().filter(|test| !exists(tree, test)) {
             findings.push(error(TABLE, *line, format!("there is no test {test}")));
@@ -61,7 +61,7 @@ struct Row<'t> {
     tests: Vec<&'t str>,
 }
 
-/// `` | `Parameter` | status | what it is here | `test`, `test` | ``
+/// `` | `Parameter` | status | its effect here | `test`, `test` | ``
 fn row(line: &str) -> Option<Row<'_>> {
     let mut cells = line.strip_prefix("| `")?.trim_end().trim_end_matches('|').split(" | ");
     let parameter = cells.next()?.trim_end_matches('`');

@@ -1,13 +1,13 @@
-//! How long files are, and that none of them names one person's machine.
+//! The length of files, and paths of one machine in them.
 
 use super::{Finding, Tree, error, warning};
 
-/// Above this many lines a reader loses the thread.
+/// Lines of a file that is too long to read.
 const LONG: usize = 400;
-/// Above this many lines a file decides more than one thing.
+/// Lines of a file that probably has more than one purpose.
 const TOO_LONG: usize = 700;
 
-/// One file, one decision.
+/// One file, one purpose.
 pub fn rust_files_are_short(tree: &Tree) -> Vec<Finding> {
     tree.below("", ".rs")
         .filter_map(|(file, text)| match text.lines().count() {
@@ -22,7 +22,7 @@ pub fn rust_files_are_short(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// A checkout works wherever it is.
+/// A checkout works at any path.
 pub fn no_file_names_this_checkout(tree: &Tree) -> Vec<Finding> {
     let root = tree.root();
     tree.files()

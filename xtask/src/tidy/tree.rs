@@ -12,7 +12,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads every text file below `root` but what tools made: `.git` and `target` folders.
+    /// Reads every text file below `root`, except those of tools: `.git` and `target` directories.
     pub fn read(root: &Path) -> Result<Self> {
         let mut tree = Self { root: root.display().to_string(), files: Vec::new() };
         tree.read_folder(root, "")?;
@@ -20,7 +20,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// A tree that never was on disk.
+    /// A tree in memory only.
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
         let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
@@ -70,7 +70,7 @@ impl Tree {
 }
 
 /// A Rust file's lines of production code, numbered from one: without line comments, and without
-/// what is compiled for unit tests only, wherever in the file it stands.
+/// code for unit tests, anywhere in the file.
 pub fn production_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut tests = Tests::default();
     text.lines()
@@ -79,11 +79,11 @@ pub fn production_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .map(|(index, line)| (index + 1, line.find("//").map_or(line, |start| &line[..start])))
 }
 
-/// Follows items under `#[cfg(test)]`. Formatted code ends an item with a semicolon, or with a brace
-/// as far from the margin as the item began.
+/// Follows items under `#[cfg(test)]`. In formatted code an item ends with a semicolon, or with a
+/// brace at the indentation of its first line.
 #[derive(Default)]
 struct Tests {
-    /// The margin of the item that is read.
+    /// The indentation of the current item.
     margin: Option<usize>,
 }
 

@@ -1,11 +1,11 @@
-//! Text as a server may fold it before it compares or reads it.
+//! Text in the form to which a server may fold it before it compares or parses it.
 
 use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// In small letters, in NFKC of Unicode, as for file names and accounts, and without the characters
-/// that are not seen.
+/// In lower case, in NFKC of Unicode, as for file names and accounts, and without invisible
+/// characters.
 pub fn folded(text: &str) -> Cow<'_, str> {
     let is_small = |octet: u8| octet.is_ascii() && !octet.is_ascii_uppercase();
     if text.bytes().all(is_small) {
@@ -15,7 +15,7 @@ pub fn folded(text: &str) -> Cow<'_, str> {
     Cow::Owned(seen.nfkc().collect::<String>().to_lowercase())
 }
 
-/// Default_Ignorable_Code_Point of Unicode 16, but for the highest planes.
+/// Default_Ignorable_Code_Point of Unicode 16, except the highest planes.
 const fn is_ignorable(character: char) -> bool {
     matches!(
         character,
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_or_reads_alike_is_alike() {
+    fn texts_that_look_or_read_alike_fold_to_the_same() {
         for (text, expected) in [
             ("a@b", "a@b"),
             ("A\u{ff20}B", "a@b"),

@@ -1,11 +1,12 @@
 //! Domains, mailboxes and paths that exist only if they are well formed (RFC 5321 section 4.1.2).
 //!
-//! The local part is kept exactly as it was written, quotes included, so that what we send on is
-//! what we were given and nothing downstream can split it elsewhere. A percent sign or a bang in
-//! it is a character like any other here; [`Mailbox::has_route`] tells who might think otherwise.
+//! The local part is stored exactly as it was written, quotes included. So we send on exactly the
+//! text that we received, and no later server can split it elsewhere. A percent sign or a bang is
+//! an ordinary character here; [`Mailbox::has_route`] says whether another server might read it as
+//! a route.
 //!
-//! This module decides what is an address. Whether an address is welcome is for
-//! [`relay_policy`]; whether a non-ASCII one may be used in this transaction, for the session.
+//! This module decides only which text is an address. The policy decides whether an address is
+//! accepted, the session whether a non-ASCII one may be used in this transaction.
 
 mod folding;
 mod parse;
@@ -24,17 +25,17 @@ use crate::heap::HeapOctets;
 pub use self::folding::folded;
 pub use self::parse::{AddressError, DomainError, LocalPartError, split_bare_path, split_path};
 
-/// A domain name, in lower case, without a trailing dot. U-labels are kept as UTF-8; comparison
-/// goes by A-labels.
+/// A domain name, in lower case, without a trailing dot. U-labels are stored as UTF-8; comparisons
+/// use A-labels.
 #[derive(Clone, Debug)]
 pub struct Domain {
-    /// As we write it.
+    /// The domain as we write it.
     text: Box<str>,
-    /// As DNS and every comparison see it; absent where `text` is ASCII and so is that already.
+    /// The domain as DNS and every comparison use it; absent if `text` is already ASCII.
     a_labels: Option<Box<str>>,
 }
 
-/// What stands right of the `@`.
+/// The part of an address after the `@`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// `[192.0.2.1]` or `[IPv6:2001:db8::1]`.
@@ -50,10 +51,11 @@ pub struct Mailbox {
     host: Host,
 }
 
-/// What makes a route of a folded local part. U+2237 is two colons in one character.
+/// Signs of a route in a folded local part. U+2237 is two colons in one character.
 const ROUTE_CHARACTERS: [char; 4] = ['%', '!', '@', '\u{2237}'];
-/// The same. Exchange writes an SMTP address in a local part with `IMCEASMTP-`; other types
-/// (`IMCEAEX-`) name mailboxes of an organization, and replies to old messages use them.
+/// Prefixes that are signs of a route. Exchange writes an SMTP address in a local part with
+/// `IMCEASMTP-`. Other types (`IMCEAEX-`) name mailboxes of an organization, and replies to old
+/// messages use them.
 const ROUTE_TEXTS: [&str; 2] = ["::", "imceasmtp-"];
 
 /// The argument of MAIL FROM.
@@ -70,7 +72,7 @@ pub enum ReversePath {
 pub enum ForwardPath {
     /// A mailbox.
     Mailbox(Mailbox),
-    /// `<postmaster>` without a domain, which RFC 5321 section 4.5.1 wants accepted.
+    /// `<postmaster>` without a domain, which RFC 5321 section 4.5.1 requires a server to accept.
     Postmaster,
 }
 
@@ -85,13 +87,13 @@ impl Domain {
         !self.text.contains('_')
     }
 
-    /// Is it this domain, given in lower case and A-labels, or does it lie below it?
+    /// Is this the given domain or one of its subdomains? `domain` is in lower case and A-labels.
     pub fn is_at_or_below(&self, domain: &str) -> bool {
         let below = self.ascii().strip_suffix(domain);
         below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
     }
 
-    /// The domain with every U-label as an A-label (`xn--…`): what DNS and comparisons use.
+    /// The domain with every U-label as an A-label (`xn--…`), as DNS and comparisons use it.
     pub fn ascii(&self) -> &str {
         self.a_labels.as_deref().unwrap_or(&self.text)
     }
@@ -103,7 +105,7 @@ impl Mailbox {
         &self.local_part
     }
 
-    /// What stands right of the `@`.
+    /// The part after the `@`.
     pub fn host(&self) -> &Host {
         &self.host
     }
@@ -116,24 +118,24 @@ impl Mailbox {
         }
     }
 
-    /// What the local part says: a quoted string without its quotes and backslashes. RFC 5321
-    /// section 4.1.2 lets no difference be made between `"alice"` and `alice`.
+    /// The content of the local part: a quoted string without its quotes and backslashes. By RFC
+    /// 5321 section 4.1.2, `"alice"` and `alice` must not be treated differently.
     pub fn local_part_content(&self) -> Cow<'_, str> {
         local_part_content(&self.local_part)
     }
 
     /// Could a server read the local part as a route to another host: percent hack, bang path,
     /// DECnet's `host::user`, an `@` in quotes, or an address that Exchange has encapsulated
-    /// (`IMCEASMTP-user+40host`)? Here it means none. What becomes one of these where a server folds
-    /// the address counts as it.
+    /// (`IMCEASMTP-user+40host`)? Here none of them is a route. A text that becomes one of these
+    /// when a server folds the address counts too.
     pub fn has_route(&self) -> bool {
         let content = self.local_part_content();
         let content = folded(&content);
         content.contains(ROUTE_CHARACTERS) || ROUTE_TEXTS.iter().any(|text| content.contains(text))
     }
 
-    /// Do both stand for one recipient? What the local part says is compared as it was written, but
-    /// for `postmaster`, which RFC 5321 section 4.5.1 has in any case.
+    /// Do both mean the same recipient? The content of the local part is compared exactly, except
+    /// `postmaster`, which RFC 5321 section 4.5.1 compares without regard to case.
     fn is_same_recipient(&self, other: &Self) -> bool {
         if self.host != other.host {
             return false;
@@ -143,13 +145,13 @@ impl Mailbox {
         one == other || is_postmaster(&one) && is_postmaster(&other)
     }
 
-    /// May it travel without SMTPUTF8 (RFC 6531)?
+    /// May the address be sent without SMTPUTF8 (RFC 6531)?
     pub fn is_ascii(&self) -> bool {
         self.local_part.is_ascii() && self.domain().is_none_or(|domain| domain.as_str().is_ascii())
     }
 }
 
-/// What a local part says: without its quotes, and without the backslashes within them.
+/// The content of a local part: without its quotes, and without the backslashes within them.
 pub fn local_part_content(local_part: &str) -> Cow<'_, str> {
     let quoted = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(quoted) = quoted else { return local_part.into() };
@@ -165,7 +167,7 @@ pub fn local_part_content(local_part: &str) -> Cow<'_, str> {
 }
 
 impl ReversePath {
-    /// May it travel without SMTPUTF8 (RFC 6531)?
+    /// May the path be sent without SMTPUTF8 (RFC 6531)?
     pub fn is_ascii(&self) -> bool {
         match self {
             Self::Mailbox(mailbox) => mailbox.is_ascii(),
@@ -175,7 +177,7 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// May it travel without SMTPUTF8 (RFC 6531)?
+    /// May the path be sent without SMTPUTF8 (RFC 6531)?
     pub fn is_ascii(&self) -> bool {
         match self {
             Self::Mailbox(mailbox) => mailbox.is_ascii(),
@@ -215,7 +217,7 @@ impl HeapOctets for ForwardPath {
 }
 
 impl ForwardPath {
-    /// Do both stand for one recipient, so that a message for both is delivered once? Domains are
+    /// Do both mean the same recipient, so that a message for both is delivered once? Domains are
     /// compared without regard to case, local parts as they were written.
     pub fn is_same_recipient(&self, other: &Self) -> bool {
         match (self, other) {

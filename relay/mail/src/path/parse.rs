@@ -8,20 +8,20 @@ use crate::path::{Domain, ForwardPath, Host, Mailbox, ReversePath};
 /// Why a text is not a path or a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// The part right of the `@` is not a domain.
+    /// The part after the `@` is not a domain.
     #[error("the domain is invalid: {0}")]
     Domain(#[from] DomainError),
-    /// The part left of the `@` is not a local part.
+    /// The part before the `@` is not a local part.
     #[error("the local part is invalid: {0}")]
     LocalPart(#[from] LocalPartError),
-    /// Brackets hold neither an IPv4 address nor `IPv6:` and an IPv6 address.
+    /// The brackets contain neither an IPv4 address nor `IPv6:` and an IPv6 address.
     #[error("the address literal is neither [192.0.2.1] nor [IPv6:2001:db8::1]")]
     Literal,
-    /// There is a local part only.
+    /// There is only a local part.
     #[error("the address has no @ and domain")]
     NoDomain,
-    /// The path does not stand between `<` and `>`.
-    #[error("a path stands between angle brackets")]
+    /// The path is not between `<` and `>`.
+    #[error("a path is written between angle brackets")]
     NotBracketed,
     /// The path begins with a source route, `<@a,@b:c@d>`.
     #[error("source routes are not accepted")]
@@ -34,10 +34,10 @@ pub enum AddressError {
 /// Why a text is not a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
-    /// A character that is no letter, digit, hyphen or underscore.
+    /// A character that is not a letter, digit, hyphen or underscore.
     #[error("a label holds a character that is no letter, digit, hyphen or underscore")]
     Character,
-    /// Nothing, a leading or trailing dot, or two dots in a row.
+    /// An empty text, a leading or trailing dot, or two dots in a row.
     #[error("a label is empty")]
     EmptyLabel,
     /// A label that begins or ends with a hyphen.
@@ -46,10 +46,10 @@ pub enum DomainError {
     /// A label over 63 octets.
     #[error("a label is longer than {LABEL_OCTETS} octets")]
     LabelTooLong,
-    /// The last label is a number, so that the domain could be taken for an IPv4 address.
+    /// The last label is a number, so that the domain could be read as an IPv4 address.
     #[error("the last label is a number; an address is written in brackets")]
     NumericTopLabel,
-    /// A non-ASCII label that is not a U-label as RFC 5890 wants it.
+    /// A non-ASCII label that is not a U-label of RFC 5890.
     #[error("a label is not valid under IDNA")]
     NotIdna,
     /// Over 255 octets.
@@ -60,10 +60,10 @@ pub enum DomainError {
 /// Why a text is not a local part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocalPartError {
-    /// A character that needs quotes, or that no quotes can hold.
-    #[error("it holds a character that is not allowed there")]
+    /// A character that needs quotes, or that is not allowed even in quotes.
+    #[error("it has a character that is not allowed there")]
     Character,
-    /// Nothing.
+    /// An empty text.
     #[error("it is empty")]
     Empty,
     /// Over [`LOCAL_PART_OCTETS`].
@@ -75,17 +75,17 @@ pub enum LocalPartError {
 }
 
 impl Domain {
-    /// Reads `Domain` of RFC 5321 section 4.1.2: labels of letters, digits and hyphens, or
-    /// U-labels. No trailing dot. An underscore counts as a letter: DNS has it, and devices are
-    /// named so; [`Domain::is_host_name`] tells.
+    /// Parses `Domain` of RFC 5321 section 4.1.2: labels of letters, digits and hyphens, or
+    /// U-labels. No trailing dot. An underscore counts as a letter: DNS names and names of devices
+    /// have it; [`Domain::is_host_name`] tells the difference.
     pub fn parse(text: &str) -> Result<Self, DomainError> {
-        // Before IDNA, whose cost grows faster than its input.
+        // Checked before IDNA, whose cost grows faster than its input.
         if text.len() > DOMAIN_OCTETS {
             return Err(DomainError::TooLong);
         }
         let text = text.to_lowercase().into_boxed_str();
-        // Lower case may be longer: `Ⱥ` has two octets, `ⱥ` three. What is kept must be a domain to
-        // the next reader of it as well.
+        // Lower case may be longer: `Ⱥ` has two octets, `ⱥ` three. The stored text must still be a
+        // domain for the next parser.
         if text.len() > DOMAIN_OCTETS {
             return Err(DomainError::TooLong);
         }
@@ -95,9 +95,8 @@ impl Domain {
         }
         let a_labels = idna::domain_to_ascii_strict(&text).map_err(|_| DomainError::NotIdna)?;
         check_labels(&a_labels)?;
-        // IDNA's mapping would make `ｅｘａｍｐｌｅ．ｃｏｍ` another spelling of an ASCII domain, which
-        // the next program to read it may not know. RFC 6531 wants U-labels, and those map to
-        // themselves.
+        // IDNA's mapping would make `ｅｘａｍｐｌｅ．ｃｏｍ` another spelling of an ASCII domain, and the next
+        // program may not map it. RFC 6531 requires U-labels, which map to themselves.
         let (u_labels, result) = idna::domain_to_unicode(&a_labels);
         if result.is_err() || *u_labels != *text {
             return Err(DomainError::NotIdna);
@@ -107,9 +106,9 @@ impl Domain {
 }
 
 impl Mailbox {
-    /// Reads `Mailbox` of RFC 5321 section 4.1.2: a dot-string or a quoted string, `@`, and a
-    /// domain or an address literal. A dot may stand anywhere in the local part: addresses like
-    /// `a..b.@docomo.example` exist, and the `@` stays the only one.
+    /// Parses `Mailbox` of RFC 5321 section 4.1.2: a dot-string or a quoted string, `@`, and a
+    /// domain or an address literal. Dots are allowed anywhere in the local part: addresses like
+    /// `a..b.@docomo.example` exist, and there is still exactly one `@`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let end = local_part_end(text)?;
         let (local_part, rest) = text.split_at(end);
@@ -126,7 +125,7 @@ impl Mailbox {
 }
 
 impl ReversePath {
-    /// Reads the path of MAIL, angle brackets included.
+    /// Parses the path of MAIL, angle brackets included.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         match unwrap_path(text)? {
             "" => Ok(Self::Null),
@@ -136,7 +135,7 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// Reads the path of RCPT, angle brackets included.
+    /// Parses the path of RCPT, angle brackets included.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let inner = unwrap_path(text)?;
         //= https://www.rfc-editor.org/rfc/rfc5321#section-2.3.5
@@ -149,8 +148,8 @@ impl ForwardPath {
     }
 }
 
-/// Splits the argument of MAIL or RCPT into the path, brackets included, and what follows it.
-/// `None` if it does not begin with `<` or no `>` ends it; one inside a quoted string does not.
+/// Splits the argument of MAIL or RCPT into the path, brackets included, and the rest. `None` if it
+/// does not begin with `<` or no `>` ends it; a `>` inside a quoted string does not count.
 pub fn split_path(argument: &str) -> Option<(&str, &str)> {
     let mut quoted = false;
     let mut escaped = false;
@@ -169,8 +168,8 @@ pub fn split_path(argument: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// The same for a path without brackets: it ends at the first blank that is not within a quoted
-/// string. `None` if there is nothing, or the quoted string does not end.
+/// Splits an argument whose path has no brackets: the path ends at the first blank outside a quoted
+/// string. `None` if the argument is empty, or the quoted string does not end.
 pub fn split_bare_path(argument: &str) -> Option<(&str, &str)> {
     let mut quoted = false;
     let mut escaped = false;
@@ -190,7 +189,7 @@ pub fn split_bare_path(argument: &str) -> Option<(&str, &str)> {
     (end > 0 && !quoted).then(|| argument.split_at(end))
 }
 
-/// Takes the brackets off, and blanks within them, and refuses what no path may be.
+/// Removes the brackets, and blanks within them. Refuses texts that no path may have.
 fn unwrap_path(text: &str) -> Result<&str, AddressError> {
     if text.len() > PATH_OCTETS {
         return Err(AddressError::TooLong);
@@ -200,9 +199,9 @@ fn unwrap_path(text: &str) -> Result<&str, AddressError> {
         .and_then(|text| text.strip_suffix('>'))
         .ok_or(AddressError::NotBracketed)?
         .trim_matches([' ', '\t']);
-    // RFC 5321 section 4.1.1.3 lets a server ignore a source route or refuse it. A program that
-    // still writes one expects the mail to take that way; ignoring it would send the mail by
-    // another, and a route followed anywhere is a relay nobody granted.
+    // RFC 5321 section 4.1.1.3 lets a server ignore or refuse a source route. A program that still
+    // writes one expects the mail to follow it. Ignoring it would use another route, and following
+    // it would be a relay without a permission.
     if inner.starts_with('@') {
         return Err(AddressError::SourceRoute);
     }
@@ -223,7 +222,7 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
     address.map(Host::Address).map_err(|_| AddressError::Literal)
 }
 
-/// Where the local part at the beginning of `text` ends, or what is wrong with it.
+/// The end of the local part at the beginning of `text`, or the error in it.
 fn local_part_end(text: &str) -> Result<usize, LocalPartError> {
     if text.starts_with('"') {
         return quoted_string_end(text);

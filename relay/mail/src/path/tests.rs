@@ -7,22 +7,22 @@ fn mailbox(text: &str) -> Result<String, AddressError> {
     Mailbox::parse(text).map(|mailbox| mailbox.to_string())
 }
 
-/// Accepted, and written again exactly as it came but for the case of the domain.
+/// Accepted, and written again exactly as it was, except for the case of the domain.
 #[test]
-fn mailboxes_that_exist() {
+fn valid_mailboxes() {
     for text in [
         "user@example.org",
         "User.Name+tag@example.org",
         "user@localhost",
         "user@xn--bcher-kva.example",
         "o'brien!#$%&*/=?^_`{|}~-@example.org",
-        // Neither is a route: the mail goes to example.org, whose business the local part is.
+        // Neither is a route: the mail goes to example.org, which alone interprets the local part.
         "user%evil.test@example.org",
-        // Dots as Japanese carriers have them, and a device named by its administrator.
+        // Dots as in addresses of Japanese carriers, and a device with a name of its administrator.
         ".us..er.@example.org",
         "scanner@hp_m404.example.org",
         "evil.test!user@example.org",
-        // Quotes are part of the local part. smtp-proto loses them, and the domain with them.
+        // Quotes are part of the local part. smtp-proto loses the quotes, and the domain with them.
         "\"a@evil.test\"@example.org",
         "\"a b\"@example.org",
         "\"a>b\"@example.org",
@@ -43,7 +43,7 @@ fn mailboxes_that_exist() {
 }
 
 #[test]
-fn mailboxes_that_do_not() {
+fn invalid_mailboxes() {
     use AddressError as A;
     use DomainError as D;
     use LocalPartError as L;
@@ -70,7 +70,7 @@ fn mailboxes_that_do_not() {
         ("\"us\\é\"@example.org", A::LocalPart(L::Character)),
         ("\"us\"er@example.org", A::LocalPart(L::Character)),
         (&long_local_part, A::LocalPart(L::TooLong)),
-        // A doubled @: nobody downstream may choose another one than we did.
+        // A doubled @: a later server must not choose another one than we did.
         ("a@b@c.example", A::Domain(D::Character)),
         ("a@evil.test@example.org", A::Domain(D::Character)),
         ("a@", A::Domain(D::EmptyLabel)),
@@ -107,7 +107,7 @@ fn mailboxes_that_do_not() {
 fn paths() {
     assert_eq!(ReversePath::parse("<>"), Ok(ReversePath::Null));
     assert_eq!(ForwardPath::parse("<Postmaster>"), Ok(ForwardPath::Postmaster));
-    // smtp-proto makes the same of these two as of `<>`.
+    // smtp-proto reads these two as `<>`.
     assert_eq!(ReversePath::parse("<postmaster>"), Err(AddressError::NoDomain));
     assert_eq!(ForwardPath::parse("<>"), Err(LocalPartError::Empty.into()));
     assert!(ForwardPath::parse("<postmaster@example.org>").is_ok());
@@ -179,10 +179,10 @@ proptest! {
         let _ = Domain::parse(&text);
     }
 
-    /// What was parsed is written so that it parses to the same again, in any program's hands:
-    /// what is in the queue was accepted, and must be readable.
+    /// A parsed value is written so that parsing it again gives the same value: the queue must be
+    /// able to read accepted addresses.
     #[test]
-    fn what_we_write_is_what_we_read(
+    fn a_written_path_parses_to_the_same_value(
         text in r#"("[ -~]{0,6}"|[a-zA-Z."\\!%]{1,8})@(([a-zü-]{1,5}|[ȺȾİΣßЖbB]{1,50})\.){1,3}[a-z]{2,3}"#,
     ) {
         let path = format!("<{text}>");

@@ -5,6 +5,7 @@ use std::io;
 use clap::Args;
 use relay::control::Request;
 use relay_mail::printable::printable;
+use relay_mail::queue_id::QueueId;
 use relay_queue::admin::Row;
 use relay_queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
 use relay_queue::filter::Filter;

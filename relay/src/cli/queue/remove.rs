@@ -105,7 +105,7 @@ fn preview(
     let mut after = None;
     let mut left = limit;
     while left > 0 && !json {
-        let limit = left.min(relay::limits::QUEUE_PAGE_MESSAGES);
+        let limit = left.min(relay_queue::limits::QUEUE_PAGE_MESSAGES);
         let request = Request::QueueList { after, filter: Box::new(filter.clone()), limit };
         let page: Page = match many::read(socket, &request, console)? {
             Ok(page) => page,

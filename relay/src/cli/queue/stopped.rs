@@ -79,7 +79,7 @@ pub(super) fn show(
 }
 
 /// A row, with the reason that no daemon could give.
-fn row(entry: &relay::queue::Entry) -> Row {
+fn row(entry: &relay_queue::Entry) -> Row {
     let reason = if entry.held { "held by an administrator" } else { STOPPED };
     Row { reason: Some(reason.to_owned()), ..Row::from(entry) }
 }

@@ -128,7 +128,7 @@ fn waiting_rows(
     let mut rows = BTreeMap::new();
     match waiting {
         Waiting::Daemon(places) => {
-            let limit = relay::limits::TRACE_MESSAGES;
+            let limit = relay_tracking::limits::TRACE_MESSAGES;
             let request = Request::QueueList { after: None, filter: Box::new(filter), limit };
             let page: Page = serde_json::from_value(control::ask(&places.socket, &request)?)?;
             rows.extend(page.rows.into_iter().filter_map(|row| Some((row.id.parse().ok()?, row))));
@@ -137,7 +137,7 @@ fn waiting_rows(
             let mut damaged = 0_u64;
             queue.each(|entry| match entry {
                 Ok(entry) => {
-                    if rows.len() < relay::limits::TRACE_MESSAGES
+                    if rows.len() < relay_tracking::limits::TRACE_MESSAGES
                         && filter.matches(&entry)
                         && let Some(row) = waiting.row(entry.id)
                     {

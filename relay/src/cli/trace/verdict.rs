@@ -127,7 +127,7 @@ impl fmt::Display for Verdicts {
 
 #[cfg(test)]
 mod tests {
-    use relay::control::QueueId;
+    use relay_mail::queue_id::QueueId;
     use relay_tracking::line::Tried;
 
     use super::*;

@@ -1,4 +1,4 @@
-//! Haraka, from npm: one process of Node.js, run from its folder.
+//! Haraka, from npm: one process of Node.js, run from its directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use super::running::end_of;
 use super::{Place, Running, System, free_address};
 use crate::cpus;
 
-/// Where npm installed it.
+/// The directory into which npm installed it.
 const HARAKA: &str = "RELAY_BENCH_HARAKA";
-/// Why it did not.
+/// The reason why it is not installed.
 const MISSING: &str = "RELAY_BENCH_HARAKA_MISSING";
 
-/// What makes it a relay for everybody, to one next hop.
+/// The plugin that makes it a relay for all clients, to one next hop.
 const PLUGIN: &str = "\
 exports.hook_rcpt = (next, connection) => { connection.relaying = true; next(OK); };
 exports.hook_get_mx = function (next) {
@@ -57,9 +57,9 @@ impl System for Haraka {
             acceptance: "the queue file is synced and renamed; its directory is not synced"
                 .to_owned(),
             settings:
-                "one process; no plugin but one that lets everybody relay and names the next \
-                       hop; log level `error`; no TLS. Where only acceptance is \
-                       measured, outbound mail is `disabled`"
+                "one process; one plugin, which lets every client relay and names the next hop; \
+                 log level `error`; no TLS. If only acceptance is measured, outbound mail is \
+                 `disabled`"
                     .to_owned(),
         }
     }
@@ -87,7 +87,7 @@ impl System for Haraka {
         for (name, text) in files {
             fs::write(folder.join(name), text)?;
         }
-        // A folder of its own does not inherit this one.
+        // A separate directory does not inherit this one.
         let connection = self.folder.join("node_modules/Haraka/config/connection.ini");
         fs::copy(connection, folder.join("config/connection.ini"))?;
         let log = fs::File::create(folder.join("log"))?;

@@ -1,5 +1,5 @@
-//! The servers that are compared, each as a relay from loopback to the sink, with its own durable
-//! default. What is changed from that is in [`System::subject`] and printed with the table.
+//! The compared servers, each as a relay from loopback to the sink, with its own durable default.
+//! [`System::subject`] has the changed settings, which are printed with the table.
 
 mod debian;
 mod haraka;
@@ -14,12 +14,12 @@ use relay_tests::benchmark::Subject;
 
 pub use self::running::Running;
 
-/// Where and for what a server is started.
+/// The settings for a server's start.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
-    /// A folder on the disk; the queue of an earlier run may be in it.
+    /// A directory on the disk; the queue of an earlier run may be in it.
     pub folder: &'a Path,
-    /// Where everything goes; without it nothing is delivered.
+    /// The next hop of all mail; without it nothing is delivered.
     pub next_hop: Option<SocketAddr>,
 }
 
@@ -28,7 +28,7 @@ pub trait System {
     fn subject(&self) -> Subject;
     fn start(&self, place: Place<'_>) -> Result<Running>;
 
-    /// It has a process for each session: thousands are not tried.
+    /// It has a process for each session: thousands are not measured.
     fn forks(&self) -> bool {
         false
     }

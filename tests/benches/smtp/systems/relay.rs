@@ -15,8 +15,8 @@ use crate::cpus;
 
 pub struct Relay {
     program: PathBuf,
-    /// A next hop that takes connections and never greets: what is tried waits there, and nothing
-    /// else is tried.
+    /// A next hop that accepts connections and never greets: attempts wait there, and no others are
+    /// made.
     mute: TcpListener,
 }
 
@@ -33,10 +33,11 @@ impl System for Relay {
         Subject {
             name: format!("relay {}", env!("CARGO_PKG_VERSION")),
             standing: Standing::Ours,
-            acceptance: "message and envelope are synced, in a group with what arrived meanwhile"
+            acceptance: "message and envelope are synced, in a group with other messages that \
+                         arrived meanwhile"
                 .to_owned(),
             settings: "one externally secured connector without limits of connections; classified \
-                       in user space. Where only acceptance is measured, the next hop takes \
+                       in user space. If only acceptance is measured, the next hop accepts \
                        connections and never greets"
                 .to_owned(),
         }

@@ -1,4 +1,4 @@
-//! A server while it runs: when it is ready, what memory it has, how it ends.
+//! A running server: its readiness, its memory, its end.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a server may take until it greets.
+/// Longest time until a server greets.
 const START: Duration = Duration::from_secs(40);
-/// How long it may take to end in order.
+/// Longest time for an orderly end.
 const STOP: Duration = Duration::from_secs(30);
 
-/// A server that runs. Dropping it kills it and all that it started.
+/// A running server. Dropping it kills the server and all its child processes.
 pub struct Running {
     pub address: SocketAddr,
-    /// From its start to its greeting.
+    /// Time from its start to its greeting.
     pub greeted_after: Duration,
     child: Child,
     /// The child is `unshare`, which waits for the first process of a process namespace.
@@ -37,8 +37,8 @@ impl Running {
         Ok(running)
     }
 
-    /// The same for a server that a script in a process namespace starts: it began when the script
-    /// wrote the file `started`, and it is ready when the file `held` is there too.
+    /// The same for a server that a script in a process namespace starts. Its start is the time
+    /// when the script wrote the file `started`; it is ready when the file `held` also exists.
     pub fn begin_in_namespace(
         child: Child,
         address: SocketAddr,
@@ -60,10 +60,10 @@ impl Running {
         let deadline = Instant::now() + START;
         while !ready() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("it ended with {status} before it was ready");
+                bail!("the server ended with {status} before it was ready");
             }
             if Instant::now() > deadline {
-                bail!("it was not ready in time");
+                bail!("the server was not ready in time");
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -74,7 +74,7 @@ impl Running {
     pub fn memory(&self) -> u64 {
         let mut octets = 0;
         for process in descendants(self.child.id()) {
-            // One that has ended has no memory.
+            // A process that has ended has no memory.
             let Ok(text) = fs::read_to_string(format!("/proc/{process}/smaps_rollup")) else {
                 continue;
             };
@@ -86,7 +86,7 @@ impl Running {
         octets
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Requests its end, and waits for it.
     pub fn stop(mut self) -> Result<()> {
         if let Some(process) = self.first_process() {
             let _ = kill_process(process, Signal::TERM);
@@ -98,7 +98,7 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        bail!("it did not end in time when it was asked to")
+        bail!("the server did not end in time after the request")
     }
 
     fn first_process(&self) -> Option<Pid> {
@@ -116,7 +116,7 @@ impl Drop for Running {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // With the first process of its namespace every other one is killed.
+        // When the first process of its namespace ends, the kernel kills all others.
         match self.first_process() {
             Some(process) => drop(kill_process(process, Signal::KILL)),
             None => drop(self.child.kill()),
@@ -132,7 +132,7 @@ fn greets(address: SocketAddr) -> bool {
     BufReader::new(stream).read_line(&mut line).is_ok() && line.starts_with("220")
 }
 
-/// A process and all that it and they started.
+/// A process and all its descendants.
 fn descendants(process: u32) -> Vec<u32> {
     let mut found = vec![process];
     let mut next = 0;
@@ -153,7 +153,7 @@ fn children(process: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The last lines of a server's log, for who has to know why it does not work.
+/// The last lines of a server's log, to find out why it does not work.
 pub fn end_of(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();

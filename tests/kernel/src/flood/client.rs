@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
-/// Every so many sessions, one carries a message; the others end after RCPT with RSET.
+/// One of this number of sessions has a message; the others end after RCPT with RSET.
 const MESSAGE_EVERY: usize = 10;
 
-/// What the clients saw.
+/// The results of the clients.
 #[derive(Debug, Default)]
 pub struct Sessions {
     /// From the call to connect to the whole greeting, of sessions that were served, sorted.
     pub greetings: Vec<Duration>,
     /// From the call to connect to the reply to QUIT, of the same sessions, sorted.
     pub whole: Vec<Duration>,
-    /// Sessions that ended within the window: what a rate is made of.
+    /// Sessions that ended within the window; the rate counts these.
     pub within: usize,
     /// Messages that got their 250.
     pub messages: usize,
-    /// What became of each session that was not served.
+    /// The error of each session that was not served.
     pub failures: Vec<String>,
-    /// How long sessions were begun.
+    /// Time during which sessions were begun.
     pub window: Duration,
 }
 
@@ -48,7 +48,8 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(place).copied().unwrap_or_default()
 }
 
-/// Makes sessions for the length of `window` with so many clients, and waits for the last to end.
+/// Runs sessions with this number of clients for the length of `window`, and waits for the last to
+/// end.
 pub(super) fn sessions(server: SocketAddr, window: Duration, clients: usize) -> Sessions {
     let deadline = Instant::now() + window;
     let mut all = Sessions { window, ..Sessions::default() };
@@ -83,7 +84,7 @@ fn one_client(server: SocketAddr, deadline: Instant) -> Sessions {
     sessions
 }
 
-/// One session, and how long its greeting took.
+/// Runs one session; returns the time until its greeting.
 fn session(server: SocketAddr, started: Instant, with_message: bool) -> io::Result<Duration> {
     let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -108,7 +109,7 @@ fn session(server: SocketAddr, started: Instant, with_message: bool) -> io::Resu
     Ok(greeting)
 }
 
-/// Reads one reply, of however many lines.
+/// Reads one reply, with any number of lines.
 fn expect(stream: &mut impl BufRead, code: &str) -> io::Result<()> {
     loop {
         let mut line = String::new();

@@ -1,4 +1,4 @@
-//! The attacker: forged SYNs, as whole frames, as fast as asked and never more than allowed.
+//! The attacker: forged SYNs, as whole frames, at the requested rate and never faster.
 
 use std::io::{self, IoSlice};
 use std::mem::size_of;
@@ -19,14 +19,14 @@ const BATCH: usize = 64;
 /// Octets of a frame: Ethernet, IPv4 and TCP, without options.
 const FRAME: usize = 14 + 20 + 20;
 
-/// What the attacker did.
+/// The results of the attacker.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flood {
-    /// SYNs that the edge's interface took.
+    /// SYNs that the edge's interface accepted.
     pub delivered: u64,
-    /// SYNs that it had no room for: on hardware, lost in the receive ring.
+    /// SYNs for which it had no buffer: on hardware, lost in the receive ring.
     pub lost: u64,
-    /// From the first to the last.
+    /// Time from the first SYN to the last.
     pub took: Duration,
 }
 
@@ -40,14 +40,14 @@ impl Flood {
     }
 }
 
-/// Where the SYNs go, and from where they seem to come.
+/// Destination and apparent source of the SYNs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'name> {
-    /// Our end of the cable, in the namespace of the calling thread.
+    /// Our end of the veth pair, in the namespace of the calling thread.
     pub(super) interface: &'name str,
     /// Hardware address of the edge's end.
     pub(super) hardware: [u8; 6],
-    /// Where the daemon listens.
+    /// The daemon's listener.
     pub(super) server: SocketAddrV4,
     /// First address of the block of forged sources.
     pub(super) sources: Ipv4Addr,
@@ -55,8 +55,8 @@ pub(super) struct Target<'name> {
     pub(super) prefix: u32,
 }
 
-/// Sends `rate` SYNs a second until `done`, for `limit` at most. Frames leave through the one
-/// interface, whatever routes there are.
+/// Sends `rate` SYNs a second until `done`, for `limit` at most. All frames use this interface,
+/// independent of routes.
 pub(super) fn flood(
     target: Target<'_>,
     rate: u32,
@@ -79,7 +79,7 @@ pub(super) fn flood(
         let mut rest = &frames[..];
         while !rest.is_empty() {
             let sent = send(&socket, rest)?;
-            // Those that were sent, and the one at which the call stopped, if it stopped.
+            // The sent frames, and the frame at which the call stopped, if any.
             let lost = usize::from(sent < rest.len());
             flood.delivered += sent as u64;
             flood.lost += lost as u64;
@@ -90,7 +90,7 @@ pub(super) fn flood(
     Ok(flood)
 }
 
-/// How many of the frames the interface took before it refused one.
+/// The number of frames that the interface accepted before it refused one.
 fn send(socket: &Socket, frames: &[[u8; FRAME]]) -> io::Result<usize> {
     let slices: Vec<_> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
     let mut controls: Vec<_> = frames.iter().map(|_| SendAncillaryBuffer::default()).collect();
@@ -105,8 +105,8 @@ fn send(socket: &Socket, frames: &[[u8; FRAME]]) -> io::Result<usize> {
 
 fn link_address(interface: u32) -> io::Result<SockAddr> {
     let index = i32::try_from(interface).map_err(io::Error::other)?;
-    // SAFETY: the storage is zeroed, larger than a `sockaddr_ll` and aligned for every address,
-    // and the length is that of what is written.
+    // SAFETY: the storage is zeroed, larger than a `sockaddr_ll` and aligned for every address, and
+    // the length is that of the written value.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let address = storage.cast::<libc::sockaddr_ll>();
@@ -119,7 +119,7 @@ fn link_address(interface: u32) -> io::Result<SockAddr> {
     Ok(address)
 }
 
-/// The parts of a frame that all have in common.
+/// The part that is the same in all frames.
 fn frame(target: Target<'_>) -> [u8; FRAME] {
     let mut frame = [0; FRAME];
     frame[..6].copy_from_slice(&target.hardware);
@@ -134,7 +134,7 @@ fn frame(target: Target<'_>) -> [u8; FRAME] {
     frame
 }
 
-/// Gives a frame another source, port and sequence number, and checksums that are right.
+/// Writes another source, port and sequence number into a frame, and the correct checksums.
 fn forge(frame: &mut [u8; FRAME], target: Target<'_>, rng: &mut Rng) {
     let source = target.sources.to_bits() | (rng.u32(..) >> target.prefix);
     frame[24..26].fill(0);
@@ -176,7 +176,7 @@ mod tests {
             forge(&mut frame, target, &mut rng);
             assert_eq!(frame[26], 198);
             assert!((18..=19).contains(&frame[27]));
-            // A right checksum makes the sum over everything, itself included, all ones.
+            // With a correct checksum the sum over all words, the checksum included, is all ones.
             assert_eq!(checksum(0, &frame[14..34]), 0);
             assert_eq!(checksum(6 + 20, &frame[26..]), 0);
         }

@@ -1,10 +1,9 @@
-//! A SYN flood against the real daemon, and what it does to the relay connector's sessions.
+//! A SYN flood against the real daemon, and its effect on the relay connector's sessions.
 //!
 //! Three namespaces: the edge host with the daemon and its next hop, the relay client, and the
-//! attacker, each on a cable of its own to the edge. [`world`] builds them, [`forger`] sends
-//! forged SYNs, [`client`] makes sessions and times them; this file runs one row and gathers what
-//! everybody counted. A row has its own namespaces and its own daemon, so every counter begins at
-//! zero.
+//! attacker, each connected to the edge by its own veth pair. [`world`] builds them, [`forger`]
+//! sends forged SYNs, [`client`] runs and times sessions. This file runs one row and collects all
+//! counters. A row has its own namespaces and its own daemon, so every counter begins at zero.
 
 pub mod client;
 mod forger;
@@ -21,37 +20,37 @@ pub use self::forger::Flood;
 pub use self::world::Cpus;
 use self::world::World;
 
-/// How long a client waits for anything, and so how much longer than its window a row may take.
-/// Time for several lost SYNs: the client sends the first of them again after a second each.
+/// A client's longest wait, and so the longest time of a row beyond its window. It includes several
+/// lost SYNs: the client sends each of them again after a second.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-/// How long the flood is on before sessions are measured: the edge's queues are full by then.
+/// Duration of the flood before sessions are measured: by then the edge's queues are full.
 const LEAD: Duration = Duration::from_millis(300);
-/// The connector that the flood's sources belong to.
+/// The connector of the flood's sources.
 pub const FRONTEND: &str = "Default Frontend";
-/// The connector that the client belongs to.
+/// The connector of the client.
 pub const RELAY: &str = "SMTP Relay";
-/// The connector that the flood's sources belong to where they are refused.
+/// The connector of the flood's sources in rows that refuse them.
 pub const REFUSED: &str = "Refused";
 
-/// How large a row is.
+/// The size of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How long sessions are begun and counted.
+    /// Time during which sessions are begun and counted.
     pub window: Duration,
     /// SYNs that the attacker tries to send each second.
     pub syns_per_second: u32,
-    /// Clients that make one session after the other, beside each other.
+    /// Clients that run sessions at the same time, one after the other each.
     pub clients: usize,
 }
 
-/// What stands between the flood and the daemon.
+/// The protection of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// Nothing: the guard is on no interface.
+    /// None: the guard is on no interface.
     Absent,
     /// The guard, with a budget on the Default Frontend.
     Budget,
-    /// The guard, with the flood's sources in a connector that refuses.
+    /// The guard, with the flood's sources in a connector with `refuse`.
     Refuse,
 }
 
@@ -60,28 +59,28 @@ pub enum Guard {
 pub struct Conditions {
     /// Is there a flood?
     pub flood: bool,
-    /// What stands against it?
+    /// The protection.
     pub guard: Guard,
     /// `net.ipv4.tcp_syncookies`.
     pub syncookies: bool,
 }
 
-/// What a row showed.
+/// The results of a row.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the attacker sent.
+    /// The results of the attacker.
     pub flood: Flood,
-    /// What the clients saw.
+    /// The results of the clients.
     pub sessions: Sessions,
-    /// What the daemon and the guard say, after the row.
+    /// The counters of daemon and guard, after the row.
     pub status: Status,
-    /// SYNs that the kernel dropped at the listener, for whatever reason (`ListenDrops`).
+    /// SYNs that the kernel dropped at the listener, for any reason (`ListenDrops`).
     pub listen_drops: u64,
     /// `SyncookiesSent`.
     pub cookies_sent: u64,
     /// Messages that reached the next hop.
     pub arrived: usize,
-    /// Busy part of the edge's CPU during the window, where it has one of its own.
+    /// Busy share of the edge's CPU during the window, if it has its own CPU.
     pub edge_busy: Option<f64>,
 }
 
@@ -111,7 +110,7 @@ pub fn run(plan: Plan, conditions: Conditions) -> Outcome {
 }
 
 impl Outcome {
-    /// What was counted for this connector.
+    /// The counters of this connector.
     ///
     /// # Panics
     ///
@@ -128,7 +127,7 @@ impl Outcome {
     }
 }
 
-/// What the programs counted for a connector; zero without the kernel half.
+/// The programs' counters of a connector; zero without the kernel half.
 pub fn kernel(connector: &ConnectorStatus, counter: &str) -> u64 {
     connector.kernel.get(counter).copied().unwrap_or_default()
 }

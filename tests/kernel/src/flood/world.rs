@@ -1,9 +1,9 @@
-//! The edge host, its cables and its CPU.
+//! The edge host, its veth pairs and its CPU.
 //!
-//! Where the machine has two CPUs, the first is the edge host's: its daemon, its next hop, and
-//! everything that its kernel does with what arrives. The second is the world's: client and
-//! attacker, and what their kernels do. A virtual cable left alone would let the sender's CPU do
-//! the receiver's work, and a flood would slow itself down instead of the edge.
+//! With two CPUs, the first runs the edge host: its daemon, its next hop, and its kernel's work for
+//! received packets. The second runs client and attacker, and their kernels' work. By default a
+//! veth pair lets the sender's CPU do the receiver's work, and a flood would slow down the attacker
+//! instead of the edge.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -26,24 +26,24 @@ use super::{Conditions, FRONTEND, Guard, REFUSED, RELAY};
 use crate::netstat::tcp_counters;
 use crate::setup::pin_directory;
 
-/// The edge's interface towards the client, and its address there.
+/// The edge's interface to the client, and its address there.
 const INSIDE: (&str, Ipv4Addr) = ("edge-in", Ipv4Addr::new(10, 38, 96, 1));
-/// The edge's interface towards the attacker, and its address there.
+/// The edge's interface to the attacker, and its address there.
 const OUTSIDE: (&str, Ipv4Addr) = ("edge-out", Ipv4Addr::new(192, 0, 2, 1));
-/// Where the forged sources are routed to: the attacker's end, which answers nothing.
+/// The gateway of the forged sources: the attacker's end, which replies to nothing.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// The name of the other end of either cable.
+/// The name of the other end of each veth pair.
 const WIRE: &str = "wire0";
 /// Hardware address of the edge's outside interface.
 const HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const PORT: u16 = 25;
-/// Forged sources: the block that RFC 2544 keeps for benchmarks, 131,072 addresses.
+/// Forged sources: the block that RFC 2544 reserves for benchmarks, 131,072 addresses.
 const SOURCES: (Ipv4Addr, u32) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 
-/// Everything of one row.
+/// All parts of one row.
 #[derive(Debug)]
 pub(super) struct World {
-    // The daemon goes first: its guard is on an interface of the edge.
+    // The daemon is dropped first: its guard is on an interface of the edge.
     daemon: Daemon,
     sink: Sink,
     edge: Namespace,
@@ -65,11 +65,11 @@ impl World {
         client.add_address(WIRE, "10.38.96.15/24").unwrap();
         edge.add_address(OUTSIDE.0, &format!("{}/24", OUTSIDE.1)).unwrap();
         attacker.add_address(WIRE, &format!("{ATTACKER}/24")).unwrap();
-        // Without a route for its answers the edge would drop a forged SYN early and for nothing.
+        // Without a route for its replies the edge would drop a forged SYN early.
         edge.add_default_route(&ATTACKER.to_string()).unwrap();
         let cookies = if conditions.syncookies { "1" } else { "0" };
         edge.set("net.ipv4.tcp_syncookies", cookies).unwrap();
-        // Sessions are many and short; the client shall not run out of ports.
+        // Sessions are many and short; the client must not run out of ports.
         client.set("net.ipv4.ip_local_port_range", "1024 65535").unwrap();
 
         let cpus = Cpus::available();
@@ -118,7 +118,7 @@ impl World {
         })
     }
 
-    /// Makes sessions from the client's address.
+    /// Runs sessions from the client's address.
     pub(super) fn sessions(&self, window: Duration, clients: usize) -> Sessions {
         let server = SocketAddr::new(INSIDE.1.into(), PORT);
         on(self.cpus.map(|cpus| cpus.world), || {
@@ -126,7 +126,7 @@ impl World {
         })
     }
 
-    /// Waits for so many messages at the next hop, and says how many there are.
+    /// Waits for this number of messages at the next hop, and returns the last count.
     pub(super) fn wait_for_messages(&self, count: usize, patience: Duration) -> usize {
         match self.sink.wait_for(count, patience) {
             Ok(messages) => messages.len(),
@@ -138,8 +138,8 @@ impl World {
         self.edge.enter(|| tcp_counters(names)).unwrap()
     }
 
-    /// The daemon's status once nothing moves any more: no session is open, and the edge has
-    /// taken what still lay on its cables.
+    /// The daemon's status after all work has ended: no session is open, and the edge has received
+    /// all packets on its veth pairs.
     pub(super) fn settled_status(&self, deadline: Instant) -> Status {
         let syns = |status: &Status| -> u64 {
             status.connectors.iter().map(|connector| super::kernel(connector, "syn_seen")).sum()
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// Ends the daemon as an administrator would, so that it takes its pins along.
+    /// Ends the daemon as an administrator would, so that it removes its pins.
     pub(super) fn end(self) {
         let status = self.daemon.stop().unwrap();
         assert!(status.success(), "the daemon ended with {status}");
@@ -223,16 +223,16 @@ grants = {{ anonymous = ["ms-Exch-SMTP-Accept-Any-Recipient"] }}
     )
 }
 
-/// Who runs on which CPU.
+/// The CPUs of the parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpus {
-    /// The edge host's.
+    /// The CPU of the edge host.
     pub edge: usize,
-    /// The client's and the attacker's.
+    /// The CPU of client and attacker.
     pub world: usize,
 }
 
-/// What a CPU did since the machine started, in clock ticks.
+/// A CPU's work since the machine started, in clock ticks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticks {
     idle: u64,
@@ -240,7 +240,7 @@ pub(super) struct Ticks {
 }
 
 impl Cpus {
-    /// The first two that we may use; `None` where there is but one, and everybody shares it.
+    /// The first two CPUs of this process; `None` if there is only one, which all share.
     pub fn available() -> Option<Self> {
         let ours = sched_getaffinity(None).unwrap();
         // The mask of `steer` is one word.
@@ -265,7 +265,7 @@ impl Ticks {
     }
 }
 
-/// Does `work` on this CPU, with every thread and process that it starts.
+/// Runs `work` on this CPU, with every thread and process that it starts.
 fn on<T: Send>(cpu: Option<usize>, work: impl FnOnce() -> T + Send) -> T {
     let thread = || {
         if let Some(cpu) = cpu {
@@ -285,15 +285,15 @@ fn only(cpu: usize) -> CpuSet {
     set
 }
 
-/// Has this CPU do what the kernel does with what arrives at an interface.
+/// Lets this CPU do the kernel's work for packets that an interface receives.
 fn steer(namespace: &Namespace, interface: &str, cpu: usize) {
     let mask = 1u32 << cpu;
     write(namespace, interface, "queues/rx-0/rps_cpus", &format!("{mask:x}"));
 }
 
-/// Has this CPU run the guard, and what comes after it, for an interface that has one. A virtual
-/// cable with a guard is polled, which would otherwise happen on the sender's CPU. The poller
-/// goes before other processes, as the interrupt does that takes its place without a guard.
+/// Lets this CPU run the guard and the following work for an interface with a guard. A veth
+/// interface with a guard is polled, by default on the sender's CPU. The poller has priority over
+/// other processes, as the interrupt has without a guard.
 fn poll_on(namespace: &Namespace, interface: &str, cpu: usize) {
     write(namespace, interface, "threaded", "1");
     let prefix = format!("napi/{interface}-");
@@ -311,10 +311,11 @@ fn poll_on(namespace: &Namespace, interface: &str, cpu: usize) {
     assert!(pinned > 0, "no thread polls {interface}");
 }
 
-/// Lets a thread run as soon as it wants to, whatever process it interrupts.
+/// Lets a thread run at once, before any other process.
 fn run_before_processes(thread: Pid) {
     let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: the parameter lives until the call returns, which changes nothing of ours.
+    // SAFETY: the parameter lives until the call returns, and the call changes no memory of this
+    // process.
     let result = unsafe {
         libc::sched_setscheduler(thread.as_raw_nonzero().get(), libc::SCHED_FIFO, &raw const lowest)
     };

@@ -1,8 +1,8 @@
 //! Postfix, Exim and OpenSMTPD from Debian.
 //!
-//! Each is unpacked, not installed: it runs in a mount namespace and a process namespace of its
-//! own, on a root that lays the package over this machine's, with the users that the package would
-//! make. Its queue is on the same disk as ours. All of it goes when its first process goes.
+//! Each is unpacked, not installed. It runs in its own mount namespace and process namespace, on a
+//! root that overlays the package on this machine's, with the users that the package would create.
+//! Its queue is on the same disk as ours. When its first process ends, all of it is removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,30 +15,30 @@ use super::running::end_of;
 use super::{Found, Place, Running, System, free_address};
 use crate::cpus;
 
-/// Where `cargo xtask bench smtp` unpacked the packages.
+/// The directory into which `cargo xtask bench smtp` unpacked the packages.
 const PEERS: &str = "RELAY_BENCH_PEERS";
 
-/// What every script begins with.
+/// The beginning of every script.
 const ROOT: &str = include_str!("root.sh");
 
 /// One server from a package.
 struct Server {
     name: &'static str,
-    /// The folder below [`PEERS`] that is laid over the root.
+    /// The directory below [`PEERS`] that is overlaid on the root.
     folder: &'static str,
     standing: Standing,
     acceptance: &'static str,
     settings: &'static str,
-    /// Users to be there, each with a group of its name.
+    /// Users to create, each with a group of its name.
     users: &'static [&'static str],
-    /// Where the queue is.
+    /// The path of the queue.
     queue: &'static str,
-    /// Shell commands that make ready and become the server. PORT, NEXT_HOST, NEXT_PORT and, where
-    /// nothing shall be delivered, HOLD are set.
+    /// Shell commands that prepare and then exec the server. PORT, NEXT_HOST and NEXT_PORT are set,
+    /// and HOLD if nothing is to be delivered.
     script: &'static str,
-    /// A process for each session.
+    /// It has a process for each session.
     forks: bool,
-    /// The script says by a file that nothing is delivered.
+    /// The script reports by a file that delivery is held.
     says_held: bool,
 }
 
@@ -48,9 +48,11 @@ const SERVERS: [Server; 3] = [
         folder: "postfix",
         standing: Standing::Durable,
         acceptance: "the queue file is synced; its directory is not synced explicitly",
-        settings: "relayhost is the sink; up to 600 processes of a kind, no limit of connections from \
-                   one source or of size, no pause where mail comes faster than it goes \
-                   (`in_flow_delay = 0`), no chroot. Where only acceptance is measured, `HOLD` at DATA",
+        settings: "relayhost is the sink; up to 600 processes of a kind, no limit of connections \
+                   from \
+                   one source or of size, no pause if mail arrives faster than it leaves \
+                   (`in_flow_delay = 0`), no chroot. If only acceptance is measured, `HOLD` at \
+                   DATA",
         users: &["postfix", "postdrop"],
         queue: "/var/spool/postfix",
         script: include_str!("postfix.sh"),
@@ -62,9 +64,10 @@ const SERVERS: [Server; 3] = [
         folder: "exim",
         standing: Standing::Durable,
         acceptance: "data and header files are synced, and their directory",
-        settings: "one manualroute to the sink; every message is delivered at once, however many come \
-                   on a connection (`smtp_accept_queue_per_connection = 0`); no limit of connections or \
-                   of size; no TLS, no DNS. Where only acceptance is measured, `queue_only`",
+        settings: "one manualroute to the sink; every message is delivered at once, for any \
+                   number of messages on a connection (`smtp_accept_queue_per_connection = 0`); \
+                   no limit of connections or \
+                   of size; no TLS, no DNS. If only acceptance is measured, `queue_only`",
         users: &["Debian-exim"],
         queue: "/var/spool/exim4",
         script: include_str!("exim.sh"),
@@ -76,8 +79,9 @@ const SERVERS: [Server; 3] = [
         folder: "opensmtpd",
         standing: Standing::NotDurable,
         acceptance: "the message was renamed into the queue; nothing is synced before the 250",
-        settings: "one relay action to the sink; messages of up to 100 MB, no limit of messages in a session; \
-                   clients' names from the hosts file, not from DNS. Where only acceptance is \
+        settings: "one relay action to the sink; messages of up to 100 MB, no limit of messages \
+                   in a session; \
+                   clients' names from the hosts file, not from DNS. If only acceptance is \
                    measured, `smtpctl pause mta`",
         users: &["opensmtpd", "opensmtpq"],
         queue: "/var/spool/smtpd",
