@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use clap::Args;
 use relay::connector::ConnectorIds;
@@ -13,7 +14,8 @@ use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
 };
-use relay::policy::{Question, Rules, explain};
+use relay::explanation::{Question, explain};
+use relay::policy::Rules;
 use relay::smtp::command::HelloName;
 use relay::users::UserName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
@@ -75,7 +77,11 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         };
         let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
         min_free_space = Some(config.queue.min_free_space);
-        Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question, |_| None)
+        Explained::new(&explain(Instant::now(), &rules, &question)).with_routes(
+            &config.routes,
+            &question,
+            |_| None,
+        )
     };
     if arguments.access.common.json {
         console.json(&serde_json::to_value(&explained)?)?;

@@ -138,7 +138,7 @@ impl Request {
     }
 }
 
-/// A [`crate::policy::Question`] as text.
+/// A [`crate::explanation::Question`] as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuestionText {
     /// Where the client connects from.

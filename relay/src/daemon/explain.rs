@@ -1,11 +1,12 @@
 //! `relay explain`: an explanation in words that travel, and the one of the running instance.
 //!
-//! What is decided comes from [`crate::policy::explain`]. The instance adds what only it knows: the
+//! What is decided comes from [`crate::explanation`]. The instance adds what only it knows: the
 //! rules in force, the answers of other servers, and how far its limits are used up.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::protocol::Protocol;
@@ -22,8 +23,9 @@ use crate::classifier::publication;
 use crate::connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
+use crate::explanation::{Explanation, Question, Step, explain_with};
 use crate::kernel::GuardState;
-use crate::policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
+use crate::policy::{Because, Decision, Peer};
 use crate::server::LimitUse;
 use crate::smtp::command::HelloName;
 use crate::users::UserName;
@@ -166,7 +168,7 @@ impl Explained {
             rights: peer.map_or_else(Vec::new, |peer| {
                 rights(&peer.connector, peer.principal, peer.user_name())
             }),
-            replies: explanation.steps.iter().map(reply).collect(),
+            replies: explanation.steps.iter().filter(|step| !step.is_implied).map(reply).collect(),
             accepted: explanation.accepted,
             routes: Vec::new(),
             live: None,
@@ -233,7 +235,7 @@ fn beaten((connector, id): &(Arc<Connector>, RangeId)) -> Option<Beaten> {
     Some(Beaten { connector, range: range.text().to_owned(), line })
 }
 
-fn reply(Step { command, decision }: &Step) -> ExplainedReply {
+fn reply(Step { command, decision, .. }: &Step) -> ExplainedReply {
     let reply = &decision.reply;
     let because = decision.because.iter().map(|Because { rule, found }| ExplainedRule {
         rule: (*rule).to_owned(),
@@ -310,12 +312,16 @@ impl Daemon {
             host.connection = Some(dropped_by_guard(rule));
         }
         let queue = self.queue.clone();
-        let disk = tokio::task::spawn_blocking(move || DiskStatus::of(&queue)).await;
-        let disk = disk.ok().flatten();
-        // What the meter has not seen yet a session would still meet at DATA.
-        if host.queue.is_none() {
-            host.queue = disk.as_ref().and_then(|disk| disk.refusing.clone());
-        }
+        let disk =
+            tokio::task::spawn_blocking(move || (DiskStatus::of(&queue), queue.store().accepts()));
+        let disk = match disk.await {
+            Ok((disk, storage)) => {
+                // What the meter has not seen yet, a session meets at DATA.
+                host.storage = storage;
+                disk
+            }
+            Err(_) => None,
+        };
         let live = Live {
             generation: rules.generation,
             limits: limits.unwrap_or_default(),
@@ -330,7 +336,8 @@ impl Daemon {
             let (id, remote) = (id.unwrap_or(ConnectorId::NONE), question.remote);
             let find_out =
                 &mut |inquiry| runtime.block_on(self.server.find_out(inquiry, id, remote));
-            let explained = Explained::new(&explain_with(&rules, &question, &host, find_out));
+            let explained =
+                Explained::new(&explain_with(Instant::now(), &rules, &question, &host, find_out));
             let waits = |hop: &_| outlook.hops.status_of(hop)?.reason(super::queue::moment);
             explained.with_routes(&outlook.routes, &question, waits)
         });

@@ -1,13 +1,12 @@
 //! May this principal do that? Pure functions from what is known to a decision with its reasons.
 //!
-//! The session, `explain` and the log use the same decision, so they can never differ. There is
+//! The session asks and the log tells; [`crate::explanation`] plays a session, so that the three can
+//! never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
 //! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
 //! for the sender, [`rcpt`] for a recipient, [`message`] at the end of data; after MAIL and after
 //! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
-//! decision as well
-//! as one that fails, with where the right comes from.
-//! [`explain`] walks through all of them for a session that does not take place.
+//! decision as well as one that fails, with where the right comes from.
 //!
 //! Which connector a peer has is not decided here, see [`crate::connector::table`]; nor is the
 //! order of commands, see [`crate::smtp`].
@@ -19,7 +18,6 @@ mod authentication;
 mod back_pressure;
 mod connect;
 mod existence;
-mod explanation;
 mod extensions;
 mod hello;
 mod identity;
@@ -53,7 +51,6 @@ pub use auth_as::{AuthAs, Stamp, auth_as};
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
 pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
 pub use connect::{connect, start_tls};
-pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{Finding, Findings, Inquiry, Judgement, PasswordFinding, RecipientFinding};
@@ -65,7 +62,7 @@ pub use reports::{limit_notify, limit_ret};
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
-pub use transaction::{Begun, HostState, begin_transaction, no_certificate};
+pub use transaction::{Begun, begin_transaction, no_certificate};
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

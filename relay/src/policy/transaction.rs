@@ -1,7 +1,6 @@
 //! MAIL as a whole: in which order all is asked that may refuse it.
 //!
-//! The session and `explain` both decide by [`begin_transaction`], so the order is written once.
-//! What the host is short of is a fact from outside: [`HostState`].
+//! What the host is short of is a fact from outside.
 
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
 
@@ -12,28 +11,6 @@ use super::{
 };
 use crate::back_pressure::Pressure;
 use crate::smtp::command::Mail;
-
-/// How a host stands for a client that comes now. The default is a host that is short of nothing.
-#[derive(Clone, Debug)]
-pub struct HostState {
-    /// Why a further connection would get no session: a limit, or back pressure.
-    pub connection: Option<Decision>,
-    /// How short the host is of disk and memory.
-    pub pressure: Pressure,
-    /// Why the queue takes no mail: the disk floor, an error of the disk, too many messages.
-    pub queue: Option<String>,
-    /// Is there a certificate for a handshake?
-    pub certificate: bool,
-    /// Is `message_memory` used up?
-    pub memory_is_short: bool,
-}
-
-impl Default for HostState {
-    fn default() -> Self {
-        let pressure = Pressure::default();
-        Self { connection: None, pressure, queue: None, certificate: true, memory_is_short: false }
-    }
-}
 
 /// What comes of MAIL.
 #[derive(Clone, Debug, PartialEq, Eq)]

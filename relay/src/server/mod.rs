@@ -29,7 +29,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
@@ -40,10 +40,12 @@ use crate::back_pressure::{self, BackPressure};
 use crate::classifier::{Chosen, Classifier};
 use crate::connector::{ConnectorId, Limits, Match, Range};
 use crate::counts::Counts;
+use crate::explanation::HostState;
 use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
-use crate::policy::{Finding, HostState, Inquiry, Rules};
+use crate::policy::{Finding, Inquiry, Rules};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
+use crate::smtp::session::Conditions;
 
 use self::admission::Admission;
 use self::inquiries::Asker;
@@ -292,9 +294,14 @@ impl Server {
         let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);
         HostState {
             connection: admitted.and_then(Result::err),
-            pressure: shared.back_pressure.pressure(),
-            queue: shared.back_pressure.queue().err().map(|error| error.to_string()),
-            certificate: shared.handshake(connector).is_some(),
+            conditions: Conditions {
+                pressure: shared.back_pressure.pressure(),
+                queue: shared.back_pressure.queue(),
+                certificate: shared.handshake(connector).is_some(),
+                logon_is_refused: shared.logon_failures.refuses(Instant::now(), remote.ip()),
+                seed: None,
+            },
+            storage: Ok(()),
             memory_is_short: shared
                 .queue
                 .message_memory()

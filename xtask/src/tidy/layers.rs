@@ -17,7 +17,7 @@ pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
         "Instant::now",
         "SystemTime::now",
     ];
-    ["relay/mail/src/", "relay/src/smtp/", "relay/src/policy/"]
+    ["relay/mail/src/", "relay/src/smtp/", "relay/src/policy/", "relay/src/explanation/"]
         .iter()
         .flat_map(|folder| naming(tree, folder, &WORLD, |_| false))
         .map(|(file, line, word)| {

@@ -12,8 +12,9 @@ use relay_mail::reply::Reply;
 use crate::back_pressure::Pressure;
 use crate::connector::Connector;
 use crate::limits::OUTPUT_OCTETS;
-use crate::policy::Inquiry;
+use crate::policy::{Because, Decision, Inquiry};
 use crate::queue::StoreError;
+use crate::smtp::session::answers::Answers;
 use crate::smtp::session::protocol_log::ProtocolLog;
 
 /// What the driver must do.
@@ -74,6 +75,8 @@ pub(super) struct Output {
     has_codes: bool,
     /// Replies are noted in it.
     pub(super) protocol: ProtocolLog,
+    /// Replies and their reasons, where somebody asks for them.
+    pub(super) answers: Option<Box<Answers>>,
 }
 
 impl Default for Conditions {
@@ -96,6 +99,7 @@ impl Output {
             replies: Vec::new(),
             has_codes: connector.extensions.enhanced_status_codes_enabled,
             protocol: ProtocolLog::new(connector.protocol_logging_level),
+            answers: None,
         }
     }
 
@@ -107,8 +111,25 @@ impl Output {
 
     pub(super) fn reply(&mut self, reply: &Reply) {
         let start = self.replies.len();
-        reply.with_codes(self.has_codes).encode(&mut self.replies);
+        let reply = reply.with_codes(self.has_codes);
+        reply.encode(&mut self.replies);
         self.protocol.reply(reply.code, &self.replies[start..]);
+        if let Some(answers) = &mut self.answers {
+            answers.reply(reply);
+        }
+    }
+
+    /// The reply of a decision.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        self.because(&decision.because);
+        self.reply(&decision.reply);
+    }
+
+    /// Reasons of the reply that comes next.
+    pub(super) fn because(&mut self, because: &[Because]) {
+        if let Some(answers) = &mut self.answers {
+            answers.because(because);
+        }
     }
 
     /// Replies first: the client must have them before anything else happens.

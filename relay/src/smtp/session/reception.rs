@@ -167,6 +167,14 @@ impl Reception {
         Progress::MoreToCome
     }
 
+    /// Judges the message as one of so many octets: an explanation has no body to send.
+    pub(super) fn imagine(&mut self, context: &Context, octets: u64, act: &mut impl FnMut(Action)) {
+        self.facts.size = octets;
+        if self.is_open() {
+            self.check(context, act);
+        }
+    }
+
     /// The next chunk comes.
     pub(super) fn begin_chunk(&mut self, next: Chunk) {
         if let Reader::Chunks { reader, chunk, .. } = &mut self.reader {

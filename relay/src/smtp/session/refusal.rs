@@ -50,6 +50,7 @@ impl Session {
     pub(super) fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.protocol_error(verb, decision);
         if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
             self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
@@ -71,6 +72,7 @@ impl Session {
     /// and what else leads to no message counts as [`JUNK_COMMANDS`] do.
     pub(super) fn refused(&mut self, verb: &'static str, decision: Decision) {
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.refuse(verb, decision);
         let summary = &mut self.context.summary;
         if verb != "RCPT" {
@@ -115,6 +117,7 @@ impl Session {
         let limits = &self.context.peer.connector.limits;
         let (most, interval) = (limits.max_logon_failures, limits.auth_tarpit_interval);
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.logon_failure(decision);
         let failures = self.context.summary.logon_failures;
         let is_last = most.is_some_and(|most| failures >= most.get());

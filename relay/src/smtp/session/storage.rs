@@ -72,7 +72,9 @@ impl Session {
             }
             Err(error) => {
                 let reply = store_reply(&error);
-                self.context.summary.refuse_message(store_decision(&reply, &error));
+                let decision = store_decision(&reply, &error);
+                self.output.because(&decision.because);
+                self.context.summary.refuse_message(decision);
                 self.state = waiting.end();
                 self.refuse(reply);
             }
