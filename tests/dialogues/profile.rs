@@ -8,7 +8,7 @@ use relay::config::{Config, users};
 use crate::script::{Auth, Profile, Settings};
 
 /// Who may authenticate, where anybody may.
-const USERS: &str = include_str!("users.toml");
+pub const USERS: &str = include_str!("users.toml");
 
 /// The configuration in which a dialogue takes place. Certificate and key are files of
 /// `directory`.
