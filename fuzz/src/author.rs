@@ -5,8 +5,8 @@
 
 use mail_auth::AuthenticatedMessage;
 use mailparse::MailAddr;
-use relay::message::author;
 use relay_mail::path::{Domain, Host, Mailbox};
+use relay_message::author;
 
 /// See the module.
 pub fn check(input: &[u8]) {

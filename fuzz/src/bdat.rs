@@ -2,9 +2,9 @@
 //! BDAT lines and octets, cuts included.
 
 use bytes::{Buf, BytesMut};
-use relay::smtp::command::{Chunk, Command};
-use relay::smtp::data::{ChunkEvent, ChunkReader, Violation};
-use relay::smtp::line::LineReader;
+use relay_smtp::command::{Chunk, Command};
+use relay_smtp::data::{ChunkEvent, ChunkReader, Violation};
+use relay_smtp::line::LineReader;
 
 use super::pieces::{pieces, whole};
 

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use bytes::BytesMut;
-use relay::limits::AUTH_LINE_OCTETS;
-use relay::smtp::command::{Chunk, Command, CommandError};
-use relay::smtp::line::{LineError, LineReader};
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::BodyType;
 use relay_mail::limits::PATH_OCTETS;
 use relay_mail::path::ReversePath;
+use relay_smtp::command::{Chunk, Command, CommandError};
+use relay_smtp::limits::AUTH_LINE_OCTETS;
+use relay_smtp::line::{LineError, LineReader};
 
 use super::pieces::{pieces, whole};
 

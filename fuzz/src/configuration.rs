@@ -1,9 +1,9 @@
 //! Configuration texts: loaded, or refused with lines that exist.
 
+use relay_connector::ConnectorIds;
+use relay_connector::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
+
 use relay::config::{Config, Finding};
-use relay::connector::ConnectorIds;
-use relay::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
-use relay::policy::Rules;
 
 /// See the module.
 pub fn check(input: &[u8]) {
@@ -19,7 +19,7 @@ pub fn check(input: &[u8]) {
             assert!(config.connectors().len() <= CONNECTOR_IDS as usize);
             assert!(config.table().block_count() <= TABLE_BLOCKS);
             // What is loaded can be put in force.
-            assert!(Rules::build(&config, &mut ConnectorIds::default(), 1).is_ok());
+            assert!(config.rules(&mut ConnectorIds::default(), 1).is_ok());
         }
     }
 }

@@ -11,15 +11,15 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use relay::limits::READ_OCTETS;
-use relay::message::changes::Changes;
-use relay::message::outbound::OutboundFirewall;
 use relay::policy::Peer;
-use relay::queue::{BeginError, StoreError};
-use relay::smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 use relay::smtp::session::player::{Player, World};
 use relay::smtp::session::{Action, MessageBegun, Session};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::{BeginError, StoreError};
+use relay_message::changes::Changes;
+use relay_message::outbound::OutboundFirewall;
+use relay_smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 
 use super::expected::{Allowed, compare};
 use super::session::rules;

@@ -2,8 +2,8 @@
 //! time; and back out through the sender's dot stuffing.
 
 use bytes::BytesMut;
-use relay::smtp::client::DotStuffer;
-use relay::smtp::data::{DataEvent, DataReader, Violation};
+use relay_smtp::client::DotStuffer;
+use relay_smtp::data::{DataEvent, DataReader, Violation};
 
 use super::pieces::{pieces, whole};
 

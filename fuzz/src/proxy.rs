@@ -1,7 +1,7 @@
 //! A PROXY header, however it is cut. An input is what a proxy sends, cuts included.
 
-use relay::limits::PROXY_HEADER_OCTETS;
-use relay::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
+use relay_smtp::limits::PROXY_HEADER_OCTETS;
+use relay_smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 
 use super::pieces::{pieces, whole};
 

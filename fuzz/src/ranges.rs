@@ -7,9 +7,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
 
+use relay_connector::range::number_of;
+use relay_connector::{Clients, Connector, ConnectorId, Match, Range, RangeId, Table};
+
 use relay::config::Config;
-use relay::connector::range::number_of;
-use relay::connector::{Clients, Connector, ConnectorId, Match, Range, RangeId, Table};
 
 const CONNECTORS: usize = 3;
 /// More would only make an input slow.

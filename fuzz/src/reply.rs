@@ -1,9 +1,9 @@
 //! What a next hop replies. An input is what it sends, cuts included.
 
 use relay_mail::reply::Reply;
-
-use relay::limits;
-use relay::smtp::client::{ReplyError, ReplyParser};
+use relay_smtp::client::{ReplyError, ReplyParser};
+use relay_smtp::limits::CLIENT_REPLY_KEPT_OCTETS;
+use relay_smtp::limits::CLIENT_REPLY_LINES;
 
 use super::pieces::{pieces, whole};
 
@@ -38,9 +38,9 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Replies {
 
 fn check_reply(reply: &Reply) {
     assert!((200..600).contains(&reply.code));
-    assert!(reply.text.split('\n').count() <= limits::CLIENT_REPLY_LINES);
+    assert!(reply.text.split('\n').count() <= CLIENT_REPLY_LINES);
     // An octet that is not printable takes six in its place.
-    let most = 7 * limits::CLIENT_REPLY_KEPT_OCTETS + limits::CLIENT_REPLY_LINES;
+    let most = 7 * CLIENT_REPLY_KEPT_OCTETS + CLIENT_REPLY_LINES;
     assert!(reply.text.len() <= most);
     assert!(reply.text.chars().all(|c| c == '\n' || relay_mail::printable::is_printable(c)));
     assert_eq!(reply.is_positive(), reply.code < 400);

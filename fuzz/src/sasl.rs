@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use relay_mail::limits::REPLY_LINE_OCTETS;
+use relay_smtp::command::{Response, SaslMessage};
+use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
+use relay_users::Users;
 
 use relay::config::users;
-use relay::smtp::command::{Response, SaslMessage};
-use relay::smtp::sasl::{Claim, Exchange, Mechanism, Step};
-use relay::users::Users;
 
 static USERS: LazyLock<Users> = LazyLock::new(|| {
     let text = include_str!("../../tests/dialogues/users.toml");

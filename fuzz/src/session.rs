@@ -13,10 +13,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use relay_connector::ConnectorIds;
 use relay_mail::tls::TlsInfo;
 
 use relay::config::Config;
-use relay::connector::ConnectorIds;
 use relay::limits::{INPUT_OCTETS, READ_OCTETS};
 use relay::policy::{Peer, Rules};
 use relay::smtp::session::Session;
@@ -98,7 +98,7 @@ pub(super) fn rules() -> &'static Arc<Rules> {
     RULES.get_or_init(|| {
         let config = Config::parse(CONFIGURATION, "relay.toml");
         let config = config.unwrap_or_else(|refusals| panic!("{refusals}"));
-        match Rules::build(&config, &mut ConnectorIds::default(), 1) {
+        match config.rules(&mut ConnectorIds::default(), 1) {
             Ok(rules) => rules,
             Err(error) => panic!("{error}"),
         }

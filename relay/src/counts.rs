@@ -4,11 +4,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use relay_connector::ConnectorId;
+use relay_connector::limits::CONNECTOR_IDS;
 use serde::{Deserialize, Serialize};
 
 use crate::classifier::{Classification, DecidedBy, Why};
-use crate::connector::ConnectorId;
-use crate::limits::CONNECTOR_IDS;
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $field:ident,)*) => {

@@ -31,7 +31,6 @@
 //! Addresses, replies, envelopes and outcomes are values of [`relay_mail`], which knows nothing of
 //! this crate.
 
-mod address_space;
 pub mod allocator;
 pub mod antispam;
 pub mod back_pressure;
@@ -39,7 +38,6 @@ pub mod causes;
 pub mod certificate;
 pub mod classifier;
 pub mod config;
-pub mod connector;
 pub mod control;
 pub mod counts;
 pub mod daemon;
@@ -50,7 +48,6 @@ mod fading;
 pub mod kernel;
 pub mod limits;
 pub mod logging;
-pub mod message;
 pub mod policy;
 pub mod privileges;
 pub mod queue;
@@ -60,5 +57,4 @@ pub mod server;
 pub mod smtp;
 pub mod tls_failure;
 pub mod tracking;
-pub mod users;
 pub mod vital;

@@ -6,59 +6,19 @@
 mod next_hops;
 mod tracking;
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::back_pressure::Thresholds;
+use crate::policy::pressure::Thresholds;
 
 pub use self::next_hops::*;
 pub use self::tracking::*;
 
 // Commands and paths.
 
-/// Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 at
-/// least; RFC 6531 and the MAIL and RCPT extensions add to it. Longer: `500 5.5.2`.
-pub const COMMAND_LINE_OCTETS: usize = 4096;
-/// Longest line of an AUTH exchange in octets, CRLF included: the AUTH command with its initial
-/// response, and each response after it. RFC 4954 section 4. Longer: `500 5.5.6`.
-pub const AUTH_LINE_OCTETS: usize = 12_288;
-/// Octets of a line, its end left out, after which its end is not waited for: some sixteen times
-/// the longest command line. Then the reply to a line that is too long, and the end.
-pub const SKIPPED_LINE_OCTETS: usize = 64 * 1024;
-
 // Users.
 
-/// Longest name of a user in octets: what every implementation of RFC 4616 section 2 may send.
-/// Longer: not a user.
-pub const USER_NAME_OCTETS: usize = 255;
 /// Longest password that `relay passwd` reads from standard input, in octets.
 pub const PASSWORD_OCTETS: u64 = 1024;
-/// Memory of a new password hash in KiB. With [`PASSWORD_PASSES`] it is OWASP's advice for
-/// Argon2id: 19 MiB, 2 passes, 1 lane.
-pub const PASSWORD_MEMORY_KIBIBYTES: u32 = 19 * 1024;
-/// Passes over that memory.
-pub const PASSWORD_PASSES: u32 = 2;
-/// Most memory in KiB that a hash may ask for, times [`PASSWORD_CHECKS`] at once. More: the users
-/// file is refused.
-pub const PASSWORD_MEMORY_MOST: u32 = 256 * 1024;
-/// Octets of a new salt. RFC 9106 section 3.1 recommends 16.
-pub const SALT_OCTETS: usize = 16;
-/// Iterations of new SCRAM credentials. RFC 7677 section 4 asks for 4096 at least; more make guessing
-/// dearer. Cyrus SASL, which Postfix and many clients use, refuses more than this and then does not
-/// fall back to another mechanism.
-pub const SCRAM_ITERATIONS: u32 = 65_536;
-/// Fewest iterations that are accepted. RFC 7677 section 4.
-pub const SCRAM_ITERATIONS_LEAST: u32 = 4096;
-/// Most iterations that are accepted: a second or so of a client's time. More than
-/// [`SCRAM_ITERATIONS`] earn a warning.
-pub const SCRAM_ITERATIONS_MOST: u32 = 10_000_000;
-/// Longest nonce of a SCRAM client in octets. RFC 5802 names no limit, but a challenge must fit
-/// a reply line. Longer: not a message.
-pub const SCRAM_NONCE_MOST: usize = 128;
-/// Longest salt of SCRAM credentials in octets: a challenge must fit a reply line.
-pub const SCRAM_SALT_MOST: usize = 64;
-/// Octets of the users file's secret, at least.
-pub const SECRET_OCTETS: usize = 32;
 /// Largest users file in octets: room for tens of thousands of users. Larger: not loaded.
 pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 /// Passwords that are compared at one time, each with the memory that its hash asks for, so that
@@ -68,31 +28,10 @@ pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
 
-/// `MaxMessageSize`, in octets: 36 MB. Larger: `552 5.3.4`.
-pub const MAX_MESSAGE_SIZE: u64 = 36 * 1024 * 1024;
-/// `MaxHeaderSize`, in octets: 256 KB. Larger: `552 5.3.4`, then the connection is closed.
-pub const MAX_HEADER_SIZE: u64 = 256 * 1024;
-/// `MaxRecipientsPerMessage`. The surplus is deferred with `452 4.5.3`.
-pub const MAX_RECIPIENTS_PER_MESSAGE: u32 = 200;
-/// Octets of a field's name and the white space behind it: as many as a line may have (RFC 5322
-/// section 2.1.1). A longer one is no name, and the line belongs to the body.
-pub const FIELD_NAME_OCTETS: usize = 998;
-/// Octets of the mbox lines before the first field: there is one as a rule, and a few where mail came
-/// by UUCP. More are text, and belong to the body.
-pub const MBOX_LINES_OCTETS: usize = 4 * 1000;
-/// Names of removed fields that the record of a message lists. The rest is counted.
-pub const RECORDED_FIELDS: usize = 16;
-/// Octets of a field's name that the record of a message shows.
-pub const RECORDED_NAME_OCTETS: usize = 64;
 /// Fields of one header section: some ten times what a message with many hosts and filters behind it
 /// has. Our own bound, since a field costs every later host more than its octets. More: as
 /// `MaxHeaderSize`.
 pub const HEADER_FIELDS: usize = 4096;
-/// `MaxHopCount`, in Received fields. Real servers show 60 where the documentation says 30.
-pub const MAX_HOP_COUNT: u32 = 60;
-/// `MaxLocalHopCount`, in Received fields that name this host. Real servers show 5 where the
-/// documentation says 8. More: `554 5.4.14`.
-pub const MAX_LOCAL_HOP_COUNT: u32 = 5;
 
 // Configuration.
 
@@ -101,17 +40,8 @@ pub const CONFIGURATION_OCTETS: u64 = 64 * 1024 * 1024;
 /// Refusals or warnings shown for one configuration; the rest is only counted, since one slip
 /// repeated by a script would bury the others.
 pub const FINDINGS_SHOWN: usize = 50;
-/// Connector ids of one process, the reserved zero included. It sizes per-connector arrays in the
-/// kernel. Further names: the configuration is not loaded until the daemon is restarted.
-pub const CONNECTOR_IDS: u32 = 4096;
 /// Longest `name` of a connector in characters, as in Exchange.
 pub const CONNECTOR_NAME_CHARACTERS: usize = 64;
-/// Distinct bindings of one generation: a listening socket each, and an entry of a kernel map that
-/// holds several generations during reloads. More: not loaded.
-pub const BINDINGS: usize = 1024;
-/// Prefixes that all ranges of one generation may take, over all bindings. It sizes the kernel's
-/// trie, which holds two generations during a reload. More: not loaded.
-pub const TABLE_BLOCKS: usize = 1 << 21;
 /// Highest `rate` and `burst` of a budget, in SYNs: above what one machine's interfaces carry.
 pub const BUDGET_TOKENS: u32 = 100_000_000;
 /// Longest name of a network interface in octets: IFNAMSIZ without the terminator.
@@ -164,12 +94,6 @@ pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 
 // Proxies.
 
-/// Longest PROXY header of version 1 in octets, CRLF included, as its specification has it. Longer:
-/// the connection is closed.
-pub const PROXY_LINE_OCTETS: usize = 107;
-/// Longest PROXY header of version 2 in octets, the fields that are skipped included. Longer: the
-/// connection is closed.
-pub const PROXY_HEADER_OCTETS: usize = 4096;
 /// How long a proxy may take for its header. The specification asks for 3 seconds at least.
 pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
 
@@ -211,10 +135,6 @@ pub const JUNK_COMMANDS: u32 = 100;
 /// connector with a larger `max_message_size` allows as many as that. More: the reply to the
 /// refused message, or `421 4.7.0`, and the end.
 pub const USELESS_OCTETS: u64 = 64 * 1024 * 1024;
-/// `max_refused_recipients` of one session: recipients that an anonymous client may try in vain.
-/// Exchange has no such limit; Postfix ends a session after as many errors, these included. Then
-/// `421 4.7.0`.
-pub const MAX_REFUSED_RECIPIENTS: u32 = 20;
 /// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
 pub const LOGGED_VERDICTS: usize = 8;
 /// Octets of one record of the protocol log. Of a longer line the rest is left out, and the record
@@ -226,21 +146,8 @@ pub const PROTOCOL_LOG_OCTETS: usize = 16 * 1024;
 
 // Sessions. Defaults of the Exchange parameters of the same name.
 
-/// `ConnectionTimeout`: the whole session, however busy. Then `421 4.4.1`.
-pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// `ConnectionInactivityTimeout`: silence of the client. RFC 5321 section 4.5.3.2.7 asks for
-/// five minutes at least. Then `451 4.7.0`.
-pub const CONNECTION_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// `TarpitInterval`: how long a refusal is kept back from a client that did not authenticate.
-pub const TARPIT_INTERVAL: Duration = Duration::from_secs(5);
-/// `AuthTarpitInterval`: how long the refusal of an AUTH is kept back.
-pub const AUTH_TARPIT_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest of the two intervals, as in Exchange. It must leave a client time to read the reply.
 pub const LONGEST_TARPIT_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// `MaxProtocolErrors` of one session. Then `421 4.7.0`.
-pub const MAX_PROTOCOL_ERRORS: u32 = 5;
-/// `MaxLogonFailures` of one session. After the last one `421 4.7.0`.
-pub const MAX_LOGON_FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// Failed logons that a source may have over all its connections before further ones are put off.
 /// One comes back in each [`LOGON_FAILURE_INTERVAL`]. Our own. Beyond it: `454 4.7.0`.
 pub const LOGON_FAILURES_PER_SOURCE: u32 = 30;
@@ -253,14 +160,6 @@ pub const LOGON_FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 pub const LOGON_FAILURE_BUCKETS: usize = 65_536;
 /// Highest `MaxLogonFailures`, as in Exchange. 0 stands for no limit.
 pub const MOST_LOGON_FAILURES: u32 = 10;
-/// `MaxInboundConnection` of one connector. Then `421 4.3.2`.
-pub const MAX_INBOUND_CONNECTION: u32 = 5000;
-/// `MaxInboundConnectionPerSource` of one connector and source: an IPv4 address, or the /64 of an
-/// IPv6 address. Then `421 4.3.2`.
-pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
-/// `MaxInboundConnectionPercentagePerSource`, of the connections that a connector has left. Of 5000
-/// it is more than 20 until 4,000 are open, and lets nobody take the rest after that.
-pub const MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE: u32 = 2;
 
 /// Networks whose connections are counted besides those of a source, with the percentage that each
 /// may have of the connections that a connector has left. One customer has a /56 or a /48, one
@@ -329,9 +228,6 @@ pub const RSPAMD_RECIPIENTS: usize = 100;
 pub const RSPAMD_HEADER_OCTETS: usize = 64 * 1024;
 /// Octets of the body of Rspamd's answer: its symbols and their texts. More: no answer.
 pub const RSPAMD_REPLY_OCTETS: usize = 1024 * 1024;
-/// Characters of one value that we quote in a field about a message: far below the 998 octets of
-/// RFC 5322 section 2.1.1. The rest is cut off.
-pub const RESULT_VALUE_OCTETS: usize = 255;
 
 // Recipients. Our own bounds.
 
@@ -369,16 +265,10 @@ pub const QUEUE_LOCK_TRIES: u32 = 20;
 pub const QUEUE_LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Octets of a message that wait in memory. A larger one goes to its own file, in writes of this
 /// size. With the header section and its buffers a session in the middle of a message holds up to
-/// 640 KiB; [`MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
+/// 640 KiB; [`relay_mail::limits::MESSAGE_MEMORY`] bounds the sum of all sessions. An idle one holds next to nothing.
 pub const MESSAGE_IN_MEMORY: usize = 256 * 1024;
 /// Octets of a large message that are read at once for delivery.
 pub const MESSAGE_READ: usize = 64 * 1024;
-/// Octets of messages on their way in that all sessions together hold in memory, the default of
-/// `message_memory`: a thousand messages as large as [`MESSAGE_IN_MEMORY`] lets them become. Nobody
-/// waits for it, since clients that send slowly could use it up: beyond it a message goes to its
-/// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
-/// [`HEADER_BEYOND_MEMORY`].
-pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;
 /// The percentage of `message_memory` that the clients of one connector may hold, so that strangers at
 /// one connector do not use up what another needs. Our own.
 pub const CONNECTOR_MEMORY_PERCENT: u64 = 50;
@@ -394,7 +284,7 @@ pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
 pub const TLS_SESSION_OCTETS: u64 = 12 * 1024;
 /// Octets that `message_memory` is at least: one message.
 pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
-/// Octets of a header section that a session gathers while [`MESSAGE_MEMORY`] is used up. A longer
+/// Octets of a header section that a session gathers while [`relay_mail::limits::MESSAGE_MEMORY`] is used up. A longer
 /// one: `452 4.3.1` at the end of data.
 pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
@@ -511,7 +401,7 @@ pub const DAMAGES_REPORTED: usize = 1000;
 
 const _: () = assert!(
     MESSAGE_IN_MEMORY
-        + MAX_HEADER_SIZE as usize
+        + relay_connector::limits::MAX_HEADER_SIZE as usize
         + INPUT_OCTETS
         + READ_OCTETS
         + OUTPUT_OCTETS
@@ -632,6 +522,9 @@ pub const LINK_WAIT: Duration = Duration::from_secs(1);
 pub const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);
 
 // The maps hold two whole generations and a few more that are being removed.
-const _: () = assert!(CONNECTOR_IDS <= relay_common::tables::CONNECTORS_MAX);
-const _: () = assert!(2 * TABLE_BLOCKS <= relay_common::tables::BLOCKS_MAX as usize);
-const _: () = assert!(8 * BINDINGS <= relay_common::tables::BINDINGS_MAX as usize);
+const _: () =
+    assert!(relay_connector::limits::CONNECTOR_IDS <= relay_common::tables::CONNECTORS_MAX);
+const _: () =
+    assert!(2 * relay_connector::limits::TABLE_BLOCKS <= relay_common::tables::BLOCKS_MAX as usize);
+const _: () =
+    assert!(8 * relay_connector::limits::BINDINGS <= relay_common::tables::BINDINGS_MAX as usize);

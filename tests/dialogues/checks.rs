@@ -9,7 +9,7 @@
 //! checks: silent               nobody ever answers
 //! ```
 
-use relay::policy::antispam::{
+use relay_message::finding::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcPolicy, DmarcResult, ListFinding,
     ListVerdict, MessageFound, MessageQuestion, RspamdAction, RspamdFinding, SenderFound,
     SenderQuestion, SpfFinding, SpfResult,

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use relay::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use relay::queue::{Entry, MessageFile, MessageReader, StoreError};
+use relay::queue::{Entry, MessageFile, MessageReader};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 /// What the engine does.

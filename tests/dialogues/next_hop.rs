@@ -8,8 +8,7 @@
 use std::time::Instant;
 
 use relay_mail::envelope::{BodyType, Envelope};
-
-use relay::smtp::client::{Event, Opening, Session, Timeouts, Transaction};
+use relay_smtp::client::{Event, Opening, Session, Timeouts, Transaction};
 
 /// What a hop takes for the end of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

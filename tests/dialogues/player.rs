@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
+use relay::policy::pressure::{Pressure, PressureLevel, Resource};
+use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::{ClientCertificate, TlsInfo};
+use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_users::password::PasswordCheck;
 
-use relay::back_pressure::{Pressure, PressureLevel, Resource};
-use relay::connector::{ConnectorIds, Match};
 use relay::limits::INPUT_OCTETS;
-use relay::policy::antispam::{MessageFinding, SenderFinding};
 use relay::policy::{
     self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
-use relay::queue::{BeginError, StoreError};
 use relay::smtp::session::player::World;
 use relay::smtp::session::{self, Action, Conditions, MessageBegun, Session};
-use relay::users::password::PasswordCheck;
 
 use crate::checks::Checks;
 use crate::profile;
@@ -68,8 +68,8 @@ struct Queue {
 impl Player {
     pub fn new(settings: &Settings) -> Result<Self, String> {
         let config = profile::configuration(settings, "127.0.0.1:25", Path::new("/"))?;
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
-            .map_err(|error| error.to_string())?;
+        let rules =
+            config.rules(&mut ConnectorIds::default(), 1).map_err(|error| error.to_string())?;
         let (_, connector) = rules.connectors().next().ok_or("no connector")?;
         let peer = Peer::new(Arc::clone(connector));
         let now = Instant::now();

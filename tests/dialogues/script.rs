@@ -44,7 +44,7 @@
 
 use std::time::Duration;
 
-use relay::back_pressure::PressureLevel;
+use relay::policy::pressure::PressureLevel;
 
 use crate::checks::Checks;
 

@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use relay::back_pressure::{self, PressureLevel, Readings};
+use relay::back_pressure::Readings;
 use relay::classifier::Classifier;
-use relay::connector::ConnectorIds;
 use relay::counts::Counts;
-use relay::policy::Rules;
+use relay::policy::pressure::PressureLevel;
 use relay::queue::schedule::Schedule;
 use relay::queue::store::Store;
 use relay::queue::{self, Queue};
 use relay::server::Server;
 use relay::server::tls::Credentials;
+use relay_connector::ConnectorIds;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
@@ -125,8 +125,8 @@ impl Host {
         let (authority, pem) = make_authority()?;
         fs::write(directory.join("ca.pem"), pem).map_err(|error| error.to_string())?;
         let config = profile::configuration(settings, &address.to_string(), directory)?;
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
-            .map_err(|error| error.to_string())?;
+        let rules =
+            config.rules(&mut ConnectorIds::default(), 1).map_err(|error| error.to_string())?;
         let counts: Arc<Counts> = Arc::default();
         let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
         let store = Arc::new(MemoryStore::new(match settings.queue {
@@ -170,7 +170,7 @@ impl Host {
 
     /// What a meter would find where the disk of the queue is that full.
     fn press(&self, level: PressureLevel) {
-        let thresholds = back_pressure::Settings::default().disk_use;
+        let thresholds = relay::policy::pressure::Settings::default().disk_use;
         let disk = match level {
             PressureLevel::Normal => thresholds.medium_to_low,
             PressureLevel::Medium => thresholds.high_to_medium,

@@ -9,12 +9,12 @@ use relay_mail::envelope::Envelope;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
+use relay_smtp::client::ReplyParser;
 
 use relay::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
 use relay::policy::{Finding, Inquiry, Peer, Rules};
-use relay::queue::{BeginError, StoreError};
-use relay::smtp::client::ReplyParser;
 use relay::smtp::session::player::World;
 use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
 

@@ -16,3 +16,18 @@ pub const ENVELOPE_ID_CHARACTERS: usize = 100;
 pub const ORIGINAL_RECIPIENT_CHARACTERS: usize = 500;
 /// Longest reply line in octets, CRLF included. RFC 5321 section 4.5.3.1.5.
 pub const REPLY_LINE_OCTETS: usize = 512;
+
+// Users.
+
+/// Longest name of a user in octets: what every implementation of RFC 4616 section 2 may send.
+/// Longer: not a user.
+pub const USER_NAME_OCTETS: usize = 255;
+
+// The queue.
+
+/// Octets of messages on their way in that all sessions together hold in memory, the default of
+/// `message_memory`: a thousand messages as large as [`MESSAGE_IN_MEMORY`] lets them become. Nobody
+/// waits for it, since clients that send slowly could use it up: beyond it a message goes to its
+/// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
+/// [`HEADER_BEYOND_MEMORY`].
+pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;

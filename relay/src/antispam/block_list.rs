@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use relay_mail::path::Domain;
+use relay_message::finding::{ListFinding, ListVerdict};
 use tokio::time::timeout;
 
 use crate::dns::Dns;
 use crate::limits::BLOCK_LIST_WAIT;
-use crate::policy::antispam::{ListFinding, ListVerdict};
 
 /// Asks one list.
 pub(super) async fn ask(dns: &Dns, zone: &Domain, client: IpAddr) -> ListFinding {

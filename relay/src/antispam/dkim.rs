@@ -7,17 +7,18 @@ use mail_auth::common::crypto::{Algorithm, HashAlgorithm, HashContext, HashImpl,
 use mail_auth::dkim::DkimError;
 use mail_auth::dkim::canonicalize::BodyHasher;
 use mail_auth::{AuthenticatedMessage, DkimOutput, Error};
+use relay_mail::store_error::StoreError;
+use relay_message::author;
+use relay_message::finding::{
+    DkimFinding, DkimResult, DkimSignature, DmarcFinding, MessageQuestion,
+};
+use relay_message::header::{Collected, HeaderCollector, HeaderSection};
 use tokio::time::timeout;
 
 use super::dmarc;
 use crate::dns::{Answers, Dns};
 use crate::limits::{DKIM_SIGNATURES, DKIM_SIGNED_FIELDS, DKIM_WAIT};
-use crate::message::author;
-use crate::message::header::{Collected, HeaderCollector, HeaderSection};
-use crate::policy::antispam::{
-    DkimFinding, DkimResult, DkimSignature, DmarcFinding, MessageQuestion,
-};
-use crate::queue::{Incoming, IncomingReader, StoreError};
+use crate::queue::{Incoming, IncomingReader};
 
 /// Verifies the signatures of a message, and asks DMARC where that is wanted.
 pub(super) async fn ask(

@@ -1,18 +1,18 @@
 //! Does the domain in From stand behind the message (RFC 7489, RFC 9989)?
 //!
-//! The domain is that of [`crate::message::author`], not of mail-auth's own reading of the header:
+//! The domain is that of [`relay_message::author`], not of mail-auth's own reading of the header:
 //! one reading for all checks, and a From that is no clear list of addresses fails.
 
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput};
 use relay_mail::path::{Domain, Mailbox};
+use relay_message::author::Unclear;
+use relay_message::finding::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
 
 use super::spf;
 use crate::dns::{Answers, Dns};
 use crate::limits::DMARC_DOMAIN_OCTETS;
-use crate::message::author::Unclear;
-use crate::policy::antispam::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
 
 /// Asks for the domain in From.
 pub(super) async fn ask(
@@ -105,7 +105,7 @@ fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::author;
+    use relay_message::author;
 
     fn domain(from: &str) -> Result<String, String> {
         one_domain(author::addresses(from.as_bytes()))

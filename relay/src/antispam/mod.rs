@@ -14,11 +14,11 @@ mod rspamd;
 mod spf;
 
 use futures_util::future::join_all;
+use relay_message::finding::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
 use tokio::join;
 
 use crate::config::Config;
 use crate::dns::Dns;
-use crate::policy::antispam::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
 use crate::queue::Incoming;
 
 pub use self::rspamd::Endpoint;

@@ -18,6 +18,8 @@ use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use relay_mail::smart_host::SmartHost;
+use relay_mail::store_error::StoreError;
+use relay_message::finding::{Client, RspamdAction, RspamdFinding};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -28,8 +30,7 @@ use crate::config;
 use crate::limits::{
     RSPAMD_CONNECTIONS, RSPAMD_HEADER_OCTETS, RSPAMD_RECIPIENTS, RSPAMD_REPLY_OCTETS,
 };
-use crate::policy::antispam::{Client, RspamdAction, RspamdFinding};
-use crate::queue::{Incoming, StoreError};
+use crate::queue::Incoming;
 
 /// Where Rspamd's normal worker, or its proxy, listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

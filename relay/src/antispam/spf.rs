@@ -2,11 +2,11 @@
 
 use mail_auth::spf::verify::SpfParameters;
 use relay_mail::path::ReversePath;
+use relay_message::finding::{SenderQuestion, SpfFinding, SpfIdentity, SpfResult};
 use tokio::time::timeout;
 
 use crate::dns::{Answers, Dns};
 use crate::limits::SPF_WAIT;
-use crate::policy::antispam::{SenderQuestion, SpfFinding, SpfIdentity, SpfResult};
 
 /// Asks for the domain of MAIL, or for the client's name where the sender is null. `host` is this
 /// host's name, which explanations of the domain may quote.
@@ -75,8 +75,8 @@ mod tests {
     use super::*;
     use crate::antispam::block_list;
     use crate::dns::tests::{Says, Scripted, failures, servers, zone};
-    use crate::policy::antispam::{Client, ListVerdict};
     use relay_mail::path::Domain;
+    use relay_message::finding::{Client, ListVerdict};
 
     fn question() -> SenderQuestion {
         let address = "192.0.2.1".parse().unwrap();

@@ -4,11 +4,13 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::policy::pressure::PressureLevel;
+use relay_mail::store_error::StoreError;
 use tracing::{error, info, warn};
 
-use super::{BackPressure, Change, PressureLevel, Readings};
+use super::{BackPressure, Change, Readings};
 use crate::limits::BACK_PRESSURE_INTERVAL;
-use crate::queue::{Queue, StoreError};
+use crate::queue::Queue;
 
 /// Where the values come from.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
+use crate::policy::pressure::PressureLevel::{High, Medium, Normal};
 use proptest::prelude::*;
 
-use super::PressureLevel::{High, Medium, Normal};
 use super::*;
 
 const THRESHOLDS: Thresholds =

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use relay_common::tables::{NO_CONNECTOR, Tag};
+use relay_connector::{Connector, ConnectorId, Match, Range, RangeId};
 use tokio::sync::Mutex;
 
-use crate::connector::{Connector, ConnectorId, Match, Range, RangeId};
 use crate::counts::Counts;
 use crate::kernel::{KernelError, Publisher, TagReader};
 use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};

@@ -2,8 +2,8 @@
 
 use relay_common::budget::Budget;
 use relay_common::tables::ConnectorEntry;
+use relay_connector::{self, Connector};
 
-use crate::connector::{self, Connector};
 use crate::kernel::Publication;
 use crate::policy::Rules;
 
@@ -33,7 +33,7 @@ pub fn guarded(connector: &Connector) -> ConnectorEntry {
     }
 }
 
-fn budget(budget: Option<connector::Budget>) -> Budget {
+fn budget(budget: Option<relay_connector::Budget>) -> Budget {
     budget.map_or(Budget::UNLIMITED, |budget| {
         Budget::per_second(budget.rate.get(), budget.burst.get())
     })

@@ -6,11 +6,11 @@ use std::error::Error;
 use clap::Args;
 use relay::causes::in_full;
 use relay::config::{Config, Finding, LoadError, digest_text};
-use relay::connector::ConnectorIds;
 use relay::daemon::prepare::prepare;
 use relay::daemon::rehearsal::rehearse;
 use relay::daemon::{StartError, enforcement};
 use relay::limits::FINDINGS_SHOWN;
+use relay_connector::ConnectorIds;
 use serde_json::{Value, json};
 
 use super::{Common, Console, Outcome, print_refusals};

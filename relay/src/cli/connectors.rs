@@ -2,8 +2,8 @@
 
 use clap::Args;
 use relay::config::Config;
-use relay::connector::{Binding, Connector, Permission, Range};
 use relay::daemon::explain::{ExplainedRight, rights};
+use relay_connector::{Binding, Connector, Permission, Range};
 use serde_json::{Map, Value, json};
 
 use super::{Common, Console, Outcome};

@@ -8,17 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use clap::Args;
-use relay::connector::ConnectorIds;
 use relay::control::{QuestionText, Request};
 use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
 };
 use relay::explanation::{Question, explain};
-use relay::policy::Rules;
-use relay::smtp::command::HelloName;
-use relay::users::UserName;
+use relay_connector::ConnectorIds;
+use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
+use relay_mail::user_name::UserName;
 
 use super::{Access, Asked, Console, Outcome};
 
@@ -75,7 +74,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         let Some(config) = arguments.access.common.load(console)? else {
             return Ok(Outcome::Unusable);
         };
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
+        let rules = config.rules(&mut ConnectorIds::default(), 1)?;
         min_free_space = Some(config.queue.min_free_space);
         Explained::new(&explain(Instant::now(), &rules, &question)).with_routes(
             &config.routes,

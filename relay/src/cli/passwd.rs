@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use relay::config::user_entry::{Change, Done, change};
 use relay::config::{Config, LoadError, users};
 use relay::limits::PASSWORD_OCTETS;
-use relay::users::entry::{Change, Done, change};
-use relay::users::password::Password;
-use relay::users::{SendAs, UserName};
+use relay_mail::user_name::UserName;
+use relay_users::SendAs;
+use relay_users::password::Password;
 
 use super::{Console, Outcome, print_refusals, printed};
 

@@ -3,9 +3,8 @@
 //! Exit 0 when it does not, 1 when it does, 2 when the configuration is at fault.
 
 use clap::Args;
-use relay::connector::ConnectorIds;
-use relay::policy::Rules;
 use relay::selftest::{self, Asks, Trial, Tried};
+use relay_connector::ConnectorIds;
 use serde_json::{Value, json};
 
 use super::{Common, Console, Outcome};
@@ -18,7 +17,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)?;
+    let rules = config.rules(&mut ConnectorIds::default(), 1)?;
     let trials = selftest::run(&rules, config.hostname.ascii());
     let faults = trials.iter().map(|trial| trial.faults().count()).sum();
     if arguments.common.json {

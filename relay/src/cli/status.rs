@@ -3,13 +3,14 @@
 use std::io;
 
 use clap::Args;
-use relay::back_pressure::{ResourceStatus, Thresholds};
+use relay::back_pressure::ResourceStatus;
 use relay::control::Request;
 use relay::daemon::status::{
     BackPressureStatus, ClassifierStatus, ConnectorStatus, RefusedReload, Status,
 };
 use relay::delivery::{HopState, HopStatus};
 use relay::logging;
+use relay::policy::pressure::Thresholds;
 use relay::tracking;
 use relay_mail::printable::printable;
 

@@ -5,13 +5,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use relay_connector::{AntiSpam, BlockList, CheckMode};
 use relay_mail::path::Domain;
 
 use super::document::{Section, Value, Wrong};
 use super::value::{domain_name, duration, one_of, parsed, text};
 use super::{Dns, Rspamd};
 use crate::antispam::Endpoint;
-use crate::connector::{AntiSpam, BlockList, CheckMode};
 use crate::limits;
 
 /// What connectors start from.

@@ -2,9 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use crate::policy::pressure::{Resource, Settings, Thresholds};
+
 use super::document::{Section, Wrong};
 use super::value::{number, size};
-use crate::back_pressure::{Resource, Settings, Thresholds};
 use crate::limits::{BACKLOG_COUNTED, LEAST_MESSAGE_MEMORY};
 
 /// Reads the table; what it does not say has the defaults of [`crate::limits`].

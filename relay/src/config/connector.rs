@@ -12,6 +12,9 @@ mod rights;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use relay_connector::binding::BindingError;
+use relay_connector::range::RangeError;
+use relay_connector::{Binding, Budget, Connector, Encryption, ProtocolLoggingLevel, Range};
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use toml::de::DeValue;
 
@@ -19,9 +22,6 @@ use super::antispam;
 use super::document::{Section, Value, Wrong, describe};
 use super::tls::Tls;
 use super::value::{boolean, host_name, number, one_of, parsed, text};
-use crate::connector::binding::BindingError;
-use crate::connector::range::RangeError;
-use crate::connector::{Binding, Budget, Connector, Encryption, ProtocolLoggingLevel, Range};
 use crate::limits::{BUDGET_TOKENS, CONNECTOR_NAME_CHARACTERS};
 
 pub(super) use conflict::refuse as refuse_conflict;

@@ -20,8 +20,10 @@ mod next_hop;
 mod places;
 mod recipients;
 mod route;
+mod rules;
 mod sections;
 mod tls;
+pub mod user_entry;
 pub mod users;
 mod value;
 mod warning;
@@ -35,15 +37,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_connector::{Connector, Proxies, Table};
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
+use relay_users::Users;
 use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
-use crate::connector::{Connector, Proxies, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits::CONFIGURATION_OCTETS;
 use crate::policy::AcceptedDomains;
-use crate::users::Users;
 
 pub use finding::{Finding, Refusals};
 pub use places::Places;
@@ -73,7 +75,7 @@ pub struct Config {
     /// The users of [`Authentication::users_file`], where it was read.
     pub users: Arc<Users>,
     /// `[back_pressure]`: when this host takes less mail, and none.
-    pub back_pressure: crate::back_pressure::Settings,
+    pub back_pressure: crate::policy::pressure::Settings,
     /// `[[route]]`, and what `[delivery]` says of all other mail.
     pub routes: Routes,
     /// `[mx]`.

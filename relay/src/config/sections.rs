@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_connector::limits::CONNECTOR_IDS;
+use relay_connector::range::RangeError;
+use relay_connector::{Clients, Proxies, Range, Table};
 use relay_mail::path::Domain;
 
 use super::document::{Document, Section, Value, Wrong};
@@ -16,8 +19,6 @@ use super::{
     LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
     message_tracking_log, next_hop, route, tls, warning,
 };
-use crate::connector::range::RangeError;
-use crate::connector::{Clients, Proxies, Range, Table};
 use crate::delivery::{NextHop, Routes};
 use crate::limits;
 
@@ -60,7 +61,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         let mend = "write [[connector]] and its keys below, or take deploy/relay.toml as a start";
         root.refuse(root.line, "connector", Wrong::new("is missing", mend));
     }
-    let most = limits::CONNECTOR_IDS as usize - 1;
+    let most = CONNECTOR_IDS as usize - 1;
     if sections.len() > most {
         let problem = format!("{} connectors are over the limit of {most}", sections.len());
         let mend = "connectors that differ in their ranges only can be one connector";

@@ -7,14 +7,14 @@ mod warnings;
 
 use std::path::Path;
 
-use relay_mail::protocol::Protocol;
-
-use super::*;
-use crate::back_pressure::Thresholds;
-use crate::connector::{
+use crate::policy::pressure::Thresholds;
+use relay_connector::{
     CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
     PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
 };
+use relay_mail::protocol::Protocol;
+
+use super::*;
 use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
 
 /// Three lines that every text needs.
@@ -57,7 +57,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.delivery.message_expiration_timeout, Duration::from_hours(48));
     assert_eq!(config.delivery.delay_notification_timeout, Duration::from_hours(4));
     let connector = &config.connectors()[0];
-    assert_eq!(connector.limits, crate::connector::Limits::default());
+    assert_eq!(connector.limits, relay_connector::Limits::default());
     assert_eq!(connector.fqdn, "edge1.contoso.example");
     assert!(connector.auth_mechanism.tls && connector.enabled && !connector.refuse);
     assert_eq!((connector.line, connector.remote_ip_ranges[0].line), (4, 7));
@@ -226,7 +226,7 @@ protocol_logging_level = "verbose"
     assert!(rejected.reserved_top_level && rejected.reserved_second_level && rejected.single_label);
     assert_eq!(
         connector.limits,
-        crate::connector::Limits {
+        relay_connector::Limits {
             max_message_size: 65_536,
             max_header_size: 1000,
             max_recipients_per_message: 5,
@@ -303,7 +303,7 @@ fn back_pressure_has_defaults_for_what_is_not_said() {
         back_pressure.disk_use,
         Thresholds { low_to_medium: 10, medium_to_high: 20, high_to_medium: 15, medium_to_low: 5 }
     );
-    let default = crate::back_pressure::Settings::default();
+    let default = crate::policy::pressure::Settings::default();
     assert_eq!(back_pressure.queue_length, Thresholds { medium_to_low: 0, ..default.queue_length });
     assert_eq!(back_pressure.memory_use, default.memory_use);
     assert_eq!(back_pressure.message_memory, 1024 * 1024);

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use relay_connector::{CertificateName, Connector, Principal};
 use relay_mail::domain_pattern::DomainPattern;
 
 use super::accepted_domain::domain_pattern;
 use super::document::{Section, Value, Wrong};
 use super::value::{path, text};
-use crate::connector::{CertificateName, Connector, Principal};
 use crate::limits;
 
 /// What connectors encrypt with, and whom they believe.

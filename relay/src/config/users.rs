@@ -13,13 +13,15 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use relay_mail::user_name::UserName;
+use relay_users::limits::SECRET_OCTETS;
+use relay_users::password::PasswordHash;
+use relay_users::{Secret, SendAs, User, Users};
 
 use super::document::{Document, Section, Value, Wrong};
 use super::value::text;
 use super::{LoadError, Refusals};
-use crate::limits::{SECRET_OCTETS, USERS_FILE_OCTETS};
-use crate::users::password::PasswordHash;
-use crate::users::{Secret, SendAs, User, UserName, Users};
+use crate::limits::USERS_FILE_OCTETS;
 
 /// Reads the file.
 ///

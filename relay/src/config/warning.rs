@@ -2,20 +2,21 @@
 
 use std::net::Ipv4Addr;
 
+use relay_connector::range::{Family, number_of};
+use relay_connector::table::Idle;
+use relay_connector::{
+    AccessEntry, Binding, Clients, Connector, Grantee, Permission, PermissionSet, Principal,
+    Proxies, Range, Standing, Table,
+};
+use relay_mail::address_space::is_of_this_site;
+use relay_users::limits::SCRAM_ITERATIONS;
+use relay_users::{User, Users};
+
 use super::connector::place;
 use super::document::{Document, Wrong};
 use super::tls::Tls;
 use super::{Authentication, Finding};
-use crate::address_space::is_of_this_site;
-use crate::connector::range::{Family, number_of};
-use crate::connector::table::Idle;
-use crate::connector::{
-    AccessEntry, Binding, Clients, Connector, Grantee, Permission, PermissionSet, Principal,
-    Proxies, Range, Standing, Table,
-};
-use crate::limits::SCRAM_ITERATIONS;
 use crate::policy::AcceptedDomains;
-use crate::users::{User, Users};
 
 /// Notes every warning.
 pub(super) fn warn(

@@ -3,10 +3,11 @@
 //! The guard alone counts SYNs and drops them. Where it is not on an interface, `status`, `check`
 //! and the log say so by this list; the connections themselves are served by all other rules.
 
+use relay_connector::Connector;
+
 use super::kernel_half::InUse;
 use crate::causes::in_full;
 use crate::config::{ClassifierMode, Config};
-use crate::connector::Connector;
 use crate::kernel::{self, GuardState, GuardedInterface, KernelError, NotPermitted};
 
 /// What `relay check` says about the kernel half on this host.

@@ -8,27 +8,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::policy::pressure::PressureLevel;
+use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
+use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::protocol::Protocol;
 use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
+use relay_mail::user_name::UserName;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::Daemon;
 use super::kernel_half::InUse;
 use super::status::DiskStatus;
-use crate::back_pressure::PressureLevel;
 use crate::classifier::publication;
-use crate::connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
 use crate::explanation::{Explanation, Question, Step, explain_with};
 use crate::kernel::GuardState;
 use crate::policy::{Because, Decision, Peer};
 use crate::server::LimitUse;
-use crate::smtp::command::HelloName;
-use crate::users::UserName;
 
 /// The answer to `relay explain`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

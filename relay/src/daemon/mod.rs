@@ -37,7 +37,6 @@ use crate::back_pressure::meter::{self, Meter};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{Config, LoadError};
-use crate::connector::ConnectorIds;
 use crate::control::{Answer, Control, ControlSocket, Request};
 use crate::counts::Counts;
 use crate::delivery::{Hops, Routes};
@@ -47,7 +46,7 @@ use crate::limits::{
     SWEEP_INTERVAL,
 };
 use crate::logging;
-use crate::policy::Rules;
+
 use crate::privileges::{self, Account, DirectoryError, PrivilegeError};
 use crate::queue::export::Export;
 use crate::queue::{OpenError, Queue};
@@ -59,6 +58,7 @@ use crate::vital;
 use delivery::Delivery;
 use kernel_half::{Attached, Chosen, InUse};
 use prepare::{PrepareError, Prepared, prepare};
+use relay_connector::ConnectorIds;
 use relay_mail::queue_id::QueueId;
 use resources::ResourceError;
 use status::RefusedReload;
@@ -164,7 +164,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         user.map(|user| Account::find(user, config.daemon.group.as_deref())).transpose()?;
     let mut ids = ConnectorIds::default();
     let (self_test, generation) = (1, 2);
-    let rules = Rules::build(&config, &mut ids, generation).map_err(PrepareError::from)?;
+    let rules = config.rules(&mut ids, generation).map_err(PrepareError::from)?;
     let counts = Arc::new(Counts::default());
     let owner = account.as_ref().map(Account::user_id);
     let Chosen { classifier, in_use, attached } =

@@ -12,13 +12,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_connector::ConnectorIds;
+use relay_connector::id::TooManyConnectorNames;
 use relay_mail::smart_host::SmartHost;
 
 use super::delivery::{self, DeliveryError};
 use crate::antispam::{Checks, ResolverError};
 use crate::config::{Config, Finding};
-use crate::connector::ConnectorIds;
-use crate::connector::id::TooManyConnectorNames;
 use crate::delivery::{NextHop, Settings, leads_back};
 use crate::policy::Rules;
 use crate::server::tls::{Credentials, TlsError};
@@ -64,7 +64,7 @@ pub fn prepare(
     ids: &mut ConnectorIds,
     generation: u32,
 ) -> Result<Prepared, PrepareError> {
-    let rules = Rules::build(config, ids, generation)?;
+    let rules = config.rules(ids, generation)?;
     let credentials = Credentials::load(&config.tls, Arc::clone(&rules))
         .map_err(|source| PrepareError::Tls { line: line_of(config, &source), source })?;
     let delivery = delivery::settings(config)?;

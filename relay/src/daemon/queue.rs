@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -18,7 +19,7 @@ use crate::queue::export::{self, Export};
 use crate::queue::filter::Filter;
 use crate::queue::schedule::Schedule;
 use crate::queue::{
-    Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreError, StoreSettings, admin,
+    Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreSettings, admin,
 };
 use crate::tracking::Happening;
 

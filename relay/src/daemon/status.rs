@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::policy::pressure::PressureLevel;
+use relay_connector::ConnectorId;
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
 use super::enforcement;
 use super::kernel_half::InUse;
-use crate::back_pressure::{PressureLevel, ResourceStatus};
+use crate::back_pressure::ResourceStatus;
 use crate::config::digest_text;
-use crate::connector::ConnectorId;
 use crate::counts::ConnectorCounts;
 use crate::delivery::HopStatus;
 use crate::kernel::{GuardedInterface, KernelError};

@@ -1,12 +1,12 @@
 //! A report goes in another form to a server that would not take it as it is queued. How it is
 //! changed is for [`crate::queue::adapt`]; every other message is sent as it came or not at all.
 
+use relay_smtp::client::{Capabilities, SizeLimit, Transaction};
 use tracing::info;
 
 use super::hop::Hop;
 use crate::limits::ADAPTED_REPORT_OCTETS;
 use crate::queue::{Entry, MessageReader, adapt};
-use crate::smtp::client::{Capabilities, SizeLimit, Transaction};
 
 impl Hop {
     /// What is sent in place of a report of ours that needs more than the server offers. `None`: the

@@ -10,6 +10,13 @@ use relay_mail::path::ForwardPath;
 use relay_mail::protocol::Protocol;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_message::outbound::OutboundFirewall;
+use relay_smtp::client::{
+    Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Session, Transaction,
+};
+use relay_smtp::limits::ANSWER_OCTETS;
+use relay_smtp::limits::CLIENT_QUIT_TIMEOUT;
+use relay_smtp::limits::CLIENT_REPLY_OCTETS;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, sleep_until, timeout};
@@ -26,11 +33,7 @@ use super::transport::{Moved, Transport};
 use super::{Cut, Settings, credentials, remotes};
 use crate::causes::in_full;
 use crate::limits;
-use crate::message::outbound::OutboundFirewall;
 use crate::queue::MessageReader;
-use crate::smtp::client::{
-    Capabilities, Credentials, Encryption, Event, MailRefusal, Opening, Session, Transaction,
-};
 use crate::tls_failure;
 use crate::tracking::event::Connected;
 
@@ -338,7 +341,7 @@ impl Connection {
             while self.state == State::Busy {
                 self.event().await;
             }
-            let _ = timeout(limits::CLIENT_QUIT_TIMEOUT, self.transport.close()).await;
+            let _ = timeout(CLIENT_QUIT_TIMEOUT, self.transport.close()).await;
         }
     }
 
@@ -482,7 +485,7 @@ impl Connection {
         let mut octets = 0;
         while self.session.is_answered() {
             match self.transport.try_read(&mut input) {
-                Some(Ok(length)) if length > 0 && octets < limits::CLIENT_REPLY_OCTETS => {
+                Some(Ok(length)) if length > 0 && octets < CLIENT_REPLY_OCTETS => {
                     octets += length;
                     self.session.handle_bytes(&input[..length], Instant::now());
                 }
@@ -571,7 +574,7 @@ fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
     let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
     let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
     // Kept for every recipient of every message that waits for the next hop.
-    text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
+    text.truncate(text.floor_char_boundary(ANSWER_OCTETS));
     Cause::Local { status, text }
 }
 

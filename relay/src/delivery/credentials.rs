@@ -10,10 +10,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use relay_smtp::client::{Credentials, Secret};
 use serde::Deserialize;
 
 use crate::limits;
-use crate::smtp::client::{Credentials, Secret};
 
 /// Why a file gives no credentials. No variant quotes the file.
 #[derive(Debug, thiserror::Error)]

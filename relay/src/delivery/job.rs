@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -17,7 +18,7 @@ use tracing::{error, warn};
 use super::budget::Hold;
 use super::route::Destination;
 use crate::limits;
-use crate::queue::{Entry, Queue, RecipientState, StoreError};
+use crate::queue::{Entry, Queue, RecipientState};
 
 /// What one next hop is to do of a claimed message. One that is dropped goes back to the queue, so
 /// that nothing that happens to its worker leaves the message claimed for good.

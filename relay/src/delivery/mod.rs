@@ -4,7 +4,7 @@
 //! [`remotes`] how many connections an address gets, [`patience`] how long an attempt takes.
 //! [`route`] says where a message goes and [`reach`] which servers that is; [`hop`] knows which next
 //! hop is alive and how much it can take, its [`worker`]s deliver over a [`connection`], which
-//! drives [`crate::smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
+//! drives [`relay_smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
 //! [`crate::queue`] to say.
 
 mod adapting;
@@ -34,6 +34,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use relay_smtp::client::Timeouts;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -54,7 +55,6 @@ use self::remotes::Remotes;
 use crate::dns::Dns;
 use crate::limits;
 use crate::queue::{Entry, Queue};
-use crate::smtp::client::Timeouts;
 use crate::vital;
 
 /// How mail is delivered.

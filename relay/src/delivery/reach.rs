@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use relay_mail::address_space::is_for_mail;
 use relay_mail::outcome::Cause;
 use relay_mail::path::{Domain, Host};
 use relay_mail::reply::Enhanced;
@@ -16,7 +17,6 @@ use super::Settings;
 use super::ourselves::is_ours;
 use super::remotes::Key;
 use super::route::Destination;
-use crate::address_space::is_for_mail;
 use crate::dns::{Dns, Exchanger, LookupError};
 use crate::limits;
 

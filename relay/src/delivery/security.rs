@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use relay_mail::path::Host;
 use relay_mail::smart_host::SmartHost;
+use relay_smtp::client::Encryption;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -20,7 +21,6 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use super::verifier::{AnyCertificate, OwnAuthorities};
 use crate::certificate::Certificate;
 use crate::limits::CERTIFICATE_CONCERNS;
-use crate::smtp::client::Encryption;
 use crate::tls_failure::{pem_words, words};
 
 /// `tls` of a route.

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::queue_id::QueueId;
+use relay_smtp::client::{is_lack, says_too_many_recipients};
 
 use super::connection::Connection;
 use super::hop::Counted;
 use super::patience::Patience;
-use crate::smtp::client::{is_lack, says_too_many_recipients};
 
 /// A connection, as its next hop counts it.
 pub(super) struct Line {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_mail::store_error::StoreError;
+use relay_smtp::client::{MailRefusal, Transaction};
 use tracing::{error, info};
 
 use super::connection::{Connection, Dial, told};
@@ -20,8 +22,7 @@ use super::remotes::Key;
 use super::route::Destination;
 use super::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
 use crate::limits;
-use crate::queue::{Entry, StoreError};
-use crate::smtp::client::{MailRefusal, Transaction};
+use crate::queue::Entry;
 use crate::tracking::Happening;
 use crate::tracking::event::{Attempt, Connected};
 

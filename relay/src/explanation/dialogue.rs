@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
+use relay_connector::SizeEnabled;
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::QUEUED;
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::{ClientCertificate, TlsInfo};
+use relay_smtp::command::SaslMessage;
 
 use super::{HostState, Question, Step};
-use crate::connector::SizeEnabled;
 use crate::policy::{self, Decision, Finding, Inquiry, Peer, Rules};
-use crate::queue::{BeginError, StoreError};
-use crate::smtp::command::SaslMessage;
 use crate::smtp::session::player::{Player, World};
 use crate::smtp::session::{Conditions, MessageBegun, Opening, Session};
 

@@ -13,15 +13,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::{Binding, Connector, Match, RangeId};
+use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::store_error::StoreError;
 use relay_mail::tls::ClientCertificate;
+use relay_mail::user_name::UserName;
 
-use crate::connector::{Binding, Connector, Match, RangeId};
 use crate::policy::{self, Decision, Finding, Inquiry, Peer, Rules};
-use crate::queue::StoreError;
-use crate::smtp::command::HelloName;
 use crate::smtp::session::Conditions;
-use crate::users::UserName;
 
 use dialogue::Dialogue;
 

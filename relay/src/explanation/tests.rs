@@ -1,9 +1,9 @@
 //! That an explanation tells what a session does, and tells no more of it than was asked.
 
 use super::*;
-use crate::back_pressure::{Pressure, PressureLevel, Resource};
 use crate::config::Config;
-use crate::connector::{ConnectorIds, Principal};
+use crate::policy::pressure::{Pressure, PressureLevel, Resource};
+use relay_connector::{ConnectorIds, Principal};
 
 /// One connector with these keys, for everybody on port 25.
 fn one_connector(keys: &str) -> Arc<Rules> {
@@ -21,7 +21,7 @@ remote_ip_ranges = ["0.0.0.0/0"]
 "#
     );
     let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
-    Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap()
+    config.rules(&mut ConnectorIds::default(), 1).unwrap()
 }
 
 fn sender(text: &str) -> ReversePath {
@@ -148,7 +148,7 @@ accepted_domain = [{ name = "contoso.example" }]
 connector = [{ name = "C", bindings = ["0.0.0.0:25"], implicit_tls_bindings = ["0.0.0.0:465"], remote_ip_ranges = ["10.0.0.1"], auth_mechanism = ["Tls", "ExchangeServer"], domain_secure_enabled = true, permission_groups = ["ExchangeServers", "Partners"] }]
 "#;
     let config = Config::parse(text, "relay.toml").unwrap();
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let ask = |port: u16, names: &[&str], from: &str, tls| {
         let client_certificate = (!names.is_empty()).then(|| ClientCertificate {
             names: names.iter().map(|&name| name.to_owned()).collect(),

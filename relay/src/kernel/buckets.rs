@@ -8,9 +8,9 @@ use aya::maps::{Array, HashMap, MapData};
 use relay_common::address::Address;
 use relay_common::budget::Bucket;
 use relay_common::tables::{BucketState, ConnectorEntry, SourceKey};
+use relay_connector::ConnectorId;
 
 use super::{KernelError, take_as};
-use crate::connector::ConnectorId;
 
 /// Reads SYN_BUDGETS and SYN_SOURCES.
 pub struct BucketReader {

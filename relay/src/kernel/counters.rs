@@ -3,9 +3,9 @@
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
 use relay_common::tables::{ConnectorCounters, ReasonCounters};
+use relay_connector::ConnectorId;
 
 use super::{KernelError, take_as};
-use crate::connector::ConnectorId;
 
 /// Reads COUNTERS and REASONS.
 pub struct CounterReader {

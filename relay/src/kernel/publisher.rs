@@ -16,11 +16,11 @@ use relay_common::classify::{Class, Tables, classify};
 use relay_common::tables::{
     BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, RangeEntry, RangeKey, State,
 };
+use relay_connector::range::Block;
+use relay_connector::{Binding, ConnectorId, RangeId};
 
 use super::state::{StateWord, namespace_cookie};
 use super::{KernelError, take, take_as};
-use crate::connector::range::Block;
-use crate::connector::{Binding, ConnectorId, RangeId};
 use crate::limits::GENERATION_GRACE;
 
 /// One generation, as the kernel needs it.

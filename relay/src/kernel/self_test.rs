@@ -10,11 +10,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 use relay_common::tables::Tag;
+use relay_connector::range::Block;
+use relay_connector::{Binding, ConnectorId, RangeId};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{KernelError, Publication, Publisher, TagReader};
-use crate::connector::range::Block;
-use crate::connector::{Binding, ConnectorId, RangeId};
 use crate::limits::{SELF_TEST_BACKLOG, SELF_TEST_WAIT};
 
 /// A connector that no configuration has, beyond the counters.

@@ -116,8 +116,6 @@ pub const DELIVERY_STOP: Duration = Duration::from_secs(5);
 /// How long the end of the daemon waits after [`DELIVERY_STOP`] until the attempts that it has cut off
 /// are recorded.
 pub const CUT_RECORD: Duration = Duration::from_millis(500);
-/// Octets of a chunk that a message is sent in (RFC 3030). A connection gathers as many.
-pub const CLIENT_CHUNK_OCTETS: usize = 64 * 1024;
 /// Octets that are read from a next hop at once.
 pub const CLIENT_READ_OCTETS: usize = 4096;
 /// Time before the end of a certificate from which on it is warned of, in seconds.
@@ -128,40 +126,11 @@ pub const CERTIFICATE_CONCERNS: usize = 5;
 pub const SUBMISSION_PORT: u16 = 587;
 /// The port of submission with implicit TLS (RFC 8314 section 3.3).
 pub const SUBMISSIONS_PORT: u16 = 465;
-/// Longest command that a next hop must accept, in octets, CRLF included (RFC 5321 section
-/// 4.5.3.1.4). An AUTH command with a longer initial response is sent without it (RFC 4954 section
-/// 4).
-pub const CLIENT_COMMAND_OCTETS: usize = 512;
-/// Lines of one reply of a next hop whose text is kept. What follows is read and dropped.
-pub const CLIENT_REPLY_LINES: usize = 100;
-/// Octets of one reply of a next hop that are kept, line ends not counted. What follows is read
-/// and dropped.
-pub const CLIENT_REPLY_KEPT_OCTETS: usize = 32 * 1024;
-/// Octets of one reply of a next hop that are read, line ends included; RFC 5321 section 4.5.3.1.5
-/// allows 512 for a line and has no limit for a reply. More: the attempt is deferred.
-pub const CLIENT_REPLY_OCTETS: usize = 256 * 1024;
-/// Octets of a reply that are kept with each recipient. The rest is cut off.
-pub const ANSWER_OCTETS: usize = 1024;
 /// `ConnectionInactivityTimeout` of Exchange's send connectors and its default: the longest wait for
 /// a next hop at any step, where a step below has more.
 pub const CLIENT_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// For the greeting and the reply to EHLO. RFC 5321 section 4.5.3.2.1: 5 minutes.
-pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// For the reply to MAIL. RFC 5321 section 4.5.3.2.2: 5 minutes.
-pub const CLIENT_MAIL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// For the reply to RCPT. RFC 5321 section 4.5.3.2.3: 5 minutes.
-pub const CLIENT_RECIPIENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// For the 354. RFC 5321 section 4.5.3.2.4: 2 minutes.
-pub const CLIENT_DATA_INITIATION_TIMEOUT: Duration = Duration::from_secs(2 * 60);
-/// For a piece of the message to be taken. RFC 5321 section 4.5.3.2.5: 3 minutes.
-pub const CLIENT_DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(3 * 60);
-/// For the reply to the end of data. RFC 5321 section 4.5.3.2.6: 10 minutes; a shorter one
-/// makes duplicates.
-pub const CLIENT_DATA_TERMINATION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Octets of a file of credentials; an access token takes two thousand or so.
 pub const CREDENTIALS_OCTETS: u64 = 64 * 1024;
-/// For the reply to QUIT. No message depends on it.
-pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const _: () = assert!(
     BLOCK_LIST_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
@@ -170,8 +139,12 @@ const _: () = assert!(
         && LONGEST_RSPAMD_TIMEOUT.as_secs() < INQUIRY_WAIT.as_secs(),
     "a check says itself that it had no answer"
 );
-const _: () = assert!(COMMAND_LINE_OCTETS <= INPUT_OCTETS && AUTH_LINE_OCTETS <= INPUT_OCTETS);
 const _: () = assert!(
-    CONNECTION_INACTIVITY_TIMEOUT.as_secs() < CONNECTION_TIMEOUT.as_secs(),
+    relay_smtp::limits::COMMAND_LINE_OCTETS <= INPUT_OCTETS
+        && relay_smtp::limits::AUTH_LINE_OCTETS <= INPUT_OCTETS
+);
+const _: () = assert!(
+    relay_connector::limits::CONNECTION_INACTIVITY_TIMEOUT.as_secs()
+        < relay_connector::limits::CONNECTION_TIMEOUT.as_secs(),
     "Exchange refuses an inactivity timeout that is not below the connection timeout"
 );

@@ -36,8 +36,6 @@ pub const TRACKING_PATIENCE: Duration = Duration::from_secs(2);
 pub const TRACKED_DECISIONS: usize = 256;
 /// Decisions that have a place of their own in a line; recipients beyond share one.
 pub const TRACKED_ALONE: usize = 16;
-/// Octets that are kept of a Message-ID and of a From, for logs.
-pub const IDENTITY_OCTETS: usize = 256;
 /// Recipients of a refused message that are told of. Further ones are counted.
 pub const REFUSED_RECIPIENTS: usize = 8;
 /// Refusals that a session keeps until its driver asks for them, which it does after each action.

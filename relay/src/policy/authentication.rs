@@ -1,20 +1,20 @@
 //! AUTH: which mechanisms a client is offered, and what it means to have proved who one is.
 //!
-//! How it is proved is for [`crate::smtp::sasl`]. A refusal says the same to the client whatever
+//! How it is proved is for [`relay_smtp::sasl`]. A refusal says the same to the client whatever
 //! its reason; the reason is for the log.
 
 use std::sync::Arc;
 
+use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
 use relay_mail::reply::{
     AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
     UNRECOGNIZED_AUTHENTICATION,
 };
+use relay_smtp::sasl::{Claim, Mechanism};
+use relay_users::password::PasswordCheck;
 
 use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
-use crate::connector::{BasicAuth, Permission};
-use crate::smtp::sasl::{Claim, Mechanism};
-use crate::users::password::PasswordCheck;
 
 /// The mechanisms that the peer may choose from now. None: AUTH is not offered.
 pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {

@@ -5,11 +5,11 @@
 //! connections are turned away. Exchange may delay the reply to MAIL before it refuses; we do not,
 //! since a client that waits holds what is short.
 
+use crate::policy::pressure::{Pressure, PressureLevel};
+use relay_connector::Principal;
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, SYSTEM_NOT_ACCEPTING};
 
 use super::{Decision, Peer, Reasons};
-use crate::back_pressure::{Pressure, PressureLevel};
-use crate::connector::Principal;
 use crate::limits::RECIPIENTS_BEYOND_MEMORY;
 
 /// A new connection: its refusal, if there is one.

@@ -1,13 +1,13 @@
 //! Extensions that a connector does not offer: what belongs to one is as unknown as if there were
 //! no such thing.
 
+use relay_connector::SizeEnabled;
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
 use relay_mail::envelope::BodyType;
 use relay_mail::reply::{UNRECOGNIZED_COMMAND, UNSUPPORTED_PARAMETER};
+use relay_smtp::command::{Command, Mail};
 
 use super::{Decision, Peer, Reasons};
-use crate::connector::SizeEnabled;
-use crate::smtp::command::{Command, Mail};
 
 /// The refusal of a command, or of one of its parameters, that belongs to an extension which the
 /// connector does not offer; `None` where it may be used.

@@ -5,11 +5,11 @@
 //! knows them by certificate. A certificate counts when its authority is the configured one *and* it
 //! is for a name that the configuration lists: an authority vouches for more hosts than those.
 
+use relay_connector::Principal;
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::tls::ClientCertificate;
 
 use super::{Because, Peer, Rules};
-use crate::connector::Principal;
 
 impl Peer {
     /// The peer as it is from the handshake on. What was known of it before is forgotten, its rights

@@ -8,10 +8,10 @@
 //! [`crate::smtp::session`].
 
 use relay_mail::path::Mailbox;
+use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
+use relay_users::password::PasswordCheck;
 
-use super::antispam::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use super::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
-use crate::users::password::PasswordCheck;
 
 /// A decision, or what is missing for one.
 #[derive(Clone, Debug, PartialEq, Eq)]

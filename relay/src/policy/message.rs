@@ -1,12 +1,12 @@
 //! End of data: may this message pass?
 
+use relay_connector::Permission;
 use relay_mail::reply::{
     BARE_LINE_ENDING, CHUNK_RECEIVED, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE,
     QUEUED, Reply,
 };
 
 use super::{Decision, Peer, Reasons};
-use crate::connector::Permission;
 use crate::limits::HEADER_FIELDS;
 
 /// What the checks need to know of a message.

@@ -5,11 +5,11 @@
 //! What counts as one sender is decided here; how many messages it has left, by
 //! [`crate::server`], which keeps count over connections.
 
+use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
+use relay_mail::user_name::UserName;
 
 use super::{Findings, Inquiry, Judgement, Peer, Reasons};
-use crate::connector::MessageRateSource;
-use crate::users::UserName;
 
 /// Who pays for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

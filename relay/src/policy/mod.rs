@@ -8,7 +8,7 @@
 //! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
 //! decision as well as one that fails, with where the right comes from.
 //!
-//! Which connector a peer has is not decided here, see [`crate::connector::table`]; nor is the
+//! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
 //! order of commands, see [`crate::smtp`].
 
 mod accepted_domain;
@@ -24,6 +24,7 @@ mod identity;
 mod inquiry;
 mod message;
 mod message_rate;
+pub mod pressure;
 mod recipient;
 mod recipient_list;
 mod reports;
@@ -38,16 +39,16 @@ mod tests;
 
 use std::sync::Arc;
 
+use relay_connector::{Connector, Permission, PermissionSet, Principal};
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::reply::Reply;
-
-use crate::connector::{Connector, Permission, PermissionSet, Principal};
-use crate::users::{User, UserName};
+use relay_mail::user_name::UserName;
+use relay_users::User;
 
 pub use accepted_domain::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
 };
-pub use auth_as::{AuthAs, Stamp, auth_as};
+pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
 pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
 pub use connect::{connect, start_tls};

@@ -4,11 +4,11 @@
 //! looked at: a client told to try again later would only come back for the same refusal. Whether
 //! a recipient exists is asked last, and of those only that everything else would let pass.
 
+use relay_connector::Permission;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
 
 use super::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rules, existence};
-use crate::connector::Permission;
 
 /// RCPT with this recipient, after `accepted_so_far` recipients of the same message.
 pub fn rcpt(

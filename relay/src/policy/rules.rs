@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use relay_connector::{Connector, ConnectorId, Proxies, Table};
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::dsn::Addressee;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
+use relay_users::Users;
 
 use super::AcceptedDomains;
-use crate::config::{Config, Trusted};
-use crate::connector::id::TooManyConnectorNames;
-use crate::connector::{Connector, ConnectorId, ConnectorIds, Proxies, Table};
-use crate::users::Users;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.
 #[derive(Clone, Debug)]
@@ -35,48 +33,15 @@ pub struct Rules {
     pub table: Table,
     /// Who may authenticate.
     pub users: Arc<Users>,
-    /// [`Config::digest`].
+    /// The digest of the configuration.
     pub digest: [u8; 32],
-    connectors: BTreeMap<ConnectorId, Arc<Connector>>,
+    /// The connectors by their ids.
+    pub connectors: BTreeMap<ConnectorId, Arc<Connector>>,
     /// What this host calls itself, in lower case.
-    host_names: BTreeSet<String>,
+    pub host_names: BTreeSet<String>,
 }
 
 impl Rules {
-    /// The rules of a configuration, numbered `generation`. Names keep the ids they have in `ids`.
-    ///
-    /// # Errors
-    /// More connector names were used since the start than there are ids; `ids` is unchanged.
-    pub fn build(
-        config: &Config,
-        ids: &mut ConnectorIds,
-        generation: u32,
-    ) -> Result<Arc<Self>, TooManyConnectorNames> {
-        let connectors = config.connectors();
-        let ids = ids.assign(connectors.iter().map(|connector| connector.name.as_str()))?;
-        let table = config.table().with_ids(&ids);
-        let host_names = connectors
-            .iter()
-            .map(|connector| connector.fqdn.to_ascii_lowercase())
-            .chain([config.hostname.ascii().to_owned()])
-            .collect();
-        let connectors = ids.into_iter().zip(connectors.iter().cloned().map(Arc::new)).collect();
-        Ok(Arc::new(Self {
-            generation,
-            hostname: config.hostname.clone(),
-            postmaster: config.postmaster(),
-            accepted_domains: config.accepted_domains.clone(),
-            partner_domains: names(config.tls.partners.as_ref()),
-            fleet_names: names(config.tls.fleet.as_ref()),
-            proxies: config.proxies.clone(),
-            table,
-            users: Arc::clone(&config.users),
-            digest: config.digest,
-            connectors,
-            host_names,
-        }))
-    }
-
     /// A recipient that was accepted, with the address that its mail goes to.
     pub fn addressed(&self, recipient: Addressee) -> Addressee {
         match (&recipient.path, &self.postmaster) {
@@ -101,8 +66,4 @@ impl Rules {
     pub fn connectors(&self) -> impl Iterator<Item = (ConnectorId, &Arc<Connector>)> {
         self.connectors.iter().map(|(&id, connector)| (id, connector))
     }
-}
-
-fn names(trusted: Option<&Trusted>) -> Vec<DomainPattern> {
-    trusted.map(|trusted| trusted.names.clone()).unwrap_or_default()
 }

@@ -5,12 +5,12 @@ mod reports;
 
 use std::sync::Arc;
 
+use relay_connector::{ConnectorIds, Match, PermissionGroup};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply;
 
 use super::*;
 use crate::config::Config;
-use crate::connector::{ConnectorIds, Match, PermissionGroup};
 use crate::limits::HEADER_FIELDS;
 
 /// The article's three connectors, and one with whatever keys a test needs.
@@ -50,7 +50,7 @@ remote_ip_ranges = ["10.0.0.1"]
 "#
     );
     let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
-    Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap()
+    config.rules(&mut ConnectorIds::default(), 1).unwrap()
 }
 
 fn peer(rules: &Rules, name: &str) -> Peer {
@@ -390,7 +390,7 @@ tls = { certificate = "c", key = "k" }
 connector = [{ name = "C", bindings = ["0.0.0.0:25"], remote_ip_ranges = ["10.0.0.1"], require_tls = true, permission_groups = ["AnonymousUsers"] }]
 "#;
     let config = Config::parse(text, "relay.toml").unwrap();
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let mut peer = peer(&rules, "C");
     let offered = start_tls(&peer);
     assert_eq!(offered.reply, reply::START_TLS);
@@ -500,8 +500,8 @@ fn a_reload_keeps_the_ids_of_names() {
         Config::parse(&format!("{head}{connectors}"), "relay.toml").unwrap()
     };
     let mut ids = ConnectorIds::default();
-    let before = Rules::build(&parse(&["a", "b"]), &mut ids, 1).unwrap();
-    let after = Rules::build(&parse(&["c", "b"]), &mut ids, 2).unwrap();
+    let before = parse(&["a", "b"]).rules(&mut ids, 1).unwrap();
+    let after = parse(&["c", "b"]).rules(&mut ids, 2).unwrap();
     let of = |rules: &Rules, remote: &str| {
         let found = rules.table.classify("10.9.9.9:25".parse().unwrap(), remote.parse().unwrap());
         match found {
@@ -536,7 +536,7 @@ permission_groups = ["AnonymousUsers"]
 "#
         );
         let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+        let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
         let peer = peer(&rules, "C");
         for written in ["b\u{fc}cher.example", "B\u{dc}CHER.example", "XN--BCHER-KVA.example"] {
             let recipient = recipient(&format!("<a@{written}>"));

@@ -10,10 +10,11 @@ use relay_mail::envelope::BodyType;
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_mail::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 
 use super::store::Change;
-use super::{Entry, Queue, RecipientState, StoreError};
+use super::{Entry, Queue, RecipientState};
 use crate::tracking::Happening;
 use crate::tracking::event::Verb;
 

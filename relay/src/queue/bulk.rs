@@ -6,12 +6,13 @@
 
 use futures_util::StreamExt;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::admin::{self, Row};
 use super::filter::Filter;
-use super::{Entry, Queue, StoreError};
+use super::{Entry, Queue};
 use crate::limits;
 
 /// A part of the queue, in order of arrival.

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use relay_mail::envelope::BodyType;
-
-use crate::message::outbound::is_of_organization;
-use crate::message::section::{Part, SectionReader};
-use crate::smtp::data::LineEndings;
+use relay_message::outbound::is_of_organization;
+use relay_message::section::{Part, SectionReader};
+use relay_smtp::data::LineEndings;
 
 /// The size of a message, and where it holds octets above 127.
 ///

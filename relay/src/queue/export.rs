@@ -5,10 +5,11 @@ use relay_mail::envelope::BodyType;
 use relay_mail::path::ForwardPath;
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
+use relay_message::outbound::OutboundFirewall;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, MessageReader, Queue, Recipient, RecipientState, StoreError};
-use crate::message::outbound::OutboundFirewall;
+use super::{Entry, MessageReader, Queue, Recipient, RecipientState};
 
 /// The commands that a message would be sent with to a next hop that knows every extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

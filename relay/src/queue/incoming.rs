@@ -12,11 +12,12 @@ use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::task::spawn_blocking;
 
 use super::content::Content;
 use super::memory::Held;
-use super::store::{Message, Store, StoreError};
+use super::store::{Message, Store};
 use super::{Entry, MessageFile};
 use crate::limits;
 use crate::tracking::event::Kept;

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::connector::ConnectorId;
+use relay_connector::ConnectorId;
+
 use crate::limits::CONNECTOR_MEMORY_PERCENT;
 
 /// How much is held, and how much may be.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::task::spawn_blocking;
 
 use super::Entry;
-use super::store::StoreError;
 use crate::limits;
 
 /// A file that a large message is written to. Dropped, it is unlinked, unless it was kept.

@@ -34,16 +34,20 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use relay_mail::dsn::Ret;
 use relay_mail::envelope::Envelope;
+use relay_mail::limits::MESSAGE_MEMORY;
 use relay_mail::outcome::Outcome;
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::BeginError;
+use relay_message::outbound::OutboundFirewall;
+use relay_smtp::client::DotStuffer;
 use tracing::warn;
 
 pub use self::entry::{Entry, Recipient, RecipientState};
 pub use self::incoming::{Incoming, IncomingReader};
 pub use self::message_file::{MessageFile, MessageReader};
 pub use self::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings, Unserved, is_part};
-pub use self::store::StoreError;
+pub use relay_mail::store_error::StoreError;
 
 use self::content::Content;
 use self::entry::Tried;
@@ -53,8 +57,6 @@ use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
-use crate::message::outbound::OutboundFirewall;
-use crate::smtp::client::DotStuffer;
 use crate::tracking::Tracker;
 
 /// What a queue needs to know besides its engine.
@@ -101,17 +103,6 @@ pub struct Counters {
     pub lengths: Lengths,
 }
 
-/// Why a message could not be begun.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum BeginError {
-    /// An envelope without a recipient; the session must not have asked.
-    #[error("the envelope has no recipient")]
-    NoRecipient,
-    /// The store takes nothing now. The client may try again: `452 4.3.1`.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Queue {
     /// Opens the queue of a single host: the database in `store.directory`.
     ///
@@ -127,7 +118,7 @@ impl Queue {
         let shared = Shared {
             ids: QueueIds::above(store.highest_id()),
             settings: ArcSwap::from_pointee(settings),
-            memory: MessageMemory::new(limits::MESSAGE_MEMORY),
+            memory: MessageMemory::new(MESSAGE_MEMORY),
             delivered: AtomicU64::new(0),
             deferred: AtomicU64::new(0),
             failed: AtomicU64::new(0),

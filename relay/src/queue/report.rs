@@ -17,13 +17,13 @@ use relay_mail::outcome::{Answer, Cause};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
+use relay_message::section::{Part, SectionReader};
+use relay_users::password::random;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::{Entry, Recipient, RecipientState};
 use crate::limits;
-use crate::message::section::{Part, SectionReader};
-use crate::users::password::random;
 
 /// What a report says.
 #[derive(Debug)]

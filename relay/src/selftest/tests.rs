@@ -1,8 +1,9 @@
 //! That nothing is relayed beyond the rules, and that the self-test would see it if it were.
 
+use relay_connector::ConnectorIds;
+
 use super::*;
 use crate::config::Config;
-use crate::connector::ConnectorIds;
 
 const CONFIGURATION: &str = r#"
 hostname = "edge1.contoso.example"
@@ -45,7 +46,7 @@ remote_ip_ranges = ["10.0.0.0/8"]
 
 fn trials(is_granted: fn(PermissionSet, Asks) -> bool) -> Vec<Trial> {
     let config = Config::parse(CONFIGURATION, "relay.toml").unwrap();
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     run_with(&rules, "edge1.contoso.example", is_granted)
 }
 

@@ -19,10 +19,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use relay_common::address::Address;
+use relay_connector::{ConnectorId, Limits, Range};
 use relay_mail::reply;
 use serde::{Deserialize, Serialize};
 
-use crate::connector::{ConnectorId, Limits, Range};
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
 use crate::policy::{Because, Decision};
 

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use relay_mail::store_error::StoreError;
+use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
 use crate::policy::{self, Peer};
+use crate::queue::Incoming;
 use crate::queue::memory::Held;
-use crate::queue::{Incoming, StoreError};
 use crate::server::admission::Place;
 use crate::server::record::{Keeping, Record};
 use crate::server::tls::{Handshake, handshake_failure};
@@ -23,7 +25,6 @@ use crate::server::transport::Transport;
 use crate::server::{Shared, Stop, inquiries, welcome};
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::tracking::Happening;
-use crate::users::password;
 
 /// Drives one session to its end, and keeps what it was admitted with as long.
 ///

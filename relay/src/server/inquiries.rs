@@ -4,17 +4,17 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use relay_common::address::Address;
+use relay_connector::ConnectorId;
+use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_users::password::PasswordCheck;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::connector::ConnectorId;
 use crate::limits::PASSWORD_CHECKS;
-use crate::policy::antispam::{MessageFinding, SenderFinding};
 use crate::policy::{Finding, Inquiry, MessageRateFinding, MessageRatePayers, PasswordFinding};
 use crate::queue::Incoming;
 use crate::server::Shared;
 use crate::server::rates::Counted;
-use crate::users::password::PasswordCheck;
 
 /// Passwords under comparison, all sessions together.
 static PASSWORDS: Semaphore = Semaphore::const_new(PASSWORD_CHECKS);

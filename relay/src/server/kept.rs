@@ -12,12 +12,12 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::{Mutex, PoisonError};
 
+use relay_connector::Binding;
 use sd_notify::NotifyState;
 use socket2::SockRef;
 use tracing::{debug, warn};
 
 use super::listener::{ListenError, addresses, is_free};
-use crate::connector::Binding;
 
 /// The listeners that the service manager gave us and that have not been asked for.
 #[derive(Debug, Default)]

@@ -5,12 +5,12 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use relay_connector::Binding;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::connector::Binding;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
 use crate::server::{Shared, Stop, kept, welcome};
 use crate::vital;

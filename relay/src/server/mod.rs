@@ -31,14 +31,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::policy::pressure::Settings;
 use arc_swap::ArcSwap;
+use relay_connector::{ConnectorId, Limits, Match, Range};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::antispam::Checks;
-use crate::back_pressure::{self, BackPressure};
+use crate::back_pressure::BackPressure;
 use crate::classifier::{Chosen, Classifier};
-use crate::connector::{ConnectorId, Limits, Match, Range};
 use crate::counts::Counts;
 use crate::explanation::HostState;
 use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
@@ -124,7 +125,7 @@ impl Server {
             refusals: Refusals::default(),
             recipients: Recipients::default(),
             session_ids: SessionIds::default(),
-            back_pressure: Arc::new(BackPressure::new(&back_pressure::Settings::default())),
+            back_pressure: Arc::new(BackPressure::new(&Settings::default())),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
         let (stop, _) = watch::channel(Stop::No);

@@ -10,11 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
+use relay_connector::ConnectorId;
+use relay_mail::user_name::UserName;
 
-use crate::connector::ConnectorId;
 use crate::fading::Fading;
 use crate::limits::MESSAGE_RATE_BUCKETS;
-use crate::users::UserName;
 
 /// When each bucket of all connectors that have a limit is full, [`MESSAGE_RATE_BUCKETS`] at most. A
 /// bucket that is forgotten for want of room is a full one, as after a minute of quiet: who has that

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::{ConnectorId, ProtocolLoggingLevel};
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
+use relay_message::changes::Changes;
 
 use crate::classifier::Classification;
-use crate::connector::{ConnectorId, ProtocolLoggingLevel};
 use crate::counts::Counts;
-use crate::message::changes::Changes;
 use crate::policy::Peer;
 use crate::queue::Incoming;
 use crate::server::Shared;

@@ -97,7 +97,7 @@ impl Refusals {
             sender: None,
             recipients: Vec::new(),
             recipients_left_out: 0,
-            identity: crate::message::identity::Identity::default(),
+            identity: relay_message::identity::Identity::default(),
             reply: Some(decision.reply.clone()),
             because: decision.because.last().cloned(),
         };

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use relay_connector::{ConnectorId, ConnectorIds};
 use relay_mail::path::Domain;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -9,7 +10,6 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::back_pressure::Readings;
 use crate::config::Config;
-use crate::connector::{ConnectorId, ConnectorIds};
 use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::queue::schedule::Schedule;
 use crate::queue::{Settings, StoreSettings};
@@ -77,7 +77,7 @@ fn rules(
          permission_groups = [\"AnonymousUsers\"]\ntarpit_interval = \"0s\"\n{connector}"
     );
     let config = Config::parse(&text, "relay.toml").unwrap_or_else(|refusals| panic!("{refusals}"));
-    Rules::build(&config, ids, generation).unwrap()
+    config.rules(ids, generation).unwrap()
 }
 
 const EVERYBODY: &str = "remote_ip_ranges = [\"127.0.0.0/8\"]\n";

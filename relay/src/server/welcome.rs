@@ -7,21 +7,22 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use relay_connector::ConnectorId;
 use relay_mail::reply::Reply;
+use relay_smtp::limits::PROXY_HEADER_OCTETS;
+use relay_smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use crate::classifier::{Chosen, Classification};
-use crate::connector::ConnectorId;
-use crate::limits::{PROXY_HEADER_OCTETS, PROXY_HEADER_WAIT};
+use crate::limits::PROXY_HEADER_WAIT;
 use crate::policy::{self, Decision};
 use crate::server::admission::{Place, Refusal};
 use crate::server::record::Record;
 use crate::server::refusals::Ends;
 use crate::server::{Shared, Stop, driver};
-use crate::smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 use crate::smtp::session::Session;
 
 /// Why there is no header.

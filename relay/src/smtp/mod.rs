@@ -3,11 +3,4 @@
 //! It owns no socket and no clock, and no input makes it panic. What a principal may do is asked
 //! of [`crate::policy`]; storing a message is an action that the driver carries out.
 
-pub mod client;
-pub mod command;
-pub mod data;
-pub mod foreign;
-pub mod line;
-pub mod proxy;
-pub mod sasl;
 pub mod session;

@@ -4,12 +4,13 @@
 //! recipients make a line a hundred times as long, and a sender may choose both: so there is a
 //! bound for each line, and a smaller one for sources that have used up their share of the log.
 
+use relay_message::identity::bounded;
+
 use super::line::{DecisionLine, Line, Received, RefusedLine, Tried, What};
 use crate::limits::{
     TRACKED_LINE_OCTETS, TRACKED_SHORT_ATTEMPTS, TRACKED_SHORT_OCTETS, TRACKED_SHORT_TEXT_OCTETS,
     TRACKED_TEXT_OCTETS,
 };
-use crate::message::identity::bounded;
 
 /// How much of an event is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use relay_connector::Principal;
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
+use relay_users::User;
 
 use crate::classifier::{Chosen, DecidedBy};
-use crate::connector::Principal;
 use crate::queue::Entry;
 use crate::smtp::session::{Decisions, Refused};
-use crate::users::User;
 
 /// One thing that happened to one message.
 #[derive(Debug)]

@@ -6,8 +6,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use relay_connector::Range;
+
 use super::line::{Line, Received, RefusedLine, Tried, What};
-use crate::connector::Range;
 use crate::queue::filter::Wildcard;
 
 /// What must hold of a message or of a refusal. The default holds of all.

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use fastrand::Rng;
-use relay::connector::{Permission, Principal};
 use relay::explanation::Question;
-use relay::smtp::command::HelloName;
+use relay_connector::{Permission, Principal};
+use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 
 /// Ranges of connectors, each within the one before it.

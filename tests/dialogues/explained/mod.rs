@@ -12,20 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use relay::back_pressure::{self, Readings};
+use relay::back_pressure::Readings;
 use relay::classifier::Classifier;
 use relay::config::{Config, users};
-use relay::connector::{ConnectorId, ConnectorIds, Match};
 use relay::counts::Counts;
 use relay::explanation::{Explanation, HostState, Question, Step, explain_with};
 use relay::policy::Rules;
+use relay::policy::pressure;
 use relay::queue::schedule::Schedule;
 use relay::queue::store::Store;
 use relay::queue::{self, Queue};
 use relay::server::Server;
 use relay::server::tls::Credentials;
-use relay::smtp::command::SaslMessage;
+use relay_connector::{ConnectorId, ConnectorIds, Match};
 use relay_mail::reply::QUEUED;
+use relay_smtp::command::SaslMessage;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
@@ -119,8 +120,8 @@ impl Host {
         };
         let users = users::parse(USERS, "users.toml").map_err(|refusals| refusals.to_string())?;
         config.users = Arc::new(users);
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1)
-            .map_err(|error| error.to_string())?;
+        let rules =
+            config.rules(&mut ConnectorIds::default(), 1).map_err(|error| error.to_string())?;
         let counts: Arc<Counts> = Arc::default();
         let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
         let behaviour = match rng.u8(..10) {
@@ -145,7 +146,7 @@ impl Host {
 
     /// The disk of the queue fills up or empties. The meter learns of a queue that is full, or not yet.
     fn press(&self, rng: &mut Rng) {
-        let thresholds = back_pressure::Settings::default().disk_use;
+        let thresholds = pressure::Settings::default().disk_use;
         let disk = match rng.u8(..40) {
             0 => thresholds.medium_to_high,
             1 => thresholds.high_to_medium,

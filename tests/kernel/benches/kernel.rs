@@ -11,10 +11,11 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use relay::connector::{Binding, ConnectorId, RangeId, range::Block};
 use relay::kernel::{KernelHalf, Publication, TestProgram};
 use relay::limits::GENERATION_GRACE;
 
+use relay_connector::range::Block;
+use relay_connector::{Binding, ConnectorId, RangeId};
 use relay_kernel_tests::frames::{ACK, SYN, tcp};
 use relay_kernel_tests::setup;
 

@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use relay::classifier::publication_of;
-use relay::connector::ConnectorIds;
 use relay::kernel::{KernelHalf, TagReader};
 use relay::policy::Rules;
 use relay_common::tables::{NO_CONNECTOR, Tag};
+use relay_connector::ConnectorIds;
 use relay_tests::namespace::{Namespace, link};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -149,7 +149,7 @@ pub fn run(plan: Plan, seed: u64) -> Report {
             vec!["127.0.0.1:2525", "[fd99::1]:2525", "0.0.0.0:2526"],
         ];
         let nested = Nested::within(&mut rng, &bindings, &REGIONS, plan.connectors, plan.ranges);
-        let rules = Rules::build(&config(&nested.text), &mut ids, generation).unwrap();
+        let rules = config(&nested.text).rules(&mut ids, generation).unwrap();
         let known = (Arc::new(nested), Arc::clone(&rules));
         shared.generations.write().unwrap().insert(generation, known);
         publisher.publish(&publication_of(&rules)).unwrap();

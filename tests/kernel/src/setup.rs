@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use relay_connector::ConnectorIds;
+
 use relay::classifier::publication_of;
 use relay::config::Config;
-use relay::connector::ConnectorIds;
 use relay::kernel::{KernelHalf, Settings};
 use relay::policy::Rules;
 
@@ -45,7 +46,7 @@ pub fn config(connectors: &str) -> Config {
 
 /// The rules of these connectors.
 pub fn rules(connectors: &str, generation: u32) -> Arc<Rules> {
-    Rules::build(&config(connectors), &mut ConnectorIds::default(), generation).unwrap()
+    config(connectors).rules(&mut ConnectorIds::default(), generation).unwrap()
 }
 
 /// Publishes these connectors as this generation.

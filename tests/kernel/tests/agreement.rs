@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
-use relay::connector::{ConnectorId, Match, RangeId};
 use relay::kernel::{KernelHalf, TestProgram};
 use relay::policy::Rules;
 use relay_common::classify::Class;
 use relay_common::tables::RangeEntry;
 
 use crate::can_load;
+use relay_connector::{ConnectorId, Match, RangeId};
 use relay_kernel_tests::frames::{SYN, tcp};
 use relay_kernel_tests::nested::{Expected, Nested};
 use relay_kernel_tests::setup::{load, publish};

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
-use relay::connector::ConnectorId;
 use relay::kernel::{KernelHalf, TestProgram};
 use relay_common::tables::{ConnectorCounters, ReasonCounters};
 
 use crate::can_load;
+use relay_connector::ConnectorId;
 use relay_kernel_tests::frames::{ACK, SYN, tcp, tcp_behind};
 use relay_kernel_tests::setup::{load, publish};
 

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use relay::limits;
 use relay::queue::schedule::Schedule;
 use relay::queue::store::Change;
-use relay::queue::{Queue, Recovery, Settings, StoreError, StoreSettings};
+use relay::queue::{Queue, Recovery, Settings, StoreSettings};
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 
 use super::trace::{Call, Moment};
 

@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use relay::config::Places;
-use relay::connector::Range;
 use relay::control::{self, ControlError, Id, Request};
 use relay::queue::Offline;
 use relay::queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
@@ -20,6 +19,7 @@ use relay::tracking::line::{Line, What, moment};
 use relay::tracking::query::Criteria;
 use relay::tracking::search::{Found, find};
 use relay::tracking::timeline;
+use relay_connector::Range;
 use relay_mail::queue_id::QueueId;
 
 use self::records::Records;

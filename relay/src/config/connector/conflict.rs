@@ -2,11 +2,12 @@
 
 use std::net::Ipv6Addr;
 
+use relay_connector::limits::{BINDINGS, TABLE_BLOCKS};
+use relay_connector::table::{Conflict, RangeAt};
+use relay_connector::{Connector, Range};
+
 use super::super::document::{Document, Wrong};
 use super::place;
-use crate::connector::table::{Conflict, RangeAt};
-use crate::connector::{Connector, Range};
-use crate::limits::{BINDINGS, TABLE_BLOCKS};
 
 /// A range and whose it is.
 struct Named<'c> {

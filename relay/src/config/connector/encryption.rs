@@ -1,11 +1,12 @@
 //! `tls_certificate_name`, `tls_minimum_version`, `implicit_tls_bindings`, `domain_secure_enabled`
 //! and `require_tls`, and what they demand of one another and of the mechanisms.
 
+use relay_connector::binding::BindingError;
+use relay_connector::{AuthMechanism, Binding, CertificateName, Encryption, TlsVersion};
+
 use super::super::document::{Section, Value, Wrong};
 use super::super::tls::Tls;
 use super::super::value::{boolean, one_of, parsed, text, unknown_word};
-use crate::connector::binding::BindingError;
-use crate::connector::{AuthMechanism, Binding, CertificateName, Encryption, TlsVersion};
 
 /// Reads how a connector encrypts. Whether it may encrypt at all is for [`check`] to say, once its
 /// mechanisms are known.

@@ -1,8 +1,9 @@
 //! The keys that switch extensions of SMTP.
 
+use relay_connector::{Extensions, SizeEnabled};
+
 use super::super::document::{Section, Wrong};
 use super::super::value::{boolean, one_of};
-use crate::connector::{Extensions, SizeEnabled};
 
 /// Reads the switches. One that depends on another is off with it, and refused where the text says
 /// that it is on.

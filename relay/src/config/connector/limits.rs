@@ -4,9 +4,10 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use relay_connector::{Limits, MessageRateSource, RejectRecipientDomains};
+
 use super::super::document::{Section, Wrong};
 use super::super::value::{boolean, duration, number, number_or_unlimited, one_of, size, timespan};
-use crate::connector::{Limits, MessageRateSource, RejectRecipientDomains};
 use crate::limits;
 
 /// The bounds are Exchange's, and so is which keys know `unlimited`.

@@ -5,14 +5,15 @@
 //! warned about; so are rights that no relay can give effect to, since they come with the output of
 //! `Get-ADPermission`.
 
-use super::super::document::{Section, Value, Wrong};
-use super::super::value::{text, unknown_word};
-use crate::connector::permission::has_no_effect;
-use crate::connector::{
+use relay_connector::permission::has_no_effect;
+use relay_connector::{
     AccessEntry, AuthMechanism, BasicAuth, Grantee, Permission, PermissionGroup, PermissionGroups,
     Principal,
 };
-use crate::users::UserNameError;
+use relay_mail::user_name::UserNameError;
+
+use super::super::document::{Section, Value, Wrong};
+use super::super::value::{text, unknown_word};
 
 #[derive(Clone, Copy, PartialEq)]
 enum MechanismWord {

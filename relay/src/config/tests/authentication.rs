@@ -1,7 +1,8 @@
 //! `[authentication]`, and what BasicAuth needs of the rest.
 
+use relay_connector::BasicAuth;
+
 use super::*;
-use crate::connector::BasicAuth;
 
 const USERS: &str = "authentication.users_file = \"/users.toml\"\n";
 const TLS: &str = "tls = { certificate = \"/c\", key = \"/k\" }\n";

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use relay_mail::path::Domain;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -16,7 +17,7 @@ use crate::delivery::tests::{Fault, Sink, accept, by_address, open_queue, patien
 use crate::limits;
 use crate::queue::schedule::Schedule;
 use crate::queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use crate::queue::{Entry, MessageFile, MessageReader, StoreError};
+use crate::queue::{Entry, MessageFile, MessageReader};
 
 const ONE: &str = "<one@fabrikam.example>";
 

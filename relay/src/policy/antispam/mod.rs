@@ -6,23 +6,20 @@
 //! nor does it pass unseen. A refusal for good goes before one for now, or the client would
 //! come back for it. How the questions are answered is for [`crate::antispam`].
 
-mod finding;
-
-pub use finding::{
-    Client, DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcPolicy, DmarcResult,
-    ListFinding, ListVerdict, MessageFinding, MessageFound, MessageQuestion, RspamdAction,
-    RspamdFinding, SenderFinding, SenderFound, SenderQuestion, SpfFinding, SpfIdentity, SpfResult,
-};
-
+use relay_connector::{AntiSpam, CheckMode, Permission};
 use relay_mail::path::ReversePath;
 use relay_mail::reply::{
     BLOCK_LIST_UNAVAILABLE, BLOCK_LISTED, DKIM_UNAVAILABLE, DMARC_REJECTED, DMARC_UNAVAILABLE,
     NO_PASSING_DKIM, RSPAMD_DEFERRED, RSPAMD_REJECTED, RSPAMD_UNAVAILABLE, Reply, SPF_FAILED,
     SPF_UNAVAILABLE,
 };
+use relay_message::finding::{
+    Client, DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcPolicy, DmarcResult,
+    ListVerdict, MessageFinding, MessageQuestion, RspamdAction, RspamdFinding, SenderFinding,
+    SenderFound, SenderQuestion, SpfFinding, SpfIdentity, SpfResult,
+};
 
 use super::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
-use crate::connector::{AntiSpam, CheckMode, Permission};
 
 /// MAIL that everything else allows: do the block lists and SPF allow it too?
 pub fn screen_sender(
@@ -120,44 +117,6 @@ pub fn bypass(peer: &Peer) -> Option<Because> {
     let has_checks = antispam.checks_sender() || antispam.checks_message();
     let (is_granted, because) = peer.has(Permission::BypassAntiSpam);
     (has_checks && is_granted).then_some(because)
-}
-
-/// What makes a message that was let pass suspicious all the same; empty where nothing does. A
-/// list that it is on, a domain that asks for quarantine or refusal, Rspamd's opinion. SPF and
-/// DKIM alone do not: forwarded mail fails the one and mail of the unsigned the other.
-pub fn suspicions(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Vec<String> {
-    let mut suspicions = Vec::new();
-    for list in sender.iter().flat_map(|sender| &sender.block_lists) {
-        if let ListVerdict::Listed(answer) = list.verdict {
-            suspicions.push(format!("listed in {} ({answer})", list.zone.ascii()));
-        }
-    }
-    let dmarc = message.and_then(|message| message.dmarc.as_ref());
-    if let Some(dmarc) = dmarc
-        && dmarc.result == DmarcResult::Fail
-        && dmarc.policy != DmarcPolicy::None
-    {
-        suspicions.push(format!("dmarc {}", dmarc.policy));
-    }
-    if let Some(RspamdFinding::Verdict { action, score }) =
-        message.and_then(|message| message.rspamd.as_ref())
-        && is_spam(*action)
-    {
-        suspicions.push(format!("rspamd {action} {score}"));
-    }
-    suspicions
-}
-
-/// Does this action of Rspamd speak against a message for good?
-pub const fn is_spam(action: RspamdAction) -> bool {
-    match action {
-        RspamdAction::AddHeader
-        | RspamdAction::Discard
-        | RspamdAction::Quarantine
-        | RspamdAction::Reject
-        | RspamdAction::RewriteSubject => true,
-        RspamdAction::Greylist | RspamdAction::NoAction | RspamdAction::SoftReject => false,
-    }
 }
 
 /// The reply is the one that enforcement would give.

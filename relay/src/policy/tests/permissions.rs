@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_message::authentication_results::AuthservIds;
+use relay_message::firewall::admit;
+use relay_message::header::{Collected, HeaderCollector};
+use relay_smtp::sasl::Claim;
+
 use super::*;
 use crate::config::users;
-use crate::message::authentication_results::AuthservIds;
-use crate::message::firewall::admit;
-use crate::message::header::{Collected, HeaderCollector};
-use crate::smtp::sasl::Claim;
 
 const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Organization-SCL: -1\r\n\
@@ -91,7 +92,7 @@ remote_ip_ranges = ["10.0.0.1"]
     );
     let mut config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
     config.users = Arc::new(users::parse(USERS, "users.toml").unwrap());
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let connector = Arc::clone(rules.connectors().next().unwrap().1);
     if principal == Principal::User {
         let user = rules.users.iter().next().unwrap();

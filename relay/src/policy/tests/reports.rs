@@ -1,9 +1,9 @@
 //! Who may be told of success, and who gets a whole message back.
 
 use relay_mail::dsn::{MailDsn, Notify, RcptDsn, Ret};
+use relay_message::finding::{SenderFound, SpfFinding, SpfIdentity, SpfResult};
 
 use super::*;
-use crate::policy::antispam::{SenderFound, SpfFinding, SpfIdentity, SpfResult};
 
 /// What is left of RET=FULL and NOTIFY=SUCCESS,FAILURE, and the rules that took something.
 fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Ret, bool, usize) {

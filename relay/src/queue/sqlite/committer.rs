@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Instant, SystemTime};
 
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{error, info, warn};
@@ -26,8 +27,8 @@ use super::recovery::{self, Occasion, Opened};
 use super::wal;
 use super::writer::Writer;
 use crate::limits;
+use crate::queue::MessageFile;
 use crate::queue::record::StoredBody;
-use crate::queue::{MessageFile, StoreError};
 
 /// What is to be committed, all of it or nothing.
 pub(super) struct Request {

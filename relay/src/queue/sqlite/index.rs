@@ -7,9 +7,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::time::SystemTime;
 
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 
 use crate::limits;
-use crate::queue::StoreError;
 use crate::queue::record::StoredBody;
 use crate::queue::store::Lengths;
 

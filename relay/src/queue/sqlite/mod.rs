@@ -47,6 +47,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
@@ -64,11 +65,11 @@ use self::index::Index;
 use self::readers::Readers;
 use self::recovery::{Occasion, Opened};
 use self::space::Space;
+use super::Entry;
 use super::message_file::{MessageFile, MessageReader};
 use super::record::{self, StoredBody};
 use super::schedule::Schedule;
 use super::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
-use super::{Entry, StoreError};
 use crate::limits;
 use crate::vital;
 

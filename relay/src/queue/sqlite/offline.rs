@@ -10,12 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{OpenError, database};
 use crate::limits;
+use crate::queue::Entry;
 use crate::queue::record::{self, StoredBody};
-use crate::queue::{Entry, StoreError};
 
 /// A queue directory that no daemon uses.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use relay_mail::store_error::StoreError;
 use rusqlite::Connection;
 
 use super::database;
 use crate::limits;
-use crate::queue::StoreError;
 
 /// Connections that are idle, and a gate that keeps everybody out while the database is closed.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use rusqlite::Connection;
 use tracing::error;
 
@@ -10,7 +11,7 @@ use super::Shared;
 use super::database::{self, EntryRow};
 use crate::limits;
 use crate::queue::record::{self, StoredBody};
-use crate::queue::{Entry, MessageReader, StoreError};
+use crate::queue::{Entry, MessageReader};
 
 /// What there is of an entry: its row and whether that is whole; and, without a row, whether
 /// nothing else of the message is there either.

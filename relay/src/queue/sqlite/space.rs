@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use relay_mail::store_error::StoreError;
 use rustix::fs::StatVfs;
 
 use crate::limits;
-use crate::queue::StoreError;
 
 /// The file system of the queue's directory.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_connector::CertificateName;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -10,7 +11,6 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 
 use crate::certificate::Certificate;
 use crate::config::CertificateFiles;
-use crate::connector::CertificateName;
 use crate::server::tls::TlsError;
 
 /// Reads certificate and key.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use relay_connector::CertificateName;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem;
 
 use crate::config::CertificateFiles;
-use crate::connector::CertificateName;
 
 use crate::tls_failure::{pem_words, words};
 

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
 use relay_mail::tls::ClientCertificate;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -41,7 +42,6 @@ use self::watch::Watch;
 use crate::causes::in_full;
 use crate::certificate::{Certificate, day};
 use crate::config::{CertificateFiles, Tls, Trusted};
-use crate::connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
 use crate::limits::CERTIFICATE_CONCERNS;
 use crate::policy::Rules;
 use crate::tls_failure::not_for;

@@ -1,9 +1,10 @@
 use std::fs;
 use std::path::Path;
 
+use relay_connector::ConnectorIds;
+
 use super::*;
 use crate::config::Config;
-use crate::connector::ConnectorIds;
 
 /// A folder with a configuration of two connectors, whose certificates are to be written.
 struct Place {
@@ -29,7 +30,7 @@ impl Place {
              remote_ip_ranges = [\"127.0.0.3\"]\nauth_mechanism = []\n"
         );
         let config = Config::parse(&text, "relay.toml").unwrap_or_else(|error| panic!("{error}"));
-        let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+        let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
         Self { folder, config, rules }
     }
 

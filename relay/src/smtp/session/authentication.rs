@@ -1,15 +1,15 @@
 //! AUTH in the dialogue (RFC 4954 section 4): the command, the lines of its exchange, its end.
 //!
 //! It begins between messages and leads back there. What a message of the exchange means is for
-//! [`crate::smtp::sasl`], whether its outcome is welcome for [`crate::policy`].
+//! [`relay_smtp::sasl`], whether its outcome is welcome for [`crate::policy`].
 
 use std::sync::Arc;
 
 use relay_mail::reply;
+use relay_smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
+use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
 
 use crate::policy::{self, Judgement, PasswordFinding};
-use crate::smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
-use crate::smtp::sasl::{Claim, Exchange, Mechanism, Step};
 use crate::smtp::session::state::{Effect, Hello, Ready, State};
 use crate::smtp::session::{Context, Session};
 

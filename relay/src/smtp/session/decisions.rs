@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use relay_mail::heap::HeapOctets;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
+use relay_message::changes::Changes;
+use relay_message::identity::Identity;
 
 use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
-use crate::message::changes::Changes;
-use crate::message::identity::Identity;
 use crate::policy::{Because, Decision};
 use crate::smtp::session::Session;
 

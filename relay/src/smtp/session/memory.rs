@@ -3,8 +3,9 @@
 
 use bytes::BytesMut;
 use relay_mail::reply;
+use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
 
-use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, HEADER_BEYOND_MEMORY};
+use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::policy::{Because, Decision};
 use crate::smtp::session::Session;
 use crate::smtp::session::state::State;

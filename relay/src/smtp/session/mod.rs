@@ -51,14 +51,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use relay_mail::hello::HelloName;
 use relay_mail::reply;
+use relay_message::finding::{SenderFinding, SenderFound};
+use relay_smtp::command::Command;
+use relay_smtp::foreign::other_protocol;
+use relay_smtp::line::LineReader;
 
 use crate::limits::INPUT_OCTETS;
-use crate::policy::antispam::{SenderFinding, SenderFound};
 use crate::policy::{self, Findings, Peer, Rules};
-use crate::smtp::command::{Command, HelloName};
-use crate::smtp::foreign::other_protocol;
-use crate::smtp::line::LineReader;
 
 pub use self::decisions::{Decided, Decisions};
 pub use self::opening::Opening;

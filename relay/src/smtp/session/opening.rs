@@ -7,11 +7,11 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::policy::{self, Findings, Peer, Rules};
-use crate::smtp::line::LineReader;
 use crate::smtp::session::output::Output;
 use crate::smtp::session::state::State;
 use crate::smtp::session::timers::Timers;
 use crate::smtp::session::{Conditions, Context, Ending, Session, Summary};
+use relay_smtp::line::LineReader;
 
 /// How a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

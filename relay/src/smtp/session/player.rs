@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply::{Reply, SERVICE_NOT_AVAILABLE};
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 
 use crate::limits::READ_OCTETS;
 use crate::policy::{Decision, Finding, Inquiry, Peer, Rules};
-use crate::queue::{BeginError, StoreError};
 use crate::smtp::session::timers::Awaited;
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 

@@ -7,13 +7,13 @@
 
 use std::fmt::{Display, Write as _};
 
+use relay_connector::ProtocolLoggingLevel;
 use relay_mail::reply;
+use relay_smtp::command::{Command, CommandError};
+use relay_smtp::line::LineError;
+use relay_smtp::sasl::Mechanism;
 
-use crate::connector::ProtocolLoggingLevel;
 use crate::limits::{PROTOCOL_LOG_LINE_OCTETS, PROTOCOL_LOG_OCTETS};
-use crate::smtp::command::{Command, CommandError};
-use crate::smtp::line::LineError;
-use crate::smtp::sasl::Mechanism;
 use crate::smtp::session::Session;
 
 /// Stands where somebody could learn how to authenticate.

@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
+use relay_smtp::command::{Command, CommandError};
 
-use crate::connector::Principal;
 use crate::limits::JUNK_COMMANDS;
 use crate::policy::{Because, Decision};
-use crate::smtp::command::{Command, CommandError};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Ending, Session};
 

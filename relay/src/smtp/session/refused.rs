@@ -6,9 +6,9 @@
 
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
+use relay_message::identity::Identity;
 
 use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
-use crate::message::identity::Identity;
 use crate::policy::{Because, Decision};
 use crate::smtp::session::{Decisions, Ending, Session, Summary};
 

@@ -5,9 +5,10 @@
 //! it there. What becomes of a finding is for [`crate::policy::antispam`].
 
 use bytes::Bytes;
+use relay_message::finding::{Client, MessageFinding, MessageFound};
+use relay_message::{authentication_results, spam};
 
-use crate::message::{authentication_results, spam};
-use crate::policy::antispam::{Client, MessageFinding, MessageFound, screen_message};
+use crate::policy::antispam::screen_message;
 use crate::policy::{Decision, Judgement};
 use crate::smtp::session::inquiry::Waiting;
 use crate::smtp::session::state::{Hello, State, WaitingForStore};

@@ -12,17 +12,18 @@ use std::sync::Arc;
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
+use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
+use relay_message::finding::SenderFinding;
+use relay_smtp::command::{Command, CommandError, Mail, XClient};
+use relay_users::User;
 
-use crate::policy::antispam::SenderFinding;
 use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
-use crate::smtp::command::{Command, CommandError, HelloName, Mail, XClient};
 use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;
 use crate::smtp::session::{Conditions, Context};
-use crate::users::User;
 
 pub(super) use self::message::{MessageInput, Skipping};
 use self::recipients::Recipients;

@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use relay_mail::reply::{self, Reply};
+use relay_mail::store_error::{BeginError, StoreError};
 
 use crate::policy::{Because, Decision};
-use crate::queue::{BeginError, StoreError};
 use crate::smtp::session::state::{MessageInput, State};
 use crate::smtp::session::{MessageBegun, Session};
 

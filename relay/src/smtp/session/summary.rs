@@ -2,15 +2,16 @@
 
 use std::fmt::{self, Display};
 
+use relay_connector::Permission;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::tls::TlsInfo;
+use relay_message::finding::{MessageFound, SenderFound};
+use relay_smtp::line::LineError;
 
-use crate::connector::Permission;
 use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
-use crate::policy::antispam::{self, MessageFound, SenderFound};
+use crate::policy::antispam;
 use crate::policy::{Because, Decision, Peer};
-use crate::smtp::line::LineError;
 use crate::smtp::session::Decisions;
 use crate::smtp::session::refused::Untold;
 

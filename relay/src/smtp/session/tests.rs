@@ -3,12 +3,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use proptest::prelude::*;
+use relay_connector::ConnectorIds;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_mail::queue_id::QueueId;
 
 use super::*;
 use crate::config::Config;
-use crate::connector::ConnectorIds;
 use crate::limits::{OUTPUT_OCTETS, SMALL_WRITE_OCTETS};
 
 mod bounds;
@@ -49,7 +49,7 @@ fn session() -> Session {
 /// With a line of the connector's configuration more.
 pub(super) fn session_with(more: &str) -> Session {
     let config = Config::parse(&format!("{CONFIGURATION}{more}"), "relay.toml").unwrap();
-    let rules = Rules::build(&config, &mut ConnectorIds::default(), 1).unwrap();
+    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let (_, connector) = rules.connectors().next().unwrap();
     let peer = Peer::new(Arc::clone(connector));
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
+use relay_connector::Limits;
 use relay_mail::reply::{self, Reply};
 
-use crate::connector::Limits;
 use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Ending, Session};

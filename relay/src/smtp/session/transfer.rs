@@ -2,13 +2,13 @@
 //! becomes of a message that nobody waits for any more.
 
 use crate::policy::{self, Decision};
-use crate::smtp::command::CommandError;
-use crate::smtp::data::skip;
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Action, Ending, Session};
 use bytes::Buf;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply;
+use relay_smtp::command::CommandError;
+use relay_smtp::data::skip;
 
 impl Session {
     pub(super) fn begin_message(&mut self, envelope: Envelope) {

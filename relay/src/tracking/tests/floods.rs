@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use relay_connector::Principal;
 use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply;
+use relay_message::identity::Identity;
 
 use super::*;
 use crate::classifier::DecidedBy;
-use crate::connector::Principal;
 use crate::limits::{TRACKED_DECISIONS, TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
-use crate::message::identity::Identity;
 use crate::policy::Because;
 use crate::queue::tests::entry_of;
 use crate::smtp::session::{Decided, Decisions, Refused};

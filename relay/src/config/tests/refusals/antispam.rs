@@ -63,7 +63,7 @@ fn defaults_are_refused_where_they_stand_and_connectors_by_what_they_add() {
     let config = with(good, "antispam = { spf = \"Annotate\" }").unwrap();
     let antispam = &config.connectors()[0].antispam;
     let modes = [antispam.spf, antispam.dkim, antispam.dmarc, antispam.rspamd];
-    use crate::connector::CheckMode::{Annotate, Enforce, Off};
+    use relay_connector::CheckMode::{Annotate, Enforce, Off};
     assert_eq!(modes, [Annotate, Annotate, Enforce, Off]);
     // What a connector takes away its other checks may need.
     let place = |places: Result<Config, Vec<String>>| places.map(|_| ()).unwrap_err();

@@ -148,7 +148,7 @@ async fn a_failed_sync_is_never_believed() {
     assert!(matches!(result, Err(StoreError::Io { doing: "commit to", .. })), "{result:?}");
     // The transaction is in the file, whole; only its sync has failed.
     assert!(memchr::memmem::find(&fs::read(&log).unwrap(), b"refused").is_some());
-    assert!(matches!(queue.begin(envelope()), Err(crate::queue::BeginError::Store(_))));
+    assert!(matches!(queue.begin(envelope()), Err(relay_mail::store_error::BeginError::Store(_))));
     FAILS.store(false, SeqCst);
     until_it_accepts(&queue).await;
     let renewed = fs::read(&log).unwrap();

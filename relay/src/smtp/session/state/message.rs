@@ -2,10 +2,10 @@
 
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::reply;
+use relay_smtp::command::{Chunk, Mail};
 
 use super::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
 use crate::policy::{self, Decision};
-use crate::smtp::command::{Chunk, Mail};
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::{Context, MessageBegun};
 

@@ -2,9 +2,9 @@
 
 use relay_mail::dsn::Addressee;
 use relay_mail::heap::{HeapOctets, allocation};
+use relay_smtp::command::Mail;
 
 use super::Hello;
-use crate::smtp::command::Mail;
 
 /// After the first RCPT that was accepted.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
 //! Octets that can lead to no message have a bound.
 
+use relay_smtp::limits::SKIPPED_LINE_OCTETS;
+
 use super::*;
-use crate::limits::{INPUT_OCTETS, MESSAGE_CHECK_OCTETS, SKIPPED_LINE_OCTETS, USELESS_OCTETS};
+use crate::limits::{INPUT_OCTETS, MESSAGE_CHECK_OCTETS, USELESS_OCTETS};
 
 const TRANSACTION: &[u8] = b"MAIL FROM:<a@b>\r\nRCPT TO:<a@accepted.example>\r\nDATA\r\n";
 const MIB: usize = 1024 * 1024;

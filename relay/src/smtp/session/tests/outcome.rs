@@ -5,10 +5,10 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 
 use crate::policy::{Finding, Inquiry};
-use crate::queue::{BeginError, StoreError};
 use crate::smtp::session::player::{self, World};
 use crate::smtp::session::{Action, MessageBegun, ProtocolRecord, Session};
 

@@ -1,0 +1,263 @@
+//! What a receive connector is: bindings, remote ranges, permission groups, limits.
+//!
+//! This module holds data that is already known to be sound; `config` makes it, and
+//! `policy` says what follows from it. The one decision made here is in [`table`]: which
+//! connector, and which of its ranges, a connection belongs to.
+
+pub mod antispam;
+pub mod binding;
+pub mod connector_limits;
+pub mod encryption;
+pub mod extensions;
+pub mod group;
+pub mod id;
+pub mod limits;
+pub mod permission;
+pub mod principal;
+pub mod proxies;
+pub mod range;
+pub mod table;
+
+use std::num::NonZeroU32;
+
+use relay_mail::user_name::UserName;
+
+pub use antispam::{AntiSpam, BlockList, CheckMode};
+pub use binding::Binding;
+pub use connector_limits::{Limits, MessageRateSource, RejectRecipientDomains};
+pub use encryption::{CertificateName, Encryption, TlsVersion};
+pub use extensions::{Extensions, SizeEnabled};
+pub use group::{PermissionGroup, PermissionGroups};
+pub use id::{ConnectorId, ConnectorIds, RangeId};
+pub use permission::{Permission, PermissionSet};
+pub use principal::{Grantee, Principal};
+pub use proxies::Proxies;
+pub use range::Range;
+pub use table::{Clients, Match, Table};
+
+/// A named policy: on these bindings, from these ranges, these principals have these rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connector {
+    /// `name`: unique without regard to case.
+    pub name: String,
+    /// The line of the configuration that the connector begins on.
+    pub line: u32,
+    /// `comment`: the administrator's own words.
+    pub comment: String,
+    /// `enabled`: a connector that is not takes no part in the table.
+    pub enabled: bool,
+    /// `bindings` and `implicit_tls_bindings`: where it listens.
+    pub bindings: Vec<Binding>,
+    /// `remote_ip_ranges`: whom it serves. A [`RangeId`] is an index into this list.
+    pub remote_ip_ranges: Vec<Range>,
+    /// `auth_mechanism`: what it offers and what it takes for granted.
+    pub auth_mechanism: AuthMechanism,
+    /// `permission_groups`: rights by the dozen.
+    pub permission_groups: PermissionGroups,
+    /// `grants`: rights one by one, beyond those of the groups.
+    pub grants: Vec<AccessEntry>,
+    /// `denies`: rights that a principal does not have, whatever a group or a grant says.
+    pub denies: Vec<AccessEntry>,
+    /// How it encrypts.
+    pub encryption: Encryption,
+    /// `require_tls`: no mail without STARTTLS.
+    pub require_tls: bool,
+    /// `refuse`: connections are answered 421, or dropped by the guard where one is attached.
+    pub refuse: bool,
+    /// `syn_budget`: SYNs of all its sources together. `None`: not limited.
+    pub syn_budget: Option<Budget>,
+    /// `syn_budget_per_source`: SYNs of each source address. `None`: not limited.
+    pub syn_budget_per_source: Option<Budget>,
+    /// `banner`: the whole greeting after `220 `; `None` means `<fqdn> ESMTP`.
+    pub banner: Option<String>,
+    /// `fqdn`: the name in the greeting, the EHLO reply and the Received field.
+    pub fqdn: String,
+    /// `require_ehlo_domain`: a client that does not give its domain name is sent away.
+    pub require_ehlo_domain: bool,
+    /// Which extensions it offers.
+    pub extensions: Extensions,
+    /// Recipients that are refused for their domain alone.
+    pub reject_recipient_domains: RejectRecipientDomains,
+    /// What it checks of mail from strangers.
+    pub antispam: AntiSpam,
+    /// What one message or session may not exceed.
+    pub limits: Limits,
+    /// `protocol_logging_level`: is what its sessions say and hear written into the log?
+    pub protocol_logging_level: ProtocolLoggingLevel,
+}
+
+/// `AuthMechanism`, as far as this version has it. Nothing of it is Exchange's `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuthMechanism {
+    /// `Tls`: STARTTLS is offered when there is a certificate.
+    pub tls: bool,
+    /// `BasicAuth`: users may authenticate.
+    pub basic_auth: Option<BasicAuth>,
+    /// `ExternalAuthoritative`: whoever connects is externally secured from the first byte.
+    pub external_authoritative: bool,
+    /// `ExchangeServer`: a certificate of our own fleet makes a client a server.
+    pub exchange_server: bool,
+}
+
+/// When users may authenticate. A password is shown as it is in PLAIN and LOGIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BasicAuth {
+    /// `BasicAuth` alone: at any time, in clear as well.
+    InClear,
+    /// With `BasicAuthRequireTLS`: within TLS.
+    WithinTls,
+}
+
+/// `ProtocolLoggingLevel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtocolLoggingLevel {
+    /// The one line that every session has.
+    #[default]
+    None,
+    /// Commands, replies and what happened besides as well, a line each; neither messages nor what
+    /// authenticates a client.
+    Verbose,
+}
+
+/// One entry of `grants` or `denies`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessEntry {
+    /// Who is granted or denied it.
+    pub to: Grantee,
+    /// What is granted or denied.
+    pub permission: Permission,
+}
+
+/// A token bucket: refilled `rate` times a second, holding `burst` tokens at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens a second.
+    pub rate: NonZeroU32,
+    /// Tokens that a full bucket holds.
+    pub burst: NonZeroU32,
+}
+
+/// Where a peer's permission comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PermissionSource {
+    /// `grants` names it, for this grantee.
+    Grants(Grantee),
+    /// It comes with a permission group.
+    Group(PermissionGroup),
+}
+
+/// How a peer stands to a permission, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// `denies` names it.
+    Denied {
+        /// Whom the entry is for.
+        to: Grantee,
+        /// What would give the permission otherwise.
+        against: Option<PermissionSource>,
+    },
+    /// It has it.
+    Granted(PermissionSource),
+    /// Nothing gives it.
+    NotGranted,
+}
+
+impl Connector {
+    /// Who a peer of this connector is before it authenticates.
+    pub const fn principal(&self) -> Principal {
+        if self.auth_mechanism.external_authoritative {
+            Principal::ExternallySecured
+        } else {
+            Principal::Anonymous
+        }
+    }
+
+    /// Can a peer of this connector ever be this principal?
+    pub fn can_be(&self, principal: Principal) -> bool {
+        match principal {
+            Principal::Anonymous | Principal::ExternallySecured => principal == self.principal(),
+            Principal::Partner => self.encryption.domain_secure_enabled,
+            Principal::Server => self.auth_mechanism.exchange_server,
+            Principal::User => self.auth_mechanism.basic_auth.is_some(),
+        }
+    }
+
+    /// Whom a peer of this connector can be.
+    pub fn principals(&self) -> impl Iterator<Item = Principal> {
+        Principal::ALL.iter().copied().filter(|&principal| self.can_be(principal))
+    }
+
+    /// All that this connector gives every peer that is this principal.
+    pub fn permissions(&self, principal: Principal) -> PermissionSet {
+        self.permissions_of(principal, None)
+    }
+
+    /// All that this connector gives a peer: as this principal and, where it authenticated, as
+    /// this user.
+    pub fn permissions_of(&self, principal: Principal, user: Option<&UserName>) -> PermissionSet {
+        let of = |entries: &[AccessEntry]| {
+            entries
+                .iter()
+                .filter(|entry| entry.to.covers(principal, user))
+                .map(|entry| PermissionSet::of(&[entry.permission]))
+                .fold(PermissionSet::EMPTY, PermissionSet::union)
+        };
+        self.permission_groups
+            .iter()
+            .map(|group| group.permissions(principal))
+            .fold(of(&self.grants), PermissionSet::union)
+            .without(of(&self.denies))
+    }
+
+    /// Whether a peer has a permission, and where that comes from. A denial goes before
+    /// everything, as deny entries do in Exchange.
+    pub fn standing(
+        &self,
+        principal: Principal,
+        user: Option<&UserName>,
+        permission: Permission,
+    ) -> Standing {
+        let entry = |entries: &[AccessEntry]| {
+            let is_meant = |entry: &&AccessEntry| {
+                entry.permission == permission && entry.to.covers(principal, user)
+            };
+            entries.iter().find(is_meant).map(|entry| entry.to.clone())
+        };
+        let source = self
+            .permission_groups
+            .iter()
+            .find(|group| group.permissions(principal).contains(permission))
+            .map(PermissionSource::Group)
+            .or_else(|| entry(&self.grants).map(PermissionSource::Grants));
+        match (entry(&self.denies), source) {
+            (Some(to), against) => Standing::Denied { to, against },
+            (None, Some(source)) => Standing::Granted(source),
+            (None, None) => Standing::NotGranted,
+        }
+    }
+
+    /// The range that an id names.
+    pub fn range(&self, id: RangeId) -> Option<&Range> {
+        self.remote_ip_ranges.get(usize::try_from(id.0).ok()?)
+    }
+}
+
+impl Standing {
+    /// What a reason says of it, for a peer that is this principal.
+    pub fn sentence(&self, principal: Principal) -> String {
+        match self {
+            Self::Granted(PermissionSource::Group(group)) => {
+                format!("granted to {principal} by permission group {group}")
+            }
+            Self::Granted(PermissionSource::Grants(to)) => format!("granted to {to} by grants"),
+            Self::Denied { to, against: None } => format!("denied to {to} by denies"),
+            Self::Denied { to, against: Some(PermissionSource::Group(group)) } => {
+                format!("denied to {to} by denies, against permission group {group}")
+            }
+            Self::Denied { to, against: Some(PermissionSource::Grants(_)) } => {
+                format!("denied to {to} by denies, against grants")
+            }
+            Self::NotGranted => format!("not granted to {principal}"),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Who is believed about the address of somebody else.
+//!
+//! The lists hold for every connector, since it is the address that is told which chooses one.
+
+use std::net::IpAddr;
+
+use crate::Range;
+
+/// `[proxies]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// `proxy_protocol_from`: connections from here begin with a PROXY header, or end.
+    pub proxy_protocol_from: Vec<Range>,
+    /// `xclient_from`: sessions from here may use XCLIENT.
+    pub xclient_from: Vec<Range>,
+}
+
+impl Proxies {
+    /// Must a connection from this address begin with a PROXY header?
+    pub fn sends_header(&self, address: IpAddr) -> bool {
+        self.proxy_protocol_from.iter().any(|range| range.contains(address.to_canonical()))
+    }
+
+    /// Is anybody believed at all?
+    pub const fn is_empty(&self) -> bool {
+        self.proxy_protocol_from.is_empty() && self.xclient_from.is_empty()
+    }
+
+    /// May a session from this address use XCLIENT?
+    pub fn may_use_xclient(&self, address: IpAddr) -> bool {
+        self.xclient_from.iter().any(|range| range.contains(address.to_canonical()))
+    }
+}

@@ -1,0 +1,110 @@
+//! Has a message been here before? Received fields that name this host.
+//!
+//! A loop through us leaves our own name behind at every round. What is read here was written by
+//! us and carried by others, so a field counts wherever its `by` can be read as one of our names;
+//! how many hosts a message may have passed in all is for [`HeaderSection::hops`] to tell.
+
+use crate::header::{Field, HeaderSection};
+use memchr::memchr;
+
+/// Received fields whose `by` (RFC 5321 section 4.4) is a name that `is_ours`; it is given in
+/// lower case, without a trailing dot.
+pub fn local(section: &HeaderSection, is_ours: impl Fn(&str) -> bool) -> u32 {
+    let count = section.fields().filter(|field| names_us(*field, &is_ours)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Is this a Received field whose `by` is a name that `is_ours`? It is given in lower case, without
+/// a trailing dot.
+pub fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
+    if !field.is_received() {
+        return false;
+    }
+    let value = memchr(b':', field.octets()).map_or(&[][..], |colon| &field.octets()[colon + 1..]);
+    let words = words(value);
+    words.windows(2).any(|pair| {
+        let [by, name] = pair else { return false };
+        by.eq_ignore_ascii_case("by") && is_ours(&name.trim_end_matches('.').to_ascii_lowercase())
+    })
+}
+
+/// The words before the date, without comments. What is not ASCII is nobody's name.
+fn words(value: &[u8]) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut comments = 0_u32;
+    let mut octets = value.iter();
+    while let Some(&octet) = octets.next() {
+        match octet {
+            b'\\' => {
+                octets.next();
+            }
+            // A comment stands where white space may.
+            b'(' => {
+                comments += 1;
+                words.push(String::new());
+            }
+            b')' => comments = comments.saturating_sub(1),
+            _ if comments > 0 => {}
+            b';' => break,
+            b' ' | b'\t' | b'\r' | b'\n' => words.push(String::new()),
+            _ => {
+                if let Some(word) = words.last_mut() {
+                    word.push(if octet.is_ascii() { octet.into() } else { '?' });
+                }
+            }
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::header::{Collected, HeaderCollector};
+    use crate::hops::*;
+
+    fn local_hops(text: &[u8]) -> u32 {
+        let mut collector = HeaderCollector::new(100_000);
+        collector.push(text);
+        let Collected::Complete { section, .. } = collector.finish() else { panic!() };
+        local(&section, |name| name == "edge1.contoso.example")
+    }
+
+    #[test]
+    fn only_fields_that_we_wrote_count() {
+        for (field, count) in [
+            ("Received: from a (b) by edge1.contoso.example (c) with ESMTP; Sun\r\n", 1),
+            ("Received: from a\r\n\tBY EDGE1.Contoso.Example. with ESMTP; Sun\r\n", 1),
+            ("received : by edge1.contoso.example\r\n", 1),
+            ("Received: by(it is (we))edge1.contoso.example; Sun\r\n", 1),
+            ("Received: by (it is (we)) edge1.contoso.example; Sun\r\n", 1),
+            ("Received: from edge1.contoso.example by b.example; Sun\r\n", 0),
+            ("Received: from a (by edge1.contoso.example) by b.example; Sun\r\n", 0),
+            ("Received: from a by b.example; by edge1.contoso.example\r\n", 0),
+            ("Received: from a by edge1.contoso.example.org; Sun\r\n", 0),
+            ("X-Received: from a by edge1.contoso.example; Sun\r\n", 0),
+            ("Received: from a (unclosed by edge1.contoso.example; Sun\r\n", 0),
+            ("Received:\r\nReceived: by\r\n", 0),
+        ] {
+            assert_eq!(local_hops(field.as_bytes()), count, "{field}");
+            assert_eq!(local_hops(field.repeat(3).as_bytes()), 3 * count, "{field}");
+        }
+    }
+
+    #[test]
+    fn our_own_field_is_known_again() {
+        let field = crate::received::example("edge1.contoso.example");
+        assert_eq!(local_hops(&field), 1, "{}", field.escape_ascii());
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_read_without_panic(
+            octets in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            local_hops(&[b"Received: ", &octets[..]].concat());
+        }
+    }
+}

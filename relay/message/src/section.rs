@@ -1,0 +1,394 @@
+//! Where the header section of a message ends. Reception, storage, sending and reports all ask
+//! here.
+//!
+//! The section is a run of fields: lines that begin with a name and a colon, each with the lines
+//! that continue it. It ends before the first line that is no field. A name is octets 33 to 126 (RFC
+//! 5322 section 2.2): readers differ about what a line with another octet before its colon means,
+//! and in the body it means nothing. Where the first line that is no field is not the empty line of
+//! RFC 5322 section 2.1, one has to be put there, or another reader may find the end elsewhere. Lines of an mbox file (`From ` or `>From `) are passed over before the first field.
+//!
+//! Only CRLF ends a line. The message comes in pieces of any size; no more is held back than a name
+//! that may still turn out to be none.
+
+use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use memchr::memchr;
+
+/// What the next octets of a message are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Lines of an mbox file, before the first field.
+    MboxLines(Bytes),
+    /// A field begins: its name and the colon.
+    Name(Bytes),
+    /// More of the field: of its value, line ends included.
+    Value(Bytes),
+    /// The section has ended. Comes once.
+    End {
+        /// The body begins with an empty line, or nothing follows.
+        is_separated: bool,
+    },
+    /// The empty line, if there is one, and the body.
+    Body(Bytes),
+}
+
+/// Reads a message up to the end of its header section.
+#[derive(Debug)]
+pub struct SectionReader {
+    place: Place,
+    /// Octets that can still turn out to be a name or to be body.
+    held: BytesMut,
+    /// Octets of `held` that are whole mbox lines.
+    mbox_lines: usize,
+    has_fields: bool,
+    /// What comes before the next octets.
+    ready: Option<Part>,
+}
+
+/// Where the next octet stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In a line of which it is not known yet whether it is a field.
+    Undecided(Line),
+    Value {
+        after_cr: bool,
+    },
+    Body,
+}
+
+/// How far an undecided line has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Start,
+    /// A CR at its start.
+    Cr,
+    Name,
+    /// In white space behind the name (RFC 5322 section 4.5).
+    Blank,
+    /// In a line of an mbox file.
+    Mbox {
+        after_cr: bool,
+    },
+}
+
+/// What an octet makes of an undecided line.
+enum Step {
+    Undecided(Line),
+    /// The name of a field has ended.
+    Field,
+    /// The line continues a field.
+    Continued,
+    Empty,
+    NoField,
+}
+
+impl Default for SectionReader {
+    fn default() -> Self {
+        Self {
+            place: Place::Undecided(Line::Start),
+            held: BytesMut::new(),
+            mbox_lines: 0,
+            has_fields: false,
+            ready: None,
+        }
+    }
+}
+
+impl SectionReader {
+    /// The next part of the message, taken off the piece. `None` when the piece is used up.
+    pub fn next(&mut self, piece: &mut Bytes) -> Option<Part> {
+        if let Some(part) = self.ready.take() {
+            return Some(part);
+        }
+        match self.place {
+            Place::Undecided(line) => self.decide(line, piece),
+            Place::Value { after_cr } if !piece.is_empty() => Some(self.value(after_cr, piece)),
+            Place::Body if !self.held.is_empty() => Some(Part::Body(self.held.split().freeze())),
+            Place::Body if !piece.is_empty() => Some(Part::Body(std::mem::take(piece))),
+            Place::Value { .. } | Place::Body => None,
+        }
+    }
+
+    /// What is left when the message has ended. To be asked until there is nothing more.
+    pub fn finish(&mut self) -> Option<Part> {
+        match self.place {
+            Place::Undecided(_) | Place::Value { .. } if self.ready.is_none() => {
+                self.place = Place::Body;
+                Some(Part::End { is_separated: self.held.is_empty() })
+            }
+            _ => self.next(&mut Bytes::new()),
+        }
+    }
+
+    /// Octets that are held back.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    fn decide(&mut self, mut line: Line, piece: &mut Bytes) -> Option<Part> {
+        for at in 0..piece.len() {
+            match self.step(line, piece[at]) {
+                Step::Undecided(next) => line = next,
+                decided => {
+                    self.held.put_u8(piece[at]);
+                    piece.advance(at + 1);
+                    return Some(self.decided(decided));
+                }
+            }
+            self.held.put_u8(piece[at]);
+            if line == Line::Start {
+                self.mbox_lines = self.held.len();
+            }
+        }
+        piece.clear();
+        self.place = Place::Undecided(line);
+        None
+    }
+
+    /// What the next octet makes of an undecided line.
+    fn step(&self, line: Line, octet: u8) -> Step {
+        let so_far = &self.held[self.mbox_lines..];
+        match (line, octet) {
+            (Line::Start, b' ' | b'\t') if self.has_fields => Step::Continued,
+            (Line::Start, b' ' | b'\t' | b':') => Step::NoField,
+            (Line::Start, b'\r') => Step::Undecided(Line::Cr),
+            (Line::Cr, b'\n') => Step::Empty,
+            (Line::Mbox { after_cr: true }, b'\n') => Step::Undecided(Line::Start),
+            (Line::Cr | Line::Mbox { after_cr: true }, _) | (_, b'\n' | 0) => Step::NoField,
+            (Line::Mbox { .. }, _) if self.held.len() >= MBOX_LINES_OCTETS => Step::NoField,
+            (Line::Mbox { .. }, _) => Step::Undecided(Line::Mbox { after_cr: octet == b'\r' }),
+            (Line::Name | Line::Blank, b':') => Step::Field,
+            (_, _) if so_far.len() >= FIELD_NAME_OCTETS => Step::NoField,
+            (Line::Name | Line::Blank, b' ' | b'\t') => Step::Undecided(Line::Blank),
+            (Line::Blank, _) if !self.has_fields && is_mbox_line(so_far) => {
+                Step::Undecided(Line::Mbox { after_cr: octet == b'\r' })
+            }
+            (Line::Start | Line::Name, _) if octet.is_ascii_graphic() => {
+                Step::Undecided(Line::Name)
+            }
+            (Line::Start | Line::Name | Line::Blank, _) => Step::NoField,
+        }
+    }
+
+    /// The line is known for what it is, with what is held.
+    fn decided(&mut self, step: Step) -> Part {
+        match step {
+            Step::Field => {
+                self.place = Place::Value { after_cr: false };
+                self.has_fields = true;
+                let mbox_lines = self.held.split_to(std::mem::take(&mut self.mbox_lines));
+                let name = Part::Name(self.held.split().freeze());
+                if mbox_lines.is_empty() {
+                    return name;
+                }
+                self.ready = Some(name);
+                Part::MboxLines(mbox_lines.freeze())
+            }
+            Step::Continued => {
+                self.place = Place::Value { after_cr: false };
+                Part::Value(self.held.split().freeze())
+            }
+            Step::Empty | Step::NoField | Step::Undecided(_) => {
+                self.place = Place::Body;
+                // Behind mbox lines that no field follows, the empty line is within the body.
+                let is_separated = matches!(step, Step::Empty) && self.mbox_lines == 0;
+                Part::End { is_separated }
+            }
+        }
+    }
+
+    /// As much of the field as the piece holds.
+    fn value(&mut self, mut after_cr: bool, piece: &mut Bytes) -> Part {
+        let mut read = 0;
+        while let Some(found) = memchr(b'\n', &piece[read..]) {
+            let ends_line = if found > 0 { piece[read + found - 1] == b'\r' } else { after_cr };
+            read += found + 1;
+            after_cr = false;
+            if ends_line && !matches!(piece.get(read), Some(b' ' | b'\t')) {
+                self.place = Place::Undecided(Line::Start);
+                return Part::Value(piece.split_to(read));
+            }
+        }
+        let after_cr = if read < piece.len() { piece.ends_with(b"\r") } else { after_cr };
+        self.place = Place::Value { after_cr };
+        Part::Value(std::mem::take(piece))
+    }
+}
+
+/// Does a line begin as those do that stand before each message of an mbox file?
+fn is_mbox_line(line: &[u8]) -> bool {
+    let quotes = line.iter().take_while(|&&octet| octet == b'>').count();
+    line[quotes..].starts_with(b"From ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::section::*;
+
+    /// The section, the body, and whether an empty line is between them.
+    fn read(message: &[u8], piece: usize) -> (Vec<Part>, Vec<u8>, bool) {
+        let mut reader = SectionReader::default();
+        let (mut section, mut body, mut end) = (Vec::<Part>::new(), Vec::new(), None);
+        let mut take = |part| match (part, section.last_mut()) {
+            (Part::Value(more), Some(Part::Value(value))) => {
+                *value = [&value[..], &more[..]].concat().into();
+            }
+            (Part::Body(octets), _) => body.extend_from_slice(&octets),
+            (Part::End { is_separated }, _) => assert_eq!(end.replace(is_separated), None),
+            (part, _) => section.push(part),
+        };
+        for piece in message.chunks(piece.max(1)) {
+            let mut piece = Bytes::copy_from_slice(piece);
+            while let Some(part) = reader.next(&mut piece) {
+                take(part);
+            }
+            assert!(piece.is_empty() && reader.held() <= MBOX_LINES_OCTETS + FIELD_NAME_OCTETS);
+        }
+        while let Some(part) = reader.finish() {
+            take(part);
+        }
+        (section, body, end.unwrap())
+    }
+
+    fn octets(section: &[Part]) -> Vec<u8> {
+        let octets = |part: &Part| match part {
+            Part::MboxLines(octets) | Part::Name(octets) | Part::Value(octets) => octets.to_vec(),
+            other => panic!("{other:?} is not of a section"),
+        };
+        section.iter().flat_map(octets).collect()
+    }
+
+    /// The rule once more, line by line, with all of the message at hand: its octets before the
+    /// end of the section.
+    fn plainly(message: &[u8]) -> usize {
+        let lines: Vec<&[u8]> = {
+            let (mut lines, mut from) = (Vec::new(), 0);
+            while let Some(at) = memchr::memmem::find(&message[from..], b"\r\n") {
+                lines.push(&message[from..from + at + 2]);
+                from += at + 2;
+            }
+            lines.push(&message[from..]);
+            lines
+        };
+        let (mut end, mut fields, mut mbox) = (0, 0, 0);
+        for line in lines {
+            let name = line.split(|&octet| octet == b':').next().unwrap();
+            let trimmed = name.trim_ascii_end();
+            let blank = &name[trimmed.len()..];
+            let is_name = name.len() < line.len()
+                && !trimmed.is_empty()
+                && trimmed.iter().all(u8::is_ascii_graphic)
+                && blank.iter().all(|octet| b" \t".contains(octet));
+            if is_name {
+                fields += 1;
+                end += mbox + line.len();
+                mbox = 0;
+            } else if fields > 0 && (line.starts_with(b" ") || line.starts_with(b"\t")) {
+                end += line.len();
+            } else if fields == 0
+                && is_mbox_line(line)
+                && line.ends_with(b"\r\n")
+                && !line[..line.len() - 2].iter().any(|octet| b"\r\n\0".contains(octet))
+            {
+                mbox += line.len();
+            } else {
+                break;
+            }
+        }
+        end
+    }
+
+    #[test]
+    fn it_ends_before_the_first_line_that_is_no_field() {
+        for (section, body, is_separated) in [
+            ("", "", true),
+            ("A: b\r\n", "", true),
+            ("A: b", "", true),
+            ("A: b\r\n", "\r\nbody\r\n", true),
+            ("", "\r\nA: b\r\n\r\n", true),
+            ("A: b\r\n c\r\n \r\n\td\r\nE :f\r\n", "\r\n", true),
+            ("", "    From: app@host.example\r\n\r\nx\r\n", false),
+            ("", "\tx\r\n", false),
+            ("", "Disk is full\r\n", false),
+            ("", "Disk is full: yes\r\n", false),
+            ("A: b\r\n", "Disk is full\r\nC: d\r\n\r\n", false),
+            ("A: b\r\n", "c", false),
+            ("A: b\r\n", ": c\r\n", false),
+            ("A: b\r\n", "\rC: d\r\n", false),
+            ("A: b\r\n", "\r", false),
+            ("A: b\n\r\n", "\r\n", true),
+            ("A: b\r\r\n", "c\r\n", false),
+            ("A: b\r\n", "C\u{b}: d\r\nE: f\r\n", false),
+            ("A: b\r\n", "\u{feff}From: c@d\r\n\r\n", false),
+            ("A: b\r\n", "E\u{e9} :f\r\n", false),
+            ("A: b\r\n", "Alerte\u{a0}: x\r\n", false),
+            ("", "C\u{b}: d\r\nE: f\r\n", false),
+            ("", "Gr\u{f6}\u{df}e: 5\r\n", false),
+            ("From a Mon Jan  1\r\nA: b\r\n", "\r\n", true),
+            (">>From a\r\n>From b\r\nA: b\r\n", "c\r\n", false),
+            ("From : a@b\r\n", "\r\n", true),
+            ("", "From today on\r\nwe are closed\r\n", false),
+            ("", "From today on\r\n\r\nwe are closed\r\n", false),
+            ("", "From today on", false),
+            ("", "From a\r\n b\r\n", false),
+            ("A: b\r\n", "From a\r\nC: d\r\n", false),
+        ] {
+            let message = [section, body].concat();
+            for piece in [1, 2, 3, 7, 1000] {
+                let (found, rest, separated) = read(message.as_bytes(), piece);
+                let found = octets(&found);
+                let found = (&found[..], &rest[..], separated);
+                assert_eq!(
+                    found,
+                    (section.as_bytes(), body.as_bytes(), is_separated),
+                    "{message:?}"
+                );
+            }
+            assert_eq!(plainly(message.as_bytes()), section.len(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_an_end() {
+        for (octets, is_name) in [(FIELD_NAME_OCTETS, true), (FIELD_NAME_OCTETS + 1, false)] {
+            let message = format!("{}: x\r\n", "n".repeat(octets));
+            let (_, body, _) = read(message.as_bytes(), 100);
+            assert_eq!(body.is_empty(), is_name, "{octets}");
+        }
+        let endless = format!("From {}", "x".repeat(3 * MBOX_LINES_OCTETS));
+        assert_eq!(read(endless.as_bytes(), 100).1, endless.as_bytes());
+    }
+
+    #[test]
+    fn fields_and_mbox_lines_are_told_apart() {
+        let (parts, ..) = read(b"From a\r\nA: b\r\n c\r\nD :\r\n", 1000);
+        let part = |octets: &'static str| Bytes::from_static(octets.as_bytes());
+        let expected = [
+            Part::MboxLines(part("From a\r\n")),
+            Part::Name(part("A:")),
+            Part::Value(part(" b\r\n c\r\n")),
+            Part::Name(part("D :")),
+            Part::Value(part("\r\n")),
+        ];
+        assert_eq!(parts, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter_and_nothing_is_lost(
+            text in "([AB: \t\r\n>\x0b\u{e9}\0]|\r\n|From |A: b\r\n|>From a\r\n){0,20}",
+            piece in 1usize..9,
+        ) {
+            let message = text.as_bytes();
+            let whole = read(message, message.len());
+            prop_assert_eq!(&read(message, piece), &whole);
+            let (section, body, is_separated) = whole;
+            let section = octets(&section);
+            prop_assert_eq!(section.len(), plainly(message));
+            prop_assert_eq!([&section[..], &body[..]].concat(), message);
+            prop_assert_eq!(is_separated, body.is_empty() || body.starts_with(b"\r\n"));
+        }
+    }
+}

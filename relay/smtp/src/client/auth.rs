@@ -1,0 +1,141 @@
+//! AUTH at a next hop (RFC 4954): PLAIN, LOGIN and XOAUTH2.
+//!
+//! It decides which mechanism is used and what is said in it. Whether the connection is fit for
+//! credentials is for [`super::opening`] to say.
+
+use std::fmt;
+
+use crate::client::Capabilities;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::limits;
+
+/// Who we are for a next hop, and how we prove it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name.
+    pub user: String,
+    /// The proof.
+    pub secret: Secret,
+}
+
+/// The proof that goes with a user name.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// For PLAIN (RFC 4616) or LOGIN.
+    Password(String),
+    /// An OAuth 2.0 access token, for XOAUTH2 as Google and Microsoft have it.
+    Token(String),
+}
+
+/// The mechanisms that a next hop offers, of those that we know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// PLAIN (RFC 4616).
+    pub plain: bool,
+    /// LOGIN, which no RFC describes and everybody has.
+    pub login: bool,
+    /// XOAUTH2.
+    pub xoauth2: bool,
+}
+
+/// An exchange under way.
+pub(super) struct Exchange {
+    credentials: Credentials,
+    /// An initial response that is too long for the command line.
+    unsent: Option<String>,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Everything has been said.
+    Said,
+    LoginUser,
+    LoginPassword,
+    /// A refusal of XOAUTH2 is a challenge with the reason in it, to be answered with nothing.
+    TokenRefused,
+}
+
+impl Mechanisms {
+    /// Reads what follows AUTH in the reply to EHLO.
+    pub(super) fn add<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+        for word in words {
+            match word.to_ascii_uppercase().as_str() {
+                "PLAIN" => self.plain = true,
+                "LOGIN" => self.login = true,
+                "XOAUTH2" => self.xoauth2 = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// The exchange and its first line, or nothing when no mechanism that is offered fits.
+    pub(super) fn begin(
+        credentials: Credentials,
+        offered: &Capabilities,
+    ) -> Option<(Self, String)> {
+        let user = &credentials.user;
+        let (mechanism, response, step) = match &credentials.secret {
+            Secret::Password(password) if offered.auth.plain => {
+                let response = STANDARD.encode(format!("\0{user}\0{password}"));
+                ("PLAIN", Some(response), Step::Said)
+            }
+            Secret::Password(_) if offered.auth.login => ("LOGIN", None, Step::LoginUser),
+            Secret::Token(token) if offered.auth.xoauth2 => {
+                let response =
+                    STANDARD.encode(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
+                ("XOAUTH2", Some(response), Step::TokenRefused)
+            }
+            _ => return None,
+        };
+        let line = format!("AUTH {mechanism}");
+        let (line, unsent) = match response {
+            None => (line, None),
+            // A space before the response and CRLF behind it.
+            Some(response) if line.len() + response.len() + 3 <= limits::CLIENT_COMMAND_OCTETS => {
+                (format!("{line} {response}"), None)
+            }
+            Some(response) => (line, Some(response)),
+        };
+        Some((Self { credentials, unsent, step }, line))
+    }
+
+    /// The answer to a 334, or nothing when there is none to give.
+    pub(super) fn answer(&mut self) -> Option<String> {
+        // RFC 4954 section 4: the challenge before it is empty, and nothing depends on that.
+        if let Some(response) = self.unsent.take() {
+            return Some(response);
+        }
+        let (line, next) = match self.step {
+            Step::Said => return None,
+            Step::LoginUser => (STANDARD.encode(&self.credentials.user), Step::LoginPassword),
+            Step::LoginPassword => match &self.credentials.secret {
+                Secret::Password(password) => (STANDARD.encode(password), Step::Said),
+                Secret::Token(_) => return None,
+            },
+            Step::TokenRefused => (String::new(), Step::Said),
+        };
+        self.step = next;
+        Some(line)
+    }
+}
+
+/// Without the secret: this ends in logs.
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Exchange");
+        shown.field("credentials", &self.credentials).field("step", &self.step);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Without the secret: this ends in logs.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}

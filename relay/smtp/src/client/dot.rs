@@ -1,0 +1,188 @@
+//! A message on its way out as the argument of DATA (RFC 5321 section 4.5.2).
+//!
+//! A dot at the beginning of a line is doubled; otherwise not one byte is changed. A bare CR, a
+//! bare LF or a NUL ends the attempt before it could leave: what one server calls a line ending
+//! and the next one does not is how a second message is smuggled inside a first.
+
+/// Why a message may not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnsafeMessage {
+    /// A CR without a LF behind it.
+    #[error("the message holds a bare CR")]
+    BareCr,
+    /// A LF without a CR before it.
+    #[error("the message holds a bare LF")]
+    BareLf,
+    /// A NUL, which RFC 5321 section 4.5.2 forbids and programs downstream may stop at.
+    #[error("the message holds a NUL")]
+    Nul,
+}
+
+/// Doubles dots, whatever the pieces that the message comes in.
+#[derive(Debug)]
+pub struct DotStuffer {
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    LineStart,
+    Line,
+    AfterCr,
+}
+
+impl DotStuffer {
+    /// At the beginning of a message, which is the beginning of a line.
+    pub fn new() -> Self {
+        Self { state: State::LineStart }
+    }
+
+    /// Appends a piece of the message to `out`.
+    ///
+    /// # Errors
+    /// [`UnsafeMessage`]; nothing of the piece must be sent then, and no end of data.
+    pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
+        out.reserve(piece.len() + piece.len() / 64);
+        let mut rest = piece;
+        while let Some(&octet) = rest.first() {
+            match (self.state, octet) {
+                (State::AfterCr, b'\n') => self.state = State::LineStart,
+                (State::AfterCr, _) => return Err(UnsafeMessage::BareCr),
+                (_, b'\n') => return Err(UnsafeMessage::BareLf),
+                (_, b'\r') => self.state = State::AfterCr,
+                (_, 0) => return Err(UnsafeMessage::Nul),
+                (State::LineStart, b'.') => {
+                    out.push(b'.');
+                    self.state = State::Line;
+                }
+                (State::LineStart | State::Line, _) => self.state = State::Line,
+            }
+            // Within a line nothing matters up to its end.
+            let plain = if self.state == State::Line {
+                memchr::memchr3(b'\r', b'\n', 0, &rest[1..]).map_or(rest.len(), |at| at + 1)
+            } else {
+                1
+            };
+            out.extend_from_slice(&rest[..plain]);
+            rest = &rest[plain..];
+        }
+        Ok(())
+    }
+
+    /// Appends the end of data. A message whose last line lacks its CRLF is given one, since the
+    /// end of data cannot be written without.
+    ///
+    /// # Errors
+    /// [`UnsafeMessage::BareCr`] for a message that ends with one.
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
+        match self.state {
+            State::AfterCr => return Err(UnsafeMessage::BareCr),
+            State::Line => out.extend_from_slice(b"\r\n"),
+            State::LineStart => {}
+        }
+        out.extend_from_slice(b".\r\n");
+        Ok(())
+    }
+}
+
+impl Default for DotStuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use crate::client::dot::*;
+
+    fn stuffed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, UnsafeMessage> {
+        let mut stuffer = DotStuffer::new();
+        let mut out = Vec::new();
+        for piece in pieces {
+            stuffer.stuff(piece, &mut out)?;
+        }
+        stuffer.finish(&mut out)?;
+        Ok(out)
+    }
+
+    /// What a receiver makes of the argument of DATA, as plainly as it can be written down: line
+    /// by line, a lone dot ends, another first dot goes. Gives the message and what follows.
+    fn unstuffed(data: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+        let mut message = Vec::new();
+        let mut rest = data;
+        loop {
+            let end = rest.windows(2).position(|pair| pair == b"\r\n")? + 2;
+            let (line, next) = rest.split_at(end);
+            if line == b".\r\n" {
+                return Some((message, next));
+            }
+            message.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+            rest = next;
+        }
+    }
+
+    #[test]
+    fn dots_and_ends() {
+        for (message, data) in [
+            ("", ".\r\n"),
+            (".\r\n", "..\r\n.\r\n"),
+            ("..\r\n", "...\r\n.\r\n"),
+            ("a.\r\n.b\r\n", "a.\r\n..b\r\n.\r\n"),
+            ("a", "a\r\n.\r\n"),
+            (".", "..\r\n.\r\n"),
+            ("\r\n.\r\n", "\r\n..\r\n.\r\n"),
+        ] {
+            assert_eq!(stuffed([message.as_bytes()]).unwrap(), data.as_bytes(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_leave() {
+        for (message, error) in [
+            ("a\n", UnsafeMessage::BareLf),
+            ("\n.\r\n", UnsafeMessage::BareLf),
+            ("a\r\n\n", UnsafeMessage::BareLf),
+            ("a\rb\r\n", UnsafeMessage::BareCr),
+            ("a\r\r\n", UnsafeMessage::BareCr),
+            ("a\r", UnsafeMessage::BareCr),
+            ("a\0b\r\n", UnsafeMessage::Nul),
+        ] {
+            assert_eq!(stuffed([message.as_bytes()]), Err(error), "{message:?}");
+            let octets: Vec<_> = message.bytes().map(|octet| [octet]).collect();
+            let octets = octets.iter().map(<[u8; 1]>::as_slice);
+            assert_eq!(stuffed(octets), Err(error), "{message:?}, octet by octet");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_receiver_reads_what_was_sent(
+            lines in vec("[.a\u{e9}]{0,4}\r\n", 0..12),
+            cuts in vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let message = lines.concat().into_bytes();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(message.len() + 1)).collect();
+            cuts.extend([0, message.len()]);
+            cuts.sort_unstable();
+            let data = stuffed(cuts.windows(2).map(|pair| &message[pair[0]..pair[1]])).unwrap();
+            prop_assert_eq!(unstuffed(&data), Some((message, b"".as_slice())));
+        }
+
+        #[test]
+        fn nothing_that_could_be_read_otherwise_leaves(
+            message in "[.\r\na\0]{0,12}",
+            cut: prop::sample::Index,
+        ) {
+            let (left, right) = message.as_bytes().split_at(cut.index(message.len() + 1));
+            let whole = stuffed([message.as_bytes()]);
+            prop_assert_eq!(stuffed([left, right]), whole.clone());
+            if let Ok(data) = whole {
+                let text = String::from_utf8(data).unwrap().replace("\r\n", "");
+                prop_assert!(!text.contains(['\r', '\n', '\0']));
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How a connection to a next hop ends, and what that means for a message on its way.
+
+use std::mem;
+
+use crate::client::dot::UnsafeMessage;
+use crate::client::{Event, Session, State};
+use relay_mail::outcome::Cause;
+use relay_mail::reply::{Enhanced, Reply};
+
+use crate::limits;
+
+impl Session {
+    /// A reply that came out of turn. Refusals are taken at their word, anything else is not
+    /// believed.
+    pub(super) fn fail_with_reply(&mut self, reply: Reply, when: &str) {
+        if reply.is_positive() {
+            let text = format!("the next hop replied {reply} {when}");
+            self.fail(local(Enhanced(4, 5, 0), text));
+        } else {
+            let to = self.asked();
+            let cause = Cause::Reply { reply: reply.clone(), to: Some(to) };
+            match mem::replace(&mut self.state, State::Closed) {
+                State::Envelope(progress) => {
+                    let outcomes = progress.finish(&self.hop, reply, to);
+                    self.events.push_back(Event::Done(outcomes));
+                }
+                other => self.state = other,
+            }
+            self.close(Some(cause));
+        }
+    }
+
+    /// Defers what is unsettled and closes.
+    pub(super) fn fail(&mut self, cause: Cause) {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Envelope(progress)
+            | State::Message(progress, _)
+            | State::EndOfData(progress) => {
+                let outcomes = progress.abandon(&self.hop, cause.clone());
+                self.events.push_back(Event::Done(outcomes));
+                self.close(Some(cause));
+            }
+            // The result is known, and no other reply has come that would contradict it.
+            State::Answered(progress) => {
+                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.close(Some(cause));
+            }
+            State::Leaving(progress) => {
+                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.close(None);
+            }
+            State::Quitting => self.close(None),
+            State::Closed => {}
+            State::Opening(_) | State::Ready | State::Resetting => self.close(Some(cause)),
+        }
+    }
+
+    /// Gives the message up for good and closes.
+    pub(super) fn refuse_message(&mut self, error: UnsafeMessage) {
+        // X.6.0 of RFC 3463: something about the content.
+        let cause = local(Enhanced(5, 6, 0), format!("{error} and is not sent"));
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Message(progress, _) | State::EndOfData(progress) => {
+                let outcomes = progress.give_up(&self.hop, cause);
+                self.events.push_back(Event::Done(outcomes));
+            }
+            _ => {}
+        }
+        self.close(None);
+    }
+
+    pub(super) fn close(&mut self, cause: Option<Cause>) {
+        self.state = State::Closed;
+        self.deadline = None;
+        // Ready or a handshake, if announced, no longer holds.
+        self.events.retain(|event| !matches!(event, Event::Ready | Event::StartTls));
+        self.events.push_back(Event::Closed(cause));
+    }
+}
+
+/// A cause that we found ourselves. Its text may quote the next hop, so it has the limit of a reply.
+pub(super) fn local(status: Enhanced, text: impl Into<String>) -> Cause {
+    let mut text = text.into();
+    text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
+    Cause::Local { status, text }
+}
+
+/// A reply is kept for every recipient that it refused; what is kept of it has a limit.
+pub(super) fn shorten(reply: &mut Reply) {
+    if reply.text.len() > limits::ANSWER_OCTETS {
+        let end = reply.text.floor_char_boundary(limits::ANSWER_OCTETS);
+        reply.text.to_mut().truncate(end);
+    }
+}

@@ -1,0 +1,150 @@
+//! The server's side of SASL (RFC 4422): PLAIN, LOGIN and SCRAM-SHA-256.
+//!
+//! An [`Exchange`] is what is awaited of the client. A response turns it into a [`Step`]: the next
+//! challenge, credentials whose password is still to be compared, or the end. Octets in, octets
+//! out: base64 and lines are for [`crate::command`], and nothing here is random or slow.
+//!
+//! This module decides who the client has proved to be. Which mechanism a connector offers, and
+//! whether that user may do anything, is for `policy`.
+
+mod login;
+mod plain;
+pub mod scram;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use relay_mail::user_name::UserName;
+use relay_users::password::{Password, PasswordCheck};
+use relay_users::{User, Users};
+
+/// The mechanisms that we have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mechanism {
+    /// RFC 4616: name and password in one response.
+    Plain,
+    /// draft-murchison-sasl-login: name and password in one response each. Obsolete, and what many
+    /// devices have.
+    Login,
+    /// RFC 7677: a proof of the password, which itself is not shown.
+    ScramSha256,
+}
+
+/// An exchange that is under way: what comes next from the client.
+#[derive(Clone, Debug)]
+pub enum Exchange {
+    /// The one message of PLAIN.
+    Plain,
+    /// The name, in LOGIN.
+    LoginName,
+    /// The password, in LOGIN.
+    LoginPassword {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// The client-first-message of SCRAM.
+    ScramFirst,
+    /// The client-final-message of SCRAM.
+    ScramFinal(scram::ServerFirst),
+    /// The empty response by which a client takes notice of the server-final-message: RFC 4954 has
+    /// no place for it in the reply that says success.
+    ScramEnd {
+        /// Who the client has proved to be.
+        user: Arc<User>,
+    },
+}
+
+/// What comes of a response.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The exchange goes on after this challenge.
+    Challenge(Exchange, Vec<u8>),
+    /// The password is still to be compared, and the outcome is that of the exchange.
+    Compare(Claim, PasswordCheck),
+    /// The client has proved to be this user.
+    Proven(Arc<User>),
+    /// The client has not proved to be whom it claims to be.
+    Unproven(Claim, &'static str),
+    /// Nothing can be proved now.
+    Unavailable(&'static str),
+    /// The response is not in the form of the mechanism.
+    Malformed(&'static str),
+}
+
+/// Whom a client claims to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The name, where it can be one.
+    pub name: Option<UserName>,
+    /// The user of that name.
+    pub user: Option<Arc<User>>,
+}
+
+impl Mechanism {
+    /// Every mechanism, in the order in which they are offered.
+    pub const ALL: &[Self] = &[Self::Plain, Self::Login, Self::ScramSha256];
+
+    /// The name that IANA registered.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+        }
+    }
+
+    /// The mechanism of this name, without regard to case.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+    }
+}
+
+impl Exchange {
+    /// The exchange at its beginning, and the challenge for a client that sent no initial response.
+    pub fn begin(mechanism: Mechanism) -> (Self, Vec<u8>) {
+        match mechanism {
+            Mechanism::Plain => (Self::Plain, Vec::new()),
+            Mechanism::Login => (Self::LoginName, login::NAME_PROMPT.to_vec()),
+            Mechanism::ScramSha256 => (Self::ScramFirst, Vec::new()),
+        }
+    }
+
+    /// What comes of a response. `seed` is random and new for each exchange; it makes the nonce of
+    /// SCRAM, which there is none without.
+    pub fn step(&self, response: &[u8], users: &Users, seed: Option<&[u8; 32]>) -> Step {
+        match self {
+            Self::Plain => plain::step(response, users),
+            Self::LoginName => login::name(response),
+            Self::LoginPassword { name } => login::password(name, response, users),
+            Self::ScramFirst => match seed {
+                Some(seed) => scram::first(response, users, seed),
+                None => Step::Unavailable("there are no random numbers for a nonce"),
+            },
+            Self::ScramFinal(first) => first.step(response),
+            Self::ScramEnd { user } if response.is_empty() => Step::Proven(Arc::clone(user)),
+            Self::ScramEnd { .. } => Step::Malformed("something follows the last message of SCRAM"),
+        }
+    }
+}
+
+impl Claim {
+    /// The claim to be who has this name.
+    pub fn new(name: &str, users: &Users) -> Self {
+        let name: Option<UserName> = name.parse().ok();
+        let user = name.as_ref().and_then(|name| users.get(name)).cloned();
+        Self { name, user }
+    }
+
+    /// The step for a claim with a password. Whether there is such a user makes no difference yet.
+    fn with_password(self, password: &str, users: &Users) -> Step {
+        // What no password can be is compared with nobody's, and takes as long.
+        let (user, password) = match Password::new(password) {
+            Ok(password) => (self.user.clone(), password),
+            Err(_) => (None, Password::of_nobody()),
+        };
+        let check = users.password_check(user.as_deref(), password);
+        Step::Compare(Self { user, ..self }, check)
+    }
+}
