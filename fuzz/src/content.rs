@@ -11,7 +11,6 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use relay::limits::READ_OCTETS;
-use relay::policy::Peer;
 use relay::smtp::session::player::{Player, World};
 use relay::smtp::session::{Action, MessageBegun, Session};
 use relay_mail::envelope::Envelope;
@@ -19,6 +18,7 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::{BeginError, StoreError};
 use relay_message::changes::Changes;
 use relay_message::outbound::OutboundFirewall;
+use relay_policy::Peer;
 use relay_smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 
 use super::expected::{Allowed, compare};

@@ -18,9 +18,9 @@ use relay_mail::tls::TlsInfo;
 
 use relay::config::Config;
 use relay::limits::{INPUT_OCTETS, READ_OCTETS};
-use relay::policy::{Peer, Rules};
 use relay::smtp::session::Session;
 use relay::smtp::session::player::Player;
+use relay_policy::{Peer, Rules};
 
 use host::{Asked, Host, Outcome, check_protocol_log, failure};
 

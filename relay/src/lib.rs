@@ -48,7 +48,6 @@ mod fading;
 pub mod kernel;
 pub mod limits;
 pub mod logging;
-pub mod policy;
 pub mod privileges;
 pub mod queue;
 pub mod recipients;

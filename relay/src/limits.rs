@@ -8,8 +8,6 @@ mod tracking;
 
 use std::time::Duration;
 
-use crate::policy::pressure::Thresholds;
-
 pub use self::next_hops::*;
 pub use self::tracking::*;
 
@@ -27,11 +25,6 @@ pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
-
-/// Fields of one header section: some ten times what a message with many hosts and filters behind it
-/// has. Our own bound, since a field costs every later host more than its octets. More: as
-/// `MaxHeaderSize`.
-pub const HEADER_FIELDS: usize = 4096;
 
 // Configuration.
 
@@ -233,9 +226,6 @@ pub const RSPAMD_REPLY_OCTETS: usize = 1024 * 1024;
 
 /// Octets of a `recipients_file`: some sixty for each recipient. Larger: not loaded.
 pub const RECIPIENTS_FILE_OCTETS: u64 = 64 * 1024 * 1024;
-/// Recipients of one `recipients_file`; each takes about a hundred octets of memory. More: not
-/// loaded.
-pub const RECIPIENTS_LISTED: usize = 1_000_000;
 /// How long it is believed that a recipient exists, after its server said so. What it takes for mail
 /// in the meantime may be returned by that server.
 pub const RECIPIENT_KNOWN: Duration = Duration::from_secs(60 * 60);
@@ -272,10 +262,6 @@ pub const MESSAGE_READ: usize = 64 * 1024;
 /// The percentage of `message_memory` that the clients of one connector may hold, so that strangers at
 /// one connector do not use up what another needs. Our own.
 pub const CONNECTOR_MEMORY_PERCENT: u64 = 50;
-/// Octets of recipients that a transaction may keep while `message_memory` is used up: ten or twenty
-/// recipients. More: `452 4.3.1` at RCPT. All sessions of a connector together
-/// ([`MAX_INBOUND_CONNECTION`]) then keep 40 MB in this way.
-pub const RECIPIENTS_BEYOND_MEMORY: usize = 8 * 1024;
 /// Octets of decisions that a transaction keeps for message tracking while `message_memory` is used
 /// up. Further ones are counted.
 pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
@@ -289,28 +275,9 @@ pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
 pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
 pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
-/// Exchange's levels of its queue's drive, in percent of the file system of the queue.
-pub const BACK_PRESSURE_DISK_USE: Thresholds =
-    Thresholds { low_to_medium: 89, medium_to_high: 99, high_to_medium: 90, medium_to_low: 80 };
-/// Exchange's levels of its submission queue, in messages. What is in that queue has not been
-/// looked at yet; so these are messages that are due and that delivery has not come to, and none
-/// of those that wait for a next hop.
-pub const BACK_PRESSURE_QUEUE_LENGTH: Thresholds = Thresholds {
-    low_to_medium: 9_999,
-    medium_to_high: 15_000,
-    high_to_medium: 10_000,
-    medium_to_low: 2_000,
-};
 /// Messages of a backlog that are counted: the index is locked meanwhile, for a millisecond or two.
 /// The levels of `queue_length` are at most this.
 pub const BACKLOG_COUNTED: usize = 200_000;
-/// Exchange's levels of private memory, in percent of the memory of this host. It names no values
-/// to fall at; they are ours.
-pub const BACK_PRESSURE_MEMORY_USE: Thresholds =
-    Thresholds { low_to_medium: 72, medium_to_high: 75, high_to_medium: 73, medium_to_low: 71 };
-/// Levels of the memory that messages on their way in take, in percent of `message_memory`. Our own.
-pub const BACK_PRESSURE_MESSAGE_MEMORY_USE: Thresholds =
-    Thresholds { low_to_medium: 80, medium_to_high: 100, high_to_medium: 85, medium_to_low: 60 };
 /// Messages in the queue; the index takes about 200 octets of memory for each. More: `452 4.3.1`.
 pub const QUEUED_MESSAGES: u64 = 5_000_000;
 /// Octets that the queue's file system must have free for a message to begin. Less: `452 4.3.1`.

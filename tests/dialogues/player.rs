@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use relay::policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
@@ -14,12 +13,13 @@ use relay_mail::reply::Reply;
 use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_policy::pressure::{Pressure, PressureLevel, Resource};
+use relay_policy::{
+    Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
+};
 use relay_users::password::PasswordCheck;
 
 use relay::limits::INPUT_OCTETS;
-use relay::policy::{
-    self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
-};
 use relay::smtp::session::player::World;
 use relay::smtp::session::{self, Action, Conditions, MessageBegun, Session};
 
@@ -238,7 +238,7 @@ impl World for Host {
         };
         client
             .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
-            .ok_or_else(|| policy::connect(None).reply)
+            .ok_or_else(|| relay_policy::connect(None).reply)
     }
 
     fn begin_message(&mut self, envelope: Envelope) -> Option<Result<MessageBegun, BeginError>> {

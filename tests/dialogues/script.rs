@@ -44,7 +44,7 @@
 
 use std::time::Duration;
 
-use relay::policy::pressure::PressureLevel;
+use relay_policy::pressure::PressureLevel;
 
 use crate::checks::Checks;
 

@@ -12,13 +12,13 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use relay::back_pressure::Readings;
 use relay::classifier::Classifier;
 use relay::counts::Counts;
-use relay::policy::pressure::PressureLevel;
 use relay::queue::schedule::Schedule;
 use relay::queue::store::Store;
 use relay::queue::{self, Queue};
 use relay::server::Server;
 use relay::server::tls::Credentials;
 use relay_connector::ConnectorIds;
+use relay_policy::pressure::{self, PressureLevel};
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
@@ -170,7 +170,7 @@ impl Host {
 
     /// What a meter would find where the disk of the queue is that full.
     fn press(&self, level: PressureLevel) {
-        let thresholds = relay::policy::pressure::Settings::default().disk_use;
+        let thresholds = pressure::Settings::default().disk_use;
         let disk = match level {
             PressureLevel::Normal => thresholds.medium_to_low,
             PressureLevel::Medium => thresholds.high_to_medium,

@@ -14,9 +14,9 @@ use relay_mail::tls::TlsInfo;
 use relay_smtp::client::ReplyParser;
 
 use relay::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
-use relay::policy::{Finding, Inquiry, Peer, Rules};
 use relay::smtp::session::player::World;
 use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
+use relay_policy::{Finding, Inquiry, Peer, Rules};
 
 /// What a session came to.
 #[derive(Debug, Default, PartialEq)]

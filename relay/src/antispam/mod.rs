@@ -1,7 +1,7 @@
 //! Asks DNS and Rspamd what the policy wants to know of a client, a sender and a message.
 //!
 //! This module finds facts and judges none of them: what becomes of a finding is for
-//! [`crate::policy::antispam`], when it is asked for, too. Every question has a deadline of its own
+//! [`relay_policy::antispam`], when it is asked for, too. Every question has a deadline of its own
 //! within [`crate::limits::INQUIRY_WAIT`], and whatever goes wrong is an answer that says so.
 //!
 //! [`crate::dns`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and

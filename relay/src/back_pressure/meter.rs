@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::policy::pressure::PressureLevel;
 use relay_mail::store_error::StoreError;
+use relay_policy::pressure::PressureLevel;
 use tracing::{error, info, warn};
 
 use super::{BackPressure, Change, Readings};

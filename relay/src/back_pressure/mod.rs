@@ -6,7 +6,7 @@
 //! at other values than it falls at, so that it does not flutter. The highest of them is the
 //! daemon's, one word that sessions and listeners read without a lock.
 //!
-//! What follows from a level is for [`crate::policy::back_pressure`]; how a value is read, for
+//! What follows from a level is for [`relay_policy::back_pressure`]; how a value is read, for
 //! [`meter`].
 
 pub mod meter;
@@ -19,9 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use relay_mail::store_error::StoreError;
+use relay_policy::pressure::{Pressure, PressureLevel, Resource, Settings, Thresholds};
 use serde::{Deserialize, Serialize};
-
-use crate::policy::pressure::{Pressure, PressureLevel, Resource, Settings, Thresholds};
 
 /// What was read at one time. A value that could not be read keeps its level.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,5 @@
-use crate::policy::pressure::PressureLevel::{High, Medium, Normal};
 use proptest::prelude::*;
+use relay_policy::pressure::PressureLevel::{High, Medium, Normal};
 
 use super::*;
 

@@ -15,12 +15,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use relay_common::tables::{NO_CONNECTOR, Tag};
 use relay_connector::{Connector, ConnectorId, Match, Range, RangeId};
+use relay_policy::Rules;
 use tokio::sync::Mutex;
 
 use crate::counts::Counts;
 use crate::kernel::{KernelError, Publisher, TagReader};
 use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
-use crate::policy::Rules;
 
 pub use publication::of as publication_of;
 

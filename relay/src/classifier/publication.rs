@@ -3,9 +3,9 @@
 use relay_common::budget::Budget;
 use relay_common::tables::ConnectorEntry;
 use relay_connector::{self, Connector};
+use relay_policy::Rules;
 
 use crate::kernel::Publication;
-use crate::policy::Rules;
 
 /// The publication of these rules.
 pub fn of(rules: &Rules) -> Publication {

@@ -10,9 +10,9 @@ use relay::daemon::status::{
 };
 use relay::delivery::{HopState, HopStatus};
 use relay::logging;
-use relay::policy::pressure::Thresholds;
 use relay::tracking;
 use relay_mail::printable::printable;
+use relay_policy::pressure::Thresholds;
 
 use super::queue::moment;
 use super::{Access, Asked, Console, Outcome};

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use relay_mail::domain_pattern::{DomainPattern, InvalidDomainPattern};
 use relay_mail::protocol::Protocol;
+use relay_policy::{
+    AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
+};
 
 use super::document::{Section, Value, Wrong, nearest};
 use super::value::{no_domain_name, path, text, unknown_word};
-use crate::policy::{
-    AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
-};
 
 /// Reads every accepted domain.
 pub(super) fn read(sections: Vec<Section<'_, '_>>) -> AcceptedDomains {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::policy::pressure::{Resource, Settings, Thresholds};
+use relay_policy::pressure::{Resource, Settings, Thresholds};
 
 use super::document::{Section, Wrong};
 use super::value::{number, size};

@@ -39,13 +39,13 @@ use std::time::Duration;
 
 use relay_connector::{Connector, Proxies, Table};
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
+use relay_policy::AcceptedDomains;
 use relay_users::Users;
 use sha2::{Digest, Sha256};
 
 use crate::antispam::Endpoint;
 use crate::delivery::{NextHop, Routes};
 use crate::limits::CONFIGURATION_OCTETS;
-use crate::policy::AcceptedDomains;
 
 pub use finding::{Finding, Refusals};
 pub use places::Places;
@@ -75,7 +75,7 @@ pub struct Config {
     /// The users of [`Authentication::users_file`], where it was read.
     pub users: Arc<Users>,
     /// `[back_pressure]`: when this host takes less mail, and none.
-    pub back_pressure: crate::policy::pressure::Settings,
+    pub back_pressure: relay_policy::pressure::Settings,
     /// `[[route]]`, and what `[delivery]` says of all other mail.
     pub routes: Routes,
     /// `[mx]`.

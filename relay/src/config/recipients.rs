@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use relay_policy::{AcceptedDomains, InvalidRecipientList, RecipientList};
+
 use crate::limits::RECIPIENTS_FILE_OCTETS;
-use crate::policy::{AcceptedDomains, InvalidRecipientList, RecipientList};
 
 /// Why a `recipients_file` cannot be used.
 #[derive(Debug, thiserror::Error)]

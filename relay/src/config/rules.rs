@@ -5,9 +5,9 @@ use std::sync::Arc;
 use relay_connector::ConnectorIds;
 use relay_connector::id::TooManyConnectorNames;
 use relay_mail::domain_pattern::DomainPattern;
+use relay_policy::Rules;
 
 use super::{Config, Trusted};
-use crate::policy::Rules;
 
 impl Config {
     /// The rules of this configuration, numbered `generation`. Names keep the ids that they have in

@@ -7,12 +7,12 @@ mod warnings;
 
 use std::path::Path;
 
-use crate::policy::pressure::Thresholds;
 use relay_connector::{
     CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
     PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
 };
 use relay_mail::protocol::Protocol;
+use relay_policy::pressure::Thresholds;
 
 use super::*;
 use crate::delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
@@ -303,7 +303,7 @@ fn back_pressure_has_defaults_for_what_is_not_said() {
         back_pressure.disk_use,
         Thresholds { low_to_medium: 10, medium_to_high: 20, high_to_medium: 15, medium_to_low: 5 }
     );
-    let default = crate::policy::pressure::Settings::default();
+    let default = relay_policy::pressure::Settings::default();
     assert_eq!(back_pressure.queue_length, Thresholds { medium_to_low: 0, ..default.queue_length });
     assert_eq!(back_pressure.memory_use, default.memory_use);
     assert_eq!(back_pressure.message_memory, 1024 * 1024);

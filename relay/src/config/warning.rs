@@ -9,6 +9,7 @@ use relay_connector::{
     Proxies, Range, Standing, Table,
 };
 use relay_mail::address_space::is_of_this_site;
+use relay_policy::AcceptedDomains;
 use relay_users::limits::SCRAM_ITERATIONS;
 use relay_users::{User, Users};
 
@@ -16,7 +17,6 @@ use super::connector::place;
 use super::document::{Document, Wrong};
 use super::tls::Tls;
 use super::{Authentication, Finding};
-use crate::policy::AcceptedDomains;
 
 /// Notes every warning.
 pub(super) fn warn(

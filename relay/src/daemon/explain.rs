@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::policy::pressure::PressureLevel;
 use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
@@ -16,6 +15,8 @@ use relay_mail::protocol::Protocol;
 use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
+use relay_policy::pressure::PressureLevel;
+use relay_policy::{Because, Decision, Peer};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -27,7 +28,6 @@ use crate::control::QuestionText;
 use crate::delivery::{Destination, Routes};
 use crate::explanation::{Explanation, Question, Step, explain_with};
 use crate::kernel::GuardState;
-use crate::policy::{Because, Decision, Peer};
 use crate::server::LimitUse;
 
 /// The answer to `relay explain`.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use relay_policy::Rules;
 use tracing::{error, info, warn};
 
 use crate::causes::in_full;
@@ -16,7 +17,6 @@ use crate::kernel::{
     BucketReader, CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog,
     Programs, Settings,
 };
-use crate::policy::Rules;
 
 /// The classifier, and what `status` tells about it.
 pub(super) struct Chosen {

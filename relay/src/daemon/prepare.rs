@@ -15,12 +15,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use relay_connector::ConnectorIds;
 use relay_connector::id::TooManyConnectorNames;
 use relay_mail::smart_host::SmartHost;
+use relay_policy::Rules;
 
 use super::delivery::{self, DeliveryError};
 use crate::antispam::{Checks, ResolverError};
 use crate::config::{Config, Finding};
 use crate::delivery::{NextHop, Settings, leads_back};
-use crate::policy::Rules;
 use crate::server::tls::{Credentials, TlsError};
 
 /// What a configuration needs to be put in force.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::policy::pressure::PressureLevel;
 use relay_connector::ConnectorId;
+use relay_policy::pressure::PressureLevel;
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;

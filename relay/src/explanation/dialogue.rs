@@ -14,9 +14,9 @@ use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_smtp::command::SaslMessage;
 
 use super::{HostState, Question, Step};
-use crate::policy::{self, Decision, Finding, Inquiry, Peer, Rules};
 use crate::smtp::session::player::{Player, World};
 use crate::smtp::session::{Conditions, MessageBegun, Opening, Session};
+use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
 
 /// The name of a client of which the question names none. A connector may want a domain.
 const NO_NAME: &str = "client.example";
@@ -58,9 +58,9 @@ impl<'a> Dialogue<'a> {
         let mut greeting = player.take_answers();
         if greeting.is_empty() {
             // The connection is closed without a word, since its client waits for a handshake.
-            let greeted = policy::connect(Some(&connector));
+            let greeted = relay_policy::connect(Some(&connector));
             greeting.push(match greeted.reply.is_positive() {
-                true => policy::no_certificate(),
+                true => relay_policy::no_certificate(),
                 false => greeted,
             });
         }

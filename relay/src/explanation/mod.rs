@@ -20,8 +20,8 @@ use relay_mail::store_error::StoreError;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 
-use crate::policy::{self, Decision, Finding, Inquiry, Peer, Rules};
 use crate::smtp::session::Conditions;
+use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
 
 use dialogue::Dialogue;
 
@@ -124,7 +124,7 @@ pub fn explain_with(
     let mut explanation =
         Explanation { binding, connector, beaten, peer, steps: Vec::new(), accepted: false };
     let Some(peer) = explanation.peer.clone() else {
-        explanation.steps.push(Step::greeting(policy::connect(None)));
+        explanation.steps.push(Step::greeting(relay_policy::connect(None)));
         return explanation;
     };
     if let Some(Decision { reply, because }) = host.connection.clone() {

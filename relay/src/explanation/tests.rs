@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::Config;
-use crate::policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_connector::{ConnectorIds, Principal};
+use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 
 /// One connector with these keys, for everybody on port 25.
 fn one_connector(keys: &str) -> Arc<Rules> {
@@ -129,7 +129,7 @@ fn a_message_has_the_size_of_the_question() {
         let explanation = explain(Instant::now(), &rules, &asked);
         let step = explanation.steps.last().unwrap();
         assert_eq!((step.command.as_str(), step.decision.reply.code), ("(end of data)", code));
-        let of_size = |it: &policy::Because| it.rule == "max_message_size";
+        let of_size = |it: &relay_policy::Because| it.rule == "max_message_size";
         let found = &step.decision.because.iter().find(|it| of_size(it)).unwrap().found;
         assert!(found.starts_with(&format!("{size} octets")), "{found}");
     }

@@ -1,7 +1,7 @@
 //! The kernel half, from the daemon's side. Only this module knows aya.
 //!
 //! It loads and attaches the programs, publishes generations into their maps, and reads tags and
-//! counters. What a generation holds is [`crate::policy::Rules`]' business, and which connector a
+//! counters. What a generation holds is [`relay_policy::Rules`]' business, and which connector a
 //! connection gets when there is no tag is [`crate::classifier`]'s.
 //!
 //! Loading is a transaction: programs are loaded, pinned and attached, a self-test shows that

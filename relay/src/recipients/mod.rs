@@ -4,7 +4,7 @@
 //! is known for longer than that it is not, since a new mailbox should not wait for its first
 //! message. Trouble is never kept. Of one recipient one question at a time is under way, and all
 //! who want to know wait for it. How a server is asked is in [`question`]; what an answer means for
-//! a client, for [`crate::policy`] to say.
+//! a client, for [`relay_policy`] to say.
 
 mod question;
 
@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use relay_mail::path::Mailbox;
+use relay_policy::{RecipientFinding, RecipientLookup};
 use tokio::sync::{Semaphore, watch};
 
 use crate::fading::Fading;
 use crate::limits::{RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN};
-use crate::policy::{RecipientFinding, RecipientLookup};
 
 /// What was asked and what is being asked. Clones are the same.
 #[derive(Clone, Debug)]

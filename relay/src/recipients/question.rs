@@ -6,6 +6,7 @@ use std::time::Duration;
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::path::{ForwardPath, Mailbox};
 use relay_mail::reply::{Enhanced, Reply};
+use relay_policy::{RecipientFinding, RecipientLookup};
 use relay_smtp::client::Timeouts;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -15,7 +16,6 @@ use crate::delivery::{
     Settings, SmartHosts,
 };
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
-use crate::policy::{RecipientFinding, RecipientLookup};
 
 /// Asks the server. It always has an answer, and in time.
 pub(super) async fn ask(

@@ -14,12 +14,11 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::policy::{AcceptedDomainType, Peer, Rules};
-
 use player::Answer;
 use probes::{Names, probes};
 use relay_connector::range::Family;
 use relay_connector::{Binding, Connector, Permission, PermissionSet};
+use relay_policy::{AcceptedDomainType, Peer, Rules};
 
 pub use probes::{Asks, Probe};
 

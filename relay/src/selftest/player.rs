@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::probes::{Asks, Probe};
-use crate::policy::{Peer, Rules};
 use crate::smtp::session::Session;
 use crate::smtp::session::player::{Player, World};
+use relay_policy::{Peer, Rules};
 
 /// What came of a probe.
 pub(super) struct Answer {

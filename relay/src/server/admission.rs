@@ -21,10 +21,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use relay_common::address::Address;
 use relay_connector::{ConnectorId, Limits, Range};
 use relay_mail::reply;
+use relay_policy::{Because, Decision};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
-use crate::policy::{Because, Decision};
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
 /// memory.

@@ -9,13 +9,13 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use relay_mail::store_error::StoreError;
+use relay_policy::{self, Peer};
 use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
-use crate::policy::{self, Peer};
 use crate::queue::Incoming;
 use crate::queue::memory::Held;
 use crate::server::admission::Place;
@@ -179,7 +179,7 @@ impl Driver {
     fn reclassify(&mut self, remote: SocketAddr) {
         let classification = self.shared.classifier.classify_told(self.record.local(), remote);
         let client = match &classification.connector {
-            None => Err(policy::connect(None)),
+            None => Err(relay_policy::connect(None)),
             Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
                 self.place = place;
                 let peer = Peer::new(Arc::clone(&chosen.connector));

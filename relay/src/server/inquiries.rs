@@ -1,4 +1,4 @@
-//! Performs what decisions need to know: see [`crate::policy::Inquiry`].
+//! Performs what decisions need to know: see [`relay_policy::Inquiry`].
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -6,12 +6,12 @@ use std::time::Instant;
 use relay_common::address::Address;
 use relay_connector::ConnectorId;
 use relay_message::finding::{MessageFinding, SenderFinding};
+use relay_policy::{Finding, Inquiry, MessageRateFinding, MessageRatePayers, PasswordFinding};
 use relay_users::password::PasswordCheck;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::limits::PASSWORD_CHECKS;
-use crate::policy::{Finding, Inquiry, MessageRateFinding, MessageRatePayers, PasswordFinding};
 use crate::queue::Incoming;
 use crate::server::Shared;
 use crate::server::rates::Counted;

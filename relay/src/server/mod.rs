@@ -31,9 +31,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::policy::pressure::Settings;
 use arc_swap::ArcSwap;
 use relay_connector::{ConnectorId, Limits, Match, Range};
+use relay_policy::pressure::Settings;
+use relay_policy::{Finding, Inquiry, Rules};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -43,7 +44,6 @@ use crate::classifier::{Chosen, Classifier};
 use crate::counts::Counts;
 use crate::explanation::HostState;
 use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
-use crate::policy::{Finding, Inquiry, Rules};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
 use crate::smtp::session::Conditions;

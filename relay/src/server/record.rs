@@ -8,10 +8,10 @@ use relay_connector::{ConnectorId, ProtocolLoggingLevel};
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_message::changes::Changes;
+use relay_policy::Peer;
 
 use crate::classifier::Classification;
 use crate::counts::Counts;
-use crate::policy::Peer;
 use crate::queue::Incoming;
 use crate::server::Shared;
 use crate::server::inquiries::Asker;

@@ -10,13 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
+use relay_policy::Decision;
 
 use crate::classifier::Classification;
 use crate::fading::Fading;
 use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS, REFUSALS_OF_SOURCE,
 };
-use crate::policy::Decision;
 use crate::smtp::session::Refused;
 use crate::tracking::Tracker;
 use crate::tracking::event::Refusal;

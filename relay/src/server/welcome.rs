@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use relay_connector::ConnectorId;
 use relay_mail::reply::Reply;
+use relay_policy::{self, Decision};
 use relay_smtp::limits::PROXY_HEADER_OCTETS;
 use relay_smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 use tokio::io::AsyncReadExt;
@@ -18,7 +19,6 @@ use tokio::time::timeout;
 
 use crate::classifier::{Chosen, Classification};
 use crate::limits::PROXY_HEADER_WAIT;
-use crate::policy::{self, Decision};
 use crate::server::admission::{Place, Refusal};
 use crate::server::record::Record;
 use crate::server::refusals::Ends;
@@ -121,7 +121,7 @@ fn place(
 ) -> Option<Place> {
     let ends = Ends { local, remote, proxy };
     let Some(chosen) = &classification.connector else {
-        let decision = policy::connect(None);
+        let decision = relay_policy::connect(None);
         record_refused(classification, ends, &decision, shared);
         turn_away(stream, &decision.reply, ConnectorId::NONE, shared);
         return None;
@@ -147,7 +147,7 @@ pub(super) fn admit(
     remote: SocketAddr,
     shared: &Shared,
 ) -> Result<Place, Decision> {
-    if let Some(refusal) = policy::connect_under_pressure(shared.back_pressure.pressure()) {
+    if let Some(refusal) = relay_policy::connect_under_pressure(shared.back_pressure.pressure()) {
         return Err(refusal);
     }
     let (limits, range) = (&chosen.connector.limits, chosen.range());
@@ -191,7 +191,7 @@ fn begin(
     let Some(chosen) = &classification.connector else { return };
     // A reply is written whole; to wait for more would only make the client wait.
     let _ = stream.set_nodelay(true);
-    let peer = policy::Peer::new(Arc::clone(&chosen.connector));
+    let peer = relay_policy::Peer::new(Arc::clone(&chosen.connector));
     let rules = Arc::clone(&classification.rules);
     let begin = if is_implicit(&classification, local) { Session::encrypted } else { Session::new };
     let session = begin(Instant::now(), rules, peer, local.ip(), remote.ip());

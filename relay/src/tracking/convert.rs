@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use relay_policy::Because;
+
 use super::event::{Receipt, Refusal};
 use super::line::{DecisionLine, Received, RefusedLine};
 use crate::limits::TRACKED_ALONE;
-use crate::policy::Because;
 use crate::smtp::session::{Decided, Decisions, Refused};
 
 impl From<Receipt> for Received {

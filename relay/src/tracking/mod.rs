@@ -8,7 +8,7 @@
 //! instead, and what the log says of its own gaps, [`files`] which files there are and which have to
 //! go. [`search`] says what the log knows of one message or of all that [`query`] means,
 //! [`candidates`] which messages those are, [`ending`] whether the log has an end mark, and
-//! [`timeline`] how a message is shown. What was decided about a message is for [`crate::policy`] to
+//! [`timeline`] how a message is shown. What was decided about a message is for [`relay_policy`] to
 //! say, and what became of it for [`crate::queue`]; message contents and secrets are not in the log.
 
 mod bounds;

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use relay::classifier::publication_of;
 use relay::kernel::{KernelHalf, TagReader};
-use relay::policy::Rules;
 use relay_common::tables::{NO_CONNECTOR, Tag};
 use relay_connector::ConnectorIds;
+use relay_policy::Rules;
 use relay_tests::namespace::{Namespace, link};
 use socket2::{Domain, SockAddr, Socket, Type};
 

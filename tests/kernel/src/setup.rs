@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use relay_connector::ConnectorIds;
+use relay_policy::Rules;
 
 use relay::classifier::publication_of;
 use relay::config::Config;
 use relay::kernel::{KernelHalf, Settings};
-use relay::policy::Rules;
 
 /// The generation of a kernel half's self-test; tests publish from the next one on.
 pub const SELF_TEST: u32 = 1;

@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
 use relay::kernel::{KernelHalf, TestProgram};
-use relay::policy::Rules;
 use relay_common::classify::Class;
 use relay_common::tables::RangeEntry;
 
@@ -15,6 +14,7 @@ use relay_connector::{ConnectorId, Match, RangeId};
 use relay_kernel_tests::frames::{SYN, tcp};
 use relay_kernel_tests::nested::{Expected, Nested};
 use relay_kernel_tests::setup::{load, publish};
+use relay_policy::Rules;
 
 /// Connectors, ranges, and addresses asked at random beside all boundaries. The configurations of
 /// the middle are asked in turn until enough addresses had a connector.

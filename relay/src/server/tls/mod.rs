@@ -25,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use relay_connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
 use relay_mail::tls::ClientCertificate;
+use relay_policy::Rules;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -43,7 +44,6 @@ use crate::causes::in_full;
 use crate::certificate::{Certificate, day};
 use crate::config::{CertificateFiles, Tls, Trusted};
 use crate::limits::CERTIFICATE_CONCERNS;
-use crate::policy::Rules;
 use crate::tls_failure::not_for;
 
 /// What handshakes are done with, by connector.

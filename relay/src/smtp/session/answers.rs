@@ -5,8 +5,8 @@
 
 use relay_mail::reply::Reply;
 
-use crate::policy::{Because, Decision};
 use crate::smtp::session::Session;
+use relay_policy::{Because, Decision};
 
 /// The replies since the last time they were taken.
 #[derive(Debug, Default)]

@@ -1,15 +1,15 @@
 //! AUTH in the dialogue (RFC 4954 section 4): the command, the lines of its exchange, its end.
 //!
 //! It begins between messages and leads back there. What a message of the exchange means is for
-//! [`relay_smtp::sasl`], whether its outcome is welcome for [`crate::policy`].
+//! [`relay_smtp::sasl`], whether its outcome is welcome for [`relay_policy`].
 
 use std::sync::Arc;
 
 use relay_mail::reply;
+use relay_policy::{self, Judgement, PasswordFinding};
 use relay_smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
 use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
 
-use crate::policy::{self, Judgement, PasswordFinding};
 use crate::smtp::session::state::{Effect, Hello, Ready, State};
 use crate::smtp::session::{Context, Session};
 
@@ -52,13 +52,13 @@ impl State {
         if context.peer.user.is_some() {
             return (Self::Ready(ready), Effect::Fault(reply::BAD_SEQUENCE));
         }
-        let decision = policy::auth(&context.rules, &context.peer, &auth.mechanism);
+        let decision = relay_policy::auth(&context.rules, &context.peer, &auth.mechanism);
         let mechanism = Mechanism::of_name(&auth.mechanism);
         let (Some(mechanism), true) = (mechanism, decision.reply.is_positive()) else {
             return (Self::Ready(ready), Effect::DecidedFault(decision));
         };
         if context.conditions.logon_is_refused {
-            return (Self::Ready(ready), Effect::LogonRefused(policy::logon_refused()));
+            return (Self::Ready(ready), Effect::LogonRefused(relay_policy::logon_refused()));
         }
         let (exchange, challenge) = Exchange::begin(mechanism);
         match &auth.initial {
@@ -111,7 +111,7 @@ fn advance(
     context: &Context,
     again: impl FnOnce(Hello) -> State,
 ) -> (State, Effect) {
-    let end = |claim: Claim, decision: policy::Decision| match claim.user {
+    let end = |claim: Claim, decision: relay_policy::Decision| match claim.user {
         Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision, user),
         _ if decision.reply == reply::AUTHENTICATION_UNSUCCESSFUL => Effect::LogonFailure(decision),
         _ => Effect::Decided(decision),
@@ -121,7 +121,7 @@ fn advance(
             return (authenticating(hello, exchange), challenged(challenge));
         }
         Step::Compare(claim, check) => {
-            match policy::password(&context.peer, &claim, &check, &context.findings) {
+            match relay_policy::password(&context.peer, &claim, &check, &context.findings) {
                 Judgement::Needs(inquiry) => {
                     return (again(hello), Effect::Ask(inquiry, Box::new(command)));
                 }
@@ -130,18 +130,18 @@ fn advance(
         }
         Step::Proven(user) => {
             let claim = Claim { name: Some(user.name.clone()), user: Some(Arc::clone(&user)) };
-            let decision = policy::logon(&context.peer, &claim, &PasswordFinding::Right);
+            let decision = relay_policy::logon(&context.peer, &claim, &PasswordFinding::Right);
             end(claim, decision)
         }
         Step::Unproven(claim, why) => {
             let proof = PasswordFinding::Wrong(why.to_owned());
-            let decision = policy::logon(&context.peer, &claim, &proof);
+            let decision = relay_policy::logon(&context.peer, &claim, &proof);
             end(claim, decision)
         }
         Step::Unavailable(why) => {
             let proof = PasswordFinding::Unavailable(why.to_owned());
             let nobody = Claim { name: None, user: None };
-            end(nobody.clone(), policy::logon(&context.peer, &nobody, &proof))
+            end(nobody.clone(), relay_policy::logon(&context.peer, &nobody, &proof))
         }
         Step::Malformed(why) => Effect::Malformed(CommandError::Sasl(why)),
     };

@@ -11,9 +11,9 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::changes::Changes;
 use relay_message::identity::Identity;
+use relay_policy::{Because, Decision};
 
 use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
-use crate::policy::{Because, Decision};
 use crate::smtp::session::Session;
 
 /// The decisions about one message, in order.

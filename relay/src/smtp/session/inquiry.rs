@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
+use relay_policy::{Finding, Inquiry};
 use relay_smtp::command::Command;
 
-use crate::policy::{Finding, Inquiry};
 use crate::smtp::session::{Action, Session};
 
 /// What the session waits for, and what it does then.

@@ -3,10 +3,10 @@
 
 use bytes::BytesMut;
 use relay_mail::reply;
+use relay_policy::{Because, Decision};
 use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
 
 use crate::limits::HEADER_BEYOND_MEMORY;
-use crate::policy::{Because, Decision};
 use crate::smtp::session::Session;
 use crate::smtp::session::state::State;
 

@@ -17,7 +17,7 @@
 //! - whose session it is after XCLIENT: [`told`];
 //! - how long a client may take: [`timers`].
 //!
-//! Whether something is allowed is decided by [`crate::policy`]. A session without a socket is played
+//! Whether something is allowed is decided by [`relay_policy`]. A session without a socket is played
 //! by [`player`].
 
 mod answers;
@@ -54,12 +54,12 @@ use bytes::BytesMut;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
+use relay_policy::{self, Findings, Peer, Rules};
 use relay_smtp::command::Command;
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
 use crate::limits::INPUT_OCTETS;
-use crate::policy::{self, Findings, Peer, Rules};
 
 pub use self::decisions::{Decided, Decisions};
 pub use self::opening::Opening;
@@ -273,11 +273,13 @@ impl Session {
     /// Does what a command does in this state, or asks first what must be known for it.
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
-        if let Some(refusal) = policy::not_offered(&self.context.peer, &command) {
+        if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
             return self.protocol_error(verb, refusal);
         }
         let submitter = match &command {
-            Command::Mail(mail) => policy::submitter(&self.context.peer, mail.submitter.as_ref()),
+            Command::Mail(mail) => {
+                relay_policy::submitter(&self.context.peer, mail.submitter.as_ref())
+            }
             _ => None,
         };
         if let Some(submitter) = submitter {

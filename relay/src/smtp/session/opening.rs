@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::policy::{self, Findings, Peer, Rules};
 use crate::smtp::session::output::Output;
 use crate::smtp::session::state::State;
 use crate::smtp::session::timers::Timers;
 use crate::smtp::session::{Conditions, Context, Ending, Session, Summary};
+use relay_policy::{Findings, Peer, Rules};
 use relay_smtp::line::LineReader;
 
 /// How a session begins.
@@ -106,7 +106,7 @@ impl Session {
     /// Greets the client, or refuses it.
     pub(super) fn greet(&mut self) {
         self.greeted = true;
-        let greeting = policy::connect(Some(&self.context.peer.connector));
+        let greeting = relay_policy::connect(Some(&self.context.peer.connector));
         self.output.decided(&greeting);
         if !greeting.reply.is_positive() {
             self.context.summary.note("CONNECT", greeting);

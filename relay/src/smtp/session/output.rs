@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::policy::pressure::Pressure;
 use bytes::Bytes;
 use relay_connector::Connector;
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::store_error::StoreError;
+use relay_policy::pressure::Pressure;
 
 use crate::limits::OUTPUT_OCTETS;
-use crate::policy::{Because, Decision, Inquiry};
 use crate::smtp::session::answers::Answers;
 use crate::smtp::session::protocol_log::ProtocolLog;
+use relay_policy::{Because, Decision, Inquiry};
 
 /// What the driver must do.
 #[derive(Debug)]

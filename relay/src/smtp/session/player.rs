@@ -16,9 +16,9 @@ use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 
 use crate::limits::READ_OCTETS;
-use crate::policy::{Decision, Finding, Inquiry, Peer, Rules};
 use crate::smtp::session::timers::Awaited;
 use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
+use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
 
 /// What a session asks for. By default the world asks no server, stores nothing, and does every
 /// handshake. `None` is an answer that comes later or never: [`Player::happen`] gives it.

@@ -15,11 +15,11 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, Protocol};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
+use relay_policy::{self, Because, Decision, MessageFacts};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
-use crate::policy::{self, Because, Decision, MessageFacts};
 use crate::smtp::session::state::{Hello, HelloKind, MessageInput, WaitingForStore};
 use crate::smtp::session::writer::MessageWriter;
 use crate::smtp::session::{Action, Context, MessageBegun};
@@ -218,7 +218,7 @@ impl Reception {
         context: &Context,
         act: &mut impl FnMut(Action),
     ) -> (WaitingForStore, Decision) {
-        let decision = policy::message(&context.peer, &self.facts);
+        let decision = relay_policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision.clone(), act);
         }
@@ -260,7 +260,7 @@ impl Reception {
 
     /// What the message is refused with, whatever is still to come.
     pub(super) fn refusal(&self, context: &Context) -> Option<Decision> {
-        let decision = policy::message(&context.peer, &self.facts);
+        let decision = relay_policy::message(&context.peer, &self.facts);
         match &self.stage {
             _ if !decision.reply.is_positive() => Some(decision),
             Stage::Discarded { because, .. } => Some(because.clone()),
@@ -348,7 +348,7 @@ impl Reception {
             return;
         }
         let authors = || author::authors(&section);
-        let decision = policy::authors(&context.rules, &context.peer, authors);
+        let decision = relay_policy::authors(&context.rules, &context.peer, authors);
         if !decision.reply.is_positive() {
             return self.discard(decision, act);
         }
@@ -366,7 +366,7 @@ impl Reception {
             true => Bytes::new(),
             false => {
                 let fqdn = &context.peer.connector.fqdn;
-                stamp::fields(policy::auth_as(&context.peer), fqdn)
+                stamp::fields(relay_policy::auth_as(&context.peer), fqdn)
             }
         };
         let mut separator = Bytes::new();
@@ -396,7 +396,7 @@ impl Reception {
 
     /// Asks the policy about what is known so far; what it refuses now it refuses at the end.
     fn check(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
-        let decision = policy::message(&context.peer, &self.facts);
+        let decision = relay_policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {
             self.discard(decision, act);
         }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
+use relay_policy::{Because, Decision};
 use relay_smtp::command::{Command, CommandError};
 
 use crate::limits::JUNK_COMMANDS;
-use crate::policy::{Because, Decision};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Ending, Session};
 

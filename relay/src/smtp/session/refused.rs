@@ -7,9 +7,9 @@
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::identity::Identity;
+use relay_policy::{Because, Decision};
 
 use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
-use crate::policy::{Because, Decision};
 use crate::smtp::session::{Decisions, Ending, Session, Summary};
 
 /// One refusal, or a session that ended before its message had a reply.

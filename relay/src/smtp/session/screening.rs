@@ -2,14 +2,14 @@
 //! is committed or refused.
 //!
 //! What the checks found stands in front of the message, so it is written last: the queue puts
-//! it there. What becomes of a finding is for [`crate::policy::antispam`].
+//! it there. What becomes of a finding is for [`relay_policy::antispam`].
 
 use bytes::Bytes;
 use relay_message::finding::{Client, MessageFinding, MessageFound};
 use relay_message::{authentication_results, spam};
+use relay_policy::antispam::screen_message;
+use relay_policy::{Decision, Judgement};
 
-use crate::policy::antispam::screen_message;
-use crate::policy::{Decision, Judgement};
 use crate::smtp::session::inquiry::Waiting;
 use crate::smtp::session::state::{Hello, State, WaitingForStore};
 use crate::smtp::session::{Action, Context, Session};

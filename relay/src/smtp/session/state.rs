@@ -16,10 +16,10 @@ use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 use relay_message::finding::SenderFinding;
+use relay_policy::{self, Begun, Decision, Inquiry, Judgement};
 use relay_smtp::command::{Command, CommandError, Mail, XClient};
 use relay_users::User;
 
-use crate::policy::{self, Begun, Decision, Inquiry, Judgement};
 use crate::smtp::session::authentication::Authenticating;
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::screening::Screening;
@@ -209,8 +209,10 @@ impl State {
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let name = context.told_hello.clone().unwrap_or(name);
         let decision = match kind {
-            HelloKind::Ehlo => policy::ehlo(&context.rules, &context.peer, context.remote, &name),
-            HelloKind::Helo => policy::helo(&context.peer, context.remote, &name),
+            HelloKind::Ehlo => {
+                relay_policy::ehlo(&context.rules, &context.peer, context.remote, &name)
+            }
+            HelloKind::Helo => relay_policy::helo(&context.peer, context.remote, &name),
         };
         if !decision.reply.is_positive() {
             return (self, Effect::SendAway(decision));
@@ -222,11 +224,11 @@ impl State {
         match self {
             Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
             Self::Ready(_) => {
-                let decision = policy::start_tls(&context.peer);
+                let decision = relay_policy::start_tls(&context.peer);
                 if !decision.reply.is_positive() {
                     (self, Effect::DecidedFault(decision))
                 } else if !context.conditions.certificate {
-                    (self, Effect::Decided(policy::no_certificate()))
+                    (self, Effect::Decided(relay_policy::no_certificate()))
                 } else {
                     (Self::StartingTls, Effect::StartTls(decision))
                 }
@@ -243,7 +245,8 @@ impl State {
                 let refusal = queue.as_ref().err().map(|error| error as &dyn std::fmt::Display);
                 let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
                 let host = (*pressure, refusal);
-                let begun = policy::begin_transaction(rules, peer, &client, &mail, host, findings);
+                let begun =
+                    relay_policy::begin_transaction(rules, peer, &client, &mail, host, findings);
                 let effect = match begun {
                     Begun::Accepted(mut decision) => {
                         let found = match &context.findings.sender {
@@ -251,7 +254,7 @@ impl State {
                             Some(SenderFinding::NotAsked) | None => None,
                         };
                         let Mail { sender, dsn, .. } = &mut mail;
-                        policy::limit_ret(peer, sender, found, dsn, &mut decision);
+                        relay_policy::limit_ret(peer, sender, found, dsn, &mut decision);
                         let given = MailGiven { hello, mail, recipient_refused: false };
                         return (Self::Mail(given), Effect::Decided(decision));
                     }
@@ -283,25 +286,25 @@ impl State {
             Self::Chunking(_) => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
             _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
         };
-        if let Some(refusal) = policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
+        if let Some(refusal) = relay_policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
             return (self.without(), Effect::DecidedFault(refusal));
         }
         let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
-        match policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
+        match relay_policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
             Judgement::Needs(inquiry) => {
                 (self, Effect::Ask(inquiry, Box::new(Command::Rcpt(recipient))))
             }
             Judgement::Decided(mut decision) => {
                 if decision.reply.is_positive()
                     && let Some(refusal) =
-                        policy::rcpt_beyond_memory(context.memory_is_short, octets)
+                        relay_policy::rcpt_beyond_memory(context.memory_is_short, octets)
                 {
                     decision = refusal;
                 }
                 let is_accepted = decision.reply.is_positive();
                 if is_accepted {
                     let (found, dsn) = (context.sender.as_ref(), &mut recipient.dsn);
-                    policy::limit_notify(peer, &mail.sender, found, dsn, &mut decision);
+                    relay_policy::limit_notify(peer, &mail.sender, found, dsn, &mut decision);
                 }
                 let state = match is_accepted {
                     true => self.with(rules.addressed(recipient)),

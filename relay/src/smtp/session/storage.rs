@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use relay_mail::reply::{self, Reply};
 use relay_mail::store_error::{BeginError, StoreError};
+use relay_policy::{Because, Decision};
 
-use crate::policy::{Because, Decision};
 use crate::smtp::session::state::{MessageInput, State};
 use crate::smtp::session::{MessageBegun, Session};
 

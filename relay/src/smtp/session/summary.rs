@@ -7,11 +7,11 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::tls::TlsInfo;
 use relay_message::finding::{MessageFound, SenderFound};
+use relay_policy::antispam;
+use relay_policy::{Because, Decision, Peer};
 use relay_smtp::line::LineError;
 
 use crate::limits::{LOGGED_VERDICTS, USELESS_OCTETS};
-use crate::policy::antispam;
-use crate::policy::{Because, Decision, Peer};
 use crate::smtp::session::Decisions;
 use crate::smtp::session::refused::Untold;
 

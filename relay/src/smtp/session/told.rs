@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use relay_mail::reply::Reply;
+use relay_policy::{Peer, Rules};
 use relay_smtp::command::XClient;
 
-use crate::policy::{Peer, Rules};
 use crate::smtp::session::state::State;
 use crate::smtp::session::timers::Timers;
 use crate::smtp::session::{Action, Ending, Session};

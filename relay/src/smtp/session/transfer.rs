@@ -1,12 +1,12 @@
 //! The octets of a message and those of a refused chunk: what follows when they have come, and what
 //! becomes of a message that nobody waits for any more.
 
-use crate::policy::{self, Decision};
 use crate::smtp::session::state::State;
 use crate::smtp::session::{Action, Ending, Session};
 use bytes::Buf;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply;
+use relay_policy::{self, Decision};
 use relay_smtp::command::CommandError;
 use relay_smtp::data::skip;
 
@@ -128,7 +128,7 @@ impl Session {
     pub(super) fn lose_step(&mut self) {
         let error = CommandError::ChunkSize;
         if !self.context.peer.connector.extensions.chunking_enabled {
-            return self.protocol_error(error.verb(), policy::unknown_bdat());
+            return self.protocol_error(error.verb(), relay_policy::unknown_bdat());
         }
         self.fault(error.verb(), error.reply(), &error);
         self.close(Ending::ChunkSize);

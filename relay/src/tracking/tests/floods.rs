@@ -7,11 +7,11 @@ use relay_mail::outcome::Asked;
 use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply;
 use relay_message::identity::Identity;
+use relay_policy::Because;
 
 use super::*;
 use crate::classifier::DecidedBy;
 use crate::limits::{TRACKED_DECISIONS, TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
-use crate::policy::Because;
 use crate::queue::tests::entry_of;
 use crate::smtp::session::{Decided, Decisions, Refused};
 use crate::tracking::event::{Attempt, Kept, Receipt, Refusal};

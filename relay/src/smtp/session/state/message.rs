@@ -2,10 +2,10 @@
 
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::reply;
+use relay_policy::{self, Decision};
 use relay_smtp::command::{Chunk, Mail};
 
 use super::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
-use crate::policy::{self, Decision};
 use crate::smtp::session::reception::Reception;
 use crate::smtp::session::{Context, MessageBegun};
 
@@ -49,7 +49,7 @@ impl State {
         let peer = &context.peer;
         match self {
             Self::Recipients(state) => {
-                let decision = policy::chunk(peer, 0, chunk.octets);
+                let decision = relay_policy::chunk(peer, 0, chunk.octets);
                 if !decision.reply.is_positive() {
                     let next = Self::Ready(Ready::after_refusal(state.hello));
                     return next.after_skipping(chunk, Effect::Decided(decision));
@@ -58,7 +58,7 @@ impl State {
                 state.begin(MessageInput::Chunks { first: chunk, binary })
             }
             Self::Chunking(mut reception) => {
-                let decision = policy::chunk(peer, reception.size(), chunk.octets);
+                let decision = relay_policy::chunk(peer, reception.size(), chunk.octets);
                 if !decision.reply.is_positive() {
                     let next = Self::Ready(Ready::after_refusal(reception.hello().clone()));
                     return next.after_skipping(chunk, Effect::Decided(decision));

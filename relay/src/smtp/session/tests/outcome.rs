@@ -8,9 +8,9 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 
-use crate::policy::{Finding, Inquiry};
 use crate::smtp::session::player::{self, World};
 use crate::smtp::session::{Action, MessageBegun, ProtocolRecord, Session};
+use relay_policy::{Finding, Inquiry};
 
 /// What came out of a session.
 #[derive(Debug, Default, PartialEq)]

@@ -4,12 +4,11 @@
 //! before the question whether the domain is accepted, since who switches one on says that such a
 //! recipient is a mistake, whoever makes it.
 
+use crate::{Peer, Reasons};
 use relay_mail::path::Mailbox;
 use relay_mail::reply::{
     RESERVED_SECOND_LEVEL_DOMAIN, RESERVED_TOP_LEVEL_DOMAIN, Reply, SINGLE_LABEL_DOMAIN,
 };
-
-use super::{Peer, Reasons};
 
 /// RFC 2606 section 2.
 const TOP_LEVEL: [&str; 4] = ["test", "example", "invalid", "localhost"];

@@ -1,13 +1,12 @@
 //! End of data: may this message pass?
 
+use crate::limits::HEADER_FIELDS;
+use crate::{Decision, Peer, Reasons};
 use relay_connector::Permission;
 use relay_mail::reply::{
     BARE_LINE_ENDING, CHUNK_RECEIVED, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE,
     QUEUED, Reply,
 };
-
-use super::{Decision, Peer, Reasons};
-use crate::limits::HEADER_FIELDS;
 
 /// What the checks need to know of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,12 @@
 //! Extensions that a connector does not offer: what belongs to one is as unknown as if there were
 //! no such thing.
 
+use crate::{Decision, Peer, Reasons};
 use relay_connector::SizeEnabled;
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
 use relay_mail::envelope::BodyType;
 use relay_mail::reply::{UNRECOGNIZED_COMMAND, UNSUPPORTED_PARAMETER};
 use relay_smtp::command::{Command, Mail};
-
-use super::{Decision, Peer, Reasons};
 
 /// The refusal of a command, or of one of its parameters, that belongs to an extension which the
 /// connector does not offer; `None` where it may be used.

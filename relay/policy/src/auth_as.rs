@@ -4,10 +4,9 @@
 //! takes what is `Internal`. The right `ms-Exch-SMTP-Accept-Authentication-Flag` says who counts as
 //! one of ours; a user of ours does without it, since it has proved who it is.
 
+use crate::{Peer, Reasons};
 use relay_connector::{Permission, Principal};
 use relay_message::stamp::{AuthAs, Stamp};
-
-use super::{Peer, Reasons};
 
 /// The stamp for messages of this peer.
 pub fn auth_as(peer: &Peer) -> Stamp {

@@ -4,13 +4,12 @@
 //! server that can be asked. Unknown recipients of the other types are sent on. `postmaster` exists
 //! in every domain (RFC 5321 section 4.5.1).
 
-use relay_mail::path::Mailbox;
-use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, RECIPIENT_UNVERIFIED, Reply};
-
-use super::{
+use crate::{
     AcceptedDomain, AcceptedDomainType, Findings, Inquiry, Judgement, Reasons, RecipientFinding,
     RecipientLookup, RecipientsFile,
 };
+use relay_mail::path::Mailbox;
+use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, RECIPIENT_UNVERIFIED, Reply};
 
 /// Judges a recipient in this domain that everything else lets pass.
 pub(super) fn judge(

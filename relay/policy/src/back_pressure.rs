@@ -5,12 +5,11 @@
 //! connections are turned away. Exchange may delay the reply to MAIL before it refuses; we do not,
 //! since a client that waits holds what is short.
 
-use crate::policy::pressure::{Pressure, PressureLevel};
+use crate::limits::RECIPIENTS_BEYOND_MEMORY;
+use crate::pressure::{Pressure, PressureLevel};
+use crate::{Decision, Peer, Reasons};
 use relay_connector::Principal;
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, SYSTEM_NOT_ACCEPTING};
-
-use super::{Decision, Peer, Reasons};
-use crate::limits::RECIPIENTS_BEYOND_MEMORY;
 
 /// A new connection: its refusal, if there is one.
 pub fn connect_under_pressure(pressure: Pressure) -> Option<Decision> {

@@ -1,6 +1,6 @@
 //! May this principal do that? Pure functions from what is known to a decision with its reasons.
 //!
-//! The session asks and the log tells; [`crate::explanation`] plays a session, so that the three can
+//! The session asks and the log tells; an explanation plays a session, so that the three can
 //! never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
 //! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
@@ -9,7 +9,7 @@
 //! decision as well as one that fails, with where the right comes from.
 //!
 //! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
-//! order of commands, see [`crate::smtp`].
+//! order of commands, see `smtp`.
 
 mod accepted_domain;
 pub mod antispam;
@@ -22,6 +22,7 @@ mod extensions;
 mod hello;
 mod identity;
 mod inquiry;
+pub mod limits;
 mod message;
 mod message_rate;
 pub mod pressure;
@@ -33,9 +34,6 @@ mod rules;
 mod sender;
 mod smtputf8;
 mod transaction;
-
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

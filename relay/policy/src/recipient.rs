@@ -4,11 +4,10 @@
 //! looked at: a client told to try again later would only come back for the same refusal. Whether
 //! a recipient exists is asked last, and of those only that everything else would let pass.
 
+use crate::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rules, existence};
 use relay_connector::Permission;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
-
-use super::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rules, existence};
 
 /// RCPT with this recipient, after `accepted_so_far` recipients of the same message.
 pub fn rcpt(

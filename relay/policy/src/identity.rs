@@ -5,11 +5,10 @@
 //! knows them by certificate. A certificate counts when its authority is the configured one *and* it
 //! is for a name that the configuration lists: an authority vouches for more hosts than those.
 
+use crate::{Because, Peer, Rules};
 use relay_connector::Principal;
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::tls::ClientCertificate;
-
-use super::{Because, Peer, Rules};
 
 impl Peer {
     /// The peer as it is from the handshake on. What was known of it before is forgotten, its rights
@@ -98,7 +97,7 @@ fn is_for(name: &str, pattern: &DomainPattern) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::identity::*;
 
     #[test]
     fn names_and_entries() {

@@ -1,11 +1,10 @@
 //! What a connection is greeted with, and whether it may be encrypted.
 
+use crate::{Decision, Peer, Reasons};
 use relay_connector::Connector;
 use relay_mail::reply::{
     BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
 };
-
-use super::{Decision, Peer, Reasons};
 
 /// The greeting of a connection: 220, or 421 and the end when nobody serves it.
 pub fn connect(connector: Option<&Connector>) -> Decision {

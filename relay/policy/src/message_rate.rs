@@ -3,13 +3,12 @@
 //! Asked when all that is known here lets a message pass, and before others are asked about its
 //! sender, which costs them and us more.
 //! What counts as one sender is decided here; how many messages it has left, by
-//! [`crate::server`], which keeps count over connections.
+//! `server`, which keeps count over connections.
 
+use crate::{Findings, Inquiry, Judgement, Peer, Reasons};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
-
-use super::{Findings, Inquiry, Judgement, Peer, Reasons};
 
 /// Who pays for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! nor does it pass unseen. A refusal for good goes before one for now, or the client would
 //! come back for it. How the questions are answered is for [`crate::antispam`].
 
+use crate::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
 use relay_connector::{AntiSpam, CheckMode, Permission};
 use relay_mail::path::ReversePath;
 use relay_mail::reply::{
@@ -18,8 +19,6 @@ use relay_message::finding::{
     ListVerdict, MessageFinding, MessageQuestion, RspamdAction, RspamdFinding, SenderFinding,
     SenderFound, SenderQuestion, SpfFinding, SpfIdentity, SpfResult,
 };
-
-use super::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
 
 /// MAIL that everything else allows: do the block lists and SPF allow it too?
 pub fn screen_sender(

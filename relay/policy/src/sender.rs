@@ -4,14 +4,13 @@
 //! The null sender passes both sender checks: a report must reach its reader. Its authors are
 //! judged all the same, or `<>` would open what the check closes.
 
+use crate::{AcceptedDomainType, Decision, Peer, Reasons, Rules};
 use relay_connector::Permission;
 use relay_mail::path::{Domain, Mailbox, ReversePath};
 use relay_mail::reply::{
     MAY_NOT_SEND_AS, MESSAGE_TOO_LARGE, NOT_AUTHENTICATED, QUEUED, Reply, SENDER_OK, TLS_REQUIRED,
 };
 use relay_message::author::Unclear;
-
-use super::{AcceptedDomainType, Decision, Peer, Reasons, Rules};
 
 /// MAIL with this sender and, where the client gave one, this SIZE in octets.
 pub fn mail(

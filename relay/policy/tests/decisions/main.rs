@@ -5,13 +5,16 @@ mod reports;
 
 use std::sync::Arc;
 
+use relay_connector::Permission;
+use relay_connector::PermissionSet;
+use relay_connector::Principal;
 use relay_connector::{ConnectorIds, Match, PermissionGroup};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply;
 
-use super::*;
-use crate::config::Config;
-use crate::limits::HEADER_FIELDS;
+use relay::config::Config;
+use relay_policy::limits::HEADER_FIELDS;
+use relay_policy::*;
 
 /// The article's three connectors, and one with whatever keys a test needs.
 fn rules(keys: &str) -> Arc<Rules> {
@@ -173,7 +176,7 @@ fn each_connector_gives_exactly_its_permissions() {
 /// Table 3.1 of docs/exchange-semantics.md, as far as its rights mean anything to a relay.
 #[test]
 fn each_group_gives_exactly_the_documented_rights() {
-    use Permission::*;
+    use relay_connector::Permission::*;
     let trusted = [
         Submit,
         AcceptAnyRecipient,

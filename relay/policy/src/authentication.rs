@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
 use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
 use relay_mail::reply::{
@@ -13,8 +14,6 @@ use relay_mail::reply::{
 };
 use relay_smtp::sasl::{Claim, Mechanism};
 use relay_users::password::PasswordCheck;
-
-use super::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
 
 /// The mechanisms that the peer may choose from now. None: AUTH is not offered.
 pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {

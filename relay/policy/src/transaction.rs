@@ -2,16 +2,15 @@
 //!
 //! What the host is short of is a fact from outside.
 
-use crate::policy::pressure::Pressure;
-use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
-use relay_message::finding::Client;
-use relay_smtp::command::Mail;
-
-use super::antispam::screen_sender;
-use super::{
+use crate::antispam::screen_sender;
+use crate::pressure::Pressure;
+use crate::{
     Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,
 };
+use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+use relay_message::finding::Client;
+use relay_smtp::command::Mail;
 
 /// What comes of MAIL.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,12 +6,11 @@
 //! itself. Reports of failure stay: they are owed to the sender (RFC 5321 section 6.1). Those to an
 //! address that is not proven return the header section, also where RET was not given.
 
+use crate::{Because, Decision, Peer};
 use relay_connector::Permission;
 use relay_mail::dsn::{MailDsn, RcptDsn, Ret};
 use relay_mail::path::ReversePath;
 use relay_message::finding::{SenderFound, SpfIdentity, SpfResult};
-
-use super::{Because, Decision, Peer};
 
 /// Records whether the address of a MAIL that was accepted is proven, and takes RET=FULL from one that
 /// is not; the decision says so.

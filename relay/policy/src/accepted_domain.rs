@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::RecipientList;
+use crate::RecipientList;
 use relay_mail::domain_pattern::{DomainPattern, at_and_above};
 use relay_mail::protocol::Protocol;
 use relay_mail::smart_host::SmartHost;
@@ -171,7 +171,7 @@ impl fmt::Display for AcceptedDomain {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::accepted_domain::*;
 
     fn accepted(name: &str, kind: AcceptedDomainType) -> AcceptedDomain {
         let pattern = name.parse().unwrap();

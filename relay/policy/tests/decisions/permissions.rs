@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use relay_connector::Permission;
+use relay_connector::PermissionSet;
+use relay_connector::Principal;
 use relay_message::authentication_results::AuthservIds;
 use relay_message::firewall::admit;
 use relay_message::header::{Collected, HeaderCollector};
 use relay_smtp::sasl::Claim;
 
 use super::*;
-use crate::config::users;
+use relay::config::users;
 
 const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Organization-SCL: -1\r\n\

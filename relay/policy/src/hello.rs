@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
+use crate::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
 use relay_connector::{Permission, SizeEnabled};
 use relay_mail::hello::HelloName;
 use relay_mail::path::Domain;
 use relay_mail::reply::{HELLO, INVALID_DOMAIN_NAME};
 use relay_smtp::command::XClient;
 use relay_smtp::sasl::Mechanism;
-
-use super::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
 
 /// HELO: one line.
 pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {

@@ -1,8 +1,7 @@
 //! MAIL and RCPT: an address that is not ASCII needs SMTPUTF8 (RFC 6531 section 3.4).
 
+use crate::{Decision, Reasons};
 use relay_mail::reply::NEEDS_SMTPUTF8;
-
-use super::{Decision, Reasons};
 
 /// The refusal of an address in a transaction that may not hold it; `None` where it may.
 pub fn needs_smtputf8(is_ascii: bool, requested: bool) -> Option<Decision> {

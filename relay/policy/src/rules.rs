@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::AcceptedDomains;
 use relay_connector::{Connector, ConnectorId, Proxies, Table};
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::dsn::Addressee;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_users::Users;
-
-use super::AcceptedDomains;
 
 /// Everything that decisions depend on. A session keeps the rules that it began with.
 #[derive(Clone, Debug)]

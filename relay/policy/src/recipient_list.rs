@@ -7,11 +7,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::limits::RECIPIENTS_LISTED;
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::path::{AddressError, Domain, Mailbox};
 use unicode_normalization::UnicodeNormalization;
-
-use crate::limits::RECIPIENTS_LISTED;
 
 /// The recipients that one file lists.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -106,7 +105,7 @@ fn in_domain(local_part: &str, domain: &Domain) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::recipient_list::*;
 
     fn list(text: &str) -> Result<RecipientList, InvalidRecipientList> {
         RecipientList::parse(text, &"*.contoso.example".parse().unwrap())

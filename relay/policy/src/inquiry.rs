@@ -4,14 +4,13 @@
 //! A function of this module's parent returns [`Judgement::Needs`] at the check that lacks its
 //! fact, and is asked again with the [`Finding`]. So the order of the checks is written once, what
 //! an earlier check refuses is never inquired after, and a decision stays a pure function.
-//! Who performs an inquiry is for [`crate::server`]; that the session waits meanwhile, for
-//! [`crate::smtp::session`].
+//! Who performs an inquiry is for `server`; that the session waits meanwhile, for
+//! `smtp::session`.
 
+use crate::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
 use relay_mail::path::Mailbox;
 use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use relay_users::password::PasswordCheck;
-
-use super::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
 
 /// A decision, or what is missing for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
