@@ -11,14 +11,14 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use relay::limits::READ_OCTETS;
-use relay::smtp::session::player::{Player, World};
-use relay::smtp::session::{Action, MessageBegun, Session};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::{BeginError, StoreError};
 use relay_message::changes::Changes;
 use relay_message::outbound::OutboundFirewall;
 use relay_policy::Peer;
+use relay_session::player::{Player, World};
+use relay_session::{Action, MessageBegun, Session};
 use relay_smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 
 use super::expected::{Allowed, compare};

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use relay_connector::ConnectorIds;
 use relay_mail::tls::TlsInfo;
+use relay_policy::{Peer, Rules};
+use relay_session::Session;
+use relay_session::limits::INPUT_OCTETS;
+use relay_session::player::Player;
 
 use relay::config::Config;
-use relay::limits::{INPUT_OCTETS, READ_OCTETS};
-use relay::smtp::session::Session;
-use relay::smtp::session::player::Player;
-use relay_policy::{Peer, Rules};
+use relay::limits::READ_OCTETS;
 
 use host::{Asked, Host, Outcome, check_protocol_log, failure};
 

@@ -53,7 +53,6 @@ pub mod queue;
 pub mod recipients;
 pub mod selftest;
 pub mod server;
-pub mod smtp;
 pub mod tls_failure;
 pub mod tracking;
 pub mod vital;

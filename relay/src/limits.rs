@@ -21,7 +21,7 @@ pub const PASSWORD_OCTETS: u64 = 1024;
 pub const USERS_FILE_OCTETS: u64 = 16 * 1024 * 1024;
 /// Passwords that are compared at one time, each with the memory that its hash asks for, so that
 /// guessers take neither all memory nor the threads that write mail. More wait, and a session that
-/// waits longer than [`INQUIRY_WAIT`] gets `454 4.7.0`.
+/// waits longer than [`relay_session::limits::INQUIRY_WAIT`] gets `454 4.7.0`.
 pub const PASSWORD_CHECKS: usize = 4;
 
 // Messages. Defaults of the Exchange parameters of the same name.
@@ -76,9 +76,6 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// How long sessions that did not end within [`DRAIN`] have to tell their clients so.
 pub const SESSION_CUT_OFF: Duration = Duration::from_millis(500);
 
-/// How long a TLS handshake may take, from the 220 to STARTTLS, or from the first octet where TLS
-/// begins with it. RFC 5321 has no bound for it. Then the connection is closed.
-pub const TLS_HANDSHAKE: Duration = Duration::from_secs(30);
 /// Host names of a client's certificate that are looked at. A server has few; the rest is ignored.
 pub const CERTIFICATE_NAMES: usize = 100;
 /// How often the files of certificates are looked at. A change is taken at the second look that
@@ -92,50 +89,10 @@ pub const PROXY_HEADER_WAIT: Duration = Duration::from_secs(5);
 
 // Sessions. Our own bounds.
 
-/// Octets received but not yet understood that a session keeps. Above it the driver does not read;
-/// it must hold the longest command line.
-pub const INPUT_OCTETS: usize = 64 * 1024;
-/// Octets of replies that gather before they are sent, so that a client which pipelines many
-/// commands and reads no reply makes us keep no more than this.
-pub const OUTPUT_OCTETS: usize = 16 * 1024;
 /// Octets of replies that the system keeps for a client that does not read them; Linux counts its
 /// own overhead in and doubles the number. Left to itself it would give each such client as many
 /// megabytes as `net.ipv4.tcp_wmem` allows. Replies are all that we send there.
 pub const SEND_BUFFER_OCTETS: usize = 64 * 1024;
-/// Parts of a message with fewer octets than this are gathered before they are written, up to twice
-/// as many: each part costs the queue some forty octets beside its own.
-pub const SMALL_WRITE_OCTETS: usize = 8 * 1024;
-/// Octets of a message between two questions to the policy whether it has become too large; what
-/// is written of a message that will be refused is at most this much over the limit.
-pub const MESSAGE_CHECK_OCTETS: u64 = 1024 * 1024;
-/// Octets of a message without a line end that count as a sign of life, as RFC 5321 section
-/// 4.5.3.1.6 limits a text line. Fewer do not postpone the inactivity timeout.
-pub const TEXT_LINE_OCTETS: u64 = 1000;
-/// How long a client waits for us to begin or to store a message. RFC 5321 section 4.5.3.2.4 lets
-/// the client give up after two minutes at DATA. Then `451 4.3.0` and the end.
-pub const QUEUE_WAIT: Duration = Duration::from_secs(100);
-/// How long a session waits for what a decision needs to know, such as whether a recipient exists.
-/// Half of the five minutes that RFC 5321 section 4.5.3.2.3 gives a client for RCPT would be too
-/// long for a person who looks on; what is not known by then is temporarily refused.
-pub const INQUIRY_WAIT: Duration = Duration::from_secs(60);
-/// Commands that lead to no message (NOOP, RSET, VRFY, HELP, another HELO or EHLO) since the last
-/// message of a session. Exchange has no such bound; Postfix has the same number. More:
-/// `421 4.7.0`.
-pub const JUNK_COMMANDS: u32 = 100;
-/// Octets since the last message of a session that can lead to nothing: what follows the refusal of
-/// a message that is still on its way, chunks that are refused, lines that are refused. They are
-/// read, so that a client which sends first and reads later learns why its message was refused; a
-/// connector with a larger `max_message_size` allows as many as that. More: the reply to the
-/// refused message, or `421 4.7.0`, and the end.
-pub const USELESS_OCTETS: u64 = 64 * 1024 * 1024;
-/// Refusals, and queue ids, that a session's log line shows. The rest is only counted.
-pub const LOGGED_VERDICTS: usize = 8;
-/// Octets of one record of the protocol log. Of a longer line the rest is left out, and the record
-/// says how long it was.
-pub const PROTOCOL_LOG_LINE_OCTETS: usize = 1024;
-/// Octets of records that a session keeps for the protocol log until they are fetched, which is
-/// when half of them are there. Further ones are left out and counted.
-pub const PROTOCOL_LOG_OCTETS: usize = 16 * 1024;
 
 // Sessions. Defaults of the Exchange parameters of the same name.
 
@@ -239,12 +196,12 @@ pub const FADING_SWEEP: Duration = Duration::from_secs(1);
 /// Questions about recipients that are under way at one time, a connection each. More wait.
 pub const RECIPIENT_QUESTIONS: usize = 20;
 /// For one question, from the look-up of the server's name to its answer. Then `451 4.4.3`, or what
-/// policy says. Below [`INQUIRY_WAIT`], so that the client learns why.
+/// policy says. Below [`relay_session::limits::INQUIRY_WAIT`], so that the client learns why.
 pub const RECIPIENT_QUESTION: Duration = Duration::from_secs(30);
 /// For a connection to one address of the server that is asked.
 pub const RECIPIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const _: () = assert!(RECIPIENT_QUESTION.as_secs() < INQUIRY_WAIT.as_secs());
+const _: () = assert!(RECIPIENT_QUESTION.as_secs() < relay_session::limits::INQUIRY_WAIT.as_secs());
 
 // The queue.
 
@@ -262,17 +219,11 @@ pub const MESSAGE_READ: usize = 64 * 1024;
 /// The percentage of `message_memory` that the clients of one connector may hold, so that strangers at
 /// one connector do not use up what another needs. Our own.
 pub const CONNECTOR_MEMORY_PERCENT: u64 = 50;
-/// Octets of decisions that a transaction keeps for message tracking while `message_memory` is used
-/// up. Further ones are counted.
-pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
 /// Octets that a TLS session is counted as: its keys, certificates and buffers, measured in
 /// docs/measurements.md.
 pub const TLS_SESSION_OCTETS: u64 = 12 * 1024;
 /// Octets that `message_memory` is at least: one message.
 pub const LEAST_MESSAGE_MEMORY: u64 = MESSAGE_IN_MEMORY as u64;
-/// Octets of a header section that a session gathers while [`relay_mail::limits::MESSAGE_MEMORY`] is used up. A longer
-/// one: `452 4.3.1` at the end of data.
-pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 /// How often the resources are metered that make back pressure, as in Exchange.
 pub const BACK_PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
 /// Messages of a backlog that are counted: the index is locked meanwhile, for a millisecond or two.
@@ -369,11 +320,11 @@ pub const DAMAGES_REPORTED: usize = 1000;
 const _: () = assert!(
     MESSAGE_IN_MEMORY
         + relay_connector::limits::MAX_HEADER_SIZE as usize
-        + INPUT_OCTETS
+        + relay_session::limits::INPUT_OCTETS
         + READ_OCTETS
-        + OUTPUT_OCTETS
-        + 2 * SMALL_WRITE_OCTETS
-        + PROTOCOL_LOG_OCTETS
+        + relay_session::limits::OUTPUT_OCTETS
+        + 2 * relay_session::limits::SMALL_WRITE_OCTETS
+        + relay_session::limits::PROTOCOL_LOG_OCTETS
         <= 640 * 1024,
     "what a session holds, as MESSAGE_IN_MEMORY says"
 );

@@ -17,11 +17,10 @@ use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_policy::{
     Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
+use relay_session::limits::INPUT_OCTETS;
+use relay_session::player::{self, World};
+use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_users::password::PasswordCheck;
-
-use relay::limits::INPUT_OCTETS;
-use relay::smtp::session::player::World;
-use relay::smtp::session::{self, Action, Conditions, MessageBegun, Session};
 
 use crate::checks::Checks;
 use crate::profile;
@@ -36,7 +35,7 @@ pub enum Pace {
 }
 
 pub struct Player {
-    player: session::player::Player<Host>,
+    player: player::Player<Host>,
     /// The end of the connection has been told.
     end_is_told: bool,
 }
@@ -89,7 +88,7 @@ impl Player {
             auth: settings.auth,
             queue: Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() },
         };
-        let player = session::player::Player::new(now, session, host);
+        let player = player::Player::new(now, session, host);
         Ok(Self { player, end_is_told: false })
     }
 

@@ -13,10 +13,10 @@ use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 use relay_smtp::client::ReplyParser;
 
-use relay::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
-use relay::smtp::session::player::World;
-use relay::smtp::session::{Action, MessageBegun, ProtocolEvent, Session};
 use relay_policy::{Finding, Inquiry, Peer, Rules};
+use relay_session::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
+use relay_session::player::World;
+use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
 
 /// What a session came to.
 #[derive(Debug, Default, PartialEq)]
@@ -44,8 +44,8 @@ pub(super) struct Host {
     pub(super) write_fails: bool,
     pub(super) open: Option<Vec<u8>>,
     pub(super) handshake_is_due: bool,
-    replies: ReplyParser,
-    queued_replies: usize,
+    pub(super) replies: ReplyParser,
+    pub(super) queued_replies: usize,
     pub(super) outcome: Outcome,
 }
 

@@ -28,6 +28,6 @@ pub const USER_NAME_OCTETS: usize = 255;
 /// Octets of messages on their way in that all sessions together hold in memory, the default of
 /// `message_memory`: a thousand messages as large as [`MESSAGE_IN_MEMORY`] lets them become. Nobody
 /// waits for it, since clients that send slowly could use it up: beyond it a message goes to its
-/// file in writes of [`SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
-/// [`HEADER_BEYOND_MEMORY`].
+/// file in writes of [`relay_session::limits::SMALL_WRITE_OCTETS`], and a header section is not gathered any further than
+/// [`relay_session::limits::HEADER_BEYOND_MEMORY`].
 pub const MESSAGE_MEMORY: u64 = 256 * 1024 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! This module finds facts and judges none of them: what becomes of a finding is for
 //! [`relay_policy::antispam`], when it is asked for, too. Every question has a deadline of its own
-//! within [`crate::limits::INQUIRY_WAIT`], and whatever goes wrong is an answer that says so.
+//! within [`relay_session::limits::INQUIRY_WAIT`], and whatever goes wrong is an answer that says so.
 //!
 //! [`crate::dns`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and
 //! [`rspamd`] speaks HTTP.

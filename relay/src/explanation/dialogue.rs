@@ -14,9 +14,9 @@ use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_smtp::command::SaslMessage;
 
 use super::{HostState, Question, Step};
-use crate::smtp::session::player::{Player, World};
-use crate::smtp::session::{Conditions, MessageBegun, Opening, Session};
 use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
+use relay_session::player::{Player, World};
+use relay_session::{Conditions, MessageBegun, Opening, Session};
 
 /// The name of a client of which the question names none. A connector may want a domain.
 const NO_NAME: &str = "client.example";

@@ -1,6 +1,6 @@
 //! What would become of one message? A session answers that does not take place.
 //!
-//! The session is the one that serves clients, played by [`Player`](crate::smtp::session::player::Player)
+//! The session is the one that serves clients, played by [`Player`](relay_session::player::Player)
 //! with the client of the question. So an explanation has every rule of a session, in a session's order.
 //! A [`HostState`] tells how the host stands; other servers are asked by the caller.
 
@@ -20,8 +20,8 @@ use relay_mail::store_error::StoreError;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 
-use crate::smtp::session::Conditions;
 use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
+use relay_session::Conditions;
 
 use dialogue::Dialogue;
 

@@ -133,15 +133,15 @@ pub const CLIENT_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 pub const CREDENTIALS_OCTETS: u64 = 64 * 1024;
 
 const _: () = assert!(
-    BLOCK_LIST_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
-        && SPF_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
-        && DKIM_WAIT.as_secs() < INQUIRY_WAIT.as_secs()
-        && LONGEST_RSPAMD_TIMEOUT.as_secs() < INQUIRY_WAIT.as_secs(),
+    BLOCK_LIST_WAIT.as_secs() < relay_session::limits::INQUIRY_WAIT.as_secs()
+        && SPF_WAIT.as_secs() < relay_session::limits::INQUIRY_WAIT.as_secs()
+        && DKIM_WAIT.as_secs() < relay_session::limits::INQUIRY_WAIT.as_secs()
+        && LONGEST_RSPAMD_TIMEOUT.as_secs() < relay_session::limits::INQUIRY_WAIT.as_secs(),
     "a check says itself that it had no answer"
 );
 const _: () = assert!(
-    relay_smtp::limits::COMMAND_LINE_OCTETS <= INPUT_OCTETS
-        && relay_smtp::limits::AUTH_LINE_OCTETS <= INPUT_OCTETS
+    relay_smtp::limits::COMMAND_LINE_OCTETS <= relay_session::limits::INPUT_OCTETS
+        && relay_smtp::limits::AUTH_LINE_OCTETS <= relay_session::limits::INPUT_OCTETS
 );
 const _: () = assert!(
     relay_connector::limits::CONNECTION_INACTIVITY_TIMEOUT.as_secs()

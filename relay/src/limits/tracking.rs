@@ -31,15 +31,8 @@ pub const TRACKING_MIN_FREE_FACTOR: u64 = 2;
 pub const TRACKING_RETRY: Duration = Duration::from_secs(1);
 /// How long the end of the daemon, and a trace, wait for the log's writer, in case its disk hangs.
 pub const TRACKING_PATIENCE: Duration = Duration::from_secs(2);
-/// Decisions that are kept of one message: its MAIL, as many recipients as
-/// [`MAX_RECIPIENTS_PER_MESSAGE`] allows by default, and some refusals. Further ones are counted.
-pub const TRACKED_DECISIONS: usize = 256;
 /// Decisions that have a place of their own in a line; recipients beyond share one.
 pub const TRACKED_ALONE: usize = 16;
-/// Recipients of a refused message that are told of. Further ones are counted.
-pub const REFUSED_RECIPIENTS: usize = 8;
-/// Refusals that a session keeps until its driver asks for them, which it does after each action.
-pub const REFUSALS_UNTOLD: usize = 64;
 /// Octets of addresses and decisions in a line of the log. A message to 200 recipients with addresses
 /// of usual length fits.
 pub const TRACKED_LINE_OCTETS: usize = 12 * 1024;

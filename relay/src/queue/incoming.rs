@@ -13,6 +13,7 @@ use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
+use relay_session::limits::SMALL_WRITE_OCTETS;
 use tokio::task::spawn_blocking;
 
 use super::content::Content;
@@ -126,7 +127,7 @@ impl Incoming {
         self.pieces.push(piece);
         self.meter();
         let most = match self.memory.is_used_up() {
-            true => limits::SMALL_WRITE_OCTETS,
+            true => SMALL_WRITE_OCTETS,
             false => limits::MESSAGE_IN_MEMORY,
         };
         if self.waiting > most {

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::probes::{Asks, Probe};
-use crate::smtp::session::Session;
-use crate::smtp::session::player::{Player, World};
 use relay_policy::{Peer, Rules};
+use relay_session::Session;
+use relay_session::player::{Player, World};
+
+use super::probes::{Asks, Probe};
 
 /// What came of a probe.
 pub(super) struct Answer {

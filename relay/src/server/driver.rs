@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use relay_mail::store_error::StoreError;
 use relay_policy::{self, Peer};
+use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_users::password;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,7 +24,6 @@ use crate::server::record::{Keeping, Record};
 use crate::server::tls::{Handshake, handshake_failure};
 use crate::server::transport::Transport;
 use crate::server::{Shared, Stop, inquiries, welcome};
-use crate::smtp::session::{Action, Conditions, MessageBegun, Session};
 use crate::tracking::Happening;
 
 /// Drives one session to its end, and keeps what it was admitted with as long.

@@ -2,7 +2,7 @@
 //!
 //! This module decides how many connections there are and when they end with the daemon. Which
 //! connector a connection belongs to is for [`crate::classifier`], what is said on it for
-//! [`crate::smtp::session`], what becomes of a message for [`crate::queue`].
+//! [`relay_session`], what becomes of a message for [`crate::queue`].
 //!
 //! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
@@ -35,6 +35,8 @@ use arc_swap::ArcSwap;
 use relay_connector::{ConnectorId, Limits, Match, Range};
 use relay_policy::pressure::Settings;
 use relay_policy::{Finding, Inquiry, Rules};
+use relay_session::Conditions;
+use relay_session::limits::INQUIRY_WAIT;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -43,10 +45,9 @@ use crate::back_pressure::BackPressure;
 use crate::classifier::{Chosen, Classifier};
 use crate::counts::Counts;
 use crate::explanation::HostState;
-use crate::limits::{self, INQUIRY_WAIT, SESSIONS};
+use crate::limits::{self, SESSIONS};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
-use crate::smtp::session::Conditions;
 
 use self::admission::Admission;
 use self::inquiries::Asker;

@@ -1,13 +1,13 @@
 //! The protocol log: what sessions of verbose connectors said and heard, a line of the log each.
 //!
-//! What is in it is for [`crate::smtp::session`]; this module gives each line its session, its place
+//! What is in it is for [`relay_session`]; this module gives each line its session, its place
 //! in it, and its ends.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::smtp::session::{ProtocolEvent, ProtocolRecord};
+use relay_session::{ProtocolEvent, ProtocolRecord};
 
 /// The target of its lines. `protocol_logging_level` alone decides about them: `log.level` does not
 /// hold for it.

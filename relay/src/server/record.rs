@@ -9,6 +9,7 @@ use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_message::changes::Changes;
 use relay_policy::Peer;
+use relay_session::{Decisions, Ending, Session, Summary};
 
 use crate::classifier::Classification;
 use crate::counts::Counts;
@@ -17,7 +18,6 @@ use crate::server::Shared;
 use crate::server::inquiries::Asker;
 use crate::server::protocol_log::{Ends, ProtocolLog};
 use crate::server::refusals::{self, Kind};
-use crate::smtp::session::{Decisions, Ending, Session, Summary};
 use crate::tracking::event::{Kept, Receipt, Refusal};
 
 /// What is known of a connection beside what its session knows.

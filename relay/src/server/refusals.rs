@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use relay_common::address::Address;
 use relay_policy::Decision;
+use relay_session::Refused;
 
 use crate::classifier::Classification;
 use crate::fading::Fading;
 use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS, REFUSALS_OF_SOURCE,
 };
-use crate::smtp::session::Refused;
 use crate::tracking::Tracker;
 use crate::tracking::event::Refusal;
 

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use relay_connector::{ConnectorId, ConnectorIds};
 use relay_mail::path::Domain;
+use relay_session::limits::HEADER_BEYOND_MEMORY;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -10,7 +11,6 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::back_pressure::Readings;
 use crate::config::Config;
-use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::queue::schedule::Schedule;
 use crate::queue::{Settings, StoreSettings};
 

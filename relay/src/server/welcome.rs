@@ -10,6 +10,7 @@ use std::time::Instant;
 use relay_connector::ConnectorId;
 use relay_mail::reply::Reply;
 use relay_policy::{self, Decision};
+use relay_session::Session;
 use relay_smtp::limits::PROXY_HEADER_OCTETS;
 use relay_smtp::proxy::{ProxyError, ProxyHeader, ProxyReader};
 use tokio::io::AsyncReadExt;
@@ -23,7 +24,6 @@ use crate::server::admission::{Place, Refusal};
 use crate::server::record::Record;
 use crate::server::refusals::Ends;
 use crate::server::{Shared, Stop, driver};
-use crate::smtp::session::Session;
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use relay_policy::Because;
+use relay_session::{Decided, Decisions, Refused};
 
 use super::event::{Receipt, Refusal};
 use super::line::{DecisionLine, Received, RefusedLine};
 use crate::limits::TRACKED_ALONE;
-use crate::smtp::session::{Decided, Decisions, Refused};
 
 impl From<Receipt> for Received {
     fn from(receipt: Receipt) -> Self {

@@ -11,11 +11,11 @@ use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
+use relay_session::{Decisions, Refused};
 use relay_users::User;
 
 use crate::classifier::{Chosen, DecidedBy};
 use crate::queue::Entry;
-use crate::smtp::session::{Decisions, Refused};
 
 /// One thing that happened to one message.
 #[derive(Debug)]

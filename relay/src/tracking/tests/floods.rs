@@ -8,12 +8,13 @@ use relay_mail::outcome::{Answer, Outcome};
 use relay_mail::reply;
 use relay_message::identity::Identity;
 use relay_policy::Because;
+use relay_session::limits::TRACKED_DECISIONS;
+use relay_session::{Decided, Decisions, Refused};
 
 use super::*;
 use crate::classifier::DecidedBy;
-use crate::limits::{TRACKED_DECISIONS, TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
+use crate::limits::{TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
 use crate::queue::tests::entry_of;
-use crate::smtp::session::{Decided, Decisions, Refused};
 use crate::tracking::event::{Attempt, Kept, Receipt, Refusal};
 
 /// 256 recipients of 250 octets: 63 KB.

@@ -1,0 +1,148 @@
+//! AUTH in the dialogue (RFC 4954 section 4): the command, the lines of its exchange, its end.
+//!
+//! It begins between messages and leads back there. What a message of the exchange means is for
+//! [`relay_smtp::sasl`], whether its outcome is welcome for [`relay_policy`].
+
+use std::sync::Arc;
+
+use crate::state::{Effect, Hello, Ready, State};
+use crate::{Context, Session};
+use relay_mail::reply;
+use relay_policy::{self, Judgement, PasswordFinding};
+use relay_smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
+use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
+
+/// After AUTH, before its end: every line is a message of the exchange.
+#[derive(Debug)]
+pub(super) struct Authenticating {
+    pub(super) hello: Hello,
+    exchange: Exchange,
+}
+
+impl Session {
+    /// A line while an exchange is under way.
+    pub(super) fn response(&mut self, line: &[u8]) {
+        match Response::parse(line) {
+            Ok(response) => self.apply(Command::Response(response)),
+            Err(error) => {
+                self.end_exchange();
+                self.fault("AUTH", error.reply(), &error);
+            }
+        }
+    }
+
+    /// An exchange that is under way has failed; any other state stays.
+    pub(super) fn end_exchange(&mut self) {
+        self.state = match self.state.take() {
+            State::Authenticating(state) => State::Ready(Ready::new(state.hello)),
+            other => other,
+        };
+    }
+}
+
+impl State {
+    pub(super) fn auth(self, auth: Auth, context: &Context) -> (Self, Effect) {
+        let ready = match self {
+            Self::Ready(ready) => ready,
+            Self::Connected(_) => return (self, Effect::Fault(reply::HELLO_FIRST)),
+            _ => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+        };
+        // RFC 4954 section 4: no more than once.
+        if context.peer.user.is_some() {
+            return (Self::Ready(ready), Effect::Fault(reply::BAD_SEQUENCE));
+        }
+        let decision = relay_policy::auth(&context.rules, &context.peer, &auth.mechanism);
+        let mechanism = Mechanism::of_name(&auth.mechanism);
+        let (Some(mechanism), true) = (mechanism, decision.reply.is_positive()) else {
+            return (Self::Ready(ready), Effect::DecidedFault(decision));
+        };
+        if context.conditions.logon_is_refused {
+            return (Self::Ready(ready), Effect::LogonRefused(relay_policy::logon_refused()));
+        }
+        let (exchange, challenge) = Exchange::begin(mechanism);
+        match &auth.initial {
+            None => (authenticating(ready.hello, exchange), challenged(challenge)),
+            Some(message) => {
+                let step = exchange.step(
+                    &message.0,
+                    &context.rules.users,
+                    context.conditions.seed.as_ref(),
+                );
+                advance(ready.hello, step, Command::Auth(auth), context, Self::ready)
+            }
+        }
+    }
+
+    /// A line of the exchange.
+    pub(super) fn respond(self, response: Response, context: &Context) -> (Self, Effect) {
+        let Authenticating { hello, exchange } = match self {
+            Self::Authenticating(state) => state,
+            // Elsewhere no line is taken for one.
+            _ => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+        };
+        let Response::Message(SaslMessage(message)) = &response else {
+            return (Self::ready(hello), Effect::Fault(reply::AUTHENTICATION_CANCELLED));
+        };
+        let step = exchange.step(message, &context.rules.users, context.conditions.seed.as_ref());
+        let again = |hello| authenticating(hello, exchange);
+        advance(hello, step, Command::Response(response), context, again)
+    }
+
+    fn ready(hello: Hello) -> Self {
+        Self::Ready(Ready::new(hello))
+    }
+}
+
+fn authenticating(hello: Hello, exchange: Exchange) -> State {
+    State::Authenticating(Authenticating { hello, exchange })
+}
+
+fn challenged(challenge: Vec<u8>) -> Effect {
+    Effect::Reply(reply::CHALLENGE.with_text(SaslMessage(challenge).encoded()))
+}
+
+/// What comes of a message. While a password is compared, the state is the one before it: `again`
+/// makes that.
+fn advance(
+    hello: Hello,
+    step: Step,
+    command: Command,
+    context: &Context,
+    again: impl FnOnce(Hello) -> State,
+) -> (State, Effect) {
+    let end = |claim: Claim, decision: relay_policy::Decision| match claim.user {
+        Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision, user),
+        _ if decision.reply == reply::AUTHENTICATION_UNSUCCESSFUL => Effect::LogonFailure(decision),
+        _ => Effect::Decided(decision),
+    };
+    let effect = match step {
+        Step::Challenge(exchange, challenge) => {
+            return (authenticating(hello, exchange), challenged(challenge));
+        }
+        Step::Compare(claim, check) => {
+            match relay_policy::password(&context.peer, &claim, &check, &context.findings) {
+                Judgement::Needs(inquiry) => {
+                    return (again(hello), Effect::Ask(inquiry, Box::new(command)));
+                }
+                Judgement::Decided(decision) => end(claim, decision),
+            }
+        }
+        Step::Proven(user) => {
+            let claim = Claim { name: Some(user.name.clone()), user: Some(Arc::clone(&user)) };
+            let decision = relay_policy::logon(&context.peer, &claim, &PasswordFinding::Right);
+            end(claim, decision)
+        }
+        Step::Unproven(claim, why) => {
+            let proof = PasswordFinding::Wrong(why.to_owned());
+            let decision = relay_policy::logon(&context.peer, &claim, &proof);
+            end(claim, decision)
+        }
+        Step::Unavailable(why) => {
+            let proof = PasswordFinding::Unavailable(why.to_owned());
+            let nobody = Claim { name: None, user: None };
+            end(nobody.clone(), relay_policy::logon(&context.peer, &nobody, &proof))
+        }
+        Step::Malformed(why) => Effect::Malformed(CommandError::Sasl(why)),
+    };
+    (State::ready(hello), effect)
+}

@@ -1,0 +1,111 @@
+//! How a session ends: what it still says, and what it lets go of.
+
+use crate::state::State;
+use crate::timers::Awaited;
+use crate::{Action, Ending, Session};
+use relay_mail::reply::{self, Reply};
+
+impl Session {
+    /// The daemon is stopping. A session between messages is told and closed; one with a message
+    /// on its way is closed after the reply to it.
+    pub fn handle_shutdown(&mut self) {
+        self.shutting_down = true;
+        self.finish_if_shutting_down();
+    }
+
+    /// The daemon waits no longer: the client is told, and nothing of an unfinished message is kept.
+    /// What the queue is asked to keep may be kept, so that session still waits for its reply.
+    pub fn handle_cut_off(&mut self) {
+        self.cut_off = true;
+        let is_kept = matches!(
+            self.state,
+            State::Closed | State::WaitingForQueue(_) | State::WaitingForStore(_)
+        );
+        if !is_kept {
+            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
+        }
+    }
+
+    /// Was the session told that the daemon waits no longer?
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off
+    }
+
+    /// The client sends nothing more, and may still read. What it has sent is served first, with all
+    /// that takes time; then the session ends. A client that has gone altogether shows when
+    /// something is sent to it.
+    pub fn handle_end_of_input(&mut self) {
+        self.input_ended = true;
+    }
+
+    /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
+    /// kept.
+    pub fn handle_disconnect(&mut self) {
+        self.close(Ending::Disconnected);
+    }
+
+    /// Does the session wait for octets that will not come?
+    pub(super) fn waits_in_vain(&self) -> bool {
+        self.input_ended && self.awaited() == Awaited::Client && self.waits_for_octets()
+    }
+
+    fn waits_for_octets(&self) -> bool {
+        !matches!(self.state, State::Closed | State::Reclassifying | State::Screening(_))
+    }
+
+    /// Was the session told that the daemon is stopping?
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
+    pub(super) fn finish_if_shutting_down(&mut self) {
+        let is_idle = !matches!(
+            self.state,
+            State::Chunking(_)
+                | State::Closed
+                | State::Receiving(_)
+                | State::Reclassifying
+                | State::Screening(_)
+                | State::Skipping(_)
+                | State::WaitingForQueue(_)
+                | State::WaitingForStore(_)
+        );
+        if self.shutting_down && is_idle {
+            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
+        }
+    }
+
+    /// Ends the session with a last reply, after one that the tarpit still holds.
+    pub(super) fn close_with(&mut self, reply: &Reply, ending: Ending) {
+        self.release();
+        // In the middle of a handshake nobody could read it.
+        if !matches!(self.state, State::StartingTls) {
+            self.output.reply(reply);
+        }
+        self.close(ending);
+    }
+
+    pub(super) fn close(&mut self, ending: Ending) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        self.release();
+        if let State::Receiving(reception) = &self.state {
+            self.output.protocol.received(|| format!("{} octets, unfinished", reception.size()));
+        }
+        if let State::Chunking(reception) | State::Receiving(reception) = &self.state {
+            self.context.summary.decisions.identity = reception.identity().clone();
+        }
+        // One that the queue is asked to keep may be kept: see `Receipt::answered`.
+        if !matches!(self.state, State::WaitingForStore(_)) {
+            self.context.summary.tell_broken_off(ending);
+        }
+        self.output.protocol.information(|| format!("disconnected: {ending}"));
+        self.abandon();
+        self.asked = None;
+        self.state = State::Closed;
+        self.input.clear();
+        self.context.summary.ending = Some(ending);
+        self.output.push(Action::Close);
+    }
+}

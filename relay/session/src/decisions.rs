@@ -1,0 +1,226 @@
+//! What was decided about the message at hand, from MAIL to the end of its data, for message
+//! tracking.
+//!
+//! The decisions are those that the client was answered by, refused recipients included. They are
+//! gone with the transaction, unless the driver takes them once the message is kept.
+
+use std::borrow::Cow;
+
+use crate::Session;
+use crate::limits::{DECISIONS_BEYOND_MEMORY, TRACKED_DECISIONS};
+use relay_mail::heap::HeapOctets;
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::reply::Reply;
+use relay_message::changes::Changes;
+use relay_message::identity::Identity;
+use relay_policy::{Because, Decision};
+
+/// The decisions about one message, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// The first ones, [`TRACKED_DECISIONS`] at most.
+    pub list: Vec<Decided>,
+    /// Those for which there was no room.
+    pub left_out: u32,
+    /// What the checks found of the message, or why they were skipped.
+    pub checks: Option<String>,
+    /// What was changed in its header section.
+    pub changes: Changes,
+    /// What the message calls itself, once its header section has come.
+    pub identity: Identity,
+    /// The argument of the MAIL that was accepted.
+    pub(super) sender: Option<ReversePath>,
+    /// The argument of the MAIL at hand.
+    pub(super) asked_sender: Option<ReversePath>,
+    /// The recipient that the command at hand is about.
+    pub(super) recipient: Option<ForwardPath>,
+    /// The last rule that let the whole message pass.
+    end_of_data: Option<Because>,
+    /// Octets that the members of the list point to.
+    octets: usize,
+    /// Is memory for messages on their way in used up?
+    is_memory_short: bool,
+}
+
+/// One decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The verb, or `.` for the end of data.
+    pub command: &'static str,
+    /// The argument of RCPT.
+    pub recipient: Option<ForwardPath>,
+    /// What the client was told.
+    pub reply: Reply,
+    /// The rule that decided: the last one that was asked.
+    pub because: Option<Because>,
+}
+
+impl HeapOctets for Decided {
+    fn heap_octets(&self) -> usize {
+        let text = match &self.reply.text {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text.heap_octets(),
+        };
+        let found = self.because.as_ref().map_or(0, |because| because.found.heap_octets());
+        self.recipient.heap_octets() + text + found
+    }
+}
+
+impl Decisions {
+    /// Whom the next decision is about.
+    pub(super) fn of_recipient(&mut self, path: &ForwardPath) {
+        self.recipient = Some(path.clone());
+    }
+
+    /// Whose message the next decision is about.
+    pub(super) fn of_sender(&mut self, path: &ReversePath) {
+        self.asked_sender = Some(path.clone());
+    }
+
+    /// Another command comes.
+    pub(super) fn forget_asked(&mut self) {
+        (self.asked_sender, self.recipient) = (None, None);
+    }
+
+    /// A command of the transaction was allowed. MAIL begins another transaction.
+    pub(super) fn allowed(&mut self, command: &'static str, decision: Decision) {
+        if command == "MAIL" {
+            let sender = self.asked_sender.take();
+            self.clear();
+            self.sender = sender;
+        }
+        self.push(command, decision);
+    }
+
+    /// A command was refused, if it was one of a transaction.
+    pub(super) fn refused(&mut self, command: &'static str, decision: &Decision) {
+        if !matches!(command, "BDAT" | "DATA" | "MAIL" | "RCPT") {
+            return;
+        }
+        if self.has_room() {
+            self.push(command, decision.clone());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// The message may be kept, for the last of these reasons.
+    pub(super) fn end_of_data(&mut self, mut because: Vec<Because>) {
+        self.end_of_data = because.pop();
+    }
+
+    /// The message is kept, and the client is told so.
+    pub(super) fn kept(&mut self, reply: Reply) {
+        let because = self.end_of_data.take().into_iter().collect();
+        self.push(".", Decision { reply, because });
+    }
+
+    /// The recipients that were accepted, as far as the list has room.
+    pub(super) fn accepted_recipients(&self) -> impl Iterator<Item = ForwardPath> {
+        let accepted = self.list.iter().filter(|it| it.command == "RCPT" && it.reply.is_positive());
+        accepted.filter_map(|it| it.recipient.clone())
+    }
+
+    /// Has the client had a reply to its end of data?
+    pub(super) fn is_answered(&self) -> bool {
+        self.list.last().is_some_and(|last| last.command == ".")
+    }
+
+    /// The transaction is over.
+    pub(super) fn clear(&mut self) {
+        let is_memory_short = self.is_memory_short;
+        *self = Self { is_memory_short, ..Self::default() };
+    }
+
+    /// Octets that the list takes, all that its members point to counted.
+    pub(super) fn octets(&self) -> usize {
+        let Identity { message_id, from } = &self.identity;
+        let beside = self.sender.heap_octets() + message_id.heap_octets() + from.heap_octets();
+        self.list.capacity() * size_of::<Decided>() + self.octets + self.changes.octets() + beside
+    }
+
+    /// While memory is short only a few more decisions are kept.
+    pub(super) fn set_memory_short(&mut self, is_short: bool) {
+        self.is_memory_short = is_short;
+    }
+
+    fn has_room(&self) -> bool {
+        self.list.len() < TRACKED_DECISIONS
+            && !(self.is_memory_short && self.octets() >= DECISIONS_BEYOND_MEMORY)
+    }
+
+    fn push(&mut self, command: &'static str, decision: Decision) {
+        let recipient = self.recipient.take().filter(|_| command == "RCPT");
+        // The end of data always has room.
+        if !self.has_room() && command != "." {
+            self.left_out += 1;
+            return;
+        }
+        let Decision { reply, mut because } = decision;
+        let decided = Decided { command, recipient, reply, because: because.pop() };
+        self.octets += decided.heap_octets();
+        self.list.push(decided);
+    }
+}
+
+impl Session {
+    /// What was decided about the message that has just been kept, or that may have been. To be
+    /// asked for once.
+    pub fn take_decisions(&mut self) -> Decisions {
+        std::mem::take(&mut self.context.summary.decisions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::decisions::*;
+    use relay_mail::reply;
+
+    fn decision(reply: Reply, found: &str) -> Decision {
+        let because =
+            ["asked first", found].map(|found| Because { rule: "rule", found: found.to_owned() });
+        Decision { reply, because: because.to_vec() }
+    }
+
+    #[test]
+    fn a_message_has_its_own_decisions_each_with_the_rule_that_decided() {
+        let mut decisions = Decisions::default();
+        decisions.refused("MAIL", &decision(reply::INVALID_SENDER, "another message's"));
+        decisions.allowed("MAIL", decision(reply::SENDER_OK, "sender"));
+        decisions.of_recipient(&ForwardPath::Postmaster);
+        decisions.refused("RCPT", &decision(reply::UNABLE_TO_RELAY, "no"));
+        decisions.refused("NOOP", &decision(reply::NOOP_OK, "none of a transaction"));
+        decisions.allowed("RCPT", decision(reply::RECIPIENT_OK, "yes"));
+        decisions.end_of_data(decision(reply::QUEUED, "small").because);
+        decisions.kept(reply::QUEUED);
+        let seen: Vec<_> = decisions
+            .list
+            .iter()
+            .map(|it| {
+                (it.command, it.recipient.is_some(), it.because.as_ref().unwrap().found.as_str())
+            })
+            .collect();
+        let expected = [
+            ("MAIL", false, "sender"),
+            ("RCPT", true, "no"),
+            ("RCPT", false, "yes"),
+            (".", false, "small"),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn decisions_beyond_the_limit_are_counted() {
+        let mut decisions = Decisions::default();
+        decisions.allowed("MAIL", decision(reply::SENDER_OK, ""));
+        for _ in 0..TRACKED_DECISIONS {
+            decisions.allowed("RCPT", decision(reply::RECIPIENT_OK, ""));
+            decisions.refused("RCPT", &decision(reply::UNABLE_TO_RELAY, ""));
+        }
+        decisions.kept(reply::QUEUED);
+        assert_eq!(decisions.list.len(), TRACKED_DECISIONS + 1, "and the end of data");
+        assert_eq!(decisions.left_out as usize, TRACKED_DECISIONS + 1);
+        decisions.clear();
+        assert_eq!(decisions, Decisions::default());
+    }
+}

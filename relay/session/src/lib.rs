@@ -1,0 +1,379 @@
+//! The receiving side of one connection: bytes and `now` in, actions out.
+//!
+//! Methods come in three families. `handle_*` says what happened outside. [`Session::poll_action`]
+//! says what the driver must do now; it is to be called until it returns `None` after every
+//! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
+//!
+//! The session decides what is read when and in which order things happen. The other questions have
+//! a module each:
+//! - how a session begins: [`opening`], and how it ends: [`closing`];
+//! - which command is legal in which state: [`state`];
+//! - how a client authenticates: [`authentication`];
+//! - how a command waits for an answer: [`inquiry`];
+//! - what becomes of a message: [`reception`] and [`storage`], what follows when its octets have
+//!   come: [`transfer`], and in which parts it is written: [`writer`];
+//! - what is for the log: [`protocol_log`], for message tracking: [`decisions`], and for
+//!   explanations: [`answers`];
+//! - whose session it is after XCLIENT: [`told`];
+//! - how long a client may take: [`timers`].
+//!
+//! Whether something is allowed is decided by [`relay_policy`]. A session without a socket is played
+//! by [`player`].
+
+mod answers;
+mod authentication;
+mod closing;
+mod decisions;
+mod encryption;
+mod inquiry;
+pub mod limits;
+mod memory;
+mod opening;
+mod output;
+pub mod player;
+mod protocol_log;
+mod reception;
+mod refusal;
+mod refused;
+mod screening;
+mod state;
+mod storage;
+mod summary;
+mod timers;
+mod told;
+mod transfer;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::inquiry::{Asked, Waiting};
+use crate::limits::INPUT_OCTETS;
+use crate::output::Output;
+use crate::reception::Progress;
+use crate::refusal::Held;
+use crate::state::{Effect, State};
+use crate::timers::Timers;
+use bytes::BytesMut;
+use relay_mail::hello::HelloName;
+use relay_mail::reply;
+use relay_message::finding::{SenderFinding, SenderFound};
+use relay_policy::{self, Findings, Peer, Rules};
+use relay_smtp::command::Command;
+use relay_smtp::foreign::other_protocol;
+use relay_smtp::line::LineReader;
+
+pub use crate::decisions::{Decided, Decisions};
+pub use crate::opening::Opening;
+pub use crate::output::{Action, Conditions, MessageBegun};
+pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
+pub use crate::refused::Refused;
+pub use crate::summary::{Ending, Summary, Verdict};
+
+/// The receiving side of one connection.
+#[derive(Debug)]
+pub struct Session {
+    context: Context,
+    state: State,
+    input: BytesMut,
+    lines: LineReader,
+    output: Output,
+    held: Option<Held>,
+    asked: Option<Asked>,
+    timers: Timers,
+    now: Instant,
+    shutting_down: bool,
+    cut_off: bool,
+    /// The client has ended its side: nothing follows what is in `input`.
+    input_ended: bool,
+    /// Has the client been greeted? Where TLS begins with the first octet it is greeted in TLS.
+    greeted: bool,
+}
+
+/// What holds in every state.
+#[derive(Debug)]
+struct Context {
+    rules: Arc<Rules>,
+    peer: Peer,
+    local: IpAddr,
+    remote: IpAddr,
+    /// The client is whom a proxy told of with XCLIENT.
+    is_told: bool,
+    /// What a proxy says the client calls itself.
+    told_hello: Option<HelloName>,
+    conditions: Conditions,
+    /// For the command at hand.
+    findings: Findings,
+    /// Is the memory for messages on their way in used up?
+    memory_is_short: bool,
+    /// What the checks found at the last MAIL, where they were asked.
+    sender: Option<SenderFound>,
+    summary: Summary,
+}
+
+impl Session {
+    /// The client sent these octets. To be called only while [`Session::wants_bytes`].
+    pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
+        self.now = now;
+        match self.state {
+            State::Closed => {}
+            // Plain text where a TLS handshake was due: somebody put it there.
+            State::StartingTls => self.close(Ending::PlaintextAfterStartTls),
+            _ => {
+                if matches!(self.state, State::Receiving(_) | State::Skipping(_)) {
+                    self.timers.message_octets(now, octets);
+                }
+                self.input.extend_from_slice(octets);
+            }
+        }
+    }
+
+    /// How things stand. To be called before [`Session::handle_bytes`] where
+    /// [`Session::wants_conditions`].
+    pub fn handle_conditions(&mut self, conditions: Conditions) {
+        self.context.conditions = conditions;
+    }
+
+    /// What the driver must do now.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        loop {
+            if let Some(action) = self.output.next_action() {
+                return Some(action);
+            }
+            if self.output.is_full() || !self.step() {
+                let replies = self.output.take_replies();
+                if replies.is_some() || !self.waits_in_vain() {
+                    return replies;
+                }
+                if let Some(refusal) = self.refuse_unended() {
+                    self.output.reply(&refusal);
+                }
+                self.close(Ending::Disconnected);
+            }
+        }
+    }
+
+    /// May the driver read from the client? Not while enough waits to be understood, so that a
+    /// client which sends faster than the disk writes has to wait as well. While memory is short,
+    /// nothing is read ahead of a command that has no reply yet.
+    pub fn wants_bytes(&self) -> bool {
+        let waits = self.held.is_some() || self.asked.is_some();
+        let most = if self.context.memory_is_short && waits { 1 } else { INPUT_OCTETS };
+        self.input.len() < most && !self.input_ended && !matches!(self.state, State::Closed)
+    }
+
+    /// Does what comes next depend on conditions? In the middle of a message it does not.
+    pub fn wants_conditions(&self) -> bool {
+        !matches!(
+            self.state,
+            State::Receiving(_) | State::Skipping(_) | State::StartingTls | State::Closed
+        )
+    }
+
+    /// Nothing happens any more.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.context.peer
+    }
+
+    /// What happened so far, for the log.
+    pub fn summary(&self) -> &Summary {
+        &self.context.summary
+    }
+
+    /// Goes on by one command or one part of a message. `false`: not before something happens.
+    fn step(&mut self) -> bool {
+        if self.held.is_some() || self.asked.is_some() {
+            return false;
+        }
+        if self.gives_up_message() {
+            return true;
+        }
+        match &mut self.state {
+            State::Closed
+            | State::Reclassifying
+            | State::Screening(_)
+            | State::StartingTls
+            | State::WaitingForQueue(_)
+            | State::WaitingForStore(_) => false,
+            State::Receiving(reception) => {
+                let act = &mut |action| self.output.push(action);
+                match reception.read(&self.context, &mut self.input, act) {
+                    Progress::MoreToCome => true,
+                    Progress::NeedsInput => false,
+                    Progress::ChunkEnded(octets) => {
+                        self.end_of_chunk(octets);
+                        true
+                    }
+                    Progress::Ended => {
+                        self.end_of_data();
+                        true
+                    }
+                }
+            }
+            State::Skipping(_) => self.skip(),
+            State::Authenticating(_)
+            | State::Chunking(_)
+            | State::Connected(_)
+            | State::Ready(_)
+            | State::Mail(_)
+            | State::Recipients(_) => {
+                let in_exchange = matches!(self.state, State::Authenticating(_));
+                let line = self.lines.next_line(&mut self.input, in_exchange);
+                let Some(line) = line else { return false };
+                // Only a whole line is a sign of life; a client that drips is silent.
+                self.timers.active(self.now);
+                self.context.summary.commands = self.context.summary.commands.saturating_add(1);
+                match line {
+                    Ok(line) if in_exchange => {
+                        self.output.protocol.response();
+                        self.response(&line);
+                    }
+                    Ok(line) => self.command(&line),
+                    Err(error) => {
+                        self.output.protocol.no_line(error);
+                        self.end_exchange();
+                        self.fault("?", error.reply(), &error);
+                        if error.is_last() {
+                            self.close(Ending::of_line(error));
+                        }
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    fn command(&mut self, line: &[u8]) {
+        if let Some(protocol) = other_protocol(line) {
+            return self.leave_other_protocol(line, protocol);
+        }
+        self.context.summary.decisions.forget_asked();
+        let understood = Command::parse(line);
+        self.output.protocol.command(line, &understood);
+        let command = match understood {
+            Ok(command) => command,
+            Err(error) => return self.misunderstood(&error),
+        };
+        if self.is_one_too_many(&command) {
+            return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
+        }
+        self.apply(command);
+    }
+
+    /// Does what a command does in this state, or asks first what must be known for it.
+    fn apply(&mut self, command: Command) {
+        let verb = command.verb();
+        if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
+            return self.protocol_error(verb, refusal);
+        }
+        let submitter = match &command {
+            Command::Mail(mail) => {
+                relay_policy::submitter(&self.context.peer, mail.submitter.as_ref())
+            }
+            _ => None,
+        };
+        if let Some(submitter) = submitter {
+            self.context.summary.submitter = Some(submitter.to_string());
+        }
+        match &command {
+            Command::Mail(mail) => self.context.summary.decisions.of_sender(&mail.sender),
+            Command::Rcpt(recipient) => {
+                self.context.summary.decisions.of_recipient(&recipient.path);
+            }
+            _ => {}
+        }
+        let was_chunking = matches!(&self.state, State::Chunking(reception) if reception.is_open());
+        let (state, effect) = self.state.take().apply(command, &self.context);
+        self.state = state;
+        if was_chunking && !matches!(self.state, State::Chunking(_) | State::Receiving(_)) {
+            self.output.push(Action::AbandonMessage);
+        }
+        // Whatever was found was found for this command, which may need more than one fact. What it
+        // says of client and sender is of use until their message has its reply.
+        if !matches!(effect, Effect::Ask(..)) {
+            let findings = std::mem::take(&mut self.context.findings);
+            if let Some(SenderFinding::Found(found)) = findings.sender {
+                self.context.sender = Some(found);
+            } else if verb == "MAIL" {
+                self.context.sender = None;
+            }
+        }
+        self.carry_out(verb, effect);
+        if matches!(self.state, State::Connected(_) | State::Ready(_)) {
+            self.context.summary.decisions.clear();
+        }
+        self.finish_if_shutting_down();
+    }
+
+    /// Does what a command does besides changing the state.
+    fn carry_out(&mut self, verb: &'static str, effect: Effect) {
+        match effect {
+            Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
+            Effect::Authenticated(decision, user) => {
+                self.context.peer = self.context.peer.authenticated(user);
+                self.note_principal();
+                self.output.decided(&decision);
+            }
+            Effect::BecomeClient(told) => self.become_client(told),
+            Effect::BeginMessage(envelope) => self.begin_message(envelope),
+            Effect::Close(reply) => {
+                self.close_with(&reply, Ending::Quit);
+            }
+            Effect::Decided(decision) if decision.reply.is_positive() => {
+                self.output.decided(&decision);
+                self.context.summary.decisions.allowed(verb, decision);
+            }
+            Effect::Decided(decision) => self.refused(verb, decision),
+            Effect::DecidedEnd(decision) => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.refuse(verb, decision);
+                self.close_with(&reply, Ending::MessageRate);
+            }
+            Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
+            Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
+            Effect::Hello(decision) => {
+                self.context.summary.hello = self.state.hello_name();
+                self.output.decided(&decision);
+            }
+            Effect::LogonFailure(decision) => self.logon_failure(decision),
+            Effect::LogonRefused(decision) => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.logons_refused += 1;
+                self.context.summary.note(verb, decision);
+                self.refuse(reply);
+            }
+            Effect::Malformed(error) => self.fault(verb, error.reply(), &error),
+            Effect::Nothing => {}
+            Effect::Reply(reply) => self.answer(reply),
+            Effect::SendAway(decision) => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.note(verb, decision);
+                self.close_with(&reply, Ending::NoDomainName);
+            }
+            Effect::StartTls(decision) => {
+                self.output.decided(&decision);
+                // What came with STARTTLS in the same packets is not from the client that will
+                // speak TLS. To understand it as if it were is CVE-2011-0411; to throw it away
+                // would keep a session that somebody has tampered with.
+                if self.input.is_empty() {
+                    self.timers.begin_handshake(self.now);
+                    self.output.push(Action::StartTls);
+                } else {
+                    self.close(Ending::PlaintextAfterStartTls);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What a session keeps in memory of what its client sent, and what it lets go of when memory is
+//! short.
+
+use crate::Session;
+use crate::limits::HEADER_BEYOND_MEMORY;
+use crate::state::State;
+use bytes::BytesMut;
+use relay_mail::reply;
+use relay_policy::{Because, Decision};
+use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
+
+impl Session {
+    /// Octets that the session keeps because of what its client sent, the queue not having them.
+    /// All that its members point to is counted, and nothing of it is walked through: this is asked
+    /// before every wait.
+    pub fn held_octets(&self) -> u64 {
+        let state = match &self.state {
+            State::Authenticating(_) => AUTH_LINE_OCTETS,
+            State::Chunking(reception) | State::Receiving(reception) => reception.octets_kept(),
+            State::Mail(given) => given.octets(),
+            State::Recipients(recipients) => recipients.octets(),
+            _ => 0,
+        };
+        // A command that waits for an answer came in one line.
+        let asked = if self.asked.is_some() { COMMAND_LINE_OCTETS } else { 0 };
+        let summary = &self.context.summary;
+        // The state has the client's name as well.
+        let hello = summary.hello.as_ref().map_or(0, |name| 2 * name.len());
+        let input = self.input.capacity();
+        (input + state + asked + hello + summary.decisions.octets() + self.output.octets()) as u64
+    }
+
+    /// Whether all sessions together hold what they may. True when this one has let go of a message
+    /// whose header section it would have had to gather any further: the rest is read and thrown
+    /// away.
+    pub fn handle_memory(&mut self, is_short: bool) -> bool {
+        self.context.memory_is_short = is_short;
+        self.context.summary.decisions.set_memory_short(is_short);
+        // A few octets would keep the whole buffer in memory that they came in.
+        if self.input.len() <= COMMAND_LINE_OCTETS {
+            self.input = BytesMut::from(&self.input[..]);
+        }
+        if !is_short {
+            return false;
+        }
+        let (State::Chunking(reception) | State::Receiving(reception)) = &mut self.state else {
+            return false;
+        };
+        if !reception.is_open() || reception.gathered() <= HEADER_BEYOND_MEMORY {
+            return false;
+        }
+        let found = "the memory for messages on their way in is used up".to_owned();
+        let because = vec![Because { rule: "message_memory", found }];
+        let decision = Decision { reply: reply::INSUFFICIENT_RESOURCES, because };
+        reception.discard(decision, &mut |action| self.output.push(action));
+        true
+    }
+}

@@ -1,0 +1,161 @@
+//! What the driver must do, in order, with replies gathered as RFC 2920 section 3.2 wants them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use crate::answers::Answers;
+use crate::limits::OUTPUT_OCTETS;
+use crate::protocol_log::ProtocolLog;
+use bytes::Bytes;
+use relay_connector::Connector;
+use relay_mail::envelope::Envelope;
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::Reply;
+use relay_mail::store_error::StoreError;
+use relay_policy::pressure::Pressure;
+use relay_policy::{Because, Decision, Inquiry};
+
+/// What the driver must do.
+#[derive(Debug)]
+pub enum Action {
+    /// Let go of the message that was begun: nothing of it may be kept.
+    AbandonMessage,
+    /// Find this out, then [`super::Session::handle_finding`].
+    Ask(Inquiry),
+    /// Begin a message, then [`super::Session::handle_message_begun`].
+    BeginMessage(Envelope),
+    /// Close the connection. The last action of every session.
+    Close,
+    /// Bring the message to stable storage, then [`super::Session::handle_stored`].
+    CommitMessage,
+    /// Put these fields before the octets of the message. It comes before a commit.
+    PutInFront(Bytes),
+    /// Find the connector of this client, then [`super::Session::handle_client`].
+    Reclassify(SocketAddr),
+    /// Send these octets to the client.
+    Send(Bytes),
+    /// Begin TLS, without reading anything more in plain text, then [`super::Session::handle_tls`].
+    StartTls,
+    /// Append these octets to the message; if that fails, [`super::Session::handle_write_failed`].
+    Write(Bytes),
+}
+
+/// A message that was begun.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageBegun {
+    /// Its name in the queue.
+    pub id: QueueId,
+    /// When, for the Received field. The session owns no clock.
+    pub at: SystemTime,
+}
+
+/// What a session cannot know by itself and may change while it lasts.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// How short this host is of disk and memory.
+    pub pressure: Pressure,
+    /// Did the queue take messages lately? MAIL is answered by it; DATA asks again.
+    pub queue: Result<(), StoreError>,
+    /// Is there a certificate for a handshake now?
+    pub certificate: bool,
+    /// Has the client's source had too many failed logons?
+    pub logon_is_refused: bool,
+    /// Random, and new each time: nonces are made of it. `None`: there is nothing random now.
+    pub seed: Option<[u8; 32]>,
+}
+
+/// Replies that gather until something else must happen first, and the actions in order.
+#[derive(Debug)]
+pub(super) struct Output {
+    actions: VecDeque<Action>,
+    replies: Vec<u8>,
+    /// `enhanced_status_codes_enabled`.
+    has_codes: bool,
+    /// Replies are noted in it.
+    pub(super) protocol: ProtocolLog,
+    /// Replies and their reasons, where somebody asks for them.
+    pub(super) answers: Option<Box<Answers>>,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self {
+            pressure: Pressure::default(),
+            queue: Ok(()),
+            certificate: true,
+            logon_is_refused: false,
+            seed: None,
+        }
+    }
+}
+
+impl Output {
+    /// Nothing to do.
+    pub(super) fn new(connector: &Connector) -> Self {
+        Self {
+            actions: VecDeque::new(),
+            replies: Vec::new(),
+            has_codes: connector.extensions.enhanced_status_codes_enabled,
+            protocol: ProtocolLog::new(connector.protocol_logging_level),
+            answers: None,
+        }
+    }
+
+    /// Replies are those of this connector from now on.
+    pub(super) fn set_connector(&mut self, connector: &Connector) {
+        self.has_codes = connector.extensions.enhanced_status_codes_enabled;
+        self.protocol = ProtocolLog::new(connector.protocol_logging_level);
+    }
+
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        let start = self.replies.len();
+        let reply = reply.with_codes(self.has_codes);
+        reply.encode(&mut self.replies);
+        self.protocol.reply(reply.code, &self.replies[start..]);
+        if let Some(answers) = &mut self.answers {
+            answers.reply(reply);
+        }
+    }
+
+    /// The reply of a decision.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        self.because(&decision.because);
+        self.reply(&decision.reply);
+    }
+
+    /// Reasons of the reply that comes next.
+    pub(super) fn because(&mut self, because: &[Because]) {
+        if let Some(answers) = &mut self.answers {
+            answers.because(because);
+        }
+    }
+
+    /// Replies first: the client must have them before anything else happens.
+    pub(super) fn push(&mut self, action: Action) {
+        let replies = self.take_replies();
+        self.actions.extend(replies);
+        self.actions.push_back(action);
+    }
+
+    /// Octets of replies and records that wait.
+    pub(super) fn octets(&self) -> usize {
+        self.replies.capacity() + self.protocol.octets()
+    }
+
+    /// The next action, unless only replies are there: more may gather.
+    pub(super) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The replies that have gathered.
+    pub(super) fn take_replies(&mut self) -> Option<Action> {
+        let replies = std::mem::take(&mut self.replies);
+        (!replies.is_empty()).then(|| Action::Send(Bytes::from(replies)))
+    }
+
+    /// Must the replies be sent before more may gather?
+    pub(super) fn is_full(&self) -> bool {
+        self.replies.len() >= OUTPUT_OCTETS || !self.replies.is_empty() && self.protocol.is_full()
+    }
+}

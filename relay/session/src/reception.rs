@@ -1,0 +1,423 @@
+//! A message on its way in, from 354 to the end of data, or from the first chunk to the last.
+//!
+//! The header section is gathered, judged and written after our own Received field; the body goes
+//! through as it comes. A message that is refused is read to its end first: to answer earlier
+//! would leave the rest of it to be taken for commands.
+
+use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
+use crate::writer::MessageWriter;
+use crate::{Action, Context, MessageBegun};
+use bytes::{Bytes, BytesMut};
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply;
+use relay_message::authentication_results::AuthservIds;
+use relay_message::author;
+use relay_message::changes::Changes;
+use relay_message::header::{Collected, HeaderCollector};
+use relay_message::identity::Identity;
+use relay_message::received::{self, Protocol};
+use relay_message::stamp;
+use relay_message::{firewall, hops};
+use relay_policy::{self, Because, Decision, MessageFacts};
+use relay_smtp::command::Chunk;
+use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
+
+/// A message on its way in.
+#[derive(Debug)]
+pub(super) struct Reception {
+    hello: Hello,
+    id: QueueId,
+    reader: Reader,
+    stage: Stage,
+    facts: MessageFacts,
+    identity: Identity,
+    writer: MessageWriter,
+    /// The end of data has come, and all of the message is with the queue.
+    ended: bool,
+    /// Our Received field, until it is written.
+    trace: Bytes,
+    /// What was changed in the header section.
+    changes: Changes,
+    /// The size at which the policy is asked again.
+    next_check: u64,
+}
+
+/// How the octets of the message are told from commands.
+#[derive(Debug)]
+enum Reader {
+    Chunks {
+        reader: ChunkReader,
+        chunk: Chunk,
+        /// BODY=BINARYMIME.
+        binary: bool,
+    },
+    Data(DataReader),
+}
+
+/// What happens to the octets that come.
+#[derive(Debug)]
+enum Stage {
+    /// They are gathered; nothing has been written.
+    Header(HeaderCollector),
+    /// They are written.
+    Body,
+    /// They are counted and let go; the message is abandoned.
+    Discarded {
+        /// Octets of the message before.
+        at: u64,
+        /// Why, unless the whole message gives a reason that comes before it.
+        because: Decision,
+    },
+}
+
+/// How far [`Reception::read`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// A chunk has been taken that was not the last, with so many octets.
+    ChunkEnded(u64),
+    Ended,
+    MoreToCome,
+    NeedsInput,
+}
+
+impl Reception {
+    pub(super) fn new(
+        context: &Context,
+        hello: Hello,
+        smtputf8: bool,
+        input: MessageInput,
+        begun: MessageBegun,
+    ) -> Self {
+        let connector = &context.peer.connector;
+        let has_authenticated = context.peer.user.is_some();
+        let protocol =
+            match (smtputf8, hello.kind, context.summary.tls.is_some(), has_authenticated) {
+                (true, _, true, true) => Protocol::Utf8Smtpsa,
+                (true, _, true, false) => Protocol::Utf8Smtps,
+                (true, _, false, true) => Protocol::Utf8Smtpa,
+                (true, _, false, false) => Protocol::Utf8Smtp,
+                (false, HelloKind::Ehlo, true, true) => Protocol::Esmtpsa,
+                (false, HelloKind::Ehlo, true, false) => Protocol::Esmtps,
+                (false, HelloKind::Ehlo, false, true) => Protocol::Esmtpa,
+                (false, HelloKind::Ehlo, false, false) => Protocol::Esmtp,
+                (false, HelloKind::Helo, _, _) => Protocol::Smtp,
+            };
+        let trace = received::Received {
+            hello: &hello.name,
+            client: context.remote,
+            by: &connector.fqdn,
+            local: context.local,
+            protocol,
+            id: begun.id,
+            connector: &connector.name,
+            principal: context.peer.principal,
+            tls: context.summary.tls.as_ref(),
+            at: begun.at,
+        }
+        .to_field();
+        Self {
+            hello,
+            id: begun.id,
+            reader: Reader::new(input),
+            stage: Stage::Header(HeaderCollector::new(connector.limits.max_header_size)),
+            facts: MessageFacts::default(),
+            identity: Identity::default(),
+            writer: MessageWriter::default(),
+            ended: false,
+            trace,
+            changes: Changes::default(),
+            next_check: MESSAGE_CHECK_OCTETS,
+        }
+    }
+
+    /// Takes the next part of the message off the input.
+    pub(super) fn read(
+        &mut self,
+        context: &Context,
+        input: &mut BytesMut,
+        act: &mut impl FnMut(Action),
+    ) -> Progress {
+        if self.ended {
+            return Progress::Ended;
+        }
+        let content = match &mut self.reader {
+            Reader::Data(reader) => match reader.next_event(input) {
+                None => return Progress::NeedsInput,
+                Some(DataEvent::Content(content)) => Some(content),
+                Some(DataEvent::End) => None,
+            },
+            Reader::Chunks { reader, chunk, .. } => match reader.next_event(input) {
+                None => return Progress::NeedsInput,
+                Some(ChunkEvent::Content(content)) => Some(content),
+                Some(ChunkEvent::End) if !chunk.last => {
+                    return Progress::ChunkEnded(chunk.octets);
+                }
+                Some(ChunkEvent::End) => {
+                    reader.finish();
+                    None
+                }
+            },
+        };
+        match content {
+            Some(content) => self.content(context, content, act),
+            None => self.end(context, act),
+        }
+        Progress::MoreToCome
+    }
+
+    /// Judges the message as one of so many octets: an explanation has no body to send.
+    pub(super) fn imagine(&mut self, context: &Context, octets: u64, act: &mut impl FnMut(Action)) {
+        self.facts.size = octets;
+        if self.is_open() {
+            self.check(context, act);
+        }
+    }
+
+    /// The next chunk comes.
+    pub(super) fn begin_chunk(&mut self, next: Chunk) {
+        if let Reader::Chunks { reader, chunk, .. } = &mut self.reader {
+            *chunk = next;
+            reader.begin(next.octets);
+        }
+    }
+
+    /// What was changed in the header section. To be asked for once.
+    pub(super) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Who sends it.
+    pub(super) fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Octets of the chunk, or of what has come of a message that is sent by DATA.
+    pub(super) fn octets(&self) -> u64 {
+        match &self.reader {
+            Reader::Chunks { chunk, .. } => chunk.octets,
+            Reader::Data(_) => self.facts.size,
+        }
+    }
+
+    /// What the message calls itself, once its header section has come.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Octets that have come.
+    pub(super) fn size(&self) -> u64 {
+        self.facts.size
+    }
+
+    /// After [`Progress::Ended`]: what the client is told, and whether the message is still to be
+    /// committed. After a refusal nothing of it is open any more.
+    pub(super) fn conclude(
+        mut self,
+        context: &Context,
+        act: &mut impl FnMut(Action),
+    ) -> (WaitingForStore, Decision) {
+        let decision = relay_policy::message(&context.peer, &self.facts);
+        if !decision.reply.is_positive() {
+            self.discard(decision.clone(), act);
+        }
+        let decision = match self.stage {
+            Stage::Discarded { because, .. } if decision.reply.is_positive() => because,
+            _ => decision,
+        };
+        (WaitingForStore { hello: self.hello, id: self.id }, decision)
+    }
+
+    /// Nothing more of this message is wanted. The queue lets go of it, if it has not yet.
+    pub(super) fn discard(&mut self, because: Decision, act: &mut impl FnMut(Action)) {
+        if self.is_open() {
+            self.stage = Stage::Discarded { at: self.facts.size, because };
+            act(Action::AbandonMessage);
+        }
+    }
+
+    /// Octets of the header section that wait for its end.
+    pub(super) fn gathered(&self) -> usize {
+        match &self.stage {
+            Stage::Header(collector) => collector.gathered(),
+            Stage::Body | Stage::Discarded { .. } => 0,
+        }
+    }
+
+    /// Octets that are kept until they are written.
+    pub(super) fn octets_kept(&self) -> usize {
+        self.gathered() + self.writer.octets() + self.trace.len()
+    }
+
+    /// Octets that came after the message was refused.
+    pub(super) fn discarded(&self) -> u64 {
+        match &self.stage {
+            Stage::Header(_) | Stage::Body => 0,
+            Stage::Discarded { at, .. } => self.facts.size - at,
+        }
+    }
+
+    /// What the message is refused with, whatever is still to come.
+    pub(super) fn refusal(&self, context: &Context) -> Option<Decision> {
+        let decision = relay_policy::message(&context.peer, &self.facts);
+        match &self.stage {
+            _ if !decision.reply.is_positive() => Some(decision),
+            Stage::Discarded { because, .. } => Some(because.clone()),
+            Stage::Header(_) | Stage::Body => None,
+        }
+    }
+
+    /// Does the queue still hold this message open?
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Header(_) | Stage::Body)
+    }
+
+    /// Writes what is left. The queue may fail at it; only after that is there anything to conclude.
+    fn end(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
+        if let Stage::Header(collector) = &mut self.stage {
+            let collected = collector.finish();
+            self.header(context, collected, act);
+        }
+        // A CR that the last chunk ended with has turned out to stand alone.
+        self.facts.bare_line_ending |= self.finds_violation();
+        if self.is_open() {
+            self.writer.flush(act);
+        }
+        self.ended = true;
+    }
+
+    fn content(&mut self, context: &Context, content: Bytes, act: &mut impl FnMut(Action)) {
+        self.facts.size += content.len() as u64;
+        let found_violation = !self.facts.bare_line_ending && self.finds_violation();
+        self.facts.bare_line_ending |= found_violation;
+        match &mut self.stage {
+            Stage::Header(collector) => {
+                let collected = collector.push(&content);
+                self.header(context, collected, act);
+                // Its end is not waited for.
+                let most = context.peer.connector.limits.max_header_size;
+                if matches!(self.stage, Stage::Header(_))
+                    && self.facts.size > most.saturating_add(MESSAGE_CHECK_OCTETS)
+                {
+                    self.header(context, Collected::TooLarge { size: self.facts.size }, act);
+                }
+            }
+            Stage::Body => {
+                if found_violation || self.facts.size >= self.next_check {
+                    self.next_check = self.facts.size + MESSAGE_CHECK_OCTETS;
+                    self.check(context, act);
+                }
+                if matches!(self.stage, Stage::Body) {
+                    self.writer.write(content, act);
+                }
+            }
+            Stage::Discarded { .. } => {}
+        }
+    }
+
+    /// The header section has ended, perhaps: judges it and writes what may pass.
+    fn header(&mut self, context: &Context, collected: Collected, act: &mut impl FnMut(Action)) {
+        let (section, body, is_separated) = match collected {
+            Collected::Incomplete => return,
+            Collected::TooLarge { size } => {
+                self.facts.header_size = size;
+                let found = format!("{size} octets or more of header");
+                let because = vec![Because { rule: "max_header_size", found }];
+                let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
+                return self.discard(decision, act);
+            }
+            Collected::Complete { section, body, is_separated } => (section, body, is_separated),
+        };
+        self.identity = Identity::of(&section);
+        self.facts.header_size = section.size();
+        self.facts.header_fields = section.fields().count();
+        self.stage = Stage::Body;
+        self.facts.bare_line_ending |= self.finds_violation();
+        self.check(context, act);
+        if !matches!(self.stage, Stage::Body) {
+            return;
+        }
+        // Before the firewall removes them, or a loop would be hidden.
+        self.facts.hops = section.hops();
+        if context.peer.connector.limits.max_local_hop_count > 0 {
+            self.facts.local_hops = hops::local(&section, |name| context.rules.is_our_name(name));
+        }
+        self.check(context, act);
+        if !matches!(self.stage, Stage::Body) {
+            return;
+        }
+        let authors = || author::authors(&section);
+        let decision = relay_policy::authors(&context.rules, &context.peer, authors);
+        if !decision.reply.is_positive() {
+            return self.discard(decision, act);
+        }
+        let mut admitted = firewall::admit(
+            &section,
+            context.peer.permissions,
+            AuthservIds {
+                hostname: context.rules.hostname.ascii(),
+                fqdn: &context.peer.connector.fqdn,
+            },
+            |name| context.rules.is_our_name(name),
+        );
+        let trace = std::mem::take(&mut self.trace);
+        let stamp = match admitted.is_stamped {
+            true => Bytes::new(),
+            false => {
+                let fqdn = &context.peer.connector.fqdn;
+                stamp::fields(relay_policy::auth_as(&context.peer), fqdn)
+            }
+        };
+        let mut separator = Bytes::new();
+        if !is_separated {
+            separator = Bytes::from_static(b"\r\n");
+            admitted.changes.put_separator();
+        }
+        self.changes = admitted.changes;
+        let parts = [trace, stamp].into_iter().chain(admitted.slices).chain([separator, body]);
+        for part in parts.filter(|part| !part.is_empty()) {
+            self.writer.write(part, act);
+        }
+    }
+
+    /// BODY=BINARYMIME frees the body of the rules of lines, and never the header section: what the
+    /// firewall reads there must be what everybody else reads.
+    fn finds_violation(&self) -> bool {
+        let Some(violation) = self.reader.violation() else { return false };
+        match self.reader {
+            Reader::Chunks { binary: true, .. } => match self.stage {
+                Stage::Header(_) => false,
+                _ => violation.place() < self.facts.header_size,
+            },
+            _ => true,
+        }
+    }
+
+    /// Asks the policy about what is known so far; what it refuses now it refuses at the end.
+    fn check(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
+        let decision = relay_policy::message(&context.peer, &self.facts);
+        if !decision.reply.is_positive() {
+            self.discard(decision, act);
+        }
+    }
+}
+
+impl Reader {
+    fn new(input: MessageInput) -> Self {
+        match input {
+            MessageInput::Data => Self::Data(DataReader::new()),
+            MessageInput::Chunks { first, binary } => {
+                let mut reader = ChunkReader::default();
+                reader.begin(first.octets);
+                Self::Chunks { reader, chunk: first, binary }
+            }
+        }
+    }
+
+    fn violation(&self) -> Option<Violation> {
+        match self {
+            Self::Chunks { reader, .. } => reader.violation(),
+            Self::Data(reader) => reader.violation(),
+        }
+    }
+}

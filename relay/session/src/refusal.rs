@@ -1,0 +1,172 @@
+//! Errors on their way to the client: counted, and late where the connector has a tarpit.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use crate::limits::JUNK_COMMANDS;
+use crate::state::State;
+use crate::{Ending, Session};
+use relay_connector::Principal;
+use relay_mail::reply::{self, Reply};
+use relay_policy::{Because, Decision};
+use relay_smtp::command::{Command, CommandError};
+
+/// A reply that the tarpit keeps back. Nothing more is read before it is released.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) reply: Reply,
+    pub(super) until: Instant,
+    /// The session ends after it.
+    pub(super) ending: Option<Ending>,
+}
+
+impl Session {
+    pub(super) fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn Display) {
+        let because = vec![Because { rule: "protocol", found: found.to_string() }];
+        self.protocol_error(verb, Decision { reply, because });
+    }
+
+    /// A line that is no command, or none for this client.
+    pub(super) fn misunderstood(&mut self, error: &CommandError) {
+        match error {
+            CommandError::ChunkSize => self.lose_step(),
+            // Whether it is well written is nobody's business who may not use it.
+            CommandError::Arguments { verb: "XCLIENT" } if !self.context.peer.may_use_xclient => {
+                self.fault("?", reply::UNRECOGNIZED_COMMAND, &CommandError::Verb);
+            }
+            error => self.fault(error.verb(), error.reply(), error),
+        }
+    }
+
+    /// A line of another protocol. Nothing that follows it was meant for us.
+    pub(super) fn leave_other_protocol(&mut self, line: &[u8], protocol: &str) {
+        self.output.protocol.command(line, &Err(CommandError::Verb));
+        self.fault("?", reply::OTHER_PROTOCOL, &format_args!("a line of {protocol}"));
+        self.close(Ending::OtherProtocol);
+    }
+
+    /// A protocol error: counted, and one too many ends the session.
+    pub(super) fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
+        let most = self.context.peer.connector.limits.max_protocol_errors;
+        let reply = decision.reply.clone();
+        self.output.because(&decision.because);
+        self.context.summary.protocol_error(verb, decision);
+        if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
+            self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
+        } else {
+            self.refuse_line(reply);
+        }
+    }
+
+    pub(super) fn answer(&mut self, reply: Reply) {
+        if reply.is_positive() {
+            self.output.reply(&reply);
+        } else {
+            self.refuse_line(reply);
+        }
+    }
+
+    /// Policy refused a command. Recipients that an anonymous client tries in vain are counted for
+    /// the whole session, so that neither RSET nor another MAIL makes room for more of them. MAIL
+    /// and what else leads to no message counts as [`JUNK_COMMANDS`] do.
+    pub(super) fn refused(&mut self, verb: &'static str, decision: Decision) {
+        let reply = decision.reply.clone();
+        self.output.because(&decision.because);
+        self.context.summary.refuse(verb, decision);
+        let summary = &mut self.context.summary;
+        if verb != "RCPT" {
+            summary.junk_commands = summary.junk_commands.saturating_add(1);
+            if summary.junk_commands > JUNK_COMMANDS {
+                return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
+            }
+        } else if self.context.peer.principal == Principal::Anonymous && reply.code >= 500 {
+            summary.recipients_refused = summary.recipients_refused.saturating_add(1);
+            let most = self.context.peer.connector.limits.max_refused_recipients;
+            if most.is_some_and(|most| summary.recipients_refused > most) {
+                let ending = Ending::TooManyRefusedRecipients;
+                return self.close_with(&reply::TOO_MANY_ERRORS, ending);
+            }
+        }
+        self.refuse_line(reply);
+    }
+
+    /// Refuses a line, unless there were too many octets of such lines.
+    fn refuse_line(&mut self, reply: Reply) {
+        let octets = self.lines.length() as u64;
+        if self.context.summary.exceeds_useless(octets, &self.context.peer) {
+            return self.close_with(&reply::TOO_MANY_ERRORS, Ending::UselessOctets);
+        }
+        self.context.summary.useless_octets += octets;
+        self.refuse(reply);
+    }
+
+    /// Sends an error, late if the connector has a tarpit: who tries many recipients, or many
+    /// guesses, shall not be fast. Only those who did not authenticate wait.
+    pub(super) fn refuse(&mut self, reply: Reply) {
+        let interval = match self.context.peer.principal {
+            Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
+            _ => Duration::ZERO,
+        };
+        self.hold(reply, interval, None);
+    }
+
+    /// A failure to authenticate: counted, and late. The last one that `max_logon_failures` allows
+    /// is answered like any other, and then the session ends.
+    pub(super) fn logon_failure(&mut self, decision: Decision) {
+        let limits = &self.context.peer.connector.limits;
+        let (most, interval) = (limits.max_logon_failures, limits.auth_tarpit_interval);
+        let reply = decision.reply.clone();
+        self.output.because(&decision.because);
+        self.context.summary.logon_failure(decision);
+        let failures = self.context.summary.logon_failures;
+        let is_last = most.is_some_and(|most| failures >= most.get());
+        self.hold(reply, interval, is_last.then_some(Ending::TooManyLogonFailures));
+    }
+
+    fn hold(&mut self, reply: Reply, interval: Duration, ending: Option<Ending>) {
+        let held = Held { reply, until: self.now + interval, ending };
+        if interval.is_zero() {
+            self.give(held);
+        } else {
+            self.held = Some(held);
+        }
+    }
+
+    /// Sends what was held back, and ends the session if that is what follows.
+    pub(super) fn give(&mut self, held: Held) {
+        self.output.reply(&held.reply);
+        if let Some(ending) = held.ending {
+            self.close_with(&reply::TOO_MANY_ERRORS, ending);
+        }
+    }
+
+    /// Counts a command that brings no message nearer; true when there were enough of them. The
+    /// first HELO or EHLO is none.
+    pub(super) fn is_one_too_many(&mut self, command: &Command) -> bool {
+        let is_junk = match command {
+            Command::Helo(_) | Command::Ehlo(_) => !matches!(self.state, State::Connected(_)),
+            Command::Help | Command::Noop | Command::Rset | Command::Vrfy => true,
+            // An empty chunk brings nothing, unless it ends the message.
+            Command::Bdat(chunk) => chunk.octets == 0 && !chunk.last,
+            Command::Auth(_)
+            | Command::Data
+            | Command::Mail(_)
+            | Command::Quit
+            | Command::Rcpt(_)
+            | Command::Response(_)
+            | Command::StartTls => false,
+            // A proxy that starts over again and again works for nobody.
+            Command::XClient(_) => true,
+        };
+        let junk = &mut self.context.summary.junk_commands;
+        *junk = junk.saturating_add(u32::from(is_junk));
+        is_junk && *junk > JUNK_COMMANDS
+    }
+
+    /// Sends what the tarpit holds, since the session ends.
+    pub(super) fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.output.reply(&held.reply);
+        }
+    }
+}

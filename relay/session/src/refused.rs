@@ -1,0 +1,139 @@
+//! What the session refuses, told when it happens: for the log and for message tracking.
+//!
+//! A refusal is told with what is known of its transaction: sender, recipients, Message-ID and
+//! From. Whether it is written down is for the driver to decide, which knows how often a source is
+//! refused.
+
+use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
+use crate::{Decisions, Ending, Session, Summary};
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::reply::Reply;
+use relay_message::identity::Identity;
+use relay_policy::{Because, Decision};
+
+/// One refusal, or a session that ended before its message had a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The verb, `CONNECT`, or `.` for the end of data; `None` where the session ended.
+    pub command: Option<&'static str>,
+    /// The sender, once MAIL has named one.
+    pub sender: Option<ReversePath>,
+    /// The recipient that was refused, or those of the message, [`REFUSED_RECIPIENTS`] at most.
+    pub recipients: Vec<ForwardPath>,
+    /// Further recipients of the message.
+    pub recipients_left_out: usize,
+    /// What the message calls itself, once its header section has come.
+    pub identity: Identity,
+    /// What the client was told; `None` where the session ended.
+    pub reply: Option<Reply>,
+    /// The rule that decided.
+    pub because: Option<Because>,
+}
+
+/// Refusals that the driver has not asked for yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Untold {
+    list: Vec<Refused>,
+    left_out: u64,
+    /// Something was told of, in this session.
+    has_told: bool,
+}
+
+impl Untold {
+    fn push(&mut self, refused: Refused) {
+        self.has_told = true;
+        if self.list.len() < REFUSALS_UNTOLD {
+            self.list.push(refused);
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
+impl Summary {
+    /// Tells of a refusal. Commands that no message needs are not told of.
+    pub(super) fn tell_refused(&mut self, command: &'static str, decision: &Decision) {
+        let recipients = match command {
+            "RCPT" => Recipients::of(self.decisions.recipient.iter().cloned()),
+            "BDAT" | "DATA" | "." => Recipients::of(self.decisions.accepted_recipients()),
+            "AUTH" | "CONNECT" | "EHLO" | "HELO" | "MAIL" | "STARTTLS" => Recipients::default(),
+            _ => return,
+        };
+        let Decisions { sender, asked_sender, identity, .. } = &self.decisions;
+        let sender = if command == "MAIL" { asked_sender } else { sender };
+        let refused = Refused {
+            command: Some(command),
+            sender: sender.clone(),
+            recipients: recipients.first,
+            recipients_left_out: recipients.left_out,
+            identity: identity.clone(),
+            reply: Some(decision.reply.clone()),
+            because: decision.because.last().cloned(),
+        };
+        self.untold.push(refused);
+    }
+
+    /// The session ends. A message that had recipients and no reply yet is told of; and so is a session
+    /// that came to nothing else that is told of: its client meant to send something, and somebody may
+    /// ask why it did not arrive.
+    pub(super) fn tell_broken_off(&mut self, ending: Ending) {
+        let recipients = Recipients::of(self.decisions.accepted_recipients());
+        let is_open = !recipients.first.is_empty() && !self.decisions.is_answered();
+        if !is_open && !self.came_to_nothing(ending) {
+            return;
+        }
+        let last = self.verdicts.last().filter(|_| !is_open);
+        let verdict = last.map(ToString::to_string);
+        let parts = [Some(ending.to_string()), self.tls_failure.clone(), verdict];
+        let found = parts.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        self.untold.push(Refused {
+            command: None,
+            sender: self.decisions.sender.clone(),
+            recipients: recipients.first,
+            recipients_left_out: recipients.left_out,
+            identity: self.decisions.identity.clone(),
+            reply: last.map(|verdict| verdict.decision.reply.clone()),
+            because: Some(Because { rule: "session", found }),
+        });
+    }
+
+    /// Nothing was accepted and nothing told of. A client that says no more than who it is, without an
+    /// error, is one that looks whether this host is alive.
+    fn came_to_nothing(&self, ending: Ending) -> bool {
+        let is_error = match ending {
+            Ending::ShutDown => false,
+            Ending::Disconnected | Ending::Quit => {
+                let Decisions { sender, asked_sender, .. } = &self.decisions;
+                self.refusals > 0 || sender.is_some() || asked_sender.is_some()
+            }
+            Ending::HandshakeFailed => self.commands > 0 || !self.left_handshake,
+            Ending::HandshakeTimeout
+            | Ending::InactivityTimeout
+            | Ending::ConnectionTimeout
+            | Ending::RepliesUnread => self.commands > 0,
+            _ => true,
+        };
+        is_error && self.messages_accepted == 0 && !self.untold.has_told
+    }
+}
+
+#[derive(Default)]
+struct Recipients {
+    first: Vec<ForwardPath>,
+    left_out: usize,
+}
+
+impl Recipients {
+    fn of(mut all: impl Iterator<Item = ForwardPath>) -> Self {
+        let first = all.by_ref().take(REFUSED_RECIPIENTS).collect();
+        Self { first, left_out: all.count() }
+    }
+}
+
+impl Session {
+    /// What was refused since the last time, oldest first, and how many more there were.
+    pub fn take_refused(&mut self) -> (Vec<Refused>, u64) {
+        let untold = &mut self.context.summary.untold;
+        (std::mem::take(&mut untold.list), std::mem::take(&mut untold.left_out))
+    }
+}

@@ -1,0 +1,86 @@
+//! A message that everything else let pass, until the checks of its content have been asked and it
+//! is committed or refused.
+//!
+//! What the checks found stands in front of the message, so it is written last: the queue puts
+//! it there. What becomes of a finding is for [`relay_policy::antispam`].
+
+use crate::inquiry::Waiting;
+use crate::state::{Hello, State, WaitingForStore};
+use crate::{Action, Context, Session};
+use bytes::Bytes;
+use relay_message::finding::{Client, MessageFinding, MessageFound};
+use relay_message::{authentication_results, spam};
+use relay_policy::antispam::screen_message;
+use relay_policy::{Decision, Judgement};
+
+/// The message is with the queue, and somebody is asked about it.
+#[derive(Debug)]
+pub(super) struct Screening {
+    waiting: WaitingForStore,
+    /// What everything else says.
+    allowed: Decision,
+}
+
+impl Context {
+    /// The client as the checks see it.
+    pub(super) fn client(&self, hello: &Hello) -> Client {
+        Client {
+            address: self.remote,
+            hello: hello.name.as_str().to_owned(),
+            user: self.peer.user_name().map(ToString::to_string),
+        }
+    }
+}
+
+impl Session {
+    /// Asks what must be known of the message, or commits or refuses it.
+    pub(super) fn screen(&mut self, waiting: WaitingForStore, allowed: Decision) {
+        let Context { peer, sender, findings, .. } = &self.context;
+        let client = self.context.client(&waiting.hello);
+        match screen_message(peer, &client, sender.as_ref(), allowed.clone(), findings) {
+            Judgement::Needs(inquiry) => {
+                self.state = State::Screening(Screening { waiting, allowed });
+                self.ask(inquiry, Waiting::Message);
+            }
+            Judgement::Decided(decision) => {
+                let message = match std::mem::take(&mut self.context.findings).message {
+                    Some(MessageFinding::Found(found)) => Some(found),
+                    Some(MessageFinding::NotAsked) | None => None,
+                };
+                let Context { peer, sender, summary, .. } = &mut self.context;
+                summary.checked(peer, sender.as_ref(), message.as_ref());
+                if decision.reply.is_positive() {
+                    self.output.because(&decision.because);
+                    summary.passed(&decision.because);
+                    summary.decisions.end_of_data(decision.because);
+                    self.commit(waiting, message.as_ref());
+                } else {
+                    self.output.push(Action::AbandonMessage);
+                    self.state = waiting.end();
+                    self.refuse_message(decision);
+                }
+            }
+        }
+    }
+
+    /// What was asked about the message has its answer.
+    pub(super) fn screen_again(&mut self) {
+        match self.state.take() {
+            State::Screening(Screening { waiting, allowed }) => self.screen(waiting, allowed),
+            other => self.state = other,
+        }
+    }
+
+    fn commit(&mut self, waiting: WaitingForStore, message: Option<&MessageFound>) {
+        let sender = self.context.sender.as_ref();
+        let hostname = self.context.rules.hostname.ascii();
+        let results = authentication_results::field(hostname, sender, message);
+        let fields: String = results.into_iter().chain(spam::field(sender, message)).collect();
+        if !fields.is_empty() {
+            self.output.push(Action::PutInFront(Bytes::from(fields)));
+        }
+        self.state = State::WaitingForStore(waiting);
+        self.timers.ask_queue(self.now);
+        self.output.push(Action::CommitMessage);
+    }
+}

@@ -1,0 +1,374 @@
+//! Which command is legal in which state, and what it does there.
+//!
+//! Each state owns what exists in it: an envelope cannot be looked at before MAIL, nor used twice,
+//! since a command consumes the state. Refusals come before changes. The whole table, every
+//! command in every state, is in tests/transitions.snap.
+
+mod message;
+mod recipients;
+
+use std::sync::Arc;
+
+use crate::authentication::Authenticating;
+use crate::reception::Reception;
+use crate::screening::Screening;
+use crate::state::recipients::Recipients;
+use crate::{Conditions, Context};
+use relay_mail::dsn::Addressee;
+use relay_mail::envelope::Envelope;
+use relay_mail::heap::HeapOctets;
+use relay_mail::hello::HelloName;
+use relay_mail::queue_id::QueueId;
+use relay_mail::reply::{self, Reply};
+use relay_message::finding::SenderFinding;
+use relay_policy::{self, Begun, Decision, Inquiry, Judgement};
+use relay_smtp::command::{Command, CommandError, Mail, XClient};
+use relay_users::User;
+
+pub(super) use crate::state::message::{MessageInput, Skipping};
+
+/// Where the dialogue stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// After AUTH, before its end.
+    Authenticating(Authenticating),
+    /// After a chunk that was not the last.
+    Chunking(Reception),
+    /// Nothing more will happen.
+    Closed,
+    /// Before HELO or EHLO.
+    Connected(Connected),
+    /// After MAIL, before the first accepted RCPT.
+    Mail(MailGiven),
+    /// Between messages.
+    Ready(Ready),
+    /// After 354, or within a chunk.
+    Receiving(Reception),
+    /// At least one recipient is accepted.
+    Recipients(Recipients),
+    /// After XCLIENT, before it is known whose connector this is.
+    Reclassifying,
+    /// After the end of data, while somebody is asked about the message.
+    Screening(Screening),
+    /// Within a chunk that is refused.
+    Skipping(Skipping),
+    /// After 220 to STARTTLS, before the handshake is done.
+    StartingTls,
+    /// After DATA or the first BDAT, before the queue has begun the message.
+    WaitingForQueue(WaitingForQueue),
+    /// After the end of data, before its reply.
+    WaitingForStore(WaitingForStore),
+}
+
+/// Nothing is known of the client but its address.
+#[derive(Debug)]
+pub(super) struct Connected;
+
+/// How the client introduced itself.
+#[derive(Clone, Debug)]
+pub(super) struct Hello {
+    pub(super) name: HelloName,
+    pub(super) kind: HelloKind,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HelloKind {
+    Ehlo,
+    Helo,
+}
+
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) hello: Hello,
+    /// A MAIL or a chunk was refused. The RCPT, DATA and BDAT that a pipelining client sent after
+    /// it are answered like any others, but they are no errors of its own.
+    transaction_refused: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct MailGiven {
+    hello: Hello,
+    mail: Mail,
+    /// The same for DATA and BDAT after a RCPT that was refused.
+    recipient_refused: bool,
+}
+
+impl MailGiven {
+    /// Octets that it points to.
+    pub(super) fn octets(&self) -> usize {
+        self.mail.heap_octets()
+    }
+}
+
+/// The envelope is with the queue.
+#[derive(Debug)]
+pub(super) struct WaitingForQueue {
+    hello: Hello,
+    smtputf8: bool,
+    pub(super) input: MessageInput,
+}
+
+/// The message is with the queue.
+#[derive(Debug)]
+pub(super) struct WaitingForStore {
+    pub(super) hello: Hello,
+    pub(super) id: QueueId,
+}
+
+/// What a command does besides changing the state.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// The command cannot be decided before this is answered. The state is as it was.
+    Ask(Inquiry, Box<Command>),
+    /// The client has proved to be this user.
+    Authenticated(Decision, Arc<User>),
+    /// XCLIENT: the session is somebody else's.
+    BecomeClient(XClient),
+    BeginMessage(Envelope),
+    Close(Reply),
+    /// Policy was asked.
+    Decided(Decision),
+    /// Policy was asked, and the session ends with its reply.
+    DecidedEnd(Decision),
+    /// Policy was asked whether there is such a command or parameter for this client; a protocol
+    /// error.
+    DecidedFault(Decision),
+    /// The command is not legal here; a protocol error.
+    Fault(Reply),
+    /// The client has introduced itself.
+    Hello(Decision),
+    /// The client has not proved to be a user.
+    LogonFailure(Decision),
+    /// The client's source has failed too often.
+    LogonRefused(Decision),
+    /// A message of an exchange that its mechanism does not know; a protocol error.
+    Malformed(CommandError),
+    /// Octets of the client come next; it is answered after them.
+    Nothing,
+    Reply(Reply),
+    /// The client is told why, and the session ends.
+    SendAway(Decision),
+    StartTls(Decision),
+}
+
+impl State {
+    /// The state at the beginning, and again after a TLS handshake.
+    pub(super) fn connected() -> Self {
+        Self::Connected(Connected)
+    }
+
+    /// The client may have sent more chunks of a message that was refused.
+    pub(super) fn expect_more_chunks(&mut self) {
+        if let Self::Ready(ready) = self {
+            ready.transaction_refused = true;
+        }
+    }
+
+    /// Moves the state out. What is left behind lasts only until the next one is put there.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Closed)
+    }
+
+    /// What a command does in this state.
+    pub(super) fn apply(self, command: Command, context: &Context) -> (Self, Effect) {
+        match command {
+            Command::Helo(name) => self.hello(name, HelloKind::Helo, context),
+            Command::Ehlo(name) => self.hello(name, HelloKind::Ehlo, context),
+            Command::StartTls => self.start_tls(context),
+            Command::Auth(auth) => self.auth(auth, context),
+            Command::Response(response) => self.respond(response, context),
+            Command::Mail(mail) => self.mail(mail, context),
+            Command::Rcpt(recipient) => self.rcpt(recipient, context),
+            Command::Data => self.data(),
+            Command::Bdat(chunk) => self.bdat(chunk, context),
+            Command::Rset => (self.reset(), Effect::Reply(reply::RESETTING)),
+            Command::Noop => (self, Effect::Reply(reply::NOOP_OK)),
+            Command::Vrfy => (self, Effect::Reply(reply::CANNOT_VERIFY)),
+            Command::Help => (self, Effect::Reply(reply::HELP)),
+            Command::Quit => (self, Effect::Close(reply::CLOSING)),
+            Command::XClient(told) => match self {
+                Self::Connected(_) | Self::Ready(_) => {
+                    (Self::Reclassifying, Effect::BecomeClient(told))
+                }
+                _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            },
+        }
+    }
+
+    /// The client's name for itself, once it has introduced itself.
+    pub(super) fn hello_name(&self) -> Option<String> {
+        match self {
+            Self::Ready(state) => Some(state.hello.name.as_str().to_owned()),
+            _ => None,
+        }
+    }
+
+    /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
+    fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
+        let name = context.told_hello.clone().unwrap_or(name);
+        let decision = match kind {
+            HelloKind::Ehlo => {
+                relay_policy::ehlo(&context.rules, &context.peer, context.remote, &name)
+            }
+            HelloKind::Helo => relay_policy::helo(&context.peer, context.remote, &name),
+        };
+        if !decision.reply.is_positive() {
+            return (self, Effect::SendAway(decision));
+        }
+        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision))
+    }
+
+    fn start_tls(self, context: &Context) -> (Self, Effect) {
+        match self {
+            Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
+            Self::Ready(_) => {
+                let decision = relay_policy::start_tls(&context.peer);
+                if !decision.reply.is_positive() {
+                    (self, Effect::DecidedFault(decision))
+                } else if !context.conditions.certificate {
+                    (self, Effect::Decided(relay_policy::no_certificate()))
+                } else {
+                    (Self::StartingTls, Effect::StartTls(decision))
+                }
+            }
+            _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+        }
+    }
+
+    fn mail(self, mut mail: Mail, context: &Context) -> (Self, Effect) {
+        match self {
+            Self::Ready(Ready { hello, transaction_refused }) => {
+                let client = context.client(&hello);
+                let Conditions { pressure, queue, .. } = &context.conditions;
+                let refusal = queue.as_ref().err().map(|error| error as &dyn std::fmt::Display);
+                let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
+                let host = (*pressure, refusal);
+                let begun =
+                    relay_policy::begin_transaction(rules, peer, &client, &mail, host, findings);
+                let effect = match begun {
+                    Begun::Accepted(mut decision) => {
+                        let found = match &context.findings.sender {
+                            Some(SenderFinding::Found(found)) => Some(found),
+                            Some(SenderFinding::NotAsked) | None => None,
+                        };
+                        let Mail { sender, dsn, .. } = &mut mail;
+                        relay_policy::limit_ret(peer, sender, found, dsn, &mut decision);
+                        let given = MailGiven { hello, mail, recipient_refused: false };
+                        return (Self::Mail(given), Effect::Decided(decision));
+                    }
+                    Begun::Needs(inquiry) => {
+                        let state = Self::Ready(Ready { hello, transaction_refused });
+                        return (state, Effect::Ask(inquiry, Box::new(Command::Mail(mail))));
+                    }
+                    Begun::Refused(decision) => Effect::Decided(decision),
+                    Begun::Fault(decision) => Effect::DecidedFault(decision),
+                    Begun::Ends(decision) => Effect::DecidedEnd(decision),
+                };
+                (Self::Ready(Ready::after_refusal(hello)), effect)
+            }
+            Self::Chunking(_) | Self::Mail(_) | Self::Recipients(_) => {
+                (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
+            }
+            _ => (self, Effect::Fault(reply::HELLO_FIRST)),
+        }
+    }
+
+    fn rcpt(self, mut recipient: Addressee, context: &Context) -> (Self, Effect) {
+        let (mail, so_far, octets) = match &self {
+            Self::Mail(state) => (&state.mail, 0, 0),
+            Self::Recipients(state) => (&state.mail, state.accepted, state.list_octets()),
+            Self::Ready(ready) => {
+                let effect = ready.without_sender();
+                return (self, effect);
+            }
+            Self::Chunking(_) => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
+        };
+        if let Some(refusal) = relay_policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
+            return (self.without(), Effect::DecidedFault(refusal));
+        }
+        let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
+        match relay_policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
+            Judgement::Needs(inquiry) => {
+                (self, Effect::Ask(inquiry, Box::new(Command::Rcpt(recipient))))
+            }
+            Judgement::Decided(mut decision) => {
+                if decision.reply.is_positive()
+                    && let Some(refusal) =
+                        relay_policy::rcpt_beyond_memory(context.memory_is_short, octets)
+                {
+                    decision = refusal;
+                }
+                let is_accepted = decision.reply.is_positive();
+                if is_accepted {
+                    let (found, dsn) = (context.sender.as_ref(), &mut recipient.dsn);
+                    relay_policy::limit_notify(peer, &mail.sender, found, dsn, &mut decision);
+                }
+                let state = match is_accepted {
+                    true => self.with(rules.addressed(recipient)),
+                    false => self.without(),
+                };
+                (state, Effect::Decided(decision))
+            }
+        }
+    }
+
+    /// After an accepted RCPT.
+    fn with(self, recipient: Addressee) -> Self {
+        match self {
+            Self::Mail(MailGiven { hello, mail, .. }) => {
+                Self::Recipients(Recipients::new(hello, mail, recipient))
+            }
+            Self::Recipients(mut state) => {
+                state.add(recipient);
+                Self::Recipients(state)
+            }
+            other => other,
+        }
+    }
+
+    /// After a refused RCPT.
+    fn without(self) -> Self {
+        match self {
+            Self::Mail(state) => Self::Mail(MailGiven { recipient_refused: true, ..state }),
+            other => other,
+        }
+    }
+
+    fn reset(self) -> Self {
+        match self {
+            Self::Chunking(reception) => Self::Ready(Ready::new(reception.hello().clone())),
+            Self::Mail(MailGiven { hello, .. })
+            | Self::Ready(Ready { hello, .. })
+            | Self::Recipients(Recipients { hello, .. }) => Self::Ready(Ready::new(hello)),
+            _ => self,
+        }
+    }
+}
+
+impl Ready {
+    pub(super) fn new(hello: Hello) -> Self {
+        Self { hello, transaction_refused: false }
+    }
+
+    /// After a MAIL or a chunk that was refused.
+    pub(super) fn after_refusal(hello: Hello) -> Self {
+        Self { hello, transaction_refused: true }
+    }
+
+    /// RCPT, DATA or BDAT without MAIL.
+    fn without_sender(&self) -> Effect {
+        match self.transaction_refused {
+            true => Effect::Reply(reply::NEED_MAIL),
+            false => Effect::Fault(reply::NEED_MAIL),
+        }
+    }
+}
+
+impl WaitingForStore {
+    /// The message has its reply.
+    pub(super) fn end(self) -> State {
+        State::Ready(Ready::new(self.hello))
+    }
+}

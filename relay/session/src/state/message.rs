@@ -1,0 +1,127 @@
+//! DATA and BDAT: where a message may begin or go on, and how it comes then.
+
+use crate::reception::Reception;
+use crate::state::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
+use crate::{Context, MessageBegun};
+use relay_mail::envelope::{BodyType, Envelope};
+use relay_mail::reply;
+use relay_policy::{self, Decision};
+use relay_smtp::command::{Chunk, Mail};
+
+/// How the client sends the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageInput {
+    /// In chunks, of which this is the first. Where `binary`, the body may hold any octets.
+    Chunks { first: Chunk, binary: bool },
+    /// As the argument of DATA.
+    Data,
+}
+
+/// The octets of a chunk that is refused are read all the same (RFC 3030 section 2): otherwise they
+/// would be taken for commands. Then the client is told.
+#[derive(Debug)]
+pub(crate) struct Skipping {
+    /// Of the whole chunk.
+    pub(crate) octets: u64,
+    pub(crate) remaining: u64,
+    pub(crate) then: Box<(State, Effect)>,
+}
+
+impl State {
+    pub(super) fn data(self) -> (Self, Effect) {
+        match self {
+            Self::Recipients(Recipients { ref mail, .. })
+                if mail.body == Some(BodyType::BinaryMime) =>
+            {
+                (self, Effect::Fault(reply::BINARYMIME_NEEDS_BDAT))
+            }
+            Self::Recipients(state) => state.begin(MessageInput::Data),
+            Self::Chunking(_) => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            _ => {
+                let effect = self.without_recipients();
+                (self, effect)
+            }
+        }
+    }
+
+    pub(super) fn bdat(self, chunk: Chunk, context: &Context) -> (Self, Effect) {
+        let peer = &context.peer;
+        match self {
+            Self::Recipients(state) => {
+                let decision = relay_policy::chunk(peer, 0, chunk.octets);
+                if !decision.reply.is_positive() {
+                    let next = Self::Ready(Ready::after_refusal(state.hello));
+                    return next.after_skipping(chunk, Effect::Decided(decision));
+                }
+                let binary = state.mail.body == Some(BodyType::BinaryMime);
+                state.begin(MessageInput::Chunks { first: chunk, binary })
+            }
+            Self::Chunking(mut reception) => {
+                let decision = relay_policy::chunk(peer, reception.size(), chunk.octets);
+                if !decision.reply.is_positive() {
+                    let next = Self::Ready(Ready::after_refusal(reception.hello().clone()));
+                    return next.after_skipping(chunk, Effect::Decided(decision));
+                }
+                reception.begin_chunk(chunk);
+                (Self::Receiving(reception), Effect::Nothing)
+            }
+            _ => {
+                let effect = self.without_recipients();
+                self.after_skipping(chunk, effect)
+            }
+        }
+    }
+
+    /// DATA or BDAT where there are no recipients.
+    fn without_recipients(&self) -> Effect {
+        match self {
+            Self::Mail(MailGiven { recipient_refused: true, .. }) => {
+                Effect::Reply(reply::NEED_RECIPIENT)
+            }
+            Self::Mail(_) => Effect::Fault(reply::NEED_RECIPIENT),
+            Self::Ready(ready) => ready.without_sender(),
+            _ => Effect::Fault(reply::HELLO_FIRST),
+        }
+    }
+
+    /// This state, once the octets of a refused chunk have been read.
+    pub(super) fn after_skipping(self, chunk: Chunk, effect: Effect) -> (Self, Effect) {
+        if chunk.octets == 0 {
+            return (self, effect);
+        }
+        let then = Box::new((self, effect));
+        (
+            Self::Skipping(Skipping { octets: chunk.octets, remaining: chunk.octets, then }),
+            Effect::Nothing,
+        )
+    }
+}
+
+impl Recipients {
+    fn begin(self, input: MessageInput) -> (State, Effect) {
+        let Self { hello, mail, recipients, .. } = self;
+        let Mail { sender, body, smtputf8, dsn, .. } = mail;
+        let envelope =
+            Envelope { sender, recipients, body: body.unwrap_or_default(), smtputf8, dsn };
+        let waiting = WaitingForQueue { hello, smtputf8, input };
+        (State::WaitingForQueue(waiting), Effect::BeginMessage(envelope))
+    }
+}
+
+impl WaitingForQueue {
+    /// The queue has begun the message.
+    pub(crate) fn begun(self, context: &Context, begun: MessageBegun) -> Reception {
+        Reception::new(context, self.hello, self.smtputf8, self.input, begun)
+    }
+
+    /// The queue has refused the message, as `decision` says.
+    pub(crate) fn refused(self, decision: Decision) -> (State, Effect) {
+        let effect = Effect::Decided(decision);
+        match self.input {
+            MessageInput::Data => (State::Ready(Ready::new(self.hello)), effect),
+            MessageInput::Chunks { first, .. } => {
+                State::Ready(Ready::after_refusal(self.hello)).after_skipping(first, effect)
+            }
+        }
+    }
+}

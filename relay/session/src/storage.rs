@@ -1,0 +1,96 @@
+//! What the queue answered, and what the client is told of it.
+//!
+//! Every failure of storage is temporary: the client keeps the message and comes again.
+
+use std::time::Instant;
+
+use crate::state::{MessageInput, State};
+use crate::{MessageBegun, Session};
+use relay_mail::reply::{self, Reply};
+use relay_mail::store_error::{BeginError, StoreError};
+use relay_policy::{Because, Decision};
+
+impl Session {
+    /// What came of [`super::Action::BeginMessage`].
+    pub fn handle_message_begun(&mut self, now: Instant, begun: Result<MessageBegun, BeginError>) {
+        self.now = now;
+        let waiting = match self.state.take() {
+            State::WaitingForQueue(waiting) => waiting,
+            other => return self.state = other,
+        };
+        self.timers.active(now);
+        match begun {
+            Ok(begun) => {
+                if waiting.input == MessageInput::Data {
+                    self.output.reply(&reply::START_MAIL_INPUT);
+                }
+                self.state = State::Receiving(waiting.begun(&self.context, begun));
+            }
+            Err(error) => {
+                let reply = match error {
+                    BeginError::NoRecipient => reply::NOT_STORED,
+                    BeginError::Store(_) => reply::INSUFFICIENT_RESOURCES,
+                };
+                let verb = match waiting.input {
+                    MessageInput::Chunks { .. } => "BDAT",
+                    MessageInput::Data => "DATA",
+                };
+                let (state, effect) = waiting.refused(store_decision(&reply, &error));
+                self.state = state;
+                self.carry_out(verb, effect);
+            }
+        }
+    }
+
+    /// A [`super::Action::Write`] failed. The rest of the message is read and thrown away.
+    pub fn handle_write_failed(&mut self, error: &StoreError) {
+        if let State::Receiving(reception) = &mut self.state {
+            let decision = store_decision(&store_reply(error), error);
+            reception.discard(decision, &mut |action| self.output.push(action));
+        }
+    }
+
+    /// What came of [`super::Action::CommitMessage`]. `Ok` says that the message is on stable
+    /// storage.
+    pub fn handle_stored(&mut self, now: Instant, stored: Result<(), StoreError>) {
+        self.now = now;
+        let waiting = match self.state.take() {
+            State::WaitingForStore(waiting) => waiting,
+            other => return self.state = other,
+        };
+        self.timers.active(now);
+        match stored {
+            Ok(()) => {
+                self.output.protocol.information(|| format!("message {} committed", waiting.id));
+                let text = format!("{} {}", waiting.id, reply::QUEUED.text);
+                self.context.summary.accept(waiting.id);
+                let reply = reply::QUEUED.with_text(text);
+                self.output.reply(&reply);
+                self.context.summary.decisions.kept(reply);
+                self.state = waiting.end();
+            }
+            Err(error) => {
+                let reply = store_reply(&error);
+                let decision = store_decision(&reply, &error);
+                self.output.because(&decision.because);
+                self.context.summary.refuse_message(decision);
+                self.state = waiting.end();
+                self.refuse(reply);
+            }
+        }
+        self.finish_if_shutting_down();
+    }
+}
+
+fn store_reply(error: &StoreError) -> Reply {
+    match error {
+        StoreError::Full(_) => reply::INSUFFICIENT_RESOURCES,
+        _ => reply::NOT_STORED,
+    }
+}
+
+/// The client learns a reply; what storage said goes to the log.
+pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
+    let because = vec![Because { rule: "queue", found: error.to_string() }];
+    Decision { reply: reply.clone(), because }
+}

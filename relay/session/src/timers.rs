@@ -1,0 +1,189 @@
+//! How long a client may take, and how long it is made to wait.
+//!
+//! The inactivity timeout counts from the last whole command line or the last sign of progress
+//! in a message, the connection timeout from the beginning. Octets that complete nothing
+//! postpone neither.
+
+use std::time::Instant;
+
+use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
+use crate::state::State;
+use crate::{Ending, Session};
+use relay_connector::Limits;
+use relay_mail::reply::{self, Reply};
+
+/// The deadlines of one session.
+#[derive(Debug)]
+pub(super) struct Timers {
+    connection: Instant,
+    inactivity: Instant,
+    queue: Instant,
+    answer: Instant,
+    handshake: Instant,
+    limits: Limits,
+    /// Octets of a message since the last sign of life.
+    octets: u64,
+}
+
+/// Who has to do something before the session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Whoever was asked what a decision needs to know.
+    Answer,
+    Client,
+    Handshake,
+    Queue,
+    /// A reply is held back: until the client has it, the client cannot be late.
+    Tarpit,
+}
+
+/// A deadline that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// [`INQUIRY_WAIT`].
+    Answer,
+    /// `connection_timeout`.
+    Connection,
+    /// [`TLS_HANDSHAKE`].
+    Handshake,
+    /// `connection_inactivity_timeout`.
+    Inactivity,
+    /// [`QUEUE_WAIT`].
+    Queue,
+}
+
+impl Timers {
+    pub(super) fn new(now: Instant, limits: &Limits) -> Self {
+        Self {
+            connection: now + limits.connection_timeout,
+            inactivity: now + limits.connection_inactivity_timeout,
+            queue: now + QUEUE_WAIT,
+            answer: now + INQUIRY_WAIT,
+            handshake: now + TLS_HANDSHAKE,
+            limits: *limits,
+            octets: 0,
+        }
+    }
+
+    /// The client completed something.
+    pub(super) fn active(&mut self, now: Instant) {
+        self.inactivity = now + self.limits.connection_inactivity_timeout;
+        self.octets = 0;
+    }
+
+    /// Octets of a message came: a line end or a line's worth of them is progress.
+    pub(super) fn message_octets(&mut self, now: Instant, octets: &[u8]) {
+        self.octets += octets.len() as u64;
+        if self.octets >= TEXT_LINE_OCTETS || memchr::memchr(b'\n', octets).is_some() {
+            self.active(now);
+        }
+    }
+
+    /// The queue was asked something.
+    pub(super) fn ask_queue(&mut self, now: Instant) {
+        self.queue = now + QUEUE_WAIT;
+    }
+
+    /// Somebody else was asked something.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.answer = now + INQUIRY_WAIT;
+    }
+
+    /// The client may begin a TLS handshake.
+    pub(super) fn begin_handshake(&mut self, now: Instant) {
+        self.handshake = now + TLS_HANDSHAKE;
+    }
+
+    /// Only a client that is awaited can be late.
+    pub(super) fn deadline(&self, awaited: Awaited) -> Instant {
+        match awaited {
+            Awaited::Client => self.connection.min(self.inactivity),
+            Awaited::Answer => self.answer,
+            Awaited::Handshake => self.connection.min(self.handshake),
+            Awaited::Queue => self.queue,
+            Awaited::Tarpit => self.connection,
+        }
+    }
+
+    pub(super) fn expired(&self, now: Instant, awaited: Awaited) -> Option<Expired> {
+        if now < self.deadline(awaited) {
+            return None;
+        }
+        Some(match awaited {
+            Awaited::Answer => Expired::Answer,
+            Awaited::Handshake => Expired::Handshake,
+            Awaited::Queue => Expired::Queue,
+            Awaited::Tarpit => Expired::Connection,
+            Awaited::Client if self.connection <= now => Expired::Connection,
+            Awaited::Client => Expired::Inactivity,
+        })
+    }
+}
+
+impl Session {
+    /// The clock has reached [`Session::deadline`]; earlier is harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        if let Some(held) = self.held.take_if(|held| held.until <= now) {
+            self.timers.active(now);
+            self.give(held);
+        }
+        let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        let (reply, ending) = match expired {
+            Expired::Answer => return self.unanswered(),
+            Expired::Handshake => return self.close(Ending::HandshakeTimeout),
+            Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
+            Expired::Inactivity => {
+                let refusal = self.refuse_unended();
+                (refusal.unwrap_or(reply::INACTIVITY_TIMEOUT), Ending::InactivityTimeout)
+            }
+            Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
+        };
+        self.close_with(&reply, ending);
+    }
+
+    /// A client that waits or ends its side after the end of a message as it sees it, at LF.LF, learns
+    /// why the message is refused.
+    pub(super) fn refuse_unended(&mut self) -> Option<Reply> {
+        let State::Receiving(reception) = &self.state else { return None };
+        let decision = reception.refusal(&self.context)?;
+        let reply = decision.reply.clone();
+        self.output.because(&decision.because);
+        self.context.summary.refuse_message(decision);
+        Some(reply)
+    }
+
+    /// When [`Session::handle_timeout`] is due.
+    pub fn deadline(&self) -> Instant {
+        let deadline = self.timers.deadline(self.awaited());
+        match &self.held {
+            Some(held) => held.until.min(deadline),
+            None => deadline,
+        }
+    }
+
+    /// By when replies must be with the client, whatever the session waits for beside it: a reply
+    /// that is held back is given later, and does not hurry those before it.
+    pub fn send_deadline(&self) -> Instant {
+        self.timers.deadline(Awaited::Client)
+    }
+
+    /// [`Session::send_deadline`] has passed. A client that does not read its replies is as silent
+    /// as one that sends nothing, and there is no way to tell it so.
+    pub fn handle_unread(&mut self) {
+        self.close(Ending::RepliesUnread);
+    }
+
+    pub(super) fn awaited(&self) -> Awaited {
+        match self.state {
+            State::StartingTls => Awaited::Handshake,
+            State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
+            _ if self.asked.is_some() => Awaited::Answer,
+            _ if self.held.is_some() => Awaited::Tarpit,
+            _ => Awaited::Client,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! XCLIENT: the session starts over as that of another client.
+//!
+//! The proxy is believed, and what it tells is the address: connector, principal and permissions
+//! follow from it as for everybody else. Nothing that the session was before goes on, but TLS, which
+//! is between the proxy and us, and what counts against it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::state::State;
+use crate::timers::Timers;
+use crate::{Action, Ending, Session};
+use relay_mail::reply::Reply;
+use relay_policy::{Peer, Rules};
+use relay_smtp::command::XClient;
+
+impl Session {
+    /// Asks for the connector of the client that XCLIENT tells of. Nothing is read before
+    /// [`Session::handle_client`].
+    pub(super) fn become_client(&mut self, told: XClient) {
+        let context = &mut self.context;
+        context.remote = told.address.unwrap_or(context.remote);
+        context.told_hello = told.hello;
+        context.is_told = true;
+        context.sender = None;
+        let remote = SocketAddr::new(context.remote, told.port.unwrap_or(0));
+        self.output.push(Action::Reclassify(remote));
+    }
+
+    /// What came of [`Action::Reclassify`]: whose session this is from now on, or why there is no
+    /// place for it.
+    pub fn handle_client(&mut self, now: Instant, client: Result<(Arc<Rules>, Peer), Reply>) {
+        self.now = now;
+        if !matches!(self.state, State::Reclassifying) {
+            return;
+        }
+        self.state = State::connected();
+        let context = &mut self.context;
+        match client {
+            Err(reply) => self.close_with(&reply, Ending::Refused),
+            Ok((rules, peer)) => {
+                let before = std::mem::replace(&mut context.peer, peer);
+                context.peer.tls = before.tls;
+                // Behind a proxy that copies what its client sends, the next XCLIENT is the client's:
+                // it would choose its own connector.
+                context.peer.may_use_xclient = rules.proxies.may_use_xclient(context.remote);
+                context.rules = rules;
+                let connector = &context.peer.connector;
+                self.timers = Timers::new(now, &connector.limits);
+                self.output.set_connector(connector);
+                self.greet();
+            }
+        }
+    }
+}
