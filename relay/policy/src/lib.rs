@@ -30,6 +30,7 @@ mod recipient;
 mod recipient_list;
 mod reports;
 mod reserved_domain;
+mod rule;
 mod rules;
 mod sender;
 mod smtputf8;
@@ -58,6 +59,7 @@ pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
 pub use recipient::rcpt;
 pub use recipient_list::{InvalidRecipientList, RecipientList};
 pub use reports::{limit_notify, limit_ret};
+pub use rule::Rule;
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
@@ -75,8 +77,8 @@ pub struct Decision {
 /// One rule and what it found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Because {
-    /// The rule's name: a permission, a configuration key, or the check.
-    pub rule: &'static str,
+    /// The rule.
+    pub rule: Rule,
     /// What the rule found, in a sentence.
     pub found: String,
 }
@@ -141,7 +143,10 @@ impl Peer {
     fn has(&self, permission: Permission) -> (bool, Because) {
         let standing = self.connector.standing(self.principal, self.user_name(), permission);
         let found = standing.sentence(self.principal);
-        (self.permissions.contains(permission), Because { rule: permission.name(), found })
+        (
+            self.permissions.contains(permission),
+            Because { rule: Rule::Permission(permission), found },
+        )
     }
 }
 
@@ -150,7 +155,7 @@ impl Peer {
 struct Reasons(Vec<Because>);
 
 impl Reasons {
-    fn note(&mut self, rule: &'static str, found: impl Into<String>) {
+    fn note(&mut self, rule: Rule, found: impl Into<String>) {
         self.0.push(Because { rule, found: found.into() });
     }
 

@@ -5,7 +5,7 @@
 use crate::antispam::screen_sender;
 use crate::pressure::Pressure;
 use crate::{
-    Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
+    Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rule, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,
 };
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
@@ -50,7 +50,7 @@ pub fn begin_transaction(
         return Begun::Refused(refusal);
     }
     if let Some(why) = queue {
-        let because = vec![Because { rule: "queue", found: why.to_string() }];
+        let because = vec![Because { rule: Rule::Queue, found: why.to_string() }];
         return Begun::Refused(Decision { reply: INSUFFICIENT_RESOURCES, because });
     }
     match message_rate(peer, findings) {
@@ -69,6 +69,6 @@ pub fn begin_transaction(
 /// STARTTLS, or its files cannot be read (RFC 3207 section 4).
 pub fn no_certificate() -> Decision {
     let mut reasons = Reasons::default();
-    reasons.note("tls", "there is no certificate any more");
+    reasons.note(Rule::Tls, "there is no certificate any more");
     reasons.decide(TLS_NOT_AVAILABLE)
 }

@@ -19,7 +19,7 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, Protocol};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
-use relay_policy::{self, Because, Decision, MessageFacts};
+use relay_policy::{self, Because, Decision, MessageFacts, Rule};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
@@ -322,7 +322,7 @@ impl Reception {
             Collected::TooLarge { size } => {
                 self.facts.header_size = size;
                 let found = format!("{size} octets or more of header");
-                let because = vec![Because { rule: "max_header_size", found }];
+                let because = vec![Because { rule: Rule::MaxHeaderSize, found }];
                 let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
                 return self.discard(decision, act);
             }

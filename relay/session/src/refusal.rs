@@ -8,7 +8,7 @@ use crate::state::State;
 use crate::{Ending, Session};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 use relay_smtp::command::{Command, CommandError};
 
 /// A reply that the tarpit keeps back. Nothing more is read before it is released.
@@ -22,7 +22,7 @@ pub(super) struct Held {
 
 impl Session {
     pub(super) fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn Display) {
-        let because = vec![Because { rule: "protocol", found: found.to_string() }];
+        let because = vec![Because { rule: Rule::Protocol, found: found.to_string() }];
         self.protocol_error(verb, Decision { reply, because });
     }
 

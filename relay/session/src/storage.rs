@@ -8,7 +8,7 @@ use crate::state::{MessageInput, State};
 use crate::{MessageBegun, Session};
 use relay_mail::reply::{self, Reply};
 use relay_mail::store_error::{BeginError, StoreError};
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 
 impl Session {
     /// What came of [`super::Action::BeginMessage`].
@@ -91,6 +91,6 @@ fn store_reply(error: &StoreError) -> Reply {
 
 /// The client learns a reply; what storage said goes to the log.
 pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
-    let because = vec![Because { rule: "queue", found: error.to_string() }];
+    let because = vec![Because { rule: Rule::Queue, found: error.to_string() }];
     Decision { reply: reply.clone(), because }
 }

@@ -16,7 +16,7 @@ use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 use relay_policy::pressure::PressureLevel;
-use relay_policy::{Because, Decision, Peer};
+use relay_policy::{Because, Decision, Peer, Rule};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -238,7 +238,7 @@ fn beaten((connector, id): &(Arc<Connector>, RangeId)) -> Option<Beaten> {
 fn reply(Step { command, decision, .. }: &Step) -> ExplainedReply {
     let reply = &decision.reply;
     let because = decision.because.iter().map(|Because { rule, found }| ExplainedRule {
-        rule: (*rule).to_owned(),
+        rule: rule.to_string(),
         found: found.clone(),
     });
     ExplainedReply {
@@ -371,6 +371,6 @@ const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_sou
 /// A SYN that the guard drops gets no answer at all.
 fn dropped_by_guard(rule: &str) -> Decision {
     let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
-    let because = vec![Because { rule: "guard", found }];
+    let because = vec![Because { rule: Rule::Guard, found }];
     Decision { reply: SERVICE_NOT_AVAILABLE, because }
 }

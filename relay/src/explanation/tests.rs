@@ -129,7 +129,7 @@ fn a_message_has_the_size_of_the_question() {
         let explanation = explain(Instant::now(), &rules, &asked);
         let step = explanation.steps.last().unwrap();
         assert_eq!((step.command.as_str(), step.decision.reply.code), ("(end of data)", code));
-        let of_size = |it: &relay_policy::Because| it.rule == "max_message_size";
+        let of_size = |it: &relay_policy::Because| it.rule == relay_policy::Rule::MaxMessageSize;
         let found = &step.decision.because.iter().find(|it| of_size(it)).unwrap().found;
         assert!(found.starts_with(&format!("{size} octets")), "{found}");
     }

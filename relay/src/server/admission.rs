@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use relay_common::address::Address;
 use relay_connector::{ConnectorId, Limits, Range};
 use relay_mail::reply;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NETWORK_SHARES_IPV4, NETWORK_SHARES_IPV6, RESERVED_CONNECTION_PERCENTAGE};
@@ -83,11 +83,11 @@ impl Refusal {
     pub(super) fn decision(self) -> Decision {
         let of_source = reply::TOO_MANY_CONNECTIONS_PER_SOURCE;
         let (reply, rule) = match self {
-            Self::Connector => (reply::TOO_MANY_CONNECTIONS, "max_inbound_connection"),
+            Self::Connector => (reply::TOO_MANY_CONNECTIONS, Rule::MaxInboundConnection),
             Self::Network(_) | Self::Reserved | Self::Share => {
-                (of_source, "max_inbound_connection_percentage_per_source")
+                (of_source, Rule::MaxInboundConnectionPercentagePerSource)
             }
-            Self::Source => (of_source, "max_inbound_connection_per_source"),
+            Self::Source => (of_source, Rule::MaxInboundConnectionPerSource),
         };
         Decision { reply, because: vec![Because { rule, found: self.to_string() }] }
     }
