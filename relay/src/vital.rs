@@ -8,13 +8,21 @@
 //! the runtime of a test that fails, has not failed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use futures_util::FutureExt;
 
-use crate::logging;
-
 /// The exit code after a panic in a vital part: EX_SOFTWARE, sysexits(3).
 const INTERNAL_ERROR: i32 = 70;
+
+/// What is done before the process ends here.
+static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
+
+/// Has `action` called before a failed part ends the process, so that the log is written. Only the
+/// first call has an effect.
+pub fn before_exit(action: fn()) {
+    let _ = BEFORE_EXIT.set(action);
+}
 
 /// Runs a vital part that is a task.
 pub async fn task<T>(part: &'static str, work: impl Future<Output = T>) -> T {
@@ -31,7 +39,9 @@ pub fn thread<T>(part: &'static str, work: impl FnOnce() -> T) -> T {
 
 fn end(part: &'static str) -> ! {
     tracing::error!(part, "a part of the daemon failed; the daemon ends");
-    logging::finish();
+    if let Some(action) = BEFORE_EXIT.get() {
+        action();
+    }
     std::process::exit(INTERNAL_ERROR);
 }
 

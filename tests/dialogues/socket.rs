@@ -17,6 +17,7 @@ use relay::queue::store::Store;
 use relay::queue::{self, Queue};
 use relay::server::Server;
 use relay::server::tls::Credentials;
+use relay::tracking::Tracker;
 use relay_connector::ConnectorIds;
 use relay_policy::pressure::{self, PressureLevel};
 use socket2::{Domain, Socket, Type};
@@ -128,7 +129,7 @@ impl Host {
         let rules =
             config.rules(&mut ConnectorIds::default(), 1).map_err(|error| error.to_string())?;
         let counts: Arc<Counts> = Arc::default();
-        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
+        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules)));
         let store = Arc::new(MemoryStore::new(match settings.queue {
             QueueBehaviour::Failing => Behaviour::Failing,
             QueueBehaviour::Full => Behaviour::Full,
@@ -138,7 +139,7 @@ impl Host {
         let is_removed = settings.tls_removed;
         let settings = queue::Settings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
-        let server = Arc::new(Server::new(classifier, queue, counts));
+        let server = Arc::new(Server::new(classifier, queue, counts, Tracker::none()));
         if !is_removed {
             let credentials = Credentials::load(&config.tls, Arc::clone(&rules));
             server.set_credentials(credentials.map_err(|error| error.to_string())?);

@@ -17,14 +17,24 @@ use futures_util::future::join_all;
 use relay_message::finding::{MessageFound, MessageQuestion, SenderFound, SenderQuestion};
 use tokio::join;
 
-use crate::config::Config;
-use crate::dns::Dns;
+use crate::dns::{self, Dns};
 use crate::queue::Incoming;
 
-pub use self::rspamd::Endpoint;
+pub use self::rspamd::{Endpoint, RspamdSettings};
 pub use crate::dns::ResolverError;
 
 use self::rspamd::Rspamd;
+
+/// What the checks need to know of a configuration.
+#[derive(Clone, Debug)]
+pub struct CheckSettings {
+    /// `hostname`: what SPF macros call this host.
+    pub hostname: String,
+    /// `[dns]`; `None` where no check of the configuration needs DNS.
+    pub dns: Option<dns::Settings>,
+    /// `[rspamd]`.
+    pub rspamd: Option<RspamdSettings>,
+}
 
 /// Whoever can be asked.
 pub struct Checks {
@@ -41,12 +51,11 @@ impl Checks {
     /// # Errors
     /// DNS is needed, no servers are configured, and the system's own configuration does not
     /// name any.
-    pub fn new(config: &Config) -> Result<Self, ResolverError> {
-        let needs_dns = config.connectors().iter().any(|connector| connector.antispam.needs_dns());
+    pub fn new(settings: CheckSettings) -> Result<Self, ResolverError> {
         Ok(Self {
-            hostname: config.hostname.ascii().to_owned(),
-            dns: needs_dns.then(|| Dns::new(&config.dns)).transpose()?,
-            rspamd: config.rspamd.clone().map(Rspamd::new),
+            hostname: settings.hostname,
+            dns: settings.dns.as_ref().map(Dns::new).transpose()?,
+            rspamd: settings.rspamd.map(Rspamd::new),
         })
     }
 

@@ -26,7 +26,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::config;
 use crate::limits::{
     RSPAMD_CONNECTIONS, RSPAMD_HEADER_OCTETS, RSPAMD_RECIPIENTS, RSPAMD_REPLY_OCTETS,
 };
@@ -39,6 +38,15 @@ pub enum Endpoint {
     Tcp(SmartHost),
     /// `unix:/path`.
     Unix(PathBuf),
+}
+
+/// `[rspamd]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RspamdSettings {
+    /// `url`: where it is.
+    pub endpoint: Endpoint,
+    /// `timeout`: for its verdict on one message.
+    pub timeout: Duration,
 }
 
 /// The text is no endpoint.
@@ -82,7 +90,7 @@ struct Answer {
 }
 
 impl Rspamd {
-    pub(super) fn new(config::Rspamd { endpoint, timeout }: config::Rspamd) -> Self {
+    pub(super) fn new(RspamdSettings { endpoint, timeout }: RspamdSettings) -> Self {
         Self { endpoint, timeout, connections: Semaphore::new(RSPAMD_CONNECTIONS) }
     }
 

@@ -1,8 +1,8 @@
 //! Which connector does an accepted connection belong to, and by whose word?
 //!
 //! The tag that the kernel left on the socket answers. Where there is none, or it names what this
-//! process does not know, the daemon's own table of the generation in force answers instead; that
-//! is counted, and never grants more than the table says. This is also the one place where a
+//! process does not know, the daemon's own table of the generation in force answers instead; the
+//! server counts that, and it never grants more than the table says. This is also the one place where a
 //! generation is put in force, in the daemon and in the kernel.
 
 pub mod publication;
@@ -18,7 +18,6 @@ use relay_connector::{Connector, ConnectorId, Match, Range, RangeId};
 use relay_policy::Rules;
 use tokio::sync::Mutex;
 
-use crate::counts::Counts;
 use crate::kernel::{KernelError, Publisher, TagReader};
 use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
 
@@ -108,7 +107,6 @@ impl DecidedBy {
 pub struct Classifier {
     generations: ArcSwap<Generations>,
     kernel: Option<Kernel>,
-    counts: Arc<Counts>,
     cross_check: bool,
 }
 
@@ -127,8 +125,8 @@ struct Generations {
 
 impl Classifier {
     /// A classifier without the kernel half.
-    pub fn userspace(rules: Arc<Rules>, counts: Arc<Counts>) -> Self {
-        Self::new(rules, None, counts, false)
+    pub fn userspace(rules: Arc<Rules>) -> Self {
+        Self::new(rules, None, false)
     }
 
     /// A classifier that reads the kernel's tags. The rules are put in force in the kernel too.
@@ -140,22 +138,16 @@ impl Classifier {
         rules: Arc<Rules>,
         tags: TagReader,
         mut publisher: Publisher,
-        counts: Arc<Counts>,
         cross_check: bool,
     ) -> Result<Self, KernelError> {
         publisher.publish(&publication_of(&rules))?;
         let kernel = Kernel { tags, publisher: Mutex::new(publisher) };
-        Ok(Self::new(rules, Some(kernel), counts, cross_check))
+        Ok(Self::new(rules, Some(kernel), cross_check))
     }
 
-    fn new(
-        rules: Arc<Rules>,
-        kernel: Option<Kernel>,
-        counts: Arc<Counts>,
-        cross_check: bool,
-    ) -> Self {
+    fn new(rules: Arc<Rules>, kernel: Option<Kernel>, cross_check: bool) -> Self {
         let generations = Generations { in_force: rules, others: Vec::new() };
-        Self { generations: ArcSwap::from_pointee(generations), kernel, counts, cross_check }
+        Self { generations: ArcSwap::from_pointee(generations), kernel, cross_check }
     }
 
     /// The rules in force.
@@ -192,7 +184,6 @@ impl Classifier {
         }
         let classification =
             Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel };
-        self.counts.classified(&classification);
         classification
     }
 
@@ -220,7 +211,6 @@ impl Classifier {
             connector,
             decided_by: DecidedBy::Daemon(why),
         };
-        self.counts.classified(&classification);
         classification
     }
 

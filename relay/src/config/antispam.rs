@@ -10,8 +10,9 @@ use relay_mail::path::Domain;
 
 use super::document::{Section, Value, Wrong};
 use super::value::{domain_name, duration, one_of, parsed, text};
-use super::{Dns, Rspamd};
 use crate::antispam::Endpoint;
+use crate::antispam::RspamdSettings;
+use crate::dns;
 use crate::limits;
 
 /// What connectors start from.
@@ -112,7 +113,7 @@ fn zone(value: Value<'_>) -> Result<Domain, Wrong> {
 }
 
 /// Reads `[dns]`.
-pub(super) fn dns(mut section: Section<'_, '_>) -> Dns {
+pub(super) fn dns(mut section: Section<'_, '_>) -> dns::Settings {
     let line = section.line_of("servers");
     let servers = section.take_list("servers", server);
     if servers.len() > limits::DNS_SERVERS {
@@ -122,7 +123,7 @@ pub(super) fn dns(mut section: Section<'_, '_>) -> Dns {
     let bounds = std::time::Duration::from_secs(1)..=limits::LONGEST_DNS_TIMEOUT;
     let timeout = section.take("timeout", duration(bounds)).unwrap_or(limits::DNS_TIMEOUT);
     section.finish(|_| None);
-    Dns { servers, timeout }
+    dns::Settings { servers, timeout }
 }
 
 /// An address, with port 53 where none is given.
@@ -138,7 +139,7 @@ fn server(value: Value<'_>) -> Result<SocketAddr, Wrong> {
 }
 
 /// Reads `[rspamd]`.
-pub(super) fn rspamd(mut section: Section<'_, '_>, is_there: bool) -> Option<Rspamd> {
+pub(super) fn rspamd(mut section: Section<'_, '_>, is_there: bool) -> Option<RspamdSettings> {
     if !is_there {
         return None;
     }
@@ -153,5 +154,5 @@ pub(super) fn rspamd(mut section: Section<'_, '_>, is_there: bool) -> Option<Rsp
     let bounds = std::time::Duration::from_secs(1)..=limits::LONGEST_RSPAMD_TIMEOUT;
     let timeout = section.take("timeout", duration(bounds)).unwrap_or(limits::RSPAMD_TIMEOUT);
     section.finish(|_| None);
-    Some(Rspamd { endpoint: endpoint?, timeout })
+    Some(RspamdSettings { endpoint: endpoint?, timeout })
 }

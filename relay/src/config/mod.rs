@@ -32,7 +32,6 @@ mod warning;
 mod tests;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +42,9 @@ use relay_policy::AcceptedDomains;
 use relay_users::Users;
 use sha2::{Digest, Sha256};
 
-use crate::antispam::Endpoint;
+use crate::antispam::RspamdSettings;
 use crate::delivery::{NextHop, Routes};
+use crate::dns;
 use crate::limits::CONFIGURATION_OCTETS;
 
 pub use finding::{Finding, Refusals};
@@ -81,7 +81,7 @@ pub struct Config {
     /// `[mx]`.
     pub mx: Mx,
     /// `[dns]`.
-    pub dns: Dns,
+    pub dns: dns::Settings,
     /// `[control]`.
     pub control: Control,
     /// `[log]`.
@@ -89,7 +89,7 @@ pub struct Config {
     /// `[message_tracking_log]`.
     pub message_tracking_log: crate::tracking::Settings,
     /// `[rspamd]`; without it no connector can ask Rspamd.
-    pub rspamd: Option<Rspamd>,
+    pub rspamd: Option<RspamdSettings>,
     /// `[proxies]`.
     pub proxies: Proxies,
     /// `[[accepted_domain]]`.
@@ -170,24 +170,6 @@ pub struct Mx {
     pub port: u16,
     /// `allow_private_addresses`: deliver to private and loopback addresses that DNS names.
     pub allow_private_addresses: bool,
-}
-
-/// `[dns]`: whom delivery and the checks of mail from strangers ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dns {
-    /// `servers`; empty for those of the system.
-    pub servers: Vec<SocketAddr>,
-    /// `timeout`: for one question to one server.
-    pub timeout: Duration,
-}
-
-/// `[rspamd]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rspamd {
-    /// `url`: where it is.
-    pub endpoint: Endpoint,
-    /// `timeout`: for its verdict on one message.
-    pub timeout: Duration,
 }
 
 /// `[authentication]`.

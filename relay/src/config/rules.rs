@@ -1,4 +1,4 @@
-//! From a configuration to the rules that sessions ask.
+//! From a configuration to the rules that sessions ask and the settings of checks.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use relay_mail::domain_pattern::DomainPattern;
 use relay_policy::Rules;
 
 use super::{Config, Trusted};
+use crate::antispam::CheckSettings;
 
 impl Config {
     /// The rules of this configuration, numbered `generation`. Names keep the ids that they have in
@@ -43,6 +44,18 @@ impl Config {
             connectors,
             host_names,
         }))
+    }
+}
+
+impl Config {
+    /// What the checks of mail from strangers need to know.
+    pub fn checks(&self) -> CheckSettings {
+        let needs_dns = self.connectors().iter().any(|connector| connector.antispam.needs_dns());
+        CheckSettings {
+            hostname: self.hostname.ascii().to_owned(),
+            dns: needs_dns.then(|| self.dns.clone()),
+            rspamd: self.rspamd.clone(),
+        }
     }
 }
 

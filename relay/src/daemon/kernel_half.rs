@@ -12,7 +12,6 @@ use tracing::{error, info, warn};
 use crate::causes::in_full;
 use crate::classifier::Classifier;
 use crate::config::{self, ClassifierMode};
-use crate::counts::Counts;
 use crate::kernel::{
     BucketReader, CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog,
     Programs, Settings,
@@ -102,10 +101,9 @@ pub(super) fn choose(
     owner: Option<u32>,
     self_test: u32,
     rules: Arc<Rules>,
-    counts: &Arc<Counts>,
 ) -> Result<Chosen, KernelError> {
     if settings.mode == ClassifierMode::Userspace {
-        return Ok(userspace(rules, counts, "classifier.mode is \"userspace\"".to_owned()));
+        return Ok(userspace(rules, "classifier.mode is \"userspace\"".to_owned()));
     }
     let kernel = Settings {
         interfaces: settings.interfaces.clone(),
@@ -113,7 +111,7 @@ pub(super) fn choose(
         pin_owner: owner,
     };
     let loaded = KernelHalf::load(&kernel, self_test)
-        .and_then(|half| with_kernel(half, Arc::clone(&rules), counts, settings.cross_check));
+        .and_then(|half| with_kernel(half, Arc::clone(&rules), settings.cross_check));
     match loaded {
         Ok(chosen) => match unattached(&chosen).filter(|_| settings.mode == ClassifierMode::Kernel)
         {
@@ -126,7 +124,7 @@ pub(super) fn choose(
         Err(error) if settings.mode == ClassifierMode::Auto => {
             let error = in_full(&error);
             warn!(error, "the kernel half is not in use; the daemon's own table decides");
-            Ok(userspace(rules, counts, error))
+            Ok(userspace(rules, error))
         }
         Err(error) => Err(error),
     }
@@ -140,9 +138,9 @@ fn unattached(chosen: &Chosen) -> Option<KernelError> {
     })
 }
 
-fn userspace(rules: Arc<Rules>, counts: &Arc<Counts>, why: String) -> Chosen {
+fn userspace(rules: Arc<Rules>, why: String) -> Chosen {
     Chosen {
-        classifier: Classifier::userspace(rules, Arc::clone(counts)),
+        classifier: Classifier::userspace(rules),
         in_use: InUse::Userspace(why),
         attached: Attached::default(),
     }
@@ -151,7 +149,6 @@ fn userspace(rules: Arc<Rules>, counts: &Arc<Counts>, why: String) -> Chosen {
 fn with_kernel(
     half: KernelHalf,
     rules: Arc<Rules>,
-    counts: &Arc<Counts>,
     cross_check: bool,
 ) -> Result<Chosen, KernelError> {
     let KernelHalf { publisher, tags, counters, buckets, self_test, cgroup, pins, log, programs } =
@@ -162,7 +159,7 @@ fn with_kernel(
         Err(error) => warn!(%error, "programs and maps are not pinned; bpftool finds them by name"),
     }
     let programs = Attachment(Arc::new(Mutex::new(Some(programs))));
-    let classifier = Classifier::kernel(rules, tags, publisher, Arc::clone(counts), cross_check)?;
+    let classifier = Classifier::kernel(rules, tags, publisher, cross_check)?;
     let kernel = Kernel {
         counters,
         buckets,

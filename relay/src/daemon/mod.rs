@@ -168,7 +168,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let counts = Arc::new(Counts::default());
     let owner = account.as_ref().map(Account::user_id);
     let Chosen { classifier, in_use, attached } =
-        kernel_half::choose(&config.classifier, owner, self_test, Arc::clone(&rules), &counts)?;
+        kernel_half::choose(&config.classifier, owner, self_test, Arc::clone(&rules))?;
     // The rules are the same: names keep their ids.
     let mut read = || prepare(&config, &mut ids, generation);
     let Prepared { credentials, checks, delivery: delivery_settings, warnings, .. } = match &account
@@ -194,6 +194,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // Not before: the log and the queue have threads, which would keep them all. What cannot be
     // opened without them could not be written to later either.
     logging::start_writer().map_err(resources::no_thread)?;
+    vital::before_exit(logging::finish);
     resources::check_threads()?;
     allocator::give_back_in_background();
     let (queue, recovery) = queue::open(&config)?;
@@ -205,12 +206,17 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     // From here on every end is told to it, so that a log without an end is that of a daemon that was
     // killed.
     let tracker = Tracker::start(config.message_tracking_log.clone(), queue.highest_id());
-    queue.track(tracker.clone());
+    queue.set_observer(Arc::new(tracker.clone()));
     let result = runtime.block_on(async {
         queue::record_damage(&queue, recovery).await;
         let classifier = Arc::new(classifier);
-        let server = Server::new(Arc::clone(&classifier), queue.clone(), Arc::clone(&counts))
-            .with_listeners(inherited);
+        let server = Server::new(
+            Arc::clone(&classifier),
+            queue.clone(),
+            Arc::clone(&counts),
+            tracker.clone(),
+        )
+        .with_listeners(inherited);
         put_in_force(&server, &queue, &config, credentials, checks);
         server.listen(&rules)?;
         let delivery = Delivery::start(queue.clone(), delivery_settings);
@@ -284,7 +290,7 @@ fn put_in_force(
     server.recipients().set_hello_name(config.hostname.ascii());
     server.back_pressure().set(&config.back_pressure);
     queue.message_memory().set_budget(config.back_pressure.message_memory);
-    queue.tracker().set(config.message_tracking_log.clone());
+    server.tracker().set(config.message_tracking_log.clone());
 }
 
 /// A hang-up that comes before we are ready asks for what is being done anyway, and must not end
@@ -432,7 +438,7 @@ impl Control for Daemon {
             }
             Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
             Request::TrackingLogWritten => {
-                let tracker = self.queue.tracker().clone();
+                let tracker = self.server.tracker().clone();
                 let written = tokio::task::spawn_blocking(move || tracker.is_written()).await;
                 written.map(as_value).map_err(|e| in_full(&e))
             }

@@ -68,7 +68,7 @@ pub fn prepare(
     let credentials = Credentials::load(&config.tls, Arc::clone(&rules))
         .map_err(|source| PrepareError::Tls { line: line_of(config, &source), source })?;
     let delivery = delivery::settings(config)?;
-    let checks = Checks::new(config)?;
+    let checks = Checks::new(config.checks())?;
     let now = seconds(SystemTime::now());
     let mut warnings = config.warnings().to_vec();
     warnings.extend(credentials.concerns(now).into_iter().map(|concern| Finding {

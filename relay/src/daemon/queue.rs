@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::queue::event::QueueEvent;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -21,7 +22,6 @@ use crate::queue::schedule::Schedule;
 use crate::queue::{
     Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreSettings, admin,
 };
-use crate::tracking::Happening;
 
 /// What a queue needs to know of this configuration.
 pub(super) fn settings(config: &Config) -> Settings {
@@ -57,8 +57,8 @@ pub(super) async fn record_damage(queue: &Queue, recovery: Recovery) {
         let Some(id) = id else { continue };
         // Else it was saved.
         if matches!(queue.store().find(id).await, Err(StoreError::NotFound(_))) {
-            queue.tracker().tell(id, || Happening::Damaged { what, set_aside });
-            queue.tracker().tell(id, || Happening::Ended);
+            queue.tell(id, || QueueEvent::Damaged { what, set_aside });
+            queue.tell(id, || QueueEvent::Ended);
         }
     }
 }

@@ -223,7 +223,7 @@ impl Daemon {
                 asked.await.ok().flatten()
             },
             next_hops: self.outlook.load().hops.status(),
-            message_tracking_log: self.queue.tracker().status(),
+            message_tracking_log: self.server.tracker().status(),
             log: logging::status(),
             certificates: self.server.certificates(),
         })

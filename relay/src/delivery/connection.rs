@@ -34,8 +34,8 @@ use super::{Cut, Settings, credentials, remotes};
 use crate::causes::in_full;
 use crate::limits;
 use crate::queue::MessageReader;
+use crate::queue::event::Connected;
 use crate::tls_failure;
-use crate::tracking::event::Connected;
 
 /// Why nothing more comes from a next hop.
 const CLOSED: &str = "the next hop closed it";

@@ -23,8 +23,7 @@ use super::route::Destination;
 use super::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
 use crate::limits;
 use crate::queue::Entry;
-use crate::tracking::Happening;
-use crate::tracking::event::{Attempt, Connected};
+use crate::queue::event::{Attempt, Connected, QueueEvent};
 
 /// What a worker does after a job.
 enum After {
@@ -393,8 +392,8 @@ impl Hop {
         outcomes: Vec<(usize, Outcome)>,
     ) {
         log_attempt(&self.name, &job.entry, &outcomes);
-        self.queue.tracker().tell(job.entry.id, || {
-            Happening::Attempted(Box::new(Attempt {
+        self.queue.tell(job.entry.id, || {
+            QueueEvent::Attempted(Box::new(Attempt {
                 entry: Arc::clone(&job.entry),
                 next_hop: self.name.clone(),
                 is_local: matches!(self.destination, Destination::Maildir(_)),

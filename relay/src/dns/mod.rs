@@ -15,13 +15,23 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use mail_auth::MessageAuthenticator;
+use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::time::timeout;
 
 pub use self::answers::{Answers, Knowing};
 use self::servers::Servers;
 
-use crate::config;
 use crate::limits;
+
+/// `[dns]`: whom delivery and the checks of mail from strangers ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `servers`; empty for those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout`: for one question to one server.
+    pub timeout: Duration,
+}
 
 /// Why DNS cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +89,7 @@ impl Dns {
     ///
     /// # Errors
     /// [`ResolverError`] where the system has no name servers and the configuration names none.
-    pub fn new(dns: &config::Dns) -> Result<Self, ResolverError> {
+    pub fn new(dns: &Settings) -> Result<Self, ResolverError> {
         Servers::new(dns).map(Self).map_err(ResolverError)
     }
 

@@ -20,7 +20,7 @@ use hickory_resolver::system_conf::read_system_conf;
 use mail_auth::MessageAuthenticator;
 use tokio::time::{Instant, timeout};
 
-use crate::config;
+use super::Settings;
 use crate::limits;
 
 /// All name servers. Clones share connections and caches.
@@ -37,7 +37,7 @@ struct Server {
 impl Servers {
     /// Those of the configuration, or of the system. Names are asked as they are: neither the
     /// search list nor the hosts file of this machine has a say about other people's mail.
-    pub(super) fn new(dns: &config::Dns) -> Result<Self, NetError> {
+    pub(super) fn new(dns: &Settings) -> Result<Self, NetError> {
         let servers = match dns.servers.as_slice() {
             [] => read_system_conf()?.0.name_servers().to_vec(),
             servers => servers.iter().map(name_server).collect(),

@@ -83,7 +83,7 @@ fn reply(request: &Message, script: &impl Fn(&str, RecordType) -> Says) -> Optio
 /// The way to these servers.
 pub(crate) fn servers(addresses: &[SocketAddr]) -> Dns {
     let timeout = Duration::from_secs(5);
-    Dns::new(&config::Dns { servers: addresses.to_vec(), timeout }).unwrap()
+    Dns::new(&Settings { servers: addresses.to_vec(), timeout }).unwrap()
 }
 
 pub(crate) fn a(address: &str) -> RData {

@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Change;
 use super::{Entry, Queue, RecipientState};
-use crate::tracking::Happening;
-use crate::tracking::event::Verb;
+use crate::queue::event::{QueueEvent, Verb};
 
 /// One line of `relay queue list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +104,7 @@ pub async fn hold(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
         return Ok(false);
     }
     queue.store().change(id, Change::Hold).await?;
-    queue.tracker().tell(id, || Happening::Administered(Verb::Hold));
+    queue.tell(id, || QueueEvent::Administered(Verb::Hold));
     Ok(true)
 }
 
@@ -118,7 +117,7 @@ pub async fn release(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
         return Ok(false);
     }
     queue.store().change(id, Change::Release).await?;
-    queue.tracker().tell(id, || Happening::Administered(Verb::Release));
+    queue.tell(id, || QueueEvent::Administered(Verb::Release));
     Ok(true)
 }
 
@@ -129,7 +128,7 @@ pub async fn release(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
 pub async fn retry(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     let held = queue.store().find(id).await?.held;
     queue.store().change(id, Change::Retry).await?;
-    queue.tracker().tell(id, || Happening::Administered(Verb::Retry));
+    queue.tell(id, || QueueEvent::Administered(Verb::Retry));
     Ok(!held)
 }
 
@@ -139,8 +138,8 @@ pub async fn retry(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
 /// As for [`hold`].
 pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
     queue.store().remove(id).await?;
-    queue.tracker().tell(id, || Happening::Administered(Verb::Remove));
-    queue.tracker().tell(id, || Happening::Ended);
+    queue.tell(id, || QueueEvent::Administered(Verb::Remove));
+    queue.tell(id, || QueueEvent::Ended);
     Ok(())
 }
 
@@ -154,8 +153,8 @@ pub async fn remove_with_report(queue: &Queue, id: QueueId) -> Result<(), StoreE
     let answer = Answer::local(None, Enhanced(5, 3, 2), "an administrator removed the message");
     let pending: Vec<_> = entry.pending().map(|(place, path)| (place, path.clone())).collect();
     let failed = pending.iter().map(|(_, path)| (path.clone(), answer.clone())).collect();
-    queue.tracker().tell(id, || Happening::Administered(Verb::Remove));
-    queue.tracker().tell(id, || Happening::Expired(failed));
+    queue.tell(id, || QueueEvent::Administered(Verb::Remove));
+    queue.tell(id, || QueueEvent::Expired(failed));
     let outcomes = pending.iter().map(|(place, _)| (*place, Outcome::Failed(answer.clone())));
     queue.record(entry, outcomes.collect(), SystemTime::now()).await.map(drop)
 }

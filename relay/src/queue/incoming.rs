@@ -21,7 +21,7 @@ use super::memory::Held;
 use super::store::{Message, Store};
 use super::{Entry, MessageFile};
 use crate::limits;
-use crate::tracking::event::Kept;
+use crate::queue::event::Kept;
 
 /// A message that is being received. Dropped before [`Incoming::commit`] it leaves no trace.
 #[derive(Debug)]

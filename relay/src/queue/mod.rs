@@ -10,6 +10,7 @@ pub mod admin;
 pub mod bulk;
 mod content;
 mod entry;
+pub mod event;
 pub mod export;
 pub mod filter;
 mod ids;
@@ -51,13 +52,13 @@ pub use relay_mail::store_error::StoreError;
 
 use self::content::Content;
 use self::entry::Tried;
+use self::event::{Observer, QueueEvent};
 use self::memory::{Held, MessageMemory};
 use self::report::{Original, Report};
 use self::schedule::{Next, Schedule};
 use self::sqlite::SqliteStore;
 use self::store::{Lengths, Settlement, Store};
 use crate::limits;
-use crate::tracking::Tracker;
 
 /// What a queue needs to know besides its engine.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ struct Shared {
     deferred: AtomicU64,
     failed: AtomicU64,
     reports: AtomicU64,
-    tracker: OnceLock<Tracker>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// What the queue has done since the daemon began. Recipients are counted, not messages.
@@ -123,7 +124,7 @@ impl Queue {
             deferred: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             reports: AtomicU64::new(0),
-            tracker: OnceLock::new(),
+            observer: OnceLock::new(),
         };
         Self { store, shared: Arc::new(shared) }
     }
@@ -169,16 +170,17 @@ impl Queue {
         self.shared.ids.last()
     }
 
-    /// Has what becomes of messages told there from now on. Once only.
-    pub fn track(&self, tracker: Tracker) {
-        // A second one would miss what was told to the first.
-        let _ = self.shared.tracker.set(tracker);
+    /// Sets who is told what happens to messages from now on. Only the first call has an effect: a
+    /// second observer would lack the events before.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        let _ = self.shared.observer.set(observer);
     }
 
-    /// Where it is told what becomes of messages; to nobody, unless [`Queue::track`] has said so.
-    pub fn tracker(&self) -> &Tracker {
-        static NONE: Tracker = Tracker::none();
-        self.shared.tracker.get().unwrap_or(&NONE)
+    /// Tells the observer an event of a message. The event is not made where it is not wanted.
+    pub fn tell(&self, id: QueueId, event: impl FnOnce() -> QueueEvent) {
+        if let Some(observer) = self.shared.observer.get().filter(|it| it.is_listening()) {
+            observer.observe(id, event());
+        }
     }
 
     /// What the queue has done and holds.
@@ -295,7 +297,7 @@ impl Queue {
             warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
             tokio::time::sleep(limits::STORE_RETRY).await;
         }
-        track::settled(self.tracker(), &entry, &tried.expired, report_id.map(|id| (id, &told[..])));
+        track::settled(self, &entry, &tried.expired, report_id.map(|id| (id, &told[..])));
         // Both are in order.
         let pending = places(entry.pending());
         let is_in = |places: &[usize], place: &usize| places.binary_search(place).is_ok();

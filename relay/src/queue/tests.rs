@@ -4,7 +4,6 @@ mod adapting;
 mod bulk;
 mod delay;
 mod dsn;
-mod tracking;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -178,6 +178,7 @@ impl Driver {
     /// The session goes on for another client, which takes a place of its own.
     fn reclassify(&mut self, remote: SocketAddr) {
         let classification = self.shared.classifier.classify_told(self.record.local(), remote);
+        self.shared.counts.classified(&classification);
         let client = match &classification.connector {
             None => Err(relay_policy::connect(None)),
             Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
@@ -289,7 +290,7 @@ impl Driver {
         let decisions = self.session.take_decisions();
         let Self { shared, session, record, .. } = self;
         record.write_changes(keeping.id, &decisions.changes);
-        shared.queue.tracker().tell(keeping.id, || {
+        shared.tracker.tell(keeping.id, || {
             Happening::Received(Box::new(record.receipt(session, decisions, keeping, answered)))
         });
     }

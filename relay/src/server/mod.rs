@@ -48,6 +48,7 @@ use crate::explanation::HostState;
 use crate::limits::{self, SESSIONS};
 use crate::queue::Queue;
 use crate::recipients::Recipients;
+use crate::tracking::Tracker;
 
 use self::admission::Admission;
 use self::inquiries::Asker;
@@ -96,6 +97,7 @@ struct Shared {
     classifier: Arc<Classifier>,
     queue: Queue,
     counts: Arc<Counts>,
+    tracker: Tracker,
     handshakes: ArcSwap<Handshakes>,
     /// Whom the checks of mail from strangers ask.
     checks: ArcSwap<Checks>,
@@ -113,11 +115,17 @@ struct Shared {
 
 impl Server {
     /// A server that does not listen yet.
-    pub fn new(classifier: Arc<Classifier>, queue: Queue, counts: Arc<Counts>) -> Self {
+    pub fn new(
+        classifier: Arc<Classifier>,
+        queue: Queue,
+        counts: Arc<Counts>,
+        tracker: Tracker,
+    ) -> Self {
         let shared = Shared {
             classifier,
             queue,
             counts,
+            tracker,
             handshakes: ArcSwap::default(),
             checks: ArcSwap::from_pointee(Checks::nobody()),
             admission: Arc::default(),
@@ -246,6 +254,11 @@ impl Server {
     pub fn absent_addresses(&self) -> Vec<SocketAddr> {
         self.look_at_addresses();
         self.absent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// The message tracking log.
+    pub fn tracker(&self) -> &Tracker {
+        &self.shared.tracker
     }
 
     /// What keeps mail away while this host is short of something: to be metered by the caller.

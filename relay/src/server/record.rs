@@ -14,11 +14,12 @@ use relay_session::{Decisions, Ending, Session, Summary};
 use crate::classifier::Classification;
 use crate::counts::Counts;
 use crate::queue::Incoming;
+use crate::queue::event::Kept;
 use crate::server::Shared;
 use crate::server::inquiries::Asker;
 use crate::server::protocol_log::{Ends, ProtocolLog};
 use crate::server::refusals::{self, Kind};
-use crate::tracking::event::{Kept, Receipt, Refusal};
+use crate::tracking::event::{Receipt, Refusal};
 
 /// What is known of a connection beside what its session knows.
 pub(super) struct Record {
@@ -134,7 +135,7 @@ impl Record {
     /// Records what the session has refused since the last time.
     pub(super) fn write_refused(&mut self, session: &mut Session, shared: &Shared) {
         let (refused, left_out) = session.take_refused();
-        let tracker = shared.queue.tracker();
+        let tracker = &shared.tracker;
         if left_out > 0 {
             tracker.suppress(left_out);
         }

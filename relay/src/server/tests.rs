@@ -43,8 +43,9 @@ impl Host {
         let mut ids = ConnectorIds::default();
         let address = address_of_its_own();
         let rules = rules(&mut ids, 1, address, connector);
-        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
-        let server = Arc::new(Server::new(classifier, queue.clone(), Arc::clone(&counts)));
+        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules)));
+        let server =
+            Arc::new(Server::new(classifier, queue.clone(), Arc::clone(&counts), Tracker::none()));
         server.listen(&rules).unwrap();
         Self { server, queue, counts, ids, address, _directory: directory }
     }

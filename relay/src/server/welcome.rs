@@ -54,6 +54,7 @@ pub(super) fn welcome(
         return;
     }
     let classification = shared.classifier.classify(stream.as_fd(), local, remote);
+    shared.counts.classified(&classification);
     begin(stream, classification, local, remote, None, shared, stop.clone(), permit);
 }
 
@@ -87,6 +88,7 @@ async fn behind_proxy(
         ProxyHeader::Own => (proxy, None),
     };
     let classification = shared.classifier.classify_told(local, remote);
+    shared.counts.classified(&classification);
     begin(stream, classification, local, remote, proxy, &shared, stop, permit);
 }
 
@@ -162,8 +164,7 @@ pub(super) fn record_refused(
     decision: &Decision,
     shared: &Shared,
 ) {
-    let tracker = shared.queue.tracker();
-    shared.refusals.record_connection(tracker, classification, ends, decision);
+    shared.refusals.record_connection(&shared.tracker, classification, ends, decision);
 }
 
 /// Is TLS spoken there from the first octet?

@@ -2,20 +2,18 @@
 //! Texts are made of it by whoever writes the log, in [`super::line`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use relay_connector::Principal;
-use relay_mail::outcome::{Answer, Outcome};
-use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
 use relay_session::{Decisions, Refused};
 use relay_users::User;
 
 use crate::classifier::{Chosen, DecidedBy};
-use crate::queue::Entry;
+use crate::queue::event::{Kept, QueueEvent};
 
 /// One thing that happened to one message.
 #[derive(Debug)]
@@ -31,47 +29,18 @@ pub struct Event {
 /// What happened.
 #[derive(Debug)]
 pub enum Happening {
-    /// A session brought it, and it is kept.
+    /// A session brought a message, and the queue keeps it.
     Received(Box<Receipt>),
-    /// A next hop was asked to take it.
-    Attempted(Box<Attempt>),
-    /// Its time was over for these recipients.
-    Expired(Vec<(ForwardPath, Answer)>),
-    /// Its sender is sent a report.
-    Reported {
-        /// The id of the report, which is a message of its own.
-        report: QueueId,
-        /// Whom the report is for.
-        sender: ReversePath,
-        /// The recipients that it tells of.
-        recipients: Vec<ForwardPath>,
-    },
-    /// An administrator changed something.
-    Administered(Verb),
-    /// A part of it could not be read at a start, and it left the queue undelivered.
-    Damaged {
-        /// What is wrong.
-        what: String,
-        /// Where its octets are kept for an administrator.
-        set_aside: Option<PathBuf>,
-    },
-    /// It has left the queue.
-    Ended,
+    /// Something happened to a message in the queue.
+    Queue(QueueEvent),
     /// A connection, a command or a message was refused, or a session broke off.
     Refused(Box<Refusal>),
 }
 
-/// What an administrator may do to a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Stop its delivery.
-    Hold,
-    /// Let its delivery go on.
-    Release,
-    /// Take it out of the queue.
-    Remove,
-    /// Try it now.
-    Retry,
+impl From<QueueEvent> for Happening {
+    fn from(event: QueueEvent) -> Self {
+        Self::Queue(event)
+    }
 }
 
 /// How a message came.
@@ -140,40 +109,6 @@ pub struct Refusal {
     pub suppressed: u64,
 }
 
-/// Where the queue keeps a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kept {
-    /// In its database, with the envelope.
-    Database,
-    /// In a file of its own, since it is large.
-    File,
-}
-
-/// An attempt at one next hop.
-#[derive(Debug)]
-pub struct Attempt {
-    /// The message as it was before.
-    pub entry: Arc<Entry>,
-    /// The next hop, as it was configured or found.
-    pub next_hop: String,
-    /// Is it a Maildir of this host?
-    pub is_local: bool,
-    /// The connection that it was asked on; none where there was no way to have one.
-    pub connection: Option<Arc<Connected>>,
-    /// What became of each recipient that was tried, by its place.
-    pub outcomes: Vec<(usize, Outcome)>,
-}
-
-/// What is known of a connection to a next hop.
-#[derive(Debug)]
-pub struct Connected {
-    /// The other end.
-    pub address: SocketAddr,
-    /// Protocol and cipher suite, where there is TLS.
-    pub tls: Option<String>,
-}
-
 impl Event {
     /// About how much memory it takes, in octets: what it points to is taken for as much as it has
     /// on average.
@@ -182,11 +117,13 @@ impl Event {
         const RECIPIENT: usize = 512;
         let recipients = match &self.what {
             Happening::Received(receipt) => receipt.decisions.list.len(),
-            Happening::Attempted(attempt) => attempt.outcomes.len(),
-            Happening::Expired(recipients) => recipients.len(),
-            Happening::Reported { recipients, .. } => recipients.len(),
+            Happening::Queue(QueueEvent::Attempted(attempt)) => attempt.outcomes.len(),
+            Happening::Queue(QueueEvent::Expired(recipients)) => recipients.len(),
+            Happening::Queue(QueueEvent::Reported { recipients, .. }) => recipients.len(),
             Happening::Refused(refusal) => refusal.refused.recipients.len(),
-            Happening::Damaged { .. } | Happening::Administered(_) | Happening::Ended => {
+            Happening::Queue(
+                QueueEvent::Damaged { .. } | QueueEvent::Administered(_) | QueueEvent::Ended,
+            ) => {
                 return MESSAGE / 4;
             }
         };

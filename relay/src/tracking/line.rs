@@ -13,9 +13,10 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::event::{Event, Happening, Kept, Verb};
+use super::event::{Event, Happening};
 use super::outcomes::{expired, tried};
 use crate::control::Id;
+use crate::queue::event::{Kept, QueueEvent, Verb};
 
 /// As RFC 3339 has it, in UTC, always of the same length: sorted as text is sorted by time.
 const MOMENT: &[BorrowedFormatItem<'_>] =
@@ -336,12 +337,14 @@ impl Line {
         let Event { at, id, what } = event;
         let of = |what| Self { time: moment(at), id: id.map(Id), what };
         let what = match what {
-            Happening::Attempted(attempt) => return tried(*attempt).into_iter().map(of).collect(),
-            Happening::Expired(recipients) => {
+            Happening::Queue(QueueEvent::Attempted(attempt)) => {
+                return tried(*attempt).into_iter().map(of).collect();
+            }
+            Happening::Queue(QueueEvent::Expired(recipients)) => {
                 return expired(recipients).into_iter().map(of).collect();
             }
             Happening::Received(receipt) => What::Receive(Box::new((*receipt).into())),
-            Happening::Reported { report, sender, recipients } => What::Dsn {
+            Happening::Queue(QueueEvent::Reported { report, sender, recipients }) => What::Dsn {
                 report: Id(report),
                 sender: sender.to_string(),
                 recipients: recipients.iter().map(ToString::to_string).collect(),
@@ -352,15 +355,15 @@ impl Line {
                 let line = Box::new(RefusedLine::from(*refusal));
                 if is_abort { What::Abort(line) } else { What::Refuse(line) }
             }
-            Happening::Administered(Verb::Hold) => What::Hold,
-            Happening::Administered(Verb::Release) => What::Release,
-            Happening::Administered(Verb::Remove) => What::Remove,
-            Happening::Administered(Verb::Retry) => What::Retry,
-            Happening::Damaged { what, set_aside } => What::Damaged {
+            Happening::Queue(QueueEvent::Administered(Verb::Hold)) => What::Hold,
+            Happening::Queue(QueueEvent::Administered(Verb::Release)) => What::Release,
+            Happening::Queue(QueueEvent::Administered(Verb::Remove)) => What::Remove,
+            Happening::Queue(QueueEvent::Administered(Verb::Retry)) => What::Retry,
+            Happening::Queue(QueueEvent::Damaged { what, set_aside }) => What::Damaged {
                 because: what,
                 set_aside: set_aside.map(|path| path.display().to_string()),
             },
-            Happening::Ended => What::End,
+            Happening::Queue(QueueEvent::Ended) => What::End,
         };
         vec![of(what)]
     }

@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::limits::{TRACKING_PATIENCE, TRACKING_PENDING_OCTETS};
+use crate::queue::event::{Observer, QueueEvent};
 use crate::vital;
 
 pub use self::event::{Event, Happening};
@@ -130,6 +131,16 @@ enum Message {
     Stop(mpsc::SyncSender<()>),
 }
 
+impl Observer for Tracker {
+    fn is_listening(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.enabled.load(Ordering::Relaxed))
+    }
+
+    fn observe(&self, id: QueueId, event: QueueEvent) {
+        self.tell(id, || event);
+    }
+}
+
 impl Tracker {
     /// A log that nobody keeps.
     pub const fn none() -> Self {
@@ -172,8 +183,8 @@ impl Tracker {
 
     /// Tells what has just happened. Where the log is kept, `happening` is asked for and handed
     /// over; nobody waits, and nothing is formatted here.
-    pub fn tell(&self, id: QueueId, happening: impl FnOnce() -> Happening) {
-        self.tell_about(Some(id), happening);
+    pub fn tell<H: Into<Happening>>(&self, id: QueueId, happening: impl FnOnce() -> H) {
+        self.tell_about(Some(id), || happening().into());
     }
 
     /// The same of a refusal, of which no message has come.

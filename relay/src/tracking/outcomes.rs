@@ -3,8 +3,8 @@
 use relay_mail::outcome::{Answer, Cause, Outcome};
 use relay_mail::path::ForwardPath;
 
-use super::event::Attempt;
 use super::line::{Tried, What};
+use crate::queue::event::Attempt;
 
 /// Recipients with the same outcome and the same answer share a line.
 pub(super) fn tried(attempt: Attempt) -> Vec<What> {

@@ -6,15 +6,16 @@ use std::time::Instant;
 use relay_mail::path::{ForwardPath, ReversePath};
 use tempfile::TempDir;
 
-use super::event::Verb;
 use super::files::LogFile;
 use super::line::{Line, What};
 use super::search::{self, Found, find};
 use super::*;
 use crate::limits::TRACKING_FILE_LEAST;
+use crate::queue::event::{QueueEvent, Verb};
 
 mod floods;
 mod gaps;
+mod queue;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -35,8 +36,8 @@ fn id_of(now: SystemTime, number: u64) -> QueueId {
     QueueId::from_u64((milliseconds << 20) + number)
 }
 
-fn reported(report: QueueId, recipient: &str) -> Happening {
-    Happening::Reported {
+fn reported(report: QueueId, recipient: &str) -> QueueEvent {
+    QueueEvent::Reported {
         report,
         sender: ReversePath::Null,
         recipients: vec![ForwardPath::parse(recipient).unwrap()],
@@ -66,11 +67,11 @@ fn what_is_told_is_found_by_message_and_report() {
     let tracker = Tracker::start(settings(&path), QueueId::from_u64(0));
     let now = SystemTime::now();
     let [message, report, other] = [1, 2, 3].map(|number| id_of(now, number));
-    tracker.tell(message, || Happening::Administered(Verb::Hold));
-    tracker.tell(other, || Happening::Administered(Verb::Retry));
+    tracker.tell(message, || QueueEvent::Administered(Verb::Hold));
+    tracker.tell(other, || QueueEvent::Administered(Verb::Retry));
     tracker.tell(message, || reported(report, "<a@b.example>"));
-    tracker.tell(message, || Happening::Ended);
-    tracker.tell(report, || Happening::Ended);
+    tracker.tell(message, || QueueEvent::Ended);
+    tracker.tell(report, || QueueEvent::Ended);
     // The id of the message is in its text, and it is about another one.
     let lookalike = format!("<{message}@b.example>");
     tracker.tell(other, || reported(id_of(now, 4), &lookalike));
@@ -127,10 +128,10 @@ fn a_file_that_ended_before_the_message_is_not_searched() {
     // After a restart ids are ahead of the clock; so is the file that begins then.
     let ahead = id_of(now + Duration::from_secs(3600), 0);
     let first = Tracker::start(settings(directory.path()), QueueId::from_u64(0));
-    first.tell(ahead, || Happening::Administered(Verb::Hold));
+    first.tell(ahead, || QueueEvent::Administered(Verb::Hold));
     first.stop();
     let second = Tracker::start(settings(directory.path()), ahead);
-    second.tell(ahead, || Happening::Ended);
+    second.tell(ahead, || QueueEvent::Ended);
     second.stop();
     let files = files_in(directory.path());
     assert_eq!(files.len(), 2);
@@ -152,7 +153,7 @@ fn a_torn_line_is_passed_over() {
     let id = id_of(SystemTime::now(), 0);
     for _ in 0..2 {
         let tracker = Tracker::start(settings(directory.path()), id);
-        tracker.tell(id, || Happening::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
         tracker.stop();
         let last = files_in(directory.path()).pop().unwrap();
         let mut text = fs::read_to_string(&last.path).unwrap();
@@ -173,7 +174,7 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
     let tracker = Tracker::start(settings(&path), QueueId::from_u64(0));
     let id = id_of(SystemTime::now(), 0);
     for _ in 0..3 {
-        tracker.tell(id, || Happening::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
     }
     until(|| tracker.status().unwrap().dropped == 3);
     let problem = tracker.status().unwrap().problem.unwrap();
@@ -182,7 +183,7 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
     fs::remove_file(&path).unwrap();
     // By itself, though nothing is told.
     until(|| tracker.status().unwrap().problem.is_none());
-    tracker.tell(id, || Happening::Ended);
+    tracker.tell(id, || QueueEvent::Ended);
     tracker.stop();
     assert_eq!(tracker.status().unwrap().dropped, 3);
     let found = find(&path, id).unwrap();
@@ -200,7 +201,7 @@ fn a_disk_that_is_short_is_left_to_the_mail() {
     let writer = Writer::new(short, QueueId::from_u64(0), Arc::downgrade(&shared.0));
     let tracker = Tracker(Some(Arc::clone(&shared.0)));
     let id = id_of(SystemTime::now(), 0);
-    tracker.tell(id, || Happening::Ended);
+    tracker.tell(id, || QueueEvent::Ended);
     tracker.stop_without_waiting();
     writer.run(&shared.1);
     let status = tracker.status().unwrap();
@@ -233,7 +234,7 @@ fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
     let id = id_of(SystemTime::now(), 0);
     let mut told = 0;
     while tracker.status().unwrap().dropped == 0 {
-        tracker.tell(id, || Happening::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
         told += 1;
     }
     assert!(shared.pending.load(Ordering::Relaxed) <= TRACKING_PENDING_OCTETS);
@@ -242,7 +243,7 @@ fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
     let writer =
         Writer::new(settings(directory.path()), QueueId::from_u64(0), Arc::downgrade(&shared));
     shared.pending.store(0, Ordering::Relaxed);
-    tracker.tell(id, || Happening::Ended);
+    tracker.tell(id, || QueueEvent::Ended);
     tracker.stop_without_waiting();
     writer.run(&messages);
     let found = find(directory.path(), id).unwrap();
@@ -259,12 +260,12 @@ fn a_log_that_is_off_is_not_even_asked() {
     let off = Settings { enabled: false, ..settings(&path) };
     let tracker = Tracker::start(off, QueueId::from_u64(0));
     let id = id_of(SystemTime::now(), 0);
-    tracker.tell(id, || unreachable!("nobody keeps it"));
+    tracker.tell(id, || -> QueueEvent { unreachable!("no log is kept") });
     tracker.set(settings(&path));
-    tracker.tell(id, || Happening::Ended);
+    tracker.tell(id, || QueueEvent::Ended);
     tracker.set(Settings { enabled: false, ..settings(&path) });
-    tracker.tell(id, || unreachable!("nobody keeps it"));
+    tracker.tell(id, || -> QueueEvent { unreachable!("no log is kept") });
     tracker.stop();
     assert_eq!(find(&path, id).unwrap().lines.len(), 1);
-    Tracker::none().tell(id, || unreachable!("nobody keeps it"));
+    Tracker::none().tell(id, || -> QueueEvent { unreachable!("no log is kept") });
 }

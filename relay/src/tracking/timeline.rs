@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use relay_mail::queue_id::QueueId;
 
-use super::event::Kept;
 use super::line::{DecisionLine, Line, Received, RefusedLine, Tried, What};
+use crate::queue::event::Kept;
 
 /// The widest that a column becomes for the sake of alignment, in characters.
 const WIDEST: usize = 48;

@@ -14,8 +14,9 @@ use relay_session::{Decided, Decisions, Refused};
 use super::*;
 use crate::classifier::DecidedBy;
 use crate::limits::{TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
+use crate::queue::event::{Attempt, Kept};
 use crate::queue::tests::entry_of;
-use crate::tracking::event::{Attempt, Kept, Receipt, Refusal};
+use crate::tracking::event::{Receipt, Refusal};
 
 /// 256 recipients of 250 octets: 63 KB.
 fn long_paths() -> Vec<String> {
@@ -57,14 +58,14 @@ fn received(remote: &str, paths: &[String]) -> Happening {
     }))
 }
 
-fn attempted(paths: &[String]) -> Happening {
+fn attempted(paths: &[String]) -> QueueEvent {
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
     let entry = entry_of("<a@b.example>", &paths);
     let answer = |place: usize| {
         let reply = reply::NOT_STORED.with_text(format!("{place} {}", "said ".repeat(400)));
         Outcome::Deferred(Answer::reply("mail.b.example:25", reply, Asked::Rcpt))
     };
-    Happening::Attempted(Box::new(Attempt {
+    QueueEvent::Attempted(Box::new(Attempt {
         outcomes: (0..entry.recipients.len()).map(|place| (place, answer(place % 2))).collect(),
         entry: Arc::new(entry),
         next_hop: "mail.b.example".to_owned(),
@@ -133,7 +134,7 @@ fn a_flood_of_long_messages_of_one_source_takes_little_of_the_log() {
 fn no_line_is_longer_than_its_bound() {
     let paths = long_paths();
     let id = id_of(SystemTime::now(), 0);
-    for happening in [received("192.0.2.7:4711", &paths), attempted(&paths)] {
+    for happening in [received("192.0.2.7:4711", &paths), attempted(&paths).into()] {
         let event = Event { at: SystemTime::now(), id: Some(id), what: happening };
         for line in Line::of(event) {
             let line = line.within(bounds::Form::Whole);
@@ -162,7 +163,7 @@ fn refusals_replace_refusals_only() {
     let tracker = Tracker::start(settings, QueueId::from_u64(0));
     let now = SystemTime::now();
     for number in 0..1000 {
-        tracker.tell(id_of(now, number), || Happening::Ended);
+        tracker.tell(id_of(now, number), || QueueEvent::Ended);
     }
     let refusal = || Refusal {
         session: None,

@@ -38,13 +38,13 @@ fn a_log_that_was_ended_has_no_gap_and_one_that_was_not_has() {
     let id = id_of(SystemTime::now(), 1);
     for _ in 0..3 {
         let tracker = begin(&path, true);
-        tracker.tell(id, || Happening::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
         tracker.stop();
         assert_eq!((kind(&path), gaps(&path)), (Some(EndingKind::Closed), (0, false)));
     }
     // Killed: it writes, and never ends.
     let killed = begin(&path, true);
-    killed.tell(id, || Happening::Administered(Verb::Release));
+    killed.tell(id, || QueueEvent::Administered(Verb::Release));
     until(|| killed.status().unwrap().written == 1);
     assert_eq!((kind(&path), gaps(&path)), (Some(EndingKind::Open), (0, false)));
     let last = ending::of(&path).unwrap().unwrap().time;
@@ -126,10 +126,10 @@ fn files_that_are_removed_while_they_are_written_leave_a_gap() {
     let directory = TempDir::new().unwrap();
     let tracker = begin(directory.path(), true);
     let id = id_of(SystemTime::now(), 1);
-    tracker.tell(id, || Happening::Administered(Verb::Hold));
+    tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
     until(|| tracker.status().unwrap().written == 1);
     fs::remove_file(&files_in(directory.path())[0].path).unwrap();
-    tracker.tell(id, || Happening::Ended);
+    tracker.tell(id, || QueueEvent::Ended);
     tracker.stop();
     assert_eq!((kind(directory.path()), gaps(directory.path()).0), (Some(EndingKind::Closed), 1));
     let found = find(directory.path(), id).unwrap();

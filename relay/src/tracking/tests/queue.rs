@@ -1,14 +1,25 @@
-//! What message tracking is told of the queue's part, and how it is written.
+//! The events of the queue in the log.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::BodyType;
+use relay_mail::envelope::Envelope;
 use relay_mail::outcome::Answer;
 use relay_mail::outcome::Asked;
+use relay_mail::outcome::Outcome;
+use relay_mail::path::Domain;
+use relay_mail::reply::Enhanced;
+use relay_mail::reply::Reply;
 
 use super::*;
-use crate::tracking::event::{Attempt, Connected};
+use crate::limits;
+use crate::queue::event::{Attempt, Connected, QueueEvent};
+use crate::queue::schedule::Schedule;
+use crate::queue::{Entry, Queue, Settings as QueueSettings, StoreSettings};
 use crate::tracking::line::{Line, What};
-use crate::tracking::{self, Event, Happening, timeline};
+use crate::tracking::{self, Event, timeline};
 
 const RECIPIENTS: [&str; 3] =
     ["<one@fabrikam.example>", "<two@fabrikam.example>", "<three@fabrikam.example>"];
@@ -18,11 +29,30 @@ fn busy() -> Outcome {
     Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
 }
 
+fn failed(text: &'static str) -> Outcome {
+    let reply = Reply::new(550, Some(Enhanced(5, 1, 1)), text);
+    Outcome::Failed(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
+}
+
 async fn claimed(directory: &Path) -> (Queue, Entry) {
-    let (queue, _) = open(directory);
-    let envelope = envelope_of("<sender@contoso.example>", &RECIPIENTS);
-    try_commit(&queue, envelope, b"Subject: x\r\n\r\n").await.unwrap();
-    let entry = claim_one(&queue).await;
+    let store = StoreSettings { min_free_octets: 0, ..StoreSettings::new(directory) };
+    let hostname = Domain::parse("relay.example").unwrap();
+    let settings = QueueSettings { hostname, schedule: Schedule::default() };
+    let (queue, _) = Queue::open(&store, settings).unwrap();
+    let envelope = Envelope {
+        sender: ReversePath::parse("<sender@contoso.example>").unwrap(),
+        recipients: RECIPIENTS
+            .iter()
+            .map(|path| ForwardPath::parse(path).unwrap().into())
+            .collect(),
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        dsn: MailDsn::default(),
+    };
+    let mut incoming = queue.begin(envelope).unwrap();
+    incoming.write(Bytes::from_static(b"Subject: x\r\n\r\n")).await.unwrap();
+    incoming.commit().await.unwrap();
+    let entry = queue.store().claim_due(SystemTime::now(), 1).await.unwrap().remove(0);
     (queue, entry)
 }
 
@@ -42,7 +72,8 @@ async fn recipients_with_the_same_outcome_share_a_line() {
         outcomes: vec![(0, busy()), (1, failed("no such user")), (2, busy())],
     };
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
-    let lines = Line::of(Event { at, id: Some(id), what: Happening::Attempted(Box::new(attempt)) });
+    let lines =
+        Line::of(Event { at, id: Some(id), what: QueueEvent::Attempted(Box::new(attempt)).into() });
     let json = format!(
         "{{\"time\":\"2027-01-15T08:00:00.123000Z\",\"id\":\"{id}\",\"event\":\"DEFER\",\"attempt\":1,\
          \"recipients\":[\"one@fabrikam.example\",\"three@fabrikam.example\"],\
@@ -67,7 +98,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
 async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
     let (directory, log) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (queue, entry) = claimed(directory.path()).await;
-    let settings = tracking::Settings {
+    let settings = Settings {
         enabled: true,
         path: log.path().to_owned(),
         max_directory_size: limits::TRACKING_DIRECTORY_OCTETS,
@@ -75,13 +106,14 @@ async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
         max_age: None,
         min_free_octets: 0,
     };
-    queue.track(Tracker::start(settings, queue.highest_id()));
+    let tracker = Tracker::start(settings, queue.highest_id());
+    queue.set_observer(Arc::new(tracker.clone()));
     let (id, late) = (entry.id, SystemTime::now() + limits::MESSAGE_EXPIRATION_TIMEOUT * 2);
     let outcomes = vec![(0, failed("no such user")), (1, busy()), (2, busy())];
     queue.record(entry, outcomes, late).await.unwrap();
-    queue.tracker().stop();
+    tracker.stop();
 
-    let found = tracking::search::find(log.path(), id).unwrap();
+    let found = find(log.path(), id).unwrap();
     let whats: Vec<_> = found.lines.iter().map(|line| &line.what).collect();
     let [What::Fail(failed), What::Dsn { recipients, .. }, What::End] = whats[..] else {
         panic!("{whats:?}");
