@@ -12,10 +12,12 @@ use std::time::{Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_message::changes::Changes;
 use relay_message::outbound::{Audience, OutboundFirewall};
 use relay_policy::Peer;
 use relay_server::limits::READ_OCTETS;
+use relay_session::player::{Player, World};
 use relay_session::{Action, MessageBegun, Session};
 use relay_smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
 
@@ -143,37 +145,65 @@ fn take(settings: u8, cut: usize, message: &[u8]) -> Option<Kept> {
     let mut connectors = rules().connectors();
     let (_, connector) = connectors.nth(if settings & TRUSTED != 0 { 2 } else { 0 })?;
     let peer = Peer::new(Arc::clone(connector));
-    let mut session = Session::new(now, Arc::clone(rules()), peer, here, here);
-    let (mut envelope, mut octets) = (None, Vec::new());
+    let session = Session::new(now, Arc::clone(rules()), peer, here, here);
+    let mut player = Player::new(now, session, Queue::default());
     let script = script(settings, cut, message);
     for piece in script.chunks(if cut.is_multiple_of(2) { cut } else { READ_OCTETS }) {
-        if session.wants_bytes() {
-            session.handle_bytes(now, piece);
+        if player.session().wants_bytes() {
+            player.receive(piece);
         }
-        while let Some(action) = session.poll_action() {
-            match action {
-                Action::Ask(inquiry) => session.handle_finding(now, inquiry.not_asked()),
-                Action::BeginMessage(begun) => {
-                    envelope = Some(begun);
-                    let begun = MessageBegun { id: QueueId::from_u64(1), at: UNIX_EPOCH };
-                    session.handle_message_begun(now, Ok(begun));
-                }
-                Action::Write(written) => octets.extend_from_slice(&written),
-                Action::PutInFront(fields) => drop(octets.splice(0..0, fields)),
-                Action::CommitMessage => {
-                    session.handle_stored(now, Ok(()));
-                    let changes = session.take_decisions().changes;
-                    return Some(Kept { envelope: envelope?, octets, changes });
-                }
-                Action::AbandonMessage | Action::Close => return None,
-                Action::Send(_) | Action::Reclassify(_) | Action::StartTls => {}
-            }
+        if let Some(kept) = player.world().kept.take() {
+            return Some(kept);
         }
     }
     None
 }
 
-/// The message at the next hop.
+/// A queue that keeps one message.
+#[derive(Default)]
+struct Queue {
+    begun: Option<(Envelope, Vec<u8>)>,
+    changes: Changes,
+    kept: Option<Kept>,
+}
+
+impl World for Queue {
+    fn observe(&mut self, session: &mut Session, action: &Action) {
+        if matches!(action, Action::CommitMessage) {
+            self.changes = session.take_decisions().changes;
+        }
+    }
+
+    fn begin_message(&mut self, envelope: Envelope) -> Option<Result<MessageBegun, BeginError>> {
+        self.begun = Some((envelope, Vec::new()));
+        Some(Ok(MessageBegun { id: QueueId::from_u64(1), at: UNIX_EPOCH }))
+    }
+
+    fn write(&mut self, written: Bytes) -> Result<(), StoreError> {
+        if let Some((_, octets)) = &mut self.begun {
+            octets.extend_from_slice(&written);
+        }
+        Ok(())
+    }
+
+    fn put_in_front(&mut self, fields: Bytes) {
+        if let Some((_, octets)) = &mut self.begun {
+            octets.splice(0..0, fields);
+        }
+    }
+
+    fn commit_message(&mut self) -> Option<Result<(), StoreError>> {
+        let changes = std::mem::take(&mut self.changes);
+        self.kept = self.begun.take().map(|(envelope, octets)| Kept { envelope, octets, changes });
+        Some(Ok(()))
+    }
+
+    fn abandon_message(&mut self) {
+        self.begun = None;
+    }
+}
+
+/// What the next hop got.
 struct Arrived {
     message: Vec<u8>,
     /// SIZE of MAIL.

@@ -9,6 +9,7 @@
 //! - [`server`]: listeners and permits; drives a session with bytes and a clock.
 //! - [`smtp`]: the protocol. Synchronous; owns no socket and no clock.
 //! - [`policy`]: may this principal do that? Pure; returns decisions with their reasons.
+//! - [`explanation`]: what would become of one message, by a session that is only played.
 //! - [`users`]: users of our own, who can prove with AUTH who they are.
 //! - [`antispam`]: asks DNS and Rspamd what the policy wants to know of mail from strangers.
 //! - [`message`]: what we read and write in a message's headers.

@@ -2,10 +2,13 @@
 //! octet by octet and in one write, and against the server over a socket. All four results must
 //! equal the file. The queued messages are then sent on, see [`next_hop`].
 //!
+//! [`explained`] holds `relay explain` against the same server.
+//!
 //! A file is one behaviour. Its first line is a comment that names it; [`script`] describes the
 //! rest. `UPDATE_EXPECT=1` rewrites the server lines and the queue lines.
 
 mod checks;
+mod explained;
 mod matching;
 mod memory_queue;
 mod next_hop;
@@ -29,11 +32,12 @@ fn main() -> ExitCode {
     let mut files = Vec::new();
     find(&root, &mut files).expect("the dialogues can be listed");
     files.sort();
+    let explained = Trial::test("explained", || Ok(explained::run()?));
     let trials = files.into_iter().map(|file| {
         let name = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
         Trial::test(name, move || run(&file))
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.chain([explained]).collect()).exit_code()
 }
 
 fn find(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -5,17 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use bytes::Bytes;
 use relay_connector::{ConnectorIds, Match};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
-use relay_mail::store_error::StoreError;
+use relay_mail::reply::Reply;
+use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
 use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_policy::{
-    self, Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
+    Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
 use relay_session::limits::INPUT_OCTETS;
+use relay_session::player::{self, World};
 use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_users::password::PasswordCheck;
 
@@ -32,9 +35,14 @@ pub enum Pace {
 }
 
 pub struct Player {
+    player: player::Player<Host>,
+    /// The end of the connection has been told.
+    end_is_told: bool,
+}
+
+/// What the session of a dialogue asks.
+struct Host {
     rules: Arc<Rules>,
-    session: Session,
-    now: Instant,
     sent: Vec<u8>,
     awaits_handshake: bool,
     closed: bool,
@@ -67,35 +75,29 @@ impl Player {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let begin = if settings.tls_implicit { Session::encrypted } else { Session::new };
         let session = begin(now, Arc::clone(&rules), peer, local, local);
-        let queue = Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() };
-        let (awaits_handshake, closed) = (false, false);
-        let certificate = settings.tls_available && !settings.tls_removed;
-        let auth = settings.auth;
-        let checks = settings.checks.clone();
-        Ok(Self {
+        let host = Host {
             rules,
-            session,
-            now,
             sent: Vec::new(),
-            awaits_handshake,
-            closed,
-            certificate,
+            awaits_handshake: false,
+            closed: false,
+            certificate: settings.tls_available && !settings.tls_removed,
             pressure: PressureLevel::Normal,
             recipients: settings.recipients,
             messages: 0,
-            checks,
-            auth,
-            queue,
-        })
+            checks: settings.checks.clone(),
+            auth: settings.auth,
+            queue: Queue { behaviour: settings.queue, begun: 0, open: None, kept: Vec::new() },
+        };
+        let player = player::Player::new(now, session, host);
+        Ok(Self { player, end_is_told: false })
     }
 
     /// The server's output in one turn.
     pub fn play(&mut self, turn: &Turn, pace: Pace) -> Result<Vec<String>, String> {
-        let was_closed = self.closed;
         if let Some(event) = turn.event.clone() {
             self.event(event)?;
         }
-        self.perform();
+        self.check();
         let client = turn.client.concat();
         let pieces: Vec<&[u8]> = match pace {
             Pace::Lines => turn.client.iter().map(Vec::as_slice).collect(),
@@ -105,24 +107,25 @@ impl Player {
         for piece in pieces {
             // No driver passes more octets than a session reads at a time.
             for piece in piece.chunks(INPUT_OCTETS) {
-                assert!(self.session.wants_bytes() || self.closed);
-                self.session.handle_conditions(self.conditions());
-                self.session.handle_bytes(self.now, piece);
-                self.perform();
+                let session = self.player.session();
+                assert!(session.wants_bytes() || session.is_closed());
+                self.player.receive(piece);
+                self.check();
             }
         }
+        let host = self.player.world();
         let sent =
-            String::from_utf8(std::mem::take(&mut self.sent)).map_err(|error| error.to_string())?;
+            String::from_utf8(std::mem::take(&mut host.sent)).map_err(|error| error.to_string())?;
         let mut said: Vec<_> = sent.split_terminator("\r\n").map(str::to_owned).collect();
-        if self.closed && !was_closed {
+        if host.closed && !std::mem::replace(&mut self.end_is_told, true) {
             said.push(CLOSED.to_owned());
         }
         Ok(said)
     }
 
     /// The stored messages, as `Q:` lines.
-    pub fn queued_lines(&self) -> Vec<String> {
-        let kept = self.queue.kept.iter().map(|(envelope, message)| {
+    pub fn queued_lines(&mut self) -> Vec<String> {
+        let kept = self.kept().iter().map(|(envelope, message)| {
             let recipients = envelope.recipients.iter().map(ToString::to_string).collect();
             (envelope.sender.to_string(), recipients, message.clone())
         });
@@ -130,35 +133,27 @@ impl Player {
     }
 
     /// The stored messages.
-    pub fn kept(&self) -> &[(Envelope, Vec<u8>)] {
-        &self.queue.kept
+    pub fn kept(&mut self) -> &[(Envelope, Vec<u8>)] {
+        &self.player.world().queue.kept
     }
 
-    fn conditions(&self) -> Conditions {
-        let queue = match self.queue.behaviour {
-            QueueBehaviour::Full => Err(full()),
-            _ => Ok(()),
-        };
-        let pressure = Pressure { level: self.pressure, resource: Some(Resource::DiskUse) };
-        Conditions {
-            pressure,
-            queue,
-            certificate: self.certificate,
-            seed: Some([0; 32]),
-            ..Conditions::default()
-        }
+    fn check(&mut self) {
+        let host = self.player.world();
+        assert!(!host.closed || host.queue.open.is_none(), "a message is left open");
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::BackPressure(level) => self.pressure = level,
-            Event::ClientDisconnects => self.session.handle_disconnect(),
-            Event::ClientEnds => self.session.handle_end_of_input(),
-            Event::DaemonStops => self.session.handle_shutdown(),
-            Event::DaemonWaitsNoLonger => self.session.handle_cut_off(),
-            Event::Pass(time) => self.pass(time),
+            Event::BackPressure(level) => self.player.world().pressure = level,
+            Event::ClientDisconnects => {
+                self.player.happen(|session, _| session.handle_disconnect())
+            }
+            Event::ClientEnds => self.player.happen(|session, _| session.handle_end_of_input()),
+            Event::DaemonStops => self.player.happen(|session, _| session.handle_shutdown()),
+            Event::DaemonWaitsNoLonger => self.player.happen(|session, _| session.handle_cut_off()),
+            Event::Pass(time) => self.player.pass(time),
             Event::TlsHandshake(shown) => {
-                if !std::mem::take(&mut self.awaits_handshake) {
+                if !std::mem::take(&mut self.player.world().awaits_handshake) {
                     return Err("the server is not ready for a handshake".to_owned());
                 }
                 let client = shown.map(|shown| {
@@ -173,52 +168,35 @@ impl Player {
                     }
                 });
                 let tls = TlsInfo { client, ..TlsInfo::new("TLS1.3", "TLS_AES_256_GCM_SHA384") };
-                self.session.handle_tls(self.now, tls);
+                self.player.happen(|session, now| session.handle_tls(now, tls));
             }
         }
         Ok(())
     }
+}
 
-    fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.session.deadline() <= end && !self.closed {
-            self.now = self.session.deadline();
-            self.session.handle_timeout(self.now);
-            self.perform();
+impl World for Host {
+    fn conditions(&mut self) -> Conditions {
+        let queue = match self.queue.behaviour {
+            QueueBehaviour::Full => Err(full()),
+            _ => Ok(()),
+        };
+        let pressure = Pressure { level: self.pressure, resource: Some(Resource::DiskUse) };
+        Conditions {
+            pressure,
+            queue,
+            certificate: self.certificate,
+            seed: Some([0; 32]),
+            ..Conditions::default()
         }
-        self.now = end;
     }
 
-    fn perform(&mut self) {
-        while let Some(action) = self.session.poll_action() {
-            assert!(!self.closed, "{action:?} after Close");
-            match action {
-                Action::AbandonMessage => self.queue.open = None,
-                Action::Ask(inquiry) => self.find_out(&inquiry),
-                Action::BeginMessage(envelope) => self.begin(envelope),
-                Action::Close => self.closed = true,
-                Action::CommitMessage => self.commit(),
-                Action::PutInFront(fields) => {
-                    let (_, message) = self.queue.open.as_mut().expect("a message is open");
-                    message.splice(0..0, fields);
-                }
-                Action::Send(octets) => self.sent.extend_from_slice(&octets),
-                Action::Reclassify(remote) => self.reclassify(remote),
-                Action::StartTls => self.awaits_handshake = true,
-                Action::Write(octets) => {
-                    let (_, message) = self.queue.open.as_mut().expect("a message is open");
-                    message.extend_from_slice(&octets);
-                    if self.queue.behaviour == QueueBehaviour::Breaking {
-                        self.session.handle_write_failed(&full());
-                    }
-                }
-            }
-        }
-        assert!(!self.closed || self.queue.open.is_none(), "a message is left open");
+    fn observe(&mut self, _: &mut Session, action: &Action) {
+        assert!(!self.closed, "{action:?} after Close");
     }
 
-    fn find_out(&mut self, inquiry: &Inquiry) {
-        let finding = match inquiry {
+    fn find_out(&mut self, inquiry: Inquiry) -> Option<Finding> {
+        match &inquiry {
             Inquiry::Message(question) => {
                 let found = self.checks.message(question);
                 found.map(|found| Finding::Message(MessageFinding::Found(found)))
@@ -247,12 +225,79 @@ impl Player {
                 found.map(|found| Finding::Sender(SenderFinding::Found(found)))
             }
             Inquiry::Password(check) => self.compare(check),
-        };
-        if let Some(finding) = finding {
-            self.session.handle_finding(self.now, finding);
         }
     }
 
+    /// What the server does with its classifier.
+    fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
+        let client = match self.rules.table.classify(local, remote.ip()) {
+            Match::Connector { connector, .. } => self.rules.connector(connector),
+            Match::NoBinding | Match::NoConnector => None,
+        };
+        client
+            .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
+            .ok_or_else(|| relay_policy::connect(None).reply)
+    }
+
+    fn begin_message(&mut self, envelope: Envelope) -> Option<Result<MessageBegun, BeginError>> {
+        assert!(self.queue.open.is_none(), "a message is open already");
+        Some(match self.queue.behaviour {
+            QueueBehaviour::Silent => return None,
+            QueueBehaviour::Filling | QueueBehaviour::Full => Err(full().into()),
+            _ => {
+                self.queue.begun += 1;
+                self.queue.open = Some((envelope, Vec::new()));
+                let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+                Ok(MessageBegun { id: QueueId::from_u64(self.queue.begun), at })
+            }
+        })
+    }
+
+    fn write(&mut self, octets: Bytes) -> Result<(), StoreError> {
+        let (_, message) = self.queue.open.as_mut().expect("a message is open");
+        message.extend_from_slice(&octets);
+        match self.queue.behaviour {
+            QueueBehaviour::Breaking => Err(full()),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_in_front(&mut self, fields: Bytes) {
+        let (_, message) = self.queue.open.as_mut().expect("a message is open");
+        message.splice(0..0, fields);
+    }
+
+    fn commit_message(&mut self) -> Option<Result<(), StoreError>> {
+        let message = self.queue.open.take().expect("a message is open");
+        Some(match self.queue.behaviour {
+            QueueBehaviour::Failing => Err(full()),
+            _ => {
+                self.queue.kept.push(message);
+                Ok(())
+            }
+        })
+    }
+
+    fn abandon_message(&mut self) {
+        self.queue.open = None;
+    }
+
+    fn shake_hands(&mut self) -> Option<Result<TlsInfo, String>> {
+        self.awaits_handshake = true;
+        None
+    }
+
+    fn send(&mut self, octets: &[u8]) {
+        self.sent.extend_from_slice(octets);
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+    }
+}
+
+impl Host {
     fn compare(&self, check: &PasswordCheck) -> Option<Finding> {
         if self.auth == Some(Auth::Unanswered) {
             return None;
@@ -262,46 +307,6 @@ impl Player {
             Ok(false) => PasswordFinding::Wrong("the password is wrong".to_owned()),
             Err(why) => PasswordFinding::Unavailable(why),
         }))
-    }
-
-    /// The answer of the server's classifier.
-    fn reclassify(&mut self, remote: SocketAddr) {
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
-        let client = match self.rules.table.classify(local, remote.ip()) {
-            Match::Connector { connector, .. } => self.rules.connector(connector),
-            Match::NoBinding | Match::NoConnector => None,
-        };
-        let client = client
-            .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
-            .ok_or_else(|| relay_policy::connect(None).reply);
-        self.session.handle_client(self.now, client);
-    }
-
-    fn begin(&mut self, envelope: Envelope) {
-        assert!(self.queue.open.is_none(), "a message is open already");
-        let begun = match self.queue.behaviour {
-            QueueBehaviour::Silent => return,
-            QueueBehaviour::Filling | QueueBehaviour::Full => Err(full().into()),
-            _ => {
-                self.queue.begun += 1;
-                self.queue.open = Some((envelope, Vec::new()));
-                let at = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-                Ok(MessageBegun { id: QueueId::from_u64(self.queue.begun), at })
-            }
-        };
-        self.session.handle_message_begun(self.now, begun);
-    }
-
-    fn commit(&mut self) {
-        let message = self.queue.open.take().expect("a message is open");
-        let stored = match self.queue.behaviour {
-            QueueBehaviour::Failing => Err(full()),
-            _ => {
-                self.queue.kept.push(message);
-                Ok(())
-            }
-        };
-        self.session.handle_stored(self.now, stored);
     }
 }
 

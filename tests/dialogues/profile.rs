@@ -8,7 +8,7 @@ use relay_config::{Config, users};
 use crate::script::{Auth, Profile, Settings};
 
 /// The users that may authenticate, if the dialogue permits AUTH.
-const USERS: &str = include_str!("users.toml");
+pub const USERS: &str = include_str!("users.toml");
 
 /// The configuration of a dialogue. Certificate and key are files of `directory`.
 pub fn configuration(

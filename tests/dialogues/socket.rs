@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use relay_connector::ConnectorIds;
 use relay_kernel::classifier::Classifier;
-use relay_policy::pressure::PressureLevel;
+use relay_policy::pressure::{self, PressureLevel};
+use relay_queue::Queue;
 use relay_queue::schedule::Schedule;
 use relay_queue::store::Store;
-use relay_queue::{self, Queue};
 use relay_server::Server;
 use relay_server::back_pressure::Readings;
 use relay_server::counts::Counts;
 use relay_server::tls::Credentials;
 use relay_tracking::Tracker;
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -31,7 +32,7 @@ use crate::script::{Auth, CLOSED, Event, QueueBehaviour, Script, Settings, Shown
 use crate::{matching, profile};
 
 /// Much longer than a reply on the loopback interface takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Over a socket some settings are impossible: a test cannot let time pass, inquiries have no
 /// server, and storage neither fails in the middle nor stays silent.
@@ -116,7 +117,7 @@ struct Host {
 type Authority = Issuer<'static, KeyPair>;
 
 /// A certificate and its key.
-type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+pub type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 impl Host {
     fn start(settings: &Settings, directory: &Path) -> Result<Self, String> {
@@ -171,7 +172,7 @@ impl Host {
 
     /// The measurement for a queue's disk that is this full.
     fn press(&self, level: PressureLevel) {
-        let thresholds = relay_policy::pressure::Settings::default().disk_use;
+        let thresholds = pressure::Settings::default().disk_use;
         let disk = match level {
             PressureLevel::Normal => thresholds.medium_to_low,
             PressureLevel::Medium => thresholds.high_to_medium,
@@ -208,7 +209,7 @@ impl Host {
 }
 
 /// The client's end of the connection.
-struct Client {
+pub struct Client {
     stream: Stream,
     read: Vec<u8>,
     closed: bool,
@@ -220,14 +221,26 @@ enum Stream {
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// From this address of the host.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream: Stream::Plain(stream), read: Vec::new(), closed: false })
     }
 
-    fn start_tls(
+    pub fn start_tls(
         self,
         certificate: Option<CertificateDer<'static>>,
         identity: Option<Identity>,
@@ -253,7 +266,7 @@ impl Client {
         Ok(Self { stream, read: Vec::new(), closed: false })
     }
 
-    fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+    pub fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(octets),
             Stream::Tls(stream) => {
@@ -264,7 +277,7 @@ impl Client {
     }
 
     /// The next line, or `None` at the end, once.
-    fn read_line(&mut self) -> Result<String, String> {
+    pub fn read_line(&mut self) -> Result<String, String> {
         loop {
             if let Some(end) = self.read.windows(2).position(|octets| octets == b"\r\n") {
                 let line = self.read.drain(..end + 2).take(end).collect();
@@ -334,7 +347,7 @@ impl Client {
 
 /// A separate address for each dialogue, so that they can run at the same time, and a separate port
 /// for each process.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let port = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
@@ -350,7 +363,7 @@ fn make_authority() -> Result<(Authority, String), String> {
     Ok((Issuer::new(params, key), pem))
 }
 
-fn make_certificate(directory: &Path) -> Result<CertificateDer<'static>, String> {
+pub fn make_certificate(directory: &Path) -> Result<CertificateDer<'static>, String> {
     let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()])
         .map_err(|error| error.to_string())?;
     let write = |name: &str, text: String| {

@@ -4,7 +4,7 @@
 //! takes what is `Internal`. The right `ms-Exch-SMTP-Accept-Authentication-Flag` says who counts as
 //! one of ours; a user of ours does without it, since it has proved who it is.
 
-use crate::{Peer, Reasons};
+use crate::{Peer, Reasons, Rule};
 use relay_connector::{Permission, Principal};
 use relay_message::stamp::{AuthAs, Stamp};
 
@@ -28,6 +28,6 @@ pub(super) fn decide(peer: &Peer, reasons: &mut Reasons) -> Stamp {
         Principal::Anonymous => AuthAs::Anonymous,
     };
     let stamp = Stamp { auth_as, mechanism };
-    reasons.note("AuthAs", format!("the message is stamped {stamp}"));
+    reasons.note(Rule::AuthAs, format!("the message is stamped {stamp}"));
     stamp
 }

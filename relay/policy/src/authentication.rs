@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rules};
+use crate::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rule, Rules};
 use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
 use relay_mail::reply::{
@@ -33,15 +33,15 @@ pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {
 pub fn auth(rules: &Rules, peer: &Peer, name: &str) -> Decision {
     let mut reasons = Reasons::default();
     match is_offered(peer) {
-        Ok(found) => reasons.note("auth_mechanism", found),
+        Ok(found) => reasons.note(Rule::AuthMechanism, found),
         Err(found) => {
-            reasons.note("auth_mechanism", found);
+            reasons.note(Rule::AuthMechanism, found);
             return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
         }
     }
     let mechanism = Mechanism::of_name(name);
     if !mechanisms(rules, peer).iter().any(|&offered| Some(offered) == mechanism) {
-        reasons.note("mechanism", format!("`{name}` is not among those that are offered"));
+        reasons.note(Rule::Mechanism, format!("`{name}` is not among those that are offered"));
         return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
     }
     reasons.decide(CHALLENGE)
@@ -89,7 +89,7 @@ pub fn password(
 /// cannot be told from a wrong one, and nothing follows for the users who were named.
 pub fn logon_refused() -> Decision {
     let mut reasons = Reasons::default();
-    reasons.note("logon failures", "too many logons from the client's source have failed");
+    reasons.note(Rule::LogonFailures, "too many logons from the client's source have failed");
     reasons.decide(AUTHENTICATION_UNAVAILABLE)
 }
 
@@ -101,7 +101,7 @@ pub fn logon(peer: &Peer, claim: &Claim, proof: &PasswordFinding) -> Decision {
 }
 
 fn decide(peer: &Peer, claim: &Claim, proof: &PasswordFinding, reasons: &mut Reasons) -> Reply {
-    const RULE: &str = "authentication";
+    const RULE: Rule = Rule::Authentication;
     let name = claim.name.as_ref().map_or("?", |name| name.as_str());
     match proof {
         PasswordFinding::Unavailable(why) => {

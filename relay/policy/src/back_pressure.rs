@@ -7,7 +7,7 @@
 
 use crate::limits::RECIPIENTS_BEYOND_MEMORY;
 use crate::pressure::{Pressure, PressureLevel};
-use crate::{Decision, Peer, Reasons};
+use crate::{Decision, Peer, Reasons, Rule};
 use relay_connector::Principal;
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, SYSTEM_NOT_ACCEPTING};
 
@@ -23,7 +23,7 @@ pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> 
         PressureLevel::Normal => return None,
         PressureLevel::Medium if is_server(peer.principal) => return None,
         PressureLevel::Medium => {
-            reasons.note("back_pressure", format!("{} is no server", peer.principal));
+            reasons.note(Rule::BackPressure, format!("{} is no server", peer.principal));
         }
         PressureLevel::High => {}
     }
@@ -38,8 +38,10 @@ pub fn rcpt_beyond_memory(is_used_up: bool, octets: usize) -> Option<Decision> {
         return None;
     }
     let mut reasons = Reasons::default();
-    reasons
-        .note("message_memory", format!("used up, and the recipients so far take {octets} octets"));
+    reasons.note(
+        Rule::MessageMemory,
+        format!("used up, and the recipients so far take {octets} octets"),
+    );
     Some(reasons.decide(INSUFFICIENT_RESOURCES))
 }
 
@@ -53,6 +55,6 @@ fn is_server(principal: Principal) -> bool {
 fn because(pressure: Pressure) -> Reasons {
     let mut reasons = Reasons::default();
     let resource = pressure.resource.map_or("nothing", |resource| resource.name());
-    reasons.note("back_pressure", format!("{resource} is at level {}", pressure.level));
+    reasons.note(Rule::BackPressure, format!("{resource} is at level {}", pressure.level));
     reasons
 }

@@ -1,6 +1,6 @@
 //! What a connection is greeted with, and whether it may be encrypted.
 
-use crate::{Decision, Peer, Reasons};
+use crate::{Decision, Peer, Reasons, Rule};
 use relay_connector::Connector;
 use relay_mail::reply::{
     BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
@@ -10,17 +10,17 @@ use relay_mail::reply::{
 pub fn connect(connector: Option<&Connector>) -> Decision {
     let mut reasons = Reasons::default();
     let Some(connector) = connector else {
-        reasons.note("connector", "no connector serves this address on this binding");
+        reasons.note(Rule::Connector, "no connector serves this address on this binding");
         return reasons.decide(SERVICE_NOT_AVAILABLE);
     };
-    reasons.note("connector", format!("the connection belongs to `{}`", connector.name));
+    reasons.note(Rule::Connector, format!("the connection belongs to `{}`", connector.name));
     if connector.refuse {
-        reasons.note("refuse", "the connector refuses its sources");
+        reasons.note(Rule::Refuse, "the connector refuses its sources");
         return reasons.decide(SERVICE_NOT_AVAILABLE);
     }
     let text = match &connector.banner {
         Some(banner) => {
-            reasons.note("banner", "set by the connector");
+            reasons.note(Rule::Banner, "set by the connector");
             banner.clone()
         }
         None => format!("{} {}", connector.fqdn, GREETING.text),
@@ -32,17 +32,17 @@ pub fn connect(connector: Option<&Connector>) -> Decision {
 pub fn start_tls(peer: &Peer) -> Decision {
     let mut reasons = Reasons::default();
     if peer.tls {
-        reasons.note("tls", "the session is encrypted already");
+        reasons.note(Rule::Tls, "the session is encrypted already");
         return reasons.decide(BAD_SEQUENCE);
     }
     if !peer.connector.auth_mechanism.tls {
-        reasons.note("auth_mechanism", "the connector does not have Tls");
+        reasons.note(Rule::AuthMechanism, "the connector does not have Tls");
         return reasons.decide(UNRECOGNIZED_COMMAND);
     }
     if peer.connector.encryption.certificate.is_none() {
-        reasons.note("tls", "there is no certificate");
+        reasons.note(Rule::Tls, "there is no certificate");
         return reasons.decide(UNRECOGNIZED_COMMAND);
     }
-    reasons.note("auth_mechanism", "the connector has Tls");
+    reasons.note(Rule::AuthMechanism, "the connector has Tls");
     reasons.decide(START_TLS)
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     AcceptedDomain, AcceptedDomainType, Findings, Inquiry, Judgement, Reasons, RecipientFinding,
-    RecipientLookup, RecipientsFile,
+    RecipientLookup, RecipientsFile, Rule,
 };
 use relay_mail::path::Mailbox;
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, RECIPIENT_UNVERIFIED, Reply};
@@ -22,7 +22,7 @@ pub(super) fn judge(
     let reply = if accepted.kind != AcceptedDomainType::Authoritative {
         RECIPIENT_OK
     } else if is_postmaster {
-        reasons.note("postmaster", "exists in every domain");
+        reasons.note(Rule::Postmaster, "exists in every domain");
         RECIPIENT_OK
     } else if let Some(file) = &accepted.recipients_file {
         by_file(mailbox, file, &mut reasons)
@@ -39,7 +39,7 @@ pub(super) fn judge(
 }
 
 fn by_file(mailbox: &Mailbox, file: &RecipientsFile, reasons: &mut Reasons) -> Reply {
-    const RULE: &str = "recipients_file";
+    const RULE: Rule = Rule::RecipientsFile;
     let path = file.path.display();
     match &file.list {
         Some(list) if list.contains(mailbox) => {
@@ -64,7 +64,7 @@ fn by_finding(
     lookup: &RecipientLookup,
     reasons: &mut Reasons,
 ) -> Reply {
-    const RULE: &str = "recipient_lookup";
+    const RULE: Rule = Rule::RecipientLookup;
     match finding {
         RecipientFinding::Known => {
             reasons.note(RULE, format!("{lookup} knows the recipient"));

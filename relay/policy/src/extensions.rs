@@ -1,7 +1,7 @@
 //! Extensions that a connector does not offer: what belongs to one is as unknown as if there were
 //! no such thing.
 
-use crate::{Decision, Peer, Reasons};
+use crate::{Decision, Peer, Reasons, Rule};
 use relay_connector::SizeEnabled;
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
 use relay_mail::envelope::BodyType;
@@ -21,10 +21,10 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
                 && !peer.connector.extensions.delivery_status_notification_enabled =>
         {
             let found = "NOTIFY or ORCPT is not offered".to_owned();
-            ("delivery_status_notification_enabled", found, UNSUPPORTED_PARAMETER)
+            (Rule::DeliveryStatusNotificationEnabled, found, UNSUPPORTED_PARAMETER)
         }
         Command::XClient(_) if !peer.may_use_xclient => {
-            ("xclient_from", "XCLIENT is not offered".to_owned(), UNRECOGNIZED_COMMAND)
+            (Rule::XClientFrom, "XCLIENT is not offered".to_owned(), UNRECOGNIZED_COMMAND)
         }
         Command::Bdat(_) if !peer.connector.extensions.chunking_enabled => {
             return Some(unknown_bdat());
@@ -39,30 +39,30 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
 /// BDAT where CHUNKING is off, whatever its arguments.
 pub fn unknown_bdat() -> Decision {
     let mut reasons = Reasons::default();
-    reasons.note("chunking_enabled", "BDAT is not offered");
+    reasons.note(Rule::ChunkingEnabled, "BDAT is not offered");
     reasons.decide(UNRECOGNIZED_COMMAND)
 }
 
 /// The key and the name of the first parameter that is not offered.
-fn mail_parameter(peer: &Peer, mail: &Mail) -> Option<(&'static str, &'static str)> {
+fn mail_parameter(peer: &Peer, mail: &Mail) -> Option<(Rule, &'static str)> {
     let extensions = &peer.connector.extensions;
     if mail.declared_size.is_some() && extensions.size_enabled == SizeEnabled::Disabled {
-        return Some(("size_enabled", "SIZE"));
+        return Some((Rule::SizeEnabled, "SIZE"));
     }
     match mail.body {
         Some(BodyType::BinaryMime) if !extensions.binary_mime_enabled => {
-            return Some(("binary_mime_enabled", "BODY=BINARYMIME"));
+            return Some((Rule::BinaryMimeEnabled, "BODY=BINARYMIME"));
         }
         Some(BodyType::EightBitMime | BodyType::SevenBit) if !extensions.eight_bit_mime_enabled => {
-            return Some(("eight_bit_mime_enabled", "BODY"));
+            return Some((Rule::EightBitMimeEnabled, "BODY"));
         }
         _ => {}
     }
     if mail.dsn != MailDsn::default() && !extensions.delivery_status_notification_enabled {
-        return Some(("delivery_status_notification_enabled", "RET or ENVID"));
+        return Some((Rule::DeliveryStatusNotificationEnabled, "RET or ENVID"));
     }
     if mail.smtputf8 && !extensions.smtp_utf8_enabled {
-        return Some(("smtp_utf8_enabled", "SMTPUTF8"));
+        return Some((Rule::SmtpUtf8Enabled, "SMTPUTF8"));
     }
     None
 }

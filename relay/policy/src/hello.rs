@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Decision, Peer, Reasons, Rules, mechanisms, start_tls};
+use crate::{Decision, Peer, Reasons, Rule, Rules, mechanisms, start_tls};
 use relay_connector::{Permission, SizeEnabled};
 use relay_mail::hello::HelloName;
 use relay_mail::path::Domain;
@@ -56,10 +56,10 @@ fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
     let mut reasons = Reasons::default();
     let is_host = || Domain::parse(name.as_str()).is_ok_and(|domain| domain.is_host_name());
     if peer.connector.require_ehlo_domain && !is_host() {
-        reasons.note("require_ehlo_domain", format!("`{name}` is not a domain name"));
+        reasons.note(Rule::RequireEhloDomain, format!("`{name}` is not a domain name"));
         return reasons.decide(INVALID_DOMAIN_NAME);
     }
-    reasons.note("EHLO", "what a client calls itself gives it no right");
+    reasons.note(Rule::Hello, "what a client calls itself gives it no right");
     reasons.decide(HELLO.with_text(text))
 }
 

@@ -5,7 +5,7 @@
 //! knows them by certificate. A certificate counts when its authority is the configured one *and* it
 //! is for a name that the configuration lists: an authority vouches for more hosts than those.
 
-use crate::{Because, Peer, Rules};
+use crate::{Because, Peer, Rule, Rules};
 use relay_connector::Principal;
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::tls::ClientCertificate;
@@ -34,7 +34,7 @@ impl Peer {
                 principal = Principal::Partner;
             }
             self.partner_domains = domains;
-            note("domain_secure_enabled", found);
+            note(Rule::DomainSecureEnabled, found);
         }
         // A server of ours that is a partner as well is a server: it has the more rights.
         if self.connector.can_be(Principal::Server) {
@@ -47,7 +47,7 @@ impl Peer {
             if !names.is_empty() {
                 principal = Principal::Server;
             }
-            note("ExchangeServer", found);
+            note(Rule::ExchangeServer, found);
         }
         self.tls = true;
         self.principal = principal;

@@ -1,13 +1,12 @@
 //! May this principal do that? Pure functions from what is known to a decision with its reasons.
 //!
-//! The session, `explain` and the log use the same decision, so they can never differ. There is
+//! The session asks and the log tells; an explanation plays a session, so that the three can
+//! never differ. There is
 //! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
 //! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
 //! for the sender, [`rcpt`] for a recipient, [`message`] at the end of data; after MAIL and after
 //! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
-//! decision as well
-//! as one that fails, with where the right comes from.
-//! [`explain`] walks through all of them for a session that does not take place.
+//! decision as well as one that fails, with where the right comes from.
 //!
 //! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
 //! order of commands, see `smtp`.
@@ -19,7 +18,6 @@ mod authentication;
 mod back_pressure;
 mod connect;
 mod existence;
-mod explanation;
 mod extensions;
 mod hello;
 mod identity;
@@ -32,6 +30,7 @@ mod recipient;
 mod recipient_list;
 mod reports;
 mod reserved_domain;
+mod rule;
 mod rules;
 mod sender;
 mod smtputf8;
@@ -52,7 +51,6 @@ pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
 pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
 pub use connect::{connect, start_tls};
-pub use explanation::{Explanation, Question, Step, explain, explain_with};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{Finding, Findings, Inquiry, Judgement, PasswordFinding, RecipientFinding};
@@ -61,10 +59,11 @@ pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
 pub use recipient::rcpt;
 pub use recipient_list::{InvalidRecipientList, RecipientList};
 pub use reports::{limit_notify, limit_ret};
+pub use rule::Rule;
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
-pub use transaction::{Begun, HostState, begin_transaction, no_certificate};
+pub use transaction::{Begun, begin_transaction, no_certificate};
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +77,8 @@ pub struct Decision {
 /// One rule and what it found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Because {
-    /// The rule's name: a permission, a configuration key, or the check.
-    pub rule: &'static str,
+    /// The rule.
+    pub rule: Rule,
     /// What the rule found, in a sentence.
     pub found: String,
 }
@@ -144,7 +143,10 @@ impl Peer {
     fn has(&self, permission: Permission) -> (bool, Because) {
         let standing = self.connector.standing(self.principal, self.user_name(), permission);
         let found = standing.sentence(self.principal);
-        (self.permissions.contains(permission), Because { rule: permission.name(), found })
+        (
+            self.permissions.contains(permission),
+            Because { rule: Rule::Permission(permission), found },
+        )
     }
 }
 
@@ -153,7 +155,7 @@ impl Peer {
 struct Reasons(Vec<Because>);
 
 impl Reasons {
-    fn note(&mut self, rule: &'static str, found: impl Into<String>) {
+    fn note(&mut self, rule: Rule, found: impl Into<String>) {
         self.0.push(Because { rule, found: found.into() });
     }
 

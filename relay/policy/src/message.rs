@@ -1,7 +1,7 @@
 //! End of data: may this message pass?
 
 use crate::limits::HEADER_FIELDS;
-use crate::{Decision, Peer, Reasons};
+use crate::{Decision, Peer, Reasons, Rule};
 use relay_connector::Permission;
 use relay_mail::reply::{
     BARE_LINE_ENDING, CHUNK_RECEIVED, HEADER_TOO_LARGE, HOP_COUNT_EXCEEDED, MESSAGE_TOO_LARGE,
@@ -39,7 +39,7 @@ pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
     let mut reasons = Reasons::default();
     // A sum that no size can hold is over every limit.
     let Some(size) = so_far.checked_add(octets) else {
-        reasons.note("BDAT", format!("{so_far} and {octets} octets are no size"));
+        reasons.note(Rule::ChunkSize, format!("{so_far} and {octets} octets are no size"));
         return reasons.decide(MESSAGE_TOO_LARGE);
     };
     let is_too_large = is_too_large(peer, size, &mut reasons);
@@ -49,7 +49,7 @@ pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
 fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
     let limits = &peer.connector.limits;
     if facts.bare_line_ending {
-        reasons.note("bare line ending", "a line ends with something other than CRLF");
+        reasons.note(Rule::BareLineEnding, "a line ends with something other than CRLF");
         return BARE_LINE_ENDING;
     }
     if is_too_large(peer, facts.size, reasons) {
@@ -57,24 +57,24 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
     }
     if facts.header_size > limits.max_header_size {
         let (header, most) = (facts.header_size, limits.max_header_size);
-        reasons.note("max_header_size", format!("{header} octets of header, {most} allowed"));
+        reasons.note(Rule::MaxHeaderSize, format!("{header} octets of header, {most} allowed"));
         return HEADER_TOO_LARGE;
     }
     if facts.header_fields > HEADER_FIELDS {
         let fields = facts.header_fields;
-        reasons.note("header fields", format!("{fields} fields, {HEADER_FIELDS} allowed"));
+        reasons.note(Rule::HeaderFields, format!("{fields} fields, {HEADER_FIELDS} allowed"));
         return HEADER_TOO_LARGE;
     }
     if facts.hops > limits.max_hop_count {
         let (hops, most) = (facts.hops, limits.max_hop_count);
-        reasons.note("max_hop_count", format!("{hops} Received fields, {most} allowed"));
+        reasons.note(Rule::MaxHopCount, format!("{hops} Received fields, {most} allowed"));
         return HOP_COUNT_EXCEEDED;
     }
     let most = limits.max_local_hop_count;
     if most > 0 && facts.local_hops > most {
         let hops = facts.local_hops;
         let found = format!("{hops} Received fields name this host, {most} allowed");
-        reasons.note("max_local_hop_count", found);
+        reasons.note(Rule::MaxLocalHopCount, found);
         return HOP_COUNT_EXCEEDED;
     }
     super::auth_as::decide(peer, reasons);
@@ -85,9 +85,9 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
 pub(super) fn is_too_large(peer: &Peer, size: u64, reasons: &mut Reasons) -> bool {
     let most = peer.connector.limits.max_message_size;
     if size <= most {
-        reasons.note("max_message_size", format!("{size} octets, {most} allowed"));
+        reasons.note(Rule::MaxMessageSize, format!("{size} octets, {most} allowed"));
         return false;
     }
-    reasons.note("max_message_size", format!("{size} octets, over the {most} allowed"));
+    reasons.note(Rule::MaxMessageSize, format!("{size} octets, over the {most} allowed"));
     !reasons.permits(peer, Permission::BypassMessageSizeLimit)
 }

@@ -5,7 +5,7 @@
 //! What counts as one sender is decided here; how many messages it has left, by
 //! `server`, which keeps count over connections.
 
-use crate::{Findings, Inquiry, Judgement, Peer, Reasons};
+use crate::{Findings, Inquiry, Judgement, Peer, Reasons, Rule};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
@@ -42,7 +42,7 @@ pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<Judgement> {
             let mut reasons = Reasons::default();
             let source = limits.message_rate_source;
             let found = format!("more than {limit} messages a minute, counted by {source}");
-            reasons.note("message_rate_limit", found);
+            reasons.note(Rule::MessageRateLimit, found);
             Some(Judgement::Decided(reasons.decide(MESSAGE_RATE_EXCEEDED)))
         }
     }

@@ -4,7 +4,7 @@
 //! looked at: a client told to try again later would only come back for the same refusal. Whether
 //! a recipient exists is asked last, and of those only that everything else would let pass.
 
-use crate::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rules, existence};
+use crate::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rule, Rules, existence};
 use relay_connector::Permission;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
@@ -23,12 +23,12 @@ pub fn rcpt(
         // RFC 5321 section 4.5.1 wants it accepted from everybody, where there is somebody to read it.
         ForwardPath::Postmaster => match &rules.postmaster {
             Some(mailbox) => {
-                reasons.note("postmaster", format!("its mail goes to {mailbox}"));
+                reasons.note(Rule::Postmaster, format!("its mail goes to {mailbox}"));
                 (true, None)
             }
             None => {
                 let found = "there is neither this key nor an authoritative domain";
-                reasons.note("postmaster", found);
+                reasons.note(Rule::Postmaster, found);
                 return decided(reasons, RECIPIENT_NOT_FOUND);
             }
         },
@@ -50,7 +50,7 @@ pub fn rcpt(
     }
     let most = peer.connector.limits.max_recipients_per_message;
     if accepted_so_far >= usize::try_from(most).unwrap_or(usize::MAX) {
-        reasons.note("max_recipients_per_message", format!("{most} are accepted already"));
+        reasons.note(Rule::MaxRecipientsPerMessage, format!("{most} are accepted already"));
         return decided(reasons, TOO_MANY_RECIPIENTS);
     }
     let (ForwardPath::Mailbox(mailbox), Some(accepted)) = (recipient, accepted) else {
@@ -69,10 +69,10 @@ fn may_send_to<'rules>(
 ) -> (bool, Option<&'rules AcceptedDomain>) {
     let domain = mailbox.domain().map(Domain::ascii);
     if let Some(accepted) = domain.and_then(|domain| rules.accepted_domains.covering(domain)) {
-        reasons.note("accepted_domain", format!("the recipient is in {accepted}"));
+        reasons.note(Rule::AcceptedDomain, format!("the recipient is in {accepted}"));
         return (true, Some(accepted));
     }
-    reasons.note("accepted_domain", format!("`{}` is not accepted", mailbox.host()));
+    reasons.note(Rule::AcceptedDomain, format!("`{}` is not accepted", mailbox.host()));
     (reasons.permits(peer, Permission::AcceptAnyRecipient), None)
 }
 
@@ -80,6 +80,6 @@ fn may_send_to<'rules>(
 /// takes the local part for a route would relay, since it trusts us. So a route needs the right
 /// that its destination would need.
 fn may_route(peer: &Peer, reasons: &mut Reasons) -> bool {
-    reasons.note("recipient", "the local part can be read as a route to another host");
+    reasons.note(Rule::Recipient, "the local part can be read as a route to another host");
     reasons.permits(peer, Permission::AcceptAnyRecipient)
 }

@@ -6,7 +6,7 @@
 //! itself. Reports of failure stay: they are owed to the sender (RFC 5321 section 6.1). Those to an
 //! address that is not proven return the header section, also where RET was not given.
 
-use crate::{Because, Decision, Peer};
+use crate::{Because, Decision, Peer, Rule};
 use relay_connector::Permission;
 use relay_mail::dsn::{MailDsn, RcptDsn, Ret};
 use relay_mail::path::ReversePath;
@@ -27,7 +27,7 @@ pub fn limit_ret(
         && let Some(because) = obstacle
     {
         dsn.ret = Some(Ret::Headers);
-        note(decision, Because { rule: "RET=FULL", found: format!("headers only: {because}") });
+        note(decision, Because { rule: Rule::RetFull, found: format!("headers only: {because}") });
     }
 }
 
@@ -45,7 +45,7 @@ pub fn limit_notify(
         && let Some(because) = obstacle(peer, sender, found)
     {
         notify.success = false;
-        note(decision, Because { rule: "NOTIFY=SUCCESS", found: format!("ignored: {because}") });
+        note(decision, Because { rule: Rule::NotifySuccess, found: format!("ignored: {because}") });
     }
 }
 

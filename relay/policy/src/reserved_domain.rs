@@ -4,7 +4,7 @@
 //! before the question whether the domain is accepted, since who switches one on says that such a
 //! recipient is a mistake, whoever makes it.
 
-use crate::{Peer, Reasons};
+use crate::{Peer, Reasons, Rule};
 use relay_mail::path::Mailbox;
 use relay_mail::reply::{
     RESERVED_SECOND_LEVEL_DOMAIN, RESERVED_TOP_LEVEL_DOMAIN, Reply, SINGLE_LABEL_DOMAIN,
@@ -23,17 +23,17 @@ pub(super) fn refusal(peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> 
     let domain = domain.ascii();
     if refused.reserved_top_level && TOP_LEVEL.iter().any(is_below) {
         let found = format!("`{domain}` is reserved");
-        reasons.note("reject_reserved_top_level_recipient_domains", found);
+        reasons.note(Rule::RejectReservedTopLevel, found);
         return Some(RESERVED_TOP_LEVEL_DOMAIN);
     }
     if refused.reserved_second_level && SECOND_LEVEL.iter().any(is_below) {
         let found = format!("`{domain}` is reserved");
-        reasons.note("reject_reserved_second_level_recipient_domains", found);
+        reasons.note(Rule::RejectReservedSecondLevel, found);
         return Some(RESERVED_SECOND_LEVEL_DOMAIN);
     }
     if refused.single_label && !domain.contains('.') {
         let found = format!("`{domain}` is a single label");
-        reasons.note("reject_single_label_recipient_domains", found);
+        reasons.note(Rule::RejectSingleLabel, found);
         return Some(SINGLE_LABEL_DOMAIN);
     }
     None

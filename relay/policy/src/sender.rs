@@ -4,7 +4,7 @@
 //! The null sender passes both sender checks: a report must reach its reader. Its authors are
 //! judged all the same, or `<>` would open what the check closes.
 
-use crate::{AcceptedDomainType, Decision, Peer, Reasons, Rules};
+use crate::{AcceptedDomainType, Decision, Peer, Reasons, Rule, Rules};
 use relay_connector::Permission;
 use relay_mail::path::{Domain, Mailbox, ReversePath};
 use relay_mail::reply::{
@@ -32,14 +32,14 @@ fn decide(
     reasons: &mut Reasons,
 ) -> Reply {
     if peer.connector.require_tls && !peer.tls {
-        reasons.note("require_tls", "the session is not encrypted");
+        reasons.note(Rule::RequireTls, "the session is not encrypted");
         return TLS_REQUIRED;
     }
     if !reasons.permits(peer, Permission::Submit) {
         return NOT_AUTHENTICATED;
     }
     match sender {
-        ReversePath::Null => reasons.note("sender", "the null sender needs no right"),
+        ReversePath::Null => reasons.note(Rule::Sender, "the null sender needs no right"),
         ReversePath::Mailbox(mailbox) => {
             if !may_send_as(rules, peer, mailbox, reasons) {
                 return MAY_NOT_SEND_AS;
@@ -69,7 +69,7 @@ pub fn authors(
     let may_send = match read() {
         Ok(authors) => authors.iter().all(|author| may_send_as(rules, peer, author, &mut reasons)),
         Err(unclear) => {
-            reasons.note("header From", unclear.to_string());
+            reasons.note(Rule::HeaderFrom, unclear.to_string());
             false
         }
     };
@@ -85,10 +85,10 @@ pub fn authors(
 fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> bool {
     if let Some(user) = &peer.user {
         if let Some(entry) = user.send_as.iter().find(|entry| entry.covers(mailbox)) {
-            reasons.note("send_as", format!("the user {} may send as {entry}", user.name));
+            reasons.note(Rule::SendAs, format!("the user {} may send as {entry}", user.name));
             return true;
         }
-        reasons.note("send_as", format!("`{mailbox}` is no address of the user {}", user.name));
+        reasons.note(Rule::SendAs, format!("`{mailbox}` is no address of the user {}", user.name));
         if !reasons.permits(peer, Permission::AcceptAnySender) {
             return false;
         }
@@ -98,7 +98,7 @@ fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reas
     if let Some(accepted) = accepted
         && accepted.kind == AcceptedDomainType::Authoritative
     {
-        reasons.note("accepted_domain", format!("the sender is in {accepted}"));
+        reasons.note(Rule::AcceptedDomain, format!("the sender is in {accepted}"));
         return reasons.permits(peer, Permission::AcceptAuthoritativeDomainSender);
     }
     if reasons.permits(peer, Permission::AcceptAnySender) {
@@ -108,16 +108,16 @@ fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reas
         && let Some(proven) = peer.partner_domains.iter().find(|proven| proven.covers(domain))
     {
         let found = format!("the sender is in {proven}, which its certificate is for");
-        reasons.note("tls_receive_domain_secure_list", found);
+        reasons.note(Rule::TlsReceiveDomainSecureList, found);
         return true;
     }
     match accepted {
         Some(accepted) => {
-            reasons.note("accepted_domain", format!("the sender is in {accepted}"));
+            reasons.note(Rule::AcceptedDomain, format!("the sender is in {accepted}"));
             true
         }
         None => {
-            reasons.note("accepted_domain", format!("`{}` is not accepted", mailbox.host()));
+            reasons.note(Rule::AcceptedDomain, format!("`{}` is not accepted", mailbox.host()));
             false
         }
     }

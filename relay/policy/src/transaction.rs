@@ -1,39 +1,16 @@
 //! MAIL as a whole: in which order all is asked that may refuse it.
 //!
-//! The session and `explain` both decide by [`begin_transaction`], so the order is written once.
-//! What the host is short of is a fact from outside: [`HostState`].
+//! What the host is short of is a fact from outside.
 
 use crate::antispam::screen_sender;
 use crate::pressure::Pressure;
 use crate::{
-    Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rules, mail,
+    Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rule, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,
 };
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
 use relay_message::finding::Client;
 use relay_smtp::command::Mail;
-
-/// How a host stands for a client that comes now. The default is a host that is short of nothing.
-#[derive(Clone, Debug)]
-pub struct HostState {
-    /// Why a further connection would get no session: a limit, or back pressure.
-    pub connection: Option<Decision>,
-    /// How short the host is of disk and memory.
-    pub pressure: Pressure,
-    /// Why the queue takes no mail: the disk floor, an error of the disk, too many messages.
-    pub queue: Option<String>,
-    /// Is there a certificate for a handshake?
-    pub certificate: bool,
-    /// Is `message_memory` used up?
-    pub memory_is_short: bool,
-}
-
-impl Default for HostState {
-    fn default() -> Self {
-        let pressure = Pressure::default();
-        Self { connection: None, pressure, queue: None, certificate: true, memory_is_short: false }
-    }
-}
 
 /// What comes of MAIL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +50,7 @@ pub fn begin_transaction(
         return Begun::Refused(refusal);
     }
     if let Some(why) = queue {
-        let because = vec![Because { rule: "queue", found: why.to_string() }];
+        let because = vec![Because { rule: Rule::Queue, found: why.to_string() }];
         return Begun::Refused(Decision { reply: INSUFFICIENT_RESOURCES, because });
     }
     match message_rate(peer, findings) {
@@ -92,6 +69,6 @@ pub fn begin_transaction(
 /// STARTTLS, or its files cannot be read (RFC 3207 section 4).
 pub fn no_certificate() -> Decision {
     let mut reasons = Reasons::default();
-    reasons.note("tls", "there is no certificate any more");
+    reasons.note(Rule::Tls, "there is no certificate any more");
     reasons.decide(TLS_NOT_AVAILABLE)
 }

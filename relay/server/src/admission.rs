@@ -22,7 +22,7 @@ use crate::admission::shares::shares_beyond;
 use relay_common::address::Address;
 use relay_connector::{ConnectorId, Limits, Range};
 use relay_mail::reply;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 use serde::{Deserialize, Serialize};
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
@@ -75,11 +75,11 @@ impl Refusal {
     pub(super) fn decision(self) -> Decision {
         let of_source = reply::TOO_MANY_CONNECTIONS_PER_SOURCE;
         let (reply, rule) = match self {
-            Self::Connector => (reply::TOO_MANY_CONNECTIONS, "max_inbound_connection"),
+            Self::Connector => (reply::TOO_MANY_CONNECTIONS, Rule::MaxInboundConnection),
             Self::Network(_) | Self::Reserved | Self::Share => {
-                (of_source, "max_inbound_connection_percentage_per_source")
+                (of_source, Rule::MaxInboundConnectionPercentagePerSource)
             }
-            Self::Source => (of_source, "max_inbound_connection_per_source"),
+            Self::Source => (of_source, Rule::MaxInboundConnectionPerSource),
         };
         Decision { reply, because: vec![Because { rule, found: self.to_string() }] }
     }

@@ -33,7 +33,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
 use crate::back_pressure::BackPressure;
@@ -53,15 +53,18 @@ use relay_antispam::Checks;
 use relay_connector::{ConnectorId, Limits, Match, Range};
 use relay_kernel::classifier::{Chosen, Classifier};
 use relay_policy::pressure::Settings;
-use relay_policy::{Finding, HostState, Inquiry, Rules};
+use relay_policy::{Finding, Inquiry, Rules};
 use relay_queue::Queue;
+use relay_session::Conditions;
 use relay_session::limits::INQUIRY_WAIT;
 use relay_tracking::Tracker;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-pub use crate::admission::LimitUse;
-pub use crate::listener::{ListenError, addresses, is_free};
+use relay_explanation::HostState;
+
+pub use self::admission::LimitUse;
+pub use self::listener::{ListenError, addresses, is_free};
 
 /// The receiving half of the daemon.
 pub struct Server {
@@ -309,9 +312,14 @@ impl Server {
         let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);
         HostState {
             connection: admitted.and_then(Result::err),
-            pressure: shared.back_pressure.pressure(),
-            queue: shared.back_pressure.queue().err().map(|error| error.to_string()),
-            certificate: shared.handshake(connector).is_some(),
+            conditions: Conditions {
+                pressure: shared.back_pressure.pressure(),
+                queue: shared.back_pressure.queue(),
+                certificate: shared.handshake(connector).is_some(),
+                logon_is_refused: shared.logon_failures.refuses(Instant::now(), remote.ip()),
+                seed: None,
+            },
+            storage: Ok(()),
             memory_is_short: shared
                 .queue
                 .message_memory()

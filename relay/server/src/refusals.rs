@@ -158,7 +158,7 @@ fn write(refusal: &Refusal) {
         message_id = identity.message_id.as_deref().map(tracing::field::debug),
         from = identity.from.as_deref().map(tracing::field::debug),
         reply = reply.as_ref().map(tracing::field::display),
-        rule = because.as_ref().map(|because| because.rule),
+        rule = because.as_ref().map(|because| because.rule.name()),
         found,
         suppressed,
         "{what}"

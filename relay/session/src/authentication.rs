@@ -111,7 +111,7 @@ fn advance(
     again: impl FnOnce(Hello) -> State,
 ) -> (State, Effect) {
     let end = |claim: Claim, decision: relay_policy::Decision| match claim.user {
-        Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision.reply, user),
+        Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision, user),
         _ if decision.reply == reply::AUTHENTICATION_UNSUCCESSFUL => Effect::LogonFailure(decision),
         _ => Effect::Decided(decision),
     };

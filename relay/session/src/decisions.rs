@@ -175,10 +175,11 @@ impl Session {
 mod tests {
     use crate::decisions::*;
     use relay_mail::reply;
+    use relay_policy::Rule;
 
     fn decision(reply: Reply, found: &str) -> Decision {
-        let because =
-            ["asked first", found].map(|found| Because { rule: "rule", found: found.to_owned() });
+        let because = ["asked first", found]
+            .map(|found| Because { rule: Rule::Sender, found: found.to_owned() });
         Decision { reply, because: because.to_vec() }
     }
 

@@ -1,34 +1,19 @@
 //! TLS as the session sees it: what it begins with, and what it leaves of what was before.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::state::State;
 use crate::{Action, Ending, Session};
 use relay_mail::tls::TlsInfo;
-use relay_policy::{Peer, Rules};
 
 impl Session {
-    /// A session in which TLS begins with the first octet (RFC 8314 section 3). The first action is
-    /// the handshake; the client is greeted in TLS. One that is refused is told nothing: it could
-    /// read nothing else than TLS, and is not worth a handshake.
-    pub fn encrypted(
-        now: Instant,
-        rules: Arc<Rules>,
-        peer: Peer,
-        local: IpAddr,
-        remote: IpAddr,
-    ) -> Self {
-        let refuses = peer.connector.refuse;
-        let mut session = Self::silent(now, rules, peer, local, remote);
-        if refuses {
-            session.close(Ending::Refused);
-            return session;
+    /// TLS begins with the first octet.
+    pub(super) fn encrypt(&mut self) {
+        if self.context.peer.connector.refuse {
+            return self.close(Ending::Refused);
         }
-        session.state = State::StartingTls;
-        session.output.push(Action::StartTls);
-        session
+        self.state = State::StartingTls;
+        self.output.push(Action::StartTls);
     }
 
     /// The handshake that [`Action::StartTls`] asked for has failed, for this reason. Nothing can be
@@ -66,5 +51,6 @@ impl Session {
         if !self.greeted {
             self.greet();
         }
+        self.output.because(&because);
     }
 }

@@ -4,14 +4,23 @@
 //! says what the driver must do now; it is to be called until it returns `None` after every
 //! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
 //!
-//! The session decides what is read when and in which order things happen. Which command is legal
-//! in which state is decided in [`state`], how a client
-//! authenticates in [`authentication`], how a command waits for an answer in [`inquiry`], what
-//! becomes of a message in [`reception`] and [`storage`],
-//! what follows when its octets have come in [`transfer`], how it ends in [`closing`], what of it
-//! is for the log in [`protocol_log`] and what for message tracking in [`decisions`], whose session it is after XCLIENT in [`told`], in which parts it is written in [`writer`], how long a client may take in [`timers`]; whether
-//! something is allowed, by [`relay_policy`].
+//! The session decides what is read when and in which order things happen. The other questions have
+//! a module each:
+//! - how a session begins: [`opening`], and how it ends: [`closing`];
+//! - which command is legal in which state: [`state`];
+//! - how a client authenticates: [`authentication`];
+//! - how a command waits for an answer: [`inquiry`];
+//! - what becomes of a message: [`reception`] and [`storage`], what follows when its octets have
+//!   come: [`transfer`], and in which parts it is written: [`writer`];
+//! - what is for the log: [`protocol_log`], for message tracking: [`decisions`], and for
+//!   explanations: [`answers`];
+//! - whose session it is after XCLIENT: [`told`];
+//! - how long a client may take: [`timers`].
+//!
+//! Whether something is allowed is decided by [`relay_policy`]. A session without a socket is played
+//! by [`player`].
 
+mod answers;
 mod authentication;
 mod closing;
 mod decisions;
@@ -19,7 +28,9 @@ mod encryption;
 mod inquiry;
 pub mod limits;
 mod memory;
+mod opening;
 mod output;
+pub mod player;
 mod protocol_log;
 mod reception;
 mod refusal;
@@ -57,6 +68,7 @@ use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
 pub use crate::decisions::{Decided, Decisions};
+pub use crate::opening::Opening;
 pub use crate::output::{Action, Conditions, MessageBegun};
 pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use crate::refused::Refused;
@@ -104,65 +116,6 @@ struct Context {
 }
 
 impl Session {
-    /// A session that has just been accepted. The first action greets the client, or refuses it.
-    pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
-        let mut session = Self::silent(now, rules, peer, local, remote);
-        session.greet();
-        session
-    }
-
-    /// A session that has said nothing yet.
-    fn silent(
-        now: Instant,
-        rules: Arc<Rules>,
-        mut peer: Peer,
-        local: IpAddr,
-        remote: IpAddr,
-    ) -> Self {
-        peer.may_use_xclient = rules.proxies.may_use_xclient(remote);
-        let timers = Timers::new(now, &peer.connector.limits);
-        let output = Output::new(&peer.connector);
-        let context = Context {
-            rules,
-            peer,
-            local,
-            remote,
-            is_told: false,
-            told_hello: None,
-            conditions: Conditions::default(),
-            findings: Findings::default(),
-            memory_is_short: false,
-            sender: None,
-            summary: Summary::default(),
-        };
-        Self {
-            context,
-            state: State::connected(),
-            input: BytesMut::new(),
-            lines: LineReader::default(),
-            output,
-            held: None,
-            asked: None,
-            timers,
-            now,
-            shutting_down: false,
-            cut_off: false,
-            input_ended: false,
-            greeted: false,
-        }
-    }
-
-    /// Greets the client, or refuses it.
-    fn greet(&mut self) {
-        self.greeted = true;
-        let greeting = relay_policy::connect(Some(&self.context.peer.connector));
-        self.output.reply(&greeting.reply);
-        if !greeting.reply.is_positive() {
-            self.context.summary.note("CONNECT", greeting);
-            self.close(Ending::Refused);
-        }
-    }
-
     /// The client sent these octets. To be called only while [`Session::wants_bytes`].
     pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
         self.now = now;
@@ -365,10 +318,10 @@ impl Session {
     fn carry_out(&mut self, verb: &'static str, effect: Effect) {
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
-            Effect::Authenticated(reply, user) => {
+            Effect::Authenticated(decision, user) => {
                 self.context.peer = self.context.peer.authenticated(user);
                 self.note_principal();
-                self.output.reply(&reply);
+                self.output.decided(&decision);
             }
             Effect::BecomeClient(told) => self.become_client(told),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
@@ -376,24 +329,26 @@ impl Session {
                 self.close_with(&reply, Ending::Quit);
             }
             Effect::Decided(decision) if decision.reply.is_positive() => {
-                self.output.reply(&decision.reply);
+                self.output.decided(&decision);
                 self.context.summary.decisions.allowed(verb, decision);
             }
             Effect::Decided(decision) => self.refused(verb, decision),
             Effect::DecidedEnd(decision) => {
                 let reply = decision.reply.clone();
+                self.output.because(&decision.because);
                 self.context.summary.refuse(verb, decision);
                 self.close_with(&reply, Ending::MessageRate);
             }
             Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
             Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
-            Effect::Hello(reply) => {
+            Effect::Hello(decision) => {
                 self.context.summary.hello = self.state.hello_name();
-                self.output.reply(&reply);
+                self.output.decided(&decision);
             }
             Effect::LogonFailure(decision) => self.logon_failure(decision),
             Effect::LogonRefused(decision) => {
                 let reply = decision.reply.clone();
+                self.output.because(&decision.because);
                 self.context.summary.logons_refused += 1;
                 self.context.summary.note(verb, decision);
                 self.refuse(reply);
@@ -403,11 +358,12 @@ impl Session {
             Effect::Reply(reply) => self.answer(reply),
             Effect::SendAway(decision) => {
                 let reply = decision.reply.clone();
+                self.output.because(&decision.because);
                 self.context.summary.note(verb, decision);
                 self.close_with(&reply, Ending::NoDomainName);
             }
-            Effect::StartTls(reply) => {
-                self.output.reply(&reply);
+            Effect::StartTls(decision) => {
+                self.output.decided(&decision);
                 // What came with STARTTLS in the same packets is not from the client that will
                 // speak TLS. To understand it as if it were is CVE-2011-0411; to throw it away
                 // would keep a session that somebody has tampered with.

@@ -6,7 +6,7 @@ use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::state::State;
 use bytes::BytesMut;
 use relay_mail::reply;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
 
 impl Session {
@@ -50,7 +50,7 @@ impl Session {
             return false;
         }
         let found = "the memory for messages on their way in is used up".to_owned();
-        let because = vec![Because { rule: "message_memory", found }];
+        let because = vec![Because { rule: Rule::MessageMemory, found }];
         let decision = Decision { reply: reply::INSUFFICIENT_RESOURCES, because };
         reception.discard(decision, &mut |action| self.output.push(action));
         true

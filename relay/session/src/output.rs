@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
+use crate::answers::Answers;
 use crate::limits::OUTPUT_OCTETS;
 use crate::protocol_log::ProtocolLog;
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::store_error::StoreError;
-use relay_policy::Inquiry;
 use relay_policy::pressure::Pressure;
+use relay_policy::{Because, Decision, Inquiry};
 
 /// What the driver must do.
 #[derive(Debug)]
@@ -73,6 +74,8 @@ pub(super) struct Output {
     has_codes: bool,
     /// Replies are noted in it.
     pub(super) protocol: ProtocolLog,
+    /// Replies and their reasons, where somebody asks for them.
+    pub(super) answers: Option<Box<Answers>>,
 }
 
 impl Default for Conditions {
@@ -95,6 +98,7 @@ impl Output {
             replies: Vec::new(),
             has_codes: connector.extensions.enhanced_status_codes_enabled,
             protocol: ProtocolLog::new(connector.protocol_logging_level),
+            answers: None,
         }
     }
 
@@ -106,8 +110,25 @@ impl Output {
 
     pub(super) fn reply(&mut self, reply: &Reply) {
         let start = self.replies.len();
-        reply.with_codes(self.has_codes).encode(&mut self.replies);
+        let reply = reply.with_codes(self.has_codes);
+        reply.encode(&mut self.replies);
         self.protocol.reply(reply.code, &self.replies[start..]);
+        if let Some(answers) = &mut self.answers {
+            answers.reply(reply);
+        }
+    }
+
+    /// The reply of a decision.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        self.because(&decision.because);
+        self.reply(&decision.reply);
+    }
+
+    /// Reasons of the reply that comes next.
+    pub(super) fn because(&mut self, because: &[Because]) {
+        if let Some(answers) = &mut self.answers {
+            answers.because(because);
+        }
     }
 
     /// Replies first: the client must have them before anything else happens.

@@ -19,7 +19,7 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, Protocol};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
-use relay_policy::{self, Because, Decision, MessageFacts};
+use relay_policy::{self, Because, Decision, MessageFacts, Rule};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
@@ -164,6 +164,14 @@ impl Reception {
             None => self.end(context, act),
         }
         Progress::MoreToCome
+    }
+
+    /// Judges the message as one of so many octets: an explanation has no body to send.
+    pub(super) fn imagine(&mut self, context: &Context, octets: u64, act: &mut impl FnMut(Action)) {
+        self.facts.size = octets;
+        if self.is_open() {
+            self.check(context, act);
+        }
     }
 
     /// The next chunk comes.
@@ -314,7 +322,7 @@ impl Reception {
             Collected::TooLarge { size } => {
                 self.facts.header_size = size;
                 let found = format!("{size} octets or more of header");
-                let because = vec![Because { rule: "max_header_size", found }];
+                let because = vec![Because { rule: Rule::MaxHeaderSize, found }];
                 let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
                 return self.discard(decision, act);
             }

@@ -8,7 +8,7 @@ use crate::state::State;
 use crate::{Ending, Session};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 use relay_smtp::command::{Command, CommandError};
 
 /// A reply that the tarpit keeps back. Nothing more is read before it is released.
@@ -22,7 +22,7 @@ pub(super) struct Held {
 
 impl Session {
     pub(super) fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn Display) {
-        let because = vec![Because { rule: "protocol", found: found.to_string() }];
+        let because = vec![Because { rule: Rule::Protocol, found: found.to_string() }];
         self.protocol_error(verb, Decision { reply, because });
     }
 
@@ -49,6 +49,7 @@ impl Session {
     pub(super) fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.protocol_error(verb, decision);
         if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
             self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
@@ -70,6 +71,7 @@ impl Session {
     /// and what else leads to no message counts as [`JUNK_COMMANDS`] do.
     pub(super) fn refused(&mut self, verb: &'static str, decision: Decision) {
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.refuse(verb, decision);
         let summary = &mut self.context.summary;
         if verb != "RCPT" {
@@ -114,6 +116,7 @@ impl Session {
         let limits = &self.context.peer.connector.limits;
         let (most, interval) = (limits.max_logon_failures, limits.auth_tarpit_interval);
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.logon_failure(decision);
         let failures = self.context.summary.logon_failures;
         let is_last = most.is_some_and(|most| failures >= most.get());

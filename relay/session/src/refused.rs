@@ -9,7 +9,7 @@ use crate::{Decisions, Ending, Session, Summary};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::identity::Identity;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 
 /// One refusal, or a session that ended before its message had a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Summary {
             recipients_left_out: recipients.left_out,
             identity: self.decisions.identity.clone(),
             reply: last.map(|verdict| verdict.decision.reply.clone()),
-            because: Some(Because { rule: "session", found }),
+            because: Some(Because { rule: Rule::Session, found }),
         });
     }
 

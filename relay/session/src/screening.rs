@@ -50,6 +50,7 @@ impl Session {
                 let Context { peer, sender, summary, .. } = &mut self.context;
                 summary.checked(peer, sender.as_ref(), message.as_ref());
                 if decision.reply.is_positive() {
+                    self.output.because(&decision.because);
                     summary.passed(&decision.because);
                     summary.decisions.end_of_data(decision.because);
                     self.commit(waiting, message.as_ref());

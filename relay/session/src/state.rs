@@ -122,7 +122,7 @@ pub(super) enum Effect {
     /// The command cannot be decided before this is answered. The state is as it was.
     Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
-    Authenticated(Reply, Arc<User>),
+    Authenticated(Decision, Arc<User>),
     /// XCLIENT: the session is somebody else's.
     BecomeClient(XClient),
     BeginMessage(Envelope),
@@ -137,7 +137,7 @@ pub(super) enum Effect {
     /// The command is not legal here; a protocol error.
     Fault(Reply),
     /// The client has introduced itself.
-    Hello(Reply),
+    Hello(Decision),
     /// The client has not proved to be a user.
     LogonFailure(Decision),
     /// The client's source has failed too often.
@@ -149,7 +149,7 @@ pub(super) enum Effect {
     Reply(Reply),
     /// The client is told why, and the session ends.
     SendAway(Decision),
-    StartTls(Reply),
+    StartTls(Decision),
 }
 
 impl State {
@@ -216,7 +216,7 @@ impl State {
         if !decision.reply.is_positive() {
             return (self, Effect::SendAway(decision));
         }
-        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision.reply))
+        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision))
     }
 
     fn start_tls(self, context: &Context) -> (Self, Effect) {
@@ -229,7 +229,7 @@ impl State {
                 } else if !context.conditions.certificate {
                     (self, Effect::Decided(relay_policy::no_certificate()))
                 } else {
-                    (Self::StartingTls, Effect::StartTls(decision.reply))
+                    (Self::StartingTls, Effect::StartTls(decision))
                 }
             }
             _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),

@@ -8,7 +8,7 @@ use crate::state::{MessageInput, State};
 use crate::{MessageBegun, Session};
 use relay_mail::reply::{self, Reply};
 use relay_mail::store_error::{BeginError, StoreError};
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Decision, Rule};
 
 impl Session {
     /// What came of [`super::Action::BeginMessage`].
@@ -71,7 +71,9 @@ impl Session {
             }
             Err(error) => {
                 let reply = store_reply(&error);
-                self.context.summary.refuse_message(store_decision(&reply, &error));
+                let decision = store_decision(&reply, &error);
+                self.output.because(&decision.because);
+                self.context.summary.refuse_message(decision);
                 self.state = waiting.end();
                 self.refuse(reply);
             }
@@ -89,6 +91,6 @@ fn store_reply(error: &StoreError) -> Reply {
 
 /// The client learns a reply; what storage said goes to the log.
 pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
-    let because = vec![Because { rule: "queue", found: error.to_string() }];
+    let because = vec![Because { rule: Rule::Queue, found: error.to_string() }];
     Decision { reply: reply.clone(), because }
 }

@@ -10,8 +10,8 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::tls::TlsInfo;
 use relay_message::finding::{MessageFound, SenderFound};
-use relay_policy::antispam;
 use relay_policy::{Because, Decision, Peer};
+use relay_policy::{Rule, antispam};
 use relay_smtp::line::LineError;
 
 /// What a session came to.
@@ -183,7 +183,7 @@ impl Summary {
 
     /// Notes that the message is larger than others may send, where a right had to allow it.
     pub(super) fn passed(&mut self, because: &[Because]) {
-        let right = Permission::BypassMessageSizeLimit.name();
+        let right = Rule::Permission(Permission::BypassMessageSizeLimit);
         let Some(at) = because.iter().position(|because| because.rule == right) else { return };
         let size = because[..at].last().map_or("", |size| size.found.as_str());
         let found = format!("size not limited ({right}: {}; {size})", because[at].found);
@@ -287,8 +287,9 @@ mod tests {
     #[test]
     fn a_right_that_let_a_large_message_pass_is_named_where_it_had_to() {
         let because = |rule, found: &str| Because { rule, found: found.to_owned() };
-        let size = because("max_message_size", "40 octets, over the 36 allowed");
-        let right = because(Permission::BypassMessageSizeLimit.name(), "by ExchangeServers");
+        let size = because(Rule::MaxMessageSize, "40 octets, over the 36 allowed");
+        let right =
+            because(Rule::Permission(Permission::BypassMessageSizeLimit), "by ExchangeServers");
         let mut summary = Summary::default();
         summary.passed(std::slice::from_ref(&size));
         assert_eq!((summary.checks.len(), &summary.decisions.checks), (0, &None));

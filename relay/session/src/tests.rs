@@ -1,7 +1,6 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
 use relay_config::Config;
@@ -13,6 +12,9 @@ use super::*;
 use crate::limits::{OUTPUT_OCTETS, SMALL_WRITE_OCTETS};
 
 mod bounds;
+mod outcome;
+
+pub(super) use outcome::{Outcome, perform};
 
 const CONFIGURATION: &str = r#"
 hostname = "relay.example"
@@ -54,50 +56,6 @@ pub(super) fn session_with(more: &str) -> Session {
     Session::new(Instant::now(), Arc::clone(&rules), peer, here, here)
 }
 
-/// What came out of a session.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Outcome {
-    pub(super) sent: Vec<u8>,
-    open: Option<Vec<u8>>,
-    kept: Vec<Vec<u8>>,
-    closed: bool,
-    pub(super) protocol: Vec<ProtocolRecord>,
-}
-
-/// Does what a driver with a working queue does.
-pub(super) fn perform(session: &mut Session, outcome: &mut Outcome) {
-    let now = session.now;
-    while let Some(action) = session.poll_action() {
-        assert!(!outcome.closed, "{action:?} after Close");
-        outcome.protocol.extend(session.take_protocol_records());
-        match action {
-            Action::AbandonMessage => assert!(outcome.open.take().is_some()),
-            Action::Ask(inquiry) => session.handle_finding(now, inquiry.unanswered()),
-            Action::BeginMessage(envelope) => {
-                assert!(!envelope.recipients.is_empty());
-                assert!(outcome.open.replace(Vec::new()).is_none());
-                let id = QueueId::from_u64(outcome.kept.len() as u64);
-                session.handle_message_begun(now, Ok(MessageBegun { id, at: UNIX_EPOCH }));
-            }
-            Action::Close => outcome.closed = true,
-            Action::CommitMessage => {
-                outcome.kept.push(outcome.open.take().unwrap());
-                session.handle_stored(now, Ok(()));
-            }
-            Action::PutInFront(fields) => {
-                let message = outcome.open.as_mut().unwrap();
-                message.splice(0..0, fields);
-            }
-            Action::Send(octets) => outcome.sent.extend_from_slice(&octets),
-            Action::Reclassify(remote) => panic!("nobody may use XCLIENT here: {remote}"),
-            Action::StartTls => {}
-            Action::Write(octets) => outcome.open.as_mut().unwrap().extend_from_slice(&octets),
-        }
-    }
-    outcome.protocol.extend(session.take_protocol_records());
-    assert!(session.is_closed() || session.wants_bytes(), "what is left must not block reading");
-}
-
 fn talk(chunks: &[&[u8]]) -> Outcome {
     let mut session = session_with(VERBOSE);
     let now = session.now;
@@ -110,6 +68,7 @@ fn talk(chunks: &[&[u8]]) -> Outcome {
     session.handle_disconnect();
     perform(&mut session, &mut outcome);
     assert_eq!(outcome.open, None, "nothing unfinished may be kept");
+    outcome.parts.clear();
     outcome
 }
 
@@ -179,7 +138,7 @@ fn transitions() {
         }
     }
 
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/transitions.snap");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transitions.snap");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&file, &table).unwrap();
     }
@@ -232,30 +191,19 @@ fn input_is_bounded_while_the_queue_is_asked() {
 fn small_pieces_of_a_message_are_gathered() {
     let mut session = session();
     let now = session.now;
-    let mut parts = Vec::new();
-    let mut perform = |session: &mut Session| {
-        while let Some(action) = session.poll_action() {
-            match action {
-                Action::BeginMessage(_) => {
-                    let begun = MessageBegun { id: QueueId::from_u64(1), at: UNIX_EPOCH };
-                    session.handle_message_begun(now, Ok(begun));
-                }
-                Action::Write(octets) => parts.push(octets.len()),
-                _ => {}
-            }
-        }
-    };
+    let mut outcome = Outcome::default();
     session.handle_bytes(
         now,
         b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@accepted.example>\r\nDATA\r\n\r\n",
     );
-    perform(&mut session);
+    perform(&mut session, &mut outcome);
     for _ in 0..10_000 {
         session.handle_bytes(now, b"..\r\n");
-        perform(&mut session);
+        perform(&mut session, &mut outcome);
     }
     session.handle_bytes(now, b".\r\n");
-    perform(&mut session);
+    perform(&mut session, &mut outcome);
+    let parts = outcome.parts;
     assert!(parts.iter().sum::<usize>() > 30_000);
     assert!(parts.len() <= 30_000 / SMALL_WRITE_OCTETS + 1, "{parts:?}");
 }

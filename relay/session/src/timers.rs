@@ -151,6 +151,7 @@ impl Session {
         let State::Receiving(reception) = &self.state else { return None };
         let decision = reception.refusal(&self.context)?;
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.refuse_message(decision);
         Some(reply)
     }

@@ -16,6 +16,14 @@ impl Session {
         self.output.push(Action::BeginMessage(envelope));
     }
 
+    /// As if the message on its way had so many octets in all. An explanation sends the header section,
+    /// and would need hours for the body of the largest messages.
+    pub fn imagine_message(&mut self, octets: u64) {
+        if let State::Receiving(reception) = &mut self.state {
+            reception.imagine(&self.context, octets, &mut |action| self.output.push(action));
+        }
+    }
+
     pub(super) fn end_of_data(&mut self) {
         let State::Receiving(mut reception) = self.state.take() else { return };
         self.timers.active(self.now);
@@ -48,6 +56,7 @@ impl Session {
     /// What the client is told of a message that is not kept.
     pub(super) fn refuse_message(&mut self, decision: Decision) {
         let reply = decision.reply.clone();
+        self.output.because(&decision.because);
         self.context.summary.refuse_message(decision);
         // Exchange closes after this one: what sends such headers once sends them again.
         let closes = reply == reply::HEADER_TOO_LARGE;

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use clap::Args;
 use relay::control::{QuestionText, Request};
@@ -13,10 +14,10 @@ use relay::daemon::explain::{
     certificate,
 };
 use relay_connector::ConnectorIds;
+use relay_explanation::{Question, explain};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::user_name::UserName;
-use relay_policy::{Question, explain};
 
 use super::{Access, Asked, Console, Outcome};
 
@@ -75,7 +76,11 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         };
         let rules = config.rules(&mut ConnectorIds::default(), 1)?;
         min_free_space = Some(config.queue.min_free_space);
-        Explained::new(&explain(&rules, &question)).with_routes(&config.routes, &question, |_| None)
+        Explained::new(&explain(Instant::now(), &rules, &question)).with_routes(
+            &config.routes,
+            &question,
+            |_| None,
+        )
     };
     if arguments.access.common.json {
         console.json(&serde_json::to_value(&explained)?)?;

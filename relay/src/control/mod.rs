@@ -136,7 +136,7 @@ impl Request {
     }
 }
 
-/// A [`relay_policy::Question`] as text.
+/// A [`relay_explanation::Question`] as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuestionText {
     /// Where the client connects from.

@@ -1,14 +1,16 @@
 //! `relay explain`: an explanation in words that travel, and the one of the running instance.
 //!
-//! What is decided comes from [`relay_policy::explain`]. The instance adds what only it knows: the
+//! What is decided comes from [`relay_explanation`]. The instance adds what only it knows: the
 //! rules in force, the answers of other servers, and how far its limits are used up.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
 use relay_delivery::{Destination, Routes};
+use relay_explanation::{Explanation, Question, Step, explain_with};
 use relay_kernel::GuardState;
 use relay_kernel::classifier::publication;
 use relay_mail::hello::HelloName;
@@ -18,7 +20,7 @@ use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 use relay_policy::pressure::PressureLevel;
-use relay_policy::{Because, Decision, Explanation, Peer, Question, Step, explain_with};
+use relay_policy::{Because, Decision, Peer, Rule};
 use relay_server::LimitUse;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -166,7 +168,7 @@ impl Explained {
             rights: peer.map_or_else(Vec::new, |peer| {
                 rights(&peer.connector, peer.principal, peer.user_name())
             }),
-            replies: explanation.steps.iter().map(reply).collect(),
+            replies: explanation.steps.iter().filter(|step| !step.is_implied).map(reply).collect(),
             accepted: explanation.accepted,
             routes: Vec::new(),
             live: None,
@@ -233,10 +235,10 @@ fn beaten((connector, id): &(Arc<Connector>, RangeId)) -> Option<Beaten> {
     Some(Beaten { connector, range: range.text().to_owned(), line })
 }
 
-fn reply(Step { command, decision }: &Step) -> ExplainedReply {
+fn reply(Step { command, decision, .. }: &Step) -> ExplainedReply {
     let reply = &decision.reply;
     let because = decision.because.iter().map(|Because { rule, found }| ExplainedRule {
-        rule: (*rule).to_owned(),
+        rule: rule.to_string(),
         found: found.clone(),
     });
     ExplainedReply {
@@ -310,10 +312,8 @@ impl Daemon {
             host.connection = Some(dropped_by_guard(rule));
         }
         let disk = DiskStatus::of(&self.queue).await;
-        // What the meter has not seen yet a session would still meet at DATA.
-        if host.queue.is_none() {
-            host.queue = disk.as_ref().and_then(|disk| disk.refusing.clone());
-        }
+        // The meter may not have seen yet what a session meets at DATA.
+        host.storage = self.queue.store().accepts().await;
         let live = Live {
             generation: rules.generation,
             limits: limits.unwrap_or_default(),
@@ -328,7 +328,8 @@ impl Daemon {
             let (id, remote) = (id.unwrap_or(ConnectorId::NONE), question.remote);
             let find_out =
                 &mut |inquiry| runtime.block_on(self.server.find_out(inquiry, id, remote));
-            let explained = Explained::new(&explain_with(&rules, &question, &host, find_out));
+            let explained =
+                Explained::new(&explain_with(Instant::now(), &rules, &question, &host, find_out));
             let waits = |hop: &_| outlook.hops.status_of(hop)?.reason(super::queue::moment);
             explained.with_routes(&outlook.routes, &question, waits)
         });
@@ -362,6 +363,6 @@ const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_sou
 /// A SYN that the guard drops gets no answer at all.
 fn dropped_by_guard(rule: &str) -> Decision {
     let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
-    let because = vec![Because { rule: "guard", found }];
+    let because = vec![Because { rule: Rule::Guard, found }];
     Decision { reply: SERVICE_NOT_AVAILABLE, because }
 }

@@ -84,7 +84,7 @@ impl From<Refusal> for RefusedLine {
             message_id: identity.message_id,
             from: identity.from,
             reply: refused.reply.map(|reply| reply.to_string()),
-            rule: rule.map(Cow::from),
+            rule: rule.map(|rule| rule.name().into()),
             found,
             suppressed,
         }
@@ -99,7 +99,7 @@ impl From<Decided> for DecisionLine {
             recipient: decided.recipient.map(|recipient| recipient.to_string()),
             also: Vec::new(),
             reply: decided.reply.to_string(),
-            rule: rule.map(Cow::from),
+            rule: rule.map(|rule| rule.name().into()),
             found,
         }
     }

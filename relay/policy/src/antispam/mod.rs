@@ -6,7 +6,7 @@
 //! nor does it pass unseen. A refusal for good goes before one for now, or the client would
 //! come back for it. How the questions are answered is for [`crate::antispam`].
 
-use crate::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons};
+use crate::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rule};
 use relay_connector::{AntiSpam, CheckMode, Permission};
 use relay_mail::path::ReversePath;
 use relay_mail::reply::{
@@ -52,11 +52,11 @@ pub fn screen_sender(
                 let configured = antispam.block_lists.iter().find(|known| known.zone == list.zone);
                 let mode = configured.map_or(CheckMode::Off, |list| list.action);
                 let (found, reply) = by_list(zone, &list.verdict);
-                screening.take("block_lists", mode, found, reply);
+                screening.take(Rule::BlockLists, mode, found, reply);
             }
             if let Some(spf) = &found.spf {
                 let (found, reply) = by_spf(spf);
-                screening.take("spf", antispam.spf, found, reply);
+                screening.take(Rule::Spf, antispam.spf, found, reply);
             }
         }
     }
@@ -94,15 +94,15 @@ pub fn screen_message(
         Some(MessageFinding::Found(found)) => {
             if let Some(dkim) = &found.dkim {
                 let (found, reply) = by_dkim(dkim);
-                screening.take("dkim", antispam.dkim, found, reply);
+                screening.take(Rule::Dkim, antispam.dkim, found, reply);
             }
             if let Some(dmarc) = &found.dmarc {
                 let (found, reply) = by_dmarc(dmarc);
-                screening.take("dmarc", antispam.dmarc, found, reply);
+                screening.take(Rule::Dmarc, antispam.dmarc, found, reply);
             }
             if let Some(rspamd) = &found.rspamd {
                 let (found, reply) = by_rspamd(rspamd);
-                screening.take("rspamd", antispam.rspamd, found, reply);
+                screening.take(Rule::Rspamd, antispam.rspamd, found, reply);
             }
         }
     }
@@ -219,16 +219,22 @@ fn by_rspamd(rspamd: &RspamdFinding) -> (String, Option<Reply>) {
     }
 }
 
-fn sender_checks(antispam: &AntiSpam) -> Vec<(&'static str, String, CheckMode)> {
+fn sender_checks(antispam: &AntiSpam) -> Vec<(Rule, String, CheckMode)> {
     let lists = antispam.block_lists.iter();
     lists
-        .map(|list| ("block_lists", format!("{} would be asked", list.zone.ascii()), list.action))
-        .chain([("spf", "it would be asked".to_owned(), antispam.spf)])
+        .map(|list| {
+            (Rule::BlockLists, format!("{} would be asked", list.zone.ascii()), list.action)
+        })
+        .chain([(Rule::Spf, "it would be asked".to_owned(), antispam.spf)])
         .collect()
 }
 
-fn message_checks(antispam: &AntiSpam) -> Vec<(&'static str, String, CheckMode)> {
-    let checks = [("dkim", antispam.dkim), ("dmarc", antispam.dmarc), ("rspamd", antispam.rspamd)];
+fn message_checks(antispam: &AntiSpam) -> Vec<(Rule, String, CheckMode)> {
+    let checks = [
+        (Rule::Dkim, antispam.dkim),
+        (Rule::Dmarc, antispam.dmarc),
+        (Rule::Rspamd, antispam.rspamd),
+    ];
     checks.into_iter().map(|(rule, mode)| (rule, "it would be asked".to_owned(), mode)).collect()
 }
 
@@ -247,7 +253,7 @@ impl Screening {
     }
 
     /// Takes in one check. The first refusal counts, unless a later one is for good and it is not.
-    fn take(&mut self, rule: &'static str, mode: CheckMode, found: String, reply: Option<Reply>) {
+    fn take(&mut self, rule: Rule, mode: CheckMode, found: String, reply: Option<Reply>) {
         let because = Because { rule, found: format!("{found} ({mode})") };
         let Some(reply) = reply.filter(|_| mode.is_enforced()) else {
             return self.reasons.0.push(because);
@@ -264,7 +270,7 @@ impl Screening {
         }
     }
 
-    fn not_asked(&mut self, checks: Vec<(&'static str, String, CheckMode)>) {
+    fn not_asked(&mut self, checks: Vec<(Rule, String, CheckMode)>) {
         for (rule, found, mode) in checks {
             if mode.is_on() {
                 self.reasons.note(rule, format!("{found} ({mode}); taken for harmless here"));

@@ -11,7 +11,6 @@ use relay_connector::Principal;
 use relay_connector::{ConnectorIds, Match, PermissionGroup};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply;
-use relay_mail::tls::ClientCertificate;
 
 use relay_config::Config;
 use relay_policy::limits::HEADER_FIELDS;
@@ -407,67 +406,6 @@ connector = [{ name = "C", bindings = ["0.0.0.0:25"], remote_ip_ranges = ["10.0.
     assert_eq!(mail(&rules, &peer, &ReversePath::Null, None).reply, reply::SENDER_OK);
 }
 
-/// What a certificate makes of a client, as `explain` tells it.
-#[test]
-fn a_certificate_is_explained() {
-    let text = r#"
-hostname = "edge1"
-delivery.smart_host = "127.0.0.1:2626"
-tls = { certificate = "c", key = "k" }
-fleet = { ca = "a", names = ["hub1.contoso.example"] }
-partners = { ca = "a", tls_receive_domain_secure_list = ["*.partner.example"] }
-accepted_domain = [{ name = "contoso.example" }]
-connector = [{ name = "C", bindings = ["0.0.0.0:25"], implicit_tls_bindings = ["0.0.0.0:465"], remote_ip_ranges = ["10.0.0.1"], auth_mechanism = ["Tls", "ExchangeServer"], domain_secure_enabled = true, permission_groups = ["ExchangeServers", "Partners"] }]
-"#;
-    let config = Config::parse(text, "relay.toml").unwrap();
-    let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
-    let ask = |port: u16, names: &[&str], from: &str, tls| {
-        let client_certificate = (!names.is_empty()).then(|| ClientCertificate {
-            names: names.iter().map(|&name| name.to_owned()).collect(),
-            by_partners_ca: Ok(()),
-            by_fleet_ca: Ok(()),
-        });
-        let question = Question {
-            remote: "10.0.0.1".parse().unwrap(),
-            local: format!("192.0.2.1:{port}").parse().unwrap(),
-            helo: None,
-            tls,
-            client_certificate,
-            auth: None,
-            smtputf8: false,
-            sender: sender(from),
-            recipients: vec![recipient("<b@contoso.example>")],
-            size: None,
-        };
-        let explanation = explain(&rules, &question);
-        let principal = explanation.peer.as_ref().unwrap().principal;
-        let because = explanation.steps.iter().flat_map(|step| &step.decision.because);
-        let because = because.map(|because| format!("{}: {}", because.rule, because.found));
-        (principal, explanation.accepted, because.collect::<Vec<_>>().join("\n"))
-    };
-    let hub = &["hub1.contoso.example"][..];
-    let (principal, accepted, because) = ask(25, hub, "<a@contoso.example>", true);
-    assert_eq!((principal, accepted), (Principal::Server, true));
-    assert!(because.contains(
-        "ExchangeServer: the client's certificate is for hub1.contoso.example, and \
-         hub1.contoso.example is listed"
-    ));
-    assert_eq!(ask(465, hub, "<a@contoso.example>", false).0, Principal::Server);
-    assert_eq!(ask(25, hub, "<a@contoso.example>", false).0, Principal::Anonymous);
-    let partner = &["mx.partner.example"][..];
-    let (principal, accepted, because) = ask(25, partner, "<a@partner.example>", true);
-    assert_eq!((principal, accepted), (Principal::Partner, true));
-    assert!(because.contains(
-        "tls_receive_domain_secure_list: the sender is in *.partner.example, which its certificate is for"
-    ));
-    assert!(!ask(25, partner, "<a@stranger.example>", true).1);
-    let (principal, accepted, because) = ask(25, &[], "<a@partner.example>", true);
-    assert_eq!((principal, accepted), (Principal::Anonymous, false));
-    assert!(because.contains("domain_secure_enabled: the client showed no certificate"));
-    // Both at once: the one with more rights.
-    assert_eq!(ask(25, &[hub, partner].concat(), "<>", true).0, Principal::Server);
-}
-
 #[test]
 fn starttls_needs_a_certificate_and_the_mechanism() {
     let with_mechanism = rules("");
@@ -581,48 +519,6 @@ fn a_reload_keeps_the_ids_of_names() {
     assert_eq!(of(&after, "10.0.0.0"), (3, "c".to_owned()));
     assert_eq!(of(&after, "10.0.0.1"), (2, "b".to_owned()));
     assert_eq!((before.generation, after.generation), (1, 2));
-}
-
-/// What an explanation says of the checks: that they would take place, or who is spared them.
-#[test]
-fn an_explanation_names_the_checks_and_asks_nobody() {
-    let checks = "antispam = { spf = \"Enforce\", dkim = \"Annotate\", dmarc = \"Enforce\", \
-                  block_lists = [{ zone = \"zen.example\", action = \"Enforce\" }] }";
-    let reasons = |rights: &str| {
-        let rules = rules(&format!("{rights}\n{checks}"));
-        let explanation = explain(
-            &rules,
-            &Question {
-                remote: "10.0.0.1".parse().unwrap(),
-                local: "192.0.2.1:25".parse().unwrap(),
-                helo: None,
-                tls: false,
-                client_certificate: None,
-                auth: None,
-                smtputf8: false,
-                sender: sender("<a@sender.example>"),
-                recipients: vec![recipient("<b@contoso.example>")],
-                size: None,
-            },
-        );
-        assert!(explanation.accepted);
-        let of = |command: &str| {
-            let step = explanation.steps.iter().find(|step| step.command.starts_with(command));
-            step.map(|step| last(&step.decision)).unwrap_or_default()
-        };
-        (of("MAIL"), of("(end of data)"))
-    };
-    let anonymous = "permission_groups = [\"AnonymousUsers\"]";
-    assert_eq!(
-        reasons(anonymous),
-        (
-            "spf: it would be asked (Enforce); taken for harmless here".to_owned(),
-            "dmarc: it would be asked (Enforce); taken for harmless here".to_owned()
-        )
-    );
-    let bypass = format!("{anonymous}\ngrants = {{ anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }}");
-    let spared = "ms-Exch-Bypass-Anti-Spam: granted to anonymous by grants".to_owned();
-    assert_eq!(reasons(&bypass), (spared.clone(), spared));
 }
 
 /// `bücher.example` and `xn--bcher-kva.example` are one domain, whichever of them was configured and

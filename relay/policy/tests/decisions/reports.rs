@@ -19,11 +19,11 @@ fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Re
     let mut mail = MailDsn { ret: Some(Ret::Full), ..MailDsn::default() };
     let notify = Notify { success: true, failure: true, delay: false };
     let mut rcpt = RcptDsn { notify: Some(notify), original: None };
-    let because = vec![Because { rule: "decided", found: String::new() }];
+    let because = vec![Because { rule: Rule::Sender, found: String::new() }];
     let mut decision = Decision { reply: reply::SENDER_OK, because };
     limit_ret(peer, &sender, Some(&found), &mut mail, &mut decision);
     limit_notify(peer, &sender, Some(&found), &mut rcpt, &mut decision);
-    assert_eq!(decision.because.last().unwrap().rule, "decided");
+    assert_eq!(decision.because.last().unwrap().rule, Rule::Sender);
     assert_eq!(mail.is_unproven, mail.ret == Some(Ret::Headers), "also without RET");
     let notify = rcpt.notify.unwrap();
     assert!(notify.failure, "reports of failure are owed");

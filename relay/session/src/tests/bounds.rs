@@ -125,17 +125,8 @@ fn every_session_ends_after_the_end_of_its_input() {
         let mut outcome = Outcome::default();
         session.handle_bytes(session.now, octets);
         session.handle_end_of_input();
-        while let Some(action) = session.poll_action() {
-            match action {
-                Action::BeginMessage(_) => {
-                    let begun = MessageBegun { id: QueueId::from_u64(1), at: UNIX_EPOCH };
-                    session.handle_message_begun(session.now, Ok(begun));
-                }
-                Action::Close => outcome.closed = true,
-                Action::CommitMessage => panic!("the message has no end"),
-                _ => {}
-            }
-        }
+        perform(&mut session, &mut outcome);
+        assert!(outcome.kept.is_empty(), "the message has no end");
         assert!(outcome.closed && !session.wants_bytes(), "{}", octets.escape_ascii());
         assert_eq!(session.summary().ending, Some(Ending::Disconnected));
     }

@@ -28,7 +28,10 @@ fn received(remote: &str, paths: &[String]) -> Happening {
         command: "RCPT",
         recipient: Some(ForwardPath::parse(path).unwrap()),
         reply: reply::RECIPIENT_OK,
-        because: Some(Because { rule: "accepted_domain", found: "accepted".to_owned() }),
+        because: Some(Because {
+            rule: relay_policy::Rule::AcceptedDomain,
+            found: "accepted".to_owned(),
+        }),
     };
     let mut decisions = Decisions::default();
     decisions.list.extend(paths.iter().map(decided));

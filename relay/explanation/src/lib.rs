@@ -1,0 +1,181 @@
+//! What would become of one message? A session answers that does not take place.
+//!
+//! The session is the one that serves clients, played by [`Player`](relay_session::player::Player)
+//! with the client of the question. So an explanation has every rule of a session, in a session's order.
+//! A [`HostState`] tells how the host stands; other servers are asked by the caller.
+
+mod dialogue;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use relay_connector::{Binding, Connector, Match, RangeId};
+use relay_mail::hello::HelloName;
+use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::store_error::StoreError;
+use relay_mail::tls::ClientCertificate;
+use relay_mail::user_name::UserName;
+
+use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
+use relay_session::Conditions;
+
+use dialogue::Dialogue;
+
+/// A session as somebody imagines it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Where the client connects from.
+    pub remote: IpAddr,
+    /// The local address and port that it connects to.
+    pub local: SocketAddr,
+    /// What it calls itself.
+    pub helo: Option<HelloName>,
+    /// Does it start TLS?
+    pub tls: bool,
+    /// The certificate that it shows in TLS where it is asked for one.
+    pub client_certificate: Option<ClientCertificate>,
+    /// The user that it authenticates as, with the right password.
+    pub auth: Option<UserName>,
+    /// Does it ask for SMTPUTF8?
+    pub smtputf8: bool,
+    /// MAIL FROM.
+    pub sender: ReversePath,
+    /// RCPT TO, in order.
+    pub recipients: Vec<ForwardPath>,
+    /// Octets of the message, declared at MAIL and found at the end of data.
+    pub size: Option<u64>,
+}
+
+/// How a host stands for a client that comes now. The default is a host that is short of nothing.
+#[derive(Clone, Debug)]
+pub struct HostState {
+    /// Why a further connection would get no session: a limit, or back pressure.
+    pub connection: Option<Decision>,
+    /// What the session is told of the host before each command.
+    pub conditions: Conditions,
+    /// Does the queue begin a message?
+    pub storage: Result<(), StoreError>,
+    /// Is `message_memory` used up?
+    pub memory_is_short: bool,
+}
+
+impl Default for HostState {
+    fn default() -> Self {
+        let conditions = Conditions::default();
+        Self { connection: None, conditions, storage: Ok(()), memory_is_short: false }
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The binding that takes the connection.
+    pub binding: Option<Binding>,
+    /// The connector and the range that the connection belongs to.
+    pub connector: Option<(Arc<Connector>, RangeId)>,
+    /// Connectors that take the address on this binding as well, by larger ranges.
+    pub beaten: Vec<(Arc<Connector>, RangeId)>,
+    /// Who the client is in the end, and what it may do.
+    pub peer: Option<Peer>,
+    /// The dialogue, up to the command after which nothing more can come of it.
+    pub steps: Vec<Step>,
+    /// Would every recipient be accepted, and the message after that?
+    pub accepted: bool,
+}
+
+/// One reply of the session.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The command as the client sends it; empty for the greeting, and for a further reply to one
+    /// command.
+    pub command: String,
+    /// The reply and its reasons.
+    pub decision: Decision,
+    /// The question does not speak of this command. The session needs it all the same and accepts it.
+    pub is_implied: bool,
+}
+
+/// Answers a question by the rules, and asks nobody else. The session begins `now`.
+pub fn explain(now: Instant, rules: &Arc<Rules>, question: &Question) -> Explanation {
+    explain_with(now, rules, question, &HostState::default(), &mut |inquiry| inquiry.not_asked())
+}
+
+/// The same on a host that stands like this, where what has to be found out is found out.
+pub fn explain_with(
+    now: Instant,
+    rules: &Arc<Rules>,
+    question: &Question,
+    host: &HostState,
+    find_out: &mut dyn FnMut(Inquiry) -> Finding,
+) -> Explanation {
+    let connector = match rules.table.classify(question.local, question.remote) {
+        Match::Connector { connector, range } => {
+            rules.connector(connector).map(|connector| (Arc::clone(connector), range))
+        }
+        Match::NoBinding | Match::NoConnector => None,
+    };
+    let binding = rules.table.binding_of(question.local);
+    let beaten = beaten(rules, binding, question.remote, connector.as_ref());
+    let peer = connector.as_ref().map(|(connector, _)| Peer::new(Arc::clone(connector)));
+    let mut explanation =
+        Explanation { binding, connector, beaten, peer, steps: Vec::new(), accepted: false };
+    let Some(peer) = explanation.peer.clone() else {
+        explanation.steps.push(Step::greeting(relay_policy::connect(None)));
+        return explanation;
+    };
+    if let Some(Decision { reply, because }) = host.connection.clone() {
+        let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
+        let refusal = Decision { reply: reply.with_codes(has_codes), because };
+        explanation.steps.push(Step::greeting(refusal));
+        return explanation;
+    }
+    let mut dialogue = Dialogue::begin(now, rules, peer, question, host, find_out);
+    explanation.accepted = dialogue.is_accepted(question);
+    (explanation.steps, explanation.peer) = dialogue.end();
+    explanation
+}
+
+/// The other ranges around the address, the smallest first. The table refuses equal ones.
+fn beaten(
+    rules: &Rules,
+    binding: Option<Binding>,
+    remote: IpAddr,
+    winner: Option<&(Arc<Connector>, RangeId)>,
+) -> Vec<(Arc<Connector>, RangeId)> {
+    let Some(binding) = binding else { return Vec::new() };
+    let mut found: Vec<_> = rules
+        .connectors()
+        .map(|(_, connector)| connector)
+        .filter(|connector| connector.enabled && connector.bindings.contains(&binding))
+        .flat_map(|connector| {
+            (0..).map(RangeId).zip(&connector.remote_ip_ranges).filter_map(|(id, range)| {
+                let width = range.high() - range.low();
+                range.contains(remote).then(|| (width, (Arc::clone(connector), id)))
+            })
+        })
+        .filter(|(_, found)| Some(found) != winner)
+        .collect();
+    found.sort_by_key(|(width, _)| *width);
+    found.into_iter().map(|(_, found)| found).collect()
+}
+
+impl Step {
+    fn greeting(decision: Decision) -> Self {
+        Self { command: String::new(), decision, is_implied: false }
+    }
+}
+
+impl Question {
+    /// The header section of the message, with the line that ends it. The message is from its sender; a
+    /// report, whose sender is null, names no author.
+    pub fn header_section(&self) -> String {
+        match &self.sender {
+            ReversePath::Mailbox(mailbox) => format!("From: <{mailbox}>\r\n\r\n"),
+            ReversePath::Null => "\r\n".to_owned(),
+        }
+    }
+}

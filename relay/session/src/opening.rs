@@ -1,0 +1,116 @@
+//! How does a session begin: in plain text or in TLS, and with which reply?
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::output::Output;
+use crate::state::State;
+use crate::timers::Timers;
+use crate::{Conditions, Context, Ending, Session, Summary};
+use relay_policy::{Findings, Peer, Rules};
+use relay_smtp::line::LineReader;
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The client is greeted in plain text.
+    Plain,
+    /// TLS begins with the first octet.
+    Tls,
+}
+
+impl Session {
+    /// A session that has just been accepted. The first action greets the client, or refuses it.
+    pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
+        Self::silent(now, rules, peer, local, remote).begun(Opening::Plain)
+    }
+
+    /// A session in which TLS begins with the first octet (RFC 8314 section 3). The first action is
+    /// the handshake; the client is greeted in TLS. One that is refused is told nothing: it could
+    /// read nothing else than TLS, and is not worth a handshake.
+    pub fn encrypted(
+        now: Instant,
+        rules: Arc<Rules>,
+        peer: Peer,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Self {
+        Self::silent(now, rules, peer, local, remote).begun(Opening::Tls)
+    }
+
+    /// A session that keeps its replies with their reasons, see [`Session::take_answers`].
+    pub fn explained(
+        now: Instant,
+        rules: Arc<Rules>,
+        peer: Peer,
+        (local, remote): (IpAddr, IpAddr),
+        opening: Opening,
+    ) -> Self {
+        let mut session = Self::silent(now, rules, peer, local, remote);
+        session.output.answers = Some(Box::default());
+        session.begun(opening)
+    }
+
+    fn begun(mut self, opening: Opening) -> Self {
+        match opening {
+            Opening::Plain => self.greet(),
+            Opening::Tls => self.encrypt(),
+        }
+        self
+    }
+
+    /// A session that has said nothing yet.
+    fn silent(
+        now: Instant,
+        rules: Arc<Rules>,
+        mut peer: Peer,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Self {
+        peer.may_use_xclient = rules.proxies.may_use_xclient(remote);
+        let timers = Timers::new(now, &peer.connector.limits);
+        let output = Output::new(&peer.connector);
+        let context = Context {
+            rules,
+            peer,
+            local,
+            remote,
+            is_told: false,
+            told_hello: None,
+            conditions: Conditions::default(),
+            findings: Findings::default(),
+            memory_is_short: false,
+            sender: None,
+            summary: Summary::default(),
+        };
+        Self {
+            context,
+            state: State::connected(),
+            input: BytesMut::new(),
+            lines: LineReader::default(),
+            output,
+            held: None,
+            asked: None,
+            timers,
+            now,
+            shutting_down: false,
+            cut_off: false,
+            input_ended: false,
+            greeted: false,
+        }
+    }
+
+    /// Greets the client, or refuses it.
+    pub(super) fn greet(&mut self) {
+        self.greeted = true;
+        let greeting = relay_policy::connect(Some(&self.context.peer.connector));
+        self.output.decided(&greeting);
+        if !greeting.reply.is_positive() {
+            self.context.summary.note("CONNECT", greeting);
+            self.close(Ending::Refused);
+        }
+    }
+}
