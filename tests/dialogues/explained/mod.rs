@@ -22,6 +22,7 @@ use relay::queue::store::Store;
 use relay::queue::{self, Queue};
 use relay::server::Server;
 use relay::server::tls::Credentials;
+use relay::tracking::Tracker;
 use relay_connector::{ConnectorId, ConnectorIds, Match};
 use relay_mail::reply::QUEUED;
 use relay_policy::Rules;
@@ -123,7 +124,7 @@ impl Host {
         let rules =
             config.rules(&mut ConnectorIds::default(), 1).map_err(|error| error.to_string())?;
         let counts: Arc<Counts> = Arc::default();
-        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules), Arc::clone(&counts)));
+        let classifier = Arc::new(Classifier::userspace(Arc::clone(&rules)));
         let behaviour = match rng.u8(..10) {
             0 => Behaviour::Full,
             _ => Behaviour::Working,
@@ -132,7 +133,7 @@ impl Host {
         let hostname = config.hostname.clone();
         let settings = queue::Settings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
-        let server = Arc::new(Server::new(classifier, queue, counts));
+        let server = Arc::new(Server::new(classifier, queue, counts, Tracker::none()));
         // Without credentials there is no certificate, as after a reload that cannot read it.
         if rng.u8(..6) > 0 {
             let credentials = Credentials::load(&config.tls, Arc::clone(&rules));
