@@ -128,7 +128,7 @@ fn killed_at_any_moment_nothing_confirmed_is_lost() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut kept = std::collections::BTreeMap::new();
     for round in 0..20 {
-        let test = "queue::tests::killed_at_any_moment_nothing_confirmed_is_lost";
+        let test = "tests::killed_at_any_moment_nothing_confirmed_is_lost";
         let mut daemon = child(test, directory.path()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(daemon.stdout.take().unwrap());
         let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).collect());
@@ -213,7 +213,7 @@ fn a_full_disk_refuses_mail_and_service_resumes() {
         return fill_the_disk(Path::new(&directory));
     }
     let directory = TempDir::new().unwrap();
-    let test = "queue::tests::a_full_disk_refuses_mail_and_service_resumes";
+    let test = "tests::a_full_disk_refuses_mail_and_service_resumes";
     let inner = child(test, directory.path());
     // A mount namespace of its own; without root, a user namespace around it.
     let flags: &[&str] = if rustix::process::geteuid().is_root() {

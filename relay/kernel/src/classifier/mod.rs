@@ -181,9 +181,7 @@ impl Classifier {
         if self.cross_check && rules.table.classify(local, remote.ip()) != match_of(tag) {
             return self.by_table(rules, local, remote, Why::TagDisagrees);
         }
-        let classification =
-            Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel };
-        classification
+        Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel }
     }
 
     /// Where a client belongs whose address somebody else told: a proxy, who is believed. The tag is
@@ -205,12 +203,7 @@ impl Classifier {
                 .map(|connector| Chosen { id, connector: Arc::clone(connector), range }),
             Match::NoBinding | Match::NoConnector => None,
         };
-        let classification = Classification {
-            rules: Arc::clone(rules),
-            connector,
-            decided_by: DecidedBy::Daemon(why),
-        };
-        classification
+        Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Daemon(why) }
     }
 
     /// Puts a generation in force. The daemon knows it before the kernel tags with it, and

@@ -203,7 +203,7 @@ fn the_whole_table() {
         }
     }
 
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/permissions.snap");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/permissions.snap");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&file, &table).unwrap();
     }
