@@ -122,7 +122,7 @@ fn connect(socket: &Path) -> Result<UnixStream, ControlError> {
 ///
 /// As [`ControlError`] lists them.
 pub fn export(socket: &Path, id: QueueId) -> Result<Exported, ControlError> {
-    let mut stream = BufReader::new(send(socket, &Request::QueueExport { id: id })?);
+    let mut stream = BufReader::new(send(socket, &Request::QueueExport { id })?);
     let envelope = serde_json::from_value(read_answer(&mut stream)?)?;
     Ok(Exported { envelope, stream })
 }

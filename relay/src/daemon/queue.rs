@@ -238,5 +238,5 @@ pub(super) async fn export(daemon: &Daemon, id: QueueId) -> Result<Export, Store
 }
 
 pub(super) fn span(after: Option<QueueId>, until: Option<QueueId>) -> Span {
-    Span { after: after.map(|id| id), until: until.map(|id| id) }
+    Span { after, until }
 }

@@ -333,7 +333,7 @@ impl Line {
     /// The lines of an event: one for each outcome that an attempt had.
     pub fn of(event: Event) -> Vec<Self> {
         let Event { at, id, what } = event;
-        let of = |what| Self { time: moment(at), id: id, what };
+        let of = |what| Self { time: moment(at), id, what };
         let what = match what {
             Happening::Queue(QueueEvent::Attempted(attempt)) => {
                 return tried(*attempt).into_iter().map(of).collect();
@@ -343,7 +343,7 @@ impl Line {
             }
             Happening::Received(receipt) => What::Receive(Box::new((*receipt).into())),
             Happening::Queue(QueueEvent::Reported { report, sender, recipients }) => What::Dsn {
-                report: report,
+                report,
                 sender: sender.to_string(),
                 recipients: recipients.iter().map(ToString::to_string).collect(),
                 recipients_left_out: 0,

@@ -112,7 +112,6 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     };
     match which.meant(console)? {
         Meant::One(id) => {
-            let id = id;
             let request = match change {
                 Change::Hold => Request::QueueHold { id },
                 Change::Release => Request::QueueRelease { id },
@@ -157,7 +156,7 @@ fn show(id: QueueId, access: &FileAccess, console: &mut Console<'_>) -> anyhow::
     let json = access.daemon.common.json;
     match access.reach(console)? {
         Reached::Daemon(socket) => {
-            let request = Request::QueueShow { id: id };
+            let request = Request::QueueShow { id };
             match socket.ask(&request, console)? {
                 Asked::Answer(answer) if json => console.json(&answer)?,
                 Asked::Answer(answer) => print_whole(&serde_json::from_value(answer)?, console)?,

@@ -84,7 +84,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     }
     let change = if report { Change::RemoveWithReport } else { Change::Remove };
     match meant {
-        Meant::One(id) => one(&Request::QueueRemove { id: id, report }, &which.access, console),
+        Meant::One(id) => one(&Request::QueueRemove { id, report }, &which.access, console),
         Meant::Many(filter) => many::change(change, filter, &which.access, console),
         Meant::Unclear => Ok(Outcome::Unusable),
     }

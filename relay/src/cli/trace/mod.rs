@@ -150,7 +150,7 @@ impl<'p> Waiting<'p> {
     fn detail(&self, id: QueueId) -> Option<Detail> {
         match self {
             Self::Daemon(places) => {
-                let question = Request::QueueShow { id: id };
+                let question = Request::QueueShow { id };
                 // A message that it does not know has left the queue.
                 let answer = control::ask(&places.socket, &question).ok()?;
                 serde_json::from_value(answer).ok()
