@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_daemon;
+mod crates;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -52,6 +53,8 @@ enum Verb {
     Guests(guests::Arguments),
     /// Run all checks: formatting, lints, tidiness, and every test.
     Test,
+    /// Print the crates and what each depends on, in layers.
+    Crates(crates::Arguments),
     /// Check the rules that the compiler does not check.
     Tidy,
 }
@@ -80,6 +83,7 @@ fn dispatch(verb: Verb) -> Result<()> {
         Verb::Fuzz(arguments) => fuzz::run(&workspace, arguments),
         Verb::Guests(arguments) => guests::run(&workspace, &arguments),
         Verb::Test => test::run(&workspace),
+        Verb::Crates(arguments) => crates::run(&workspace, &arguments),
         Verb::Tidy => tidy::run(&workspace),
     }
 }
