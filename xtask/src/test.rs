@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::build_daemon::KERNEL_OBJECT;
 use crate::setup::{self, KernelCompiler, Machine};
 use crate::workspace::Workspace;
-use crate::{ebpf, guests, process, tidy};
+use crate::{crates, ebpf, guests, process, tidy};
 
 /// If set, a missing requirement of a kernel test is a failure instead of a skipped test.
 const REQUIRE_KERNEL: &str = "RELAY_REQUIRE_KERNEL";
@@ -35,6 +35,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
 
     steps.run("format", || format(workspace));
     steps.run("tidy", || tidy::run(workspace));
+    steps.run("crates", || crates::check(workspace));
     let mut object = None;
     if let Some(compiler) = &machine.kernel_compiler {
         steps.run("kernel half", || {
@@ -44,6 +45,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         steps.run("clippy, kernel half", || kernel_clippy(workspace, compiler));
     }
     steps.run("clippy", || clippy(workspace, object.as_deref()));
+
+    steps.run("documentation", || documentation(workspace, object.as_deref()));
 
     let obstacles = kernel_obstacles(&machine, object.as_deref());
     steps.print();
@@ -85,6 +88,17 @@ fn clippy(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
     let mut command = process::cargo();
     command
         .args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+        .current_dir(workspace.root());
+    process::run(with_object(&mut command, object))
+}
+
+/// Comments link only to items that exist. Links to private items are allowed: their documentation is
+/// built too.
+fn documentation(workspace: &Workspace, object: Option<&Path>) -> Result<()> {
+    let mut command = process::cargo();
+    command
+        .args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private-intra-doc-links")
         .current_dir(workspace.root());
     process::run(with_object(&mut command, object))
 }

@@ -33,9 +33,9 @@ enum Severity {
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 /// Every rule, in the order their findings are printed.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     layers::protocol_and_policy_touch_no_world,
-    layers::only_kernel_names_aya,
+    layers::one_crate_names_a_library,
     layers::relay_common_stands_alone,
     layers::pure_crates_depend_on_no_world,
     layers::only_command_line_uses_anyhow,
@@ -44,6 +44,7 @@ const RULES: [Rule; 13] = [
     documents::the_fuzzer_knows_every_key,
     documents::readme_is_short,
     documents::documents_name_existing_verbs,
+    documents::documents_name_existing_files,
     parameters::exchange_parameters_are_told_and_tested,
     size::rust_files_are_short,
     size::no_file_names_this_checkout,

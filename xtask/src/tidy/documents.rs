@@ -87,6 +87,29 @@ pub fn readme_is_short(tree: &Tree) -> Vec<Finding> {
     )]
 }
 
+/// A document that sends its reader to a file sends the reader to one that exists.
+pub fn documents_name_existing_files(tree: &Tree) -> Vec<Finding> {
+    const ROOTS: [&str; 6] =
+        ["relay/", "relay-common/", "relay-ebpf/", "tests/", "xtask/", "fuzz/"];
+    let is_path = |word: &&str| {
+        let is_source = word.ends_with(".rs") || word.ends_with(".md");
+        is_source
+            && ROOTS.iter().any(|root| word.starts_with(root))
+            && !word.contains(['{', '*'])
+            && !word.contains("NAME")
+    };
+    let mut findings = Vec::new();
+    for (file, text) in tree.below("", ".md") {
+        for (index, line) in text.lines().enumerate() {
+            let words = line.split(['`', ' ', '(', ')', ',', ';']);
+            for path in words.filter(is_path).filter(|path| tree.file(path).is_none()) {
+                findings.push(error(file, index + 1, format!("there is no file {path}")));
+            }
+        }
+    }
+    findings
+}
+
 /// A command in a document exists.
 pub fn documents_name_existing_verbs(tree: &Tree) -> Vec<Finding> {
     let verbs = crate::verbs();

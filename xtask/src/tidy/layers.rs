@@ -17,8 +17,11 @@ pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
         "Instant::now",
         "SystemTime::now",
     ];
-    const PURE: [&str; 5] = [
+    const PURE: [&str; 8] = [
         "relay/mail/src/",
+        "relay/connector/src/",
+        "relay/users/src/",
+        "relay/message/src/",
         "relay/smtp/src/",
         "relay/policy/src/",
         "relay/session/src/",
@@ -36,12 +39,19 @@ pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// Only the `kernel` module uses aya.
-pub fn only_kernel_names_aya(tree: &Tree) -> Vec<Finding> {
-    let kernel = |file: &str| file.starts_with("relay/src/kernel/");
-    naming(tree, "relay/src/", &["aya", "aya_log"], kernel)
-        .map(|(file, line, _)| error(file, line, "only relay/src/kernel/ names aya"))
-        .collect()
+/// A library that one crate hides from the others, and that crate.
+const HIDDEN: [(&str, &str); 3] =
+    [("aya", "relay/kernel/"), ("aya_log", "relay/kernel/"), ("rusqlite", "relay/queue/")];
+
+/// Only one crate uses aya, and only one SQLite: the others could be built upon another library.
+pub fn one_crate_names_a_library(tree: &Tree) -> Vec<Finding> {
+    let find = |(library, home): &'static (&'static str, &'static str)| {
+        let words = std::slice::from_ref(library);
+        naming(tree, "relay/", words, |file| file.starts_with(home) || !file.contains("/src/"))
+            .map(|(file, line, _)| error(file, line, format!("only {home} names {library}")))
+            .collect::<Vec<_>>()
+    };
+    HIDDEN.iter().flat_map(find).collect()
 }
 
 /// The code that kernel and daemon share brings no dependency into the kernel.
@@ -54,11 +64,15 @@ pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
 /// The crates of values and protocol are pure, and Cargo enforces this: no file can use a crate
 /// that the manifest does not name.
 pub fn pure_crates_depend_on_no_world(tree: &Tree) -> Vec<Finding> {
-    const PURE: [&str; 4] = [
+    const PURE: [&str; 8] = [
         "relay/mail/Cargo.toml",
+        "relay/connector/Cargo.toml",
+        "relay/users/Cargo.toml",
+        "relay/message/Cargo.toml",
         "relay/smtp/Cargo.toml",
         "relay/policy/Cargo.toml",
         "relay/session/Cargo.toml",
+        "relay/explanation/Cargo.toml",
     ];
     const WORLD: [&str; 12] = [
         "aya",
