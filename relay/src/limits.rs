@@ -1,27 +1,12 @@
-//! Every bound of the daemon: its unit, where it comes from, and what happens at it.
-//!
-//! A limit that a connector can set has its default here and its key in the configuration.
-//! This file decides numbers only; the module that enforces one names it.
-
-mod next_hops;
-mod tracking;
+//! The bounds of starting, stopping, logging and the control socket: unit, source and what happens at
+//! each. The bounds of a part are in the `limits.rs` of its crate.
 
 use std::time::Duration;
-
-pub use self::next_hops::*;
-
-// Commands and paths.
 
 // Users.
 
 /// Longest password that `relay passwd` reads from standard input, in octets.
 pub const PASSWORD_OCTETS: u64 = 1024;
-
-// Messages. Defaults of the Exchange parameters of the same name.
-
-// Configuration.
-
-// Delivery.
 
 // Connections. Our own bounds.
 
@@ -32,14 +17,6 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// How often the files of certificates are looked at. A change is taken at the second look that
 /// sees it.
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
-
-// Proxies.
-
-// Sessions. Our own bounds.
-
-// Sessions. Defaults of the Exchange parameters of the same name.
-
-// Checks of mail from strangers. The deadlines end before INQUIRY_WAIT does.
 
 // Recipients. Our own bounds.
 
@@ -56,13 +33,11 @@ const _: () = assert!(
         + relay_session::limits::INPUT_OCTETS
         + relay_server::limits::READ_OCTETS
         + relay_session::limits::OUTPUT_OCTETS
-        + 2 * relay_session::limits::SMALL_WRITE_OCTETS
+        + 2 * relay_mail::limits::SMALL_WRITE_OCTETS
         + relay_session::limits::PROTOCOL_LOG_OCTETS
         <= 640 * 1024,
     "what a session holds, as relay_queue::limits::MESSAGE_IN_MEMORY says"
 );
-
-// Generations.
 
 // The control socket.
 
@@ -113,6 +88,16 @@ pub const STOP: Duration = Duration::from_secs(6);
 /// How long a stop waits after [`STOP`] for threads that are blocked, on a disk for example.
 pub const BLOCKED_STOP: Duration = Duration::from_secs(2);
 
+// Delivery at the end.
+
+/// How long the end of the daemon waits for delivery in all: for [`relay_delivery::limits::DELIVERY_CUT`], and then for
+/// replies to an end of data and for the disk. An attempt that is still under way then may be a
+/// duplicate later. A new daemon listens no sooner, so it is short.
+pub const DELIVERY_STOP: Duration = Duration::from_secs(5);
+/// How long the end of the daemon waits after [`DELIVERY_STOP`] until the attempts that it has cut off
+/// are recorded.
+pub const CUT_RECORD: Duration = Duration::from_millis(500);
+
 const _: () = assert!(relay_delivery::limits::DELIVERY_CUT.as_secs() < DELIVERY_STOP.as_secs());
 // Both wait at the same time.
 const _: () = assert!(DRAIN.as_secs() < STOP.as_secs());
@@ -142,3 +127,26 @@ const _: () =
     assert!(2 * relay_connector::limits::TABLE_BLOCKS <= relay_common::tables::BLOCKS_MAX as usize);
 const _: () =
     assert!(8 * relay_connector::limits::BINDINGS <= relay_common::tables::BINDINGS_MAX as usize);
+
+// Bounds of several crates that depend on each other.
+
+const _: () = assert!(
+    relay_antispam::limits::BLOCK_LIST_WAIT.as_secs()
+        < relay_session::limits::INQUIRY_WAIT.as_secs()
+        && relay_antispam::limits::SPF_WAIT.as_secs()
+            < relay_session::limits::INQUIRY_WAIT.as_secs()
+        && relay_antispam::limits::DKIM_WAIT.as_secs()
+            < relay_session::limits::INQUIRY_WAIT.as_secs()
+        && relay_config::limits::LONGEST_RSPAMD_TIMEOUT.as_secs()
+            < relay_session::limits::INQUIRY_WAIT.as_secs(),
+    "a check says itself that it had no answer"
+);
+const _: () = assert!(
+    relay_smtp::limits::COMMAND_LINE_OCTETS <= relay_session::limits::INPUT_OCTETS
+        && relay_smtp::limits::AUTH_LINE_OCTETS <= relay_session::limits::INPUT_OCTETS
+);
+const _: () = assert!(
+    relay_connector::limits::CONNECTION_INACTIVITY_TIMEOUT.as_secs()
+        < relay_connector::limits::CONNECTION_TIMEOUT.as_secs(),
+    "Exchange refuses an inactivity timeout that is not below the connection timeout"
+);

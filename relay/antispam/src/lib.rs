@@ -1,8 +1,8 @@
 //! Asks DNS and Rspamd what the policy wants to know of a client, a sender and a message.
 //!
 //! This module finds facts and judges none of them: what becomes of a finding is for
-//! [`relay_policy::antispam`], when it is asked for, too. Every question has a deadline of its own
-//! within [`relay_session::limits::INQUIRY_WAIT`], and whatever goes wrong is an answer that says so.
+//! `relay_policy::antispam`, when it is asked for, too. Every question has a deadline of its own
+//! within `relay_session::limits::INQUIRY_WAIT`, and whatever goes wrong is an answer that says so.
 //!
 //! [`relay_dns`] is the way to DNS, [`block_list`], [`spf`], [`dkim`] and [`dmarc`] ask it, and
 //! [`rspamd`] speaks HTTP.

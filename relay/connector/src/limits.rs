@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of connectors, their defaults, and the table: unit, source, and what happens at each.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of questions to name servers: unit, source, and what happens at each.
 
 use std::time::Duration;
 

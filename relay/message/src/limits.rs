@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of header sections and of what is recorded about them: unit, source, and what happens at each.
 
 // Messages. Defaults of the Exchange parameters of the same name.
 

@@ -2,9 +2,9 @@
 //!
 //! The session asks and the log tells; an explanation plays a session, so that the three can
 //! never differ. There is
-//! one file for each family of checks, in the order of a session: [`connect`] at the greeting,
+//! one file for each family of checks, in the order of a session: [`mod@connect`] at the greeting,
 //! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
-//! for the sender, [`rcpt`] for a recipient, [`message`] at the end of data; after MAIL and after
+//! for the sender, [`rcpt`] for a recipient, [`mod@message`] at the end of data; after MAIL and after
 //! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
 //! decision as well as one that fails, with where the right comes from.
 //!

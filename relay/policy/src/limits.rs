@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of decisions: unit, source, and what happens at each.
 
 use crate::pressure::Thresholds;
 
@@ -19,7 +19,7 @@ pub const RECIPIENTS_LISTED: usize = 1_000_000;
 
 /// Octets of recipients that a transaction may keep while `message_memory` is used up: ten or twenty
 /// recipients. More: `452 4.3.1` at RCPT. All sessions of a connector together
-/// ([`MAX_INBOUND_CONNECTION`]) then keep 40 MB in this way.
+/// (`MAX_INBOUND_CONNECTION`) then keep 40 MB in this way.
 pub const RECIPIENTS_BEYOND_MEMORY: usize = 8 * 1024;
 
 /// Exchange's levels of its queue's drive, in percent of the file system of the queue.

@@ -16,9 +16,9 @@ use crate::{Entry, MessageFile};
 use bytes::Bytes;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
+use relay_mail::limits::SMALL_WRITE_OCTETS;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
-use relay_session::limits::SMALL_WRITE_OCTETS;
 use tokio::task::spawn_blocking;
 
 use crate::limits;

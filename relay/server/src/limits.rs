@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of listeners, connections and look-ups: unit, source, and what happens at each.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub const READ_OCTETS: usize = 16 * 1024;
 /// How long a client may take to end its side after we have ended ours.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// How long sessions that did not end within [`DRAIN`] have to tell their clients so.
+/// How long sessions that did not end within `DRAIN` have to tell their clients so.
 pub const SESSION_CUT_OFF: Duration = Duration::from_millis(500);
 
 // Proxies.

@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of one session: unit, source, and what happens at each.
 
 use std::time::Duration;
 
@@ -17,10 +17,6 @@ pub const INPUT_OCTETS: usize = 64 * 1024;
 /// Octets of replies that gather before they are sent, so that a client which pipelines many
 /// commands and reads no reply makes us keep no more than this.
 pub const OUTPUT_OCTETS: usize = 16 * 1024;
-
-/// Parts of a message with fewer octets than this are gathered before they are written, up to twice
-/// as many: each part costs the queue some forty octets beside its own.
-pub const SMALL_WRITE_OCTETS: usize = 8 * 1024;
 
 /// Octets of a message between two questions to the policy whether it has become too large; what
 /// is written of a message that will be refused is at most this much over the limit.
@@ -73,7 +69,7 @@ pub const DECISIONS_BEYOND_MEMORY: usize = 4 * 1024;
 pub const HEADER_BEYOND_MEMORY: usize = 16 * 1024;
 
 /// Decisions that are kept of one message: its MAIL, as many recipients as
-/// [`MAX_RECIPIENTS_PER_MESSAGE`] allows by default, and some refusals. Further ones are counted.
+/// `MAX_RECIPIENTS_PER_MESSAGE` allows by default, and some refusals. Further ones are counted.
 pub const TRACKED_DECISIONS: usize = 256;
 
 /// Recipients of a refused message that are told of. Further ones are counted.

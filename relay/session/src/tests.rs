@@ -6,10 +6,11 @@ use proptest::prelude::*;
 use relay_config::Config;
 use relay_connector::ConnectorIds;
 use relay_mail::limits::REPLY_LINE_OCTETS;
+use relay_mail::limits::SMALL_WRITE_OCTETS;
 use relay_mail::queue_id::QueueId;
 
 use super::*;
-use crate::limits::{OUTPUT_OCTETS, SMALL_WRITE_OCTETS};
+use crate::limits::OUTPUT_OCTETS;
 
 mod bounds;
 mod outcome;
@@ -114,7 +115,7 @@ fn transitions() {
     ];
     let mut table = String::from(
         "# Every command in every state: the next state and the reply. Written by the test\n\
-         # `transitions` of relay/src/smtp/session/tests.rs with UPDATE_EXPECT=1.\n",
+         # `transitions` of relay/session/src/tests.rs with UPDATE_EXPECT=1.\n",
     );
     for (name, way) in states {
         writeln!(table, "\n{name}").unwrap();

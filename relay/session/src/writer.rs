@@ -5,8 +5,8 @@
 //! fields the firewall takes out; it does not decide how much memory an octet takes.
 
 use crate::Action;
-use crate::limits::SMALL_WRITE_OCTETS;
 use bytes::{Bytes, BytesMut};
+use relay_mail::limits::SMALL_WRITE_OCTETS;
 
 /// Gathers small parts. Large ones go through as they are.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of the protocol: unit, source, and what happens at each.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of certificates: unit, source, and what happens at each.
 
 // Connections. Our own bounds.
 

@@ -2,7 +2,7 @@
 //! the queue (Exchange's `MessageTrackingLog…` parameters).
 //!
 //! This module decides that the log is a help and not a promise: it is not synced, and whoever
-//! has something to tell never waits for it. [`event`] says what is told, [`line`] what a line
+//! has something to tell never waits for it. [`event`] says what is told, [`mod@line`] what a line
 //! of the log holds, [`outcomes`] those of attempts, [`bounds`] how long a line may be, [`budget`]
 //! how much a source may fill of the log, [`writer`] when lines are written, when events are dropped
 //! instead, and what the log says of its own gaps, [`files`] which files there are and which have to

@@ -1,4 +1,4 @@
-//! The bounds of this crate: unit, source and what happens at them.
+//! The bounds of users and their secrets: unit, source, and what happens at each.
 
 // Users.
 
@@ -9,7 +9,7 @@ pub const PASSWORD_MEMORY_KIBIBYTES: u32 = 19 * 1024;
 /// Passes over that memory.
 pub const PASSWORD_PASSES: u32 = 2;
 
-/// Most memory in KiB that a hash may ask for, times [`relay_server::limits::PASSWORD_CHECKS`] at once. More: the users
+/// Most memory in KiB that a hash may ask for, times `relay_server::limits::PASSWORD_CHECKS` at once. More: the users
 /// file is refused.
 pub const PASSWORD_MEMORY_MOST: u32 = 256 * 1024;
 

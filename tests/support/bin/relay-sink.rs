@@ -1,5 +1,7 @@
 //! `relay-sink`: accepts every message on one address and prints it.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "the text is the help of an option")]
+
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result};

@@ -160,7 +160,7 @@ fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
 fn the_whole_table() {
     let mut table = String::from(
         "# For each principal, each right alone and each right taken away: what every command answers.\n\
-         # Written by the test `the_whole_table` of relay/src/policy/tests/permissions.rs with\n\
+         # Written by the test `the_whole_table` of relay/policy/tests/decisions/permissions.rs with\n\
          # UPDATE_EXPECT=1. Senders and recipients are in domains that are ours (Authoritative),\n\
          # relayed (ExternalRelay), of a partner, or of strangers; own is what the user may send as;\n\
          # AUTH is that of a user with the right password; large is over max_message_size;\n\

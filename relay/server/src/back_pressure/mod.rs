@@ -6,7 +6,7 @@
 //! at other values than it falls at, so that it does not flutter. The highest of them is the
 //! daemon's, one word that sessions and listeners read without a lock.
 //!
-//! What follows from a level is for [`relay_policy::back_pressure`]; how a value is read, for
+//! What follows from a level is for `relay_policy::back_pressure`; how a value is read, for
 //! [`meter`].
 
 pub mod meter;
