@@ -75,9 +75,12 @@ fn metadata(workspace: &Workspace) -> Result<Value> {
 fn graph(metadata: &Value) -> Result<Graph> {
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
     let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
+    let root = metadata["workspace_root"].as_str().unwrap_or_default();
+    // Below the root: the checkout itself may be in a directory of any name.
     let is_product = |package: &&Value| {
         let manifest = package["manifest_path"].as_str().unwrap_or_default();
-        manifest.contains("/relay/") || manifest.contains("/relay-common/")
+        let below = manifest.strip_prefix(root).unwrap_or_default();
+        below.starts_with("/relay/") || below.starts_with("/relay-common/")
     };
     let packages: Vec<_> = packages.iter().filter(is_product).collect();
     let crates: BTreeSet<_> = packages.iter().map(|package| name(package)).collect();
