@@ -36,8 +36,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.write {
         let path = workspace.root().join(DOCUMENT);
         let text = fs::read_to_string(&path)?;
-        let drawn = drawn(&text)?;
-        fs::write(&path, text.replacen(drawn, &picture, 1))?;
+        fs::write(&path, with_picture(&text, &picture)?)?;
     }
     Ok(())
 }
@@ -50,17 +49,23 @@ pub fn check(workspace: &Workspace) -> Result<()> {
     let picture = picture(&graph(&metadata(workspace)?)?)?;
     let text = fs::read_to_string(workspace.root().join(DOCUMENT))?;
     ensure!(
-        drawn(&text)? == picture,
+        parts(&text)?.1 == picture,
         "the crates in {DOCUMENT} are not those of Cargo; run `cargo xtask crates --write`"
     );
     Ok(())
 }
 
-fn drawn(text: &str) -> Result<&str> {
+/// The text before the picture, the picture, and the text after it.
+fn parts(text: &str) -> Result<(&str, &str, &str)> {
     let missing = || format!("{DOCUMENT} has no picture of the crates");
-    let (_, rest) = text.split_once(BEGIN).with_context(missing)?;
-    let (drawn, _) = rest.split_once(END).with_context(missing)?;
-    Ok(drawn)
+    let (before, rest) = text.split_once(BEGIN).with_context(missing)?;
+    let (drawn, after) = rest.split_once(END).with_context(missing)?;
+    Ok((before, drawn, after))
+}
+
+fn with_picture(text: &str, picture: &str) -> Result<String> {
+    let (before, _, after) = parts(text)?;
+    Ok([before, BEGIN, picture, END, after].concat())
 }
 
 fn metadata(workspace: &Workspace) -> Result<Value> {
@@ -155,6 +160,16 @@ mod tests {
         let picture = picture(&graph).unwrap();
         let expected = "0  relay-mail\n1  relay-policy   mail\n2  relay-session  policy\n3  relay          session\n";
         assert_eq!(picture, expected);
+    }
+
+    #[test]
+    fn the_picture_replaces_the_one_before_and_nothing_else() {
+        let document = |picture: &str| format!("# Title\n{BEGIN}{picture}{END}rest\n");
+        for before in ["", "0  gone\n"] {
+            let written = with_picture(&document(before), "0  relay-mail\n").unwrap();
+            assert_eq!(written, document("0  relay-mail\n"));
+        }
+        assert!(with_picture("# Title\n", "0  relay-mail\n").is_err());
     }
 
     #[test]
