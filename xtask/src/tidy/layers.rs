@@ -3,6 +3,10 @@
 use super::tree::{names, production_code};
 use super::{Finding, Tree, error};
 
+/// The crates of values, protocol and decisions.
+pub(super) const PURE: [&str; 8] =
+    ["mail", "connector", "users", "message", "smtp", "policy", "session", "explanation"];
+
 /// Values, protocol, policy and session are pure: no socket, no clock, no runtime. Their driver has these.
 pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
     const WORLD: [&str; 10] = [
@@ -17,18 +21,9 @@ pub fn protocol_and_policy_touch_no_world(tree: &Tree) -> Vec<Finding> {
         "Instant::now",
         "SystemTime::now",
     ];
-    const PURE: [&str; 8] = [
-        "relay/mail/src/",
-        "relay/connector/src/",
-        "relay/users/src/",
-        "relay/message/src/",
-        "relay/smtp/src/",
-        "relay/policy/src/",
-        "relay/session/src/",
-        "relay/explanation/src/",
-    ];
-    PURE.iter()
-        .flat_map(|folder| naming(tree, folder, &WORLD, |_| false))
+    let is_pure =
+        |file: &str| PURE.iter().any(|name| file.starts_with(&format!("relay/{name}/src/")));
+    naming(tree, "relay/", &WORLD, |file| !is_pure(file))
         .map(|(file, line, word)| {
             error(
                 file,
@@ -64,16 +59,6 @@ pub fn relay_common_stands_alone(tree: &Tree) -> Vec<Finding> {
 /// The crates of values and protocol are pure, and Cargo enforces this: no file can use a crate
 /// that the manifest does not name.
 pub fn pure_crates_depend_on_no_world(tree: &Tree) -> Vec<Finding> {
-    const PURE: [&str; 8] = [
-        "relay/mail/Cargo.toml",
-        "relay/connector/Cargo.toml",
-        "relay/users/Cargo.toml",
-        "relay/message/Cargo.toml",
-        "relay/smtp/Cargo.toml",
-        "relay/policy/Cargo.toml",
-        "relay/session/Cargo.toml",
-        "relay/explanation/Cargo.toml",
-    ];
     const WORLD: [&str; 12] = [
         "aya",
         "hickory-resolver",
@@ -93,7 +78,8 @@ pub fn pure_crates_depend_on_no_world(tree: &Tree) -> Vec<Finding> {
         WORLD.contains(&name)
     };
     let says = "a runtime, socket, file or clock: this crate gets octets, answers and the time from its caller";
-    PURE.iter().flat_map(|file| forbidden_dependencies(tree, file, says, is_world)).collect()
+    let manifests = PURE.map(|name| format!("relay/{name}/Cargo.toml"));
+    manifests.iter().flat_map(|file| forbidden_dependencies(tree, file, says, is_world)).collect()
 }
 
 /// Lines of a manifest with forbidden dependencies; dependencies of tests are allowed.
