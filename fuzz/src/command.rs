@@ -44,7 +44,7 @@ fn check_line(line: &[u8]) {
     match Command::parse(line) {
         Err(error) => check_error(&error),
         Ok(command) => {
-            let verb = command.verb();
+            let verb = command.verb().name();
             let line = line.trim_ascii_start();
             assert!(line[..verb.len()].eq_ignore_ascii_case(verb.as_bytes()));
             let Some(written) = written(&command) else { return };
@@ -60,14 +60,14 @@ fn check_line(line: &[u8]) {
 
 fn check_error(error: &CommandError) {
     assert!((500..600).contains(&error.reply().code));
-    assert!(!error.verb().is_empty());
+    assert!(!error.verb().name().is_empty());
     // The text for an administrator.
     assert!(!error.to_string().is_empty());
 }
 
 /// The command in the form in which the standard writes it.
 fn written(command: &Command) -> Option<String> {
-    let verb = command.verb();
+    let verb = command.verb().name();
     Some(match command {
         Command::Helo(name) | Command::Ehlo(name) => format!("{verb} {name}"),
         Command::Auth(auth) => {

@@ -1,5 +1,6 @@
 //! The log lines of a session, and its part of the counts.
 
+use relay_smtp::command::Verb;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -140,7 +141,7 @@ impl Record {
         }
         for refused in refused {
             let kind = match refused.command {
-                Some("CONNECT") => Kind::Connection,
+                Some(Verb::Connect) => Kind::Connection,
                 None if refused.recipients.is_empty() => Kind::Session,
                 _ => Kind::Command,
             };

@@ -5,6 +5,7 @@
 //! Refusals beyond are counted: the next record of the source says how many of its own there were,
 //! and the message tracking log says every minute how many there were of all sources.
 
+use relay_smtp::command::Verb;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -93,7 +94,7 @@ impl Refusals {
     ) {
         let Ends { local, remote, proxy } = ends;
         let refused = Refused {
-            command: Some("CONNECT"),
+            command: Some(Verb::Connect),
             sender: None,
             recipients: Vec::new(),
             recipients_left_out: 0,
@@ -141,7 +142,7 @@ fn write(refusal: &Refusal) {
     let left_out = (*recipients_left_out > 0).then_some(*recipients_left_out);
     let found = because.as_ref().map(|because| because.found.escape_debug().to_string());
     let what = match command {
-        Some("CONNECT") => "connection refused",
+        Some(Verb::Connect) => "connection refused",
         Some(_) => "refused",
         None => "broken off",
     };
@@ -151,7 +152,7 @@ fn write(refusal: &Refusal) {
         proxy = refusal.proxy.map(tracing::field::display),
         local = %refusal.local,
         connector = refusal.connector,
-        command,
+        command = command.map(Verb::name),
         sender = sender.as_ref().map(tracing::field::display),
         recipients = (!recipients.is_empty()).then(|| recipients.join(" ")),
         recipients_left_out = left_out,

@@ -3,6 +3,7 @@
 //! It begins between messages and leads back there. What a message of the exchange means is for
 //! [`relay_smtp::sasl`], whether its outcome is welcome for [`relay_policy`].
 
+use relay_smtp::command::Verb;
 use std::sync::Arc;
 
 use crate::state::{Effect, Hello, Ready, State};
@@ -26,7 +27,7 @@ impl Session {
             Ok(response) => self.apply(Command::Response(response)),
             Err(error) => {
                 self.end_exchange();
-                self.fault("AUTH", error.reply(), &error);
+                self.fault(Verb::Auth, error.reply(), &error);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! The decisions are those that the client was answered by, refused recipients included. They are
 //! gone with the transaction, unless the driver takes them once the message is kept.
 
+use relay_smtp::command::Verb;
 use std::borrow::Cow;
 
 use crate::Session;
@@ -46,7 +47,7 @@ pub struct Decisions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
     /// The verb, or `.` for the end of data.
-    pub command: &'static str,
+    pub command: Verb,
     /// The argument of RCPT.
     pub recipient: Option<ForwardPath>,
     /// What the client was told.
@@ -83,8 +84,8 @@ impl Decisions {
     }
 
     /// A command of the transaction was allowed. MAIL begins another transaction.
-    pub(super) fn allowed(&mut self, command: &'static str, decision: Decision) {
-        if command == "MAIL" {
+    pub(super) fn allowed(&mut self, command: Verb, decision: Decision) {
+        if command == Verb::Mail {
             let sender = self.asked_sender.take();
             self.clear();
             self.sender = sender;
@@ -93,8 +94,8 @@ impl Decisions {
     }
 
     /// A command was refused, if it was one of a transaction.
-    pub(super) fn refused(&mut self, command: &'static str, decision: &Decision) {
-        if !matches!(command, "BDAT" | "DATA" | "MAIL" | "RCPT") {
+    pub(super) fn refused(&mut self, command: Verb, decision: &Decision) {
+        if !matches!(command, Verb::Bdat | Verb::Data | Verb::Mail | Verb::Rcpt) {
             return;
         }
         if self.has_room() {
@@ -112,18 +113,19 @@ impl Decisions {
     /// The message is kept, and the client is told so.
     pub(super) fn kept(&mut self, reply: Reply) {
         let because = self.end_of_data.take().into_iter().collect();
-        self.push(".", Decision { reply, because });
+        self.push(Verb::EndOfData, Decision { reply, because });
     }
 
     /// The recipients that were accepted, as far as the list has room.
     pub(super) fn accepted_recipients(&self) -> impl Iterator<Item = ForwardPath> {
-        let accepted = self.list.iter().filter(|it| it.command == "RCPT" && it.reply.is_positive());
+        let accepted =
+            self.list.iter().filter(|it| it.command == Verb::Rcpt && it.reply.is_positive());
         accepted.filter_map(|it| it.recipient.clone())
     }
 
     /// Has the client had a reply to its end of data?
     pub(super) fn is_answered(&self) -> bool {
-        self.list.last().is_some_and(|last| last.command == ".")
+        self.list.last().is_some_and(|last| last.command == Verb::EndOfData)
     }
 
     /// The transaction is over.
@@ -149,10 +151,10 @@ impl Decisions {
             && !(self.is_memory_short && self.octets() >= DECISIONS_BEYOND_MEMORY)
     }
 
-    fn push(&mut self, command: &'static str, decision: Decision) {
-        let recipient = self.recipient.take().filter(|_| command == "RCPT");
+    fn push(&mut self, command: Verb, decision: Decision) {
+        let recipient = self.recipient.take().filter(|_| command == Verb::Rcpt);
         // The end of data always has room.
-        if !self.has_room() && command != "." {
+        if !self.has_room() && command != Verb::EndOfData {
             self.left_out += 1;
             return;
         }
@@ -186,12 +188,12 @@ mod tests {
     #[test]
     fn a_message_has_its_own_decisions_each_with_the_rule_that_decided() {
         let mut decisions = Decisions::default();
-        decisions.refused("MAIL", &decision(reply::INVALID_SENDER, "another message's"));
-        decisions.allowed("MAIL", decision(reply::SENDER_OK, "sender"));
+        decisions.refused(Verb::Mail, &decision(reply::INVALID_SENDER, "another message's"));
+        decisions.allowed(Verb::Mail, decision(reply::SENDER_OK, "sender"));
         decisions.of_recipient(&ForwardPath::Postmaster);
-        decisions.refused("RCPT", &decision(reply::UNABLE_TO_RELAY, "no"));
-        decisions.refused("NOOP", &decision(reply::NOOP_OK, "none of a transaction"));
-        decisions.allowed("RCPT", decision(reply::RECIPIENT_OK, "yes"));
+        decisions.refused(Verb::Rcpt, &decision(reply::UNABLE_TO_RELAY, "no"));
+        decisions.refused(Verb::Noop, &decision(reply::NOOP_OK, "none of a transaction"));
+        decisions.allowed(Verb::Rcpt, decision(reply::RECIPIENT_OK, "yes"));
         decisions.end_of_data(decision(reply::QUEUED, "small").because);
         decisions.kept(reply::QUEUED);
         let seen: Vec<_> = decisions
@@ -202,10 +204,10 @@ mod tests {
             })
             .collect();
         let expected = [
-            ("MAIL", false, "sender"),
-            ("RCPT", true, "no"),
-            ("RCPT", false, "yes"),
-            (".", false, "small"),
+            (Verb::Mail, false, "sender"),
+            (Verb::Rcpt, true, "no"),
+            (Verb::Rcpt, false, "yes"),
+            (Verb::EndOfData, false, "small"),
         ];
         assert_eq!(seen, expected);
     }
@@ -213,10 +215,10 @@ mod tests {
     #[test]
     fn decisions_beyond_the_limit_are_counted() {
         let mut decisions = Decisions::default();
-        decisions.allowed("MAIL", decision(reply::SENDER_OK, ""));
+        decisions.allowed(Verb::Mail, decision(reply::SENDER_OK, ""));
         for _ in 0..TRACKED_DECISIONS {
-            decisions.allowed("RCPT", decision(reply::RECIPIENT_OK, ""));
-            decisions.refused("RCPT", &decision(reply::UNABLE_TO_RELAY, ""));
+            decisions.allowed(Verb::Rcpt, decision(reply::RECIPIENT_OK, ""));
+            decisions.refused(Verb::Rcpt, &decision(reply::UNABLE_TO_RELAY, ""));
         }
         decisions.kept(reply::QUEUED);
         assert_eq!(decisions.list.len(), TRACKED_DECISIONS + 1, "and the end of data");

@@ -63,7 +63,7 @@ use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
 use relay_policy::{self, Findings, Peer, Rules};
-use relay_smtp::command::Command;
+use relay_smtp::command::{Command, Verb};
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
@@ -241,7 +241,7 @@ impl Session {
                     Err(error) => {
                         self.output.protocol.no_line(error);
                         self.end_exchange();
-                        self.fault("?", error.reply(), &error);
+                        self.fault(Verb::Unknown, error.reply(), &error);
                         if error.is_last() {
                             self.close(Ending::of_line(error));
                         }
@@ -303,7 +303,7 @@ impl Session {
             let findings = std::mem::take(&mut self.context.findings);
             if let Some(SenderFinding::Found(found)) = findings.sender {
                 self.context.sender = Some(found);
-            } else if verb == "MAIL" {
+            } else if verb == Verb::Mail {
                 self.context.sender = None;
             }
         }
@@ -315,7 +315,7 @@ impl Session {
     }
 
     /// Does what a command does besides changing the state.
-    fn carry_out(&mut self, verb: &'static str, effect: Effect) {
+    fn carry_out(&mut self, verb: Verb, effect: Effect) {
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
             Effect::Authenticated(decision, user) => {

@@ -1,5 +1,6 @@
 //! How does a session begin: in plain text or in TLS, and with which reply?
 
+use relay_smtp::command::Verb;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -109,7 +110,7 @@ impl Session {
         let greeting = relay_policy::connect(Some(&self.context.peer.connector));
         self.output.decided(&greeting);
         if !greeting.reply.is_positive() {
-            self.context.summary.note("CONNECT", greeting);
+            self.context.summary.note(Verb::Connect, greeting);
             self.close(Ending::Refused);
         }
     }

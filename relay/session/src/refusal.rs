@@ -1,5 +1,6 @@
 //! Errors on their way to the client: counted, and late where the connector has a tarpit.
 
+use relay_smtp::command::Verb;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub(super) struct Held {
 }
 
 impl Session {
-    pub(super) fn fault(&mut self, verb: &'static str, reply: Reply, found: &dyn Display) {
+    pub(super) fn fault(&mut self, verb: Verb, reply: Reply, found: &dyn Display) {
         let because = vec![Because { rule: Rule::Protocol, found: found.to_string() }];
         self.protocol_error(verb, Decision { reply, because });
     }
@@ -31,8 +32,10 @@ impl Session {
         match error {
             CommandError::ChunkSize => self.lose_step(),
             // Whether it is well written is nobody's business who may not use it.
-            CommandError::Arguments { verb: "XCLIENT" } if !self.context.peer.may_use_xclient => {
-                self.fault("?", reply::UNRECOGNIZED_COMMAND, &CommandError::Verb);
+            CommandError::Arguments { verb: Verb::XClient }
+                if !self.context.peer.may_use_xclient =>
+            {
+                self.fault(Verb::Unknown, reply::UNRECOGNIZED_COMMAND, &CommandError::Verb);
             }
             error => self.fault(error.verb(), error.reply(), error),
         }
@@ -41,12 +44,12 @@ impl Session {
     /// A line of another protocol. Nothing that follows it was meant for us.
     pub(super) fn leave_other_protocol(&mut self, line: &[u8], protocol: &str) {
         self.output.protocol.command(line, &Err(CommandError::Verb));
-        self.fault("?", reply::OTHER_PROTOCOL, &format_args!("a line of {protocol}"));
+        self.fault(Verb::Unknown, reply::OTHER_PROTOCOL, &format_args!("a line of {protocol}"));
         self.close(Ending::OtherProtocol);
     }
 
     /// A protocol error: counted, and one too many ends the session.
-    pub(super) fn protocol_error(&mut self, verb: &'static str, decision: Decision) {
+    pub(super) fn protocol_error(&mut self, verb: Verb, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
         let reply = decision.reply.clone();
         self.output.because(&decision.because);
@@ -69,12 +72,12 @@ impl Session {
     /// Policy refused a command. Recipients that an anonymous client tries in vain are counted for
     /// the whole session, so that neither RSET nor another MAIL makes room for more of them. MAIL
     /// and what else leads to no message counts as [`JUNK_COMMANDS`] do.
-    pub(super) fn refused(&mut self, verb: &'static str, decision: Decision) {
+    pub(super) fn refused(&mut self, verb: Verb, decision: Decision) {
         let reply = decision.reply.clone();
         self.output.because(&decision.because);
         self.context.summary.refuse(verb, decision);
         let summary = &mut self.context.summary;
-        if verb != "RCPT" {
+        if verb != Verb::Rcpt {
             summary.junk_commands = summary.junk_commands.saturating_add(1);
             if summary.junk_commands > JUNK_COMMANDS {
                 return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);

@@ -10,12 +10,13 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::identity::Identity;
 use relay_policy::{Because, Decision, Rule};
+use relay_smtp::command::Verb;
 
 /// One refusal, or a session that ended before its message had a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The verb, `CONNECT`, or `.` for the end of data; `None` where the session ended.
-    pub command: Option<&'static str>,
+    pub command: Option<Verb>,
     /// The sender, once MAIL has named one.
     pub sender: Option<ReversePath>,
     /// The recipient that was refused, or those of the message, [`REFUSED_RECIPIENTS`] at most.
@@ -52,15 +53,19 @@ impl Untold {
 
 impl Summary {
     /// Tells of a refusal. Commands that no message needs are not told of.
-    pub(super) fn tell_refused(&mut self, command: &'static str, decision: &Decision) {
+    pub(super) fn tell_refused(&mut self, command: Verb, decision: &Decision) {
         let recipients = match command {
-            "RCPT" => Recipients::of(self.decisions.recipient.iter().cloned()),
-            "BDAT" | "DATA" | "." => Recipients::of(self.decisions.accepted_recipients()),
-            "AUTH" | "CONNECT" | "EHLO" | "HELO" | "MAIL" | "STARTTLS" => Recipients::default(),
+            Verb::Rcpt => Recipients::of(self.decisions.recipient.iter().cloned()),
+            Verb::Bdat | Verb::Data | Verb::EndOfData => {
+                Recipients::of(self.decisions.accepted_recipients())
+            }
+            Verb::Auth | Verb::Connect | Verb::Ehlo | Verb::Helo | Verb::Mail | Verb::StartTls => {
+                Recipients::default()
+            }
             _ => return,
         };
         let Decisions { sender, asked_sender, identity, .. } = &self.decisions;
-        let sender = if command == "MAIL" { asked_sender } else { sender };
+        let sender = if command == Verb::Mail { asked_sender } else { sender };
         let refused = Refused {
             command: Some(command),
             sender: sender.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Every failure of storage is temporary: the client keeps the message and comes again.
 
+use relay_smtp::command::Verb;
 use std::time::Instant;
 
 use crate::state::{MessageInput, State};
@@ -32,8 +33,8 @@ impl Session {
                     BeginError::Store(_) => reply::INSUFFICIENT_RESOURCES,
                 };
                 let verb = match waiting.input {
-                    MessageInput::Chunks { .. } => "BDAT",
-                    MessageInput::Data => "DATA",
+                    MessageInput::Chunks { .. } => Verb::Bdat,
+                    MessageInput::Data => Verb::Data,
                 };
                 let (state, effect) = waiting.refused(store_decision(&reply, &error));
                 self.state = state;

@@ -1,5 +1,6 @@
 //! What a session came to, for the one line that the log has of it.
 
+use relay_smtp::command::Verb;
 use std::fmt::{self, Display};
 
 use crate::Decisions;
@@ -70,7 +71,7 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The verb, `CONNECT`, or `.` for the end of data.
-    pub command: &'static str,
+    pub command: Verb,
     /// What the client was told and why.
     pub decision: Decision,
 }
@@ -194,12 +195,12 @@ impl Summary {
         self.decisions.checks = Some(checks.collect::<Vec<_>>().join("; "));
     }
 
-    pub(super) fn refuse(&mut self, command: &'static str, decision: Decision) {
+    pub(super) fn refuse(&mut self, command: Verb, decision: Decision) {
         self.commands_refused += 1;
         self.note(command, decision);
     }
 
-    pub(super) fn note(&mut self, command: &'static str, decision: Decision) {
+    pub(super) fn note(&mut self, command: Verb, decision: Decision) {
         self.refusals += 1;
         self.tell_refused(command, &decision);
         self.decisions.refused(command, &decision);
@@ -210,16 +211,16 @@ impl Summary {
 
     pub(super) fn refuse_message(&mut self, decision: Decision) {
         self.messages_refused += 1;
-        self.refuse(".", decision);
+        self.refuse(Verb::EndOfData, decision);
         self.decisions.clear();
     }
 
     pub(super) fn logon_failure(&mut self, decision: Decision) {
         self.logon_failures += 1;
-        self.note("AUTH", decision);
+        self.note(Verb::Auth, decision);
     }
 
-    pub(super) fn protocol_error(&mut self, command: &'static str, decision: Decision) {
+    pub(super) fn protocol_error(&mut self, command: Verb, decision: Decision) {
         self.protocol_errors += 1;
         self.note(command, decision);
     }

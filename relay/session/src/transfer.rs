@@ -8,6 +8,7 @@ use relay_mail::envelope::Envelope;
 use relay_mail::reply;
 use relay_policy::{self, Decision};
 use relay_smtp::command::CommandError;
+use relay_smtp::command::Verb;
 use relay_smtp::data::skip;
 
 impl Session {
@@ -107,7 +108,7 @@ impl Session {
             self.output.protocol.received(|| format!("{} octets", skipping.octets));
             let (state, effect) = *skipping.then;
             self.state = state;
-            self.carry_out("BDAT", effect);
+            self.carry_out(Verb::Bdat, effect);
             self.finish_if_shutting_down();
         }
         true
@@ -117,7 +118,7 @@ impl Session {
         if let State::Skipping(skipping) = self.state.take() {
             let (state, effect) = *skipping.then;
             self.state = state;
-            self.carry_out("BDAT", effect);
+            self.carry_out(Verb::Bdat, effect);
             self.close(Ending::UselessOctets);
         }
         true

@@ -77,7 +77,7 @@ impl From<Refusal> for RefusedLine {
             principal: refusal.principal.map(|principal| principal.name().into()),
             user: refusal.user.map(|user| user.name.to_string()),
             hello: refusal.hello,
-            command: command.map(Cow::from),
+            command: command.map(|verb| Cow::from(verb.name())),
             sender: sender.map(|sender| sender.to_string()),
             recipients: recipients.iter().map(ToString::to_string).collect(),
             recipients_left_out: recipients_left_out as u64,
@@ -95,7 +95,7 @@ impl From<Decided> for DecisionLine {
     fn from(decided: Decided) -> Self {
         let (rule, found) = decided.because.map(|because| (because.rule, because.found)).unzip();
         Self {
-            command: decided.command.into(),
+            command: decided.command.name().into(),
             recipient: decided.recipient.map(|recipient| recipient.to_string()),
             also: Vec::new(),
             reply: decided.reply.to_string(),

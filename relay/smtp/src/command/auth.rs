@@ -1,5 +1,6 @@
 //! AUTH and the lines of its exchange (RFC 4954 section 4): base64 on the wire, octets within.
 
+use crate::command::Verb;
 use std::fmt;
 
 use crate::command::{CommandError, split_word};
@@ -39,7 +40,7 @@ impl Auth {
                 .bytes()
                 .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'));
         if !is_name {
-            return Err(CommandError::Arguments { verb: "AUTH" });
+            return Err(CommandError::Arguments { verb: Verb::Auth });
         }
         let initial = match initial {
             "" => None,
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(auth("AUTH PLAIN AGEAYg=="), Ok(("PLAIN".to_owned(), Some(b"\0a\0b".to_vec()))));
         assert_eq!(auth("AUTH  PLAIN\tAGEAYg== "), auth("AUTH PLAIN AGEAYg=="));
         for line in ["AUTH", "AUTH ", "AUTH =PLAIN", "AUTH aaaaaaaaaaaaaaaaaaaaa"] {
-            assert_eq!(auth(line), Err(CommandError::Arguments { verb: "AUTH" }), "{line}");
+            assert_eq!(auth(line), Err(CommandError::Arguments { verb: Verb::Auth }), "{line}");
         }
         for initial in ["*", "==", "AGEAYg", "AGEAYg= =", "AGEA YgA=", "AGEAYh==", "\u{e9}"] {
             assert_eq!(auth(&format!("AUTH PLAIN {initial}")), Err(CommandError::Base64));

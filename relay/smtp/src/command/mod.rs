@@ -4,6 +4,7 @@
 //! is for the session, and whether it is allowed, for `policy`.
 
 mod auth;
+mod verb;
 mod xclient;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use relay_mail::path::{AddressError, ForwardPath, ReversePath, split_bare_path, 
 use relay_mail::reply::{self, Reply};
 
 pub use crate::command::auth::{Auth, Response, SaslMessage};
+pub use crate::command::verb::Verb;
 pub use crate::command::xclient::XClient;
 use relay_mail::hello::HelloName;
 
@@ -98,7 +100,7 @@ pub enum CommandError {
     #[error("{verb} has the wrong arguments")]
     Arguments {
         /// The verb.
-        verb: &'static str,
+        verb: Verb,
     },
     /// BDAT without a size that can be believed: where the octets after it end is not known.
     #[error("BDAT does not say how many octets follow")]
@@ -116,7 +118,7 @@ pub enum CommandError {
     #[error("the parameter {keyword} is malformed or repeated")]
     Parameter {
         /// The verb.
-        verb: &'static str,
+        verb: Verb,
         /// The parameter's keyword.
         keyword: String,
     },
@@ -130,7 +132,7 @@ pub enum CommandError {
     #[error("the parameter {parameter} is not supported")]
     UnsupportedParameter {
         /// The verb.
-        verb: &'static str,
+        verb: Verb,
         /// The keyword, with its value where that is what we do not support.
         parameter: String,
     },
@@ -141,15 +143,15 @@ pub enum CommandError {
 
 impl CommandError {
     /// The verb that the line begins with, for logs; `?` where that is not known.
-    pub const fn verb(&self) -> &'static str {
+    pub const fn verb(&self) -> Verb {
         match self {
-            Self::Arguments { verb } => verb,
-            Self::Base64 | Self::Sasl(_) => "AUTH",
-            Self::ChunkSize => "BDAT",
-            Self::NotUtf8 | Self::Verb => "?",
-            Self::Sender(_) => "MAIL",
-            Self::Recipient(_) => "RCPT",
-            Self::Parameter { verb, .. } | Self::UnsupportedParameter { verb, .. } => verb,
+            Self::Arguments { verb } => *verb,
+            Self::Base64 | Self::Sasl(_) => Verb::Auth,
+            Self::ChunkSize => Verb::Bdat,
+            Self::NotUtf8 | Self::Verb => Verb::Unknown,
+            Self::Sender(_) => Verb::Mail,
+            Self::Recipient(_) => Verb::Rcpt,
+            Self::Parameter { verb, .. } | Self::UnsupportedParameter { verb, .. } => *verb,
         }
     }
 
@@ -179,59 +181,62 @@ impl Command {
         let is_utf8 = matches!(text, Cow::Borrowed(_));
         let line = text.trim_end_matches(BLANKS);
         let (verb, argument) = split_word(line.trim_start_matches(BLANKS));
-        let verb = verb.to_ascii_uppercase();
+        let verb = Verb::of_word(verb);
         // Nothing depends on the argument of these.
-        let is_unread = matches!(&*verb, "EHLO" | "HELO" | "HELP" | "NOOP" | "QUIT" | "VRFY");
+        let is_unread = matches!(
+            verb,
+            Verb::Ehlo | Verb::Helo | Verb::Help | Verb::Noop | Verb::Quit | Verb::Vrfy
+        );
         if !is_utf8 && !is_unread {
             return Err(CommandError::NotUtf8);
         }
-        let alone = |verb, command| match argument {
+        let alone = |command| match argument {
             "" => Ok(command),
             _ => Err(CommandError::Arguments { verb }),
         };
-        match &*verb {
-            "HELO" => Ok(Self::Helo(HelloName::read(argument))),
-            "EHLO" => Ok(Self::Ehlo(HelloName::read(argument))),
-            "STARTTLS" => alone("STARTTLS", Self::StartTls),
-            "AUTH" => Auth::parse(argument).map(Self::Auth),
-            "MAIL" => parse_mail(argument).map(Self::Mail),
-            "RCPT" => parse_rcpt(argument).map(Self::Rcpt),
-            "DATA" => alone("DATA", Self::Data),
-            "BDAT" => parse_chunk(line).map(Self::Bdat).ok_or(CommandError::ChunkSize),
-            "RSET" => alone("RSET", Self::Rset),
-            "NOOP" => Ok(Self::Noop),
-            "VRFY" if argument.is_empty() => Err(CommandError::Arguments { verb: "VRFY" }),
-            "VRFY" => Ok(Self::Vrfy),
-            "HELP" => Ok(Self::Help),
-            "QUIT" => Ok(Self::Quit),
-            "XCLIENT" => XClient::parse(argument).map(Self::XClient),
-            _ => Err(CommandError::Verb),
+        match verb {
+            Verb::Helo => Ok(Self::Helo(HelloName::read(argument))),
+            Verb::Ehlo => Ok(Self::Ehlo(HelloName::read(argument))),
+            Verb::StartTls => alone(Self::StartTls),
+            Verb::Auth => Auth::parse(argument).map(Self::Auth),
+            Verb::Mail => parse_mail(argument).map(Self::Mail),
+            Verb::Rcpt => parse_rcpt(argument).map(Self::Rcpt),
+            Verb::Data => alone(Self::Data),
+            Verb::Bdat => parse_chunk(line).map(Self::Bdat).ok_or(CommandError::ChunkSize),
+            Verb::Rset => alone(Self::Rset),
+            Verb::Noop => Ok(Self::Noop),
+            Verb::Vrfy if argument.is_empty() => Err(CommandError::Arguments { verb }),
+            Verb::Vrfy => Ok(Self::Vrfy),
+            Verb::Help => Ok(Self::Help),
+            Verb::Quit => Ok(Self::Quit),
+            Verb::XClient => XClient::parse(argument).map(Self::XClient),
+            Verb::Connect | Verb::EndOfData | Verb::Unknown => Err(CommandError::Verb),
         }
     }
 
-    /// The verb, for logs.
-    pub const fn verb(&self) -> &'static str {
+    /// Its verb.
+    pub const fn verb(&self) -> Verb {
         match self {
-            Self::Helo(_) => "HELO",
-            Self::Ehlo(_) => "EHLO",
-            Self::StartTls => "STARTTLS",
-            Self::Auth(_) | Self::Response(_) => "AUTH",
-            Self::Mail(_) => "MAIL",
-            Self::Rcpt(_) => "RCPT",
-            Self::Data => "DATA",
-            Self::Bdat(_) => "BDAT",
-            Self::Rset => "RSET",
-            Self::Noop => "NOOP",
-            Self::Vrfy => "VRFY",
-            Self::Help => "HELP",
-            Self::Quit => "QUIT",
-            Self::XClient(_) => "XCLIENT",
+            Self::Helo(_) => Verb::Helo,
+            Self::Ehlo(_) => Verb::Ehlo,
+            Self::StartTls => Verb::StartTls,
+            Self::Auth(_) | Self::Response(_) => Verb::Auth,
+            Self::Mail(_) => Verb::Mail,
+            Self::Rcpt(_) => Verb::Rcpt,
+            Self::Data => Verb::Data,
+            Self::Bdat(_) => Verb::Bdat,
+            Self::Rset => Verb::Rset,
+            Self::Noop => Verb::Noop,
+            Self::Vrfy => Verb::Vrfy,
+            Self::Help => Verb::Help,
+            Self::Quit => Verb::Quit,
+            Self::XClient(_) => Verb::XClient,
         }
     }
 }
 
 fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
-    let (path, parameters) = parse_path(argument, "FROM", "MAIL")?;
+    let (path, parameters) = parse_path(argument, "FROM", Verb::Mail)?;
     let sender = ReversePath::parse(&path).map_err(CommandError::Sender)?;
     let mut declared_size = None;
     let mut body = None;
@@ -240,7 +245,8 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
     let mut submitter = None;
     for parameter in split_parameters(parameters) {
         let Parameter { text, keyword, value } = parameter;
-        let malformed = || CommandError::Parameter { verb: "MAIL", keyword: keyword.to_owned() };
+        let malformed =
+            || CommandError::Parameter { verb: Verb::Mail, keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => {
                 // Without a number no size is declared. The real size is judged in any case.
@@ -254,7 +260,7 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
                 "7BIT" => body.replace(BodyType::SevenBit).is_some(),
                 "8BITMIME" => body.replace(BodyType::EightBitMime).is_some(),
                 "BINARYMIME" => body.replace(BodyType::BinaryMime).is_some(),
-                _ => return Err(unsupported("MAIL", text)),
+                _ => return Err(unsupported(Verb::Mail, text)),
             },
             // RFC 4954 section 5: a value that is not believed counts as `<>`. One that cannot be
             // read is not believed either.
@@ -273,7 +279,7 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             "SMTPUTF8" if value.is_some() => return Err(malformed()),
             "SMTPUTF8" => smtputf8.replace(()).is_some(),
             _ if !is_keyword(keyword) => return Err(malformed()),
-            _ => return Err(unsupported("MAIL", keyword)),
+            _ => return Err(unsupported(Verb::Mail, keyword)),
         };
         if repeated {
             return Err(malformed());
@@ -284,11 +290,12 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
 }
 
 fn parse_rcpt(argument: &str) -> Result<Addressee, CommandError> {
-    let (path, parameters) = parse_path(argument, "TO", "RCPT")?;
+    let (path, parameters) = parse_path(argument, "TO", Verb::Rcpt)?;
     let path = ForwardPath::parse(&path).map_err(CommandError::Recipient)?;
     let mut dsn = RcptDsn::default();
     for Parameter { keyword, value, .. } in split_parameters(parameters) {
-        let malformed = || CommandError::Parameter { verb: "RCPT", keyword: keyword.to_owned() };
+        let malformed =
+            || CommandError::Parameter { verb: Verb::Rcpt, keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "NOTIFY" => {
                 let notify = value.and_then(Notify::parse).ok_or_else(malformed)?;
@@ -299,7 +306,7 @@ fn parse_rcpt(argument: &str) -> Result<Addressee, CommandError> {
                 dsn.original.replace(original).is_some()
             }
             _ if !is_keyword(keyword) => return Err(malformed()),
-            _ => return Err(unsupported("RCPT", keyword)),
+            _ => return Err(unsupported(Verb::Rcpt, keyword)),
         };
         if repeated {
             return Err(malformed());
@@ -332,7 +339,7 @@ fn split_parameters(text: &str) -> impl Iterator<Item = Parameter<'_>> {
 fn parse_path<'line>(
     argument: &'line str,
     keyword: &str,
-    verb: &'static str,
+    verb: Verb,
 ) -> Result<(Cow<'line, str>, &'line str), CommandError> {
     let after = match argument.split_at_checked(keyword.len()) {
         Some((start, after)) if start.eq_ignore_ascii_case(keyword) => after,
@@ -343,7 +350,7 @@ fn parse_path<'line>(
         .strip_prefix(':')
         .ok_or(CommandError::Arguments { verb })?
         .trim_start_matches(BLANKS);
-    let path = if verb == "MAIL" { without_name(path) } else { path };
+    let path = if verb == Verb::Mail { without_name(path) } else { path };
     let split = match path.starts_with('<') {
         true => split_path(path).map(|(path, rest)| (Cow::Borrowed(path), rest)),
         false => split_bare_path(path).map(|(path, rest)| (Cow::Owned(format!("<{path}>")), rest)),
@@ -351,7 +358,7 @@ fn parse_path<'line>(
     match split {
         Some((path, rest)) if rest.is_empty() || rest.starts_with(BLANKS) => Ok((path, rest)),
         // Missing, or not closed, or followed by more than parameters.
-        _ if verb == "MAIL" => Err(CommandError::Sender(AddressError::NotBracketed)),
+        _ if verb == Verb::Mail => Err(CommandError::Sender(AddressError::NotBracketed)),
         _ => Err(CommandError::Recipient(AddressError::NotBracketed)),
     }
 }
@@ -378,11 +385,11 @@ pub(super) fn split_word(text: &str) -> (&str, &str) {
     }
 }
 
-/// `"BDAT" SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with one space in each place and
+/// `Verb::Bdat SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with one space in each place and
 /// nothing before the verb: what is read differently by two servers is where one of them takes
 /// content for commands.
 fn parse_chunk(line: &str) -> Option<Chunk> {
-    let (_, argument) = line.split_at_checked("BDAT".len())?;
+    let (_, argument) = line.split_at_checked(Verb::Bdat.name().len())?;
     let argument = argument.strip_prefix(' ')?;
     let (size, last) = match argument.split_once(' ') {
         None => (argument, false),
@@ -399,7 +406,7 @@ fn parse_size(value: Option<&str>) -> Option<u64> {
     digits.parse().ok().filter(|_| digits.len() <= 20)
 }
 
-fn unsupported(verb: &'static str, parameter: &str) -> CommandError {
+fn unsupported(verb: Verb, parameter: &str) -> CommandError {
     CommandError::UnsupportedParameter { verb, parameter: parameter.to_owned() }
 }
 

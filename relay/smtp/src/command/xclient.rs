@@ -4,6 +4,7 @@
 //! name for itself. NAME, PROTO, LOGIN, DESTADDR and DESTPORT have none: a name gives no right here,
 //! a user is who has authenticated to us, and a binding is where the connection came in.
 
+use crate::command::Verb;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::command::{BLANKS, CommandError};
@@ -27,7 +28,7 @@ impl XClient {
 
     /// Reads the attributes.
     pub fn parse(argument: &str) -> Result<Self, CommandError> {
-        let wrong = || CommandError::Arguments { verb: "XCLIENT" };
+        let wrong = || CommandError::Arguments { verb: Verb::XClient };
         let mut told = Self::default();
         let mut seen: Vec<String> = Vec::new();
         if argument.is_empty() {
@@ -146,7 +147,7 @@ mod tests {
             "LOGIN=",
             "REVERSE_NAME=a",
         ] {
-            let wrong = CommandError::Arguments { verb: "XCLIENT" };
+            let wrong = CommandError::Arguments { verb: Verb::XClient };
             assert_eq!(XClient::parse(argument), Err(wrong), "{argument:?}");
         }
     }

@@ -16,6 +16,7 @@ use relay_queue::event::{Attempt, Kept};
 use relay_queue::testing::entry_of;
 use relay_session::limits::TRACKED_DECISIONS;
 use relay_session::{Decided, Decisions, Refused};
+use relay_smtp::command::Verb;
 
 /// 256 recipients of 250 octets: 63 KB.
 fn long_paths() -> Vec<String> {
@@ -25,7 +26,7 @@ fn long_paths() -> Vec<String> {
 
 fn received(remote: &str, paths: &[String]) -> Happening {
     let decided = |path: &String| Decided {
-        command: "RCPT",
+        command: Verb::Rcpt,
         recipient: Some(ForwardPath::parse(path).unwrap()),
         reply: reply::RECIPIENT_OK,
         because: Some(Because {
@@ -174,7 +175,7 @@ fn refusals_replace_refusals_only() {
         user: None,
         hello: None,
         refused: Refused {
-            command: Some("CONNECT"),
+            command: Some(Verb::Connect),
             sender: None,
             recipients: Vec::new(),
             recipients_left_out: 0,
