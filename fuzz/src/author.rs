@@ -5,7 +5,7 @@
 
 use mail_auth::AuthenticatedMessage;
 use mailparse::MailAddr;
-use relay_mail::path::{Domain, Host, Mailbox};
+use relay_mail::path::{Domain, MailHost, Mailbox};
 use relay_message::author;
 
 /// See the module.
@@ -53,8 +53,8 @@ fn mail_auth(field: &[u8]) -> Vec<String> {
 fn is_same(author: &Mailbox, other: &str) -> bool {
     let Some((local_part, host)) = other.trim().rsplit_once('@') else { return false };
     let same_host = match author.host() {
-        Host::Domain(domain) => Domain::parse(host).as_ref() == Ok(domain),
-        literal @ Host::Address(_) => host.eq_ignore_ascii_case(&literal.to_string()),
+        MailHost::Domain(domain) => Domain::parse(host).as_ref() == Ok(domain),
+        literal @ MailHost::Address(_) => host.eq_ignore_ascii_case(&literal.to_string()),
     };
     let own = author.local_part();
     let unquoted = own.strip_prefix('"').and_then(|own| own.strip_suffix('"')).unwrap_or(own);

@@ -1,6 +1,6 @@
 //! Configuration texts: loaded, or refused with line numbers that exist.
 
-use relay_config::{Config, Finding};
+use relay_config::{Config, ConfigProblem};
 use relay_connector::ConnectorIds;
 use relay_connector::limits::{CONNECTOR_IDS, TABLE_BLOCKS};
 
@@ -23,7 +23,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn check_findings(findings: &[Finding], text: &str) {
+fn check_findings(findings: &[ConfigProblem], text: &str) {
     // If a text ends too early, the error is in the line after its last line.
     let lines = text.split('\n').count() + 1;
     for finding in findings {

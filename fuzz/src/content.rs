@@ -19,7 +19,9 @@ use relay_policy::Peer;
 use relay_server::limits::READ_OCTETS;
 use relay_session::player::{Player, World};
 use relay_session::{Action, MessageBegun, Session};
-use relay_smtp::client::{Event, Opening, Session as Client, Timeouts, Transaction};
+use relay_smtp::client::{
+    ClientEvent, ClientOpening, ClientSession as Client, Timeouts, Transaction,
+};
 
 use super::expected::{Allowed, compare};
 use super::session::rules;
@@ -227,7 +229,7 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
     };
     let now = Instant::now();
     let mut client =
-        Client::new("hop:25", Opening::plain("relay.example"), Timeouts::default(), now);
+        Client::new("hop:25", ClientOpening::plain("relay.example"), Timeouts::default(), now);
     let mut next = Hop { offers: hop, ..Hop::default() };
     client.handle_bytes(b"220 hop\r\n", now);
     let mut transaction = Some(transaction);
@@ -239,11 +241,11 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
             client.settle();
         }
         match client.poll_event() {
-            Some(Event::Ready) => match transaction.take() {
+            Some(ClientEvent::Ready) => match transaction.take() {
                 Some(transaction) => client.begin(transaction, now),
                 None => client.quit(now),
             },
-            Some(Event::SendMessage) => {
+            Some(ClientEvent::SendMessage) => {
                 for piece in &pieces {
                     client.send_message(piece, now);
                     while let Some(octets) = client.poll_output() {
@@ -254,9 +256,9 @@ fn send(kept: &Kept, settings: u8, hop: u8, cut: usize) -> Option<Arrived> {
                 }
                 client.end_message(now);
             }
-            Some(Event::Done(_)) => {}
-            Some(Event::StartTls) => panic!("no TLS was requested"),
-            Some(Event::Closed(_)) => break,
+            Some(ClientEvent::Done(_)) => {}
+            Some(ClientEvent::StartTls) => panic!("no TLS was requested"),
+            Some(ClientEvent::Closed(_)) => break,
             None if client.is_closed() => break,
             None => assert!(client.deadline().is_some(), "a waiting session has a deadline"),
         }

@@ -4,9 +4,9 @@
 
 use std::cell::Cell;
 
-use relay_common::budget::{Bucket, Budget};
+use relay_common::budget::{Bucket, TokenBudget};
 use relay_common::classify::Tables;
-use relay_common::guard::{DropReason, GuardTables, PassReason, Verdict, judge};
+use relay_common::guard::{DropReason, GuardDecision, GuardTables, PassReason, judge};
 use relay_common::packet::{NotSegment, Segment, segment};
 use relay_common::tables::{
     BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, NO_GENERATION, RangeEntry, RangeKey,
@@ -51,20 +51,30 @@ fn positions<'a>(frame: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usiz
     windows.filter(move |(_, window)| *window == wanted).map(|(at, _)| at)
 }
 
-fn judgement_follows(answers: &Answers, whole: Result<Segment, NotSegment>, verdict: Verdict) {
+fn judgement_follows(
+    answers: &Answers,
+    whole: Result<Segment, NotSegment>,
+    verdict: GuardDecision,
+) {
     let expected = match whole {
-        Err(reason) => Verdict::Pass(PassReason::NotSegment(reason)),
-        Ok(segment) if !segment.opens => Verdict::Pass(PassReason::NotSyn),
-        Ok(_) if answers.generation() == NO_GENERATION => Verdict::Pass(PassReason::NoGeneration),
-        Ok(_) if !answers.has(Answers::BINDING) => Verdict::Pass(PassReason::NoBinding),
-        Ok(_) if !answers.has(Answers::RANGE) => Verdict::Pass(PassReason::NoConnector),
-        Ok(_) if !answers.has(Answers::CONNECTOR) => Verdict::PassConnector(CONNECTOR),
-        Ok(_) if answers.has(Answers::REFUSE) => Verdict::Drop(CONNECTOR, DropReason::Refused),
-        Ok(_) if answers.has(Answers::SOURCE_SPENT) => {
-            Verdict::Drop(CONNECTOR, DropReason::OverSourceBudget)
+        Err(reason) => GuardDecision::Pass(PassReason::NotSegment(reason)),
+        Ok(segment) if !segment.opens => GuardDecision::Pass(PassReason::NotSyn),
+        Ok(_) if answers.generation() == NO_GENERATION => {
+            GuardDecision::Pass(PassReason::NoGeneration)
         }
-        Ok(_) if answers.has(Answers::SPENT) => Verdict::Drop(CONNECTOR, DropReason::OverBudget),
-        Ok(_) => Verdict::PassConnector(CONNECTOR),
+        Ok(_) if !answers.has(Answers::BINDING) => GuardDecision::Pass(PassReason::NoBinding),
+        Ok(_) if !answers.has(Answers::RANGE) => GuardDecision::Pass(PassReason::NoConnector),
+        Ok(_) if !answers.has(Answers::CONNECTOR) => GuardDecision::PassConnector(CONNECTOR),
+        Ok(_) if answers.has(Answers::REFUSE) => {
+            GuardDecision::Drop(CONNECTOR, DropReason::Refused)
+        }
+        Ok(_) if answers.has(Answers::SOURCE_SPENT) => {
+            GuardDecision::Drop(CONNECTOR, DropReason::OverSourceBudget)
+        }
+        Ok(_) if answers.has(Answers::SPENT) => {
+            GuardDecision::Drop(CONNECTOR, DropReason::OverBudget)
+        }
+        Ok(_) => GuardDecision::PassConnector(CONNECTOR),
     };
     assert_eq!(verdict, expected);
 }
@@ -111,7 +121,7 @@ impl GuardTables for Answers {
     type Bucket = Word;
 
     fn connector(&self, _: &ConnectorKey) -> Option<ConnectorEntry> {
-        let one = Budget::per_second(1, 1);
+        let one = TokenBudget::per_second(1, 1);
         let refuse = u64::from(self.has(Self::REFUSE));
         let entry = ConnectorEntry { refuse, budget: one, budget_per_source: one };
         self.has(Self::CONNECTOR).then_some(entry)

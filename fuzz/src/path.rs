@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 
 use relay_mail::limits::{DOMAIN_OCTETS, LOCAL_PART_OCTETS};
-use relay_mail::path::{Domain, ForwardPath, Host, Mailbox, ReversePath, split_path};
+use relay_mail::path::{Domain, ForwardPath, MailHost, Mailbox, ReversePath, split_path};
 
 /// See the module.
 pub fn check(input: &[u8]) {
@@ -39,8 +39,8 @@ fn check_mailbox(mailbox: &Mailbox) {
     assert!(mailbox.local_part().len() <= LOCAL_PART_OCTETS);
     assert!(mailbox.to_string().starts_with(mailbox.local_part()));
     match mailbox.host() {
-        Host::Address(_) => assert!(mailbox.domain().is_none()),
-        Host::Domain(domain) => check_domain(domain),
+        MailHost::Address(_) => assert!(mailbox.domain().is_none()),
+        MailHost::Domain(domain) => check_domain(domain),
     }
 }
 

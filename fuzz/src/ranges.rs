@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use relay_config::Config;
 use relay_connector::range::number_of;
-use relay_connector::{Clients, Connector, ConnectorId, Match, Range, RangeId, Table};
+use relay_connector::{Clients, Connector, ConnectorId, Range, RangeId, Table, TableMatch};
 
 const CONNECTORS: usize = 3;
 /// A larger number would only make an input slow.
@@ -49,8 +49,8 @@ fn every_address_agrees(table: &Table, family: &Family, placed: &[Placed]) {
             .min_by_key(|((low, high), _)| high - low)
             .map(|&(_, owner)| owner);
         let daemon = match table.classify(family.binding(), remote) {
-            Match::Connector { connector, range } => Some((connector, range)),
-            Match::NoBinding | Match::NoConnector => None,
+            TableMatch::Connector { connector, range } => Some((connector, range)),
+            TableMatch::NoBinding | TableMatch::NoConnector => None,
         };
         assert_eq!(daemon, smallest, "{remote}");
         assert_eq!(longest_prefix(table, remote), smallest, "{remote}");

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use relay_config::users;
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use relay_smtp::command::{Response, SaslMessage};
-use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
+use relay_smtp::sasl::{ClaimedIdentity, Mechanism, SaslExchange, SaslStep};
 use relay_users::Users;
 
 static USERS: LazyLock<Users> = LazyLock::new(|| {
@@ -17,7 +17,7 @@ static USERS: LazyLock<Users> = LazyLock::new(|| {
 pub fn check(input: &[u8]) {
     let Some((first, lines)) = input.split_first() else { return };
     let mechanism = Mechanism::ALL[usize::from(*first) % Mechanism::ALL.len()];
-    let (mut exchange, challenge) = Exchange::begin(mechanism);
+    let (mut exchange, challenge) = SaslExchange::begin(mechanism);
     check_challenge(challenge);
     for line in lines.split(|octet| *octet == 0xff) {
         // As octets, and decoded if it is base64.
@@ -34,7 +34,7 @@ pub fn check(input: &[u8]) {
 }
 
 /// The exchange that follows, if one does.
-fn check_step(exchange: &Exchange, message: &[u8]) -> Option<Exchange> {
+fn check_step(exchange: &SaslExchange, message: &[u8]) -> Option<SaslExchange> {
     let step = || exchange.step(message, &USERS, Some(&[0; 32]));
     assert_eq!(
         format!("{:?}", step()),
@@ -42,11 +42,11 @@ fn check_step(exchange: &Exchange, message: &[u8]) -> Option<Exchange> {
         "the same input gives the same result"
     );
     match step() {
-        Step::Challenge(next, challenge) => {
+        SaslStep::Challenge(next, challenge) => {
             check_challenge(challenge);
             Some(next)
         }
-        Step::Compare(claim, check) => {
+        SaslStep::Compare(claim, check) => {
             check_claim(&claim);
             let is_right = check.perform().expect("the hash is valid");
             // A right password must be in the client's message.
@@ -55,16 +55,16 @@ fn check_step(exchange: &Exchange, message: &[u8]) -> Option<Exchange> {
             assert!(!is_right || claim.user.is_some(), "an unknown user has no right password");
             None
         }
-        Step::Proven(user) => {
+        SaslStep::Proven(user) => {
             assert!(USERS.get(&user.name).is_some());
             None
         }
-        Step::Unproven(claim, _) => {
+        SaslStep::Unproven(claim, _) => {
             check_claim(&claim);
             None
         }
-        Step::Unavailable(why) => panic!("{why}"),
-        Step::Malformed(why) => {
+        SaslStep::Unavailable(why) => panic!("{why}"),
+        SaslStep::Malformed(why) => {
             assert!(!why.is_empty());
             None
         }
@@ -76,7 +76,7 @@ fn check_challenge(challenge: Vec<u8>) {
     assert!("334 \r\n".len() + SaslMessage(challenge).encoded().len() <= REPLY_LINE_OCTETS);
 }
 
-fn check_claim(claim: &Claim) {
+fn check_claim(claim: &ClaimedIdentity) {
     if let Some(user) = &claim.user {
         assert_eq!(Some(&user.name), claim.name.as_ref());
     }

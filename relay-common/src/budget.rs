@@ -15,21 +15,21 @@ pub trait Bucket {
 /// How many SYNs a bucket lets through. Both zero: no limit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Budget {
+pub struct TokenBudget {
     /// Nanoseconds until one token is restored. Zero: no limit.
     pub interval: u64,
     /// Nanoseconds in which an empty bucket becomes full: interval times capacity.
     pub depth: u64,
 }
 
-const _: () = assert!(size_of::<Budget>() == 16);
+const _: () = assert!(size_of::<TokenBudget>() == 16);
 
 /// Attempts to swap before the SYN counts as over the budget. Each failed attempt means that
 /// another CPU took a token in these nanoseconds. This happens only in a flood, and a client that
 /// is not part of it sends its SYN again after a second.
 const TRIES: u32 = 4;
 
-impl Budget {
+impl TokenBudget {
     /// No limit.
     pub const UNLIMITED: Self = Self { interval: 0, depth: 0 };
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_rate() {
-        let budget = Budget::per_second(10, 5);
+        let budget = TokenBudget::per_second(10, 5);
         let bucket = AtomicU64::new(0);
         let now = 7 * SECOND;
         assert_eq!((0..100).filter(|_| budget.take(&bucket, now)).count(), 5);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn after_a_reload_a_smaller_bucket_fills_at_its_own_rate() {
-        let (before, after) = (Budget::per_second(1, 1000), Budget::per_second(1000, 10));
+        let (before, after) = (TokenBudget::per_second(1, 1000), TokenBudget::per_second(1000, 10));
         let bucket = AtomicU64::new(0);
         let now = 7 * SECOND;
         assert_eq!((0..2000).filter(|_| before.take(&bucket, now)).count(), 1000);
@@ -142,19 +142,22 @@ mod tests {
     #[test]
     fn a_budget_without_limit_changes_no_bucket() {
         let bucket = AtomicU64::new(3);
-        assert!((0..1000).all(|_| Budget::UNLIMITED.take(&bucket, 1)));
+        assert!((0..1000).all(|_| TokenBudget::UNLIMITED.take(&bucket, 1)));
         assert_eq!(bucket.into_inner(), 3);
-        assert!(Budget::per_second(0, 9).is_unlimited() && Budget::per_second(9, 0).is_unlimited());
+        assert!(
+            TokenBudget::per_second(0, 9).is_unlimited()
+                && TokenBudget::per_second(9, 0).is_unlimited()
+        );
     }
 
     #[test]
     fn a_syn_is_over_the_budget_if_no_swap_succeeds() {
-        assert!(!Budget::per_second(10, 5).take(&Contended(Cell::new(0)), SECOND));
+        assert!(!TokenBudget::per_second(10, 5).take(&Contended(Cell::new(0)), SECOND));
     }
 
     #[test]
     fn threads_share_one_bucket() {
-        let budget = Budget::per_second(1, 1000);
+        let budget = TokenBudget::per_second(1, 1000);
         let bucket = Arc::new(AtomicU64::new(0));
         let threads: std::vec::Vec<_> = (0..4)
             .map(|_| {
@@ -172,7 +175,7 @@ mod tests {
         fn never_more_than_burst_plus_rate_times_time(
             rate in 1u32..100_000, burst in 1u32..1000, steps in proptest::collection::vec(0u64..SECOND / 50, 1..400),
         ) {
-            let budget = Budget::per_second(rate, burst);
+            let budget = TokenBudget::per_second(rate, burst);
             let bucket = AtomicU64::new(0);
             let start = 5 * SECOND;
             let (mut now, mut taken) = (start, 0u64);

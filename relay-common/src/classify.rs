@@ -17,7 +17,7 @@ pub trait Tables {
 
 /// The result of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ConnectionClass {
     /// The connector of the longest prefix.
     Connector(RangeEntry),
     /// Not a connection of ours.
@@ -34,7 +34,7 @@ pub fn classify<T: Tables>(
     local: Address,
     port: u16,
     remote: Address,
-) -> Class {
+) -> ConnectionClass {
     let mut key = BindingKey { generation, port: u32::from(port), address: local };
     let mut binding = tables.binding(&key);
     if binding.is_none() {
@@ -42,10 +42,10 @@ pub fn classify<T: Tables>(
         binding = tables.binding(&key);
     }
     let Some(BindingEntry { binding }) = binding else {
-        return Class::NoBinding;
+        return ConnectionClass::NoBinding;
     };
     match tables.range(&RangeKey { generation, binding, address: remote }) {
-        Some(entry) => Class::Connector(entry),
-        None => Class::NoConnector,
+        Some(entry) => ConnectionClass::Connector(entry),
+        None => ConnectionClass::NoConnector,
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::address::Address;
 use crate::budget::Bucket;
-use crate::classify::{Class, Tables, classify};
+use crate::classify::{ConnectionClass, Tables, classify};
 use crate::packet::{NotSegment, Reader, Segment, segment};
 use crate::tables::{ConnectorEntry, ConnectorKey, NO_GENERATION, SourceKey};
 
@@ -27,7 +27,7 @@ pub trait GuardTables: Tables {
 
 /// The decision about a frame, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GuardDecision {
     /// Dropped, because of this connector.
     Drop(u32, DropReason),
     /// Passed: a SYN of this connector.
@@ -69,22 +69,24 @@ pub fn judge<R: Reader + ?Sized, T: GuardTables>(
     frame: &R,
     tables: &T,
     generation: u32,
-) -> Verdict {
+) -> GuardDecision {
     let segment = match segment(frame) {
         Ok(segment) => segment,
-        Err(reason) => return Verdict::Pass(PassReason::NotSegment(reason)),
+        Err(reason) => return GuardDecision::Pass(PassReason::NotSegment(reason)),
     };
     if !segment.opens {
-        return Verdict::Pass(PassReason::NotSyn);
+        return GuardDecision::Pass(PassReason::NotSyn);
     }
     if generation == NO_GENERATION {
-        return Verdict::Pass(PassReason::NoGeneration);
+        return GuardDecision::Pass(PassReason::NoGeneration);
     }
     let Segment { remote, local, local_port, .. } = segment;
     match classify(tables, generation, local, local_port, remote) {
-        Class::NoBinding => Verdict::Pass(PassReason::NoBinding),
-        Class::NoConnector => Verdict::Pass(PassReason::NoConnector),
-        Class::Connector(entry) => judge_connector(tables, generation, entry.connector, remote),
+        ConnectionClass::NoBinding => GuardDecision::Pass(PassReason::NoBinding),
+        ConnectionClass::NoConnector => GuardDecision::Pass(PassReason::NoConnector),
+        ConnectionClass::Connector(entry) => {
+            judge_connector(tables, generation, entry.connector, remote)
+        }
     }
 }
 
@@ -97,12 +99,12 @@ fn judge_connector<T: GuardTables>(
     generation: u32,
     connector: u32,
     remote: Address,
-) -> Verdict {
+) -> GuardDecision {
     let Some(entry) = tables.connector(&ConnectorKey { generation, connector }) else {
-        return Verdict::PassConnector(connector);
+        return GuardDecision::PassConnector(connector);
     };
     if entry.refuse != 0 {
-        return Verdict::Drop(connector, DropReason::Refused);
+        return GuardDecision::Drop(connector, DropReason::Refused);
     }
     let now = tables.now();
     if !entry.budget_per_source.is_unlimited()
@@ -110,15 +112,15 @@ fn judge_connector<T: GuardTables>(
             tables.source_bucket(&SourceKey { connector, source: remote.source() })
         && !entry.budget_per_source.take(&bucket, now)
     {
-        return Verdict::Drop(connector, DropReason::OverSourceBudget);
+        return GuardDecision::Drop(connector, DropReason::OverSourceBudget);
     }
     if !entry.budget.is_unlimited()
         && let Some(bucket) = tables.bucket(connector)
         && !entry.budget.take(&bucket, now)
     {
-        return Verdict::Drop(connector, DropReason::OverBudget);
+        return GuardDecision::Drop(connector, DropReason::OverBudget);
     }
-    Verdict::PassConnector(connector)
+    GuardDecision::PassConnector(connector)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use core::mem::offset_of;
 
 use crate::address::Address;
-use crate::budget::Budget;
+use crate::budget::TokenBudget;
 
 /// Version of the layouts in this file. Pinned maps of another version belong to another program.
 pub const SCHEMA: u32 = 1;
@@ -114,9 +114,9 @@ pub struct ConnectorEntry {
     /// Not zero: its sources are refused.
     pub refuse: u64,
     /// Budget for the SYNs of all its sources together.
-    pub budget: Budget,
+    pub budget: TokenBudget,
     /// Budget for the SYNs of one source.
-    pub budget_per_source: Budget,
+    pub budget_per_source: TokenBudget,
 }
 
 const _: () = assert!(
@@ -166,7 +166,7 @@ const _: () = assert!(
 /// The one value of STATE.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct State {
+pub struct StateEntry {
     /// The generation in force, or [`NO_GENERATION`]. Every program reads this word first; storing
     /// it publishes a generation.
     pub generation: u32,
@@ -188,11 +188,11 @@ pub struct State {
 }
 
 const _: () = assert!(
-    size_of::<State>() == 64
-        && offset_of!(State, generation) == 0
-        && offset_of!(State, namespace) == 8
-        && offset_of!(State, bindings) == 16
-        && offset_of!(State, digest) == 32
+    size_of::<StateEntry>() == 64
+        && offset_of!(StateEntry, generation) == 0
+        && offset_of!(StateEntry, namespace) == 8
+        && offset_of!(StateEntry, bindings) == 16
+        && offset_of!(StateEntry, digest) == 32
 );
 
 /// Declares a value of per-CPU counters, with the names and meanings of its fields in one list.
@@ -291,7 +291,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Tag {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for State {}
+    unsafe impl aya::Pod for StateEntry {}
     // SAFETY: as above.
     unsafe impl aya::Pod for ConnectorCounters {}
     // SAFETY: as above.

@@ -4,7 +4,7 @@
 //! none of them gives it a right because it passed.
 
 use aya_ebpf::programs::XdpContext;
-use relay_common::guard::{DropReason, PassReason, Verdict, judge};
+use relay_common::guard::{DropReason, PassReason, GuardDecision, judge};
 use relay_common::packet::NotSegment;
 
 use crate::maps::{Maps, count, count_connector, state};
@@ -17,7 +17,7 @@ pub fn passes(context: &XdpContext) -> bool {
     #[cfg(feature = "log")]
     log(context, verdict);
     match verdict {
-        Verdict::Pass(reason) => {
+        GuardDecision::Pass(reason) => {
             count(|counters| match reason {
                 PassReason::NoConnector => &mut counters.guard_no_connector,
                 PassReason::NoBinding => &mut counters.guard_no_binding,
@@ -30,11 +30,11 @@ pub fn passes(context: &XdpContext) -> bool {
             });
             true
         }
-        Verdict::PassConnector(connector) => {
+        GuardDecision::PassConnector(connector) => {
             count_connector(connector, |counters| &mut counters.syn_seen);
             true
         }
-        Verdict::Drop(connector, reason) => {
+        GuardDecision::Drop(connector, reason) => {
             count_connector(connector, |counters| &mut counters.syn_seen);
             count_connector(connector, |counters| match reason {
                 DropReason::OverBudget => &mut counters.syn_over_budget,
@@ -47,17 +47,17 @@ pub fn passes(context: &XdpContext) -> bool {
 }
 
 #[cfg(feature = "log")]
-fn log(context: &XdpContext, verdict: Verdict) {
+fn log(context: &XdpContext, verdict: GuardDecision) {
     use aya_log_ebpf::debug;
 
     match verdict {
-        Verdict::Drop(connector, reason) => {
+        GuardDecision::Drop(connector, reason) => {
             debug!(context, "guard: connector {}: drop, reason {}", connector, reason as u32)
         }
-        Verdict::PassConnector(connector) => {
+        GuardDecision::PassConnector(connector) => {
             debug!(context, "guard: connector {}: pass", connector)
         }
         // One line for each frame of every flow would make the log unusable.
-        Verdict::Pass(_) => {}
+        GuardDecision::Pass(_) => {}
     }
 }

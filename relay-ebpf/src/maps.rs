@@ -14,7 +14,7 @@ use relay_common::guard::GuardTables;
 use relay_common::tables::{
     BINDINGS_MAX, BLOCKS_MAX, BindingEntry, BindingKey, BucketState, CONNECTORS_MAX,
     ConnectorCounters, ConnectorEntry, ConnectorKey, NO_GENERATION, RangeEntry, RangeKey,
-    ReasonCounters, SYN_SOURCES_MAX, SourceKey, State, Tag,
+    ReasonCounters, SYN_SOURCES_MAX, SourceKey, StateEntry, Tag,
 };
 
 const COUNT: usize = CONNECTORS_MAX as usize;
@@ -30,7 +30,7 @@ pub static CONNECTORS: HashMap<ConnectorKey, ConnectorEntry, { 4 * COUNT }> = Ha
 
 /// Mappable, so that the daemon can publish a generation by storing one word.
 #[btf_map]
-pub static STATE: Array<State, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub static STATE: Array<StateEntry, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub static TAGS: SkStorage<Tag> = SkStorage::new();

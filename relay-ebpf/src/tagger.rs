@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::programs::SockOpsContext;
 use relay_common::address::Address;
-use relay_common::classify::{Class, classify};
+use relay_common::classify::{ConnectionClass, classify};
 use relay_common::tables::{NO_CONNECTOR, NO_GENERATION, Tag};
 
 use crate::maps::{Maps, TAGS, count, count_connector, state};
@@ -40,11 +40,11 @@ pub fn tag(context: &SockOpsContext) {
     // order.
     let port = context.local_port() as u16;
     let tag = match classify(&Maps, generation, local, port, remote) {
-        Class::Connector(entry) => {
+        ConnectionClass::Connector(entry) => {
             Tag { connector: entry.connector, range: entry.range, generation }
         }
-        Class::NoConnector => Tag { connector: NO_CONNECTOR, range: 0, generation },
-        Class::NoBinding => return count(|counters| &mut counters.tagger_no_binding),
+        ConnectionClass::NoConnector => Tag { connector: NO_CONNECTOR, range: 0, generation },
+        ConnectionClass::NoBinding => return count(|counters| &mut counters.tagger_no_binding),
     };
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(context, "tagger: connector {} range {}", tag.connector, tag.range);

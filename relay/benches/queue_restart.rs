@@ -17,7 +17,7 @@ use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_queue::schedule::Schedule;
-use relay_queue::{Queue, Recovery, Settings, StoreSettings};
+use relay_queue::{Queue, QueueSettings, Recovery, StoreSettings};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -76,7 +76,7 @@ fn measure(directory: &Path, messages: usize) -> Result<()> {
 
 fn open(directory: &Path) -> Result<(Queue, Recovery)> {
     let hostname = Domain::parse("edge1.contoso.example").context("the host's name")?;
-    let settings = Settings { hostname, schedule: Schedule::default() };
+    let settings = QueueSettings { hostname, schedule: Schedule::default() };
     Ok(Queue::open(&StoreSettings::new(directory), settings)?)
 }
 

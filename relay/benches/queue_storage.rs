@@ -17,7 +17,7 @@ use bytes::Bytes;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_queue::schedule::Schedule;
-use relay_queue::{Queue, Settings, StoreSettings};
+use relay_queue::{Queue, QueueSettings, StoreSettings};
 
 /// Octets of a message.
 const MESSAGE: usize = 4096;
@@ -231,7 +231,7 @@ impl TheQueue {
     fn new(directory: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let hostname = Domain::parse("edge1.contoso.example").context("the host's name")?;
-        let settings = Settings { hostname, schedule: Schedule::default() };
+        let settings = QueueSettings { hostname, schedule: Schedule::default() };
         let store = StoreSettings { min_free_octets: 0, ..StoreSettings::new(directory) };
         let (queue, _) = Queue::open(&store, settings)?;
         Ok(Self { queue, runtime })

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
-use relay_queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
+use relay_queue::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
 use relay_queue::{Entry, MessageFile, MessageReader};
 use tokio::sync::Notify;
 
@@ -107,7 +107,7 @@ impl Store for MemoryStore {
         not_here()
     }
 
-    fn change(&self, _: QueueId, _: Change) -> Pending<'_, ()> {
+    fn change(&self, _: QueueId, _: EntryChange) -> Pending<'_, ()> {
         not_here()
     }
 

@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use relay_mail::envelope::{BodyType, Envelope};
-use relay_smtp::client::{Event, Opening, Session, Timeouts, Transaction};
+use relay_smtp::client::{ClientEvent, ClientOpening, ClientSession, Timeouts, Transaction};
 
 /// The line ends that a hop accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +98,12 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
         commands: Vec::new(),
     };
     let now = Instant::now();
-    let mut session =
-        Session::new("hop:25", Opening::plain("relay.example"), Timeouts::default(), now);
+    let mut session = ClientSession::new(
+        "hop:25",
+        ClientOpening::plain("relay.example"),
+        Timeouts::default(),
+        now,
+    );
     session.handle_bytes(b"220 hop\r\n", now);
     let mut begun = false;
     loop {
@@ -110,12 +114,12 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
             session.settle();
         }
         match session.poll_event() {
-            Some(Event::Ready) if begun => session.quit(now),
-            Some(Event::Ready) => {
+            Some(ClientEvent::Ready) if begun => session.quit(now),
+            Some(ClientEvent::Ready) => {
                 begun = true;
                 session.begin(transaction(envelope, message), now);
             }
-            Some(Event::SendMessage) => {
+            Some(ClientEvent::SendMessage) => {
                 for piece in message.chunks(piece) {
                     session.send_message(piece, now);
                     // A reply before the end would be a reply to something that is not an end.
@@ -125,9 +129,9 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
                 }
                 session.end_message(now);
             }
-            Some(Event::StartTls) => panic!("no TLS was requested"),
-            Some(Event::Done(_)) => {}
-            Some(Event::Closed(_)) => return hop,
+            Some(ClientEvent::StartTls) => panic!("no TLS was requested"),
+            Some(ClientEvent::Done(_)) => {}
+            Some(ClientEvent::Closed(_)) => return hop,
             None if session.is_closed() => return hop,
             None => assert!(session.deadline().is_some(), "a waiting session has a deadline"),
         }

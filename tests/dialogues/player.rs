@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use relay_connector::{ConnectorIds, Match};
+use relay_connector::{ConnectorIds, TableMatch};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
@@ -15,7 +15,7 @@ use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
 use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_policy::{
-    Finding, Inquiry, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
+    Inquiry, InquiryAnswer, MessageRateFinding, PasswordFinding, Peer, RecipientFinding, Rules,
 };
 use relay_session::limits::INPUT_OCTETS;
 use relay_session::player::{self, World};
@@ -195,17 +195,17 @@ impl World for Host {
         assert!(!self.closed, "{action:?} after Close");
     }
 
-    fn find_out(&mut self, inquiry: Inquiry) -> Option<Finding> {
+    fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
         match &inquiry {
             Inquiry::Message(question) => {
                 let found = self.checks.message(question);
-                found.map(|found| Finding::Message(MessageFinding::Found(found)))
+                found.map(|found| InquiryAnswer::Message(MessageFinding::Found(found)))
             }
             // Not enough time passes here to retry a message.
             Inquiry::MessageRate { limit, .. } => {
                 let is_within = self.messages < *limit;
                 self.messages += 1;
-                Some(Finding::MessageRate(match is_within {
+                Some(InquiryAnswer::MessageRate(match is_within {
                     true => MessageRateFinding::Within,
                     false => MessageRateFinding::Exceeded,
                 }))
@@ -218,11 +218,11 @@ impl World for Host {
                     Recipients::Unavailable => Some(RecipientFinding::Unavailable(said)),
                     Recipients::Unknown => Some(RecipientFinding::Unknown(said)),
                 }
-                .map(Finding::Recipient)
+                .map(InquiryAnswer::Recipient)
             }
             Inquiry::Sender(question) => {
                 let found = self.checks.sender(question);
-                found.map(|found| Finding::Sender(SenderFinding::Found(found)))
+                found.map(|found| InquiryAnswer::Sender(SenderFinding::Found(found)))
             }
             Inquiry::Password(check) => self.compare(check),
         }
@@ -232,8 +232,8 @@ impl World for Host {
     fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
         let client = match self.rules.table.classify(local, remote.ip()) {
-            Match::Connector { connector, .. } => self.rules.connector(connector),
-            Match::NoBinding | Match::NoConnector => None,
+            TableMatch::Connector { connector, .. } => self.rules.connector(connector),
+            TableMatch::NoBinding | TableMatch::NoConnector => None,
         };
         client
             .map(|connector| (Arc::clone(&self.rules), Peer::new(Arc::clone(connector))))
@@ -298,11 +298,11 @@ impl World for Host {
 }
 
 impl Host {
-    fn compare(&self, check: &PasswordCheck) -> Option<Finding> {
+    fn compare(&self, check: &PasswordCheck) -> Option<InquiryAnswer> {
         if self.auth == Some(Auth::Unanswered) {
             return None;
         }
-        Some(Finding::Password(match check.perform() {
+        Some(InquiryAnswer::Password(match check.perform() {
             Ok(true) => PasswordFinding::Right,
             Ok(false) => PasswordFinding::Wrong("the password is wrong".to_owned()),
             Err(why) => PasswordFinding::Unavailable(why),

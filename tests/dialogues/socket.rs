@@ -18,7 +18,7 @@ use relay_queue::store::Store;
 use relay_server::Server;
 use relay_server::back_pressure::Readings;
 use relay_server::counts::Counts;
-use relay_server::tls::Credentials;
+use relay_server::tls::TlsCredentials;
 use relay_tracking::Tracker;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
@@ -138,11 +138,11 @@ impl Host {
         }));
         let hostname = config.hostname.clone();
         let is_removed = settings.tls_removed;
-        let settings = relay_queue::Settings { hostname, schedule: Schedule::default() };
+        let settings = relay_queue::QueueSettings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts, Tracker::none()));
         if !is_removed {
-            let credentials = Credentials::load(&config.tls, Arc::clone(&rules));
+            let credentials = TlsCredentials::load(&config.tls, Arc::clone(&rules));
             server.set_credentials(credentials.map_err(|error| error.to_string())?);
         }
         let runtime = Builder::new_multi_thread()
@@ -172,7 +172,7 @@ impl Host {
 
     /// The measurement for a queue's disk that is this full.
     fn press(&self, level: PressureLevel) {
-        let thresholds = pressure::Settings::default().disk_use;
+        let thresholds = pressure::BackPressureSettings::default().disk_use;
         let disk = match level {
             PressureLevel::Normal => thresholds.medium_to_low,
             PressureLevel::Medium => thresholds.high_to_medium,

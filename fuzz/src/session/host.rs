@@ -13,7 +13,7 @@ use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::TlsInfo;
 use relay_smtp::client::ReplyParser;
 
-use relay_policy::{Finding, Inquiry, Peer, Rules};
+use relay_policy::{Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
 use relay_session::player::World;
 use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
@@ -55,7 +55,7 @@ impl World for Host {
         check_protocol_log(session);
     }
 
-    fn find_out(&mut self, inquiry: Inquiry) -> Option<Finding> {
+    fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
         assert_eq!(self.asked, Asked::Nothing);
         if !self.queue_is_slow {
             return Some(inquiry.not_asked());

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use super::*;
-use crate::budget::Budget;
+use crate::budget::TokenBudget;
 use crate::tables::{BindingEntry, BindingKey, RangeEntry, RangeKey};
 
 const GENERATION: u32 = 3;
@@ -111,7 +111,7 @@ impl Fake {
         self.bindings.insert(key, BindingEntry { binding });
     }
 
-    fn syn(&self, remote: &str, local: &str, port: u16) -> Verdict {
+    fn syn(&self, remote: &str, local: &str, port: u16) -> GuardDecision {
         judge(&frame(remote, local, port, 0x02)[..], self, GENERATION)
     }
 }
@@ -146,23 +146,23 @@ fn frame(remote: &str, local: &str, port: u16, flags: u8) -> Vec<u8> {
 #[test]
 fn the_longest_prefix_of_the_binding_decides() {
     let fake = Fake::new(ConnectorEntry::default());
-    let pass = Verdict::PassConnector;
+    let pass = GuardDecision::PassConnector;
     assert_eq!(fake.syn("192.0.2.1", "198.51.100.1", 25), pass(FRONTEND));
     assert_eq!(fake.syn("10.1.2.3", "198.51.100.1", 25), pass(RELAY));
     assert_eq!(fake.syn("2001:db8::7", "2001:db8::1", 25), pass(FRONTEND));
     assert_eq!(
         fake.syn("10.9.9.9", "198.51.100.1", 25),
-        Verdict::Drop(REFUSED, DropReason::Refused)
+        GuardDecision::Drop(REFUSED, DropReason::Refused)
     );
 }
 
 #[test]
 fn an_exact_binding_has_no_fallback_to_the_wildcard() {
     let fake = Fake::new(ConnectorEntry::default());
-    assert_eq!(fake.syn("10.1.2.3", "198.51.100.9", 25), Verdict::PassConnector(RELAY));
+    assert_eq!(fake.syn("10.1.2.3", "198.51.100.9", 25), GuardDecision::PassConnector(RELAY));
     assert_eq!(
         fake.syn("192.0.2.1", "198.51.100.9", 25),
-        Verdict::Pass(PassReason::NoConnector),
+        GuardDecision::Pass(PassReason::NoConnector),
         "a range of the wildcard binding contains the client"
     );
 }
@@ -170,7 +170,7 @@ fn an_exact_binding_has_no_fallback_to_the_wildcard() {
 #[test]
 fn frames_without_a_rule_pass_with_a_reason() {
     let fake = Fake::new(ConnectorEntry { refuse: 1, ..Default::default() });
-    let pass = |reason| Verdict::Pass(reason);
+    let pass = |reason| GuardDecision::Pass(reason);
     assert_eq!(fake.syn("192.0.2.1", "198.51.100.1", 26), pass(PassReason::NoBinding));
     let ack = frame("192.0.2.1", "198.51.100.1", 25, 0x10);
     assert_eq!(judge(&ack[..], &fake, GENERATION), pass(PassReason::NotSyn));
@@ -185,43 +185,49 @@ fn frames_without_a_rule_pass_with_a_reason() {
 
 #[test]
 fn a_connector_has_one_budget_for_all_its_sources() {
-    let entry = ConnectorEntry { budget: Budget::per_second(10, 3), ..Default::default() };
+    let entry = ConnectorEntry { budget: TokenBudget::per_second(10, 3), ..Default::default() };
     let fake = Fake::new(entry);
     let verdicts: Vec<_> = (0..5).map(|_| fake.syn("192.0.2.1", "198.51.100.1", 25)).collect();
-    let over = Verdict::Drop(FRONTEND, DropReason::OverBudget);
-    assert_eq!(verdicts[..3], [Verdict::PassConnector(FRONTEND); 3]);
+    let over = GuardDecision::Drop(FRONTEND, DropReason::OverBudget);
+    assert_eq!(verdicts[..3], [GuardDecision::PassConnector(FRONTEND); 3]);
     assert_eq!(verdicts[3..], [over; 2]);
     assert_eq!(fake.syn("2001:db8::7", "2001:db8::1", 25), over, "IPv6 shares it");
-    assert_eq!(fake.syn("10.1.2.3", "198.51.100.1", 25), Verdict::PassConnector(RELAY));
+    assert_eq!(fake.syn("10.1.2.3", "198.51.100.1", 25), GuardDecision::PassConnector(RELAY));
     fake.clock.set(fake.clock.get() + 100_000_000);
-    assert_eq!(fake.syn("192.0.2.2", "198.51.100.1", 25), Verdict::PassConnector(FRONTEND));
+    assert_eq!(fake.syn("192.0.2.2", "198.51.100.1", 25), GuardDecision::PassConnector(FRONTEND));
 }
 
 #[test]
 fn a_source_with_many_syns_uses_up_only_its_own_tokens() {
     let entry = ConnectorEntry {
-        budget: Budget::per_second(10, 4),
-        budget_per_source: Budget::per_second(1, 2),
+        budget: TokenBudget::per_second(10, 4),
+        budget_per_source: TokenBudget::per_second(1, 2),
         ..Default::default()
     };
     let fake = Fake::new(entry);
     let loud: Vec<_> = (0..50).map(|_| fake.syn("192.0.2.1", "198.51.100.1", 25)).collect();
-    assert_eq!(loud[..2], [Verdict::PassConnector(FRONTEND); 2]);
-    assert!(loud[2..].iter().all(|v| *v == Verdict::Drop(1, DropReason::OverSourceBudget)));
-    assert_eq!(fake.syn("192.0.2.2", "198.51.100.1", 25), Verdict::PassConnector(FRONTEND));
-    assert_eq!(fake.syn("2001:db8::1:7", "2001:db8::1", 25), Verdict::PassConnector(FRONTEND));
+    assert_eq!(loud[..2], [GuardDecision::PassConnector(FRONTEND); 2]);
+    assert!(loud[2..].iter().all(|v| *v == GuardDecision::Drop(1, DropReason::OverSourceBudget)));
+    assert_eq!(fake.syn("192.0.2.2", "198.51.100.1", 25), GuardDecision::PassConnector(FRONTEND));
+    assert_eq!(
+        fake.syn("2001:db8::1:7", "2001:db8::1", 25),
+        GuardDecision::PassConnector(FRONTEND)
+    );
     assert_eq!(
         fake.syn("192.0.2.3", "198.51.100.1", 25),
-        Verdict::Drop(FRONTEND, DropReason::OverBudget)
+        GuardDecision::Drop(FRONTEND, DropReason::OverBudget)
     );
 }
 
 #[test]
 fn a_missing_bucket_limits_nothing() {
     let entry =
-        ConnectorEntry { budget_per_source: Budget::per_second(1, 1), ..Default::default() };
+        ConnectorEntry { budget_per_source: TokenBudget::per_second(1, 1), ..Default::default() };
     let fake = Fake { no_source_buckets: true, ..Fake::new(entry) };
     for _ in 0..10 {
-        assert_eq!(fake.syn("192.0.2.1", "198.51.100.1", 25), Verdict::PassConnector(FRONTEND));
+        assert_eq!(
+            fake.syn("192.0.2.1", "198.51.100.1", 25),
+            GuardDecision::PassConnector(FRONTEND)
+        );
     }
 }

@@ -9,7 +9,7 @@ use mail_auth::common::crypto::{Algorithm, HashAlgorithm, HashContext, HashImpl,
 use mail_auth::dkim::DkimError;
 use mail_auth::dkim::canonicalize::BodyHasher;
 use mail_auth::{AuthenticatedMessage, DkimOutput, Error};
-use relay_dns::{Answers, Dns};
+use relay_dns::{Dns, DnsCache};
 use relay_mail::store_error::StoreError;
 use relay_message::author;
 use relay_message::finding::{
@@ -47,7 +47,7 @@ async fn verify(
     let mut message = AuthenticatedMessage::parse(&octets).unwrap_or_default();
     let mut signatures = set_aside(&mut message);
     hash_body(&mut message, body, &mut reader).await?;
-    let (answers, of_message) = (Answers::default(), &message);
+    let (answers, of_message) = (DnsCache::default(), &message);
     let evaluated = dns.evaluate(&answers, |server, answers| {
         let evaluation = server.verify_dkim(answers.parameters(of_message));
         async move {

@@ -8,7 +8,7 @@ use crate::spf;
 use mail_auth::dmarc::Policy;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput};
-use relay_dns::{Answers, Dns};
+use relay_dns::{Dns, DnsCache};
 use relay_mail::path::{Domain, Mailbox};
 use relay_message::author::Unclear;
 use relay_message::finding::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding};
@@ -16,7 +16,7 @@ use relay_message::finding::{DmarcFinding, DmarcPolicy, DmarcResult, SpfFinding}
 /// Asks for the domain in From.
 pub(super) async fn ask(
     dns: &Dns,
-    answers: &Answers,
+    answers: &DnsCache,
     from: Result<Vec<Mailbox>, Unclear>,
     signatures: &[DkimOutput<'_>],
     spf: Option<&SpfFinding>,

@@ -30,7 +30,7 @@ pub struct CheckSettings {
     /// `hostname`: what SPF macros call this host.
     pub hostname: String,
     /// `[dns]`; `None` where no check of the configuration needs DNS.
-    pub dns: Option<relay_dns::Settings>,
+    pub dns: Option<relay_dns::DnsSettings>,
     /// `[rspamd]`.
     pub rspamd: Option<RspamdSettings>,
 }
@@ -59,7 +59,7 @@ impl Checks {
     }
 
     /// Nobody is asked, and nothing is found out.
-    pub fn nobody() -> Self {
+    pub fn disabled() -> Self {
         Self { hostname: String::new(), dns: None, rspamd: None }
     }
 

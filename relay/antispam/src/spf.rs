@@ -2,7 +2,7 @@
 
 use crate::limits::SPF_WAIT;
 use mail_auth::spf::verify::SpfParameters;
-use relay_dns::{Answers, Dns};
+use relay_dns::{Dns, DnsCache};
 use relay_mail::path::ReversePath;
 use relay_message::finding::{SenderQuestion, SpfFinding, SpfIdentity, SpfResult};
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ pub(super) async fn ask(dns: &Dns, host: &str, question: &SenderQuestion) -> Spf
         SpfIdentity::Helo => SpfParameters::verify_ehlo(address, hello, host),
         SpfIdentity::MailFrom => SpfParameters::verify_mail_from(address, hello, host, &sender),
     };
-    let answers = Answers::default();
+    let answers = DnsCache::default();
     let evaluated = dns.evaluate(&answers, |server, answers| {
         let evaluation = server.verify_spf(answers.parameters(parameters()));
         async move {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::document::{Section, Value, Wrong, nearest};
 use crate::value::{no_domain_name, path, text, unknown_word};
 use relay_mail::domain_pattern::{DomainPattern, InvalidDomainPattern};
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_policy::{
     AcceptedDomain, AcceptedDomainType, AcceptedDomains, RecipientLookup, RecipientsFile,
 };
@@ -111,8 +111,8 @@ fn lookup(value: Value<'_>) -> Result<RecipientLookup, Wrong> {
     };
     let (scheme, server) = text.split_once("://").ok_or_else(wrong)?;
     let protocol = match scheme {
-        "smtp" => Protocol::Smtp,
-        "lmtp" => Protocol::Lmtp,
+        "smtp" => DeliveryProtocol::Smtp,
+        "lmtp" => DeliveryProtocol::Lmtp,
         _ => return Err(wrong()),
     };
     Ok(RecipientLookup { protocol, server: server.parse().map_err(|_| wrong())? })

@@ -113,7 +113,7 @@ fn zone(value: Value<'_>) -> Result<Domain, Wrong> {
 }
 
 /// Reads `[dns]`.
-pub(super) fn dns(mut section: Section<'_, '_>) -> relay_dns::Settings {
+pub(super) fn dns(mut section: Section<'_, '_>) -> relay_dns::DnsSettings {
     let line = section.line_of("servers");
     let servers = section.take_list("servers", server);
     if servers.len() > DNS_SERVERS {
@@ -123,7 +123,7 @@ pub(super) fn dns(mut section: Section<'_, '_>) -> relay_dns::Settings {
     let bounds = std::time::Duration::from_secs(1)..=limits::LONGEST_DNS_TIMEOUT;
     let timeout = section.take("timeout", duration(bounds)).unwrap_or(limits::DNS_TIMEOUT);
     section.finish(|_| None);
-    relay_dns::Settings { servers, timeout }
+    relay_dns::DnsSettings { servers, timeout }
 }
 
 /// An address, with port 53 where none is given.

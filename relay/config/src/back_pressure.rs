@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 use crate::document::{Section, Wrong};
 use crate::limits::LEAST_MESSAGE_MEMORY;
 use crate::value::{number, size};
-use relay_policy::pressure::{Resource, Settings, Thresholds};
+use relay_policy::pressure::{BackPressureSettings, Resource, Thresholds};
 use relay_queue::limits::BACKLOG_COUNTED;
 
 /// Reads the table; what it does not say has the defaults of [`crate::limits`].
-pub(super) fn read(mut section: Section<'_, '_>) -> Settings {
-    let default = Settings::default();
+pub(super) fn read(mut section: Section<'_, '_>) -> BackPressureSettings {
+    let default = BackPressureSettings::default();
     let percent = || 0..=100;
-    let settings = Settings {
+    let settings = BackPressureSettings {
         disk_use: thresholds(&mut section, Resource::DiskUse, percent(), default.disk_use),
         queue_length: thresholds(
             &mut section,

@@ -19,7 +19,7 @@ use crate::tls::Tls;
 use crate::value::{boolean, host_name, number, one_of, parsed, text};
 use relay_connector::binding::BindingError;
 use relay_connector::range::RangeError;
-use relay_connector::{Binding, Budget, Connector, Encryption, ProtocolLoggingLevel, Range};
+use relay_connector::{Binding, Connector, ConnectorTls, ProtocolLoggingLevel, Range, SynBudget};
 use relay_mail::limits::REPLY_LINE_OCTETS;
 use toml::de::DeValue;
 
@@ -32,7 +32,7 @@ pub(super) fn place(name: &str) -> String {
 
 /// What connectors take from the rest of the configuration.
 #[derive(Clone, Copy)]
-pub(super) struct Host<'n> {
+pub(super) struct ConnectorContext<'n> {
     /// `hostname`.
     pub name: &'n str,
     /// `[tls]` and what belongs to it.
@@ -44,7 +44,7 @@ pub(super) struct Host<'n> {
 }
 
 /// Reads every connector.
-pub(super) fn read(sections: Vec<Section<'_, '_>>, host: Host<'_>) -> Vec<Connector> {
+pub(super) fn read(sections: Vec<Section<'_, '_>>, host: ConnectorContext<'_>) -> Vec<Connector> {
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut connectors = Vec::with_capacity(sections.len());
     for mut section in sections {
@@ -88,7 +88,7 @@ fn refuse_plain_beside_implicit(section: &Section<'_, '_>, connectors: &[Connect
     }
 }
 
-fn connector(section: &mut Section<'_, '_>, name: String, host: Host<'_>) -> Connector {
+fn connector(section: &mut Section<'_, '_>, name: String, host: ConnectorContext<'_>) -> Connector {
     let line = section.line;
     let comment = section.take("comment", text).unwrap_or_default();
     let enabled = section.take("enabled", boolean).unwrap_or(true);
@@ -158,7 +158,7 @@ fn name(value: Value<'_>) -> Result<String, Wrong> {
 }
 
 /// Where the connector listens, with or without TLS from the first octet.
-fn bindings(section: &mut Section<'_, '_>, encryption: &Encryption) -> Vec<Binding> {
+fn bindings(section: &mut Section<'_, '_>, encryption: &ConnectorTls) -> Vec<Binding> {
     let line = section.line_of("bindings");
     let implicit = &encryption.implicit_bindings;
     let mut bindings: Vec<Binding> = if implicit.is_empty() {
@@ -211,7 +211,7 @@ fn banner(value: Value<'_>) -> Result<String, Wrong> {
     }
 }
 
-fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<Budget> {
+fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<SynBudget> {
     let is_there = section.has(key);
     let place = format!("{}: {key}", section.place);
     let mut budget = section.take_section(key, &place);
@@ -222,7 +222,7 @@ fn budget(section: &mut Section<'_, '_>, key: &'static str) -> Option<Budget> {
     let burst = budget
         .require("burst", "write burst = 400", |value| nonzero(number(1..=BUDGET_TOKENS)(value)?));
     budget.finish(|_| None);
-    Some(Budget { rate: rate?, burst: burst? })
+    Some(SynBudget { rate: rate?, burst: burst? })
 }
 
 /// `"200/s"`.

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use crate::finding::{Finding, Refusals};
+use crate::finding::{ConfigErrors, ConfigProblem};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -22,9 +22,9 @@ impl Wrong {
         Self { problem: problem.into(), mend: mend.into() }
     }
 
-    fn at(self, line: u32, place: &str, key: &str) -> Finding {
+    fn at(self, line: u32, place: &str, key: &str) -> ConfigProblem {
         let (place, key) = (place.to_owned(), key.to_owned());
-        Finding { line, place, key, problem: self.problem, mend: self.mend }
+        ConfigProblem { line, place, key, problem: self.problem, mend: self.mend }
     }
 }
 
@@ -32,8 +32,8 @@ impl Wrong {
 pub(super) struct Document<'t> {
     file: &'t str,
     line_starts: Vec<usize>,
-    refusals: RefCell<Vec<Finding>>,
-    warnings: RefCell<Vec<Finding>>,
+    refusals: RefCell<Vec<ConfigProblem>>,
+    warnings: RefCell<Vec<ConfigProblem>>,
 }
 
 /// One value and its line.
@@ -47,7 +47,7 @@ pub(super) struct Value<'t> {
 /// One table of the document.
 pub(super) struct Section<'d, 't> {
     document: &'d Document<'t>,
-    /// See [`Finding::place`].
+    /// See [`ConfigProblem::place`].
     pub place: String,
     /// The line of its header.
     pub line: u32,
@@ -70,7 +70,7 @@ impl<'t> Document<'t> {
     pub(super) fn parse(
         text: &'t str,
         file: &'t str,
-    ) -> Result<(Self, Spanned<DeTable<'t>>), Refusals> {
+    ) -> Result<(Self, Spanned<DeTable<'t>>), ConfigErrors> {
         let line_starts =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let document =
@@ -126,13 +126,13 @@ impl<'t> Document<'t> {
         !self.refusals.borrow().is_empty()
     }
 
-    pub(super) fn into_refusals(self) -> Refusals {
+    pub(super) fn into_refusals(self) -> ConfigErrors {
         let mut list = self.refusals.into_inner();
         list.sort_by_key(|refusal| refusal.line);
-        Refusals { file: self.file.to_owned(), list }
+        ConfigErrors { file: self.file.to_owned(), list }
     }
 
-    pub(super) fn into_warnings(self) -> Vec<Finding> {
+    pub(super) fn into_warnings(self) -> Vec<ConfigProblem> {
         let mut list = self.warnings.into_inner();
         list.sort_by_key(|warning| warning.line);
         list

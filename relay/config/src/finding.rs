@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing about a configuration: a refusal, which keeps it from being loaded, or a warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct ConfigProblem {
     /// The line, from 1.
     pub line: u32,
     /// The table, as an administrator would call it: `connector "Scanners"`, `[queue]`. Empty for
@@ -23,16 +23,16 @@ pub struct Finding {
 
 /// All refusals of one text, in the order of their lines.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refusals {
+pub struct ConfigErrors {
     /// What the text is called.
     pub file: String,
     /// At least one.
-    pub list: Vec<Finding>,
+    pub list: Vec<ConfigProblem>,
 }
 
 /// `connector "Scanners": remote_ip_ranges: what is wrong`, then the mend on a line of its own, or
 /// behind a semicolon in the alternate form, which is for logs.
-impl fmt::Display for Finding {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.place, &self.key] {
             if !part.is_empty() {
@@ -44,7 +44,7 @@ impl fmt::Display for Finding {
     }
 }
 
-impl fmt::Display for Refusals {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, refusal) in self.list.iter().take(FINDINGS_SHOWN).enumerate() {
             if index > 0 {

@@ -46,7 +46,7 @@ use relay_policy::AcceptedDomains;
 use relay_users::Users;
 use sha2::{Digest, Sha256};
 
-pub use finding::{Finding, Refusals};
+pub use finding::{ConfigErrors, ConfigProblem};
 pub use places::Places;
 pub use recipients::RecipientsError;
 pub use tls::{CertificateFiles, Certificates, Tls, Trusted};
@@ -58,15 +58,15 @@ pub struct Config {
     /// `hostname`: this host's name in greetings and headers where a connector sets none.
     pub hostname: Domain,
     /// `[daemon]`.
-    pub daemon: Daemon,
+    pub daemon: DaemonConfig,
     /// `postmaster`: who reads mail for `<postmaster>` without a domain.
     postmaster: Option<Mailbox>,
     /// `[classifier]`.
-    pub classifier: Classifier,
+    pub classifier: ClassifierConfig,
     /// `[queue]`.
-    pub queue: Queue,
+    pub queue: QueueConfig,
     /// `[delivery]`.
-    pub delivery: Delivery,
+    pub delivery: DeliveryConfig,
     /// `[tls]`, `[[certificate]]`, `[partners]` and `[fleet]`.
     pub tls: Tls,
     /// `[authentication]`; without it nobody can authenticate.
@@ -74,19 +74,19 @@ pub struct Config {
     /// The users of [`Authentication::users_file`], where it was read.
     pub users: Arc<Users>,
     /// `[back_pressure]`: when this host takes less mail, and none.
-    pub back_pressure: relay_policy::pressure::Settings,
+    pub back_pressure: relay_policy::pressure::BackPressureSettings,
     /// `[[route]]`, and what `[delivery]` says of all other mail.
     pub routes: Routes,
     /// `[mx]`.
     pub mx: Mx,
     /// `[dns]`.
-    pub dns: relay_dns::Settings,
+    pub dns: relay_dns::DnsSettings,
     /// `[control]`.
-    pub control: Control,
+    pub control: ControlConfig,
     /// `[log]`.
     pub log: Log,
     /// `[message_tracking_log]`.
-    pub message_tracking_log: relay_tracking::Settings,
+    pub message_tracking_log: relay_tracking::TrackingSettings,
     /// `[rspamd]`; without it no connector can ask Rspamd.
     pub rspamd: Option<RspamdSettings>,
     /// `[proxies]`.
@@ -99,12 +99,12 @@ pub struct Config {
     delivery_line: u32,
     connectors: Vec<Connector>,
     table: Table,
-    warnings: Vec<Finding>,
+    warnings: Vec<ConfigProblem>,
 }
 
 /// `[daemon]`: who the daemon is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Daemon {
+pub struct DaemonConfig {
     /// `user`: who the daemon becomes when it is started as root; `None`: it stays who it is.
     pub user: Option<String>,
     /// `group`: another group than the user's own.
@@ -113,7 +113,7 @@ pub struct Daemon {
 
 /// `[classifier]`: who decides which connector a connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Classifier {
+pub struct ClassifierConfig {
     /// `mode`.
     pub mode: ClassifierMode,
     /// `interfaces`: where the guard attaches; empty for no guard.
@@ -138,7 +138,7 @@ pub enum ClassifierMode {
 
 /// `[queue]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queue {
+pub struct QueueConfig {
     /// `directory`: where accepted mail is kept.
     pub directory: PathBuf,
     /// `min_free_space`: octets that its file system must have free for mail to be taken.
@@ -148,7 +148,7 @@ pub struct Queue {
 /// `[delivery]`: how long we try. Exchange retries in steps of fixed length and we back off, so the
 /// intervals have names of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct DeliveryConfig {
     /// `initial_retry_interval`: from the first failed attempt to the second attempt.
     pub initial_retry_interval: Duration,
     /// `maximum_retry_interval`: what the growing interval stops at.
@@ -181,7 +181,7 @@ pub struct Authentication {
 
 /// `[control]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
+pub struct ControlConfig {
     /// `socket`: where `relay status` and `relay reload` reach the daemon.
     pub socket: PathBuf,
 }
@@ -269,7 +269,7 @@ pub enum LoadError {
     Recipients(#[from] RecipientsError),
     /// The file says what cannot be.
     #[error(transparent)]
-    Refused(#[from] Refusals),
+    Refused(#[from] ConfigErrors),
 }
 
 impl Config {
@@ -325,7 +325,7 @@ impl Config {
     ///
     /// # Errors
     /// Every refusal that the text earns, in the order of its lines.
-    pub fn parse(text: &str, file_name: &str) -> Result<Self, Refusals> {
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigErrors> {
         sections::read(text, file_name)
     }
 
@@ -347,7 +347,7 @@ impl Config {
     }
 
     /// What is legal and unwise, in the order of lines.
-    pub fn warnings(&self) -> &[Finding] {
+    pub fn warnings(&self) -> &[ConfigProblem] {
         &self.warnings
     }
 }

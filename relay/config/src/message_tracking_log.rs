@@ -3,19 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::Queue;
+use crate::QueueConfig;
 use crate::document::{Section, Wrong};
 use crate::limits::{TRACKING_AGE, TRACKING_MIN_FREE_FACTOR};
 use crate::places::tracking_in;
 use crate::value::{boolean, duration, path, size};
-use relay_tracking::Settings;
+use relay_tracking::TrackingSettings;
 use relay_tracking::limits::{
     TRACKING_DIRECTORY_OCTETS, TRACKING_FILE_LEAST, TRACKING_FILE_OCTETS,
 };
 
 /// Reads the table. The files are in the queue's directory unless it says otherwise: that is where
 /// the daemon may write.
-pub(super) fn read(mut section: Section<'_, '_>, queue: &Queue) -> Settings {
+pub(super) fn read(mut section: Section<'_, '_>, queue: &QueueConfig) -> TrackingSettings {
     let enabled = section.take("enabled", boolean).unwrap_or(true);
     if !enabled {
         for key in ["max_directory_size", "max_file_size", "max_age"] {
@@ -59,7 +59,7 @@ pub(super) fn read(mut section: Section<'_, '_>, queue: &Queue) -> Settings {
     });
     let max_age = Some(max_age).filter(|age| !age.is_zero());
     let min_free_octets = queue.min_free_space.saturating_mul(TRACKING_MIN_FREE_FACTOR);
-    Settings { enabled, path, max_directory_size, max_file_size, max_age, min_free_octets }
+    TrackingSettings { enabled, path, max_directory_size, max_file_size, max_age, min_free_octets }
 }
 
 /// The queue removes from its directories what belongs to no message.

@@ -6,8 +6,8 @@ use crate::document::{Section, Wrong};
 use crate::limits::{SUBMISSION_PORT, SUBMISSIONS_PORT};
 use crate::value::{boolean, one_of, path, smart_host};
 use relay_delivery::limits::SMTP_PORT;
-use relay_delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
-use relay_mail::protocol::Protocol;
+use relay_delivery::{NextHop, NextHopAuth, Security, SmartHosts, TlsMode};
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::smart_host::SmartHost;
 
 /// Reads where mail goes: to smart hosts, into a Maildir, or as DNS says.
@@ -52,7 +52,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
         }
     }
     let maildir = section.take("maildir", path);
-    let protocols = one_of(&[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)]);
+    let protocols = one_of(&[("smtp", DeliveryProtocol::Smtp), ("lmtp", DeliveryProtocol::Lmtp)]);
     let protocol = section.take("protocol", protocols).unwrap_or_default();
     let security = security(section);
     if let Some(directory) = maildir {
@@ -64,7 +64,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> NextHop {
         }
         return NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol, security }));
     }
-    if protocol == Protocol::Lmtp {
+    if protocol == DeliveryProtocol::Lmtp {
         let problem = "mail exchangers do not speak LMTP";
         let mend = "write smart_hosts = [\"127.0.0.1:24\"], or remove it";
         section.refuse(protocol_line, "protocol", Wrong::new(problem, mend));
@@ -158,7 +158,7 @@ fn security(section: &mut Section<'_, '_>) -> Security {
         }
         _ => {}
     }
-    let auth = credentials.map(|credentials| Auth { credentials, in_clear });
+    let auth = credentials.map(|credentials| NextHopAuth { credentials, in_clear });
     let send_organization_headers =
         section.take("send_organization_headers", boolean).unwrap_or(false);
     Security { tls, implicit_tls, ca_file, auth, send_organization_headers }

@@ -10,9 +10,9 @@ use crate::value::{
     boolean, duration, host_name, mailbox, one_of, parsed, path, size, text, timespan,
 };
 use crate::{
-    Authentication, Classifier, ClassifierMode, Config, Control, Daemon, Delivery, Log, LogFormat,
-    LogLevel, Queue, Refusals, accepted_domain, antispam, back_pressure, connector, digest,
-    message_tracking_log, next_hop, route, tls, warning,
+    Authentication, ClassifierConfig, ClassifierMode, Config, ConfigErrors, ControlConfig,
+    DaemonConfig, DeliveryConfig, Log, LogFormat, LogLevel, QueueConfig, accepted_domain, antispam,
+    back_pressure, connector, digest, message_tracking_log, next_hop, route, tls, warning,
 };
 use relay_connector::limits::CONNECTOR_IDS;
 use relay_connector::range::RangeError;
@@ -28,7 +28,7 @@ use relay_queue::limits::QUEUE_MIN_FREE_OCTETS;
 use crate::limits;
 
 /// See [`Config::parse`].
-pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
+pub(super) fn read(text: &str, file_name: &str) -> Result<Config, ConfigErrors> {
     let (document, root) = Document::parse(text, file_name)?;
     let mut root = document.root(root);
 
@@ -72,7 +72,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
         let mend = "connectors that differ in their ranges only can be one connector";
         root.refuse(sections[most].line, "connector", Wrong::new(problem, mend));
     }
-    let host = connector::Host {
+    let host = connector::ConnectorContext {
         name: hostname.as_ref().map_or("", Domain::ascii),
         tls: &tls,
         has_users: authentication.is_some(),
@@ -136,7 +136,7 @@ pub(super) fn read(text: &str, file_name: &str) -> Result<Config, Refusals> {
     })
 }
 
-fn daemon(mut section: Section<'_, '_>) -> Daemon {
+fn daemon(mut section: Section<'_, '_>) -> DaemonConfig {
     let user = section.take("user", account);
     let group_line = section.line_of("group");
     let group = section.take("group", account);
@@ -145,7 +145,7 @@ fn daemon(mut section: Section<'_, '_>) -> Daemon {
         section.refuse(group_line, "group", Wrong::new("has no effect without user", mend));
     }
     section.finish(|_| None);
-    Daemon { user, group }
+    DaemonConfig { user, group }
 }
 
 /// The name of a user or a group. Whether there is one is seen at the start, on the host that the
@@ -159,7 +159,7 @@ fn account(value: Value<'_>) -> Result<String, Wrong> {
     Ok(name)
 }
 
-fn classifier(mut section: Section<'_, '_>) -> Classifier {
+fn classifier(mut section: Section<'_, '_>) -> ClassifierConfig {
     let modes = one_of(&[
         ("auto", ClassifierMode::Auto),
         ("kernel", ClassifierMode::Kernel),
@@ -180,7 +180,7 @@ fn classifier(mut section: Section<'_, '_>) -> Classifier {
         section.take("pin_directory", path).unwrap_or_else(|| "/sys/fs/bpf/relay".into());
     let cross_check = section.take("cross_check", boolean).unwrap_or(false);
     section.finish(|_| None);
-    Classifier { mode, interfaces, pin_directory, cross_check }
+    ClassifierConfig { mode, interfaces, pin_directory, cross_check }
 }
 
 /// The kernel's rules for names of interfaces.
@@ -197,15 +197,15 @@ fn interface(value: Value<'_>) -> Result<String, Wrong> {
     Err(Wrong::new(format!("`{name}` is not a name of an interface"), "`ip link` shows the names"))
 }
 
-fn queue(mut section: Section<'_, '_>) -> Queue {
+fn queue(mut section: Section<'_, '_>) -> QueueConfig {
     let directory = section.take("directory", path).unwrap_or_else(|| DEFAULT_QUEUE.into());
     let free = size(limits::QUEUE_LEAST_FREE_OCTETS..=i64::MAX as u64);
     let min_free_space = section.take("min_free_space", free).unwrap_or(QUEUE_MIN_FREE_OCTETS);
     section.finish(|_| None);
-    Queue { directory, min_free_space }
+    QueueConfig { directory, min_free_space }
 }
 
-fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
+fn delivery(mut section: Section<'_, '_>) -> (DeliveryConfig, NextHop) {
     let next_hop = next_hop::read(&mut section);
     let interval = || duration(Duration::from_secs(1)..=Duration::from_hours(24));
     let initial_line = section.line_of("initial_retry_interval");
@@ -253,7 +253,7 @@ fn delivery(mut section: Section<'_, '_>) -> (Delivery, NextHop) {
             )
         })
     });
-    let delivery = Delivery {
+    let delivery = DeliveryConfig {
         initial_retry_interval,
         maximum_retry_interval,
         message_expiration_timeout,
@@ -276,10 +276,10 @@ fn authentication(root: &mut Section<'_, '_>) -> Option<Authentication> {
     Some(Authentication { users_file: users_file.unwrap_or_default(), line })
 }
 
-fn control(mut section: Section<'_, '_>) -> Control {
+fn control(mut section: Section<'_, '_>) -> ControlConfig {
     let socket = section.take("socket", socket).unwrap_or_else(|| DEFAULT_SOCKET.into());
     section.finish(|_| None);
-    Control { socket }
+    ControlConfig { socket }
 }
 
 fn socket(value: Value<'_>) -> Result<PathBuf, Wrong> {

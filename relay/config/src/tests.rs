@@ -9,11 +9,11 @@ use std::path::Path;
 
 use crate::*;
 use relay_connector::{
-    CertificateName, Encryption, Grantee, MessageRateSource, Permission, PermissionGroup,
+    CertificateName, ConnectorTls, Grantee, MessageRateSource, Permission, PermissionGroup,
     PermissionSet, PermissionSource, Principal, ProtocolLoggingLevel, Standing, TlsVersion,
 };
-use relay_delivery::{Auth, NextHop, Security, SmartHosts, TlsMode};
-use relay_mail::protocol::Protocol;
+use relay_delivery::{NextHop, NextHopAuth, Security, SmartHosts, TlsMode};
+use relay_mail::protocol::DeliveryProtocol;
 use relay_policy::pressure::Thresholds;
 
 /// Three lines that every text needs.
@@ -148,7 +148,7 @@ protocol_logging_level = "verbose"
     assert_eq!(config.hostname.as_str(), "edge1.contoso.example");
     assert_eq!(
         config.classifier,
-        Classifier {
+        ClassifierConfig {
             mode: ClassifierMode::Kernel,
             interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
             pin_directory: "/sys/fs/bpf/other".into(),
@@ -157,7 +157,7 @@ protocol_logging_level = "verbose"
     );
     assert_eq!(
         config.delivery,
-        Delivery {
+        DeliveryConfig {
             initial_retry_interval: Duration::from_secs(30),
             maximum_retry_interval: Duration::from_hours(1),
             message_expiration_timeout: Duration::from_hours(36),
@@ -169,12 +169,15 @@ protocol_logging_level = "verbose"
         tls: TlsMode::Verified,
         implicit_tls: false,
         ca_file: Some("/ca".into()),
-        auth: Some(Auth { credentials: "/auth".into(), in_clear: false }),
+        auth: Some(NextHopAuth { credentials: "/auth".into(), in_clear: false }),
         send_organization_headers: true,
     };
     let hosts = vec!["[2001:db8::25]:2525".parse().unwrap()];
-    let otherwise =
-        NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol: Protocol::Smtp, security }));
+    let otherwise = NextHop::SmartHosts(Arc::new(SmartHosts {
+        hosts,
+        protocol: DeliveryProtocol::Smtp,
+        security,
+    }));
     assert_eq!(config.routes.next_hops().collect::<Vec<_>>(), [&otherwise]);
     let files = |certificate: &str, key: &str, line| CertificateFiles {
         certificate: certificate.into(),
@@ -189,7 +192,7 @@ protocol_logging_level = "verbose"
             (named.clone(), files("/pc", "/pk", 27)),
         ])
     );
-    assert_eq!(config.control, Control { socket: "/s".into() });
+    assert_eq!(config.control, ControlConfig { socket: "/s".into() });
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
     let accepted = config.accepted_domains.covering("a.contoso.example").unwrap();
     assert_eq!(accepted.to_string(), "*.contoso.example (InternalRelay)");
@@ -199,7 +202,7 @@ protocol_logging_level = "verbose"
     assert_eq!(implicit.to_string(), "192.0.2.1:465");
     assert_eq!(
         connector.encryption,
-        Encryption {
+        ConnectorTls {
             certificate: Some(named),
             minimum_version: TlsVersion::Tls13,
             implicit_bindings: vec![implicit],
@@ -302,7 +305,7 @@ fn back_pressure_has_defaults_for_what_is_not_said() {
         back_pressure.disk_use,
         Thresholds { low_to_medium: 10, medium_to_high: 20, high_to_medium: 15, medium_to_low: 5 }
     );
-    let default = relay_policy::pressure::Settings::default();
+    let default = relay_policy::pressure::BackPressureSettings::default();
     assert_eq!(back_pressure.queue_length, Thresholds { medium_to_low: 0, ..default.queue_length });
     assert_eq!(back_pressure.memory_use, default.memory_use);
     assert_eq!(back_pressure.message_memory, 1024 * 1024);

@@ -16,13 +16,13 @@ use relay_mail::user_name::UserName;
 use relay_users::limits::SCRAM_ITERATIONS;
 use relay_users::password::{HashError, Password, PasswordHash};
 use relay_users::scram::ScramCredentials;
-use relay_users::{Secret, SendAs};
+use relay_users::{SendAs, StoredSecret};
 use rustix::fs::{FlockOperation, flock};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 /// What becomes of a user.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub enum UserChange {
     /// It gets this password, and these addresses where some are given. It is made if there is
     /// none.
     Set {
@@ -37,7 +37,7 @@ pub enum Change {
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum UserChanged {
     /// There was no such user before.
     Added,
     /// There was.
@@ -71,7 +71,11 @@ pub enum ChangeError {
 ///
 /// # Errors
 /// As [`ChangeError`] lists them; the file is as it was.
-pub fn change(path: &Path, name: &UserName, change: &Change) -> Result<Done, ChangeError> {
+pub fn change(
+    path: &Path,
+    name: &UserName,
+    change: &UserChange,
+) -> Result<UserChanged, ChangeError> {
     let unreadable = |source| ChangeError::File { what: "read", source };
     let not_replaced = |source| ChangeError::File { what: "replaced", source };
     // A link stays: what it leads to is replaced, in the directory that has it.
@@ -90,7 +94,7 @@ pub fn change(path: &Path, name: &UserName, change: &Change) -> Result<Done, Cha
         Err(error) => return Err(unreadable(error)),
     };
     let (after, done) = edit(before.as_deref(), name, change)?;
-    if done != Done::NotThere {
+    if done != UserChanged::NotThere {
         replace(path, folder, &after).map_err(not_replaced)?;
         folder_file.sync_all().map_err(not_replaced)?;
     }
@@ -101,14 +105,15 @@ pub fn change(path: &Path, name: &UserName, change: &Change) -> Result<Done, Cha
 fn edit(
     before: Option<&str>,
     name: &UserName,
-    change: &Change,
-) -> Result<(String, Done), ChangeError> {
+    change: &UserChange,
+) -> Result<(String, UserChanged), ChangeError> {
     let mut document: DocumentMut = before
         .unwrap_or_default()
         .parse()
         .map_err(|error| ChangeError::Text(format!("{error}")))?;
     if before.is_none() {
-        let secret = Secret::random().map_err(|error| HashError::NotMade(error.to_string()))?;
+        let secret =
+            StoredSecret::random().map_err(|error| HashError::NotMade(error.to_string()))?;
         document["secret"] = value(STANDARD.encode(secret.octets()));
         document.decor_mut().set_prefix(HEADING);
     }
@@ -125,23 +130,23 @@ fn edit(
     };
     let place = users.iter().position(is_it);
     let done = match (change, place) {
-        (Change::Remove, None) => Done::NotThere,
-        (Change::Remove, Some(place)) => {
+        (UserChange::Remove, None) => UserChanged::NotThere,
+        (UserChange::Remove, Some(place)) => {
             users.remove(place);
-            Done::Removed
+            UserChanged::Removed
         }
-        (Change::Set { password, send_as }, Some(place)) => {
+        (UserChange::Set { password, send_as }, Some(place)) => {
             if let Some(table) = users.get_mut(place) {
                 set(table, password, send_as.as_deref())?;
             }
-            Done::Changed
+            UserChanged::Changed
         }
-        (Change::Set { password, send_as }, None) => {
+        (UserChange::Set { password, send_as }, None) => {
             let mut table = Table::new();
             table["name"] = value(name.as_str());
             set(&mut table, password, Some(send_as.as_deref().unwrap_or_default()))?;
             users.push(table);
-            Done::Added
+            UserChanged::Added
         }
     };
     Ok((document.to_string(), done))
@@ -197,9 +202,9 @@ mod tests {
     use crate::user_entry::*;
     use crate::users;
 
-    fn set_to(password: &str, send_as: Option<&[&str]>) -> Change {
+    fn set_to(password: &str, send_as: Option<&[&str]>) -> UserChange {
         let send_as = send_as.map(|list| list.iter().map(|text| text.parse().unwrap()).collect());
-        Change::Set { password: Password::new(password).unwrap(), send_as }
+        UserChange::Set { password: Password::new(password).unwrap(), send_as }
     }
 
     fn mode(path: &Path) -> u32 {
@@ -219,7 +224,7 @@ mod tests {
         };
 
         let first = set_to("one", Some(&["alice@contoso.example"]));
-        assert_eq!(change(&path, &alice, &first).unwrap(), Done::Added);
+        assert_eq!(change(&path, &alice, &first).unwrap(), UserChanged::Added);
         assert_eq!(mode(&path), 0o600);
         assert!(opens(&alice, "one"));
         assert!(users::load(&path).unwrap().all_have_scram());
@@ -228,8 +233,8 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap().replace("[[user]]", "# the first\n[[user]]");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(change(&path, &bob, &set_to("two", None)).unwrap(), Done::Added);
-        assert_eq!(change(&path, &alice, &set_to("three", None)).unwrap(), Done::Changed);
+        assert_eq!(change(&path, &bob, &set_to("two", None)).unwrap(), UserChanged::Added);
+        assert_eq!(change(&path, &alice, &set_to("three", None)).unwrap(), UserChanged::Changed);
         assert_eq!(mode(&path), 0o640);
         assert!(opens(&alice, "three") && !opens(&alice, "one") && opens(&bob, "two"));
         let alice_now = users::load(&path).unwrap().get(&alice).unwrap().clone();
@@ -238,8 +243,8 @@ mod tests {
             fs::read_to_string(&path).unwrap().contains("# the first\n[[user]]\nname = \"alice\"")
         );
 
-        assert_eq!(change(&path, &bob, &Change::Remove).unwrap(), Done::Removed);
-        assert_eq!(change(&path, &bob, &Change::Remove).unwrap(), Done::NotThere);
+        assert_eq!(change(&path, &bob, &UserChange::Remove).unwrap(), UserChanged::Removed);
+        assert_eq!(change(&path, &bob, &UserChange::Remove).unwrap(), UserChanged::NotThere);
         assert!(users::load(&path).unwrap().get(&bob).is_none());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
@@ -252,7 +257,7 @@ mod tests {
         let alice = "alice".parse().unwrap();
         change(&target, &alice, &set_to("wonderland", None)).unwrap();
         std::os::unix::fs::symlink("users.toml", &link).unwrap();
-        change(&link, &alice, &Change::Remove).unwrap();
+        change(&link, &alice, &UserChange::Remove).unwrap();
         assert!(link.is_symlink());
         assert!(users::load(&target).unwrap().get(&alice).is_none());
     }
@@ -264,7 +269,10 @@ mod tests {
         let alice = "alice".parse().unwrap();
         for text in ["user = 1\n", "[[user]\n"] {
             fs::write(&path, text).unwrap();
-            assert!(matches!(change(&path, &alice, &Change::Remove), Err(ChangeError::Text(_))));
+            assert!(matches!(
+                change(&path, &alice, &UserChange::Remove),
+                Err(ChangeError::Text(_))
+            ));
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }

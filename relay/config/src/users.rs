@@ -14,13 +14,13 @@ use std::path::Path;
 use crate::document::{Document, Section, Value, Wrong};
 use crate::limits::USERS_FILE_OCTETS;
 use crate::value::text;
-use crate::{LoadError, Refusals};
+use crate::{ConfigErrors, LoadError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use relay_mail::user_name::UserName;
 use relay_users::limits::SECRET_OCTETS;
 use relay_users::password::PasswordHash;
-use relay_users::{Secret, SendAs, User, Users};
+use relay_users::{SendAs, StoredSecret, User, Users};
 
 /// Reads the file.
 ///
@@ -45,7 +45,7 @@ pub fn load(path: &Path) -> Result<Users, LoadError> {
 ///
 /// # Errors
 /// Every refusal that the text earns, in the order of its lines.
-pub fn parse(text: &str, file_name: &str) -> Result<Users, Refusals> {
+pub fn parse(text: &str, file_name: &str) -> Result<Users, ConfigErrors> {
     let (document, root) = Document::parse(text, file_name)?;
     let mut root = document.root(root);
     let mend = "let `relay passwd` make the file; it writes a secret of its own";
@@ -88,9 +88,9 @@ fn users(sections: Vec<Section<'_, '_>>) -> Vec<User> {
     users
 }
 
-fn secret(value: Value<'_>) -> Result<Secret, Wrong> {
+fn secret(value: Value<'_>) -> Result<StoredSecret, Wrong> {
     let text = text(value)?;
-    STANDARD.decode(text).ok().and_then(Secret::new).ok_or_else(|| {
+    STANDARD.decode(text).ok().and_then(StoredSecret::new).ok_or_else(|| {
         Wrong::new(
             format!("is not {SECRET_OCTETS} octets or more in base64"),
             format!("write what `head -c {SECRET_OCTETS} /dev/urandom | base64` prints"),

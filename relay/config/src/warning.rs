@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crate::connector::place;
 use crate::document::{Document, Wrong};
 use crate::tls::Tls;
-use crate::{Authentication, Finding};
+use crate::{Authentication, ConfigProblem};
 use relay_connector::range::{Family, number_of};
 use relay_connector::table::Idle;
 use relay_connector::{
@@ -256,12 +256,12 @@ pub(super) fn of_authentication(
 }
 
 /// What is unwise in a users file, at the line that names it.
-pub(super) fn of_users(users: &Users, line: u32) -> Vec<Finding> {
+pub(super) fn of_users(users: &Users, line: u32) -> Vec<ConfigProblem> {
     let mut findings = Vec::new();
     let mut warn = |problem: &str, mend: &str| {
         let (place, key) = ("[authentication]".to_owned(), "users_file".to_owned());
         let (problem, mend) = (problem.to_owned(), mend.to_owned());
-        findings.push(Finding { line, place, key, problem, mend });
+        findings.push(ConfigProblem { line, place, key, problem, mend });
     };
     if users.iter().next().is_none() {
         warn("there is no user", "make one with `relay passwd`");

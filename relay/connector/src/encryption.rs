@@ -7,7 +7,7 @@ use crate::Binding;
 
 /// How a connector encrypts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Encryption {
+pub struct ConnectorTls {
     /// `tls_certificate_name`, or the certificate of `[tls]`. `None`: there is none, and STARTTLS
     /// is not offered.
     pub certificate: Option<CertificateName>,
@@ -39,7 +39,7 @@ pub enum TlsVersion {
     Tls13,
 }
 
-impl Encryption {
+impl ConnectorTls {
     /// Does TLS begin with the first octet here?
     pub fn is_implicit_on(&self, binding: Binding) -> bool {
         self.implicit_bindings.contains(&binding)

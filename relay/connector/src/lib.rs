@@ -25,7 +25,7 @@ use relay_mail::user_name::UserName;
 pub use antispam::{AntiSpam, BlockList, CheckMode};
 pub use binding::Binding;
 pub use connector_limits::{Limits, MessageRateSource, RejectRecipientDomains};
-pub use encryption::{CertificateName, Encryption, TlsVersion};
+pub use encryption::{CertificateName, ConnectorTls, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};
 pub use group::{PermissionGroup, PermissionGroups};
 pub use id::{ConnectorId, ConnectorIds, RangeId};
@@ -33,7 +33,7 @@ pub use permission::{Permission, PermissionSet};
 pub use principal::{Grantee, Principal};
 pub use proxies::Proxies;
 pub use range::Range;
-pub use table::{Clients, Match, Table};
+pub use table::{Clients, Table, TableMatch};
 
 /// A named policy: on these bindings, from these ranges, these principals have these rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +59,15 @@ pub struct Connector {
     /// `denies`: rights that a principal does not have, whatever a group or a grant says.
     pub denies: Vec<AccessEntry>,
     /// How it encrypts.
-    pub encryption: Encryption,
+    pub encryption: ConnectorTls,
     /// `require_tls`: no mail without STARTTLS.
     pub require_tls: bool,
     /// `refuse`: connections are answered 421, or dropped by the guard where one is attached.
     pub refuse: bool,
     /// `syn_budget`: SYNs of all its sources together. `None`: not limited.
-    pub syn_budget: Option<Budget>,
+    pub syn_budget: Option<SynBudget>,
     /// `syn_budget_per_source`: SYNs of each source address. `None`: not limited.
-    pub syn_budget_per_source: Option<Budget>,
+    pub syn_budget_per_source: Option<SynBudget>,
     /// `banner`: the whole greeting after `220 `; `None` means `<fqdn> ESMTP`.
     pub banner: Option<String>,
     /// `fqdn`: the name in the greeting, the EHLO reply and the Received field.
@@ -130,7 +130,7 @@ pub struct AccessEntry {
 
 /// A token bucket: refilled `rate` times a second, holding `burst` tokens at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct SynBudget {
     /// Tokens a second.
     pub rate: NonZeroU32,
     /// Tokens that a full bucket holds.

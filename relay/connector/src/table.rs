@@ -39,7 +39,7 @@ pub struct Table {
 
 /// Where a connection belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Match {
+pub enum TableMatch {
     /// No connector listens on this local address and port.
     NoBinding,
     /// The binding is known, and none of its ranges contains the remote address.
@@ -231,18 +231,18 @@ impl Table {
 
     /// Where a connection from `remote` to `local` belongs, or a client that a proxy tells. IPv4
     /// counts as IPv4 also where a dual-stack socket shows it v4-mapped.
-    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> Match {
+    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> TableMatch {
         let binding = Binding::of_connection(local);
         let numbers = &self.layout.numbers;
         let number = numbers.get(&binding).or_else(|| numbers.get(&binding.wildcard()));
         let Some(claims) = number.and_then(|&number| self.layout.claims.get(number)) else {
-            return Match::NoBinding;
+            return TableMatch::NoBinding;
         };
         let segments =
             if Family::of(remote) == binding.family() { &claims.own } else { &claims.told };
         match winner(segments, number_of(remote.to_canonical())) {
-            Some(at) => Match::Connector { connector: self.id(at.connector), range: at.range },
-            None => Match::NoConnector,
+            Some(at) => TableMatch::Connector { connector: self.id(at.connector), range: at.range },
+            None => TableMatch::NoConnector,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::limits;
 
 /// What a job counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Class {
+pub(super) struct DeliveryClass {
     /// Its next hop was found by DNS, or stands in the recipient's address.
     pub(super) is_exchanger: bool,
     /// Its next hop has lately answered, and nothing there is stuck.
@@ -36,7 +36,7 @@ pub(super) struct Class {
 
 /// The room of one delivery task.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct DeliveryBudget {
     queue: Queue,
     state: Mutex<State>,
     /// Becomes true while messages wait for room.
@@ -47,7 +47,7 @@ pub(super) struct Budget {
 struct State {
     /// Jobs in hand and reservations.
     counts: Counts,
-    waiting: BTreeMap<Class, WaitingList>,
+    waiting: BTreeMap<DeliveryClass, WaitingList>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,28 +61,28 @@ struct Counts {
 /// The room of one job; dropping it gives the room back.
 #[derive(Debug)]
 pub(super) struct Hold {
-    budget: Arc<Budget>,
-    class: Class,
+    budget: Arc<DeliveryBudget>,
+    class: DeliveryClass,
     /// Jobs of the same next hop in hand.
     of_hop: Arc<AtomicUsize>,
 }
 
 impl Counts {
-    fn have_room(&self, class: Class) -> bool {
+    fn have_room(&self, class: DeliveryClass) -> bool {
         self.all < limits::DELIVERY_CLAIMS
             && (!class.is_exchanger || self.exchangers < limits::EXCHANGER_CLAIMS)
             && (class.is_proven || self.unproven < limits::UNPROVEN_CLAIMS)
             && (!class.is_report || self.reports < limits::REPORT_CLAIMS)
     }
 
-    fn add(&mut self, class: Class) {
+    fn add(&mut self, class: DeliveryClass) {
         self.all += 1;
         self.exchangers += usize::from(class.is_exchanger);
         self.unproven += usize::from(!class.is_proven);
         self.reports += usize::from(class.is_report);
     }
 
-    fn remove(&mut self, class: Class) {
+    fn remove(&mut self, class: DeliveryClass) {
         self.all -= 1;
         self.exchangers -= usize::from(class.is_exchanger);
         self.unproven -= usize::from(!class.is_proven);
@@ -127,18 +127,18 @@ impl State {
     }
 }
 
-impl Budget {
+impl DeliveryBudget {
     pub(super) fn new(queue: Queue) -> Arc<Self> {
         let (state, is_short) = (Mutex::default(), watch::Sender::new(false));
         Arc::new(Self { queue, state, is_short })
     }
 
     /// Room for one job of a message that has been claimed. None: it must wait in the queue, see
-    /// [`Budget::park`]. `of_hop` counts the jobs of its next hop.
+    /// [`DeliveryBudget::park`]. `of_hop` counts the jobs of its next hop.
     pub(super) fn admit(
         self: &Arc<Self>,
         id: QueueId,
-        class: Class,
+        class: DeliveryClass,
         of_hop: &Arc<AtomicUsize>,
     ) -> Option<Hold> {
         let mut state = self.state();
@@ -156,7 +156,7 @@ impl Budget {
     }
 
     /// A message waits in the queue for room. Only once nothing claims it.
-    pub(super) fn park(&self, id: QueueId, class: Class) {
+    pub(super) fn park(&self, id: QueueId, class: DeliveryClass) {
         let mut state = self.state();
         state.waiting.entry(class).or_default().park(id);
         // There may be room by now, and no job left to give some back.
@@ -169,7 +169,7 @@ impl Budget {
     }
 
     /// Would another job of this class be admitted now?
-    pub(super) fn has_room(&self, class: Class) -> bool {
+    pub(super) fn has_room(&self, class: DeliveryClass) -> bool {
         let state = self.state();
         let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_parked);
         state.counts.have_room(class) && !is_waited_for
@@ -207,13 +207,17 @@ impl Drop for Hold {
 mod tests {
     use crate::budget::*;
 
-    const CONFIGURED: Class = Class { is_exchanger: false, is_proven: true, is_report: false };
-    const PROVEN: Class = Class { is_exchanger: true, is_proven: true, is_report: false };
-    const UNPROVEN: Class = Class { is_exchanger: true, is_proven: false, is_report: false };
-    const REPORT: Class = Class { is_exchanger: true, is_proven: true, is_report: true };
+    const CONFIGURED: DeliveryClass =
+        DeliveryClass { is_exchanger: false, is_proven: true, is_report: false };
+    const PROVEN: DeliveryClass =
+        DeliveryClass { is_exchanger: true, is_proven: true, is_report: false };
+    const UNPROVEN: DeliveryClass =
+        DeliveryClass { is_exchanger: true, is_proven: false, is_report: false };
+    const REPORT: DeliveryClass =
+        DeliveryClass { is_exchanger: true, is_proven: true, is_report: true };
 
     /// How many of a class are admitted.
-    fn fill(counts: &mut Counts, class: Class) -> usize {
+    fn fill(counts: &mut Counts, class: DeliveryClass) -> usize {
         let mut admitted = 0;
         while counts.have_room(class) {
             counts.add(class);

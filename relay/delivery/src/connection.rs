@@ -1,4 +1,4 @@
-//! What does a [`Session`] read, write and wait for on its TCP connection?
+//! What does a [`ClientSession`] read, write and wait for on its TCP connection?
 //!
 //! [`opening`]: how the connection is made. [`causes`]: what is said of one that failed.
 
@@ -12,16 +12,16 @@ use std::time::Instant;
 use crate::Cut;
 use crate::patience::Patience;
 use crate::remotes::Slot;
-use crate::transport::{Moved, Transport};
+use crate::transport::{ClientStream, Moved};
 use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
 use relay_mail::reply::Enhanced;
 use relay_message::outbound::Audience;
 use relay_message::outbound::OutboundFirewall;
 use relay_queue::MessageReader;
-use relay_queue::event::Connected;
+use relay_queue::event::NextHopConnection;
 use relay_queue::limits::MESSAGE_READ;
-use relay_smtp::client::{Capabilities, Event, MailRefusal, Session, Transaction};
+use relay_smtp::client::{Capabilities, ClientEvent, ClientSession, MailRefusal, Transaction};
 use relay_smtp::limits::CLIENT_QUIT_TIMEOUT;
 use relay_smtp::limits::CLIENT_REPLY_OCTETS;
 use relay_tls::tls_failure;
@@ -38,8 +38,8 @@ use crate::limits;
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
 pub struct Connection {
-    transport: Transport,
-    session: Session,
+    transport: ClientStream,
+    session: ClientSession,
     address: SocketAddr,
     state: State,
     /// The whole of a message has been sent, of the transaction that is under way or was last.
@@ -53,7 +53,7 @@ pub struct Connection {
     cut: watch::Receiver<Cut>,
     audience: Audience,
     /// What message tracking is told of it.
-    connected: Arc<Connected>,
+    connected: Arc<NextHopConnection>,
     /// How long the attempt under way may take.
     patience: Option<Patience>,
     /// Its place among the connections to this address.
@@ -79,7 +79,7 @@ enum Handshake {
 
 impl Connection {
     /// The other end, and the encryption on the way there.
-    pub(super) fn connected(&self) -> Arc<Connected> {
+    pub(super) fn connected(&self) -> Arc<NextHopConnection> {
         Arc::clone(&self.connected)
     }
 
@@ -147,17 +147,17 @@ impl Connection {
         self.session.begin(transaction, Instant::now());
         loop {
             match self.event().await {
-                Event::SendMessage => self.send(&mut message).await,
-                Event::Done(outcomes) => {
+                ClientEvent::SendMessage => self.send(&mut message).await,
+                ClientEvent::Done(outcomes) => {
                     while self.session.is_closed() && !matches!(self.state, State::Closed(_)) {
                         self.event().await;
                     }
                     self.patience = None;
                     return outcomes;
                 }
-                Event::Ready | Event::StartTls => {}
+                ClientEvent::Ready | ClientEvent::StartTls => {}
                 // Nothing is left to wait for once the session is closed.
-                Event::Closed(_) => return Vec::new(),
+                ClientEvent::Closed(_) => return Vec::new(),
             }
         }
     }
@@ -169,9 +169,9 @@ impl Connection {
         self.session.ask(recipient, Instant::now());
         loop {
             match self.event().await {
-                Event::Done(outcomes) => return outcomes.into_iter().next(),
-                Event::Ready | Event::SendMessage | Event::StartTls => {}
-                Event::Closed(_) => return None,
+                ClientEvent::Done(outcomes) => return outcomes.into_iter().next(),
+                ClientEvent::Ready | ClientEvent::SendMessage | ClientEvent::StartTls => {}
+                ClientEvent::Closed(_) => return None,
             }
         }
     }
@@ -234,15 +234,15 @@ impl Connection {
     }
 
     /// The session's next event, after whatever input and output it takes.
-    async fn event(&mut self) -> Event {
+    async fn event(&mut self) -> ClientEvent {
         loop {
             self.flush().await;
             if let Some(event) = self.session.poll_event() {
                 match &event {
-                    Event::Ready => self.state = State::Ready,
-                    Event::Closed(cause) => self.state = State::Closed(cause.clone()),
-                    Event::StartTls => self.start_tls().await,
-                    Event::SendMessage | Event::Done(_) => {}
+                    ClientEvent::Ready => self.state = State::Ready,
+                    ClientEvent::Closed(cause) => self.state = State::Closed(cause.clone()),
+                    ClientEvent::StartTls => self.start_tls().await,
+                    ClientEvent::SendMessage | ClientEvent::Done(_) => {}
                 }
                 return event;
             }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use relay_smtp::client::{Credentials, Secret};
+use relay_smtp::client::{ClientSecret, NextHopCredentials};
 use serde::Deserialize;
 
 use crate::limits;
@@ -46,7 +46,7 @@ struct Written {
 ///
 /// # Errors
 /// [`CredentialsError`]; the mail waits.
-pub fn read(path: &Path) -> Result<Credentials, CredentialsError> {
+pub fn read(path: &Path) -> Result<NextHopCredentials, CredentialsError> {
     let unreadable = |source| CredentialsError::Unreadable { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     // Of the file that is open, so that nobody can put another one in its place in between.
@@ -61,11 +61,11 @@ pub fn read(path: &Path) -> Result<Credentials, CredentialsError> {
     // A NUL separates the parts of PLAIN, and ^A those of XOAUTH2.
     let is_clean = |text: &String| !text.is_empty() && !text.chars().any(char::is_control);
     let secret = match (password, token) {
-        (Some(password), None) if is_clean(&password) => Secret::Password(password),
-        (None, Some(token)) if is_clean(&token) => Secret::Token(token),
+        (Some(password), None) if is_clean(&password) => ClientSecret::Password(password),
+        (None, Some(token)) if is_clean(&token) => ClientSecret::Token(token),
         _ => return Err(malformed()),
     };
-    if is_clean(&user) { Ok(Credentials { user, secret }) } else { Err(malformed()) }
+    if is_clean(&user) { Ok(NextHopCredentials { user, secret }) } else { Err(malformed()) }
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
 
     use crate::credentials::*;
 
-    fn read_text(text: &str, mode: u32) -> Result<Credentials, CredentialsError> {
+    fn read_text(text: &str, mode: u32) -> Result<NextHopCredentials, CredentialsError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials");
         fs::write(&path, text).unwrap();
@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn a_password_or_a_token() {
         let read = read_text("user = \"edge\"\npassword = \"pass word\"\n", 0o640).unwrap();
-        let password = Secret::Password("pass word".to_owned());
-        assert_eq!(read, Credentials { user: "edge".to_owned(), secret: password });
+        let password = ClientSecret::Password("pass word".to_owned());
+        assert_eq!(read, NextHopCredentials { user: "edge".to_owned(), secret: password });
         let read = read_text("user = \"edge\"\ntoken = \"t\"\n", 0o600).unwrap();
-        assert!(read.secret == Secret::Token("t".to_owned()));
+        assert!(read.secret == ClientSecret::Token("t".to_owned()));
     }
 
     #[test]

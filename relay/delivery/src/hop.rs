@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::budget::Budget;
+use crate::budget::DeliveryBudget;
 use crate::concurrency::Window;
 use crate::connection::told;
 use crate::hop::recipients::BrokeOff;
@@ -26,15 +26,15 @@ use crate::parking::Parking;
 use crate::reach::Candidate;
 use crate::remotes::Remotes;
 use crate::route::Destination;
-use crate::{Cut, Settings};
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use crate::{Cut, DeliverySettings};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_queue::Queue;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-pub(super) use crate::hop::workers::Counted;
+pub(super) use crate::hop::workers::CountedWorker;
 use crate::limits;
 
 pub use crate::hop::view::{HopState, HopStatus, Hops};
@@ -45,8 +45,8 @@ pub(super) struct Hop {
     pub(super) name: String,
     pub(super) destination: Destination,
     pub(super) queue: Queue,
-    pub(super) settings: Arc<Settings>,
-    budget: Arc<Budget>,
+    pub(super) settings: Arc<DeliverySettings>,
+    budget: Arc<DeliveryBudget>,
     pub(super) remotes: Arc<Remotes>,
     /// Jobs in hand.
     in_hand: Arc<AtomicUsize>,
@@ -88,14 +88,14 @@ struct State {
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
     /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
-    plainly: HashMap<SocketAddr, Instant>,
+    basic_smtp_until: HashMap<SocketAddr, Instant>,
 }
 
 impl Hop {
     pub(super) fn new(
         destination: Destination,
         queue: Queue,
-        (settings, budget, remotes): (Arc<Settings>, Arc<Budget>, Arc<Remotes>),
+        (settings, budget, remotes): (Arc<DeliverySettings>, Arc<DeliveryBudget>, Arc<Remotes>),
     ) -> Arc<Self> {
         let name = destination.to_string();
         let state = State {
@@ -116,7 +116,7 @@ impl Hop {
             breaking_off: None,
             broke_off: None,
             last: HashMap::new(),
-            plainly: HashMap::new(),
+            basic_smtp_until: HashMap::new(),
         };
         Arc::new(Self {
             name,
@@ -140,9 +140,9 @@ impl Hop {
     }
 
     /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
-    /// Those that take longer than [`Settings::drain`] are cut off, except after the end of data:
+    /// Those that take longer than [`DeliverySettings::drain`] are cut off, except after the end of data:
     /// then the next hop may have the message already, and only its reply keeps it from being sent
-    /// again. These end with the time-out for that reply, or once [`Settings::cut_all`] says so.
+    /// again. These end with the time-out for that reply, or once [`DeliverySettings::cut_all`] says so.
     pub(super) async fn close(&self) {
         let (waiting, workers) = {
             let mut state = self.state();
@@ -271,7 +271,7 @@ impl Hop {
         let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
         state.trouble = Some(Trouble::after(state.trouble.take(), cause));
-        let answer = Answer { hop: None, cause: cause.clone() };
+        let answer = OutcomeReason { hop: None, cause: cause.clone() };
         warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is left alone");
     }
 
@@ -313,18 +313,21 @@ impl Hop {
     pub(super) fn remember_misled(&self, address: SocketAddr) {
         let mut state = self.state();
         let now = Instant::now();
-        state.plainly.retain(|_, until| *until > now);
-        state.plainly.insert(address, now + limits::PLAIN_SPEECH);
+        state.basic_smtp_until.retain(|_, until| *until > now);
+        state.basic_smtp_until.insert(address, now + limits::PLAIN_SPEECH);
     }
 
     /// The servers to try, in order; those that lately could not be used come last.
-    pub(super) fn last_ones_last(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    pub(super) fn deprioritise_recently_failed(
+        &self,
+        mut candidates: Vec<Candidate>,
+    ) -> Vec<Candidate> {
         let (state, now) = (self.state(), Instant::now());
         let holds = |list: &HashMap<SocketAddr, Instant>, candidate: &Candidate| {
             list.get(&candidate.address).is_some_and(|&until| until > now)
         };
         for candidate in &mut candidates {
-            candidate.plainly = holds(&state.plainly, candidate);
+            candidate.use_basic_smtp = holds(&state.basic_smtp_until, candidate);
         }
         candidates.sort_by_key(|candidate| holds(&state.last, candidate));
         candidates
@@ -374,9 +377,13 @@ fn is_proof(outcome: &Outcome) -> bool {
 /// neither.
 fn is_trouble(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => reply.code == 421,
+        Outcome::Deferred(OutcomeReason { cause: Cause::Reply { reply, .. }, .. }) => {
+            reply.code == 421
+        }
         // X.3.n of RFC 3463 is about this host: a message that cannot be read, a stop.
-        Outcome::Deferred(Answer { cause: Cause::Local { status, .. }, .. }) => status.1 != 3,
+        Outcome::Deferred(OutcomeReason { cause: Cause::Local { status, .. }, .. }) => {
+            status.1 != 3
+        }
         Outcome::Delivered(_) | Outcome::Relayed(_) | Outcome::Failed(_) => false,
     }
 }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::budget::Hold;
 use crate::route::Destination;
-use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_queue::limits::INITIAL_RETRY_INTERVAL;
@@ -33,13 +33,13 @@ pub(super) struct Job {
     pub(super) hold: Option<Hold>,
     /// A worker gave it up since the next hop did not serve its connection.
     pub(super) was_surplus: bool,
-    claim: Arc<Claim>,
+    claim: Arc<MessageClaim>,
     settled: bool,
 }
 
 /// A claimed message, whichever next hops work on it.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct MessageClaim {
     queue: Queue,
     /// The message as it was claimed.
     claimed: Arc<Entry>,
@@ -49,7 +49,7 @@ pub(super) struct Claim {
     /// Told of each write.
     written: Notify,
     /// Where a claim goes whose next group may be tried.
-    onward: mpsc::UnboundedSender<Arc<Claim>>,
+    onward: mpsc::UnboundedSender<Arc<MessageClaim>>,
 }
 
 /// Recipients with the same next hop.
@@ -78,8 +78,8 @@ struct State {
     given_up: bool,
 }
 
-impl Claim {
-    /// A message that has been claimed. [`Claim::next`] makes its jobs.
+impl MessageClaim {
+    /// A message that has been claimed. [`MessageClaim::next`] makes its jobs.
     pub(super) fn new(
         queue: Queue,
         entry: Entry,
@@ -128,7 +128,7 @@ impl Claim {
         self.claimed.id
     }
 
-    /// Jobs are to be made now. How many, and whether [`Claim::end_round`] must
+    /// Jobs are to be made now. How many, and whether [`MessageClaim::end_round`] must
     /// follow: where there are several, one without room must not end the attempt before the
     /// others have been handed out.
     pub(super) fn begin_round(&self) -> (usize, bool) {
@@ -204,7 +204,7 @@ impl Job {
 
     /// Records that there was no attempt, and why: these recipients are due again at `due`. For what
     /// follows from the message's age. Takes as long as the disk refuses.
-    pub(super) async fn record_untried(self, why: Answer, due: SystemTime) {
+    pub(super) async fn record_untried(self, why: OutcomeReason, due: SystemTime) {
         let is_new = |place: &usize| {
             let recipient = self.entry.recipients.get(*place);
             recipient.is_some_and(|it| it.state == RecipientState::Pending(None))
@@ -240,7 +240,7 @@ impl Job {
     }
 }
 
-impl Claim {
+impl MessageClaim {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

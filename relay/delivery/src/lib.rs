@@ -37,9 +37,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::budget::Budget;
+use crate::budget::DeliveryBudget;
 use crate::hop::Hop;
-use crate::job::Claim;
+use crate::job::MessageClaim;
 use crate::remotes::Remotes;
 use relay_dns::Dns;
 use relay_host::vital;
@@ -56,20 +56,22 @@ pub use crate::connection::Connection;
 pub use crate::ourselves::leads_back;
 pub use crate::reach::ExchangerRules;
 pub use crate::route::{Destination, NextHop, Route, Routes, SmartHosts};
-pub use crate::security::{Auth, AuthoritiesError, Handshakes, Security, TlsMode};
+pub use crate::security::{
+    ClientHandshakes, NextHopAuth, NextHopAuthoritiesError, Security, TlsMode,
+};
 
 pub use crate::hop::{HopState, HopStatus, Hops};
 
 /// How mail is delivered.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct DeliverySettings {
     /// Where mail goes.
     pub routes: Routes,
     /// What TLS takes on the way there.
-    pub handshakes: Handshakes,
+    pub handshakes: ClientHandshakes,
     /// Who is asked about names; none where no route needs it.
     pub dns: Option<Dns>,
-    /// The names of smart hosts are asked of [`Settings::dns`] too, instead of the system.
+    /// The names of smart hosts are asked of [`DeliverySettings::dns`] too, instead of the system.
     pub dns_for_smart_hosts: bool,
     /// Who may be delivered to by way of DNS.
     pub exchangers: ExchangerRules,
@@ -92,7 +94,7 @@ pub struct Settings {
     /// Who is to be left alone no longer.
     pub resumed: Resumed,
     /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then holds instead of
-    /// [`Settings::drain`]. Clones are the same.
+    /// [`DeliverySettings::drain`]. Clones are the same.
     pub daemon_ends: watch::Sender<bool>,
     /// Becomes true when nothing is waited for any more, not even the reply to an end of data. Then
     /// these attempts are deferred as well, and what comes of that is a duplicate. Clones are the
@@ -140,9 +142,13 @@ impl Resumed {
     }
 }
 
-impl Settings {
+impl DeliverySettings {
     /// The defaults of [`limits`], without DNS.
-    pub fn new(routes: Routes, handshakes: Handshakes, hello_name: impl Into<String>) -> Self {
+    pub fn new(
+        routes: Routes,
+        handshakes: ClientHandshakes,
+        hello_name: impl Into<String>,
+    ) -> Self {
         let exchangers = ExchangerRules {
             port: limits::SMTP_PORT,
             allow_private_addresses: false,
@@ -184,19 +190,19 @@ impl End {
 }
 
 /// Delivers until `shutdown` becomes true or its sender is gone; then puts back what waits and lets
-/// attempts under way end. After [`Settings::drain`] it cuts off those that have not sent their
+/// attempts under way end. After [`DeliverySettings::drain`] it cuts off those that have not sent their
 /// end of data; the others may take as long as the next hop may for its reply, or until
-/// [`Settings::cut_all`], and a disk that refuses what they came to as long as it likes. Whoever
+/// [`DeliverySettings::cut_all`], and a disk that refuses what they came to as long as it likes. Whoever
 /// cannot wait drops this future.
-pub async fn run(queue: Queue, settings: Settings, shutdown: watch::Receiver<bool>) {
+pub async fn run(queue: Queue, settings: DeliverySettings, shutdown: watch::Receiver<bool>) {
     vital::task("delivery", dispatch(queue, settings, shutdown)).await;
 }
 
-async fn dispatch(queue: Queue, settings: Settings, mut shutdown: watch::Receiver<bool>) {
+async fn dispatch(queue: Queue, settings: DeliverySettings, mut shutdown: watch::Receiver<bool>) {
     let (onward, mut gone_on) = mpsc::unbounded_channel();
     let mut dispatcher = Dispatcher {
         became_due: queue.store().became_due(),
-        budget: Budget::new(queue.clone()),
+        budget: DeliveryBudget::new(queue.clone()),
         remotes: Remotes::new(queue.clone(), settings.concurrency),
         onward,
         hops: HashMap::new(),
@@ -231,12 +237,12 @@ async fn dispatch(queue: Queue, settings: Settings, mut shutdown: watch::Receive
 
 struct Dispatcher {
     queue: Queue,
-    settings: Arc<Settings>,
+    settings: Arc<DeliverySettings>,
     became_due: Arc<tokio::sync::Notify>,
-    budget: Arc<Budget>,
+    budget: Arc<DeliveryBudget>,
     remotes: Arc<Remotes>,
     /// Given to each claim.
-    onward: mpsc::UnboundedSender<Arc<Claim>>,
+    onward: mpsc::UnboundedSender<Arc<MessageClaim>>,
     hops: HashMap<Destination, Arc<Hop>>,
 }
 
@@ -275,7 +281,7 @@ impl Dispatcher {
         }
         for entry in entries {
             let groups = self.groups(&entry);
-            let claim = Claim::new(self.queue.clone(), entry, groups, self.onward.clone());
+            let claim = MessageClaim::new(self.queue.clone(), entry, groups, self.onward.clone());
             self.go_on(&claim);
         }
         if self.hops.len() > limits::NEXT_HOPS_REMEMBERED {
@@ -284,7 +290,7 @@ impl Dispatcher {
     }
 
     /// Hands the next groups of a message to their next hops.
-    fn go_on(&mut self, claim: &Arc<Claim>) {
+    fn go_on(&mut self, claim: &Arc<MessageClaim>) {
         let (mut groups, is_round) = claim.begin_round();
         let mut short_of = None;
         while groups > 0

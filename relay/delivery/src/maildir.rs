@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::reply::Enhanced;
 use relay_queue::{Entry, MessageReader};
 use tokio::fs;
@@ -27,7 +27,7 @@ pub(super) async fn deliver(
         Ok(name) => {
             let text = format!("written to new/{name}");
             // Of its delivery we are the last to tell.
-            Outcome::Relayed(Answer::local(Some(&hop), Enhanced(2, 0, 0), text))
+            Outcome::Relayed(OutcomeReason::local(Some(&hop), Enhanced(2, 0, 0), text))
         }
         Err(error) => {
             // X.3.1 of RFC 3463: mail system full; X.3.0: anything else about the system.
@@ -35,7 +35,7 @@ pub(super) async fn deliver(
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             let status = Enhanced(4, 3, u16::from(is_full));
             let text = format!("cannot write to the Maildir: {error}");
-            Outcome::Deferred(Answer::local(Some(&hop), status, text))
+            Outcome::Deferred(OutcomeReason::local(Some(&hop), status, text))
         }
     }
 }

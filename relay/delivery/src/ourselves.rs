@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::reach::ExchangerRules;
-use relay_mail::path::Host;
+use relay_mail::path::MailHost;
 use relay_mail::smart_host::SmartHost;
 
 /// The binding that mail for this smart host would come back to, where there is one.
@@ -16,8 +16,8 @@ pub fn leads_back(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAd
     let binding =
         |address: IpAddr| is_ours(SocketAddr::new(address, server.port), &rules.our_bindings);
     match &server.host {
-        Host::Address(address) => binding(*address),
-        Host::Domain(name) => {
+        MailHost::Address(address) => binding(*address),
+        MailHost::Domain(name) => {
             let name = name.ascii().trim_end_matches('.').to_ascii_lowercase();
             let of_port =
                 || rules.our_bindings.iter().find(|ours| ours.port() == server.port).copied();

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::Settings;
+use crate::DeliverySettings;
 use crate::ourselves::is_ours;
 use crate::remotes::Key;
 use crate::route::Destination;
@@ -14,7 +14,7 @@ use relay_dns::limits::LOOKUP_TIMEOUT;
 use relay_dns::{Dns, Exchanger, LookupError};
 use relay_mail::address_space::is_for_mail;
 use relay_mail::outcome::Cause;
-use relay_mail::path::{Domain, Host};
+use relay_mail::path::{Domain, MailHost};
 use relay_mail::reply::Enhanced;
 use relay_mail::smart_host::SmartHost;
 use tokio::time::timeout;
@@ -28,18 +28,18 @@ pub(super) struct Candidate {
     pub(super) server: SmartHost,
     pub(super) address: SocketAddr,
     /// It lately did not bear what it offered.
-    pub(super) plainly: bool,
+    pub(super) use_basic_smtp: bool,
 }
 
 /// Why there is no server to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unreachable {
     /// There may be one later.
-    Now(Cause),
+    Temporary(Cause),
     /// There never will be; the recipients fail.
-    Ever(Cause),
+    Permanent(Cause),
     /// This address has as many connections of ours as it may.
-    Full(Key),
+    AddressBusy(Key),
 }
 
 /// What decides who may be delivered to by way of DNS.
@@ -59,18 +59,18 @@ pub struct ExchangerRules {
 /// The servers of a destination, in order.
 pub(super) async fn candidates(
     destination: &Destination,
-    settings: &Settings,
+    settings: &DeliverySettings,
 ) -> Result<Vec<Candidate>, Unreachable> {
     match destination {
         Destination::SmartHosts(servers) => of_smart_hosts(&servers.hosts, settings).await,
-        Destination::Exchangers { of: Host::Address(address), .. } => {
+        Destination::Exchangers { of: MailHost::Address(address), .. } => {
             let server =
-                SmartHost { host: Host::Address(*address), port: settings.exchangers.port };
+                SmartHost { host: MailHost::Address(*address), port: settings.exchangers.port };
             let mut found = Found::default();
             found.add(&server, &[*address], &settings.exchangers);
             found.candidates(&format!("[{address}]"))
         }
-        Destination::Exchangers { of: Host::Domain(domain), .. } => match &settings.dns {
+        Destination::Exchangers { of: MailHost::Domain(domain), .. } => match &settings.dns {
             Some(dns) => of_domain(domain, dns, &settings.exchangers).await,
             None => Err(now(Enhanced(4, 4, 3), "this host has no name servers to ask")),
         },
@@ -85,18 +85,16 @@ pub(super) async fn candidates(
 
 async fn of_smart_hosts(
     hosts: &[SmartHost],
-    settings: &Settings,
+    settings: &DeliverySettings,
 ) -> Result<Vec<Candidate>, Unreachable> {
     let mut candidates = Vec::new();
     let mut failed = Vec::new();
     for server in hosts {
         match addresses_of(server, settings).await {
             Ok(addresses) => {
-                candidates.extend(
-                    addresses.into_iter().take(limits::ADDRESSES_PER_HOP).map(|address| {
-                        Candidate { server: server.clone(), address, plainly: false }
-                    }),
-                )
+                candidates.extend(addresses.into_iter().take(limits::ADDRESSES_PER_HOP).map(
+                    |address| Candidate { server: server.clone(), address, use_basic_smtp: false },
+                ))
             }
             Err(why) => failed.push(why),
         }
@@ -111,10 +109,13 @@ async fn of_smart_hosts(
 }
 
 /// By the configured name servers, else as every program of this host would find it.
-async fn addresses_of(server: &SmartHost, settings: &Settings) -> Result<Vec<SocketAddr>, String> {
+async fn addresses_of(
+    server: &SmartHost,
+    settings: &DeliverySettings,
+) -> Result<Vec<SocketAddr>, String> {
     let name = match &server.host {
-        Host::Address(address) => return Ok(vec![SocketAddr::new(*address, server.port)]),
-        Host::Domain(name) => name.ascii(),
+        MailHost::Address(address) => return Ok(vec![SocketAddr::new(*address, server.port)]),
+        MailHost::Domain(name) => name.ascii(),
     };
     if let Some(dns) = settings.dns.as_ref().filter(|_| settings.dns_for_smart_hosts) {
         let addresses = dns.addresses(name).await.map_err(|error| error.to_string())?;
@@ -167,7 +168,7 @@ async fn of_domain(
             if rules.our_names.contains(&host) && !is_implicit {
                 of_group.is_ours = true;
             } else if let Ok(name) = Domain::parse(&host) {
-                let server = SmartHost { host: Host::Domain(name), port: rules.port };
+                let server = SmartHost { host: MailHost::Domain(name), port: rules.port };
                 match dns.addresses(&host).await {
                     Ok(addresses) => of_group.add(&server, &addresses, rules),
                     Err(error) => of_group.failed(error),
@@ -218,7 +219,7 @@ impl Found {
                 self.forbidden = Some(address);
             } else if !self.is_enough() {
                 let server = server.clone();
-                self.candidates.push(Candidate { server, address: socket, plainly: false });
+                self.candidates.push(Candidate { server, address: socket, use_basic_smtp: false });
             }
         }
     }
@@ -256,11 +257,11 @@ impl Found {
 }
 
 fn now(status: Enhanced, text: impl Into<String>) -> Unreachable {
-    Unreachable::Now(Cause::Local { status, text: text.into() })
+    Unreachable::Temporary(Cause::Local { status, text: text.into() })
 }
 
 fn ever(status: Enhanced, text: impl Into<String>) -> Unreachable {
-    Unreachable::Ever(Cause::Local { status, text: text.into() })
+    Unreachable::Permanent(Cause::Local { status, text: text.into() })
 }
 
 #[cfg(test)]
@@ -291,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_of_one_name_server_does_not_hide_a_smart_host_or_an_exchanger() {
-        use crate::{Handshakes, NextHop, Routes};
+        use crate::{ClientHandshakes, NextHop, Routes};
         use relay_dns::testing::{Scripted, failures, servers, zone};
 
         for failure in failures() {
@@ -299,10 +300,10 @@ mod tests {
             let bad = Scripted::start(move |_, _| said.clone()).await;
             let good = Scripted::start(zone).await;
             let routes = Routes::new(Vec::new(), NextHop::Maildir("unused".into()));
-            let settings = Settings {
+            let settings = DeliverySettings {
                 dns: Some(servers(&[bad.address, good.address])),
                 dns_for_smart_hosts: true,
-                ..Settings::new(routes, Handshakes::load([]).unwrap(), "edge")
+                ..DeliverySettings::new(routes, ClientHandshakes::load([]).unwrap(), "edge")
             };
             let host = "mx.good.example:25".parse().unwrap();
             let found = of_smart_hosts(&[host], &settings).await;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::{Security, TlsMode};
 use relay_mail::domain_pattern::DomainPattern;
-use relay_mail::path::{ForwardPath, Host, Mailbox, ReversePath};
-use relay_mail::protocol::Protocol;
+use relay_mail::path::{ForwardPath, MailHost, Mailbox, ReversePath};
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::smart_host::SmartHost;
 
 /// `[[route]]`.
@@ -69,7 +69,7 @@ pub struct SmartHosts {
     /// In the order in which they are tried. Never empty.
     pub hosts: Vec<SmartHost>,
     /// `protocol`: what they speak.
-    pub protocol: Protocol,
+    pub protocol: DeliveryProtocol,
     /// How connections are secured.
     pub security: Security,
 }
@@ -82,7 +82,7 @@ pub enum Destination {
     /// The mail exchangers of a domain, or the host of an address literal.
     Exchangers {
         /// The part behind the `@`.
-        of: Host,
+        of: MailHost,
         /// How connections are secured.
         security: Arc<Security>,
     },
@@ -190,8 +190,8 @@ fn specificity(pattern: &SenderPattern, sender: &ReversePath) -> Option<usize> {
 pub fn folded(mailbox: &Mailbox) -> String {
     let local_part = mailbox.local_part().to_lowercase();
     match mailbox.host() {
-        Host::Domain(domain) => format!("{local_part}@{}", domain.ascii()),
-        host @ Host::Address(_) => format!("{local_part}@{host}"),
+        MailHost::Domain(domain) => format!("{local_part}@{}", domain.ascii()),
+        host @ MailHost::Address(_) => format!("{local_part}@{host}"),
     }
 }
 
@@ -208,10 +208,10 @@ impl NextHop {
 
 impl Destination {
     /// What is spoken there.
-    pub fn protocol(&self) -> Protocol {
+    pub fn protocol(&self) -> DeliveryProtocol {
         match self {
             Self::SmartHosts(servers) => servers.protocol,
-            Self::Exchangers { .. } | Self::Maildir(_) | Self::Nowhere => Protocol::Smtp,
+            Self::Exchangers { .. } | Self::Maildir(_) | Self::Nowhere => DeliveryProtocol::Smtp,
         }
     }
 
@@ -242,8 +242,8 @@ impl fmt::Display for Destination {
                 }
                 Ok(())
             }
-            Self::Exchangers { of: Host::Domain(domain), .. } => write!(f, "MX of {domain}"),
-            Self::Exchangers { of: Host::Address(address), .. } => write!(f, "[{address}]"),
+            Self::Exchangers { of: MailHost::Domain(domain), .. } => write!(f, "MX of {domain}"),
+            Self::Exchangers { of: MailHost::Address(address), .. } => write!(f, "[{address}]"),
             Self::Maildir(path) => write!(f, "maildir {}", path.display()),
             Self::Nowhere => f.write_str("nowhere"),
         }

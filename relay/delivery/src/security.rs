@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::limits::CERTIFICATE_CONCERNS;
 use crate::verifier::{AnyCertificate, OwnAuthorities};
-use relay_mail::path::Host;
+use relay_mail::path::MailHost;
 use relay_mail::smart_host::SmartHost;
 use relay_message::outbound::Audience;
-use relay_smtp::client::Encryption;
+use relay_smtp::client::NextHopTls;
 use relay_tls::certificate::Certificate;
 use relay_tls::tls_failure::{pem_words, words};
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
@@ -49,7 +49,7 @@ pub struct Security {
     /// `ca_file`: the certificates that are trusted, instead of the system's authorities. PEM.
     pub ca_file: Option<PathBuf>,
     /// `auth`.
-    pub auth: Option<Auth>,
+    pub auth: Option<NextHopAuth>,
     /// `send_organization_headers`: the next hop belongs to our organization, and gets the fields
     /// that are for its eyes only.
     pub send_organization_headers: bool,
@@ -57,7 +57,7 @@ pub struct Security {
 
 /// Who we are for a next hop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Auth {
+pub struct NextHopAuth {
     /// `auth`: the file of the credentials. It is read for each connection, since a token in it
     /// is replaced by whoever renews it.
     pub credentials: PathBuf,
@@ -67,7 +67,7 @@ pub struct Auth {
 
 /// Why no certificate could be verified.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthoritiesError {
+pub enum NextHopAuthoritiesError {
     /// `ca_file` cannot be read, or is not PEM.
     #[error("ca_file: cannot read {}: {}", path.display(), pem_words(why))]
     File {
@@ -89,7 +89,7 @@ pub enum AuthoritiesError {
 
 /// What handshakes need, loaded once for all routes of a configuration.
 #[derive(Clone, Debug)]
-pub struct Handshakes {
+pub struct ClientHandshakes {
     unverified: Arc<ClientConfig>,
     /// By the `ca_file`; none for the system's authorities.
     verified: HashMap<Option<PathBuf>, Verified>,
@@ -104,12 +104,12 @@ struct Verified {
 
 impl Security {
     /// What this means for the dialogue.
-    pub fn encryption(&self) -> Encryption {
+    pub fn encryption(&self) -> NextHopTls {
         match self.tls {
-            _ if self.implicit_tls => Encryption::Implicit,
-            TlsMode::Off => Encryption::Never,
-            TlsMode::Opportunistic => Encryption::WhereOffered,
-            TlsMode::Required | TlsMode::Verified => Encryption::Always,
+            _ if self.implicit_tls => NextHopTls::Implicit,
+            TlsMode::Off => NextHopTls::Never,
+            TlsMode::Opportunistic => NextHopTls::WhereOffered,
+            TlsMode::Required | TlsMode::Verified => NextHopTls::Always,
         }
     }
 
@@ -134,14 +134,14 @@ impl fmt::Display for TlsMode {
     }
 }
 
-impl Handshakes {
+impl ClientHandshakes {
     /// Loads the authorities that these routes trust.
     ///
     /// # Errors
-    /// [`AuthoritiesError`], only where a route verifies.
+    /// [`NextHopAuthoritiesError`], only where a route verifies.
     pub fn load<'a>(
         routes: impl IntoIterator<Item = &'a Security>,
-    ) -> Result<Self, AuthoritiesError> {
+    ) -> Result<Self, NextHopAuthoritiesError> {
         let provider = Arc::new(ring::default_provider());
         let any = Arc::new(AnyCertificate(Arc::clone(&provider)));
         let unverified = config(&provider, any)?;
@@ -188,10 +188,10 @@ impl Handshakes {
 fn config(
     provider: &Arc<CryptoProvider>,
     verifier: Arc<dyn ServerCertVerifier>,
-) -> Result<Arc<ClientConfig>, AuthoritiesError> {
+) -> Result<Arc<ClientConfig>, NextHopAuthoritiesError> {
     let config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
-        .map_err(AuthoritiesError::Rustls)?
+        .map_err(NextHopAuthoritiesError::Rustls)?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
@@ -202,16 +202,16 @@ fn config(
 fn verifying(
     ca_file: Option<&Path>,
     provider: &Arc<CryptoProvider>,
-) -> Result<Verified, AuthoritiesError> {
+) -> Result<Verified, NextHopAuthoritiesError> {
     let verifier: Arc<dyn ServerCertVerifier>;
     let trusted: Vec<CertificateDer<'static>>;
     match ca_file {
         Some(path) => {
-            let file = |why| AuthoritiesError::File { path: path.to_owned(), why };
+            let file = |why| NextHopAuthoritiesError::File { path: path.to_owned(), why };
             let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
             trusted = read.map_err(file)?;
             let own = OwnAuthorities::new(trusted.clone(), Arc::clone(provider));
-            let none = || AuthoritiesError::None(path.display().to_string());
+            let none = || NextHopAuthoritiesError::None(path.display().to_string());
             verifier = Arc::new(own.ok_or_else(none)?);
         }
         None => {
@@ -221,7 +221,7 @@ fn verifying(
             // Old roots that nothing verifies with are common in the system's collection.
             roots.add_parsable_certificates(trusted.clone());
             if roots.is_empty() {
-                return Err(AuthoritiesError::None("the system".to_owned()));
+                return Err(NextHopAuthoritiesError::None("the system".to_owned()));
             }
             let builder =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
@@ -235,9 +235,9 @@ fn verifying(
 pub(super) fn server_name(server: &SmartHost) -> ServerName<'static> {
     let unnamed = || ServerName::IpAddress(IpAddr::from([0; 4]).into());
     match &server.host {
-        Host::Address(address) => ServerName::IpAddress((*address).into()),
+        MailHost::Address(address) => ServerName::IpAddress((*address).into()),
         // Every domain name that we take is one for TLS too; if not, no certificate fits.
-        Host::Domain(name) => {
+        MailHost::Domain(name) => {
             ServerName::try_from(name.ascii().to_owned()).unwrap_or_else(|_| unnamed())
         }
     }

@@ -5,40 +5,40 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::connection::Connection;
-use crate::hop::Counted;
+use crate::hop::CountedWorker;
 use crate::patience::Patience;
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use relay_smtp::client::{is_lack, says_too_many_recipients};
 
 /// A connection, as its next hop counts it.
-pub(super) struct Line {
+pub(super) struct CountedConnection {
     pub(super) connection: Connection,
-    pub(super) _counted: Counted,
+    pub(super) _counted: CountedWorker,
 }
 
-impl Line {
+impl CountedConnection {
     pub(super) fn address(&self) -> SocketAddr {
         self.connection.address()
     }
 }
 
 /// Ends a connection that is not used any more.
-pub(super) fn end(line: Option<Line>) {
+pub(super) fn end(line: Option<CountedConnection>) {
     if let Some(line) = line {
         tokio::spawn(line.connection.quit());
     }
 }
 
 /// How far one attempt has come with the servers of a next hop.
-pub(super) struct Servers {
+pub(super) struct CandidateServers {
     pub(super) id: QueueId,
     pub(super) patience: Patience,
     /// Those that broke off before they had the message, over a connection of its own, or that
     /// refused recipients. They are not asked again in this attempt.
     pub(super) tried: Vec<SocketAddr>,
     /// Why the last of them broke off.
-    pub(super) broke_off: Option<Answer>,
+    pub(super) broke_off: Option<OutcomeReason>,
     /// The last transaction broke off, so that those who waited for it may be taken by another
     /// server (RFC 5321 section 5.1), or by the same one over another connection. Each time there
     /// is one server less to ask, or no connection that was used before.
@@ -52,10 +52,10 @@ pub(super) struct Servers {
     /// This server has refused all that it was given in this attempt.
     pub(super) refuses_all: bool,
     /// The connection to a server that refused some recipients only.
-    pub(super) aside: Option<Line>,
+    pub(super) aside: Option<CountedConnection>,
 }
 
-impl Servers {
+impl CandidateServers {
     pub(super) fn new(patience: Patience, id: QueueId) -> Self {
         Self {
             id,
@@ -98,8 +98,12 @@ impl Servers {
 /// connection is gone, which is another matter.
 pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => reply.code != 421,
-        Outcome::Failed(Answer { cause: Cause::Local { status, .. }, .. }) => is_lack(*status),
+        Outcome::Deferred(OutcomeReason { cause: Cause::Reply { reply, .. }, .. }) => {
+            reply.code != 421
+        }
+        Outcome::Failed(OutcomeReason { cause: Cause::Local { status, .. }, .. }) => {
+            is_lack(*status)
+        }
         _ => false,
     }
 }
@@ -107,7 +111,7 @@ pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
 /// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
 pub(super) fn is_for_another_transaction(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Deferred(Answer { cause: Cause::Reply { reply, .. }, .. }) => {
+        Outcome::Deferred(OutcomeReason { cause: Cause::Reply { reply, .. }, .. }) => {
             says_too_many_recipients(reply)
         }
         _ => false,

@@ -24,7 +24,7 @@ use crate::reach::{Candidate, Unreachable};
 use crate::*;
 use relay_mail::outcome::Cause;
 use relay_mail::path::Domain;
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::queue_id::QueueId;
 use relay_queue::Counters;
 use relay_queue::schedule::Schedule;
@@ -42,12 +42,13 @@ const ONE: &str = "<one@fabrikam.example>";
 async fn connect(
     candidates: &[Candidate],
     security: &Security,
-    settings: &Settings,
+    settings: &DeliverySettings,
 ) -> Result<Connection, Cause> {
     let (_keep, cut) = watch::channel(Cut::Nothing);
-    let dial = Dial { protocol: Protocol::Smtp, security, settings, cut: &cut, counted: None };
+    let dial =
+        Dial { protocol: DeliveryProtocol::Smtp, security, settings, cut: &cut, counted: None };
     Connection::open(candidates, &dial, &mut Vec::new()).await.map_err(|unreachable| {
-        let Unreachable::Now(cause) = unreachable else { panic!("{unreachable:?}") };
+        let Unreachable::Temporary(cause) = unreachable else { panic!("{unreachable:?}") };
         cause
     })
 }
@@ -65,7 +66,7 @@ impl Daemon {
         Self::start_with(address, |_| {})
     }
 
-    fn start_with(address: SocketAddr, change: impl FnOnce(&mut Settings)) -> Self {
+    fn start_with(address: SocketAddr, change: impl FnOnce(&mut DeliverySettings)) -> Self {
         let directory = TempDir::new().unwrap();
         let queue = open_queue(directory.path(), Duration::from_secs(60));
         let mut settings = impatient(address);

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The octets of one connection.
 #[derive(Debug)]
-pub(super) enum Transport {
+pub(super) enum ClientStream {
     /// Given up: the handshake failed.
     Gone,
     Plain(TcpStream),
@@ -35,7 +35,7 @@ pub(super) enum Moved {
     Wrote(usize),
 }
 
-impl Transport {
+impl ClientStream {
     /// Reads into `input` or writes of `output`, whichever is possible first. Safe to drop at any
     /// time.
     pub(super) async fn exchange(&mut self, input: &mut [u8], output: &[u8]) -> io::Result<Moved> {

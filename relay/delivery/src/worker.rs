@@ -14,12 +14,14 @@ use crate::job::Job;
 use crate::maildir;
 use crate::reach::candidates;
 use crate::route::Destination;
-use crate::servers::{Line, Servers, end, is_for_another_server, is_for_another_transaction};
-use crate::worker::transaction::Done;
-use relay_mail::outcome::{Answer, Outcome};
+use crate::servers::{
+    CandidateServers, CountedConnection, end, is_for_another_server, is_for_another_transaction,
+};
+use crate::worker::transaction::TransactionEnd;
+use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::reply::Enhanced;
 use relay_queue::Entry;
-use relay_queue::event::{Attempt, Connected, QueueEvent};
+use relay_queue::event::{Attempt, NextHopConnection, QueueEvent};
 use tracing::info;
 
 /// What a worker does after a job.
@@ -34,7 +36,7 @@ impl Hop {
     /// Delivers message after message, over one connection as long as it holds.
     pub(super) async fn work(self: Arc<Self>) {
         let mut line = None;
-        while let Some(job) = self.next_job(line.as_ref().map(Line::address)).await {
+        while let Some(job) = self.next_job(line.as_ref().map(CountedConnection::address)).await {
             let after = match self.pause() {
                 // What works goes on.
                 Some(pause) if line.is_none() => {
@@ -53,7 +55,11 @@ impl Hop {
         }
     }
 
-    async fn attempt(self: &Arc<Self>, line: &mut Option<Line>, mut job: Job) -> After {
+    async fn attempt(
+        self: &Arc<Self>,
+        line: &mut Option<CountedConnection>,
+        mut job: Job,
+    ) -> After {
         let _under_way = self.begins();
         if let Destination::Maildir(directory) = &self.destination {
             let outcomes = self.store(directory, &job).await;
@@ -62,7 +68,7 @@ impl Hop {
             return After::GoesOn;
         }
         let mut outcomes = Vec::with_capacity(job.places.len());
-        let mut servers = Servers::new(self.patience(&job), job.entry.id);
+        let mut servers = CandidateServers::new(self.patience(&job), job.entry.id);
         let (mut waiting, most) = self.arrange(&job);
         let mut refused = Vec::new();
         loop {
@@ -71,20 +77,20 @@ impl Hop {
                 let done = self.transaction(line, &job, &places, &mut servers).await;
                 let is_first = !servers.has_outcome && servers.earlier.is_empty();
                 let (of_these, server) = match done {
-                    Done::Outcomes(outcomes, server) => (outcomes, server),
-                    Done::Surplus => {
+                    TransactionEnd::Outcomes(outcomes, server) => (outcomes, server),
+                    TransactionEnd::Surplus => {
                         job.was_surplus = true;
                         return After::Ends(job);
                     }
-                    Done::Full(key) if is_first => {
+                    TransactionEnd::Full(key) if is_first => {
                         self.wait_for_remote(job, key);
                         return After::GoesOn;
                     }
-                    Done::Stopped if is_first => {
+                    TransactionEnd::Stopped if is_first => {
                         job.put_back(SystemTime::now());
                         return After::GoesOn;
                     }
-                    Done::Full(_) | Done::Stopped => {
+                    TransactionEnd::Full(_) | TransactionEnd::Stopped => {
                         // What is known of these is recorded; the others stay as they were.
                         refused.extend(places.into_iter().chain(waiting.drain(..)));
                         break;
@@ -127,7 +133,11 @@ impl Hop {
 
     /// Where the server has refused recipients for a reason that another may not have, and there
     /// is another: its connection is put aside, and true is returned.
-    async fn change_server(&self, line: &mut Option<Line>, servers: &mut Servers) -> bool {
+    async fn change_server(
+        &self,
+        line: &mut Option<CountedConnection>,
+        servers: &mut CandidateServers,
+    ) -> bool {
         let Some(open) = line.as_ref() else { return false };
         let address = open.connection.address();
         servers.tried.push(address);
@@ -147,7 +157,7 @@ impl Hop {
     }
 
     /// A server that refused some recipients only goes on to be used for other messages.
-    fn restore(&self, line: &mut Option<Line>, servers: Servers) {
+    fn restore(&self, line: &mut Option<CountedConnection>, servers: CandidateServers) {
         if let Some(aside) = servers.aside {
             end(line.replace(aside));
         }
@@ -172,7 +182,7 @@ impl Hop {
         let now = SystemTime::now();
         if self.queue.owes_a_report(&job.entry, now) {
             let text = "the next hop could not be reached lately and is left alone for now";
-            let why = Answer::local(Some(&self.name), Enhanced(4, 4, 1), text);
+            let why = OutcomeReason::local(Some(&self.name), Enhanced(4, 4, 1), text);
             job.record_untried(why, now + pause).await;
         } else {
             self.put_off(job, pause);
@@ -182,7 +192,7 @@ impl Hop {
     async fn record(
         &self,
         job: Job,
-        connection: Option<Arc<Connected>>,
+        connection: Option<Arc<NextHopConnection>>,
         outcomes: Vec<(usize, Outcome)>,
     ) {
         log_attempt(&self.name, &job.entry, &outcomes);
@@ -210,7 +220,7 @@ fn log_attempt(hop: &str, entry: &Entry, outcomes: &[(usize, Outcome)]) {
             Outcome::Failed(answer) => (&mut failed, answer),
         };
         *count += 1;
-        let said = Answer { hop: None, cause: answer.cause.clone() }.to_string();
+        let said = OutcomeReason { hop: None, cause: answer.cause.clone() }.to_string();
         if !replies.contains(&said) {
             replies.push(said);
         }

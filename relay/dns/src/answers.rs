@@ -15,29 +15,29 @@ use mail_auth::{MX, Parameters, RecordSet, ResolverCache, Txt};
 
 /// The answers so far. Bounded by the questions of one evaluation.
 #[derive(Default)]
-pub struct Answers {
-    txt: Known<Box<str>, Txt>,
-    mx: Known<Box<str>, RecordSet<MX>>,
-    ipv4: Known<Box<str>, RecordSet<Ipv4Addr>>,
-    ipv6: Known<Box<str>, RecordSet<Ipv6Addr>>,
-    ptr: Known<IpAddr, RecordSet<Box<str>>>,
+pub struct DnsCache {
+    txt: CachedAnswers<Box<str>, Txt>,
+    mx: CachedAnswers<Box<str>, RecordSet<MX>>,
+    ipv4: CachedAnswers<Box<str>, RecordSet<Ipv4Addr>>,
+    ipv6: CachedAnswers<Box<str>, RecordSet<Ipv6Addr>>,
+    ptr: CachedAnswers<IpAddr, RecordSet<Box<str>>>,
 }
 
-/// Parameters of an evaluation that makes use of [`Answers`].
+/// Parameters of an evaluation that makes use of [`DnsCache`].
 pub type Knowing<'x, P> = Parameters<
     'x,
     P,
-    Known<Box<str>, Txt>,
-    Known<Box<str>, RecordSet<MX>>,
-    Known<Box<str>, RecordSet<Ipv4Addr>>,
-    Known<Box<str>, RecordSet<Ipv6Addr>>,
-    Known<IpAddr, RecordSet<Box<str>>>,
+    CachedAnswers<Box<str>, Txt>,
+    CachedAnswers<Box<str>, RecordSet<MX>>,
+    CachedAnswers<Box<str>, RecordSet<Ipv4Addr>>,
+    CachedAnswers<Box<str>, RecordSet<Ipv6Addr>>,
+    CachedAnswers<IpAddr, RecordSet<Box<str>>>,
 >;
 
 /// Answers of one type.
-pub struct Known<K, V>(Mutex<HashMap<K, V>>);
+pub struct CachedAnswers<K, V>(Mutex<HashMap<K, V>>);
 
-impl Answers {
+impl DnsCache {
     /// These parameters, with what is known.
     pub fn parameters<P>(&self, params: P) -> Knowing<'_, P> {
         Parameters {
@@ -57,19 +57,19 @@ impl Answers {
     }
 }
 
-impl<K, V> Known<K, V> {
+impl<K, V> CachedAnswers<K, V> {
     fn answers(&self) -> MutexGuard<'_, HashMap<K, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K, V> Default for Known<K, V> {
+impl<K, V> Default for CachedAnswers<K, V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash, V: Clone> ResolverCache<K, V> for Known<K, V> {
+impl<K: Eq + Hash, V: Clone> ResolverCache<K, V> for CachedAnswers<K, V> {
     fn get<Q>(&self, name: &Q) -> Option<V>
     where
         K: Borrow<Q>,

@@ -14,7 +14,7 @@ mod tests;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::servers::Servers;
+use crate::servers::NameServers;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
@@ -23,11 +23,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 
-pub use crate::answers::{Answers, Knowing};
+pub use crate::answers::{DnsCache, Knowing};
 
 /// `[dns]`: whom delivery and the checks of mail from strangers ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct DnsSettings {
     /// `servers`; empty for those of the system.
     pub servers: Vec<SocketAddr>,
     /// `timeout`: for one question to one server.
@@ -76,7 +76,7 @@ pub struct Exchanger {
 
 /// The way to the name servers. Clones share connections and caches.
 #[derive(Clone)]
-pub struct Dns(Servers);
+pub struct Dns(NameServers);
 
 /// What a server says of a name.
 enum Answer<T> {
@@ -90,8 +90,8 @@ impl Dns {
     ///
     /// # Errors
     /// [`ResolverError`] where the system has no name servers and the configuration names none.
-    pub fn new(dns: &Settings) -> Result<Self, ResolverError> {
-        Servers::new(dns).map(Self).map_err(ResolverError)
+    pub fn new(dns: &DnsSettings) -> Result<Self, ResolverError> {
+        NameServers::new(dns).map(Self).map_err(ResolverError)
     }
 
     /// An evaluation of SPF, DKIM or DMARC: at one server after another, until one has an answer
@@ -101,8 +101,8 @@ impl Dns {
     /// What came of it at each server where it has none.
     pub async fn evaluate<'a, T, E, F>(
         &'a self,
-        answers: &'a Answers,
-        evaluation: impl Fn(&'a MessageAuthenticator, &'a Answers) -> F,
+        answers: &'a DnsCache,
+        evaluation: impl Fn(&'a MessageAuthenticator, &'a DnsCache) -> F,
     ) -> Result<T, Vec<E>>
     where
         F: Future<Output = Result<T, E>>,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::Settings;
+use crate::DnsSettings;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hickory_resolver::TokioResolver;
@@ -25,7 +25,7 @@ use crate::limits;
 
 /// All name servers. Clones share connections and caches.
 #[derive(Clone)]
-pub(super) struct Servers(Arc<[Server]>);
+pub(super) struct NameServers(Arc<[Server]>);
 
 struct Server {
     /// Its resolver, and what verifies SPF, DKIM and DMARC by it.
@@ -34,10 +34,10 @@ struct Server {
     failed: Mutex<Option<Instant>>,
 }
 
-impl Servers {
+impl NameServers {
     /// Those of the configuration, or of the system. Names are asked as they are: neither the
     /// search list nor the hosts file of this machine has a say about other people's mail.
-    pub(super) fn new(dns: &Settings) -> Result<Self, NetError> {
+    pub(super) fn new(dns: &DnsSettings) -> Result<Self, NetError> {
         let servers = match dns.servers.as_slice() {
             [] => read_system_conf()?.0.name_servers().to_vec(),
             servers => servers.iter().map(name_server).collect(),

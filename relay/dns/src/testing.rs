@@ -90,7 +90,7 @@ fn reply(request: &Message, script: &impl Fn(&str, RecordType) -> Says) -> Optio
 /// The way to these servers.
 pub fn servers(addresses: &[SocketAddr]) -> Dns {
     let timeout = Duration::from_secs(5);
-    Dns::new(&Settings { servers: addresses.to_vec(), timeout }).unwrap()
+    Dns::new(&DnsSettings { servers: addresses.to_vec(), timeout }).unwrap()
 }
 
 /// An A record.

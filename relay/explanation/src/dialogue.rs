@@ -13,8 +13,8 @@ use relay_mail::store_error::{BeginError, StoreError};
 use relay_mail::tls::{ClientCertificate, TlsInfo};
 use relay_smtp::command::SaslMessage;
 
-use crate::{HostState, Question, Step};
-use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
+use crate::{ExplainedCommand, HostState, Question};
+use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::player::{Player, World};
 use relay_session::{Conditions, MessageBegun, Opening, Session};
 
@@ -26,7 +26,7 @@ const PASSWORD: &str = "password";
 /// A session and what came of it so far.
 pub(super) struct Dialogue<'a> {
     player: Player<Imagined<'a>>,
-    steps: Vec<Step>,
+    steps: Vec<ExplainedCommand>,
 }
 
 /// A host that stores nothing, asks other servers through `find_out`, and does every handshake that it
@@ -34,7 +34,7 @@ pub(super) struct Dialogue<'a> {
 struct Imagined<'a> {
     host: &'a HostState,
     certificate: Option<ClientCertificate>,
-    find_out: &'a mut dyn FnMut(Inquiry) -> Finding,
+    find_out: &'a mut dyn FnMut(Inquiry) -> InquiryAnswer,
 }
 
 impl<'a> Dialogue<'a> {
@@ -45,7 +45,7 @@ impl<'a> Dialogue<'a> {
         peer: Peer,
         question: &Question,
         host: &'a HostState,
-        find_out: &'a mut dyn FnMut(Inquiry) -> Finding,
+        find_out: &'a mut dyn FnMut(Inquiry) -> InquiryAnswer,
     ) -> Self {
         let connector = Arc::clone(&peer.connector);
         let binding = rules.table.binding_of(question.local);
@@ -64,7 +64,7 @@ impl<'a> Dialogue<'a> {
                 false => greeted,
             });
         }
-        let steps = greeting.into_iter().map(Step::greeting).collect();
+        let steps = greeting.into_iter().map(ExplainedCommand::greeting).collect();
         Self { player, steps }
     }
 
@@ -78,7 +78,7 @@ impl<'a> Dialogue<'a> {
     }
 
     /// The steps, and who the client is in the end.
-    pub(super) fn end(self) -> (Vec<Step>, Option<Peer>) {
+    pub(super) fn end(self) -> (Vec<ExplainedCommand>, Option<Peer>) {
         (self.steps, Some(self.player.session().peer().clone()))
     }
 
@@ -153,7 +153,11 @@ impl<'a> Dialogue<'a> {
                 decision.reply.text = QUEUED.text;
             }
             let command = if number == 0 { command.to_owned() } else { String::new() };
-            self.steps.push(Step { command, decision, is_implied: is_implied && passes });
+            self.steps.push(ExplainedCommand {
+                command,
+                decision,
+                is_implied: is_implied && passes,
+            });
         }
         passes
     }
@@ -169,7 +173,7 @@ impl World for Imagined<'_> {
     }
 
     /// There is no message that another server could be asked about, and no password.
-    fn find_out(&mut self, inquiry: Inquiry) -> Option<Finding> {
+    fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
         Some(match inquiry {
             Inquiry::Message(_) | Inquiry::Password(_) => inquiry.not_asked(),
             _ => (self.find_out)(inquiry),

@@ -13,14 +13,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use relay_connector::{Binding, Connector, Match, RangeId};
+use relay_connector::{Binding, Connector, RangeId, TableMatch};
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::store_error::StoreError;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
 
-use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
+use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::Conditions;
 
 use dialogue::Dialogue;
@@ -82,14 +82,14 @@ pub struct Explanation {
     /// Who the client is in the end, and what it may do.
     pub peer: Option<Peer>,
     /// The dialogue, up to the command after which nothing more can come of it.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ExplainedCommand>,
     /// Would every recipient be accepted, and the message after that?
     pub accepted: bool,
 }
 
 /// One reply of the session.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct ExplainedCommand {
     /// The command as the client sends it; empty for the greeting, and for a further reply to one
     /// command.
     pub command: String,
@@ -110,13 +110,13 @@ pub fn explain_with(
     rules: &Arc<Rules>,
     question: &Question,
     host: &HostState,
-    find_out: &mut dyn FnMut(Inquiry) -> Finding,
+    find_out: &mut dyn FnMut(Inquiry) -> InquiryAnswer,
 ) -> Explanation {
     let connector = match rules.table.classify(question.local, question.remote) {
-        Match::Connector { connector, range } => {
+        TableMatch::Connector { connector, range } => {
             rules.connector(connector).map(|connector| (Arc::clone(connector), range))
         }
-        Match::NoBinding | Match::NoConnector => None,
+        TableMatch::NoBinding | TableMatch::NoConnector => None,
     };
     let binding = rules.table.binding_of(question.local);
     let beaten = beaten(rules, binding, question.remote, connector.as_ref());
@@ -124,13 +124,13 @@ pub fn explain_with(
     let mut explanation =
         Explanation { binding, connector, beaten, peer, steps: Vec::new(), accepted: false };
     let Some(peer) = explanation.peer.clone() else {
-        explanation.steps.push(Step::greeting(relay_policy::connect(None)));
+        explanation.steps.push(ExplainedCommand::greeting(relay_policy::connect(None)));
         return explanation;
     };
     if let Some(Decision { reply, because }) = host.connection.clone() {
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
         let refusal = Decision { reply: reply.with_codes(has_codes), because };
-        explanation.steps.push(Step::greeting(refusal));
+        explanation.steps.push(ExplainedCommand::greeting(refusal));
         return explanation;
     }
     let mut dialogue = Dialogue::begin(now, rules, peer, question, host, find_out);
@@ -163,7 +163,7 @@ fn beaten(
     found.into_iter().map(|(_, found)| found).collect()
 }
 
-impl Step {
+impl ExplainedCommand {
     fn greeting(decision: Decision) -> Self {
         Self { command: String::new(), decision, is_implied: false }
     }

@@ -5,7 +5,7 @@ use std::iter::successors;
 
 /// The error and its causes, outermost first. Many of our errors quote their cause; what has been
 /// said is not said twice.
-pub fn in_full(error: &(dyn Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     successors(Some(error), |&error| error.source()).fold(String::new(), |mut text, cause| {
         let cause = cause.to_string();
         if !text.contains(&cause) {
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn every_cause_is_said_once() {
         let cause = || io::Error::other("not permitted");
-        assert_eq!(in_full(&Outer::Quoting(cause())), "cannot load: not permitted");
-        assert_eq!(in_full(&Outer::Silent(cause())), "cannot load: not permitted");
+        assert_eq!(error_chain(&Outer::Quoting(cause())), "cannot load: not permitted");
+        assert_eq!(error_chain(&Outer::Silent(cause())), "cannot load: not permitted");
     }
 }

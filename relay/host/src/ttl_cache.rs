@@ -11,14 +11,14 @@ use crate::limits::FADING_SWEEP;
 
 /// The table.
 #[derive(Debug)]
-pub struct Fading<K, V> {
+pub struct TtlCache<K, V> {
     entries: HashMap<K, (V, Instant)>,
     most: usize,
     /// When entries whose time is over were last looked for: each look is at all of them.
     swept: Option<Instant>,
 }
 
-impl<K: Clone + Eq + Hash, V> Fading<K, V> {
+impl<K: Clone + Eq + Hash, V> TtlCache<K, V> {
     /// An empty table for so many entries.
     pub fn new(most: usize) -> Self {
         Self { entries: HashMap::new(), most, swept: None }

@@ -51,7 +51,7 @@ impl BucketReader {
             return Some("refuse");
         }
         let now = nanoseconds()?;
-        let is_empty = |budget: &relay_common::budget::Budget, state: BucketState| {
+        let is_empty = |budget: &relay_common::budget::TokenBudget, state: BucketState| {
             !budget.take(&Copied(Cell::new(state.full_at)), now)
         };
         let key = SourceKey { connector: id.0, source: Address::from(remote).source() };

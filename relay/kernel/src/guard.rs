@@ -13,7 +13,7 @@ use crate::links::{Link, Links};
 use crate::{KernelError, verifier};
 use aya::programs::links::FdLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use tracing::{info, warn};
 
 /// An interface of the configuration.
@@ -259,7 +259,7 @@ fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), String> {
         {
             "another XDP program is attached to it; `ip link show` names the program".to_owned()
         }
-        error => in_full(error),
+        error => error_chain(error),
     };
     let native = if link.on_virtio && verifier::kernel_is_older(VIRTIO_MULTI_BUFFER) {
         None

@@ -197,7 +197,7 @@ impl KernelError {
 
 /// What the kernel half is to do.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct KernelSettings {
     /// Where the guard attaches; empty: nowhere.
     pub interfaces: Vec<String>,
     /// Where programs and maps are pinned for inspection.
@@ -268,14 +268,14 @@ impl KernelHalf {
     /// # Errors
     ///
     /// As [`KernelError`] lists them; nothing stays behind.
-    pub fn load(settings: &Settings, generation: u32) -> Result<Self, KernelError> {
+    pub fn load(settings: &KernelSettings, generation: u32) -> Result<Self, KernelError> {
         if let Some(obstacle) = obstacle() {
             return Err(obstacle);
         }
         Self::load_permitted(settings, generation).map_err(KernelError::or_too_old)
     }
 
-    fn load_permitted(settings: &Settings, generation: u32) -> Result<Self, KernelError> {
+    fn load_permitted(settings: &KernelSettings, generation: u32) -> Result<Self, KernelError> {
         // Before anything is loaded: a second instance must not get as far as the first one's
         // pins, and is told so.
         let pins = match Pins::claim(&settings.pin_directory, settings.pin_owner) {

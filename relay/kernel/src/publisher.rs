@@ -15,9 +15,9 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData};
 use relay_common::address::Address;
-use relay_common::classify::{Class, Tables, classify};
+use relay_common::classify::{ConnectionClass, Tables, classify};
 use relay_common::tables::{
-    BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, RangeEntry, RangeKey, State,
+    BindingEntry, BindingKey, ConnectorEntry, ConnectorKey, RangeEntry, RangeKey, StateEntry,
 };
 use relay_connector::range::Block;
 use relay_connector::{Binding, ConnectorId, RangeId};
@@ -86,7 +86,7 @@ impl Publisher {
             self.remove(&entries);
             return Err(error);
         }
-        self.state.publish(&State {
+        self.state.publish(&StateEntry {
             generation: publication.generation,
             bindings: publication.bindings.len() as u32,
             blocks: publication.blocks.len() as u32,
@@ -119,13 +119,13 @@ impl Publisher {
     }
 
     /// The value of STATE, as programs and bpftool see it.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> StateEntry {
         self.state.read()
     }
 
     /// Asks the kernel's tables what the programs ask them, by the same step. For tests and
     /// inspection; a session asks its tag.
-    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> Class {
+    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> ConnectionClass {
         let generation = self.state.generation();
         classify(self, generation, local.ip().into(), local.port(), remote.into())
     }

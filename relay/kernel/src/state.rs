@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::KernelError;
 use aya::maps::Map;
-use relay_common::tables::{NO_GENERATION, SCHEMA, State};
+use relay_common::tables::{NO_GENERATION, SCHEMA, StateEntry};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// The mapped value. The descriptor may be closed: the mapping keeps the map.
 pub(super) struct StateWord {
-    state: *mut State,
+    state: *mut StateEntry,
 }
 
 // SAFETY: the mapping is the process's; the publisher, which owns this, is used by one thread at
@@ -35,7 +35,7 @@ impl StateWord {
         let address = unsafe {
             mmap(
                 ptr::null_mut(),
-                size_of::<State>(),
+                size_of::<StateEntry>(),
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 data.fd(),
@@ -48,7 +48,7 @@ impl StateWord {
         })?;
         let mapped = Self { state: address.cast() };
         mapped.namespace().store(namespace, Ordering::Relaxed);
-        mapped.describe(&State { schema: SCHEMA, ..State::default() });
+        mapped.describe(&StateEntry { schema: SCHEMA, ..StateEntry::default() });
         mapped.word().store(NO_GENERATION, Ordering::Release);
         Ok(mapped)
     }
@@ -56,7 +56,7 @@ impl StateWord {
     /// Puts a generation in force: first what describes it, then the word that every program
     /// reads. For a moment a dump shows the new description beside the old generation; no
     /// program reads the description. The namespace stays what it is.
-    pub(super) fn publish(&self, state: &State) {
+    pub(super) fn publish(&self, state: &StateEntry) {
         self.describe(state);
         self.word().store(state.generation, Ordering::Release);
     }
@@ -67,7 +67,7 @@ impl StateWord {
     }
 
     /// The whole value.
-    pub(super) fn read(&self) -> State {
+    pub(super) fn read(&self) -> StateEntry {
         // SAFETY: the mapping holds a State, and only this process writes it.
         unsafe { ptr::read_volatile(self.state) }
     }
@@ -83,9 +83,9 @@ impl StateWord {
     }
 
     /// Writes all but the two words that programs read.
-    fn describe(&self, state: &State) {
+    fn describe(&self, state: &StateEntry) {
         // Named one by one, so that a new field is not forgotten.
-        let State {
+        let StateEntry {
             generation: _,
             schema,
             namespace: _,
@@ -113,7 +113,7 @@ impl Drop for StateWord {
     fn drop(&mut self) {
         // Nothing can be done about a failure, and the mapping ends with the process anyway.
         // SAFETY: the mapping is ours and nothing refers to it any more.
-        let _ = unsafe { munmap(self.state.cast(), size_of::<State>()) };
+        let _ = unsafe { munmap(self.state.cast(), size_of::<StateEntry>()) };
     }
 }
 
@@ -145,15 +145,15 @@ mod tests {
     use super::*;
 
     /// A value in ordinary memory, which is not to be unmapped.
-    fn over(state: &mut State) -> ManuallyDrop<StateWord> {
+    fn over(state: &mut StateEntry) -> ManuallyDrop<StateWord> {
         ManuallyDrop::new(StateWord { state })
     }
 
     #[test]
     fn a_publication_writes_everything_but_the_namespace() {
-        let mut memory = State { namespace: 7, generation: 1, ..State::default() };
+        let mut memory = StateEntry { namespace: 7, generation: 1, ..StateEntry::default() };
         let word = over(&mut memory);
-        let published = State {
+        let published = StateEntry {
             generation: 2,
             schema: SCHEMA,
             namespace: 8,
@@ -164,14 +164,14 @@ mod tests {
             digest: [9; 32],
         };
         word.publish(&published);
-        assert_eq!(word.read(), State { namespace: 7, ..published });
+        assert_eq!(word.read(), StateEntry { namespace: 7, ..published });
     }
 
     #[test]
     fn a_description_alone_puts_nothing_in_force() {
-        let mut memory = State { generation: 1, ..State::default() };
+        let mut memory = StateEntry { generation: 1, ..StateEntry::default() };
         let word = over(&mut memory);
-        word.describe(&State { generation: 2, bindings: 3, ..State::default() });
+        word.describe(&StateEntry { generation: 2, bindings: 3, ..StateEntry::default() });
         assert_eq!((word.generation(), word.read().bindings), (1, 3));
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use aya::programs::ProgramError;
 use aya::{BtfError, EbpfError};
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 
 /// Oldest kernel whose features the programs use: multi-buffer XDP came with 5.18, the cookie of
 /// the network namespace in sock_ops with 5.15.
@@ -16,7 +16,7 @@ pub(super) fn reason(program: &str, error: &ProgramError) -> String {
         ProgramError::LoadError { io_error, verifier_log } => {
             refused(program, io_error, &verifier_log.to_string())
         }
-        error => in_full(error),
+        error => error_chain(error),
     }
 }
 
@@ -26,7 +26,7 @@ pub(super) fn reason_of_object(error: &EbpfError) -> String {
         EbpfError::BtfError(BtfError::LoadError { io_error, verifier_log }) => {
             refused("types", io_error, &verifier_log.to_string())
         }
-        error => in_full(error),
+        error => error_chain(error),
     }
 }
 

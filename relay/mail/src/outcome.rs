@@ -6,18 +6,18 @@ use crate::reply::{Enhanced, Reply};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The next hop took responsibility, including for reports.
-    Delivered(Answer),
+    Delivered(OutcomeReason),
     /// Delivered, but no later server reports it: the next hop lacks DSN, or it is a Maildir.
-    Relayed(Answer),
+    Relayed(OutcomeReason),
     /// Try again later.
-    Deferred(Answer),
+    Deferred(OutcomeReason),
     /// Give up.
-    Failed(Answer),
+    Failed(OutcomeReason),
 }
 
 impl Outcome {
     /// The reason of the outcome.
-    pub const fn answer(&self) -> &Answer {
+    pub const fn answer(&self) -> &OutcomeReason {
         let (Self::Delivered(answer)
         | Self::Relayed(answer)
         | Self::Deferred(answer)
@@ -28,7 +28,7 @@ impl Outcome {
 
 /// The reason of an outcome, and the next hop that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct OutcomeReason {
     /// The next hop, as configured or resolved; none if the attempt reached no next hop.
     pub hop: Option<String>,
     /// The next hop's reply, or the cause that this host found.
@@ -39,7 +39,7 @@ pub struct Answer {
 /// sender, one recipient or the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Asked {
+pub enum AnsweredCommand {
     /// The connection: the reply replaces the greeting.
     Connection,
     /// EHLO, HELO or LHLO.
@@ -63,7 +63,7 @@ pub enum Asked {
 }
 
 /// The end of a reason, as in `451 4.3.0 Not now, to RCPT`.
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for AnsweredCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Connection => "in place of a greeting",
@@ -88,7 +88,7 @@ pub enum Cause {
         /// What it said.
         reply: Reply,
         /// The command; none if an older version recorded the reply.
-        to: Option<Asked>,
+        to: Option<AnsweredCommand>,
     },
     /// A cause that this host found: no connection, a missing extension, no time left.
     Local {
@@ -99,20 +99,20 @@ pub enum Cause {
     },
 }
 
-impl Answer {
+impl OutcomeReason {
     /// A cause that this host found without a next hop.
     pub fn local(hop: Option<&str>, status: Enhanced, text: impl Into<String>) -> Self {
         Self { hop: hop.map(str::to_owned), cause: Cause::Local { status, text: text.into() } }
     }
 
     /// The reply of `hop` to a command.
-    pub fn reply(hop: &str, reply: Reply, to: Asked) -> Self {
+    pub fn reply(hop: &str, reply: Reply, to: AnsweredCommand) -> Self {
         Self { hop: Some(hop.to_owned()), cause: Cause::Reply { reply, to: Some(to) } }
     }
 }
 
 /// The reply or the sentence, on one line, for logs and lists.
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for OutcomeReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.cause {
             Cause::Reply { reply, to } => {

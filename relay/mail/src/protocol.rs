@@ -2,7 +2,7 @@
 
 /// The protocol of a next hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
+pub enum DeliveryProtocol {
     /// RFC 5321.
     #[default]
     Smtp,

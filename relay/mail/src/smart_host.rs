@@ -4,14 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use crate::path::{Domain, Host};
+use crate::path::{Domain, MailHost};
 
 /// A server as in the configuration: `mail.contoso.example:25`, `192.0.2.1:25` or
 /// `[2001:db8::1]:25`. A mail exchanger that DNS names is also of this type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SmartHost {
     /// Its host.
-    pub host: Host,
+    pub host: MailHost,
     /// Its port.
     pub port: u16,
 }
@@ -32,7 +32,7 @@ pub enum InvalidSmartHost {
 
 impl SmartHost {
     /// Its host.
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &MailHost {
         &self.host
     }
 
@@ -53,10 +53,10 @@ impl FromStr for SmartHost {
         let port = port.ok_or(InvalidSmartHost::Port)?;
         let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = match in_brackets {
-            Some(address) => address.parse().ok().map(|v6| Host::Address(IpAddr::V6(v6))),
+            Some(address) => address.parse().ok().map(|v6| MailHost::Address(IpAddr::V6(v6))),
             None => match host.parse() {
-                Ok(v4) => Some(Host::Address(IpAddr::V4(v4))),
-                Err(_) => Domain::parse(host).ok().map(Host::Domain),
+                Ok(v4) => Some(MailHost::Address(IpAddr::V4(v4))),
+                Err(_) => Domain::parse(host).ok().map(MailHost::Domain),
             },
         };
         Ok(Self { host: host.ok_or(InvalidSmartHost::Host)?, port })
@@ -66,8 +66,8 @@ impl FromStr for SmartHost {
 impl fmt::Display for SmartHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Domain(name) => write!(f, "{name}:{}", self.port),
-            Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+            MailHost::Domain(name) => write!(f, "{name}:{}", self.port),
+            MailHost::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
         }
     }
 }

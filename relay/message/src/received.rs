@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use relay_connector::Principal;
 use relay_mail::hello::HelloName;
-use relay_mail::path::Host;
+use relay_mail::path::MailHost;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
 use time::OffsetDateTime;
 
 /// What the field says.
 #[derive(Clone, Debug)]
-pub struct Received<'x> {
+pub struct ReceivedField<'x> {
     /// The client's name for itself, which is not checked. Where it gave none, its address stands
     /// for the name, as RFC 5321 section 4.4 has it for clients without a domain.
     pub hello: &'x HelloName,
@@ -24,7 +24,7 @@ pub struct Received<'x> {
     /// The address it connected to.
     pub local: IpAddr,
     /// How the message was handed over.
-    pub protocol: Protocol,
+    pub protocol: WithKeyword,
     /// The message's name in the queue.
     pub id: QueueId,
     /// The connector's name.
@@ -39,7 +39,7 @@ pub struct Received<'x> {
 
 /// The `with` keywords that IANA registered for us: RFC 3848 and RFC 6531 section 4.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum WithKeyword {
     /// HELO. There is no keyword for HELO within TLS; the comment names the encryption.
     Smtp,
     /// EHLO.
@@ -60,7 +60,7 @@ pub enum Protocol {
     Utf8Smtpsa,
 }
 
-impl Protocol {
+impl WithKeyword {
     /// The keyword.
     pub const fn keyword(self) -> &'static str {
         match self {
@@ -77,17 +77,17 @@ impl Protocol {
     }
 }
 
-impl Received<'_> {
+impl ReceivedField<'_> {
     /// The field with its CRLF: one clause to a line, each far below the 998 octets of RFC 5322
     /// section 2.1.1, and below its 78 unless a name is very long.
     pub fn to_field(&self) -> Bytes {
         let Self { hello, by, id, principal, .. } = self;
-        let client = Host::Address(self.client.to_canonical());
+        let client = MailHost::Address(self.client.to_canonical());
         let hello = match hello.is_missing() {
             true => client.to_string(),
             false => hello.to_string(),
         };
-        let local = Host::Address(self.local.to_canonical());
+        let local = MailHost::Address(self.local.to_canonical());
         let protocol = self.protocol.keyword();
         let connector = comment_text(self.connector);
         let tls = self.tls.map(|tls| format!(";\r\n\t {tls}")).unwrap_or_default();
@@ -136,9 +136,9 @@ fn date_time(at: SystemTime) -> String {
 pub(super) fn example(by: &str) -> Bytes {
     let client = IpAddr::from([10, 38, 97, 3]);
     let hello = &HelloName::read("by");
-    let (protocol, id, connector) = (Protocol::Esmtp, QueueId::from_u64(1), "by nobody;");
+    let (protocol, id, connector) = (WithKeyword::Esmtp, QueueId::from_u64(1), "by nobody;");
     let (local, principal, at) = (client, Principal::Anonymous, SystemTime::UNIX_EPOCH);
-    Received { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
+    ReceivedField { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
         .to_field()
 }
 
@@ -149,12 +149,12 @@ mod tests {
     use crate::received::*;
 
     fn field(connector: &str, tls: Option<&TlsInfo>) -> String {
-        let received = Received {
+        let received = ReceivedField {
             hello: &HelloName::read("scanner-3"),
             client: "::ffff:10.38.97.3".parse().unwrap(),
             by: "edge1.contoso.example",
             local: "2001:db8::25".parse().unwrap(),
-            protocol: if tls.is_some() { Protocol::Esmtps } else { Protocol::Esmtp },
+            protocol: if tls.is_some() { WithKeyword::Esmtps } else { WithKeyword::Esmtp },
             id: QueueId::from_u64(1),
             connector,
             principal: Principal::Anonymous,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::RecipientList;
 use relay_mail::domain_pattern::{DomainPattern, at_and_above};
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::smart_host::SmartHost;
 
 /// `[[accepted_domain]]`: a pattern and who owns its recipients.
@@ -39,7 +39,7 @@ pub struct RecipientsFile {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecipientLookup {
     /// What it speaks. In both the answer to RCPT is the answer.
-    pub protocol: Protocol,
+    pub protocol: DeliveryProtocol,
     /// Where it is.
     pub server: SmartHost,
 }
@@ -149,8 +149,8 @@ impl FromStr for AcceptedDomainType {
 impl fmt::Display for RecipientLookup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = match self.protocol {
-            Protocol::Lmtp => "lmtp",
-            Protocol::Smtp => "smtp",
+            DeliveryProtocol::Lmtp => "lmtp",
+            DeliveryProtocol::Smtp => "smtp",
         };
         write!(f, "{scheme}://{}", self.server)
     }

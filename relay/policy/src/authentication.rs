@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use crate::{Decision, Findings, Inquiry, Judgement, PasswordFinding, Peer, Reasons, Rule, Rules};
+use crate::{
+    Decision, DecisionOrInquiry, Findings, Inquiry, PasswordFinding, Peer, Reasons, Rule, Rules,
+};
 use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
 use relay_mail::reply::{
     AUTHENTICATED, AUTHENTICATION_UNAVAILABLE, AUTHENTICATION_UNSUCCESSFUL, CHALLENGE, Reply,
     UNRECOGNIZED_AUTHENTICATION,
 };
-use relay_smtp::sasl::{Claim, Mechanism};
+use relay_smtp::sasl::{ClaimedIdentity, Mechanism};
 use relay_users::password::PasswordCheck;
 
 /// The mechanisms that the peer may choose from now. None: AUTH is not offered.
@@ -75,13 +77,13 @@ pub fn submitter<'m>(peer: &Peer, claimed: Option<&'m ReversePath>) -> Option<&'
 /// The end of an exchange in which the client has shown a password.
 pub fn password(
     peer: &Peer,
-    claim: &Claim,
+    claim: &ClaimedIdentity,
     check: &PasswordCheck,
     findings: &Findings,
-) -> Judgement {
+) -> DecisionOrInquiry {
     match &findings.password {
-        None => Judgement::Needs(Inquiry::Password(check.clone())),
-        Some(finding) => Judgement::Decided(logon(peer, claim, finding)),
+        None => DecisionOrInquiry::Needs(Inquiry::Password(check.clone())),
+        Some(finding) => DecisionOrInquiry::Decided(logon(peer, claim, finding)),
     }
 }
 
@@ -94,13 +96,18 @@ pub fn logon_refused() -> Decision {
 }
 
 /// The end of an exchange: the client claims to be a user, and this was found of the proof.
-pub fn logon(peer: &Peer, claim: &Claim, proof: &PasswordFinding) -> Decision {
+pub fn logon(peer: &Peer, claim: &ClaimedIdentity, proof: &PasswordFinding) -> Decision {
     let mut reasons = Reasons::default();
     let reply = decide(peer, claim, proof, &mut reasons);
     reasons.decide(reply)
 }
 
-fn decide(peer: &Peer, claim: &Claim, proof: &PasswordFinding, reasons: &mut Reasons) -> Reply {
+fn decide(
+    peer: &Peer,
+    claim: &ClaimedIdentity,
+    proof: &PasswordFinding,
+    reasons: &mut Reasons,
+) -> Reply {
     const RULE: Rule = Rule::Authentication;
     let name = claim.name.as_ref().map_or("?", |name| name.as_str());
     match proof {

@@ -5,8 +5,8 @@
 //! in every domain (RFC 5321 section 4.5.1).
 
 use crate::{
-    AcceptedDomain, AcceptedDomainType, Findings, Inquiry, Judgement, Reasons, RecipientFinding,
-    RecipientLookup, RecipientsFile, Rule,
+    AcceptedDomain, AcceptedDomainType, DecisionOrInquiry, Findings, Inquiry, Reasons,
+    RecipientFinding, RecipientLookup, RecipientsFile, Rule,
 };
 use relay_mail::path::Mailbox;
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, RECIPIENT_UNVERIFIED, Reply};
@@ -17,7 +17,7 @@ pub(super) fn judge(
     accepted: &AcceptedDomain,
     findings: &Findings,
     mut reasons: Reasons,
-) -> Judgement {
+) -> DecisionOrInquiry {
     let is_postmaster = mailbox.local_part_content().eq_ignore_ascii_case("postmaster");
     let reply = if accepted.kind != AcceptedDomainType::Authoritative {
         RECIPIENT_OK
@@ -29,13 +29,13 @@ pub(super) fn judge(
     } else if let Some(lookup) = &accepted.recipient_lookup {
         let Some(finding) = &findings.recipient else {
             let (mailbox, lookup) = (mailbox.clone(), lookup.clone());
-            return Judgement::Needs(Inquiry::Recipient { mailbox, lookup });
+            return DecisionOrInquiry::Needs(Inquiry::Recipient { mailbox, lookup });
         };
         by_finding(finding, lookup, &mut reasons)
     } else {
         RECIPIENT_OK
     };
-    Judgement::Decided(reasons.decide(reply))
+    DecisionOrInquiry::Decided(reasons.decide(reply))
 }
 
 fn by_file(mailbox: &Mailbox, file: &RecipientsFile, reasons: &mut Reasons) -> Reply {

@@ -1,8 +1,8 @@
 //! What a decision needs to know and neither session nor policy can find out: it takes a network,
 //! a disk, or long arithmetic.
 //!
-//! A function of this module's parent returns [`Judgement::Needs`] at the check that lacks its
-//! fact, and is asked again with the [`Finding`]. So the order of the checks is written once, what
+//! A function of this module's parent returns [`DecisionOrInquiry::Needs`] at the check that lacks its
+//! fact, and is asked again with the [`InquiryAnswer`]. So the order of the checks is written once, what
 //! an earlier check refuses is never inquired after, and a decision stays a pure function.
 //! Who performs an inquiry is for `server`; that the session waits meanwhile, for
 //! `smtp::session`.
@@ -14,7 +14,7 @@ use relay_users::password::PasswordCheck;
 
 /// A decision, or what is missing for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum DecisionOrInquiry {
     /// Nothing is missing.
     Decided(Decision),
     /// The next check needs this fact.
@@ -48,7 +48,7 @@ pub enum Inquiry {
 
 /// The answer to an [`Inquiry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum InquiryAnswer {
     /// To [`Inquiry::Message`].
     Message(MessageFinding),
     /// To [`Inquiry::Password`].
@@ -104,47 +104,47 @@ pub struct Findings {
 
 impl Findings {
     /// Keeps an answer.
-    pub fn insert(&mut self, finding: Finding) {
+    pub fn insert(&mut self, finding: InquiryAnswer) {
         match finding {
-            Finding::Message(finding) => self.message = Some(finding),
-            Finding::Password(finding) => self.password = Some(finding),
-            Finding::MessageRate(finding) => self.message_rate = Some(finding),
-            Finding::Recipient(finding) => self.recipient = Some(finding),
-            Finding::Sender(finding) => self.sender = Some(finding),
+            InquiryAnswer::Message(finding) => self.message = Some(finding),
+            InquiryAnswer::Password(finding) => self.password = Some(finding),
+            InquiryAnswer::MessageRate(finding) => self.message_rate = Some(finding),
+            InquiryAnswer::Recipient(finding) => self.recipient = Some(finding),
+            InquiryAnswer::Sender(finding) => self.sender = Some(finding),
         }
     }
 }
 
 impl Inquiry {
     /// The answer when none came in time.
-    pub fn unanswered(&self) -> Finding {
+    pub fn unanswered(&self) -> InquiryAnswer {
         const WHY: &str = "the question was not answered in time";
         match self {
             Self::Message(question) => {
-                Finding::Message(MessageFinding::Found(question.unavailable(WHY)))
+                InquiryAnswer::Message(MessageFinding::Found(question.unavailable(WHY)))
             }
             Self::Password(_) => {
                 let why = "the comparison did not come to its end in time".to_owned();
-                Finding::Password(PasswordFinding::Unavailable(why))
+                InquiryAnswer::Password(PasswordFinding::Unavailable(why))
             }
-            Self::MessageRate { .. } => Finding::MessageRate(MessageRateFinding::Exceeded),
+            Self::MessageRate { .. } => InquiryAnswer::MessageRate(MessageRateFinding::Exceeded),
             Self::Recipient { .. } => {
-                Finding::Recipient(RecipientFinding::Unavailable(WHY.to_owned()))
+                InquiryAnswer::Recipient(RecipientFinding::Unavailable(WHY.to_owned()))
             }
             Self::Sender(question) => {
-                Finding::Sender(SenderFinding::Found(question.unavailable(WHY)))
+                InquiryAnswer::Sender(SenderFinding::Found(question.unavailable(WHY)))
             }
         }
     }
 
     /// The answer of an explanation, which asks nobody.
-    pub fn not_asked(&self) -> Finding {
+    pub fn not_asked(&self) -> InquiryAnswer {
         match self {
-            Self::Message(_) => Finding::Message(MessageFinding::NotAsked),
-            Self::Password(_) => Finding::Password(PasswordFinding::NotAsked),
-            Self::MessageRate { .. } => Finding::MessageRate(MessageRateFinding::NotAsked),
-            Self::Recipient { .. } => Finding::Recipient(RecipientFinding::NotAsked),
-            Self::Sender(_) => Finding::Sender(SenderFinding::NotAsked),
+            Self::Message(_) => InquiryAnswer::Message(MessageFinding::NotAsked),
+            Self::Password(_) => InquiryAnswer::Password(PasswordFinding::NotAsked),
+            Self::MessageRate { .. } => InquiryAnswer::MessageRate(MessageRateFinding::NotAsked),
+            Self::Recipient { .. } => InquiryAnswer::Recipient(RecipientFinding::NotAsked),
+            Self::Sender(_) => InquiryAnswer::Sender(SenderFinding::NotAsked),
         }
     }
 }

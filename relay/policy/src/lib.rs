@@ -53,7 +53,9 @@ pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
-pub use inquiry::{Finding, Findings, Inquiry, Judgement, PasswordFinding, RecipientFinding};
+pub use inquiry::{
+    DecisionOrInquiry, Findings, Inquiry, InquiryAnswer, PasswordFinding, RecipientFinding,
+};
 pub use message::{MessageFacts, chunk, message};
 pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
 pub use recipient::rcpt;

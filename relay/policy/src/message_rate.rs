@@ -5,7 +5,7 @@
 //! What counts as one sender is decided here; how many messages it has left, by
 //! `server`, which keeps count over connections.
 
-use crate::{Findings, Inquiry, Judgement, Peer, Reasons, Rule};
+use crate::{DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
@@ -31,19 +31,19 @@ pub enum MessageRateFinding {
 }
 
 /// `None` where the message may pass.
-pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<Judgement> {
+pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<DecisionOrInquiry> {
     let limits = &peer.connector.limits;
     let limit = limits.message_rate_limit?;
     let payers = payers(limits.message_rate_source, peer.user_name())?;
     match findings.message_rate {
-        None => Some(Judgement::Needs(Inquiry::MessageRate { limit, payers })),
+        None => Some(DecisionOrInquiry::Needs(Inquiry::MessageRate { limit, payers })),
         Some(MessageRateFinding::NotAsked | MessageRateFinding::Within) => None,
         Some(MessageRateFinding::Exceeded) => {
             let mut reasons = Reasons::default();
             let source = limits.message_rate_source;
             let found = format!("more than {limit} messages a minute, counted by {source}");
             reasons.note(Rule::MessageRateLimit, found);
-            Some(Judgement::Decided(reasons.decide(MESSAGE_RATE_EXCEEDED)))
+            Some(DecisionOrInquiry::Decided(reasons.decide(MESSAGE_RATE_EXCEEDED)))
         }
     }
 }

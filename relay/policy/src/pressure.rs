@@ -53,7 +53,7 @@ pub struct Thresholds {
 
 /// `[back_pressure]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct BackPressureSettings {
     /// `disk_use`, in percent.
     pub disk_use: Thresholds,
     /// `queue_length`, in messages.
@@ -100,7 +100,7 @@ impl Resource {
     }
 }
 
-impl Default for Settings {
+impl Default for BackPressureSettings {
     fn default() -> Self {
         Self {
             disk_use: limits::BACK_PRESSURE_DISK_USE,
@@ -112,7 +112,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl BackPressureSettings {
     /// The thresholds of each resource, in the order of [`Resource::ALL`].
     pub fn thresholds(&self) -> [Thresholds; Resource::ALL.len()] {
         [self.disk_use, self.queue_length, self.memory_use, self.message_memory_use]

@@ -4,7 +4,7 @@
 //! looked at: a client told to try again later would only come back for the same refusal. Whether
 //! a recipient exists is asked last, and of those only that everything else would let pass.
 
-use crate::{AcceptedDomain, Findings, Judgement, Peer, Reasons, Rule, Rules, existence};
+use crate::{AcceptedDomain, DecisionOrInquiry, Findings, Peer, Reasons, Rule, Rules, existence};
 use relay_connector::Permission;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
@@ -16,9 +16,9 @@ pub fn rcpt(
     recipient: &ForwardPath,
     accepted_so_far: usize,
     findings: &Findings,
-) -> Judgement {
+) -> DecisionOrInquiry {
     let mut reasons = Reasons::default();
-    let decided = |reasons: Reasons, reply| Judgement::Decided(reasons.decide(reply));
+    let decided = |reasons: Reasons, reply| DecisionOrInquiry::Decided(reasons.decide(reply));
     let (may_relay, accepted) = match recipient {
         // RFC 5321 section 4.5.1 wants it accepted from everybody, where there is somebody to read it.
         ForwardPath::Postmaster => match &rules.postmaster {

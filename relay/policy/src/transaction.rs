@@ -5,7 +5,7 @@
 use crate::antispam::screen_sender;
 use crate::pressure::Pressure;
 use crate::{
-    Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rule, Rules, mail,
+    Because, Decision, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule, Rules, mail,
     mail_under_pressure, message_rate, needs_smtputf8,
 };
 use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
@@ -55,13 +55,15 @@ pub fn begin_transaction(
     }
     match message_rate(peer, findings) {
         None => {}
-        Some(Judgement::Needs(inquiry)) => return Begun::Needs(inquiry),
-        Some(Judgement::Decided(decision)) => return Begun::Ends(decision),
+        Some(DecisionOrInquiry::Needs(inquiry)) => return Begun::Needs(inquiry),
+        Some(DecisionOrInquiry::Decided(decision)) => return Begun::Ends(decision),
     }
     match screen_sender(peer, client, sender, decision, findings) {
-        Judgement::Needs(inquiry) => Begun::Needs(inquiry),
-        Judgement::Decided(decision) if decision.reply.is_positive() => Begun::Accepted(decision),
-        Judgement::Decided(decision) => Begun::Refused(decision),
+        DecisionOrInquiry::Needs(inquiry) => Begun::Needs(inquiry),
+        DecisionOrInquiry::Decided(decision) if decision.reply.is_positive() => {
+            Begun::Accepted(decision)
+        }
+        DecisionOrInquiry::Decided(decision) => Begun::Refused(decision),
     }
 }
 

@@ -6,11 +6,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::event::{QueueEvent, Verb};
-use crate::store::Change;
+use crate::event::{AdminAction, QueueEvent};
+use crate::store::EntryChange;
 use crate::{Entry, Queue, RecipientState};
 use relay_mail::envelope::BodyType;
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
 use relay_mail::store_error::StoreError;
@@ -102,8 +102,8 @@ pub async fn hold(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     if queue.store().find(id).await?.held {
         return Ok(false);
     }
-    queue.store().change(id, Change::Hold).await?;
-    queue.tell(id, || QueueEvent::Administered(Verb::Hold));
+    queue.store().change(id, EntryChange::Hold).await?;
+    queue.tell(id, || QueueEvent::Administered(AdminAction::Hold));
     Ok(true)
 }
 
@@ -115,8 +115,8 @@ pub async fn release(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     if !queue.store().find(id).await?.held {
         return Ok(false);
     }
-    queue.store().change(id, Change::Release).await?;
-    queue.tell(id, || QueueEvent::Administered(Verb::Release));
+    queue.store().change(id, EntryChange::Release).await?;
+    queue.tell(id, || QueueEvent::Administered(AdminAction::Release));
     Ok(true)
 }
 
@@ -126,8 +126,8 @@ pub async fn release(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
 /// As for [`hold`].
 pub async fn retry(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     let held = queue.store().find(id).await?.held;
-    queue.store().change(id, Change::Retry).await?;
-    queue.tell(id, || QueueEvent::Administered(Verb::Retry));
+    queue.store().change(id, EntryChange::Retry).await?;
+    queue.tell(id, || QueueEvent::Administered(AdminAction::Retry));
     Ok(!held)
 }
 
@@ -137,7 +137,7 @@ pub async fn retry(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
 /// As for [`hold`].
 pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
     queue.store().remove(id).await?;
-    queue.tell(id, || QueueEvent::Administered(Verb::Remove));
+    queue.tell(id, || QueueEvent::Administered(AdminAction::Remove));
     queue.tell(id, || QueueEvent::Ended);
     Ok(())
 }
@@ -149,10 +149,11 @@ pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
 pub async fn remove_with_report(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
     let entry = queue.store().claim(id).await?;
     // As Exchange's Remove-Message -WithNDR: the message was accepted, and this host gives it up.
-    let answer = Answer::local(None, Enhanced(5, 3, 2), "an administrator removed the message");
+    let answer =
+        OutcomeReason::local(None, Enhanced(5, 3, 2), "an administrator removed the message");
     let pending: Vec<_> = entry.pending().map(|(place, path)| (place, path.clone())).collect();
     let failed = pending.iter().map(|(_, path)| (path.clone(), answer.clone())).collect();
-    queue.tell(id, || QueueEvent::Administered(Verb::Remove));
+    queue.tell(id, || QueueEvent::Administered(AdminAction::Remove));
     queue.tell(id, || QueueEvent::Expired(failed));
     let outcomes = pending.iter().map(|(place, _)| (*place, Outcome::Failed(answer.clone())));
     queue.record(entry, outcomes.collect(), SystemTime::now()).await.map(drop)
@@ -173,7 +174,7 @@ impl From<&Entry> for Row {
             due: seconds(entry.due),
             attempts: entry.attempts,
             held: entry.held,
-            because: last.map(Answer::to_string),
+            because: last.map(OutcomeReason::to_string),
             reason: None,
         }
     }
@@ -195,7 +196,7 @@ impl From<&Entry> for Detail {
                     Cause::Reply { reply, .. } => Some(reply.code),
                     Cause::Local { .. } => None,
                 }),
-                because: answer.map(Answer::to_string),
+                because: answer.map(OutcomeReason::to_string),
                 reason: None,
             }
         });

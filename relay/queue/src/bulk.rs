@@ -2,7 +2,7 @@
 //!
 //! A page is bounded in messages, in recipients and in what is looked at for it, so that neither a
 //! long queue nor a filter that hardly anything fits takes the daemon's time or memory. Whoever
-//! asks goes on after [`Place::last`].
+//! asks goes on after [`PageCursor::last`].
 
 use crate::admin::{self, Row};
 use crate::filter::Filter;
@@ -27,7 +27,7 @@ pub struct Span {
 
 /// How far a page has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct PageCursor {
     /// The last message that was looked at; none where there was nothing to look at.
     pub last: Option<String>,
     /// There may be more after it.
@@ -44,7 +44,7 @@ pub struct Page {
     pub total: u64,
     /// Where to go on.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: PageCursor,
 }
 
 /// How many messages a filter means.
@@ -54,13 +54,13 @@ pub struct Count {
     pub messages: u64,
     /// Where to go on.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: PageCursor,
 }
 
 /// What is done to messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verb {
+pub enum BulkAction {
     /// [`admin::hold`].
     Hold,
     /// [`admin::release`].
@@ -87,15 +87,15 @@ pub struct Changed {
     #[serde(default)]
     pub left_alone: u64,
     /// Those that could not be changed.
-    pub failed: Vec<Failure>,
+    pub failed: Vec<ChangeFailure>,
     /// Where to go on.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: PageCursor,
 }
 
 /// A message that could not be changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ChangeFailure {
     /// Its queue id.
     pub id: String,
     /// Why not.
@@ -108,10 +108,10 @@ pub struct Selected {
     /// They, as they are now.
     pub entries: Vec<Entry>,
     /// Where to go on.
-    pub place: Place,
+    pub place: PageCursor,
 }
 
-impl Place {
+impl PageCursor {
     fn new(last: Option<QueueId>, more: bool) -> Self {
         Self { last: last.map(|id| id.to_string()), more }
     }
@@ -160,7 +160,7 @@ pub async fn select(queue: &Queue, span: Span, filter: &Filter) -> Result<Select
 
 /// Does this to each of these messages. One that cannot be changed, for example because it is being
 /// delivered at the moment, keeps no other from it.
-pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
+pub async fn change(queue: &Queue, verb: BulkAction, selected: Selected) -> Changed {
     let ids = selected.entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
     // Together, so that they share syncs.
     let changes = futures_util::stream::iter(ids)
@@ -179,7 +179,9 @@ pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
             Ok(true) => changed.changed += 1,
             Ok(false) => changed.unchanged += 1,
             Err(error) => {
-                changed.failed.push(Failure { id: id.to_string(), because: error.to_string() });
+                changed
+                    .failed
+                    .push(ChangeFailure { id: id.to_string(), because: error.to_string() });
             }
         }
     }
@@ -187,17 +189,17 @@ pub async fn change(queue: &Queue, verb: Verb, selected: Selected) -> Changed {
 }
 
 /// False where there was nothing to do.
-async fn change_one(queue: &Queue, verb: Verb, id: QueueId) -> Result<bool, StoreError> {
+async fn change_one(queue: &Queue, verb: BulkAction, id: QueueId) -> Result<bool, StoreError> {
     match verb {
-        Verb::Hold => admin::hold(queue, id).await,
-        Verb::Release => admin::release(queue, id).await,
-        Verb::Retry | Verb::Flush => admin::retry(queue, id).await,
-        Verb::Remove => {
+        BulkAction::Hold => admin::hold(queue, id).await,
+        BulkAction::Release => admin::release(queue, id).await,
+        BulkAction::Retry | BulkAction::Flush => admin::retry(queue, id).await,
+        BulkAction::Remove => {
             admin::remove(queue, id).await?;
             info!(%id, "an administrator removed a message");
             Ok(true)
         }
-        Verb::RemoveWithReport => {
+        BulkAction::RemoveWithReport => {
             admin::remove_with_report(queue, id).await?;
             info!(%id, "an administrator removed a message, and its sender is sent a report");
             Ok(true)
@@ -212,7 +214,7 @@ async fn look(
     filter: &Filter,
     most: usize,
     mut take: impl FnMut(Entry),
-) -> Result<Place, StoreError> {
+) -> Result<PageCursor, StoreError> {
     let mut last = span.after;
     let (mut looked_at, mut taken, mut recipients) = (0, 0, 0);
     loop {
@@ -220,16 +222,16 @@ async fn look(
             || looked_at >= limits::QUEUE_PAGE_LOOKED_AT
             || recipients >= limits::QUEUE_PAGE_RECIPIENTS
         {
-            return Ok(Place::new(last, true));
+            return Ok(PageCursor::new(last, true));
         }
         let wanted = limits::QUEUE_LOOKED_AT_ONCE.min(most - taken);
         let entries = queue.store().list(last, wanted).await?;
         if entries.is_empty() {
-            return Ok(Place::new(last, false));
+            return Ok(PageCursor::new(last, false));
         }
         for entry in entries {
             if span.until.is_some_and(|until| entry.id > until) {
-                return Ok(Place::new(last, false));
+                return Ok(PageCursor::new(last, false));
             }
             last = Some(entry.id);
             looked_at += 1;

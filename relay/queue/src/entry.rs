@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::content::Content;
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
 use relay_mail::envelope::{BodyType, Envelope};
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
@@ -55,7 +55,7 @@ pub struct Entry {
 
 /// The places of recipients that an attempt was about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tried {
+pub(super) struct AttemptedRecipients {
     /// Who waited before it, in order, tried or not.
     pub(super) was_pending: Vec<usize>,
     /// Of these, who was tried.
@@ -81,11 +81,11 @@ pub struct Recipient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientState {
     /// Still to be delivered; the answer that deferred it last, if there was one.
-    Pending(Option<Answer>),
+    Pending(Option<OutcomeReason>),
     /// A next hop took it.
-    Delivered(Answer),
+    Delivered(OutcomeReason),
     /// It never will be.
-    Failed(Answer),
+    Failed(OutcomeReason),
 }
 
 impl Entry {
@@ -145,9 +145,9 @@ impl Entry {
     }
 
     /// Enters outcomes, and says whom they were for.
-    pub(super) fn apply_all(&mut self, outcomes: Vec<(usize, Outcome)>) -> Tried {
+    pub(super) fn apply_all(&mut self, outcomes: Vec<(usize, Outcome)>) -> AttemptedRecipients {
         let was_pending = self.pending().map(|(place, _)| place).collect();
-        let mut tried = Tried { was_pending, ..Tried::default() };
+        let mut tried = AttemptedRecipients { was_pending, ..AttemptedRecipients::default() };
         for (place, outcome) in outcomes {
             if tried.was_pending.binary_search(&place).is_ok() {
                 tried.all.push(place);
@@ -181,7 +181,7 @@ impl Entry {
                 let last = last.as_ref().map_or_else(String::new, |last| format!(": {last}"));
                 let text = format!("delivery time expired{last}");
                 // X.4.7 of RFC 3463; a failure is reported with class 5.
-                let answer = Answer::local(None, Enhanced(5, 4, 7), text);
+                let answer = OutcomeReason::local(None, Enhanced(5, 4, 7), text);
                 recipient.state = RecipientState::Failed(answer);
             }
         }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Entry;
-use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 
@@ -28,7 +28,7 @@ pub enum QueueEvent {
     /// A next hop was asked to take it.
     Attempted(Box<Attempt>),
     /// Its time was over for these recipients.
-    Expired(Vec<(ForwardPath, Answer)>),
+    Expired(Vec<(ForwardPath, OutcomeReason)>),
     /// Its sender is sent a report.
     Reported {
         /// The id of the report, which is a message of its own.
@@ -39,7 +39,7 @@ pub enum QueueEvent {
         recipients: Vec<ForwardPath>,
     },
     /// An administrator changed something.
-    Administered(Verb),
+    Administered(AdminAction),
     /// A part of it could not be read at a start, and it left the queue undelivered.
     Damaged {
         /// What is wrong.
@@ -53,7 +53,7 @@ pub enum QueueEvent {
 
 /// What an administrator may do to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum AdminAction {
     /// Stop its delivery.
     Hold,
     /// Let its delivery go on.
@@ -67,7 +67,7 @@ pub enum Verb {
 /// Where the queue keeps a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kept {
+pub enum MessageStorage {
     /// In its database, with the envelope.
     Database,
     /// In a file of its own, since it is large.
@@ -84,14 +84,14 @@ pub struct Attempt {
     /// Is it a Maildir of this host?
     pub is_local: bool,
     /// The connection that it was asked on; none where there was no way to have one.
-    pub connection: Option<Arc<Connected>>,
+    pub connection: Option<Arc<NextHopConnection>>,
     /// What became of each recipient that was tried, by its place.
     pub outcomes: Vec<(usize, Outcome)>,
 }
 
 /// What is known of a connection to a next hop.
 #[derive(Debug)]
-pub struct Connected {
+pub struct NextHopConnection {
     /// The other end.
     pub address: SocketAddr,
     /// Protocol and cipher suite, where there is TLS.

@@ -7,7 +7,7 @@
 use crate::admin::seconds;
 use crate::{Entry, Recipient, RecipientState};
 use relay_mail::domain_pattern::DomainPattern;
-use relay_mail::outcome::Answer;
+use relay_mail::outcome::OutcomeReason;
 use relay_mail::path::{Domain, ForwardPath, local_part_content};
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +68,7 @@ impl Filter {
         let RecipientState::Pending(answer) = &recipient.state else { return false };
         let answer = answer.as_ref();
         let hop = || answer.and_then(|answer| answer.hop.clone());
-        let because = || answer.map(Answer::to_string);
+        let because = || answer.map(OutcomeReason::to_string);
         let domain = || match &recipient.path {
             ForwardPath::Mailbox(mailbox) => mailbox.domain().map_or("", Domain::ascii),
             ForwardPath::Postmaster => "",
@@ -147,7 +147,7 @@ fn in_one_form(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use relay_mail::outcome::Asked;
+    use relay_mail::outcome::AnsweredCommand;
 
     use std::time::{Duration, SystemTime};
 
@@ -202,7 +202,14 @@ mod tests {
         let mut entry = entry_of("<a@b.example>", &["<one@c.example>", "<two@d.c.example>"]);
         entry.size = 100;
         entry.arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        entry.apply(1, Outcome::Deferred(Answer::reply("mail.c.example:25", reply, Asked::Rcpt)));
+        entry.apply(
+            1,
+            Outcome::Deferred(OutcomeReason::reply(
+                "mail.c.example:25",
+                reply,
+                AnsweredCommand::Rcpt,
+            )),
+        );
         let all = Filter::default();
         let text = |text: &str| Some(text.to_owned());
         let wild = |text: &str| Some(Wildcard::new(text));

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use std::vec;
 
 use crate::content::Content;
-use crate::event::Kept;
-use crate::memory::Held;
+use crate::event::MessageStorage;
+use crate::memory::MemoryAccount;
 use crate::store::{Message, Store};
 use crate::{Entry, MessageFile};
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use crate::limits;
 pub struct Incoming {
     store: Arc<dyn Store>,
     /// What envelope and pieces take of the budget that all share.
-    memory: Held,
+    memory: MemoryAccount,
     id: QueueId,
     envelope: Envelope,
     /// Octets that the envelope keeps, all that it points to counted.
@@ -56,7 +56,7 @@ pub struct IncomingReader {
 impl Incoming {
     pub(super) fn new(
         store: Arc<dyn Store>,
-        memory: Held,
+        memory: MemoryAccount,
         id: QueueId,
         envelope: Envelope,
     ) -> Self {
@@ -95,8 +95,8 @@ impl Incoming {
     }
 
     /// Where it will be kept, once it is whole.
-    pub fn kept(&self) -> Kept {
-        if self.file.is_some() { Kept::File } else { Kept::Database }
+    pub fn kept(&self) -> MessageStorage {
+        if self.file.is_some() { MessageStorage::File } else { MessageStorage::Database }
     }
 
     /// Puts whole fields before everything written: what they say is known only when all of the

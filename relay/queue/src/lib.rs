@@ -34,10 +34,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::content::Content;
-use crate::entry::Tried;
+use crate::entry::AttemptedRecipients;
 use crate::event::{Observer, QueueEvent};
 use crate::ids::QueueIds;
-use crate::memory::{Held, MessageMemory};
+use crate::memory::{MemoryAccount, MessageMemory};
 use crate::report::{Original, Report};
 use crate::schedule::{Next, Schedule};
 use crate::sqlite::SqliteStore;
@@ -63,7 +63,7 @@ pub use relay_mail::store_error::StoreError;
 
 /// What a queue needs to know besides its engine.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct QueueSettings {
     /// The name that reports come from.
     pub hostname: Domain,
     /// When messages are tried again and given up.
@@ -80,7 +80,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Shared {
     ids: QueueIds,
-    settings: ArcSwap<Settings>,
+    settings: ArcSwap<QueueSettings>,
     memory: Arc<MessageMemory>,
     delivered: AtomicU64,
     deferred: AtomicU64,
@@ -110,13 +110,16 @@ impl Queue {
     ///
     /// # Errors
     /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
-    pub fn open(store: &StoreSettings, settings: Settings) -> Result<(Self, Recovery), OpenError> {
+    pub fn open(
+        store: &StoreSettings,
+        settings: QueueSettings,
+    ) -> Result<(Self, Recovery), OpenError> {
         let (store, recovery) = SqliteStore::open(store)?;
         Ok((Self::with_store(Arc::new(store), settings), recovery))
     }
 
     /// A queue upon any engine.
-    pub fn with_store(store: Arc<dyn Store>, settings: Settings) -> Self {
+    pub fn with_store(store: Arc<dyn Store>, settings: QueueSettings) -> Self {
         let shared = Shared {
             ids: QueueIds::above(store.highest_id()),
             settings: ArcSwap::from_pointee(settings),
@@ -145,7 +148,7 @@ impl Queue {
     pub async fn begin_for(
         &self,
         envelope: Envelope,
-        memory: Held,
+        memory: MemoryAccount,
     ) -> Result<Incoming, BeginError> {
         if envelope.recipients.is_empty() {
             return Err(BeginError::NoRecipient);
@@ -156,7 +159,7 @@ impl Queue {
     }
 
     /// Other settings from now on: for the next attempt of every message, and for reports.
-    pub fn set_settings(&self, settings: Settings) {
+    pub fn set_settings(&self, settings: QueueSettings) {
         self.shared.settings.store(Arc::new(settings));
     }
 
@@ -242,7 +245,7 @@ impl Queue {
         due: SystemTime,
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
-        let mut tried = Tried { all: Vec::new(), ..entry.apply_all(outcomes) };
+        let mut tried = AttemptedRecipients { all: Vec::new(), ..entry.apply_all(outcomes) };
         if self.has_expired(&entry, now) {
             tried.expired = places(entry.pending());
             entry.expire();
@@ -279,7 +282,7 @@ impl Queue {
     async fn settle(
         &self,
         mut entry: Entry,
-        tried: &Tried,
+        tried: &AttemptedRecipients,
         now: SystemTime,
         keeps_claim: bool,
     ) -> Result<Entry, StoreError> {

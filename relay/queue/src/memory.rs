@@ -30,7 +30,7 @@ pub struct Share {
 
 /// One holder's part of a share. Dropped, it holds nothing.
 #[derive(Debug)]
-pub struct Held {
+pub struct MemoryAccount {
     share: Arc<Share>,
     octets: u64,
 }
@@ -96,8 +96,8 @@ impl MessageMemory {
 
 impl Share {
     /// A holder of nothing.
-    pub fn holder(self: &Arc<Self>) -> Held {
-        Held { share: Arc::clone(self), octets: 0 }
+    pub fn holder(self: &Arc<Self>) -> MemoryAccount {
+        MemoryAccount { share: Arc::clone(self), octets: 0 }
     }
 
     /// Is more held than may be, by all or by the holders of this share?
@@ -107,7 +107,7 @@ impl Share {
     }
 }
 
-impl Held {
+impl MemoryAccount {
     /// Another holder of the same share, which holds nothing yet.
     pub fn sibling(&self) -> Self {
         self.share.holder()
@@ -138,7 +138,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for MemoryAccount {
     fn drop(&mut self) {
         self.set(0);
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::{Entry, Recipient, RecipientState};
 use relay_mail::dsn::{EnvelopeId, MailDsn, Notify, OriginalRecipient, RcptDsn, Ret};
 use relay_mail::envelope::BodyType;
-use relay_mail::outcome::Asked;
-use relay_mail::outcome::{Answer, Cause};
+use relay_mail::outcome::AnsweredCommand;
+use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{Enhanced, Reply};
@@ -218,7 +218,7 @@ struct StoredAnswer {
     hop: Option<String>,
     /// What the reply was to. Absent in a record of a version that did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    to: Option<Asked>,
+    to: Option<AnsweredCommand>,
     /// The reply's code; none when no next hop replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
@@ -251,8 +251,8 @@ impl TryFrom<StoredRecipient> for Recipient {
         let path = format!("<{}>", stored.path);
         let path = ForwardPath::parse(&path)
             .map_err(|error| RecordError::Path { path: path.clone(), error })?;
-        let answer = stored.answer.map(Answer::from);
-        let lost = || Answer::local(None, Enhanced(0, 0, 0), "the answer was not recorded");
+        let answer = stored.answer.map(OutcomeReason::from);
+        let lost = || OutcomeReason::local(None, Enhanced(0, 0, 0), "the answer was not recorded");
         let state = match stored.state {
             StoredState::Pending => RecipientState::Pending(answer),
             StoredState::Delivered => RecipientState::Delivered(answer.unwrap_or_else(lost)),
@@ -266,8 +266,8 @@ impl TryFrom<StoredRecipient> for Recipient {
     }
 }
 
-impl From<&Answer> for StoredAnswer {
-    fn from(answer: &Answer) -> Self {
+impl From<&OutcomeReason> for StoredAnswer {
+    fn from(answer: &OutcomeReason) -> Self {
         let hop = answer.hop.clone();
         match &answer.cause {
             Cause::Reply { reply, to } => Self {
@@ -290,7 +290,7 @@ impl From<&Answer> for StoredAnswer {
     }
 }
 
-impl From<StoredAnswer> for Answer {
+impl From<StoredAnswer> for OutcomeReason {
     fn from(stored: StoredAnswer) -> Self {
         let enhanced =
             stored.enhanced.map(|(class, subject, detail)| Enhanced(class, subject, detail));

@@ -14,7 +14,7 @@ use crate::{Entry, Recipient, RecipientState};
 use bytes::Bytes;
 use relay_mail::dsn::{MailDsn, push_escaped};
 use relay_mail::envelope::{BodyType, Envelope};
-use relay_mail::outcome::{Answer, Cause};
+use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
@@ -259,7 +259,9 @@ impl Action {
             RecipientState::Failed(_) => Self::Failed,
             RecipientState::Pending(_) => Self::Delayed,
             // No other server had a part in it.
-            RecipientState::Delivered(Answer { cause: Cause::Local { .. }, .. }) => Self::Delivered,
+            RecipientState::Delivered(OutcomeReason { cause: Cause::Local { .. }, .. }) => {
+                Self::Delivered
+            }
             RecipientState::Delivered(_) => Self::Relayed,
         }
     }
@@ -332,7 +334,7 @@ pub(super) fn header_section(beginning: &Bytes) -> Bytes {
 
 fn write_answer(
     text: &mut String,
-    answer: &Answer,
+    answer: &OutcomeReason,
     told: impl FnOnce(Enhanced) -> Enhanced,
 ) -> std::fmt::Result {
     match &answer.cause {

@@ -88,7 +88,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>>;
 
     /// Changes an entry that nobody has claimed: holds it, releases it, makes it due.
-    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()>;
+    fn change(&self, id: QueueId, change: EntryChange) -> Pending<'_, ()>;
 
     /// Forgets an entry that nobody has claimed, without a report.
     fn remove(&self, id: QueueId) -> Pending<'_, ()>;
@@ -126,7 +126,7 @@ pub struct Settlement {
 
 /// What an administrator may change about an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum EntryChange {
     /// Stop its delivery.
     Hold,
     /// Let its delivery go on.

@@ -17,8 +17,8 @@ use crate::*;
 use bytes::Bytes;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::BodyType;
-use relay_mail::outcome::Answer;
-use relay_mail::outcome::Asked;
+use relay_mail::outcome::AnsweredCommand;
+use relay_mail::outcome::OutcomeReason;
 use relay_mail::path::ForwardPath;
 use relay_mail::reply::{Enhanced, Reply};
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ fn envelope_of(sender: &str, recipients: &[&str]) -> Envelope {
 
 pub(super) fn queue_on(store: Arc<dyn Store>) -> Queue {
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
-    Queue::with_store(store, Settings { hostname, schedule: Schedule::default() })
+    Queue::with_store(store, QueueSettings { hostname, schedule: Schedule::default() })
 }
 
 fn open(directory: &Path) -> (Queue, Recovery) {
@@ -242,7 +242,7 @@ fn a_full_disk_refuses_mail_and_service_resumes() {
 
 fn failed(text: &'static str) -> Outcome {
     let reply = Reply::new(550, Some(Enhanced(5, 1, 1)), text);
-    Outcome::Failed(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
+    Outcome::Failed(OutcomeReason::reply("mail.fabrikam.example:25", reply, AnsweredCommand::Rcpt))
 }
 
 async fn claim_one(queue: &Queue) -> Entry {
@@ -259,7 +259,11 @@ async fn a_permanent_failure_is_reported_to_the_sender() {
     let envelope = envelope_of("<sender@contoso.example>", &recipients);
     let id = try_commit(&queue, envelope, message).await.unwrap();
     let entry = claim_one(&queue).await;
-    let ok = Answer::reply("mail.fabrikam.example:25", Reply::new(250, None, "ok"), Asked::Rcpt);
+    let ok = OutcomeReason::reply(
+        "mail.fabrikam.example:25",
+        Reply::new(250, None, "ok"),
+        AnsweredCommand::Rcpt,
+    );
     let outcomes = vec![(0, failed("no\nsuch\ruser\nBcc: x")), (1, Outcome::Delivered(ok))];
     queue.record(entry, outcomes, SystemTime::now()).await.unwrap();
     assert!(matches!(queue.store().find(id).await, Err(StoreError::NotFound(_))));
@@ -313,7 +317,7 @@ async fn what_stays_undelivered_too_long_is_reported() {
     let (queue, _) = open(directory.path());
     commit(&queue, b"Subject: x\r\n\r\n").await;
     let entry = claim_one(&queue).await;
-    let busy = Answer::reply("hop", Reply::new(450, None, "busy"), Asked::Rcpt);
+    let busy = OutcomeReason::reply("hop", Reply::new(450, None, "busy"), AnsweredCommand::Rcpt);
     let late = entry.arrived + Schedule::default().lifetime;
     let entry = queue.record(entry, vec![(0, Outcome::Deferred(busy))], late).await.unwrap();
     assert!(matches!(entry.recipients[0].state, RecipientState::Failed(_)));

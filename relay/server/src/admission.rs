@@ -39,7 +39,7 @@ struct Occupancy {
 
 /// One connection that was admitted. Dropped, it makes room for another.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     admission: Arc<Admission>,
     connector: ConnectorId,
     source: Address,
@@ -47,7 +47,7 @@ pub(super) struct Place {
 
 /// Why a connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum AdmissionRefusal {
     #[error("max_inbound_connection is reached")]
     Connector,
     #[error("the /{0} that the client is in has its share of max_inbound_connection")]
@@ -71,7 +71,7 @@ pub struct LimitUse {
     pub most: u64,
 }
 
-impl Refusal {
+impl AdmissionRefusal {
     pub(super) fn decision(self) -> Decision {
         let of_source = reply::TOO_MANY_CONNECTIONS_PER_SOURCE;
         let (reply, rule) = match self {
@@ -94,38 +94,38 @@ impl Admission {
         limits: &Limits,
         range: Option<&Range>,
         remote: IpAddr,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<ConnectionPermit, AdmissionRefusal> {
         let source = Address::from(remote);
         let mut connectors = self.lock();
         let occupancy = connectors.entry(connector).or_default();
         let of_source = occupancy.count(Network::source(source));
         if limits.max_inbound_connection_per_source.is_some_and(|most| of_source >= most) {
-            return Err(Refusal::Source);
+            return Err(AdmissionRefusal::Source);
         }
         if let Some(most) = limits.max_inbound_connection {
             let left = most.saturating_sub(occupancy.connections);
             if left == 0 {
-                return Err(Refusal::Connector);
+                return Err(AdmissionRefusal::Connector);
             }
             let percentage = limits.max_inbound_connection_percentage_per_source;
             if of_source >= share(percentage, left) {
-                return Err(Refusal::Share);
+                return Err(AdmissionRefusal::Share);
             }
             for &(bits, percentage) in shares_beyond(range, source, limits) {
                 let most = network_share(percentage, left, limits);
                 if occupancy.count(Network::new(source, bits)) >= most {
-                    return Err(Refusal::Network(bits));
+                    return Err(AdmissionRefusal::Network(bits));
                 }
             }
             if of_source > 0 && left <= reserve(most) {
-                return Err(Refusal::Reserved);
+                return Err(AdmissionRefusal::Reserved);
             }
         }
         occupancy.connections += 1;
         for network in Network::all(source) {
             *occupancy.networks.entry(network).or_default() += 1;
         }
-        Ok(Place { admission: Arc::clone(self), connector, source })
+        Ok(ConnectionPermit { admission: Arc::clone(self), connector, source })
     }
 
     /// How far the limits are used up that another connection from `remote` would meet.
@@ -186,7 +186,7 @@ impl Occupancy {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut connectors = self.admission.lock();
         let Entry::Occupied(mut connector) = connectors.entry(self.connector) else { return };

@@ -7,17 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::admission::Place;
+use crate::admission::ConnectionPermit;
 use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
 use crate::record::{Keeping, Record};
 use crate::tls::{Handshake, handshake_failure};
-use crate::transport::Transport;
+use crate::transport::ServerStream;
 use crate::{Shared, Stop, inquiries, welcome};
 use bytes::Bytes;
 use relay_mail::store_error::StoreError;
 use relay_policy::{self, Peer};
 use relay_queue::Incoming;
-use relay_queue::memory::Held;
+use relay_queue::memory::MemoryAccount;
 use relay_session::{Action, Conditions, MessageBegun, Session};
 use relay_tracking::Happening;
 use relay_users::password;
@@ -35,12 +35,12 @@ pub(super) fn drive(
     shared: Arc<Shared>,
     stop: watch::Receiver<Stop>,
     record: Record,
-    place: Place,
+    place: ConnectionPermit,
     permit: impl Send,
 ) -> impl Future<Output = ()> + Send {
     let mut driver = Driver {
         session,
-        transport: Transport::Plain(stream),
+        transport: ServerStream::Plain(stream),
         memory: shared.queue.message_memory().share_of(record.connector_id()).holder(),
         handshake: None,
         incoming: None,
@@ -58,7 +58,7 @@ pub(super) fn drive(
 
 struct Driver {
     session: Session,
-    transport: Transport,
+    transport: ServerStream,
     shared: Arc<Shared>,
     /// What the session was told of as its certificate, so that a handshake which it has promised
     /// takes place whatever a reload does meanwhile.
@@ -69,12 +69,12 @@ struct Driver {
     /// group of commands in one send, and DATA begins a message between them.
     unsent: Bytes,
     /// What the session itself keeps of what the client sent.
-    memory: Held,
+    memory: MemoryAccount,
     /// Whether the daemon stops.
     stop: watch::Receiver<Stop>,
     record: Record,
     /// What the connection counts for.
-    place: Place,
+    place: ConnectionPermit,
 }
 
 impl Driver {

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use crate::Shared;
 use crate::limits::PASSWORD_CHECKS;
-use crate::rates::Counted;
+use crate::rates::RateSubject;
 use relay_common::address::Address;
 use relay_connector::ConnectorId;
 use relay_message::finding::{MessageFinding, SenderFinding};
-use relay_policy::{Finding, Inquiry, MessageRateFinding, MessageRatePayers, PasswordFinding};
+use relay_policy::{
+    Inquiry, InquiryAnswer, MessageRateFinding, MessageRatePayers, PasswordFinding,
+};
 use relay_queue::Incoming;
 use relay_users::password::PasswordCheck;
 use tokio::sync::Semaphore;
@@ -32,25 +34,25 @@ pub(super) async fn perform(
     asker: Asker,
     shared: &Shared,
     message: Option<&Incoming>,
-) -> Finding {
+) -> InquiryAnswer {
     match inquiry {
         Inquiry::Message(question) => {
             let found = match message {
                 Some(message) => shared.checks.load_full().message(&question, message).await,
                 None => question.unavailable("the message is gone"),
             };
-            Finding::Message(MessageFinding::Found(found))
+            InquiryAnswer::Message(MessageFinding::Found(found))
         }
-        Inquiry::Password(check) => Finding::Password(compare(check).await),
+        Inquiry::Password(check) => InquiryAnswer::Password(compare(check).await),
         Inquiry::MessageRate { limit, payers } => {
-            Finding::MessageRate(message_rate(limit, payers, asker, shared))
+            InquiryAnswer::MessageRate(message_rate(limit, payers, asker, shared))
         }
         Inquiry::Recipient { mailbox, lookup } => {
-            Finding::Recipient(shared.recipients.find(lookup, mailbox).await)
+            InquiryAnswer::Recipient(shared.recipients.find(lookup, mailbox).await)
         }
         Inquiry::Sender(question) => {
             let found = shared.checks.load_full().sender(&question).await;
-            Finding::Sender(SenderFinding::Found(found))
+            InquiryAnswer::Sender(SenderFinding::Found(found))
         }
     }
 }
@@ -83,10 +85,10 @@ const fn rate_finding(passes: bool) -> MessageRateFinding {
     }
 }
 
-fn counted(payers: MessageRatePayers, asker: Asker) -> Vec<Counted> {
+fn counted(payers: MessageRatePayers, asker: Asker) -> Vec<RateSubject> {
     let MessageRatePayers { source, user } = payers;
-    let source = source.then(|| Counted::Source(Address::from(asker.remote).source()));
-    source.into_iter().chain(user.map(Counted::User)).collect()
+    let source = source.then(|| RateSubject::Source(Address::from(asker.remote).source()));
+    source.into_iter().chain(user.map(RateSubject::User)).collect()
 }
 
 /// On a thread of its own. The permit goes with it: a comparison that nobody waits for any more

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 /// The listeners that the service manager gave us and that have not been asked for.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<HashMap<SocketAddr, TcpListener>>);
+pub(super) struct StoredListeners(Mutex<HashMap<SocketAddr, TcpListener>>);
 
 /// Was a listener taken by the service manager?
 static KEEPS: OnceLock<()> = OnceLock::new();
@@ -77,7 +77,7 @@ fn usable(socket: &TcpListener) -> Option<SocketAddr> {
     (socket.is_listener().ok()? && has_one_family).then_some(address)
 }
 
-impl Kept {
+impl StoredListeners {
     pub(super) fn new(Inherited(listeners): Inherited) -> Self {
         Self(Mutex::new(listeners))
     }
@@ -187,7 +187,7 @@ mod tests {
         let exact = SocketAddr::from(([127, 0, 0, 1], port));
         assert!(bind(exact).is_err());
         let kept = HashMap::from([(wildcard.local_addr().unwrap(), wildcard)]);
-        Kept::new(Inherited(kept)).end_others(|address| *address == exact);
+        StoredListeners::new(Inherited(kept)).end_others(|address| *address == exact);
         bind(exact).unwrap();
     }
 
@@ -202,7 +202,7 @@ mod tests {
     fn a_kept_listener_is_taken_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let kept = Kept::new(Inherited(HashMap::from([(address, listener)])));
+        let kept = StoredListeners::new(Inherited(HashMap::from([(address, listener)])));
         assert!(kept.take(address).is_some());
         assert!(kept.take(address).is_none());
     }

@@ -39,21 +39,21 @@ use crate::admission::Admission;
 use crate::back_pressure::BackPressure;
 use crate::counts::Counts;
 use crate::inquiries::Asker;
-use crate::kept::{Inherited, Kept};
+use crate::kept::{Inherited, StoredListeners};
 use crate::limits::SESSIONS;
 use crate::listener::Listening;
 use crate::logons::LogonFailures;
 use crate::protocol_log::SessionIds;
 use crate::rates::MessageRates;
-use crate::recipients::Recipients;
-use crate::refusals::Refusals;
-use crate::tls::{CertificateStatus, Credentials, Handshake, Handshakes};
+use crate::recipients::RecipientLookups;
+use crate::refusals::RefusalRecorder;
+use crate::tls::{CertificateStatus, Handshake, ServerHandshakes, TlsCredentials};
 use arc_swap::ArcSwap;
 use relay_antispam::Checks;
-use relay_connector::{ConnectorId, Limits, Match, Range};
-use relay_kernel::classifier::{Chosen, Classifier};
-use relay_policy::pressure::Settings;
-use relay_policy::{Finding, Inquiry, Rules};
+use relay_connector::{ConnectorId, Limits, Range, TableMatch};
+use relay_kernel::classifier::{Classifier, ConnectorChoice};
+use relay_policy::pressure::BackPressureSettings;
+use relay_policy::{Inquiry, InquiryAnswer, Rules};
 use relay_queue::Queue;
 use relay_session::Conditions;
 use relay_session::limits::INQUIRY_WAIT;
@@ -72,8 +72,8 @@ pub struct Server {
     listeners: Mutex<HashMap<SocketAddr, Listening>>,
     /// Those that we listen on and that the host did not have at the last look.
     absent: Mutex<BTreeSet<SocketAddr>>,
-    credentials: Mutex<Option<Credentials>>,
-    kept: Kept,
+    credentials: Mutex<Option<TlsCredentials>>,
+    kept: StoredListeners,
     /// Told to every session when the daemon stops.
     stop: watch::Sender<Stop>,
 }
@@ -90,7 +90,7 @@ enum Stop {
 }
 
 /// Addresses that are bound and not listened to yet.
-pub struct Prepared {
+pub struct PreparedServer {
     wanted: Vec<SocketAddr>,
     sockets: Vec<(SocketAddr, TcpListener)>,
 }
@@ -101,7 +101,7 @@ struct Shared {
     queue: Queue,
     counts: Arc<Counts>,
     tracker: Tracker,
-    handshakes: ArcSwap<Handshakes>,
+    handshakes: ArcSwap<ServerHandshakes>,
     /// Whom the checks of mail from strangers ask.
     checks: ArcSwap<Checks>,
     admission: Arc<Admission>,
@@ -109,8 +109,8 @@ struct Shared {
     rates: MessageRates,
     logon_failures: LogonFailures,
     /// Which refusals are recorded.
-    refusals: Refusals,
-    recipients: Recipients,
+    refusals: RefusalRecorder,
+    recipients: RecipientLookups,
     session_ids: SessionIds,
     /// A permit for each session that may exist at once.
     sessions: Arc<Semaphore>,
@@ -130,14 +130,14 @@ impl Server {
             counts,
             tracker,
             handshakes: ArcSwap::default(),
-            checks: ArcSwap::from_pointee(Checks::nobody()),
+            checks: ArcSwap::from_pointee(Checks::disabled()),
             admission: Arc::default(),
             rates: MessageRates::default(),
             logon_failures: LogonFailures::default(),
-            refusals: Refusals::default(),
-            recipients: Recipients::default(),
+            refusals: RefusalRecorder::default(),
+            recipients: RecipientLookups::default(),
             session_ids: SessionIds::default(),
-            back_pressure: Arc::new(BackPressure::new(&Settings::default())),
+            back_pressure: Arc::new(BackPressure::new(&BackPressureSettings::default())),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         };
         let (stop, _) = watch::channel(Stop::No);
@@ -146,7 +146,7 @@ impl Server {
             listeners: Mutex::default(),
             absent: Mutex::default(),
             credentials: Mutex::default(),
-            kept: Kept::default(),
+            kept: StoredListeners::default(),
             stop,
         }
     }
@@ -154,11 +154,11 @@ impl Server {
     /// With listeners that the service manager has kept.
     #[must_use]
     pub fn with_listeners(self, inherited: Inherited) -> Self {
-        Self { kept: Kept::new(inherited), ..self }
+        Self { kept: StoredListeners::new(inherited), ..self }
     }
 
     /// What handshakes are done with from now on. Sessions that are encrypted go on as they are.
-    pub fn set_credentials(&self, credentials: Credentials) {
+    pub fn set_credentials(&self, credentials: TlsCredentials) {
         self.shared.handshakes.store(credentials.handshakes());
         *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
     }
@@ -176,7 +176,7 @@ impl Server {
     /// The certificates in use.
     pub fn certificates(&self) -> Vec<CertificateStatus> {
         let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        credentials.as_ref().map(Credentials::status).unwrap_or_default()
+        credentials.as_ref().map(TlsCredentials::status).unwrap_or_default()
     }
 
     /// Whom the checks of mail from strangers ask from now on. Until it is said, nobody.
@@ -199,7 +199,7 @@ impl Server {
     ///
     /// # Errors
     /// An address cannot be listened on.
-    pub fn prepare(&self, rules: &Rules) -> Result<Prepared, ListenError> {
+    pub fn prepare(&self, rules: &Rules) -> Result<PreparedServer, ListenError> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = addresses(rules.table.bindings());
         self.kept.end_others(|address| wanted.contains(address));
@@ -212,11 +212,11 @@ impl Server {
                 None => listener::bind(address, &listeners),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Prepared { wanted, sockets })
+        Ok(PreparedServer { wanted, sockets })
     }
 
     /// Listens to what was prepared, and no longer to what is not wanted.
-    pub fn listen_to(&self, Prepared { wanted, sockets }: Prepared) {
+    pub fn listen_to(&self, PreparedServer { wanted, sockets }: PreparedServer) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
             listening.end();
@@ -270,7 +270,7 @@ impl Server {
     }
 
     /// Whom servers know: what they are asked for sessions, and have said.
-    pub fn recipients(&self) -> &Recipients {
+    pub fn recipients(&self) -> &RecipientLookups {
         &self.shared.recipients
     }
 
@@ -286,11 +286,16 @@ impl Server {
         inquiry: Inquiry,
         connector: ConnectorId,
         remote: IpAddr,
-    ) -> Finding {
+    ) -> InquiryAnswer {
         let unanswered = inquiry.unanswered();
         let asker = Asker { connector, remote };
         if let Inquiry::MessageRate { limit, payers } = inquiry {
-            return Finding::MessageRate(inquiries::peek_rate(limit, payers, asker, &self.shared));
+            return InquiryAnswer::MessageRate(inquiries::peek_rate(
+                limit,
+                payers,
+                asker,
+                &self.shared,
+            ));
         }
         let found = inquiries::perform(inquiry, asker, &self.shared, None);
         let answer = tokio::time::timeout(INQUIRY_WAIT, found).await;
@@ -303,10 +308,10 @@ impl Server {
         // Not by the classifier, which would count a connection.
         let rules = shared.classifier.rules();
         let chosen = match rules.table.classify(local, remote.ip()) {
-            Match::Connector { connector: id, range } => rules
+            TableMatch::Connector { connector: id, range } => rules
                 .connector(id)
-                .map(|connector| Chosen { id, connector: Arc::clone(connector), range }),
-            Match::NoBinding | Match::NoConnector => None,
+                .map(|connector| ConnectorChoice { id, connector: Arc::clone(connector), range }),
+            TableMatch::NoBinding | TableMatch::NoConnector => None,
         };
         let admitted = chosen.as_ref().map(|chosen| welcome::admit(chosen, remote, shared));
         let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);

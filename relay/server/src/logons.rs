@@ -19,18 +19,18 @@ use crate::limits::{
     LOGON_FAILURES_PER_SOURCE,
 };
 use relay_common::address::Address;
-use relay_host::ttl_cache::Fading;
+use relay_host::ttl_cache::TtlCache;
 
 /// When the bucket of each network is full again. There are [`LOGON_FAILURE_BUCKETS`] at most.
 #[derive(Debug)]
 pub(super) struct LogonFailures(Mutex<Buckets>);
 
 /// By the address of the network and its leading bits.
-type Buckets = Fading<(Address, u32), ()>;
+type Buckets = TtlCache<(Address, u32), ()>;
 
 impl Default for LogonFailures {
     fn default() -> Self {
-        Self(Mutex::new(Fading::new(LOGON_FAILURE_BUCKETS)))
+        Self(Mutex::new(TtlCache::new(LOGON_FAILURE_BUCKETS)))
     }
 }
 

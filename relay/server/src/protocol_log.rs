@@ -19,14 +19,14 @@ pub(super) struct SessionIds {
 }
 
 /// The protocol log of one session.
-pub(super) struct ProtocolLog {
+pub(super) struct ProtocolLogWriter {
     session_id: u64,
     /// Lines that have been written.
     written: u64,
 }
 
 /// What every line of a session says.
-pub(super) struct Ends<'s> {
+pub(super) struct SessionEndpoints<'s> {
     pub(super) connector: &'s str,
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
@@ -42,18 +42,18 @@ impl Default for SessionIds {
 
 impl SessionIds {
     /// The log of one more session.
-    pub(super) fn next(&self) -> ProtocolLog {
-        ProtocolLog { session_id: self.next.fetch_add(1, Ordering::Relaxed), written: 0 }
+    pub(super) fn next(&self) -> ProtocolLogWriter {
+        ProtocolLogWriter { session_id: self.next.fetch_add(1, Ordering::Relaxed), written: 0 }
     }
 }
 
-impl ProtocolLog {
+impl ProtocolLogWriter {
     /// The session's name, if anything was written of it.
     pub(super) fn session_id(&self) -> Option<String> {
         (self.written > 0).then(|| self.name())
     }
 
-    pub(super) fn write(&mut self, ends: &Ends<'_>, record: &ProtocolRecord) {
+    pub(super) fn write(&mut self, ends: &SessionEndpoints<'_>, record: &ProtocolRecord) {
         let ProtocolRecord { event, data } = record;
         tracing::info!(
             target: TARGET,
@@ -70,7 +70,12 @@ impl ProtocolLog {
     }
 
     /// The session knows neither its range nor the proxy before it, so this is not from it.
-    pub(super) fn connected(&mut self, ends: &Ends<'_>, range: &str, proxy: Option<SocketAddr>) {
+    pub(super) fn connected(
+        &mut self,
+        ends: &SessionEndpoints<'_>,
+        range: &str,
+        proxy: Option<SocketAddr>,
+    ) {
         let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
         let data = format!("connected: connector {}, range {range}{proxy}", ends.connector);
         let event = ProtocolEvent::Information;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::limits::MESSAGE_RATE_BUCKETS;
 use relay_common::address::Address;
 use relay_connector::ConnectorId;
-use relay_host::ttl_cache::Fading;
+use relay_host::ttl_cache::TtlCache;
 use relay_mail::user_name::UserName;
 
 /// When each bucket of all connectors that have a limit is full, [`MESSAGE_RATE_BUCKETS`] at most. A
@@ -21,11 +21,11 @@ use relay_mail::user_name::UserName;
 #[derive(Debug)]
 pub(super) struct MessageRates(Mutex<Buckets>);
 
-type Buckets = Fading<(ConnectorId, Counted), ()>;
+type Buckets = TtlCache<(ConnectorId, RateSubject), ()>;
 
 /// Whose messages one bucket counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Counted {
+pub(super) enum RateSubject {
     Source(Address),
     User(UserName),
 }
@@ -35,7 +35,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 impl Default for MessageRates {
     fn default() -> Self {
-        Self(Mutex::new(Fading::new(MESSAGE_RATE_BUCKETS)))
+        Self(Mutex::new(TtlCache::new(MESSAGE_RATE_BUCKETS)))
     }
 }
 
@@ -46,7 +46,7 @@ impl MessageRates {
         &self,
         now: Instant,
         connector: ConnectorId,
-        counted: &[Counted],
+        counted: &[RateSubject],
         limit: u32,
     ) -> bool {
         let mut buckets = self.lock();
@@ -62,7 +62,7 @@ impl MessageRates {
         &self,
         now: Instant,
         connector: ConnectorId,
-        counted: &[Counted],
+        counted: &[RateSubject],
         limit: u32,
     ) -> bool {
         paid(&self.lock(), now, connector, counted, limit).is_some()
@@ -79,9 +79,9 @@ fn paid(
     buckets: &Buckets,
     now: Instant,
     connector: ConnectorId,
-    counted: &[Counted],
+    counted: &[RateSubject],
     limit: u32,
-) -> Option<Vec<((ConnectorId, Counted), Instant)>> {
+) -> Option<Vec<((ConnectorId, RateSubject), Instant)>> {
     let interval = MINUTE / limit.max(1);
     let after = counted.iter().map(|counted| {
         let key = (connector, counted.clone());
@@ -100,8 +100,8 @@ mod tests {
 
     const HERE: ConnectorId = ConnectorId(1);
 
-    fn source(number: u32) -> Counted {
-        Counted::Source(Address::from(std::net::IpAddr::from(number.to_be_bytes())))
+    fn source(number: u32) -> RateSubject {
+        RateSubject::Source(Address::from(std::net::IpAddr::from(number.to_be_bytes())))
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
     fn sources_users_and_connectors_have_their_own() {
         let rates = MessageRates::default();
         let now = Instant::now();
-        let alice = Counted::User("alice".parse().unwrap());
+        let alice = RateSubject::User("alice".parse().unwrap());
         assert!(rates.take(now, HERE, &[source(1)], 1));
         assert!(rates.take(now, HERE, &[source(2)], 1));
         assert!(rates.take(now, ConnectorId(2), &[source(1)], 1));

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::Shared;
 use crate::counts::Counts;
 use crate::inquiries::Asker;
-use crate::protocol_log::{Ends, ProtocolLog};
+use crate::protocol_log::{ProtocolLogWriter, SessionEndpoints};
 use crate::refusals::{self, Kind};
 use relay_connector::{ConnectorId, ProtocolLoggingLevel};
 use relay_kernel::classifier::Classification;
@@ -17,9 +17,9 @@ use relay_mail::queue_id::QueueId;
 use relay_message::changes::Changes;
 use relay_policy::Peer;
 use relay_queue::Incoming;
-use relay_queue::event::Kept;
-use relay_session::{Decisions, Ending, Session, Summary};
-use relay_tracking::event::{Receipt, Refusal};
+use relay_queue::event::MessageStorage;
+use relay_session::{Decisions, Session, SessionEnding, Summary};
+use relay_tracking::event::{Receipt, RefusalEvent};
 
 /// What is known of a connection beside what its session knows.
 pub(super) struct Record {
@@ -28,7 +28,7 @@ pub(super) struct Record {
     remote: SocketAddr,
     /// Who told the remote address, where it is not that of the connection.
     proxy: Option<SocketAddr>,
-    protocol_log: ProtocolLog,
+    protocol_log: ProtocolLogWriter,
     counts: Arc<Counts>,
     /// The connection is a proxy's own, so that it may be a health check.
     is_probe: bool,
@@ -51,7 +51,7 @@ pub(super) struct Keeping {
     pub(super) id: QueueId,
     sender: ReversePath,
     size: u64,
-    place: Kept,
+    place: MessageStorage,
 }
 
 impl Keeping {
@@ -68,7 +68,7 @@ impl Record {
         local: SocketAddr,
         remote: SocketAddr,
         proxy: Option<SocketAddr>,
-        protocol_log: ProtocolLog,
+        protocol_log: ProtocolLogWriter,
         counts: Arc<Counts>,
     ) -> Self {
         let (since, counted) = (Instant::now(), Counted::default());
@@ -98,9 +98,9 @@ impl Record {
     }
 
     /// The ends of the connection, where it is this client's from now on.
-    pub(super) fn ends_of(&self, remote: SocketAddr) -> refusals::Ends {
+    pub(super) fn ends_of(&self, remote: SocketAddr) -> refusals::RefusalEndpoints {
         let proxy = Some(self.proxy.unwrap_or(self.remote));
-        refusals::Ends { local: self.local, remote, proxy }
+        refusals::RefusalEndpoints { local: self.local, remote, proxy }
     }
 
     /// The session is that of another client from now on, whom the peer has told of.
@@ -118,7 +118,7 @@ impl Record {
         }
         let range = chosen.range().map(ToString::to_string).unwrap_or_default();
         let connector = &chosen.connector.name;
-        let ends = Ends { connector, local: self.local, remote: self.remote };
+        let ends = SessionEndpoints { connector, local: self.local, remote: self.remote };
         self.protocol_log.connected(&ends, &range, self.proxy);
     }
 
@@ -126,7 +126,7 @@ impl Record {
     pub(super) fn write_protocol(&mut self, session: &mut Session) {
         let records = session.take_protocol_records();
         let connector = &session.peer().connector.name;
-        let ends = Ends { connector, local: self.local, remote: self.remote };
+        let ends = SessionEndpoints { connector, local: self.local, remote: self.remote };
         for record in &records {
             self.protocol_log.write(&ends, record);
         }
@@ -146,7 +146,7 @@ impl Record {
                 _ => Kind::Command,
             };
             let (peer, summary) = (session.peer(), session.summary());
-            let refusal = Refusal {
+            let refusal = RefusalEvent {
                 session: Some(self.protocol_log.number()),
                 remote: self.remote,
                 proxy: self.proxy,
@@ -194,7 +194,7 @@ impl Record {
 
     /// The one line that the log has of a session.
     pub(super) fn write(&self, peer: &Peer, summary: &Summary) {
-        if summary.ending == Some(Ending::Refused) {
+        if summary.ending == Some(SessionEnding::Refused) {
             self.counts.connection_refused(self.connector_id());
         }
         if self.is_probe && summary.is_silent() {

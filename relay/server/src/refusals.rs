@@ -15,16 +15,16 @@ use crate::limits::{
 };
 use relay_common::address::Address;
 use relay_delivery::limits::REFUSALS;
-use relay_host::ttl_cache::Fading;
+use relay_host::ttl_cache::TtlCache;
 use relay_kernel::classifier::Classification;
 use relay_policy::Decision;
 use relay_session::Refused;
 use relay_tracking::Tracker;
-use relay_tracking::event::Refusal;
+use relay_tracking::event::RefusalEvent;
 
 /// Decides which refusals are recorded.
 #[derive(Debug)]
-pub(super) struct Refusals(Mutex<Budget>);
+pub(super) struct RefusalRecorder(Mutex<Budget>);
 
 /// What was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,18 +40,18 @@ pub(super) enum Kind {
 #[derive(Debug)]
 struct Budget {
     /// Refusals since the last record, and when the bucket is full again.
-    sources: Fading<(Address, Kind), u64>,
+    sources: TtlCache<(Address, Kind), u64>,
     /// When the bucket of all sources is full again, for each kind.
     all: [Option<Instant>; 3],
 }
 
-impl Default for Refusals {
+impl Default for RefusalRecorder {
     fn default() -> Self {
-        Self(Mutex::new(Budget { sources: Fading::new(REFUSAL_SOURCES), all: [None; 3] }))
+        Self(Mutex::new(Budget { sources: TtlCache::new(REFUSAL_SOURCES), all: [None; 3] }))
     }
 }
 
-impl Refusals {
+impl RefusalRecorder {
     /// One more refusal. `Some`: it is recorded, with so many of this source that were not.
     fn admit(&self, now: Instant, remote: IpAddr, kind: Kind) -> Option<u64> {
         let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,11 +75,11 @@ impl Refusals {
     }
 
     /// Records a refusal, or counts it.
-    pub(super) fn record(&self, tracker: &Tracker, kind: Kind, refusal: Refusal) {
+    pub(super) fn record(&self, tracker: &Tracker, kind: Kind, refusal: RefusalEvent) {
         let Some(suppressed) = self.admit(Instant::now(), refusal.remote.ip(), kind) else {
             return tracker.suppress(1);
         };
-        let refusal = Refusal { suppressed, ..refusal };
+        let refusal = RefusalEvent { suppressed, ..refusal };
         write(&refusal);
         tracker.tell_refused(|| refusal);
     }
@@ -89,10 +89,10 @@ impl Refusals {
         &self,
         tracker: &Tracker,
         classification: &Classification,
-        ends: Ends,
+        ends: RefusalEndpoints,
         decision: &Decision,
     ) {
-        let Ends { local, remote, proxy } = ends;
+        let RefusalEndpoints { local, remote, proxy } = ends;
         let refused = Refused {
             command: Some(Verb::Connect),
             sender: None,
@@ -103,7 +103,7 @@ impl Refusals {
             because: decision.because.last().cloned(),
         };
         let chosen = classification.connector.as_ref();
-        let refusal = Refusal {
+        let refusal = RefusalEvent {
             session: None,
             remote,
             proxy,
@@ -121,7 +121,7 @@ impl Refusals {
 
 /// The ends of a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
+pub(super) struct RefusalEndpoints {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) proxy: Option<SocketAddr>,
@@ -134,7 +134,7 @@ fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Optio
 }
 
 /// The line of the daemon's log.
-fn write(refusal: &Refusal) {
+fn write(refusal: &RefusalEvent) {
     let Refused { command, sender, recipients, recipients_left_out, identity, reply, because } =
         &refusal.refused;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_source_has_its_records_and_the_next_one_counts_the_others() {
-        let refusals = Refusals::default();
+        let refusals = RefusalRecorder::default();
         let start = Instant::now();
         let [one, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
         let mut recorded = 0;
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn all_sources_together_have_a_bound_too() {
-        let refusals = Refusals::default();
+        let refusals = RefusalRecorder::default();
         let now = Instant::now();
         let sources = 0..2 * REFUSALS;
         let recorded = sources.filter(|source| {

@@ -7,7 +7,7 @@ use relay_config::Config;
 use relay_connector::{ConnectorId, ConnectorIds};
 use relay_mail::path::Domain;
 use relay_queue::schedule::Schedule;
-use relay_queue::{Settings, StoreSettings};
+use relay_queue::{QueueSettings, StoreSettings};
 use relay_session::limits::HEADER_BEYOND_MEMORY;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -36,7 +36,7 @@ impl Host {
             ..StoreSettings::new(directory.path().join("queue"))
         };
         let hostname = Domain::parse("relay.example").unwrap();
-        let settings = Settings { hostname, schedule: Schedule::default() };
+        let settings = QueueSettings { hostname, schedule: Schedule::default() };
         let (queue, _) = Queue::open(&store, settings).unwrap();
         let counts: Arc<Counts> = Arc::default();
         let mut ids = ConnectorIds::default();

@@ -16,14 +16,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// The octets of one connection.
-pub(super) enum Transport {
+pub(super) enum ServerStream {
     /// Given up: the handshake failed.
     Gone,
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Transport {
+impl ServerStream {
     /// Reads once and gives the octets to `take`. `Ok(0)`: the client has ended its side.
     pub(super) async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
         poll_fn(|context| {

@@ -7,13 +7,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::admission::{Place, Refusal};
+use crate::admission::{AdmissionRefusal, ConnectionPermit};
 use crate::limits::PROXY_HEADER_WAIT;
 use crate::record::Record;
-use crate::refusals::Ends;
+use crate::refusals::RefusalEndpoints;
 use crate::{Shared, Stop, driver};
 use relay_connector::ConnectorId;
-use relay_kernel::classifier::{Chosen, Classification};
+use relay_kernel::classifier::{Classification, ConnectorChoice};
 use relay_mail::reply::Reply;
 use relay_policy::{self, Decision};
 use relay_session::Session;
@@ -119,8 +119,8 @@ fn place(
     remote: SocketAddr,
     proxy: Option<SocketAddr>,
     shared: &Shared,
-) -> Option<Place> {
-    let ends = Ends { local, remote, proxy };
+) -> Option<ConnectionPermit> {
+    let ends = RefusalEndpoints { local, remote, proxy };
     let Some(chosen) = &classification.connector else {
         let decision = relay_policy::connect(None);
         record_refused(classification, ends, &decision, shared);
@@ -144,22 +144,22 @@ fn place(
 
 /// A place for one more connection, or its refusal.
 pub(super) fn admit(
-    chosen: &Chosen,
+    chosen: &ConnectorChoice,
     remote: SocketAddr,
     shared: &Shared,
-) -> Result<Place, Decision> {
+) -> Result<ConnectionPermit, Decision> {
     if let Some(refusal) = relay_policy::connect_under_pressure(shared.back_pressure.pressure()) {
         return Err(refusal);
     }
     let (limits, range) = (&chosen.connector.limits, chosen.range());
     let admitted = shared.admission.admit(chosen.id, limits, range, remote.ip());
-    admitted.map_err(Refusal::decision)
+    admitted.map_err(AdmissionRefusal::decision)
 }
 
 /// Records a connection that gets no session.
 pub(super) fn record_refused(
     classification: &Classification,
-    ends: Ends,
+    ends: RefusalEndpoints,
     decision: &Decision,
     shared: &Shared,
 ) {

@@ -10,13 +10,13 @@ use relay_policy::{Because, Decision};
 
 /// The replies since the last time they were taken.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(super) struct ExplainedReplies {
     list: Vec<Decision>,
     /// Reasons of the reply that comes next.
     reasons: Vec<Because>,
 }
 
-impl Answers {
+impl ExplainedReplies {
     /// Reasons of the next reply.
     pub(super) fn because(&mut self, because: &[Because]) {
         self.reasons.extend_from_slice(because);
@@ -40,6 +40,6 @@ impl Session {
     /// The replies since the last call, in order, each with all of its reasons. Empty unless the session
     /// began with [`Session::explained`].
     pub fn take_answers(&mut self) -> Vec<Decision> {
-        self.output.answers.as_deref_mut().map(Answers::take).unwrap_or_default()
+        self.output.answers.as_deref_mut().map(ExplainedReplies::take).unwrap_or_default()
     }
 }

@@ -6,18 +6,18 @@
 use relay_smtp::command::Verb;
 use std::sync::Arc;
 
-use crate::state::{Effect, Hello, Ready, State};
+use crate::state::{Effect, Hello, Ready, SessionState};
 use crate::{Context, Session};
 use relay_mail::reply;
-use relay_policy::{self, Judgement, PasswordFinding};
-use relay_smtp::command::{Auth, Command, CommandError, Response, SaslMessage};
-use relay_smtp::sasl::{Claim, Exchange, Mechanism, Step};
+use relay_policy::{self, DecisionOrInquiry, PasswordFinding};
+use relay_smtp::command::{AuthCommand, Command, CommandError, Response, SaslMessage};
+use relay_smtp::sasl::{ClaimedIdentity, Mechanism, SaslExchange, SaslStep};
 
 /// After AUTH, before its end: every line is a message of the exchange.
 #[derive(Debug)]
 pub(super) struct Authenticating {
     pub(super) hello: Hello,
-    exchange: Exchange,
+    exchange: SaslExchange,
 }
 
 impl Session {
@@ -35,14 +35,14 @@ impl Session {
     /// An exchange that is under way has failed; any other state stays.
     pub(super) fn end_exchange(&mut self) {
         self.state = match self.state.take() {
-            State::Authenticating(state) => State::Ready(Ready::new(state.hello)),
+            SessionState::Authenticating(state) => SessionState::Ready(Ready::new(state.hello)),
             other => other,
         };
     }
 }
 
-impl State {
-    pub(super) fn auth(self, auth: Auth, context: &Context) -> (Self, Effect) {
+impl SessionState {
+    pub(super) fn auth(self, auth: AuthCommand, context: &Context) -> (Self, Effect) {
         let ready = match self {
             Self::Ready(ready) => ready,
             Self::Connected(_) => return (self, Effect::Fault(reply::HELLO_FIRST)),
@@ -60,7 +60,7 @@ impl State {
         if context.conditions.logon_is_refused {
             return (Self::Ready(ready), Effect::LogonRefused(relay_policy::logon_refused()));
         }
-        let (exchange, challenge) = Exchange::begin(mechanism);
+        let (exchange, challenge) = SaslExchange::begin(mechanism);
         match &auth.initial {
             None => (authenticating(ready.hello, exchange), challenged(challenge)),
             Some(message) => {
@@ -94,8 +94,8 @@ impl State {
     }
 }
 
-fn authenticating(hello: Hello, exchange: Exchange) -> State {
-    State::Authenticating(Authenticating { hello, exchange })
+fn authenticating(hello: Hello, exchange: SaslExchange) -> SessionState {
+    SessionState::Authenticating(Authenticating { hello, exchange })
 }
 
 fn challenged(challenge: Vec<u8>) -> Effect {
@@ -106,44 +106,45 @@ fn challenged(challenge: Vec<u8>) -> Effect {
 /// makes that.
 fn advance(
     hello: Hello,
-    step: Step,
+    step: SaslStep,
     command: Command,
     context: &Context,
-    again: impl FnOnce(Hello) -> State,
-) -> (State, Effect) {
-    let end = |claim: Claim, decision: relay_policy::Decision| match claim.user {
+    again: impl FnOnce(Hello) -> SessionState,
+) -> (SessionState, Effect) {
+    let end = |claim: ClaimedIdentity, decision: relay_policy::Decision| match claim.user {
         Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision, user),
         _ if decision.reply == reply::AUTHENTICATION_UNSUCCESSFUL => Effect::LogonFailure(decision),
         _ => Effect::Decided(decision),
     };
     let effect = match step {
-        Step::Challenge(exchange, challenge) => {
+        SaslStep::Challenge(exchange, challenge) => {
             return (authenticating(hello, exchange), challenged(challenge));
         }
-        Step::Compare(claim, check) => {
+        SaslStep::Compare(claim, check) => {
             match relay_policy::password(&context.peer, &claim, &check, &context.findings) {
-                Judgement::Needs(inquiry) => {
+                DecisionOrInquiry::Needs(inquiry) => {
                     return (again(hello), Effect::Ask(inquiry, Box::new(command)));
                 }
-                Judgement::Decided(decision) => end(claim, decision),
+                DecisionOrInquiry::Decided(decision) => end(claim, decision),
             }
         }
-        Step::Proven(user) => {
-            let claim = Claim { name: Some(user.name.clone()), user: Some(Arc::clone(&user)) };
+        SaslStep::Proven(user) => {
+            let claim =
+                ClaimedIdentity { name: Some(user.name.clone()), user: Some(Arc::clone(&user)) };
             let decision = relay_policy::logon(&context.peer, &claim, &PasswordFinding::Right);
             end(claim, decision)
         }
-        Step::Unproven(claim, why) => {
+        SaslStep::Unproven(claim, why) => {
             let proof = PasswordFinding::Wrong(why.to_owned());
             let decision = relay_policy::logon(&context.peer, &claim, &proof);
             end(claim, decision)
         }
-        Step::Unavailable(why) => {
+        SaslStep::Unavailable(why) => {
             let proof = PasswordFinding::Unavailable(why.to_owned());
-            let nobody = Claim { name: None, user: None };
+            let nobody = ClaimedIdentity { name: None, user: None };
             end(nobody.clone(), relay_policy::logon(&context.peer, &nobody, &proof))
         }
-        Step::Malformed(why) => Effect::Malformed(CommandError::Sasl(why)),
+        SaslStep::Malformed(why) => Effect::Malformed(CommandError::Sasl(why)),
     };
-    (State::ready(hello), effect)
+    (SessionState::ready(hello), effect)
 }

@@ -1,8 +1,8 @@
 //! How a session ends: what it still says, and what it lets go of.
 
-use crate::state::State;
+use crate::state::SessionState;
 use crate::timers::Awaited;
-use crate::{Action, Ending, Session};
+use crate::{Action, Session, SessionEnding};
 use relay_mail::reply::{self, Reply};
 
 impl Session {
@@ -19,10 +19,12 @@ impl Session {
         self.cut_off = true;
         let is_kept = matches!(
             self.state,
-            State::Closed | State::WaitingForQueue(_) | State::WaitingForStore(_)
+            SessionState::Closed
+                | SessionState::WaitingForQueue(_)
+                | SessionState::WaitingForStore(_)
         );
         if !is_kept {
-            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
+            self.close_with(&reply::SHUTTING_DOWN, SessionEnding::ShutDown);
         }
     }
 
@@ -41,7 +43,7 @@ impl Session {
     /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
     /// kept.
     pub fn handle_disconnect(&mut self) {
-        self.close(Ending::Disconnected);
+        self.close(SessionEnding::Disconnected);
     }
 
     /// Does the session wait for octets that will not come?
@@ -50,7 +52,10 @@ impl Session {
     }
 
     fn waits_for_octets(&self) -> bool {
-        !matches!(self.state, State::Closed | State::Reclassifying | State::Screening(_))
+        !matches!(
+            self.state,
+            SessionState::Closed | SessionState::Reclassifying | SessionState::Screening(_)
+        )
     }
 
     /// Was the session told that the daemon is stopping?
@@ -61,49 +66,50 @@ impl Session {
     pub(super) fn finish_if_shutting_down(&mut self) {
         let is_idle = !matches!(
             self.state,
-            State::Chunking(_)
-                | State::Closed
-                | State::Receiving(_)
-                | State::Reclassifying
-                | State::Screening(_)
-                | State::Skipping(_)
-                | State::WaitingForQueue(_)
-                | State::WaitingForStore(_)
+            SessionState::Chunking(_)
+                | SessionState::Closed
+                | SessionState::Receiving(_)
+                | SessionState::Reclassifying
+                | SessionState::Screening(_)
+                | SessionState::Skipping(_)
+                | SessionState::WaitingForQueue(_)
+                | SessionState::WaitingForStore(_)
         );
         if self.shutting_down && is_idle {
-            self.close_with(&reply::SHUTTING_DOWN, Ending::ShutDown);
+            self.close_with(&reply::SHUTTING_DOWN, SessionEnding::ShutDown);
         }
     }
 
     /// Ends the session with a last reply, after one that the tarpit still holds.
-    pub(super) fn close_with(&mut self, reply: &Reply, ending: Ending) {
+    pub(super) fn close_with(&mut self, reply: &Reply, ending: SessionEnding) {
         self.release();
         // In the middle of a handshake nobody could read it.
-        if !matches!(self.state, State::StartingTls) {
+        if !matches!(self.state, SessionState::StartingTls) {
             self.output.reply(reply);
         }
         self.close(ending);
     }
 
-    pub(super) fn close(&mut self, ending: Ending) {
-        if matches!(self.state, State::Closed) {
+    pub(super) fn close(&mut self, ending: SessionEnding) {
+        if matches!(self.state, SessionState::Closed) {
             return;
         }
         self.release();
-        if let State::Receiving(reception) = &self.state {
+        if let SessionState::Receiving(reception) = &self.state {
             self.output.protocol.received(|| format!("{} octets, unfinished", reception.size()));
         }
-        if let State::Chunking(reception) | State::Receiving(reception) = &self.state {
+        if let SessionState::Chunking(reception) | SessionState::Receiving(reception) = &self.state
+        {
             self.context.summary.decisions.identity = reception.identity().clone();
         }
         // One that the queue is asked to keep may be kept: see `Receipt::answered`.
-        if !matches!(self.state, State::WaitingForStore(_)) {
+        if !matches!(self.state, SessionState::WaitingForStore(_)) {
             self.context.summary.tell_broken_off(ending);
         }
         self.output.protocol.information(|| format!("disconnected: {ending}"));
         self.abandon();
         self.asked = None;
-        self.state = State::Closed;
+        self.state = SessionState::Closed;
         self.input.clear();
         self.context.summary.ending = Some(ending);
         self.output.push(Action::Close);

@@ -2,40 +2,40 @@
 
 use std::time::Instant;
 
-use crate::state::State;
-use crate::{Action, Ending, Session};
+use crate::state::SessionState;
+use crate::{Action, Session, SessionEnding};
 use relay_mail::tls::TlsInfo;
 
 impl Session {
     /// TLS begins with the first octet.
     pub(super) fn encrypt(&mut self) {
         if self.context.peer.connector.refuse {
-            return self.close(Ending::Refused);
+            return self.close(SessionEnding::Refused);
         }
-        self.state = State::StartingTls;
+        self.state = SessionState::StartingTls;
         self.output.push(Action::StartTls);
     }
 
     /// The handshake that [`Action::StartTls`] asked for has failed, for this reason. Nothing can be
     /// said on the connection any more. `left`: the client has gone without a word.
     pub fn handle_tls_failed(&mut self, why: &str, left: bool) {
-        if !matches!(self.state, State::StartingTls) {
+        if !matches!(self.state, SessionState::StartingTls) {
             return;
         }
         self.output.protocol.information(|| format!("TLS handshake failed: {why}"));
         self.context.summary.left_handshake = left;
         self.context.summary.tls_failure = Some(why.escape_debug().to_string());
-        self.close(Ending::HandshakeFailed);
+        self.close(SessionEnding::HandshakeFailed);
     }
 
     /// The handshake that [`Action::StartTls`] asked for is done.
     pub fn handle_tls(&mut self, now: Instant, tls: TlsInfo) {
         self.now = now;
-        if !matches!(self.state, State::StartingTls) {
+        if !matches!(self.state, SessionState::StartingTls) {
             return;
         }
         // RFC 3207 section 4.2: whatever the client said before is forgotten, AUTH included.
-        self.state = State::connected();
+        self.state = SessionState::connected();
         self.timers.active(now);
         self.output.protocol.information(|| format!("TLS established: {tls}"));
         let context = &mut self.context;

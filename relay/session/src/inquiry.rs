@@ -7,12 +7,12 @@
 use std::time::Instant;
 
 use crate::{Action, Session};
-use relay_policy::{Finding, Inquiry};
+use relay_policy::{Inquiry, InquiryAnswer};
 use relay_smtp::command::Command;
 
 /// What the session waits for, and what it does then.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingInquiry {
     inquiry: Inquiry,
     waiting: Waiting,
 }
@@ -27,9 +27,9 @@ pub(super) enum Waiting {
 
 impl Session {
     /// What came of [`Action::Ask`].
-    pub fn handle_finding(&mut self, now: Instant, finding: Finding) {
+    pub fn handle_finding(&mut self, now: Instant, finding: InquiryAnswer) {
         self.now = now;
-        let Some(Asked { waiting, .. }) = self.asked.take() else { return };
+        let Some(PendingInquiry { waiting, .. }) = self.asked.take() else { return };
         // The client had to wait for us; that was no silence of its own.
         self.timers.active(now);
         self.context.findings.insert(finding);
@@ -43,7 +43,7 @@ impl Session {
     pub(super) fn ask(&mut self, inquiry: Inquiry, waiting: Waiting) {
         self.timers.ask(self.now);
         self.output.push(Action::Ask(inquiry.clone()));
-        self.asked = Some(Asked { inquiry, waiting });
+        self.asked = Some(PendingInquiry { inquiry, waiting });
     }
 
     /// No answer came in time.

@@ -51,12 +51,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::inquiry::{Asked, Waiting};
+use crate::inquiry::{PendingInquiry, Waiting};
 use crate::limits::INPUT_OCTETS;
 use crate::output::Output;
-use crate::reception::Progress;
-use crate::refusal::Held;
-use crate::state::{Effect, State};
+use crate::reception::ReceptionProgress;
+use crate::refusal::DelayedReply;
+use crate::state::{Effect, SessionState};
 use crate::timers::Timers;
 use bytes::BytesMut;
 use relay_mail::hello::HelloName;
@@ -72,18 +72,18 @@ pub use crate::opening::Opening;
 pub use crate::output::{Action, Conditions, MessageBegun};
 pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use crate::refused::Refused;
-pub use crate::summary::{Ending, Summary, Verdict};
+pub use crate::summary::{CommandRefusal, SessionEnding, Summary};
 
 /// The receiving side of one connection.
 #[derive(Debug)]
 pub struct Session {
     context: Context,
-    state: State,
+    state: SessionState,
     input: BytesMut,
     lines: LineReader,
     output: Output,
-    held: Option<Held>,
-    asked: Option<Asked>,
+    held: Option<DelayedReply>,
+    asked: Option<PendingInquiry>,
     timers: Timers,
     now: Instant,
     shutting_down: bool,
@@ -120,11 +120,11 @@ impl Session {
     pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
         self.now = now;
         match self.state {
-            State::Closed => {}
+            SessionState::Closed => {}
             // Plain text where a TLS handshake was due: somebody put it there.
-            State::StartingTls => self.close(Ending::PlaintextAfterStartTls),
+            SessionState::StartingTls => self.close(SessionEnding::PlaintextAfterStartTls),
             _ => {
-                if matches!(self.state, State::Receiving(_) | State::Skipping(_)) {
+                if matches!(self.state, SessionState::Receiving(_) | SessionState::Skipping(_)) {
                     self.timers.message_octets(now, octets);
                 }
                 self.input.extend_from_slice(octets);
@@ -152,7 +152,7 @@ impl Session {
                 if let Some(refusal) = self.refuse_unended() {
                     self.output.reply(&refusal);
                 }
-                self.close(Ending::Disconnected);
+                self.close(SessionEnding::Disconnected);
             }
         }
     }
@@ -163,20 +163,23 @@ impl Session {
     pub fn wants_bytes(&self) -> bool {
         let waits = self.held.is_some() || self.asked.is_some();
         let most = if self.context.memory_is_short && waits { 1 } else { INPUT_OCTETS };
-        self.input.len() < most && !self.input_ended && !matches!(self.state, State::Closed)
+        self.input.len() < most && !self.input_ended && !matches!(self.state, SessionState::Closed)
     }
 
     /// Does what comes next depend on conditions? In the middle of a message it does not.
     pub fn wants_conditions(&self) -> bool {
         !matches!(
             self.state,
-            State::Receiving(_) | State::Skipping(_) | State::StartingTls | State::Closed
+            SessionState::Receiving(_)
+                | SessionState::Skipping(_)
+                | SessionState::StartingTls
+                | SessionState::Closed
         )
     }
 
     /// Nothing happens any more.
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, SessionState::Closed)
     }
 
     /// Who is at the other end.
@@ -198,35 +201,35 @@ impl Session {
             return true;
         }
         match &mut self.state {
-            State::Closed
-            | State::Reclassifying
-            | State::Screening(_)
-            | State::StartingTls
-            | State::WaitingForQueue(_)
-            | State::WaitingForStore(_) => false,
-            State::Receiving(reception) => {
+            SessionState::Closed
+            | SessionState::Reclassifying
+            | SessionState::Screening(_)
+            | SessionState::StartingTls
+            | SessionState::WaitingForQueue(_)
+            | SessionState::WaitingForStore(_) => false,
+            SessionState::Receiving(reception) => {
                 let act = &mut |action| self.output.push(action);
                 match reception.read(&self.context, &mut self.input, act) {
-                    Progress::MoreToCome => true,
-                    Progress::NeedsInput => false,
-                    Progress::ChunkEnded(octets) => {
+                    ReceptionProgress::MoreToCome => true,
+                    ReceptionProgress::NeedsInput => false,
+                    ReceptionProgress::ChunkEnded(octets) => {
                         self.end_of_chunk(octets);
                         true
                     }
-                    Progress::Ended => {
+                    ReceptionProgress::Ended => {
                         self.end_of_data();
                         true
                     }
                 }
             }
-            State::Skipping(_) => self.skip(),
-            State::Authenticating(_)
-            | State::Chunking(_)
-            | State::Connected(_)
-            | State::Ready(_)
-            | State::Mail(_)
-            | State::Recipients(_) => {
-                let in_exchange = matches!(self.state, State::Authenticating(_));
+            SessionState::Skipping(_) => self.skip(),
+            SessionState::Authenticating(_)
+            | SessionState::Chunking(_)
+            | SessionState::Connected(_)
+            | SessionState::Ready(_)
+            | SessionState::Mail(_)
+            | SessionState::Recipients(_) => {
+                let in_exchange = matches!(self.state, SessionState::Authenticating(_));
                 let line = self.lines.next_line(&mut self.input, in_exchange);
                 let Some(line) = line else { return false };
                 // Only a whole line is a sign of life; a client that drips is silent.
@@ -243,7 +246,7 @@ impl Session {
                         self.end_exchange();
                         self.fault(Verb::Unknown, error.reply(), &error);
                         if error.is_last() {
-                            self.close(Ending::of_line(error));
+                            self.close(SessionEnding::of_line(error));
                         }
                     }
                 }
@@ -263,8 +266,8 @@ impl Session {
             Ok(command) => command,
             Err(error) => return self.misunderstood(&error),
         };
-        if self.is_one_too_many(&command) {
-            return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
+        if self.exceeds_command_limit(&command) {
+            return self.close_with(&reply::TOO_MANY_COMMANDS, SessionEnding::TooManyCommands);
         }
         self.apply(command);
     }
@@ -291,10 +294,13 @@ impl Session {
             }
             _ => {}
         }
-        let was_chunking = matches!(&self.state, State::Chunking(reception) if reception.is_open());
+        let was_chunking =
+            matches!(&self.state, SessionState::Chunking(reception) if reception.is_open());
         let (state, effect) = self.state.take().apply(command, &self.context);
         self.state = state;
-        if was_chunking && !matches!(self.state, State::Chunking(_) | State::Receiving(_)) {
+        if was_chunking
+            && !matches!(self.state, SessionState::Chunking(_) | SessionState::Receiving(_))
+        {
             self.output.push(Action::AbandonMessage);
         }
         // Whatever was found was found for this command, which may need more than one fact. What it
@@ -308,7 +314,7 @@ impl Session {
             }
         }
         self.carry_out(verb, effect);
-        if matches!(self.state, State::Connected(_) | State::Ready(_)) {
+        if matches!(self.state, SessionState::Connected(_) | SessionState::Ready(_)) {
             self.context.summary.decisions.clear();
         }
         self.finish_if_shutting_down();
@@ -326,7 +332,7 @@ impl Session {
             Effect::BecomeClient(told) => self.become_client(told),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
-                self.close_with(&reply, Ending::Quit);
+                self.close_with(&reply, SessionEnding::Quit);
             }
             Effect::Decided(decision) if decision.reply.is_positive() => {
                 self.output.decided(&decision);
@@ -337,7 +343,7 @@ impl Session {
                 let reply = decision.reply.clone();
                 self.output.because(&decision.because);
                 self.context.summary.refuse(verb, decision);
-                self.close_with(&reply, Ending::MessageRate);
+                self.close_with(&reply, SessionEnding::MessageRate);
             }
             Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
             Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
@@ -360,7 +366,7 @@ impl Session {
                 let reply = decision.reply.clone();
                 self.output.because(&decision.because);
                 self.context.summary.note(verb, decision);
-                self.close_with(&reply, Ending::NoDomainName);
+                self.close_with(&reply, SessionEnding::NoDomainName);
             }
             Effect::StartTls(decision) => {
                 self.output.decided(&decision);
@@ -371,7 +377,7 @@ impl Session {
                     self.timers.begin_handshake(self.now);
                     self.output.push(Action::StartTls);
                 } else {
-                    self.close(Ending::PlaintextAfterStartTls);
+                    self.close(SessionEnding::PlaintextAfterStartTls);
                 }
             }
         }

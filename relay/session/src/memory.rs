@@ -3,7 +3,7 @@
 
 use crate::Session;
 use crate::limits::HEADER_BEYOND_MEMORY;
-use crate::state::State;
+use crate::state::SessionState;
 use bytes::BytesMut;
 use relay_mail::reply;
 use relay_policy::{Because, Decision, Rule};
@@ -15,10 +15,12 @@ impl Session {
     /// before every wait.
     pub fn held_octets(&self) -> u64 {
         let state = match &self.state {
-            State::Authenticating(_) => AUTH_LINE_OCTETS,
-            State::Chunking(reception) | State::Receiving(reception) => reception.octets_kept(),
-            State::Mail(given) => given.octets(),
-            State::Recipients(recipients) => recipients.octets(),
+            SessionState::Authenticating(_) => AUTH_LINE_OCTETS,
+            SessionState::Chunking(reception) | SessionState::Receiving(reception) => {
+                reception.octets_kept()
+            }
+            SessionState::Mail(given) => given.octets(),
+            SessionState::Recipients(recipients) => recipients.octets(),
             _ => 0,
         };
         // A command that waits for an answer came in one line.
@@ -43,7 +45,9 @@ impl Session {
         if !is_short {
             return false;
         }
-        let (State::Chunking(reception) | State::Receiving(reception)) = &mut self.state else {
+        let (SessionState::Chunking(reception) | SessionState::Receiving(reception)) =
+            &mut self.state
+        else {
             return false;
         };
         if !reception.is_open() || reception.gathered() <= HEADER_BEYOND_MEMORY {

@@ -8,9 +8,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::output::Output;
-use crate::state::State;
+use crate::state::SessionState;
 use crate::timers::Timers;
-use crate::{Conditions, Context, Ending, Session, Summary};
+use crate::{Conditions, Context, Session, SessionEnding, Summary};
 use relay_policy::{Findings, Peer, Rules};
 use relay_smtp::line::LineReader;
 
@@ -89,7 +89,7 @@ impl Session {
         };
         Self {
             context,
-            state: State::connected(),
+            state: SessionState::connected(),
             input: BytesMut::new(),
             lines: LineReader::default(),
             output,
@@ -111,7 +111,7 @@ impl Session {
         self.output.decided(&greeting);
         if !greeting.reply.is_positive() {
             self.context.summary.note(Verb::Connect, greeting);
-            self.close(Ending::Refused);
+            self.close(SessionEnding::Refused);
         }
     }
 }

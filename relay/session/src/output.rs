@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::answers::Answers;
+use crate::answers::ExplainedReplies;
 use crate::limits::OUTPUT_OCTETS;
-use crate::protocol_log::ProtocolLog;
+use crate::protocol_log::ProtocolRecords;
 use bytes::Bytes;
 use relay_connector::Connector;
 use relay_mail::envelope::Envelope;
@@ -73,9 +73,9 @@ pub(super) struct Output {
     /// `enhanced_status_codes_enabled`.
     has_codes: bool,
     /// Replies are noted in it.
-    pub(super) protocol: ProtocolLog,
+    pub(super) protocol: ProtocolRecords,
     /// Replies and their reasons, where somebody asks for them.
-    pub(super) answers: Option<Box<Answers>>,
+    pub(super) answers: Option<Box<ExplainedReplies>>,
 }
 
 impl Default for Conditions {
@@ -97,7 +97,7 @@ impl Output {
             actions: VecDeque::new(),
             replies: Vec::new(),
             has_codes: connector.extensions.enhanced_status_codes_enabled,
-            protocol: ProtocolLog::new(connector.protocol_logging_level),
+            protocol: ProtocolRecords::new(connector.protocol_logging_level),
             answers: None,
         }
     }
@@ -105,7 +105,7 @@ impl Output {
     /// Replies are those of this connector from now on.
     pub(super) fn set_connector(&mut self, connector: &Connector) {
         self.has_codes = connector.extensions.enhanced_status_codes_enabled;
-        self.protocol = ProtocolLog::new(connector.protocol_logging_level);
+        self.protocol = ProtocolRecords::new(connector.protocol_logging_level);
     }
 
     pub(super) fn reply(&mut self, reply: &Reply) {

@@ -18,7 +18,7 @@ use relay_mail::tls::TlsInfo;
 use crate::limits::INPUT_OCTETS;
 use crate::timers::Awaited;
 use crate::{Action, Conditions, MessageBegun, Session};
-use relay_policy::{Decision, Finding, Inquiry, Peer, Rules};
+use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 
 /// Octets that a client of [`Player::say`] sends at once. A session takes more while it may read.
 const PACKET_OCTETS: usize = INPUT_OCTETS / 4;
@@ -40,7 +40,7 @@ pub trait World {
     fn observe(&mut self, _session: &mut Session, _action: &Action) {}
 
     /// The answer to a question of the policy.
-    fn find_out(&mut self, inquiry: Inquiry) -> Option<Finding> {
+    fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
         Some(inquiry.not_asked())
     }
 

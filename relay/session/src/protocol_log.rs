@@ -40,7 +40,7 @@ pub enum ProtocolEvent {
 
 /// The records of a session that have not been fetched.
 #[derive(Debug, Default)]
-pub(super) struct ProtocolLog {
+pub(super) struct ProtocolRecords {
     /// `None` where the connector keeps no such log.
     noted: Option<Box<Noted>>,
 }
@@ -67,7 +67,7 @@ impl ProtocolEvent {
     }
 }
 
-impl ProtocolLog {
+impl ProtocolRecords {
     pub(super) fn new(level: ProtocolLoggingLevel) -> Self {
         match level {
             ProtocolLoggingLevel::None => Self { noted: None },

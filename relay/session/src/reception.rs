@@ -16,7 +16,7 @@ use relay_message::author;
 use relay_message::changes::Changes;
 use relay_message::header::{Collected, HeaderCollector};
 use relay_message::identity::Identity;
-use relay_message::received::{self, Protocol};
+use relay_message::received::{self, WithKeyword};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
 use relay_policy::{self, Because, Decision, MessageFacts, Rule};
@@ -73,7 +73,7 @@ enum Stage {
 
 /// How far [`Reception::read`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum ReceptionProgress {
     /// A chunk has been taken that was not the last, with so many octets.
     ChunkEnded(u64),
     Ended,
@@ -93,17 +93,17 @@ impl Reception {
         let has_authenticated = context.peer.user.is_some();
         let protocol =
             match (smtputf8, hello.kind, context.summary.tls.is_some(), has_authenticated) {
-                (true, _, true, true) => Protocol::Utf8Smtpsa,
-                (true, _, true, false) => Protocol::Utf8Smtps,
-                (true, _, false, true) => Protocol::Utf8Smtpa,
-                (true, _, false, false) => Protocol::Utf8Smtp,
-                (false, HelloKind::Ehlo, true, true) => Protocol::Esmtpsa,
-                (false, HelloKind::Ehlo, true, false) => Protocol::Esmtps,
-                (false, HelloKind::Ehlo, false, true) => Protocol::Esmtpa,
-                (false, HelloKind::Ehlo, false, false) => Protocol::Esmtp,
-                (false, HelloKind::Helo, _, _) => Protocol::Smtp,
+                (true, _, true, true) => WithKeyword::Utf8Smtpsa,
+                (true, _, true, false) => WithKeyword::Utf8Smtps,
+                (true, _, false, true) => WithKeyword::Utf8Smtpa,
+                (true, _, false, false) => WithKeyword::Utf8Smtp,
+                (false, HelloKind::Ehlo, true, true) => WithKeyword::Esmtpsa,
+                (false, HelloKind::Ehlo, true, false) => WithKeyword::Esmtps,
+                (false, HelloKind::Ehlo, false, true) => WithKeyword::Esmtpa,
+                (false, HelloKind::Ehlo, false, false) => WithKeyword::Esmtp,
+                (false, HelloKind::Helo, _, _) => WithKeyword::Smtp,
             };
-        let trace = received::Received {
+        let trace = received::ReceivedField {
             hello: &hello.name,
             client: context.remote,
             by: &connector.fqdn,
@@ -137,21 +137,21 @@ impl Reception {
         context: &Context,
         input: &mut BytesMut,
         act: &mut impl FnMut(Action),
-    ) -> Progress {
+    ) -> ReceptionProgress {
         if self.ended {
-            return Progress::Ended;
+            return ReceptionProgress::Ended;
         }
         let content = match &mut self.reader {
             Reader::Data(reader) => match reader.next_event(input) {
-                None => return Progress::NeedsInput,
+                None => return ReceptionProgress::NeedsInput,
                 Some(DataEvent::Content(content)) => Some(content),
                 Some(DataEvent::End) => None,
             },
             Reader::Chunks { reader, chunk, .. } => match reader.next_event(input) {
-                None => return Progress::NeedsInput,
+                None => return ReceptionProgress::NeedsInput,
                 Some(ChunkEvent::Content(content)) => Some(content),
                 Some(ChunkEvent::End) if !chunk.last => {
-                    return Progress::ChunkEnded(chunk.octets);
+                    return ReceptionProgress::ChunkEnded(chunk.octets);
                 }
                 Some(ChunkEvent::End) => {
                     reader.finish();
@@ -163,7 +163,7 @@ impl Reception {
             Some(content) => self.content(context, content, act),
             None => self.end(context, act),
         }
-        Progress::MoreToCome
+        ReceptionProgress::MoreToCome
     }
 
     /// Judges the message as one of so many octets: an explanation has no body to send.
@@ -210,7 +210,7 @@ impl Reception {
         self.facts.size
     }
 
-    /// After [`Progress::Ended`]: what the client is told, and whether the message is still to be
+    /// After [`ReceptionProgress::Ended`]: what the client is told, and whether the message is still to be
     /// committed. After a refusal nothing of it is open any more.
     pub(super) fn conclude(
         mut self,

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::limits::JUNK_COMMANDS;
-use crate::state::State;
-use crate::{Ending, Session};
+use crate::state::SessionState;
+use crate::{Session, SessionEnding};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
 use relay_policy::{Because, Decision, Rule};
@@ -14,11 +14,11 @@ use relay_smtp::command::{Command, CommandError};
 
 /// A reply that the tarpit keeps back. Nothing more is read before it is released.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct DelayedReply {
     pub(super) reply: Reply,
     pub(super) until: Instant,
     /// The session ends after it.
-    pub(super) ending: Option<Ending>,
+    pub(super) ending: Option<SessionEnding>,
 }
 
 impl Session {
@@ -30,7 +30,7 @@ impl Session {
     /// A line that is no command, or none for this client.
     pub(super) fn misunderstood(&mut self, error: &CommandError) {
         match error {
-            CommandError::ChunkSize => self.lose_step(),
+            CommandError::ChunkSize => self.close_after_reply(),
             // Whether it is well written is nobody's business who may not use it.
             CommandError::Arguments { verb: Verb::XClient }
                 if !self.context.peer.may_use_xclient =>
@@ -45,7 +45,7 @@ impl Session {
     pub(super) fn leave_other_protocol(&mut self, line: &[u8], protocol: &str) {
         self.output.protocol.command(line, &Err(CommandError::Verb));
         self.fault(Verb::Unknown, reply::OTHER_PROTOCOL, &format_args!("a line of {protocol}"));
-        self.close(Ending::OtherProtocol);
+        self.close(SessionEnding::OtherProtocol);
     }
 
     /// A protocol error: counted, and one too many ends the session.
@@ -55,7 +55,7 @@ impl Session {
         self.output.because(&decision.because);
         self.context.summary.protocol_error(verb, decision);
         if most.is_some_and(|most| self.context.summary.protocol_errors > most) {
-            self.close_with(&reply::TOO_MANY_ERRORS, Ending::TooManyErrors);
+            self.close_with(&reply::TOO_MANY_ERRORS, SessionEnding::TooManyErrors);
         } else {
             self.refuse_line(reply);
         }
@@ -80,13 +80,13 @@ impl Session {
         if verb != Verb::Rcpt {
             summary.junk_commands = summary.junk_commands.saturating_add(1);
             if summary.junk_commands > JUNK_COMMANDS {
-                return self.close_with(&reply::TOO_MANY_COMMANDS, Ending::TooManyCommands);
+                return self.close_with(&reply::TOO_MANY_COMMANDS, SessionEnding::TooManyCommands);
             }
         } else if self.context.peer.principal == Principal::Anonymous && reply.code >= 500 {
             summary.recipients_refused = summary.recipients_refused.saturating_add(1);
             let most = self.context.peer.connector.limits.max_refused_recipients;
             if most.is_some_and(|most| summary.recipients_refused > most) {
-                let ending = Ending::TooManyRefusedRecipients;
+                let ending = SessionEnding::TooManyRefusedRecipients;
                 return self.close_with(&reply::TOO_MANY_ERRORS, ending);
             }
         }
@@ -97,7 +97,7 @@ impl Session {
     fn refuse_line(&mut self, reply: Reply) {
         let octets = self.lines.length() as u64;
         if self.context.summary.exceeds_useless(octets, &self.context.peer) {
-            return self.close_with(&reply::TOO_MANY_ERRORS, Ending::UselessOctets);
+            return self.close_with(&reply::TOO_MANY_ERRORS, SessionEnding::UselessOctets);
         }
         self.context.summary.useless_octets += octets;
         self.refuse(reply);
@@ -123,11 +123,11 @@ impl Session {
         self.context.summary.logon_failure(decision);
         let failures = self.context.summary.logon_failures;
         let is_last = most.is_some_and(|most| failures >= most.get());
-        self.hold(reply, interval, is_last.then_some(Ending::TooManyLogonFailures));
+        self.hold(reply, interval, is_last.then_some(SessionEnding::TooManyLogonFailures));
     }
 
-    fn hold(&mut self, reply: Reply, interval: Duration, ending: Option<Ending>) {
-        let held = Held { reply, until: self.now + interval, ending };
+    fn hold(&mut self, reply: Reply, interval: Duration, ending: Option<SessionEnding>) {
+        let held = DelayedReply { reply, until: self.now + interval, ending };
         if interval.is_zero() {
             self.give(held);
         } else {
@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Sends what was held back, and ends the session if that is what follows.
-    pub(super) fn give(&mut self, held: Held) {
+    pub(super) fn give(&mut self, held: DelayedReply) {
         self.output.reply(&held.reply);
         if let Some(ending) = held.ending {
             self.close_with(&reply::TOO_MANY_ERRORS, ending);
@@ -145,9 +145,11 @@ impl Session {
 
     /// Counts a command that brings no message nearer; true when there were enough of them. The
     /// first HELO or EHLO is none.
-    pub(super) fn is_one_too_many(&mut self, command: &Command) -> bool {
+    pub(super) fn exceeds_command_limit(&mut self, command: &Command) -> bool {
         let is_junk = match command {
-            Command::Helo(_) | Command::Ehlo(_) => !matches!(self.state, State::Connected(_)),
+            Command::Helo(_) | Command::Ehlo(_) => {
+                !matches!(self.state, SessionState::Connected(_))
+            }
             Command::Help | Command::Noop | Command::Rset | Command::Vrfy => true,
             // An empty chunk brings nothing, unless it ends the message.
             Command::Bdat(chunk) => chunk.octets == 0 && !chunk.last,

@@ -5,7 +5,7 @@
 //! refused.
 
 use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
-use crate::{Decisions, Ending, Session, Summary};
+use crate::{Decisions, Session, SessionEnding, Summary};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::identity::Identity;
@@ -81,7 +81,7 @@ impl Summary {
     /// The session ends. A message that had recipients and no reply yet is told of; and so is a session
     /// that came to nothing else that is told of: its client meant to send something, and somebody may
     /// ask why it did not arrive.
-    pub(super) fn tell_broken_off(&mut self, ending: Ending) {
+    pub(super) fn tell_broken_off(&mut self, ending: SessionEnding) {
         let recipients = Recipients::of(self.decisions.accepted_recipients());
         let is_open = !recipients.first.is_empty() && !self.decisions.is_answered();
         if !is_open && !self.came_to_nothing(ending) {
@@ -104,18 +104,18 @@ impl Summary {
 
     /// Nothing was accepted and nothing told of. A client that says no more than who it is, without an
     /// error, is one that looks whether this host is alive.
-    fn came_to_nothing(&self, ending: Ending) -> bool {
+    fn came_to_nothing(&self, ending: SessionEnding) -> bool {
         let is_error = match ending {
-            Ending::ShutDown => false,
-            Ending::Disconnected | Ending::Quit => {
+            SessionEnding::ShutDown => false,
+            SessionEnding::Disconnected | SessionEnding::Quit => {
                 let Decisions { sender, asked_sender, .. } = &self.decisions;
                 self.refusals > 0 || sender.is_some() || asked_sender.is_some()
             }
-            Ending::HandshakeFailed => self.commands > 0 || !self.left_handshake,
-            Ending::HandshakeTimeout
-            | Ending::InactivityTimeout
-            | Ending::ConnectionTimeout
-            | Ending::RepliesUnread => self.commands > 0,
+            SessionEnding::HandshakeFailed => self.commands > 0 || !self.left_handshake,
+            SessionEnding::HandshakeTimeout
+            | SessionEnding::InactivityTimeout
+            | SessionEnding::ConnectionTimeout
+            | SessionEnding::RepliesUnread => self.commands > 0,
             _ => true,
         };
         is_error && self.messages_accepted == 0 && !self.untold.has_told

@@ -5,13 +5,13 @@
 //! it there. What becomes of a finding is for [`relay_policy::antispam`].
 
 use crate::inquiry::Waiting;
-use crate::state::{Hello, State, WaitingForStore};
+use crate::state::{Hello, SessionState, WaitingForStore};
 use crate::{Action, Context, Session};
 use bytes::Bytes;
 use relay_message::finding::{Client, MessageFinding, MessageFound};
 use relay_message::{authentication_results, spam};
 use relay_policy::antispam::screen_message;
-use relay_policy::{Decision, Judgement};
+use relay_policy::{Decision, DecisionOrInquiry};
 
 /// The message is with the queue, and somebody is asked about it.
 #[derive(Debug)]
@@ -38,11 +38,11 @@ impl Session {
         let Context { peer, sender, findings, .. } = &self.context;
         let client = self.context.client(&waiting.hello);
         match screen_message(peer, &client, sender.as_ref(), allowed.clone(), findings) {
-            Judgement::Needs(inquiry) => {
-                self.state = State::Screening(Screening { waiting, allowed });
+            DecisionOrInquiry::Needs(inquiry) => {
+                self.state = SessionState::Screening(Screening { waiting, allowed });
                 self.ask(inquiry, Waiting::Message);
             }
-            Judgement::Decided(decision) => {
+            DecisionOrInquiry::Decided(decision) => {
                 let message = match std::mem::take(&mut self.context.findings).message {
                     Some(MessageFinding::Found(found)) => Some(found),
                     Some(MessageFinding::NotAsked) | None => None,
@@ -66,7 +66,9 @@ impl Session {
     /// What was asked about the message has its answer.
     pub(super) fn screen_again(&mut self) {
         match self.state.take() {
-            State::Screening(Screening { waiting, allowed }) => self.screen(waiting, allowed),
+            SessionState::Screening(Screening { waiting, allowed }) => {
+                self.screen(waiting, allowed)
+            }
             other => self.state = other,
         }
     }
@@ -79,7 +81,7 @@ impl Session {
         if !fields.is_empty() {
             self.output.push(Action::PutInFront(Bytes::from(fields)));
         }
-        self.state = State::WaitingForStore(waiting);
+        self.state = SessionState::WaitingForStore(waiting);
         self.timers.ask_queue(self.now);
         self.output.push(Action::CommitMessage);
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::authentication::Authenticating;
 use crate::reception::Reception;
 use crate::screening::Screening;
-use crate::state::recipients::Recipients;
+use crate::state::recipients::EnvelopeRecipients;
 use crate::{Conditions, Context};
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
@@ -21,7 +21,7 @@ use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 use relay_message::finding::SenderFinding;
-use relay_policy::{self, Begun, Decision, Inquiry, Judgement};
+use relay_policy::{self, Begun, Decision, DecisionOrInquiry, Inquiry};
 use relay_smtp::command::{Command, CommandError, Mail, XClient};
 use relay_users::User;
 
@@ -29,7 +29,7 @@ pub(super) use crate::state::message::{MessageInput, Skipping};
 
 /// Where the dialogue stands.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum SessionState {
     /// After AUTH, before its end.
     Authenticating(Authenticating),
     /// After a chunk that was not the last.
@@ -37,7 +37,7 @@ pub(super) enum State {
     /// Nothing more will happen.
     Closed,
     /// Before HELO or EHLO.
-    Connected(Connected),
+    Connected(ConnectedState),
     /// After MAIL, before the first accepted RCPT.
     Mail(MailGiven),
     /// Between messages.
@@ -45,7 +45,7 @@ pub(super) enum State {
     /// After 354, or within a chunk.
     Receiving(Reception),
     /// At least one recipient is accepted.
-    Recipients(Recipients),
+    Recipients(EnvelopeRecipients),
     /// After XCLIENT, before it is known whose connector this is.
     Reclassifying,
     /// After the end of data, while somebody is asked about the message.
@@ -62,7 +62,7 @@ pub(super) enum State {
 
 /// Nothing is known of the client but its address.
 #[derive(Debug)]
-pub(super) struct Connected;
+pub(super) struct ConnectedState;
 
 /// How the client introduced itself.
 #[derive(Clone, Debug)]
@@ -152,10 +152,10 @@ pub(super) enum Effect {
     StartTls(Decision),
 }
 
-impl State {
+impl SessionState {
     /// The state at the beginning, and again after a TLS handshake.
     pub(super) fn connected() -> Self {
-        Self::Connected(Connected)
+        Self::Connected(ConnectedState)
     }
 
     /// The client may have sent more chunks of a message that was refused.
@@ -290,10 +290,10 @@ impl State {
         }
         let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
         match relay_policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
-            Judgement::Needs(inquiry) => {
+            DecisionOrInquiry::Needs(inquiry) => {
                 (self, Effect::Ask(inquiry, Box::new(Command::Rcpt(recipient))))
             }
-            Judgement::Decided(mut decision) => {
+            DecisionOrInquiry::Decided(mut decision) => {
                 if decision.reply.is_positive()
                     && let Some(refusal) =
                         relay_policy::rcpt_beyond_memory(context.memory_is_short, octets)
@@ -318,7 +318,7 @@ impl State {
     fn with(self, recipient: Addressee) -> Self {
         match self {
             Self::Mail(MailGiven { hello, mail, .. }) => {
-                Self::Recipients(Recipients::new(hello, mail, recipient))
+                Self::Recipients(EnvelopeRecipients::new(hello, mail, recipient))
             }
             Self::Recipients(mut state) => {
                 state.add(recipient);
@@ -341,7 +341,7 @@ impl State {
             Self::Chunking(reception) => Self::Ready(Ready::new(reception.hello().clone())),
             Self::Mail(MailGiven { hello, .. })
             | Self::Ready(Ready { hello, .. })
-            | Self::Recipients(Recipients { hello, .. }) => Self::Ready(Ready::new(hello)),
+            | Self::Recipients(EnvelopeRecipients { hello, .. }) => Self::Ready(Ready::new(hello)),
             _ => self,
         }
     }
@@ -368,7 +368,7 @@ impl Ready {
 
 impl WaitingForStore {
     /// The message has its reply.
-    pub(super) fn end(self) -> State {
-        State::Ready(Ready::new(self.hello))
+    pub(super) fn end(self) -> SessionState {
+        SessionState::Ready(Ready::new(self.hello))
     }
 }

@@ -5,7 +5,7 @@
 use relay_smtp::command::Verb;
 use std::time::Instant;
 
-use crate::state::{MessageInput, State};
+use crate::state::{MessageInput, SessionState};
 use crate::{MessageBegun, Session};
 use relay_mail::reply::{self, Reply};
 use relay_mail::store_error::{BeginError, StoreError};
@@ -16,7 +16,7 @@ impl Session {
     pub fn handle_message_begun(&mut self, now: Instant, begun: Result<MessageBegun, BeginError>) {
         self.now = now;
         let waiting = match self.state.take() {
-            State::WaitingForQueue(waiting) => waiting,
+            SessionState::WaitingForQueue(waiting) => waiting,
             other => return self.state = other,
         };
         self.timers.active(now);
@@ -25,7 +25,7 @@ impl Session {
                 if waiting.input == MessageInput::Data {
                     self.output.reply(&reply::START_MAIL_INPUT);
                 }
-                self.state = State::Receiving(waiting.begun(&self.context, begun));
+                self.state = SessionState::Receiving(waiting.begun(&self.context, begun));
             }
             Err(error) => {
                 let reply = match error {
@@ -45,7 +45,7 @@ impl Session {
 
     /// A [`super::Action::Write`] failed. The rest of the message is read and thrown away.
     pub fn handle_write_failed(&mut self, error: &StoreError) {
-        if let State::Receiving(reception) = &mut self.state {
+        if let SessionState::Receiving(reception) = &mut self.state {
             let decision = store_decision(&store_reply(error), error);
             reception.discard(decision, &mut |action| self.output.push(action));
         }
@@ -56,7 +56,7 @@ impl Session {
     pub fn handle_stored(&mut self, now: Instant, stored: Result<(), StoreError>) {
         self.now = now;
         let waiting = match self.state.take() {
-            State::WaitingForStore(waiting) => waiting,
+            SessionState::WaitingForStore(waiting) => waiting,
             other => return self.state = other,
         };
         self.timers.active(now);

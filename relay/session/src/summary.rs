@@ -41,7 +41,7 @@ pub struct Summary {
     /// The names of the first accepted messages, [`LOGGED_VERDICTS`] at most.
     pub queue_ids: Vec<QueueId>,
     /// The first refusals, [`LOGGED_VERDICTS`] at most.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<CommandRefusal>,
     /// What the checks found of the first messages, [`LOGGED_VERDICTS`] at most; or why they were
     /// skipped, once.
     pub checks: Vec<String>,
@@ -64,12 +64,12 @@ pub struct Summary {
     /// The client went away in the handshake, without a word.
     pub left_handshake: bool,
     /// How it ended; `None` while it lasts.
-    pub ending: Option<Ending>,
+    pub ending: Option<SessionEnding>,
 }
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct CommandRefusal {
     /// The verb, `CONNECT`, or `.` for the end of data.
     pub command: Verb,
     /// What the client was told and why.
@@ -78,7 +78,7 @@ pub struct Verdict {
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum SessionEnding {
     /// BDAT without a size: what followed could not be told from commands.
     ChunkSize,
     /// `connection_timeout`.
@@ -128,7 +128,7 @@ pub enum Ending {
 impl Summary {
     /// Has the client said nothing, and gone?
     pub fn is_silent(&self) -> bool {
-        matches!(self.ending, Some(Ending::Disconnected | Ending::HandshakeFailed))
+        matches!(self.ending, Some(SessionEnding::Disconnected | SessionEnding::HandshakeFailed))
             && self.commands == 0
     }
 
@@ -205,7 +205,7 @@ impl Summary {
         self.tell_refused(command, &decision);
         self.decisions.refused(command, &decision);
         if self.verdicts.len() < LOGGED_VERDICTS {
-            self.verdicts.push(Verdict { command, decision });
+            self.verdicts.push(CommandRefusal { command, decision });
         }
     }
 
@@ -227,7 +227,7 @@ impl Summary {
 }
 
 /// As in `RCPT 550 5.7.54 (ms-Exch-SMTP-Accept-Any-Recipient: not granted to anonymous)`.
-impl Display for Verdict {
+impl Display for CommandRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Reply { code, enhanced, .. } = &self.decision.reply;
         write!(f, "{} {code}", self.command)?;
@@ -241,7 +241,7 @@ impl Display for Verdict {
     }
 }
 
-impl Ending {
+impl SessionEnding {
     /// The ending after a line that is the last one, see [`LineError::is_last`].
     pub(super) const fn of_line(error: LineError) -> Self {
         match error {
@@ -252,7 +252,7 @@ impl Ending {
     }
 }
 
-impl Display for Ending {
+impl Display for SessionEnding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ChunkSize => "BDAT without a size",

@@ -149,20 +149,20 @@ fn transitions() {
 
 fn state_name(session: &Session) -> &'static str {
     match session.state {
-        State::Authenticating(_) => "Authenticating",
-        State::Chunking(_) => "Chunking",
-        State::Closed => "Closed",
-        State::Connected(_) => "Connected",
-        State::Mail(_) => "Mail",
-        State::Ready(_) => "Ready",
-        State::Receiving(_) => "Receiving",
-        State::Recipients(_) => "Recipients",
-        State::Reclassifying => "Reclassifying",
-        State::Screening(_) => "Screening",
-        State::Skipping(_) => "Skipping",
-        State::StartingTls => "StartingTls",
-        State::WaitingForQueue(_) => "WaitingForQueue",
-        State::WaitingForStore(_) => "WaitingForStore",
+        SessionState::Authenticating(_) => "Authenticating",
+        SessionState::Chunking(_) => "Chunking",
+        SessionState::Closed => "Closed",
+        SessionState::Connected(_) => "Connected",
+        SessionState::Mail(_) => "Mail",
+        SessionState::Ready(_) => "Ready",
+        SessionState::Receiving(_) => "Receiving",
+        SessionState::Recipients(_) => "Recipients",
+        SessionState::Reclassifying => "Reclassifying",
+        SessionState::Screening(_) => "Screening",
+        SessionState::Skipping(_) => "Skipping",
+        SessionState::StartingTls => "StartingTls",
+        SessionState::WaitingForQueue(_) => "WaitingForQueue",
+        SessionState::WaitingForStore(_) => "WaitingForStore",
     }
 }
 
@@ -250,7 +250,7 @@ fn the_summary_says_what_happened() {
     assert_eq!(summary.hello.as_deref(), Some("scanner"));
     assert_eq!((summary.messages_accepted, summary.refusals, summary.protocol_errors), (1, 2, 1));
     assert_eq!(summary.queue_ids, [QueueId::from_u64(0)]);
-    assert_eq!(summary.ending, Some(Ending::Quit));
+    assert_eq!(summary.ending, Some(SessionEnding::Quit));
     let verdicts: Vec<_> = summary.verdicts.iter().map(ToString::to_string).collect();
     assert_eq!(
         verdicts,

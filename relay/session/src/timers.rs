@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use crate::limits::{INQUIRY_WAIT, QUEUE_WAIT, TEXT_LINE_OCTETS, TLS_HANDSHAKE};
-use crate::state::State;
-use crate::{Ending, Session};
+use crate::state::SessionState;
+use crate::{Session, SessionEnding};
 use relay_connector::Limits;
 use relay_mail::reply::{self, Reply};
 
@@ -129,18 +129,18 @@ impl Session {
             self.give(held);
         }
         let Some(expired) = self.timers.expired(now, self.awaited()) else { return };
-        if matches!(self.state, State::Closed) {
+        if matches!(self.state, SessionState::Closed) {
             return;
         }
         let (reply, ending) = match expired {
             Expired::Answer => return self.unanswered(),
-            Expired::Handshake => return self.close(Ending::HandshakeTimeout),
-            Expired::Connection => (reply::CONNECTION_TIMED_OUT, Ending::ConnectionTimeout),
+            Expired::Handshake => return self.close(SessionEnding::HandshakeTimeout),
+            Expired::Connection => (reply::CONNECTION_TIMED_OUT, SessionEnding::ConnectionTimeout),
             Expired::Inactivity => {
                 let refusal = self.refuse_unended();
-                (refusal.unwrap_or(reply::INACTIVITY_TIMEOUT), Ending::InactivityTimeout)
+                (refusal.unwrap_or(reply::INACTIVITY_TIMEOUT), SessionEnding::InactivityTimeout)
             }
-            Expired::Queue => (reply::NOT_STORED, Ending::QueueTimeout),
+            Expired::Queue => (reply::NOT_STORED, SessionEnding::QueueTimeout),
         };
         self.close_with(&reply, ending);
     }
@@ -148,7 +148,7 @@ impl Session {
     /// A client that waits or ends its side after the end of a message as it sees it, at LF.LF, learns
     /// why the message is refused.
     pub(super) fn refuse_unended(&mut self) -> Option<Reply> {
-        let State::Receiving(reception) = &self.state else { return None };
+        let SessionState::Receiving(reception) = &self.state else { return None };
         let decision = reception.refusal(&self.context)?;
         let reply = decision.reply.clone();
         self.output.because(&decision.because);
@@ -174,13 +174,13 @@ impl Session {
     /// [`Session::send_deadline`] has passed. A client that does not read its replies is as silent
     /// as one that sends nothing, and there is no way to tell it so.
     pub fn handle_unread(&mut self) {
-        self.close(Ending::RepliesUnread);
+        self.close(SessionEnding::RepliesUnread);
     }
 
     pub(super) fn awaited(&self) -> Awaited {
         match self.state {
-            State::StartingTls => Awaited::Handshake,
-            State::WaitingForQueue(_) | State::WaitingForStore(_) => Awaited::Queue,
+            SessionState::StartingTls => Awaited::Handshake,
+            SessionState::WaitingForQueue(_) | SessionState::WaitingForStore(_) => Awaited::Queue,
             _ if self.asked.is_some() => Awaited::Answer,
             _ if self.held.is_some() => Awaited::Tarpit,
             _ => Awaited::Client,

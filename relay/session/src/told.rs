@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::state::State;
+use crate::state::SessionState;
 use crate::timers::Timers;
-use crate::{Action, Ending, Session};
+use crate::{Action, Session, SessionEnding};
 use relay_mail::reply::Reply;
 use relay_policy::{Peer, Rules};
 use relay_smtp::command::XClient;
@@ -32,13 +32,13 @@ impl Session {
     /// place for it.
     pub fn handle_client(&mut self, now: Instant, client: Result<(Arc<Rules>, Peer), Reply>) {
         self.now = now;
-        if !matches!(self.state, State::Reclassifying) {
+        if !matches!(self.state, SessionState::Reclassifying) {
             return;
         }
-        self.state = State::connected();
+        self.state = SessionState::connected();
         let context = &mut self.context;
         match client {
-            Err(reply) => self.close_with(&reply, Ending::Refused),
+            Err(reply) => self.close_with(&reply, SessionEnding::Refused),
             Ok((rules, peer)) => {
                 let before = std::mem::replace(&mut context.peer, peer);
                 context.peer.tls = before.tls;

@@ -1,8 +1,8 @@
 //! The octets of a message and those of a refused chunk: what follows when they have come, and what
 //! becomes of a message that nobody waits for any more.
 
-use crate::state::State;
-use crate::{Action, Ending, Session};
+use crate::state::SessionState;
+use crate::{Action, Session, SessionEnding};
 use bytes::Buf;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply;
@@ -20,13 +20,13 @@ impl Session {
     /// As if the message on its way had so many octets in all. An explanation sends the header section,
     /// and would need hours for the body of the largest messages.
     pub fn imagine_message(&mut self, octets: u64) {
-        if let State::Receiving(reception) = &mut self.state {
+        if let SessionState::Receiving(reception) = &mut self.state {
             reception.imagine(&self.context, octets, &mut |action| self.output.push(action));
         }
     }
 
     pub(super) fn end_of_data(&mut self) {
-        let State::Receiving(mut reception) = self.state.take() else { return };
+        let SessionState::Receiving(mut reception) = self.state.take() else { return };
         self.timers.active(self.now);
         self.output.protocol.received(|| format!("{} octets", reception.octets()));
         self.context.summary.decisions.changes = reception.take_changes();
@@ -44,13 +44,13 @@ impl Session {
     /// Has so much come of a message which is refused that the rest is not waited for? Then the
     /// client is told, and the session has ended.
     pub(super) fn gives_up_message(&mut self) -> bool {
-        let State::Receiving(reception) = &self.state else { return false };
+        let SessionState::Receiving(reception) = &self.state else { return false };
         let discarded = reception.discarded();
         if discarded == 0 || !self.context.summary.exceeds_useless(discarded, &self.context.peer) {
             return false;
         }
         self.end_of_data();
-        self.close(Ending::UselessOctets);
+        self.close(SessionEnding::UselessOctets);
         true
     }
 
@@ -63,7 +63,7 @@ impl Session {
         let closes = reply == reply::HEADER_TOO_LARGE;
         self.refuse(reply);
         if closes {
-            self.close(Ending::HeaderTooLarge);
+            self.close(SessionEnding::HeaderTooLarge);
         }
         self.finish_if_shutting_down();
     }
@@ -72,12 +72,12 @@ impl Session {
     /// no further chunk of it is wanted.
     pub(super) fn end_of_chunk(&mut self, octets: u64) {
         match self.state.take() {
-            State::Receiving(reception) if reception.is_open() => {
+            SessionState::Receiving(reception) if reception.is_open() => {
                 self.timers.active(self.now);
                 self.output.protocol.received(|| format!("{octets} octets"));
                 let text = format!("{}, {octets} octets", reply::CHUNK_RECEIVED.text);
                 self.output.reply(&reply::CHUNK_RECEIVED.with_text(text));
-                self.state = State::Chunking(reception);
+                self.state = SessionState::Chunking(reception);
             }
             other => {
                 self.state = other;
@@ -89,7 +89,7 @@ impl Session {
 
     /// Reads on in a refused chunk. `false`: not before more of it comes.
     pub(super) fn skip(&mut self) -> bool {
-        let State::Skipping(skipping) = &mut self.state else { return false };
+        let SessionState::Skipping(skipping) = &mut self.state else { return false };
         let summary = &mut self.context.summary;
         if skipping.remaining == skipping.octets {
             // Before the first octet: the client is told at once what it would be told at the end.
@@ -104,7 +104,7 @@ impl Session {
             return false;
         }
         self.timers.active(self.now);
-        if let State::Skipping(skipping) = self.state.take() {
+        if let SessionState::Skipping(skipping) = self.state.take() {
             self.output.protocol.received(|| format!("{} octets", skipping.octets));
             let (state, effect) = *skipping.then;
             self.state = state;
@@ -115,32 +115,36 @@ impl Session {
     }
 
     fn give_up_chunk(&mut self) -> bool {
-        if let State::Skipping(skipping) = self.state.take() {
+        if let SessionState::Skipping(skipping) = self.state.take() {
             let (state, effect) = *skipping.then;
             self.state = state;
             self.carry_out(Verb::Bdat, effect);
-            self.close(Ending::UselessOctets);
+            self.close(SessionEnding::UselessOctets);
         }
         true
     }
 
     /// A BDAT without a size that can be believed. Nobody can tell the octets after it from
     /// commands; whoever tried would let a message give commands.
-    pub(super) fn lose_step(&mut self) {
+    pub(super) fn close_after_reply(&mut self) {
         let error = CommandError::ChunkSize;
         if !self.context.peer.connector.extensions.chunking_enabled {
             return self.protocol_error(error.verb(), relay_policy::unknown_bdat());
         }
         self.fault(error.verb(), error.reply(), &error);
-        self.close(Ending::ChunkSize);
+        self.close(SessionEnding::ChunkSize);
     }
 
     /// Lets go of a message that is open. One that is being committed may still be kept: then the
     /// client, which has not seen our 250, sends it again.
     pub(super) fn abandon(&mut self) {
         let is_open = match &self.state {
-            State::Chunking(reception) | State::Receiving(reception) => reception.is_open(),
-            State::Screening(_) | State::WaitingForQueue(_) | State::WaitingForStore(_) => true,
+            SessionState::Chunking(reception) | SessionState::Receiving(reception) => {
+                reception.is_open()
+            }
+            SessionState::Screening(_)
+            | SessionState::WaitingForQueue(_)
+            | SessionState::WaitingForStore(_) => true,
             _ => false,
         };
         if is_open {

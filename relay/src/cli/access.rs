@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use relay::control::{self, ControlError, Request};
+use relay::control::{self, ControlError, ControlRequest};
 use relay_config::Places;
 use relay_queue::{Offline, OpenError};
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::{Asked, Common, Console, Outcome};
 
 /// The configuration file and the daemon's socket: for commands that only the daemon answers.
 #[derive(Args, Debug)]
-pub(super) struct Access {
+pub(super) struct DaemonAccess {
     #[command(flatten)]
     pub(super) common: Common,
     /// The daemon's socket, in place of `socket` of [control].
@@ -26,7 +26,7 @@ pub(super) struct Access {
 #[derive(Args, Debug)]
 pub(super) struct FileAccess {
     #[command(flatten)]
-    pub(super) daemon: Access,
+    pub(super) daemon: DaemonAccess,
     /// The queue's directory, in place of `directory` of [queue]: read while no daemon runs.
     #[arg(long, value_name = "DIRECTORY")]
     queue_directory: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub(super) struct Socket {
     json: bool,
 }
 
-impl Access {
+impl DaemonAccess {
     /// The configuration that is meant; `None` where `--socket` says which daemon is.
     pub(super) fn named_file(&self) -> Option<PathBuf> {
         let file = self.socket.is_none().then_some(&self.common.config)?;
@@ -79,7 +79,7 @@ impl Access {
     /// Asks the running daemon. A refusal is printed here.
     pub(super) fn ask(
         &self,
-        request: &Request,
+        request: &ControlRequest,
         console: &mut Console<'_>,
     ) -> anyhow::Result<Asked> {
         self.socket(console)?.ask(request, console)
@@ -149,7 +149,7 @@ impl Socket {
     /// Asks the daemon there. A refusal is printed here.
     pub(super) fn ask(
         &self,
-        request: &Request,
+        request: &ControlRequest,
         console: &mut Console<'_>,
     ) -> anyhow::Result<Asked> {
         match control::ask(&self.path, request) {

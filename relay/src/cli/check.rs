@@ -8,21 +8,24 @@ use relay::daemon::prepare::prepare;
 use relay::daemon::rehearsal::rehearse;
 use relay::daemon::{StartError, enforcement};
 use relay_config::limits::FINDINGS_SHOWN;
-use relay_config::{Config, Finding, LoadError, digest_text};
+use relay_config::{Config, ConfigProblem, LoadError, digest_text};
 use relay_connector::ConnectorIds;
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use serde_json::{Value, json};
 
 use super::{Common, Console, Outcome, print_refusals};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     #[command(flatten)]
     common: Common,
 }
 
 /// A sound configuration is a yes, whatever the warnings.
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    arguments: &CheckArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let common = &arguments.common;
     let file = common.config.display().to_string();
     let config = match Config::load(&common.config) {
@@ -56,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
             return unsound(&file, errors.iter().map(|error| problem(error)).collect(), console);
         }
         for error in &errors {
-            writeln!(console.err, "{file}: {}", in_full(error))?;
+            writeln!(console.err, "{file}: {}", error_chain(error))?;
         }
         return Ok(Outcome::Unusable);
     }
@@ -107,10 +110,10 @@ fn unsound(file: &str, errors: Vec<Value>, console: &mut Console<'_>) -> anyhow:
 
 /// An error of a file that the configuration names, which has no line.
 fn problem(error: &(dyn Error + 'static)) -> Value {
-    json!({ "line": null, "place": "", "key": "", "problem": in_full(error), "mend": "" })
+    json!({ "line": null, "place": "", "key": "", "problem": error_chain(error), "mend": "" })
 }
 
-fn finding(finding: &Finding) -> Value {
+fn finding(finding: &ConfigProblem) -> Value {
     json!({
         "line": finding.line,
         "place": finding.place,

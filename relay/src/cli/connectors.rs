@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Common, Console, Outcome};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct ConnectorsArguments {
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -21,7 +21,10 @@ struct Row<'c> {
     connector: &'c Connector,
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    arguments: &ConnectorsArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
     let rows = in_order_of_precedence(&config);
     if arguments.common.json {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use clap::Args;
-use relay::control::{QuestionText, Request};
+use relay::control::{ControlRequest, QuestionText};
 use relay::daemon::explain::{
     Beaten, Explained, ExplainedReply, ExplainedRight, ExplainedRoute, ExplainedRule, Live,
     certificate,
@@ -19,12 +19,12 @@ use relay_mail::hello::HelloName;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::user_name::UserName;
 
-use super::{Access, Asked, Console, Outcome};
+use super::{Asked, Console, DaemonAccess, Outcome};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct ExplainArguments {
     #[command(flatten)]
-    pub(super) access: Access,
+    pub(super) access: DaemonAccess,
     /// Ask the running daemon: its rules, its limits, and the servers that a session would ask.
     #[arg(long)]
     live: bool,
@@ -61,11 +61,14 @@ pub(super) struct Arguments {
     size: Option<u64>,
 }
 
-pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    arguments: ExplainArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let question = arguments.question();
     let mut min_free_space = None;
     let explained = if arguments.live {
-        let request = Request::Explain(Box::new(arguments.question_text()));
+        let request = ControlRequest::Explain(Box::new(arguments.question_text()));
         match arguments.access.ask(&request, console)? {
             Asked::Answer(answer) => serde_json::from_value(answer)?,
             Asked::Printed(outcome) => return Ok(outcome),
@@ -97,7 +100,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     Ok(if explained.accepted { Outcome::Yes } else { Outcome::No })
 }
 
-impl Arguments {
+impl ExplainArguments {
     fn question(&self) -> Question {
         Question {
             remote: self.from,

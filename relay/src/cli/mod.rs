@@ -25,12 +25,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use relay::control::ControlError;
 use relay::logging;
-use relay_config::{Config, LoadError, Refusals};
-use relay_host::error_chain::in_full;
+use relay_config::{Config, ConfigErrors, LoadError};
+use relay_host::error_chain::error_chain;
 use relay_mail::printable::PrintableWriter;
 use serde_json::{Value, json};
 
-use self::access::{Access, FileAccess, Socket};
+use self::access::{DaemonAccess, FileAccess, Socket};
 
 /// An SMTP relay with receive connectors, classified in the kernel.
 ///
@@ -47,30 +47,30 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Read a configuration as the daemon would, and say what is wrong or unwise in it.
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Show which connector takes whom, in the order in which it is decided.
-    Connectors(connectors::Arguments),
+    Connectors(connectors::ConnectorsArguments),
     /// Show what would become of a message, and why.
-    Explain(explain::Arguments),
+    Explain(explain::ExplainArguments),
     /// Give a user a password, or take the user away.
-    Passwd(passwd::Arguments),
+    Passwd(passwd::PasswdArguments),
     /// Look after the messages that wait.
-    Queue(queue::Arguments),
+    Queue(queue::QueueArguments),
     /// Have the running daemon take its configuration anew: whole, or not at all.
-    Reload(reload::Arguments),
+    Reload(reload::ReloadArguments),
     /// Run the daemon in the foreground.
-    Run(run::Arguments),
+    Run(run::RunArguments),
     /// Play the classic open-relay set against the configuration, without a connection.
-    Selftest(selftest::Arguments),
+    Selftest(selftest::SelftestArguments),
     /// Show what the running daemon is doing.
-    Status(status::Arguments),
+    Status(status::StatusArguments),
     /// Show what became of a message, by its queue id or by sender, recipient, Message-ID, client and
     /// time: by the message tracking log and the queue, whether or not the daemon runs.
     ///
     /// Exits with 0 when something was found; with 1 when nothing was, and the records would have it;
     /// with 3 when nothing was found and that cannot be said, since the log has a gap, the queue
     /// could not be asked, or a refusal may be it.
-    Trace(Box<trace::Arguments>),
+    Trace(Box<trace::TraceArguments>),
 }
 
 /// Which configuration, and for whom to print: what all commands that read one share.
@@ -130,7 +130,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Where standard error is gone there is nobody left to tell.
-            let _ = writeln!(err, "relay: {}", in_full(error.as_ref()));
+            let _ = writeln!(err, "relay: {}", error_chain(error.as_ref()));
             Outcome::of(&error).into()
         }
     }
@@ -144,7 +144,7 @@ fn answer(command: Command, console: &mut Console<'_>) -> anyhow::Result<Outcome
         && json
         && !is_broken_pipe(error)
     {
-        console.json(&json!({ "error": in_full(error.as_ref()) }))?;
+        console.json(&json!({ "error": error_chain(error.as_ref()) }))?;
         console.out.flush()?;
     }
     outcome
@@ -242,7 +242,7 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-fn print_refusals(refusals: &Refusals, console: &mut Console<'_>) -> io::Result<()> {
+fn print_refusals(refusals: &ConfigErrors, console: &mut Console<'_>) -> io::Result<()> {
     writeln!(console.err, "{refusals}")
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use relay::limits::PASSWORD_OCTETS;
-use relay_config::user_entry::{Change, Done, change};
+use relay_config::user_entry::{UserChange, UserChanged, change};
 use relay_config::{Config, LoadError, users};
 use relay_mail::user_name::UserName;
 use relay_users::SendAs;
@@ -18,7 +18,7 @@ use relay_users::password::Password;
 use super::{Console, Outcome, print_refusals, printed};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct PasswdArguments {
     /// The configuration file, which names the users file.
     #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
     config: PathBuf,
@@ -34,7 +34,10 @@ pub(super) struct Arguments {
     remove: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    arguments: &PasswdArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let config = Config::load_without_users(&arguments.config);
     let Some(config) = printed(config, console)? else { return Ok(Outcome::Unusable) };
     let Some(authentication) = config.authentication else {
@@ -56,19 +59,19 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
         }
     }
     let wanted = if arguments.remove {
-        Change::Remove
+        UserChange::Remove
     } else {
         let password = Password::new(&read_password(&arguments.name)?)?;
         let send_as = (!arguments.send_as.is_empty()).then(|| arguments.send_as.clone());
-        Change::Set { password, send_as }
+        UserChange::Set { password, send_as }
     };
     let done =
         change(&file, &arguments.name, &wanted).with_context(|| file.display().to_string())?;
     let what = match done {
-        Done::Added => "added",
-        Done::Changed => "changed",
-        Done::Removed => "removed",
-        Done::NotThere => {
+        UserChanged::Added => "added",
+        UserChanged::Changed => "changed",
+        UserChanged::Removed => "removed",
+        UserChanged::NotThere => {
             writeln!(console.err, "{}: there is no user {}", file.display(), arguments.name)?;
             return Ok(Outcome::No);
         }

@@ -1,20 +1,23 @@
 //! `relay reload`: has the running daemon load its configuration again.
 
 use clap::Args;
-use relay::control::Request;
+use relay::control::ControlRequest;
 use relay::daemon::reload::Reloaded;
 
-use super::{Access, Asked, Console, Outcome};
+use super::{Asked, Console, DaemonAccess, Outcome};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct ReloadArguments {
     #[command(flatten)]
-    pub(super) access: Access,
+    pub(super) access: DaemonAccess,
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    arguments: &ReloadArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let file = arguments.access.named_file();
-    let answer = match arguments.access.ask(&Request::Reload { file }, console)? {
+    let answer = match arguments.access.ask(&ControlRequest::Reload { file }, console)? {
         Asked::Answer(answer) => answer,
         // The file or the command has to be mended.
         Asked::Printed(_) => {

@@ -6,19 +6,19 @@ use clap::Args;
 use relay::daemon::{self, StartError};
 use relay::logging;
 use relay_config::LoadError;
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_host::privileges::with_user;
 
 use super::{Console, Outcome, print_refusals};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// The configuration file.
     #[arg(short, long = "config", value_name = "FILE", default_value = "/etc/relay/relay.toml")]
     config: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: &RunArguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let result = daemon::run(&arguments.config);
     let outcome = match result {
         Ok(()) => Ok(Outcome::Yes),
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
             Ok(Outcome::Unusable)
         }
         // The log's own way out: a write to standard error could block for ever.
-        Err(error) if logging::say(&with_user(format!("relay: {}", in_full(&error)))) => {
+        Err(error) if logging::say(&with_user(format!("relay: {}", error_chain(&error)))) => {
             Ok(Outcome::Unusable)
         }
         Err(error) => Err(error.into()),

@@ -3,19 +3,22 @@
 //! Exit 0 when it does not, 1 when it does, 2 when the configuration is at fault.
 
 use clap::Args;
-use relay::selftest::{self, Asks, Trial, Tried};
+use relay::selftest::{self, Asks, ProbeResult, Trial};
 use relay_connector::ConnectorIds;
 use serde_json::{Value, json};
 
 use super::{Common, Console, Outcome};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct SelftestArguments {
     #[command(flatten)]
     pub(super) common: Common,
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    arguments: &SelftestArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let Some(config) = arguments.common.load(console)? else { return Ok(Outcome::Unusable) };
     let rules = config.rules(&mut ConnectorIds::default(), 1)?;
     let trials = selftest::run(&rules, config.hostname.ascii());
@@ -58,7 +61,7 @@ fn print(trials: &[Trial], faults: usize, console: &mut Console<'_>) -> anyhow::
         )?;
     }
     for trial in trials {
-        for Tried { probe, dialogue, .. } in trial.faults() {
+        for ProbeResult { probe, dialogue, .. } in trial.faults() {
             writeln!(out, "\n{}, from {}: {}", trial.connector.name, trial.remote, probe.name)?;
             for line in dialogue {
                 writeln!(out, "    {line}")?;

@@ -3,9 +3,9 @@
 use std::io;
 
 use clap::Args;
-use relay::control::Request;
+use relay::control::ControlRequest;
 use relay::daemon::status::{
-    BackPressureStatus, ClassifierStatus, ConnectorStatus, RefusedReload, Status,
+    BackPressureStatus, ClassifierStatus, ConnectorStatus, DaemonStatus, RefusedReload,
 };
 use relay::logging;
 use relay_delivery::{HopState, HopStatus};
@@ -14,19 +14,22 @@ use relay_policy::pressure::Thresholds;
 use relay_server::back_pressure::ResourceStatus;
 
 use super::queue::moment;
-use super::{Access, Asked, Console, Outcome};
+use super::{Asked, Console, DaemonAccess, Outcome};
 
 /// Next hops that are shown to people.
 const HOPS_SHOWN: usize = 20;
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct StatusArguments {
     #[command(flatten)]
-    pub(super) access: Access,
+    pub(super) access: DaemonAccess,
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let answer = match arguments.access.ask(&Request::Status, console)? {
+pub(super) fn run(
+    arguments: &StatusArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let answer = match arguments.access.ask(&ControlRequest::Status, console)? {
         Asked::Answer(answer) => answer,
         Asked::Printed(outcome) => return Ok(outcome),
     };
@@ -38,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::R
     Ok(Outcome::Yes)
 }
 
-fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+fn print(status: &DaemonStatus, console: &mut Console<'_>) -> io::Result<()> {
     let configuration = &status.configuration;
     writeln!(
         console.out,
@@ -100,7 +103,7 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         }
     }
     print_tracking(status.message_tracking_log.as_ref(), console)?;
-    let logging::Status { lost, problem } = &status.log;
+    let logging::LogStatus { lost, problem } = &status.log;
     let problem = problem.as_ref().map(|problem| format!("; now: {problem}")).unwrap_or_default();
     writeln!(console.out, "log            {lost} lines lost{problem}")?;
     for certificate in &status.certificates {
@@ -134,7 +137,7 @@ fn print(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
 }
 
 fn print_tracking(
-    log: Option<&relay_tracking::Status>,
+    log: Option<&relay_tracking::TrackingStatus>,
     console: &mut Console<'_>,
 ) -> io::Result<()> {
     let Some(log) = log.filter(|log| log.enabled) else {

@@ -9,7 +9,7 @@ use relay_mail::queue_id::QueueId;
 use relay_queue::export::EnvelopeText;
 use serde_json::Value;
 
-use super::{Answer, Request};
+use super::{ControlAnswer, ControlRequest};
 use crate::limits::{CONTROL_ANSWER_OCTETS, CONTROL_PIECE_OCTETS, CONTROL_TIMEOUT};
 
 /// Why there is no answer.
@@ -74,7 +74,7 @@ pub struct Exported {
 /// # Errors
 ///
 /// As [`ControlError`] lists them.
-pub fn ask(socket: &Path, request: &Request) -> Result<Value, ControlError> {
+pub fn ask(socket: &Path, request: &ControlRequest) -> Result<Value, ControlError> {
     let silent = |error| match error {
         // A time-out of a socket is the first of these on Linux.
         ControlError::Io(error)
@@ -122,7 +122,7 @@ fn connect(socket: &Path) -> Result<UnixStream, ControlError> {
 ///
 /// As [`ControlError`] lists them.
 pub fn export(socket: &Path, id: QueueId) -> Result<Exported, ControlError> {
-    let mut stream = BufReader::new(send(socket, &Request::QueueExport { id })?);
+    let mut stream = BufReader::new(send(socket, &ControlRequest::QueueExport { id })?);
     let envelope = serde_json::from_value(read_answer(&mut stream)?)?;
     Ok(Exported { envelope, stream })
 }
@@ -155,7 +155,7 @@ impl Exported {
     }
 }
 
-fn send(socket: &Path, request: &Request) -> Result<UnixStream, ControlError> {
+fn send(socket: &Path, request: &ControlRequest) -> Result<UnixStream, ControlError> {
     let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(request.patience()))?;
     stream.set_write_timeout(Some(CONTROL_TIMEOUT))?;
@@ -169,7 +169,7 @@ fn read_answer(stream: &mut impl BufRead) -> Result<Value, ControlError> {
     let mut answer = String::new();
     stream.take(CONTROL_ANSWER_OCTETS).read_line(&mut answer)?;
     match serde_json::from_str(&answer)? {
-        Answer::Ok(value) => Ok(value),
-        Answer::Error(error) => Err(ControlError::Refused(error)),
+        ControlAnswer::Ok(value) => Ok(value),
+        ControlAnswer::Error(error) => Err(ControlError::Refused(error)),
     }
 }

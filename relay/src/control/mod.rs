@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use relay_mail::queue_id::QueueId;
-use relay_queue::bulk::Verb;
+use relay_queue::bulk::BulkAction;
 use relay_queue::filter::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,18 +19,18 @@ use serde_json::Value;
 use crate::limits::{CONTROL_LOOK, CONTROL_TIMEOUT};
 
 pub use client::{ControlError, Exported, ask, export, probe};
-pub use server::{Control, ControlSocket, has_old_socket};
+pub use server::{ControlHandler, ControlSocket, has_old_socket};
 
 /// What the daemon is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
-pub enum Request {
+pub enum ControlRequest {
     /// What would become of a message now.
     Explain(Box<QuestionText>),
     /// Does something to messages, [`relay_queue::limits::QUEUE_PAGE_CHANGES`] at most.
     QueueChange {
         /// What.
-        change: Verb,
+        change: BulkAction,
         /// Only to those that arrived after this one.
         after: Option<QueueId>,
         /// Only to those that arrived up to this one.
@@ -100,7 +100,7 @@ pub enum Request {
     TrackingLogWritten,
 }
 
-impl Request {
+impl ControlRequest {
     /// Does the daemon change something, whether or not anybody waits for the answer?
     pub(super) const fn is_change(&self) -> bool {
         !matches!(
@@ -165,7 +165,7 @@ pub struct QuestionText {
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum ControlAnswer {
     /// It could not be done, and why.
     Error(String),
     /// It was done.

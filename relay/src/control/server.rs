@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_host::privileges;
 use relay_mail::queue_id::QueueId;
 use relay_queue::export::Export;
@@ -27,18 +27,21 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::{Answer, Request};
+use super::{ControlAnswer, ControlRequest};
 use crate::limits::{
     CONTROL_BACKLOG, CONTROL_CONNECTIONS, CONTROL_PIECE_OCTETS, CONTROL_REQUEST_OCTETS,
     CONTROL_SILENCE, CONTROL_TIMEOUT,
 };
 
 /// Who answers requests.
-pub trait Control: Send + Sync + 'static {
+pub trait ControlHandler: Send + Sync + 'static {
     /// Carries out a request.
-    fn answer(self: Arc<Self>, request: Request) -> impl Future<Output = Answer> + Send;
+    fn answer(
+        self: Arc<Self>,
+        request: ControlRequest,
+    ) -> impl Future<Output = ControlAnswer> + Send;
 
-    /// Opens a message for [`Request::QueueExport`], or says why not.
+    /// Opens a message for [`ControlRequest::QueueExport`], or says why not.
     fn export(self: Arc<Self>, id: QueueId) -> impl Future<Output = Result<Export, String>> + Send;
 }
 
@@ -95,7 +98,7 @@ impl ControlSocket {
     /// # Errors
     ///
     /// The runtime does not take the socket.
-    pub async fn serve<C: Control>(self, control: Arc<C>) -> io::Result<()> {
+    pub async fn serve<C: ControlHandler>(self, control: Arc<C>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         let permits = Arc::new(Semaphore::new(CONTROL_CONNECTIONS));
         loop {
@@ -145,7 +148,11 @@ fn may_ask(peer: Uid, owner: Uid) -> bool {
     peer.is_root() || peer == owner
 }
 
-async fn converse<C: Control>(stream: UnixStream, control: Arc<C>, owner: Uid) -> io::Result<()> {
+async fn converse<C: ControlHandler>(
+    stream: UnixStream,
+    control: Arc<C>,
+    owner: Uid,
+) -> io::Result<()> {
     let peer = Uid::from_raw(stream.peer_cred()?.uid());
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
@@ -156,20 +163,20 @@ async fn converse<C: Control>(stream: UnixStream, control: Arc<C>, owner: Uid) -
         let user = privileges::user_name(peer.as_raw());
         tracing::warn!(%user, "the control socket refuses a user; its file has another mode");
         let why = "only root and the daemon's user may ask the daemon";
-        return say(&Answer::Error(format!("{why}, and this is {user}")), &mut writer).await;
+        return say(&ControlAnswer::Error(format!("{why}, and this is {user}")), &mut writer).await;
     }
-    let answer = match serde_json::from_str::<Request>(&line) {
-        Ok(Request::QueueExport { id }) => match control.export(id).await {
+    let answer = match serde_json::from_str::<ControlRequest>(&line) {
+        Ok(ControlRequest::QueueExport { id }) => match control.export(id).await {
             Ok(export) => return send(export, &mut writer).await,
-            Err(why) => Answer::Error(why),
+            Err(why) => ControlAnswer::Error(why),
         },
         Ok(request) => control.answer(request).await,
-        Err(error) => Answer::Error(format!("not a request of this version: {error}")),
+        Err(error) => ControlAnswer::Error(format!("not a request of this version: {error}")),
     };
     say(&answer, &mut writer).await
 }
 
-async fn say(answer: &Answer, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+async fn say(answer: &ControlAnswer, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     timeout(CONTROL_TIMEOUT, writer.write_all(&line)).await?
@@ -178,12 +185,12 @@ async fn say(answer: &Answer, writer: &mut (impl AsyncWrite + Unpin)) -> io::Res
 /// The envelope, the message piece by piece, and whether it came to its end: see
 /// [`super::export`]. As much is held as one read gives.
 async fn send(mut export: Export, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-    say(&Answer::Ok(serde_json::to_value(&export.envelope)?), writer).await?;
+    say(&ControlAnswer::Ok(serde_json::to_value(&export.envelope)?), writer).await?;
     let end = loop {
         let piece = match export.next().await {
             Ok(Some(piece)) => piece,
-            Ok(None) => break Answer::Ok(Value::Null),
-            Err(error) => break Answer::Error(in_full(&error)),
+            Ok(None) => break ControlAnswer::Ok(Value::Null),
+            Err(error) => break ControlAnswer::Error(error_chain(&error)),
         };
         for part in piece.chunks(CONTROL_PIECE_OCTETS) {
             let length = u32::try_from(part.len()).map_err(io::Error::other)?;
@@ -209,11 +216,11 @@ mod tests {
 
     struct Echo;
 
-    impl Control for Echo {
-        async fn answer(self: Arc<Self>, request: Request) -> Answer {
+    impl ControlHandler for Echo {
+        async fn answer(self: Arc<Self>, request: ControlRequest) -> ControlAnswer {
             match request {
-                Request::Status => Answer::Ok(json!({"generation": 7})),
-                other => Answer::Error(format!("no {other:?} here")),
+                ControlRequest::Status => ControlAnswer::Ok(json!({"generation": 7})),
+                other => ControlAnswer::Error(format!("no {other:?} here")),
             }
         }
 
@@ -238,7 +245,12 @@ mod tests {
         assert!(ControlSocket::bind(&path).is_err(), "a living daemon is not replaced");
         let answers = tokio::task::spawn_blocking({
             let path = path.clone();
-            move || (ask(&path, &Request::Status), ask(&path, &Request::Reload { file: None }))
+            move || {
+                (
+                    ask(&path, &ControlRequest::Status),
+                    ask(&path, &ControlRequest::Reload { file: None }),
+                )
+            }
         })
         .await
         .unwrap();
@@ -247,7 +259,9 @@ mod tests {
         server.abort();
         let _ = server.await;
         assert!(!path.exists());
-        assert!(ask(&path, &Request::Status).unwrap_err().to_string().contains("is it running"));
+        assert!(
+            ask(&path, &ControlRequest::Status).unwrap_err().to_string().contains("is it running")
+        );
     }
 
     #[test]
@@ -285,7 +299,7 @@ mod tests {
         std::thread::spawn(move || {
             let stranger = Uid::from_raw(65_534);
             rustix::thread::set_thread_res_uid(stranger, stranger, stranger).unwrap();
-            answered.send(ask(&path, &Request::Status).unwrap_err().to_string()).unwrap();
+            answered.send(ask(&path, &ControlRequest::Status).unwrap_err().to_string()).unwrap();
         });
         let answer = answer.await.unwrap();
         assert!(answer.contains("only root and the daemon's user may ask"), "{answer}");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use relay_config::Config;
 use relay_delivery::credentials::CredentialsError;
 use relay_delivery::{
-    AuthoritiesError, Destination, ExchangerRules, Handshakes, Hops, NextHop, Resumed, Settings,
-    credentials, run,
+    ClientHandshakes, DeliverySettings, Destination, ExchangerRules, Hops, NextHop,
+    NextHopAuthoritiesError, Resumed, credentials, run,
 };
 use relay_dns::{Dns, ResolverError};
 use relay_queue::Queue;
@@ -25,7 +25,7 @@ use crate::limits::CUT_RECORD;
 pub enum DeliveryError {
     /// Who is trusted.
     #[error(transparent)]
-    Authorities(#[from] AuthoritiesError),
+    Authorities(#[from] NextHopAuthoritiesError),
     /// Who we are.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -36,20 +36,21 @@ pub enum DeliveryError {
 
 /// How mail is delivered by this configuration. The files that it takes are read, so that a
 /// mistake shows now and not with the first message.
-pub(super) fn settings(config: &Config) -> Result<Settings, DeliveryError> {
+pub(super) fn settings(config: &Config) -> Result<DeliverySettings, DeliveryError> {
     let secured = || config.routes.next_hops().filter_map(NextHop::security);
-    let handshakes = Handshakes::load(secured())?;
+    let handshakes = ClientHandshakes::load(secured())?;
     for auth in secured().filter_map(|security| security.auth.as_ref()) {
         credentials::read(&auth.credentials)?;
     }
     let asks_dns = config.routes.next_hops().any(|hop| matches!(hop, NextHop::Exchangers { .. }));
     let dns_for_smart_hosts = !config.dns.servers.is_empty();
     let dns = if asks_dns || dns_for_smart_hosts { Some(Dns::new(&config.dns)?) } else { None };
-    let mut settings = Settings::new(config.routes.clone(), handshakes, config.hostname.ascii());
+    let mut settings =
+        DeliverySettings::new(config.routes.clone(), handshakes, config.hostname.ascii());
     let longest = config.delivery.connection_inactivity_timeout;
     settings.timeouts = settings.timeouts.at_most(longest);
     settings.connect_timeout = settings.connect_timeout.min(longest);
-    Ok(Settings { dns, dns_for_smart_hosts, exchangers: exchangers(config), ..settings })
+    Ok(DeliverySettings { dns, dns_for_smart_hosts, exchangers: exchangers(config), ..settings })
 }
 
 /// Does the configuration of delivery differ?
@@ -70,10 +71,10 @@ fn exchangers(config: &Config) -> ExchangerRules {
 }
 
 /// Delivery, over all reloads.
-pub(super) struct Delivery {
+pub(super) struct RunningDelivery {
     queue: Queue,
     current: Task,
-    handshakes: Handshakes,
+    handshakes: ClientHandshakes,
     /// Told to stop, and not known to have ended.
     retiring: Vec<Task>,
 }
@@ -87,8 +88,8 @@ struct Task {
     task: JoinHandle<()>,
 }
 
-impl Delivery {
-    pub(super) fn start(queue: Queue, settings: Settings) -> Self {
+impl RunningDelivery {
+    pub(super) fn start(queue: Queue, settings: DeliverySettings) -> Self {
         let handshakes = settings.handshakes.clone();
         let current = Task::start(queue.clone(), settings);
         Self { queue, current, handshakes, retiring: Vec::new() }
@@ -96,13 +97,13 @@ impl Delivery {
 
     /// Do these settings trust the same certificates as those in use? A `ca_file` may have other
     /// content under the same name.
-    pub(super) fn trusts_alike(&self, settings: &Settings) -> bool {
+    pub(super) fn trusts_alike(&self, settings: &DeliverySettings) -> bool {
         self.handshakes.trust_alike(&settings.handshakes)
     }
 
     /// Delivers by other settings from now on. What waits goes by them; attempts under way end
     /// in the background, which takes a while where a next hop is slow to reply.
-    pub(super) fn replace(&mut self, settings: Settings) {
+    pub(super) fn replace(&mut self, settings: DeliverySettings) {
         self.retiring.retain(|task| !task.task.is_finished());
         // Before the new task starts, so that only that one is woken by what is put back.
         self.current.stop.send_replace(true);
@@ -154,7 +155,7 @@ impl Delivery {
 }
 
 impl Task {
-    fn start(queue: Queue, settings: Settings) -> Self {
+    fn start(queue: Queue, settings: DeliverySettings) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (resumed, daemon_ends) = (settings.resumed.clone(), settings.daemon_ends.clone());
         let (hops, cut_all) = (settings.hops.clone(), settings.cut_all.clone());

@@ -5,7 +5,7 @@
 
 use relay_config::{ClassifierMode, Config};
 use relay_connector::Connector;
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_kernel::{GuardState, GuardedInterface, KernelError, NotPermitted};
 
 use super::kernel_half::InUse;
@@ -98,7 +98,7 @@ pub fn check(config: &Config) -> HostCheck {
                 .collect(),
         };
     };
-    let why = in_full(&obstacle);
+    let why = error_chain(&obstacle);
     if mode == ClassifierMode::Kernel {
         // Another user's process has not the capabilities that the daemon is started with.
         let is_about_us =

@@ -8,14 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use relay_connector::{Connector, ConnectorId, Match, Permission, Principal, RangeId, Standing};
+use relay_connector::{
+    Connector, ConnectorId, Permission, Principal, RangeId, Standing, TableMatch,
+};
 use relay_delivery::{Destination, Routes};
-use relay_explanation::{Explanation, Question, Step, explain_with};
+use relay_explanation::{ExplainedCommand, Explanation, Question, explain_with};
 use relay_kernel::GuardState;
 use relay_kernel::classifier::publication;
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
 use relay_mail::user_name::UserName;
@@ -196,8 +198,8 @@ impl Explained {
                 Destination::Maildir(_) | Destination::Nowhere => None,
             };
             let next_hop = match destination.protocol() {
-                Protocol::Smtp => destination.to_string(),
-                Protocol::Lmtp => format!("{destination} (LMTP)"),
+                DeliveryProtocol::Smtp => destination.to_string(),
+                DeliveryProtocol::Lmtp => format!("{destination} (LMTP)"),
             };
             let waits = waits(&destination);
             ExplainedRoute { recipient: recipient.to_string(), because, next_hop, tls, waits }
@@ -235,7 +237,7 @@ fn beaten((connector, id): &(Arc<Connector>, RangeId)) -> Option<Beaten> {
     Some(Beaten { connector, range: range.text().to_owned(), line })
 }
 
-fn reply(Step { command, decision, .. }: &Step) -> ExplainedReply {
+fn reply(ExplainedCommand { command, decision, .. }: &ExplainedCommand) -> ExplainedReply {
     let reply = &decision.reply;
     let because = decision.because.iter().map(|Because { rule, found }| ExplainedRule {
         rule: rule.to_string(),
@@ -295,8 +297,8 @@ impl Daemon {
         let rules = self.classifier.rules();
         let client = SocketAddr::new(question.remote, 0);
         let (id, range) = match rules.table.classify(question.local, question.remote) {
-            Match::Connector { connector, range } => (Some(connector), Some(range)),
-            Match::NoBinding | Match::NoConnector => (None, None),
+            TableMatch::Connector { connector, range } => (Some(connector), Some(range)),
+            TableMatch::NoBinding | TableMatch::NoConnector => (None, None),
         };
         let connector = id.and_then(|id| rules.connector(id));
         let limits = id.zip(connector).map(|(id, connector)| {

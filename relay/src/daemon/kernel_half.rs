@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use relay_config::ClassifierMode;
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_kernel::classifier::Classifier;
 use relay_kernel::{
     BucketReader, CounterReader, GuardState, GuardedInterface, KernelError, KernelHalf, KernelLog,
-    Programs, Settings,
+    KernelSettings, Programs,
 };
 use relay_policy::Rules;
 use tracing::{error, info, warn};
 
 /// The classifier, and what `status` tells about it.
-pub(super) struct Chosen {
+pub(super) struct ChosenClassifier {
     pub(super) classifier: Classifier,
     pub(super) in_use: InUse,
     pub(super) attached: Attached,
@@ -96,15 +96,15 @@ impl InUse {
 ///
 /// The mode is `kernel` and the kernel half is not to be had.
 pub(super) fn choose(
-    settings: &relay_config::Classifier,
+    settings: &relay_config::ClassifierConfig,
     owner: Option<u32>,
     self_test: u32,
     rules: Arc<Rules>,
-) -> Result<Chosen, KernelError> {
+) -> Result<ChosenClassifier, KernelError> {
     if settings.mode == ClassifierMode::Userspace {
         return Ok(userspace(rules, "classifier.mode is \"userspace\"".to_owned()));
     }
-    let kernel = Settings {
+    let kernel = KernelSettings {
         interfaces: settings.interfaces.clone(),
         pin_directory: settings.pin_directory.clone(),
         pin_owner: owner,
@@ -121,7 +121,7 @@ pub(super) fn choose(
         // a silent change of classifier would hide it.
         Err(error @ KernelError::PinDirectoryInUse(_)) => Err(error),
         Err(error) if settings.mode == ClassifierMode::Auto => {
-            let error = in_full(&error);
+            let error = error_chain(&error);
             warn!(error, "the kernel half is not in use; the daemon's own table decides");
             Ok(userspace(rules, error))
         }
@@ -130,15 +130,15 @@ pub(super) fn choose(
 }
 
 /// The first interface that exists and has no guard.
-fn unattached(chosen: &Chosen) -> Option<KernelError> {
+fn unattached(chosen: &ChosenClassifier) -> Option<KernelError> {
     chosen.attached.programs.interfaces().into_iter().find_map(|interface| match interface.state {
         GuardState::Refused(why) => Some(KernelError::Guard { interface: interface.name, why }),
         GuardState::Absent | GuardState::Attached(_) => None,
     })
 }
 
-fn userspace(rules: Arc<Rules>, why: String) -> Chosen {
-    Chosen {
+fn userspace(rules: Arc<Rules>, why: String) -> ChosenClassifier {
+    ChosenClassifier {
         classifier: Classifier::userspace(rules),
         in_use: InUse::Userspace(why),
         attached: Attached::default(),
@@ -149,7 +149,7 @@ fn with_kernel(
     half: KernelHalf,
     rules: Arc<Rules>,
     cross_check: bool,
-) -> Result<Chosen, KernelError> {
+) -> Result<ChosenClassifier, KernelError> {
     let KernelHalf { publisher, tags, counters, buckets, self_test, cgroup, pins, log, programs } =
         half;
     info!(cgroup = %cgroup.display(), "{self_test}");
@@ -167,7 +167,7 @@ fn with_kernel(
         cgroup,
         pins: pins.map_err(|error| error.to_string()),
     };
-    Ok(Chosen {
+    Ok(ChosenClassifier {
         classifier,
         in_use: InUse::Kernel(Box::new(kernel)),
         attached: Attached { programs, log },

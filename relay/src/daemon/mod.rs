@@ -32,21 +32,21 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{error, info, warn};
 
 use crate::allocator;
-use crate::control::{Answer, Control, ControlSocket, Request};
+use crate::control::{ControlAnswer, ControlHandler, ControlRequest, ControlSocket};
 use crate::limits::{
     BLOCKED_STOP, CERTIFICATE_LOOK, DELIVERY_STOP, DRAIN, HOST_LOOK, KERNEL_LOG_INTERVAL, STOP,
     SWEEP_INTERVAL,
 };
 use crate::logging;
 
-use delivery::Delivery;
-use kernel_half::{Attached, Chosen, InUse};
-use prepare::{PrepareError, Prepared, prepare};
+use delivery::RunningDelivery;
+use kernel_half::{Attached, ChosenClassifier, InUse};
+use prepare::{PrepareError, PreparedConfiguration, prepare};
 use relay_antispam::Checks;
 use relay_config::{Config, LoadError};
 use relay_connector::ConnectorIds;
 use relay_delivery::{Hops, Routes};
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_host::privileges::{self, Account, DirectoryError, PrivilegeError};
 use relay_host::vital;
 use relay_kernel::classifier::Classifier;
@@ -56,7 +56,7 @@ use relay_queue::export::Export;
 use relay_queue::{OpenError, Queue};
 use relay_server::back_pressure::meter::{self, Meter};
 use relay_server::counts::Counts;
-use relay_server::tls::Credentials;
+use relay_server::tls::TlsCredentials;
 use relay_server::{ListenError, Server, kept};
 use relay_tracking::{Tracker, files};
 use resources::ResourceError;
@@ -142,7 +142,7 @@ struct Configured {
     config: Config,
     ids: ConnectorIds,
     generation: u32,
-    delivery: Delivery,
+    delivery: RunningDelivery,
 }
 
 /// Runs the daemon with the configuration in this file until a signal ends it.
@@ -166,19 +166,21 @@ pub fn run(file: &Path) -> Result<(), StartError> {
     let rules = config.rules(&mut ids, generation).map_err(PrepareError::from)?;
     let counts = Arc::new(Counts::default());
     let owner = account.as_ref().map(Account::user_id);
-    let Chosen { classifier, in_use, attached } =
+    let ChosenClassifier { classifier, in_use, attached } =
         kernel_half::choose(&config.classifier, owner, self_test, Arc::clone(&rules))?;
     // The rules are the same: names keep their ids.
     let mut read = || prepare(&config, &mut ids, generation);
-    let Prepared { credentials, checks, delivery: delivery_settings, warnings, .. } = match &account
-    {
+    let PreparedConfiguration {
+        credentials, checks, delivery: delivery_settings, warnings, ..
+    } = match &account {
         None => read()?,
         // As the user that reads them again at each reload and renewal.
         Some(account) => account.act(|| {
             if let Some(error) = rehearsal::denied(account, &config, file).next() {
                 return Err(error.into());
             }
-            let told = |error| StartError::PrepareAsUser(privileges::with_user(in_full(&error)));
+            let told =
+                |error| StartError::PrepareAsUser(privileges::with_user(error_chain(&error)));
             read().map_err(told)
         })??,
     };
@@ -218,7 +220,7 @@ pub fn run(file: &Path) -> Result<(), StartError> {
         .with_listeners(inherited);
         put_in_force(&server, &queue, &config, credentials, checks);
         server.listen(&rules)?;
-        let delivery = Delivery::start(queue.clone(), delivery_settings);
+        let delivery = RunningDelivery::start(queue.clone(), delivery_settings);
         let daemon = Arc::new(Daemon {
             file: file.to_owned(),
             started: Instant::now(),
@@ -281,7 +283,7 @@ fn put_in_force(
     server: &Server,
     queue: &Queue,
     config: &Config,
-    credentials: Credentials,
+    credentials: TlsCredentials,
     checks: Checks,
 ) {
     server.set_credentials(credentials);
@@ -422,35 +424,37 @@ async fn forward(mut log: KernelLog) {
     }
 }
 
-impl Control for Daemon {
-    async fn answer(self: Arc<Self>, request: Request) -> Answer {
+impl ControlHandler for Daemon {
+    async fn answer(self: Arc<Self>, request: ControlRequest) -> ControlAnswer {
         let answer = match request {
-            Request::Explain(question) => self.explain(*question).await.map(as_value),
-            Request::QueueChange { change, after, until, filter } => {
+            ControlRequest::Explain(question) => self.explain(*question).await.map(as_value),
+            ControlRequest::QueueChange { change, after, until, filter } => {
                 let span = queue::span(after, until);
                 let changed = queue::change(&self, change, span, &filter).await;
-                changed.map(as_value).map_err(|e| in_full(&e))
+                changed.map(as_value).map_err(|e| error_chain(&e))
             }
-            Request::Reload { file } => {
+            ControlRequest::Reload { file } => {
                 let reloaded = self.reload(file).await.map(as_value);
-                reloaded.map_err(|e| privileges::with_user(in_full(&e)))
+                reloaded.map_err(|e| privileges::with_user(error_chain(&e)))
             }
-            Request::Status => self.status().await.map(as_value).map_err(|e| in_full(&e)),
-            Request::TrackingLogWritten => {
+            ControlRequest::Status => {
+                self.status().await.map(as_value).map_err(|e| error_chain(&e))
+            }
+            ControlRequest::TrackingLogWritten => {
                 let tracker = self.server.tracker().clone();
                 let written = tokio::task::spawn_blocking(move || tracker.is_written()).await;
-                written.map(as_value).map_err(|e| in_full(&e))
+                written.map(as_value).map_err(|e| error_chain(&e))
             }
-            request => queue::answer(&self, request).await.map_err(|e| in_full(&e)),
+            request => queue::answer(&self, request).await.map_err(|e| error_chain(&e)),
         };
         match answer {
-            Ok(value) => Answer::Ok(value),
-            Err(error) => Answer::Error(error),
+            Ok(value) => ControlAnswer::Ok(value),
+            Err(error) => ControlAnswer::Error(error),
         }
     }
 
     async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, String> {
-        queue::export(&self, id).await.map_err(|e| in_full(&e))
+        queue::export(&self, id).await.map_err(|e| error_chain(&e))
     }
 }
 

@@ -13,24 +13,24 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use relay_antispam::{Checks, ResolverError};
-use relay_config::{Config, Finding};
+use relay_config::{Config, ConfigProblem};
 use relay_connector::ConnectorIds;
 use relay_connector::id::TooManyConnectorNames;
-use relay_delivery::{NextHop, Settings, leads_back};
+use relay_delivery::{DeliverySettings, NextHop, leads_back};
 use relay_mail::smart_host::SmartHost;
 use relay_policy::Rules;
-use relay_server::tls::{Credentials, TlsError};
+use relay_server::tls::{TlsCredentials, TlsError};
 
 use super::delivery::{self, DeliveryError};
 
 /// What a configuration needs to be put in force.
-pub struct Prepared {
+pub struct PreparedConfiguration {
     pub(super) rules: Arc<Rules>,
-    pub(super) credentials: Credentials,
+    pub(super) credentials: TlsCredentials,
     pub(super) checks: Checks,
-    pub(super) delivery: Settings,
+    pub(super) delivery: DeliverySettings,
     /// What is legal and unwise, of the configuration and of what it names, in the order of lines.
-    pub warnings: Vec<Finding>,
+    pub warnings: Vec<ConfigProblem>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -63,15 +63,15 @@ pub fn prepare(
     config: &Config,
     ids: &mut ConnectorIds,
     generation: u32,
-) -> Result<Prepared, PrepareError> {
+) -> Result<PreparedConfiguration, PrepareError> {
     let rules = config.rules(ids, generation)?;
-    let credentials = Credentials::load(&config.tls, Arc::clone(&rules))
+    let credentials = TlsCredentials::load(&config.tls, Arc::clone(&rules))
         .map_err(|source| PrepareError::Tls { line: line_of(config, &source), source })?;
     let delivery = delivery::settings(config)?;
     let checks = Checks::new(config.checks())?;
     let now = seconds(SystemTime::now());
     let mut warnings = config.warnings().to_vec();
-    warnings.extend(credentials.concerns(now).into_iter().map(|concern| Finding {
+    warnings.extend(credentials.concerns(now).into_iter().map(|concern| ConfigProblem {
         line: concern.line,
         place: concern.place,
         key: "certificate".to_owned(),
@@ -81,14 +81,14 @@ pub fn prepare(
     warnings.extend(open_keys(config));
     warnings.extend(of_next_hops(config, &delivery, now));
     warnings.sort_by_key(|warning| warning.line);
-    Ok(Prepared { rules, credentials, checks, delivery, warnings })
+    Ok(PreparedConfiguration { rules, credentials, checks, delivery, warnings })
 }
 
 /// Next hops that are this daemon, and certificates in a `ca_file` that end soon.
-fn of_next_hops(config: &Config, settings: &Settings, now: i64) -> Vec<Finding> {
+fn of_next_hops(config: &Config, settings: &DeliverySettings, now: i64) -> Vec<ConfigProblem> {
     let mut findings = Vec::new();
     for (line, place, next_hop) in config.next_hops() {
-        let warn = |key: &str, problem: String, mend: &str| Finding {
+        let warn = |key: &str, problem: String, mend: &str| ConfigProblem {
             line,
             place: place.to_owned(),
             key: key.to_owned(),
@@ -119,7 +119,7 @@ fn of_next_hops(config: &Config, settings: &Settings, now: i64) -> Vec<Finding> 
     for domain in config.accepted_domains.all() {
         let Some(lookup) = &domain.recipient_lookup else { continue };
         if let Some(binding) = leads_back(&lookup.server, &settings.exchangers) {
-            findings.push(Finding {
+            findings.push(ConfigProblem {
                 line: domain.line,
                 place: format!("accepted domain \"{}\"", domain.pattern),
                 key: "recipient_lookup".to_owned(),
@@ -142,10 +142,10 @@ fn at(line: Option<u32>) -> String {
 }
 
 /// Private keys that other users may read.
-fn open_keys(config: &Config) -> impl Iterator<Item = Finding> {
+fn open_keys(config: &Config) -> impl Iterator<Item = ConfigProblem> {
     config.tls.certificates.iter().filter_map(|(name, files)| {
         let mode = fs::metadata(&files.key).ok()?.permissions().mode() & 0o777;
-        (mode & 0o007 != 0).then(|| Finding {
+        (mode & 0o007 != 0).then(|| ConfigProblem {
             line: files.line,
             place: name.to_string(),
             key: "key".to_owned(),

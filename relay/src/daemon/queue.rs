@@ -8,24 +8,26 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_message::outbound::Audience;
-use relay_queue::bulk::{self, Changed, Span, Verb};
+use relay_queue::bulk::{self, BulkAction, Changed, Span};
 use relay_queue::event::QueueEvent;
 use relay_queue::export::{self, Export};
 use relay_queue::filter::Filter;
 use relay_queue::schedule::Schedule;
-use relay_queue::{Damage, Entry, Queue, RecipientState, Recovery, Settings, StoreSettings, admin};
+use relay_queue::{
+    Damage, Entry, Queue, QueueSettings, RecipientState, Recovery, StoreSettings, admin,
+};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
 use super::{Daemon, StartError, as_value};
-use crate::control::Request;
+use crate::control::ControlRequest;
 
 /// What a queue needs to know of this configuration.
-pub(super) fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> QueueSettings {
     let delivery = &config.delivery;
-    Settings {
+    QueueSettings {
         hostname: config.hostname.clone(),
         schedule: Schedule {
             first: delivery.initial_retry_interval,
@@ -63,7 +65,7 @@ pub(super) async fn record_damage(queue: &Queue, recovery: Recovery) {
 }
 
 /// Carries out a request that is about the queue.
-pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, StoreError> {
+pub(super) async fn answer(daemon: &Daemon, request: ControlRequest) -> Result<Value, StoreError> {
     let queue = &daemon.queue;
     let show = async |id: QueueId| {
         let entry = queue.store().find(id).await?;
@@ -80,29 +82,29 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
         Ok::<_, StoreError>(as_value(detail))
     };
     match request {
-        Request::QueueList { after, filter, limit } => {
+        ControlRequest::QueueList { after, filter, limit } => {
             let reason = |entry: &Entry| daemon.reason(entry);
             let page = bulk::list(queue, span(after, None), &filter, limit, reason).await?;
             Ok(as_value(page))
         }
-        Request::QueueCount { after, filter } => {
+        ControlRequest::QueueCount { after, filter } => {
             Ok(as_value(bulk::count(queue, span(after, None), &filter).await?))
         }
-        Request::QueueShow { id } => show(id).await,
-        Request::QueueHold { id } => {
+        ControlRequest::QueueShow { id } => show(id).await,
+        ControlRequest::QueueHold { id } => {
             daemon.withdraw([id]);
             admin::hold(queue, id).await?;
             show(id).await
         }
-        Request::QueueRelease { id } => {
+        ControlRequest::QueueRelease { id } => {
             admin::release(queue, id).await?;
             show(id).await
         }
-        Request::QueueRetry { id } => {
+        ControlRequest::QueueRetry { id } => {
             admin::retry(queue, id).await?;
             show(id).await
         }
-        Request::QueueRemove { id, report } => {
+        ControlRequest::QueueRemove { id, report } => {
             let removed = admin::show(queue, id).await?;
             daemon.withdraw([id]);
             match report {
@@ -113,12 +115,12 @@ pub(super) async fn answer(daemon: &Daemon, request: Request) -> Result<Value, S
             Ok(as_value(removed))
         }
         // These are for others to answer.
-        Request::Explain(_)
-        | Request::QueueChange { .. }
-        | Request::QueueExport { .. }
-        | Request::Reload { .. }
-        | Request::Status
-        | Request::TrackingLogWritten => Ok(Value::Null),
+        ControlRequest::Explain(_)
+        | ControlRequest::QueueChange { .. }
+        | ControlRequest::QueueExport { .. }
+        | ControlRequest::Reload { .. }
+        | ControlRequest::Status
+        | ControlRequest::TrackingLogWritten => Ok(Value::Null),
     }
 }
 
@@ -201,17 +203,17 @@ pub(super) fn moment(seconds: u64) -> String {
 /// longer.
 pub(super) async fn change(
     daemon: &Daemon,
-    verb: Verb,
+    verb: BulkAction,
     span: Span,
     filter: &Filter,
 ) -> Result<Changed, StoreError> {
     let selected = bulk::select(&daemon.queue, span, filter).await?;
-    let is_left_alone = |entry: &&Entry| verb == Verb::Retry && daemon.is_left_alone(entry);
+    let is_left_alone = |entry: &&Entry| verb == BulkAction::Retry && daemon.is_left_alone(entry);
     let left_alone = selected.entries.iter().filter(is_left_alone).count() as u64;
-    if matches!(verb, Verb::Hold | Verb::Remove | Verb::RemoveWithReport) {
+    if matches!(verb, BulkAction::Hold | BulkAction::Remove | BulkAction::RemoveWithReport) {
         daemon.withdraw(selected.entries.iter().map(|entry| entry.id));
     }
-    if verb == Verb::Flush {
+    if verb == BulkAction::Flush {
         let configured = daemon.configured.lock().await;
         let routes = &configured.config.routes;
         for entry in &selected.entries {

@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use relay_config::Config;
-use relay_host::error_chain::in_full;
-use relay_host::privileges::directory::{self, Access, DirectoryError};
+use relay_host::error_chain::error_chain;
+use relay_host::privileges::directory::{self, DirectoryAccess, DirectoryError};
 use relay_host::privileges::{self, Account, PrivilegeError};
 use relay_tracking::files;
 use rustix::fs::statvfs;
@@ -103,7 +103,7 @@ fn is_in_a_unit() -> bool {
 impl Rehearsal {
     fn directories(&mut self, config: &Config, user: Option<u32>, judges: bool) {
         let queue = &config.queue.directory;
-        let found = directory::examine(queue, user, Access::Owner, relay_queue::is_part);
+        let found = directory::examine(queue, user, DirectoryAccess::Owner, relay_queue::is_part);
         self.add("[queue]: directory", found.err(), judges);
         if user.is_none()
             && let Some(owner) = directory::stranger(queue)
@@ -128,8 +128,12 @@ impl Rehearsal {
         }
         let tracking = &config.message_tracking_log;
         if tracking.enabled {
-            let found =
-                directory::examine(&tracking.path, user, Access::GroupReads, files::is_file_name);
+            let found = directory::examine(
+                &tracking.path,
+                user,
+                DirectoryAccess::GroupReads,
+                files::is_file_name,
+            );
             // The daemon goes on without the log.
             self.warnings.extend(found.err().map(|error| {
                 format!("[message_tracking_log]: path: the log would not be written: {error}")
@@ -167,7 +171,7 @@ impl Rehearsal {
                 self.warnings.push(format!(
                     "bindings: at this moment the daemon would not start: {}; end the program that \
                      listens there, or write another address or port",
-                    in_full(&error)
+                    error_chain(&error)
                 ));
             }
         }

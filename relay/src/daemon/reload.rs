@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use relay_config::{Config, Finding, LoadError, digest_text};
-use relay_host::error_chain::in_full;
+use relay_config::{Config, ConfigProblem, LoadError, digest_text};
+use relay_host::error_chain::error_chain;
 use relay_host::privileges::with_user;
 use relay_kernel::KernelError;
 use relay_server::ListenError;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use super::delivery::differs as delivery_differs;
-use super::prepare::{PrepareError, Prepared, prepare};
+use super::prepare::{PrepareError, PreparedConfiguration, prepare};
 use super::status::RefusedReload;
 use super::{Configured, Daemon, enforcement, put_in_force, queue};
 
@@ -39,7 +39,7 @@ pub struct Reloaded {
     /// The configuration.
     pub file: PathBuf,
     /// What is legal and unwise.
-    pub warnings: Vec<Finding>,
+    pub warnings: Vec<ConfigProblem>,
 }
 
 /// Why nothing changed.
@@ -98,7 +98,7 @@ impl Daemon {
         };
         // Who names another file has said nothing about ours.
         if !matches!(result, Err(ReloadError::OtherFile { .. })) {
-            let refused = |error: &ReloadError| Arc::new(RefusedReload::now(in_full(error)));
+            let refused = |error: &ReloadError| Arc::new(RefusedReload::now(error_chain(error)));
             self.refused.store(result.as_ref().err().map(refused));
         }
         match &result {
@@ -116,7 +116,7 @@ impl Daemon {
                 );
             }
             Err(error) => {
-                let why = with_user(in_full(error)).replace("\n    ", "; ").replace('\n', "; ");
+                let why = with_user(error_chain(error)).replace("\n    ", "; ").replace('\n', "; ");
                 error!(file = %file.display(), "the configuration in force stays: {why}");
             }
         }
@@ -133,8 +133,13 @@ impl Daemon {
         }
         let generation = configured.generation + 1;
         let mut ids = configured.ids.clone();
-        let Prepared { rules, credentials, checks, delivery: delivery_settings, warnings } =
-            prepare(&config, &mut ids, generation)?;
+        let PreparedConfiguration {
+            rules,
+            credentials,
+            checks,
+            delivery: delivery_settings,
+            warnings,
+        } = prepare(&config, &mut ids, generation)?;
         let checked_ms = milliseconds(started);
         let prepared = self.server.prepare(&rules)?;
         let started = Instant::now();

@@ -21,7 +21,7 @@ use crate::logging;
 
 /// The answer to `relay status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
+pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
     /// Its process id.
@@ -49,10 +49,10 @@ pub struct Status {
     /// The next hops that mail waits for or went to lately.
     pub next_hops: Vec<HopStatus>,
     /// The message tracking log; `None` where it could not be begun.
-    pub message_tracking_log: Option<relay_tracking::Status>,
+    pub message_tracking_log: Option<relay_tracking::TrackingStatus>,
     /// The daemon's own log.
     #[serde(default)]
-    pub log: logging::Status,
+    pub log: logging::LogStatus,
     /// The certificates that connectors show.
     pub certificates: Vec<CertificateStatus>,
 }
@@ -173,7 +173,7 @@ impl Daemon {
     /// # Errors
     ///
     /// The kernel refused to read its counters.
-    pub async fn status(&self) -> Result<Status, KernelError> {
+    pub async fn status(&self) -> Result<DaemonStatus, KernelError> {
         let rules = self.classifier.rules();
         let mut connectors = Vec::new();
         for (id, connector) in rules.connectors() {
@@ -187,7 +187,7 @@ impl Daemon {
                 daemon: self.counts.read(id),
             });
         }
-        Ok(Status {
+        Ok(DaemonStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),

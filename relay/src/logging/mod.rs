@@ -31,15 +31,15 @@ use crate::limits::LOG_FLUSH;
 
 pub use self::console::Console;
 
-use self::sink::Sink;
-use self::text::Form;
+use self::sink::LogSink;
+use self::text::LineFormat;
 
 /// The log of this process: there is one standard error.
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// What `relay status` shows of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub struct LogStatus {
     /// Lines that could not be written since the daemon began.
     pub lost: u64,
     /// Why lines cannot be written at the moment.
@@ -48,7 +48,7 @@ pub struct Status {
 
 /// Where lines go.
 #[derive(Clone)]
-struct Logger(Arc<Sink>);
+struct Logger(Arc<LogSink>);
 
 /// Starts logging. A second call in one process changes nothing.
 ///
@@ -60,12 +60,12 @@ pub fn start(log: Log) {
     let Ok(output) = stderr.as_fd().try_clone_to_owned() else { return };
     let is_journal = is_journal(stderr.as_fd());
     let form = match (log.format, is_journal) {
-        (LogFormat::Human, false) => Form::Plain,
-        (LogFormat::Human, true) => Form::Journal,
-        (LogFormat::Json, false) => Form::Json,
-        (LogFormat::Json, true) => Form::JournalJson,
+        (LogFormat::Human, false) => LineFormat::Plain,
+        (LogFormat::Human, true) => LineFormat::Journal,
+        (LogFormat::Json, false) => LineFormat::Json,
+        (LogFormat::Json, true) => LineFormat::JournalJson,
     };
-    let logger = LOGGER.get_or_init(|| Logger(Arc::new(Sink::new(output, form)))).clone();
+    let logger = LOGGER.get_or_init(|| Logger(Arc::new(LogSink::new(output, form)))).clone();
     let filter = EnvFilter::try_from_env("RELAY_LOG")
         .unwrap_or_else(|_| EnvFilter::new(directives(log.level)));
     // Colours would be control characters in every other place than a terminal.
@@ -105,7 +105,7 @@ pub fn finish() {
 }
 
 /// How the log is doing.
-pub fn status() -> Status {
+pub fn status() -> LogStatus {
     LOGGER.get().map(|logger| logger.0.status()).unwrap_or_default()
 }
 
@@ -113,7 +113,7 @@ pub fn status() -> Status {
 /// run: in no other form than the caller gave it. Returns `false` before [`start`].
 pub fn say(text: &str) -> bool {
     let Some(logger) = LOGGER.get() else { return false };
-    let form = if logger.0.form().is_journal() { Form::Journal } else { Form::Plain };
+    let form = if logger.0.form().is_journal() { LineFormat::Journal } else { LineFormat::Plain };
     text.lines().for_each(|line| logger.0.put(form.lines(Level::ERROR, line)));
     true
 }

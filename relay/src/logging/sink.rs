@@ -16,14 +16,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, write};
 
-use super::Status;
-use super::text::Form;
+use super::LogStatus;
+use super::text::LineFormat;
 use crate::limits::{LOG_OUTPUT_OCTETS, LOG_PENDING_OCTETS, LOG_POLL};
 
 /// The buffer, and the file that it is written to.
-pub(super) struct Sink {
+pub(super) struct LogSink {
     output: OwnedFd,
-    form: Form,
+    form: LineFormat,
     state: Mutex<State>,
     /// Notified when lines wait, and when none wait any more.
     changed: Condvar,
@@ -61,19 +61,19 @@ enum Stopped {
 }
 
 /// Starts the thread.
-pub(super) fn start_thread(sink: &Arc<Sink>) -> io::Result<()> {
+pub(super) fn start_thread(sink: &Arc<LogSink>) -> io::Result<()> {
     let shared = Arc::clone(sink);
     thread::Builder::new().name("log".to_owned()).spawn(move || shared.run())?;
     sink.lock().has_thread = true;
     Ok(())
 }
 
-impl Sink {
-    pub(super) fn new(output: OwnedFd, form: Form) -> Self {
+impl LogSink {
+    pub(super) fn new(output: OwnedFd, form: LineFormat) -> Self {
         Self { output, form, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    pub(super) const fn form(&self) -> Form {
+    pub(super) const fn form(&self) -> LineFormat {
         self.form
     }
 
@@ -95,9 +95,9 @@ impl Sink {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> LogStatus {
         let state = self.lock();
-        Status { lost: state.lost, problem: state.problem.clone() }
+        LogStatus { lost: state.lost, problem: state.problem.clone() }
     }
 
     /// Waits until everything is written or lost, `limit` at most.
@@ -248,14 +248,14 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    fn on_a_pipe() -> (Arc<Sink>, PipeReader) {
+    fn on_a_pipe() -> (Arc<LogSink>, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
-        let sink = Arc::new(Sink::new(writer.into(), Form::Plain));
+        let sink = Arc::new(LogSink::new(writer.into(), LineFormat::Plain));
         start_thread(&sink).unwrap();
         (sink, reader)
     }
 
-    fn put(sink: &Sink, line: &str) {
+    fn put(sink: &LogSink, line: &str) {
         sink.put(vec![format!("{line}\n")]);
     }
 
@@ -268,7 +268,7 @@ mod tests {
         reader.read_exact(&mut text).unwrap();
         let numbers = String::from_utf8_lossy(&text);
         assert!(numbers.lines().map(|line| line.parse::<u32>().unwrap()).eq(0..1000));
-        assert_eq!(sink.status(), Status::default());
+        assert_eq!(sink.status(), LogStatus::default());
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_full_disk_costs_lines_only_without_a_thread_too() {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let sink = Sink::new(full.into(), Form::Json);
+        let sink = LogSink::new(full.into(), LineFormat::Json);
         put(&sink, "one");
         put(&sink, "two");
         sink.finish(LIMIT);
@@ -301,7 +301,7 @@ mod tests {
         let count = 2 * LOG_PENDING_OCTETS / 1024;
         (0..count).for_each(|_| put(&sink, &line));
         sink.finish(Duration::from_millis(10));
-        let Status { lost, problem } = sink.status();
+        let LogStatus { lost, problem } = sink.status();
         assert!(problem.is_some() || lost > 0);
         assert!(lost > 0 && lost < count as u64, "{lost}");
         let lines = BufReader::new(reader).lines().map(Result::unwrap);
@@ -313,14 +313,14 @@ mod tests {
         let lines = reading.join().unwrap();
         let copies = |wanted: &str| lines.iter().filter(|line| *line == wanted).count() as u64;
         assert_eq!(copies(&line), count as u64 - lost);
-        assert_eq!(copies(Form::Plain.lost(lost).trim_end()), 1);
-        assert_eq!(sink.status(), Status { lost, problem: None });
+        assert_eq!(copies(LineFormat::Plain.lost(lost).trim_end()), 1);
+        assert_eq!(sink.status(), LogStatus { lost, problem: None });
     }
 
     #[test]
     fn the_line_after_a_torn_one_begins_at_a_line_end() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let sink = Sink::new(writer.into(), Form::Plain);
+        let sink = LogSink::new(writer.into(), LineFormat::Plain);
         sink.lock().is_torn = true;
         put(&sink, "whole");
         let mut text = [0; 7];

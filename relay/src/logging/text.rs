@@ -19,7 +19,7 @@ use crate::limits::{JOURNAL_LINE_OCTETS, LOG_LINE_OCTETS};
 
 /// The form of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum LineFormat {
     /// Text.
     Plain,
     /// Text for the journal, each line with its priority.
@@ -30,7 +30,7 @@ pub(super) enum Form {
     JournalJson,
 }
 
-impl Form {
+impl LineFormat {
     pub(super) const fn is_journal(self) -> bool {
         matches!(self, Self::Journal | Self::JournalJson)
     }
@@ -224,16 +224,16 @@ mod tests {
             (Level::DEBUG, "<7>"),
             (Level::TRACE, "<7>"),
         ] {
-            assert_eq!(Form::Journal.lines(level, "x"), [format!("{prefix}x\n")]);
-            assert_eq!(Form::JournalJson.lines(level, "{}"), [format!("{prefix}{{}}\n")]);
-            assert_eq!(Form::Plain.lines(level, "x"), ["x\n"]);
+            assert_eq!(LineFormat::Journal.lines(level, "x"), [format!("{prefix}x\n")]);
+            assert_eq!(LineFormat::JournalJson.lines(level, "{}"), [format!("{prefix}{{}}\n")]);
+            assert_eq!(LineFormat::Plain.lines(level, "x"), ["x\n"]);
         }
     }
 
     #[test]
     fn no_line_has_a_control_character_or_a_line_end_within() {
         let event = "a\nb\r\nc\x1b[31m\0\x07\u{85}\u{202e}\u{2028}\u{ffff}\u{1fffe}é\t\x7f";
-        for form in [Form::Plain, Form::Journal] {
+        for form in [LineFormat::Plain, LineFormat::Journal] {
             let lines = form.lines(Level::INFO, event);
             assert_eq!(lines.len(), 1);
             let line = lines[0].strip_suffix('\n').unwrap();
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_json_object_stays_one_and_means_the_same() {
         let event = serde_json::json!({"message": "a\n\x1b\u{85}\u{202e}\u{1fffe}é"});
-        for form in [Form::Json, Form::JournalJson] {
+        for form in [LineFormat::Json, LineFormat::JournalJson] {
             let line = form.lines(Level::INFO, &event.to_string()).concat();
             let line = line.trim_start_matches("<6>").trim_end();
             assert!(!line.chars().any(is_unprintable), "{line:?}");
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn the_journal_gets_a_long_line_whole_and_in_pieces() {
         let event = "é".repeat(10_000);
-        let lines = Form::Journal.lines(Level::WARN, &event);
+        let lines = LineFormat::Journal.lines(Level::WARN, &event);
         let mut whole = String::new();
         for line in &lines {
             assert!(line.len() < 4_080, "{}", line.len());
@@ -264,7 +264,7 @@ mod tests {
             whole.push_str(line.strip_prefix("(continued) ").unwrap_or(line));
         }
         assert_eq!(whole, event);
-        let lines = Form::Journal.lines(Level::WARN, &"x".repeat(1 << 20));
+        let lines = LineFormat::Journal.lines(Level::WARN, &"x".repeat(1 << 20));
         assert!(lines.concat().len() < LOG_LINE_OCTETS + 1_000);
         assert!(lines.last().unwrap().contains("983040 octets more"), "{:?}", lines.last());
     }
@@ -273,7 +273,8 @@ mod tests {
     fn a_long_json_object_keeps_its_keys_and_fits() {
         let long = "\x1b".repeat(100_000);
         let event = serde_json::json!({"level": "WARN", "message": long, "error": long, "id": 7});
-        for (form, most) in [(Form::Json, LOG_LINE_OCTETS), (Form::JournalJson, 4_000)] {
+        for (form, most) in [(LineFormat::Json, LOG_LINE_OCTETS), (LineFormat::JournalJson, 4_000)]
+        {
             let line = form.lines(Level::WARN, &event.to_string()).concat();
             assert!(line.len() <= most + 4, "{}", line.len());
             let read: Value = serde_json::from_str(line.trim_start_matches("<4>")).unwrap();

@@ -14,7 +14,7 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use player::Answer;
+use player::ProbeDialogue;
 use probes::{Names, probes};
 use relay_connector::range::Family;
 use relay_connector::{Binding, Connector, Permission, PermissionSet};
@@ -32,12 +32,12 @@ pub struct Trial {
     /// As whom.
     pub remote: IpAddr,
     /// What came of each probe.
-    pub results: Vec<Tried>,
+    pub results: Vec<ProbeResult>,
 }
 
 /// What came of one probe.
 #[derive(Clone, Debug)]
-pub struct Tried {
+pub struct ProbeResult {
     /// What was tried.
     pub probe: Probe,
     /// Was the sender or the recipient that it is about accepted?
@@ -50,7 +50,7 @@ pub struct Tried {
 
 impl Trial {
     /// What was accepted though nothing grants it.
-    pub fn faults(&self) -> impl Iterator<Item = &Tried> {
+    pub fn faults(&self) -> impl Iterator<Item = &ProbeResult> {
         self.results.iter().filter(|tried| tried.accepted && !tried.granted)
     }
 
@@ -82,8 +82,9 @@ fn run_with(
         let local = local_address(binding);
         let names = Names { hostname, local, own: own.as_deref(), accepted: accepted.as_deref() };
         let results = probes(&names).into_iter().map(|probe| {
-            let Answer { accepted, dialogue } = player::play(rules, &peer, local, remote, &probe);
-            Tried { granted: is_granted(permissions, probe.asks), probe, accepted, dialogue }
+            let ProbeDialogue { accepted, dialogue } =
+                player::play(rules, &peer, local, remote, &probe);
+            ProbeResult { granted: is_granted(permissions, probe.asks), probe, accepted, dialogue }
         });
         let results = results.collect();
         trials.push(Trial { connector: Arc::clone(connector), binding, remote, results });

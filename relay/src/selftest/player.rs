@@ -12,7 +12,7 @@ use relay_session::player::{Player, World};
 use super::probes::{Asks, Probe};
 
 /// What came of a probe.
-pub(super) struct Answer {
+pub(super) struct ProbeDialogue {
     /// Was the command that the probe is about accepted?
     pub(super) accepted: bool,
     /// `C:` and `S:` lines.
@@ -26,7 +26,7 @@ pub(super) fn play(
     local: IpAddr,
     remote: IpAddr,
     probe: &Probe,
-) -> Answer {
+) -> ProbeDialogue {
     let now = Instant::now();
     let session = Session::new(now, Arc::clone(rules), peer.clone(), local, remote);
     let mut client =
@@ -40,7 +40,7 @@ pub(super) fn play(
     if probe.asks == Asks::ToRelay {
         accepted = accepted && client.say(&probe.rcpt);
     }
-    Answer { accepted, dialogue: client.dialogue }
+    ProbeDialogue { accepted, dialogue: client.dialogue }
 }
 
 /// A host that asks no other server and keeps nothing; what it says is kept until it is read.

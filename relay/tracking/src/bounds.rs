@@ -8,19 +8,19 @@ use crate::limits::{
     TRACKED_LINE_OCTETS, TRACKED_SHORT_ATTEMPTS, TRACKED_SHORT_OCTETS, TRACKED_SHORT_TEXT_OCTETS,
     TRACKED_TEXT_OCTETS,
 };
-use crate::line::{DecisionLine, Line, Received, RefusedLine, Tried, What};
+use crate::line::{DecisionLine, OutcomeGroup, ReceiveLine, RefusedLine, TrackingLine, What};
 use relay_message::identity::bounded;
 
 /// How much of an event is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum EventDetail {
     /// As much as [`TRACKED_LINE_OCTETS`] allow.
     Whole,
     /// As much as [`TRACKED_SHORT_OCTETS`] allow.
     Short,
 }
 
-impl Form {
+impl EventDetail {
     /// Octets of addresses and decisions in a line.
     const fn octets(self) -> usize {
         match self {
@@ -38,15 +38,15 @@ impl Form {
     }
 }
 
-impl Line {
+impl TrackingLine {
     /// The same line within the bounds of this form. Late attempts of a message are short anyway: a
     /// message that waits for days has hundreds of them.
-    pub(super) fn within(mut self, form: Form) -> Self {
+    pub(super) fn within(mut self, form: EventDetail) -> Self {
         match &mut self.what {
             What::Receive(received) => received.bound(form),
             What::Send(tried) | What::Deliver(tried) | What::Defer(tried) | What::Fail(tried) => {
                 let is_late = tried.attempt.is_some_and(|number| number > TRACKED_SHORT_ATTEMPTS);
-                tried.bound(if is_late { Form::Short } else { form });
+                tried.bound(if is_late { EventDetail::Short } else { form });
             }
             What::Dsn { sender, recipients, recipients_left_out, .. } => {
                 bound(sender, form.text());
@@ -69,8 +69,8 @@ impl Line {
     }
 }
 
-impl Received {
-    fn bound(&mut self, form: Form) {
+impl ReceiveLine {
+    fn bound(&mut self, form: EventDetail) {
         let text = form.text();
         bound(&mut self.sender, text);
         for field in [
@@ -132,8 +132,8 @@ impl DecisionLine {
     }
 }
 
-impl Tried {
-    fn bound(&mut self, form: Form) {
+impl OutcomeGroup {
+    fn bound(&mut self, form: EventDetail) {
         self.recipients_left_out += bound_list(&mut self.recipients, form);
         for field in [
             &mut self.next_hop,
@@ -148,7 +148,7 @@ impl Tried {
 }
 
 impl RefusedLine {
-    fn bound(&mut self, form: Form) {
+    fn bound(&mut self, form: EventDetail) {
         self.recipients_left_out += bound_list(&mut self.recipients, form);
         for field in [
             &mut self.user,
@@ -190,7 +190,7 @@ fn bound_also(list: &mut Vec<String>, room: &mut usize) -> u32 {
 }
 
 /// Bounds a list of addresses; says how many are left out. One stays in any case.
-fn bound_list(list: &mut Vec<String>, form: Form) -> u64 {
+fn bound_list(list: &mut Vec<String>, form: EventDetail) -> u64 {
     list.iter_mut().for_each(|text| bound(text, form.text()));
     if list.is_empty() {
         return 0;

@@ -12,23 +12,23 @@ use crate::limits::{
     TRACKING_SHORT_MESSAGES, TRACKING_SOURCE_SHARE, TRACKING_SOURCE_TIME, TRACKING_SOURCES,
 };
 use relay_common::address::Address;
-use relay_host::ttl_cache::Fading;
+use relay_host::ttl_cache::TtlCache;
 use relay_mail::queue_id::QueueId;
 
 /// What sources have used up, and whose messages have short lines.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct SourceLineBudget {
     /// When the bucket of a source is full again.
-    sources: Fading<Address, ()>,
+    sources: TtlCache<Address, ()>,
     short: HashSet<QueueId>,
     /// The same, oldest first.
     in_order: VecDeque<QueueId>,
 }
 
-impl Budget {
+impl SourceLineBudget {
     pub(super) fn new() -> Self {
         Self {
-            sources: Fading::new(TRACKING_SOURCES),
+            sources: TtlCache::new(TRACKING_SOURCES),
             short: HashSet::new(),
             in_order: VecDeque::new(),
         }

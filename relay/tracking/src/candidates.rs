@@ -6,8 +6,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::limits::TRACE_MESSAGES;
-use crate::line::{Line, What};
-use crate::query::{Criteria, Match};
+use crate::line::{TrackingLine, What};
+use crate::query::{Criteria, QueryMatch};
 use relay_mail::queue_id::QueueId;
 
 /// Messages that may be meant. Of each kind the newest [`TRACE_MESSAGES`].
@@ -18,7 +18,7 @@ pub(super) struct Candidates {
     /// Those that a later line names, and whose beginning has not been seen.
     pub(super) named: VecDeque<QueueId>,
     /// What reports were made of: a line about another message.
-    pub(super) origins: HashMap<QueueId, Line>,
+    pub(super) origins: HashMap<QueueId, TrackingLine>,
     /// Those that there was no room for.
     pub(super) left_out: u64,
     /// All that were ever among them.
@@ -29,15 +29,15 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Looks at the next line of the log.
-    pub(super) fn take(&mut self, criteria: &Criteria, line: Line) {
+    pub(super) fn take(&mut self, criteria: &Criteria, line: TrackingLine) {
         let id = line.id;
         match &line.what {
             What::Receive(_) => {
                 let Some(id) = id else { return };
                 match criteria.matches(&line) {
-                    Match::Yes | Match::Unknown => self.begin(id),
-                    Match::No if !criteria.means_message(&line) => self.refute(criteria, id),
-                    Match::No => {}
+                    QueryMatch::Yes | QueryMatch::Unknown => self.begin(id),
+                    QueryMatch::No if !criteria.means_message(&line) => self.refute(criteria, id),
+                    QueryMatch::No => {}
                 }
             }
             What::Dsn { report, .. } => {
@@ -45,7 +45,7 @@ impl Candidates {
                 if let Some(id) = id.filter(|_| criteria.names(&line)) {
                     self.name(id);
                 }
-                if criteria.matches(&line) != Match::No {
+                if criteria.matches(&line) != QueryMatch::No {
                     self.origins.insert(report, line);
                     self.begin(report);
                 }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Receipt, Refusal};
+use crate::event::{Receipt, RefusalEvent};
 use crate::limits::TRACKED_ALONE;
-use crate::line::{DecisionLine, Received, RefusedLine};
+use crate::line::{DecisionLine, ReceiveLine, RefusedLine};
 use relay_policy::Because;
 use relay_session::{Decided, Decisions, Refused};
 
-impl From<Receipt> for Received {
+impl From<Receipt> for ReceiveLine {
     fn from(receipt: Receipt) -> Self {
         let chosen = receipt.connector.as_ref();
         let Decisions { list, left_out, checks, changes, identity, .. } = receipt.decisions;
@@ -63,9 +63,10 @@ fn decisions(list: Vec<Decided>) -> Vec<DecisionLine> {
     lines
 }
 
-impl From<Refusal> for RefusedLine {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { session, remote, proxy, local, connector, refused, suppressed, .. } = refusal;
+impl From<RefusalEvent> for RefusedLine {
+    fn from(refusal: RefusalEvent) -> Self {
+        let RefusalEvent { session, remote, proxy, local, connector, refused, suppressed, .. } =
+            refusal;
         let Refused { command, sender, recipients, recipients_left_out, identity, .. } = refused;
         let (rule, found) = refused.because.map(|Because { rule, found }| (rule, found)).unzip();
         Self {

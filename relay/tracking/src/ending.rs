@@ -7,11 +7,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::files::{self, LogFile, Series};
 use crate::limits::TRACKING_TAIL_OCTETS;
-use crate::line::{Line, What, moment};
+use crate::line::{TrackingLine, What, moment};
 
 /// The end of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct MessageEnding {
     /// When its last whole line was written.
     pub time: String,
     /// What that line says.
@@ -33,7 +33,7 @@ pub enum EndingKind {
 ///
 /// # Errors
 /// A file or the folder cannot be read.
-pub fn of(directory: &Path) -> io::Result<Option<Ending>> {
+pub fn of(directory: &Path) -> io::Result<Option<MessageEnding>> {
     let files = files::list(directory, Series::Messages)?;
     for file in files.iter().rev() {
         if let Some(ending) = of_file(file)? {
@@ -44,7 +44,7 @@ pub fn of(directory: &Path) -> io::Result<Option<Ending>> {
 }
 
 /// `None` for an empty file.
-fn of_file(file: &LogFile) -> io::Result<Option<Ending>> {
+fn of_file(file: &LogFile) -> io::Result<Option<MessageEnding>> {
     let mut input = File::open(&file.path)?;
     let length = input.metadata()?.len();
     input.seek(SeekFrom::Start(length.saturating_sub(TRACKING_TAIL_OCTETS)))?;
@@ -55,15 +55,15 @@ fn of_file(file: &LogFile) -> io::Result<Option<Ending>> {
     }
     let is_torn = !tail.ends_with(b"\n");
     let mut pieces = tail.rsplit(|&octet| octet == b'\n').skip(1);
-    let last = pieces.find_map(|line| serde_json::from_slice::<Line>(line).ok());
+    let last = pieces.find_map(|line| serde_json::from_slice::<TrackingLine>(line).ok());
     let Some(last) = last else {
         let time = moment(UNIX_EPOCH + Duration::from_millis(file.begin));
-        return Ok(Some(Ending { time, kind: EndingKind::Open }));
+        return Ok(Some(MessageEnding { time, kind: EndingKind::Open }));
     };
     let kind = match last.what {
         What::Closed { off: false } if !is_torn => EndingKind::Closed,
         What::Closed { off: true } if !is_torn => EndingKind::Off,
         _ => EndingKind::Open,
     };
-    Ok(Some(Ending { time: last.time, kind }))
+    Ok(Some(MessageEnding { time: last.time, kind }))
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use relay_connector::Principal;
-use relay_kernel::classifier::{Chosen, DecidedBy};
+use relay_kernel::classifier::{ConnectorChoice, DecidedBy};
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
-use relay_queue::event::{Kept, QueueEvent};
+use relay_queue::event::{MessageStorage, QueueEvent};
 use relay_session::{Decisions, Refused};
 use relay_users::User;
 
 /// One thing that happened to one message.
 #[derive(Debug)]
-pub struct Event {
+pub struct TrackingEvent {
     /// When.
     pub at: SystemTime,
     /// To which message; `None` for a refusal, of which none has come.
@@ -33,7 +33,7 @@ pub enum Happening {
     /// Something happened to a message in the queue.
     Queue(QueueEvent),
     /// A connection, a command or a message was refused, or a session broke off.
-    Refused(Box<Refusal>),
+    Refused(Box<RefusalEvent>),
 }
 
 impl From<QueueEvent> for Happening {
@@ -54,7 +54,7 @@ pub struct Receipt {
     /// Where the connection came in.
     pub local: SocketAddr,
     /// The connector and its range.
-    pub connector: Option<Chosen>,
+    pub connector: Option<ConnectorChoice>,
     /// The generation whose rules held.
     pub generation: u32,
     /// By whose word it was that connector.
@@ -78,14 +78,14 @@ pub struct Receipt {
     /// Octets of the message as it is kept.
     pub size: u64,
     /// Where it is kept.
-    pub kept: Kept,
+    pub kept: MessageStorage,
     /// Has the client been told that it is kept? Else the queue took too long: it may be.
     pub answered: bool,
 }
 
 /// Who was refused, and what.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct RefusalEvent {
     /// The name of the session; `None` for a connection that got none.
     pub session: Option<u64>,
     /// The client.
@@ -108,7 +108,7 @@ pub struct Refusal {
     pub suppressed: u64,
 }
 
-impl Event {
+impl TrackingEvent {
     /// About how much memory it takes, in octets: what it points to is taken for as much as it has
     /// on average.
     pub fn octets(&self) -> usize {

@@ -32,20 +32,20 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::event::Refusal;
+use crate::event::RefusalEvent;
 use crate::limits::{TRACKING_PATIENCE, TRACKING_PENDING_OCTETS};
-use crate::writer::Writer;
+use crate::writer::TrackingWriter;
 use relay_host::vital;
 use relay_mail::queue_id::QueueId;
 use relay_queue::event::{Observer, QueueEvent};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-pub use crate::event::{Event, Happening};
+pub use crate::event::{Happening, TrackingEvent};
 
 /// `[message_tracking_log]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct TrackingSettings {
     /// `enabled` (MessageTrackingLogEnabled).
     pub enabled: bool,
     /// `path` (MessageTrackingLogPath): the folder that the files are in.
@@ -67,7 +67,7 @@ pub struct Tracker(Option<Arc<Shared>>);
 
 /// What `relay status` shows of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub struct TrackingStatus {
     /// Are events told at all?
     pub enabled: bool,
     /// The folder of the files.
@@ -122,8 +122,8 @@ struct State {
 /// What the writer is told.
 #[derive(Debug)]
 enum Message {
-    Event(Event),
-    Settings(Settings),
+    Event(TrackingEvent),
+    Settings(TrackingSettings),
     /// Write what there is, and answer.
     Write(mpsc::SyncSender<()>),
     /// The same, and end.
@@ -148,7 +148,7 @@ impl Tracker {
 
     /// Starts the thread that writes the log. `highest` is the highest queue id that there ever was
     /// here: files are named by what comes after it, see [`files`].
-    pub fn start(settings: Settings, highest: QueueId) -> Self {
+    pub fn start(settings: TrackingSettings, highest: QueueId) -> Self {
         let (to_writer, messages) = mpsc::channel();
         let shared = Arc::new(Shared {
             to_writer,
@@ -160,7 +160,7 @@ impl Tracker {
             dropped: AtomicU64::new(0),
             state: Mutex::new(State { path: settings.path.clone(), ..State::default() }),
         });
-        let writer = Writer::new(settings, highest, Arc::downgrade(&shared));
+        let writer = TrackingWriter::new(settings, highest, Arc::downgrade(&shared));
         let thread = thread::Builder::new().name("tracking".to_owned());
         match thread.spawn(move || vital::thread("message tracking log", || writer.run(&messages)))
         {
@@ -173,7 +173,7 @@ impl Tracker {
     }
 
     /// Other settings from now on, for what is told from now on.
-    pub fn set(&self, settings: Settings) {
+    pub fn set(&self, settings: TrackingSettings) {
         let Some(shared) = &self.0 else { return };
         shared.enabled.store(settings.enabled, Ordering::Relaxed);
         // The writer ends with the daemon only; without it there is nothing to set.
@@ -187,7 +187,7 @@ impl Tracker {
     }
 
     /// The same of a refusal, of which no message has come.
-    pub fn tell_refused(&self, refusal: impl FnOnce() -> Refusal) {
+    pub fn tell_refused(&self, refusal: impl FnOnce() -> RefusalEvent) {
         self.tell_about(None, || Happening::Refused(Box::new(refusal())));
     }
 
@@ -203,7 +203,7 @@ impl Tracker {
         if !shared.enabled.load(Ordering::Relaxed) {
             return;
         }
-        let event = Event { at: SystemTime::now(), id, what: happening() };
+        let event = TrackingEvent { at: SystemTime::now(), id, what: happening() };
         let octets = event.octets();
         if shared.pending.fetch_add(octets, Ordering::Relaxed) + octets > TRACKING_PENDING_OCTETS {
             shared.pending.fetch_sub(octets, Ordering::Relaxed);
@@ -216,11 +216,11 @@ impl Tracker {
     }
 
     /// How the log is doing; `None` where there is none.
-    pub fn status(&self) -> Option<Status> {
+    pub fn status(&self) -> Option<TrackingStatus> {
         let shared = self.0.as_ref()?;
         let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let State { path, problem, gap } = state;
-        Some(Status {
+        Some(TrackingStatus {
             enabled: shared.enabled.load(Ordering::Relaxed),
             path,
             written: shared.written.load(Ordering::Relaxed),

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use crate::event::{Event, Happening};
+use crate::event::{Happening, TrackingEvent};
 use crate::outcomes::{expired, tried};
-use relay_mail::outcome::Asked;
+use relay_mail::outcome::AnsweredCommand;
 use relay_mail::queue_id::QueueId;
-use relay_queue::event::{Kept, QueueEvent, Verb};
+use relay_queue::event::{AdminAction, MessageStorage, QueueEvent};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -22,7 +22,7 @@ const MOMENT: &[BorrowedFormatItem<'_>] =
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct TrackingLine {
     /// When, in UTC, to the microsecond.
     pub time: String,
     /// The message; none where the line is about the log itself.
@@ -38,15 +38,15 @@ pub struct Line {
 #[serde(tag = "event", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum What {
     /// A session brought the message, and it is kept.
-    Receive(Box<Received>),
+    Receive(Box<ReceiveLine>),
     /// A next hop took it.
-    Send(Tried),
+    Send(OutcomeGroup),
     /// It was put into a Maildir.
-    Deliver(Tried),
+    Deliver(OutcomeGroup),
     /// An attempt failed, and there will be another.
-    Defer(Tried),
+    Defer(OutcomeGroup),
     /// Recipients were given up.
-    Fail(Tried),
+    Fail(OutcomeGroup),
     /// The sender is sent a report.
     Dsn {
         /// The id of the report.
@@ -130,7 +130,7 @@ pub enum What {
 
 /// How a message came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Received {
+pub struct ReceiveLine {
     /// The name of the session in the protocol log.
     pub session_id: String,
     /// The client.
@@ -192,7 +192,7 @@ pub struct Received {
     /// Octets as it is kept.
     pub size: u64,
     /// `database` or `file`.
-    pub kept: Kept,
+    pub kept: MessageStorage,
     /// False: the client was not told, since the queue took too long.
     pub answered: bool,
 }
@@ -277,7 +277,7 @@ pub struct RefusedLine {
 
 /// What became of some recipients that had the same outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct OutcomeGroup {
     /// Which attempt it was; none where the time was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
@@ -303,7 +303,7 @@ pub struct Tried {
     pub reply: Option<String>,
     /// What it said that to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Asked>,
+    pub to: Option<AnsweredCommand>,
     /// What we found without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
@@ -329,10 +329,10 @@ pub fn moment(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(MOMENT).unwrap_or_default()
 }
 
-impl Line {
+impl TrackingLine {
     /// The lines of an event: one for each outcome that an attempt had.
-    pub fn of(event: Event) -> Vec<Self> {
-        let Event { at, id, what } = event;
+    pub fn of(event: TrackingEvent) -> Vec<Self> {
+        let TrackingEvent { at, id, what } = event;
         let of = |what| Self { time: moment(at), id, what };
         let what = match what {
             Happening::Queue(QueueEvent::Attempted(attempt)) => {
@@ -353,10 +353,10 @@ impl Line {
                 let line = Box::new(RefusedLine::from(*refusal));
                 if is_abort { What::Abort(line) } else { What::Refuse(line) }
             }
-            Happening::Queue(QueueEvent::Administered(Verb::Hold)) => What::Hold,
-            Happening::Queue(QueueEvent::Administered(Verb::Release)) => What::Release,
-            Happening::Queue(QueueEvent::Administered(Verb::Remove)) => What::Remove,
-            Happening::Queue(QueueEvent::Administered(Verb::Retry)) => What::Retry,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Hold)) => What::Hold,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Release)) => What::Release,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Remove)) => What::Remove,
+            Happening::Queue(QueueEvent::Administered(AdminAction::Retry)) => What::Retry,
             Happening::Queue(QueueEvent::Damaged { what, set_aside }) => What::Damaged {
                 because: what,
                 set_aside: set_aside.map(|path| path.display().to_string()),

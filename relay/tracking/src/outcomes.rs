@@ -1,7 +1,7 @@
 //! Lines about attempts: recipients with the same outcome and the same answer share one.
 
-use crate::line::{Tried, What};
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use crate::line::{OutcomeGroup, What};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::path::ForwardPath;
 use relay_queue::event::Attempt;
 
@@ -21,7 +21,7 @@ pub(super) fn tried(attempt: Attempt) -> Vec<What> {
         };
         groups.add(kind, answer, &recipient.path);
     }
-    groups.into_lines(|of_answer| Tried {
+    groups.into_lines(|of_answer| OutcomeGroup {
         attempt: Some(entry.attempts.saturating_add(1)),
         next_hop: Some(next_hop.clone()),
         address: connection.as_ref().map(|connected| connected.address.to_string()),
@@ -31,7 +31,7 @@ pub(super) fn tried(attempt: Attempt) -> Vec<What> {
 }
 
 /// A line for each answer of recipients whose time was over.
-pub(super) fn expired(recipients: Vec<(ForwardPath, Answer)>) -> Vec<What> {
+pub(super) fn expired(recipients: Vec<(ForwardPath, OutcomeReason)>) -> Vec<What> {
     let mut groups = Groups::default();
     for (recipient, answer) in recipients {
         groups.add(Kind::Fail, answer, &recipient);
@@ -41,7 +41,7 @@ pub(super) fn expired(recipients: Vec<(ForwardPath, Answer)>) -> Vec<What> {
 
 /// Recipients by what became of them.
 #[derive(Default)]
-struct Groups(Vec<(Kind, Tried)>);
+struct Groups(Vec<(Kind, OutcomeGroup)>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -52,7 +52,7 @@ enum Kind {
 }
 
 impl Groups {
-    fn add(&mut self, kind: Kind, answer: Answer, recipient: &ForwardPath) {
+    fn add(&mut self, kind: Kind, answer: OutcomeReason, recipient: &ForwardPath) {
         let (reply, to, because) = match answer.cause {
             Cause::Reply { reply, to } => {
                 let to = to.filter(|_| !reply.is_positive());
@@ -60,8 +60,9 @@ impl Groups {
             }
             Cause::Local { status, text } => (None, None, Some(format!("{status} {text}"))),
         };
-        let tried = Tried { server: answer.hop, reply, to, because, ..Tried::default() };
-        let is_same = |(other, it): &(Kind, Tried)| {
+        let tried =
+            OutcomeGroup { server: answer.hop, reply, to, because, ..OutcomeGroup::default() };
+        let is_same = |(other, it): &(Kind, OutcomeGroup)| {
             *other == kind
                 && (&it.server, &it.reply, it.to, &it.because)
                     == (&tried.server, &tried.reply, tried.to, &tried.because)
@@ -73,7 +74,7 @@ impl Groups {
         self.0[group].1.recipients.push(recipient.to_string());
     }
 
-    fn into_lines(self, complete: impl Fn(Tried) -> Tried) -> Vec<What> {
+    fn into_lines(self, complete: impl Fn(OutcomeGroup) -> OutcomeGroup) -> Vec<What> {
         let line = |(kind, tried)| {
             let tried = complete(tried);
             match kind {

@@ -2,11 +2,11 @@
 //! address, a time, a Message-ID. Pure.
 //!
 //! A refusal may have come before the client named a sender or a recipient. Such a refusal neither
-//! matches nor does it not: [`Match::Unknown`].
+//! matches nor does it not: [`QueryMatch::Unknown`].
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::line::{Line, Received, RefusedLine, Tried, What};
+use crate::line::{OutcomeGroup, ReceiveLine, RefusedLine, TrackingLine, What};
 use relay_connector::Range;
 use relay_queue::filter::Wildcard;
 
@@ -29,7 +29,7 @@ pub struct Criteria {
 
 /// Does something match?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Match {
+pub enum QueryMatch {
     /// It does not.
     No,
     /// What is known does not contradict.
@@ -38,7 +38,7 @@ pub enum Match {
     Yes,
 }
 
-impl Match {
+impl QueryMatch {
     fn of(matches: bool) -> Self {
         if matches { Self::Yes } else { Self::No }
     }
@@ -57,47 +57,47 @@ impl Criteria {
     }
 
     /// Is this a gap of the log in the time that is meant?
-    pub fn means_gap(&self, line: &Line) -> bool {
+    pub fn means_gap(&self, line: &TrackingLine) -> bool {
         let What::Lost { since, .. } = &line.what else { return false };
         self.since.as_ref().is_none_or(|from| line.time >= *from)
             && self.until.as_ref().is_none_or(|until| since <= until)
     }
 
     /// Does this line begin a message that is meant, or is it a refusal that is?
-    pub fn matches(&self, line: &Line) -> Match {
+    pub fn matches(&self, line: &TrackingLine) -> QueryMatch {
         if !self.means_time(&line.time) {
-            return Match::No;
+            return QueryMatch::No;
         }
         match &line.what {
             What::Receive(received) => self.of_received(received),
             What::Refuse(refused) | What::Abort(refused) => self.of_refused(refused),
             // A report is a message from the null sender to the sender of another one.
             What::Dsn { sender, .. } => all([
-                self.from.as_ref().map(|from| Match::of(from.matches(""))),
-                self.to.as_ref().map(|to| Match::of(to.matches_address(sender))),
-                self.message_id.as_ref().map(|_| Match::No),
-                self.remote.as_ref().map(|_| Match::No),
+                self.from.as_ref().map(|from| QueryMatch::of(from.matches(""))),
+                self.to.as_ref().map(|to| QueryMatch::of(to.matches_address(sender))),
+                self.message_id.as_ref().map(|_| QueryMatch::No),
+                self.remote.as_ref().map(|_| QueryMatch::No),
             ]),
-            _ => Match::No,
+            _ => QueryMatch::No,
         }
     }
 
     /// The same of a line that begins a message, whenever that was: could the message be meant by
     /// what happened to it later?
-    pub fn means_message(&self, line: &Line) -> bool {
+    pub fn means_message(&self, line: &TrackingLine) -> bool {
         let ever = Self { since: None, until: None, ..self.clone() };
-        ever.matches(line) != Match::No
+        ever.matches(line) != QueryMatch::No
     }
 
     /// Does a line about a message in delivery name what is meant? Such a line does not know all
     /// that is asked for; it names a message if it fits in one thing at least and in the others
     /// contradicts nothing.
-    pub fn names(&self, line: &Line) -> bool {
+    pub fn names(&self, line: &TrackingLine) -> bool {
         let asked = match &line.what {
             What::Send(tried) | What::Deliver(tried) | What::Defer(tried) | What::Fail(tried) => {
-                let Tried { recipients, recipients_left_out, .. } = tried;
+                let OutcomeGroup { recipients, recipients_left_out, .. } = tried;
                 [
-                    self.from.as_ref().map(|_| Match::Unknown),
+                    self.from.as_ref().map(|_| QueryMatch::Unknown),
                     self.is_to(recipients, *recipients_left_out),
                 ]
             }
@@ -112,18 +112,18 @@ impl Criteria {
         let mut asked = asked.into_iter().flatten();
         let asks_nothing = !asks_more && asked.clone().next().is_none();
         self.means_time(&line.time)
-            && asked.clone().all(|it| it != Match::No)
-            && (asks_nothing || asked.any(|it| it == Match::Yes))
+            && asked.clone().all(|it| it != QueryMatch::No)
+            && (asks_nothing || asked.any(|it| it == QueryMatch::Yes))
     }
 
-    fn is_to(&self, recipients: &[String], left_out: u64) -> Option<Match> {
+    fn is_to(&self, recipients: &[String], left_out: u64) -> Option<QueryMatch> {
         let wanted = self.to.as_ref()?;
         let is_one = recipients.iter().any(|recipient| wanted.matches_address(recipient));
-        Some(Match::of(is_one).or_unknown(left_out > 0))
+        Some(QueryMatch::of(is_one).or_unknown(left_out > 0))
     }
 
-    fn of_received(&self, received: &Received) -> Match {
-        let Received { sender, from, message_id, remote, decisions, .. } = received;
+    fn of_received(&self, received: &ReceiveLine) -> QueryMatch {
+        let ReceiveLine { sender, from, message_id, remote, decisions, .. } = received;
         let recipients = || {
             let one = decisions.iter().filter_map(|decision| decision.recipient.as_ref());
             one.chain(decisions.iter().flat_map(|decision| &decision.also))
@@ -132,14 +132,15 @@ impl Criteria {
         all([
             self.from.as_ref().map(|wanted| is_from(wanted, Some(sender), from.as_deref())),
             self.to.as_ref().map(|wanted| {
-                Match::of(recipients().any(|it| wanted.matches_address(it))).or_unknown(left_out)
+                QueryMatch::of(recipients().any(|it| wanted.matches_address(it)))
+                    .or_unknown(left_out)
             }),
             self.message_id.as_ref().map(|wanted| is_id(wanted, message_id.as_deref())),
-            self.remote.as_ref().map(|wanted| Match::of(is_at(wanted, remote))),
+            self.remote.as_ref().map(|wanted| QueryMatch::of(is_at(wanted, remote))),
         ])
     }
 
-    fn of_refused(&self, refused: &RefusedLine) -> Match {
+    fn of_refused(&self, refused: &RefusedLine) -> QueryMatch {
         let RefusedLine { sender, from, message_id, remote, recipients, .. } = refused;
         // Before the end of data nothing is known of the message.
         let has_no_header = message_id.is_none() && from.is_none();
@@ -149,25 +150,25 @@ impl Criteria {
                 is_from(wanted, sender.as_deref(), from.as_deref()).or_unknown(sender.is_none())
             }),
             self.to.as_ref().map(|wanted| {
-                Match::of(recipients.iter().any(|it| wanted.matches_address(it)))
+                QueryMatch::of(recipients.iter().any(|it| wanted.matches_address(it)))
                     .or_unknown(left_out)
             }),
             self.message_id
                 .as_ref()
                 .map(|wanted| is_id(wanted, message_id.as_deref()).or_unknown(has_no_header)),
-            self.remote.as_ref().map(|wanted| Match::of(is_at(wanted, remote))),
+            self.remote.as_ref().map(|wanted| QueryMatch::of(is_at(wanted, remote))),
         ])
     }
 }
 
 /// The least of all that is asked.
-fn all<const N: usize>(found: [Option<Match>; N]) -> Match {
-    found.into_iter().flatten().min().unwrap_or(Match::Yes)
+fn all<const N: usize>(found: [Option<QueryMatch>; N]) -> QueryMatch {
+    found.into_iter().flatten().min().unwrap_or(QueryMatch::Yes)
 }
 
-fn is_from(wanted: &Wildcard, sender: Option<&str>, from: Option<&str>) -> Match {
+fn is_from(wanted: &Wildcard, sender: Option<&str>, from: Option<&str>) -> QueryMatch {
     let is_sender = sender.is_some_and(|sender| wanted.matches_address(sender));
-    Match::of(
+    QueryMatch::of(
         is_sender || from.is_some_and(|from| addresses(from).any(|it| wanted.matches_address(it))),
     )
 }
@@ -177,10 +178,10 @@ fn addresses(from: &str) -> impl Iterator<Item = &str> {
     from.split([' ', ',', ';', '<', '>', '"', '(', ')', '|']).filter(|part| part.contains('@'))
 }
 
-fn is_id(wanted: &Wildcard, message_id: Option<&str>) -> Match {
+fn is_id(wanted: &Wildcard, message_id: Option<&str>) -> QueryMatch {
     let id = message_id.unwrap_or_default().trim();
     let inner = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
-    Match::of(message_id.is_some() && wanted.matches(inner))
+    QueryMatch::of(message_id.is_some() && wanted.matches(inner))
 }
 
 fn is_at(wanted: &Range, remote: &str) -> bool {
@@ -193,14 +194,14 @@ mod tests {
     use crate::query::*;
     use relay_mail::queue_id::QueueId;
 
-    fn refused(sender: Option<&str>, recipients: &[&str]) -> Line {
+    fn refused(sender: Option<&str>, recipients: &[&str]) -> TrackingLine {
         let what = What::Refuse(Box::new(RefusedLine {
             remote: "192.0.2.7:4711".to_owned(),
             sender: sender.map(str::to_owned),
             recipients: recipients.iter().map(|&it| it.to_owned()).collect(),
             ..RefusedLine::default()
         }));
-        Line { time: "2027-01-15T08:00:00.123000Z".to_owned(), id: None, what }
+        TrackingLine { time: "2027-01-15T08:00:00.123000Z".to_owned(), id: None, what }
     }
 
     #[test]
@@ -212,33 +213,48 @@ mod tests {
         let at_mail = refused(Some("a@b.example"), &[]);
         let at_connect = refused(None, &[]);
         for (criteria, of_whole, of_mail, of_connect) in [
-            (all.clone(), Match::Yes, Match::Yes, Match::Yes),
-            (Criteria { from: wild("A@*"), ..all.clone() }, Match::Yes, Match::Yes, Match::Unknown),
-            (Criteria { from: wild("x@*"), ..all.clone() }, Match::No, Match::No, Match::Unknown),
+            (all.clone(), QueryMatch::Yes, QueryMatch::Yes, QueryMatch::Yes),
+            (
+                Criteria { from: wild("A@*"), ..all.clone() },
+                QueryMatch::Yes,
+                QueryMatch::Yes,
+                QueryMatch::Unknown,
+            ),
+            (
+                Criteria { from: wild("x@*"), ..all.clone() },
+                QueryMatch::No,
+                QueryMatch::No,
+                QueryMatch::Unknown,
+            ),
             (
                 Criteria { to: wild("*@d.example"), ..all.clone() },
-                Match::Yes,
-                Match::Unknown,
-                Match::Unknown,
+                QueryMatch::Yes,
+                QueryMatch::Unknown,
+                QueryMatch::Unknown,
             ),
-            (Criteria { to: wild("x"), ..all.clone() }, Match::No, Match::Unknown, Match::Unknown),
+            (
+                Criteria { to: wild("x"), ..all.clone() },
+                QueryMatch::No,
+                QueryMatch::Unknown,
+                QueryMatch::Unknown,
+            ),
             (
                 Criteria { remote: remote("192.0.2.0/24"), to: wild("x"), ..all.clone() },
-                Match::No,
-                Match::Unknown,
-                Match::Unknown,
+                QueryMatch::No,
+                QueryMatch::Unknown,
+                QueryMatch::Unknown,
             ),
             (
                 Criteria { remote: remote("192.0.2.8"), ..all.clone() },
-                Match::No,
-                Match::No,
-                Match::No,
+                QueryMatch::No,
+                QueryMatch::No,
+                QueryMatch::No,
             ),
             (
                 Criteria { since: Some("2027-01-15T08:00:01.000000Z".to_owned()), ..all.clone() },
-                Match::No,
-                Match::No,
-                Match::No,
+                QueryMatch::No,
+                QueryMatch::No,
+                QueryMatch::No,
             ),
         ] {
             let found = [&whole, &at_mail, &at_connect].map(|line| criteria.matches(line));
@@ -250,11 +266,11 @@ mod tests {
     fn a_message_is_named_by_what_fits_where_nothing_contradicts() {
         let wild = |text: &str| Some(Wildcard::new(text));
         let time = "2027-01-15T08:00:00.123000Z".to_owned();
-        let line = |what| Line { time: time.clone(), id: None, what };
+        let line = |what| TrackingLine { time: time.clone(), id: None, what };
         let recipients = vec!["c@d.example".to_owned()];
-        let tried = Tried { recipients: recipients.clone(), ..Tried::default() };
+        let tried = OutcomeGroup { recipients: recipients.clone(), ..OutcomeGroup::default() };
         let send = line(What::Send(tried.clone()));
-        let short = line(What::Fail(Tried { recipients_left_out: 7, ..tried }));
+        let short = line(What::Fail(OutcomeGroup { recipients_left_out: 7, ..tried }));
         let (report, sender) = (QueueId::from_u64(7), "a@b.example".to_owned());
         let dsn = line(What::Dsn { report, sender, recipients, recipients_left_out: 0 });
         let end = line(What::End);
@@ -279,13 +295,13 @@ mod tests {
     #[test]
     fn the_header_s_from_and_the_message_id_are_found_as_they_are_written() {
         let is = |wanted: &str, from: &str| is_from(&Wildcard::new(wanted), Some("x"), Some(from));
-        assert_eq!(is("ann@b.example", "\"Ann, B.\" <Ann@B.example>"), Match::Yes);
-        assert_eq!(is("*@b.example", "a@c.example | z@b.example"), Match::Yes);
-        assert_eq!(is("ann", "ann <a@b.example>"), Match::No);
+        assert_eq!(is("ann@b.example", "\"Ann, B.\" <Ann@B.example>"), QueryMatch::Yes);
+        assert_eq!(is("*@b.example", "a@c.example | z@b.example"), QueryMatch::Yes);
+        assert_eq!(is("ann", "ann <a@b.example>"), QueryMatch::No);
         let id = |wanted: &str| is_id(&Wildcard::new(wanted), Some(" <1.2@host.example> "));
         assert_eq!(
             [id("<1.2@HOST.example>"), id("1.2@*"), id("2@*")],
-            [Match::Yes, Match::Yes, Match::No]
+            [QueryMatch::Yes, QueryMatch::Yes, QueryMatch::No]
         );
     }
 }

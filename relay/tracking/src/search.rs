@@ -8,18 +8,18 @@ use std::path::Path;
 use crate::candidates::Candidates;
 use crate::files::{self, LogFile, Series};
 use crate::limits::{TRACE_MESSAGES, TRACE_REFUSALS, TRACKING_LINE_OCTETS, TRACKING_READ_OCTETS};
-use crate::line::{Line, What, moment};
-use crate::query::{Criteria, Match};
+use crate::line::{TrackingLine, What, moment};
+use crate::query::{Criteria, QueryMatch};
 use memchr::memmem::Finder;
 use relay_mail::queue_id::QueueId;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct SearchResult {
     /// The lines about the message, oldest first; among them those about gaps of the log in its time.
-    pub lines: Vec<Line>,
+    pub lines: Vec<TrackingLine>,
     /// Gaps of the log in the files that could have lines about it.
-    pub gaps: Vec<Line>,
+    pub gaps: Vec<TrackingLine>,
     /// When the log begins and when it was last written to; `None` for a log without files.
     pub span: Option<(String, String)>,
 }
@@ -28,11 +28,11 @@ pub struct Found {
 ///
 /// # Errors
 /// A file or the folder cannot be read.
-pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
+pub fn find(directory: &Path, id: QueueId) -> io::Result<SearchResult> {
     let files = files::list(directory, Series::Messages)?;
     let name = id.to_string();
     let finders = [Finder::new(name.as_str()), Finder::new("\"event\":\"LOST\"")];
-    let (mut lines, mut gaps): (Vec<Line>, Vec<Line>) = Default::default();
+    let (mut lines, mut gaps): (Vec<TrackingLine>, Vec<TrackingLine>) = Default::default();
     for (place, file) in files.iter().enumerate() {
         let end = files.get(place + 1).map(|next| next.begin);
         if end.is_some_and(|end| end < id.milliseconds()) {
@@ -40,7 +40,7 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
         }
         search(file, &finders, |octets| {
             // What is no line was torn by the end of a daemon.
-            let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
+            let Ok(line) = serde_json::from_slice::<TrackingLine>(octets) else { return };
             match line.what {
                 // Nothing about a message that was accepted.
                 What::Lost { refusals: true, .. } => {}
@@ -49,24 +49,25 @@ pub fn find(directory: &Path, id: QueueId) -> io::Result<Found> {
                 _ => {}
             }
         })?;
-        let has = |is: fn(&Line, QueueId) -> bool| lines.iter().any(|line| is(line, id));
-        if has(Line::is_beginning_of) && has(Line::is_end_of) {
+        let has = |is: fn(&TrackingLine, QueueId) -> bool| lines.iter().any(|line| is(line, id));
+        if has(TrackingLine::is_beginning_of) && has(TrackingLine::is_end_of) {
             break;
         }
     }
     if !lines.is_empty() {
         lines.extend(gaps.iter().cloned());
     }
-    Ok(Found { lines: in_order(lines, id), gaps, span: span(&files) })
+    Ok(SearchResult { lines: in_order(lines, id), gaps, span: span(&files) })
 }
 
 /// By time, the beginning first: delivery may be quicker than the session that hears of the commit.
 /// Of gaps, those that can be about the message.
-fn in_order(mut lines: Vec<Line>, id: QueueId) -> Vec<Line> {
-    let time_of = |is: fn(&Line, QueueId) -> bool| {
+fn in_order(mut lines: Vec<TrackingLine>, id: QueueId) -> Vec<TrackingLine> {
+    let time_of = |is: fn(&TrackingLine, QueueId) -> bool| {
         lines.iter().find(|line| is(line, id)).map(|line| line.time.clone())
     };
-    let (beginning, end) = (time_of(Line::is_beginning_of), time_of(Line::is_end_of));
+    let (beginning, end) =
+        (time_of(TrackingLine::is_beginning_of), time_of(TrackingLine::is_end_of));
     lines.retain(|line| match &line.what {
         What::Lost { since, .. } => {
             beginning.as_ref().is_none_or(|beginning| line.time >= *beginning)
@@ -75,7 +76,7 @@ fn in_order(mut lines: Vec<Line>, id: QueueId) -> Vec<Line> {
         _ => true,
     });
     lines.sort_by(|one, other| {
-        let key = |line: &Line| (!line.is_beginning_of(id), line.is_end_of(id));
+        let key = |line: &TrackingLine| (!line.is_beginning_of(id), line.is_end_of(id));
         key(one).cmp(&key(other)).then_with(|| one.time.cmp(&other.time))
     });
     lines
@@ -85,7 +86,7 @@ fn in_order(mut lines: Vec<Line>, id: QueueId) -> Vec<Line> {
 #[derive(Clone, Debug, Default)]
 pub struct Matches {
     /// Each message with its lines, oldest first; the last [`TRACE_MESSAGES`] of them.
-    pub messages: Vec<(QueueId, Vec<Line>)>,
+    pub messages: Vec<(QueueId, Vec<TrackingLine>)>,
     /// Further messages, older ones.
     pub messages_left_out: u64,
     /// The refusals that match, oldest first; the last [`TRACE_REFUSALS`] of them.
@@ -95,7 +96,7 @@ pub struct Matches {
     /// Refusals in that time that are not in the log one by one.
     pub suppressed: u64,
     /// Gaps of the log in that time.
-    pub gaps: Vec<Line>,
+    pub gaps: Vec<TrackingLine>,
     /// When the log of messages begins and when it was last written to; `None` without files.
     pub span: Option<(String, String)>,
     /// When the log of refusals begins.
@@ -106,13 +107,13 @@ pub struct Matches {
 #[derive(Clone, Debug, Default)]
 pub struct Newest {
     /// Oldest first.
-    pub lines: VecDeque<Line>,
+    pub lines: VecDeque<TrackingLine>,
     /// Those that there was no room for.
     pub left_out: u64,
 }
 
 impl Newest {
-    fn push(&mut self, line: Line, most: usize) {
+    fn push(&mut self, line: TrackingLine, most: usize) {
         self.lines.push_back(line);
         if self.lines.len() > most {
             self.lines.pop_front();
@@ -135,7 +136,7 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
     let finders = events.map(named);
     for file in messages.iter().filter(|file| is_in_time(file, criteria)) {
         search(file, &finders, |octets| {
-            let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
+            let Ok(line) = serde_json::from_slice::<TrackingLine>(octets) else { return };
             if matches!(line.what, What::Lost { .. }) {
                 if criteria.means_gap(&line) {
                     found.gaps.push(line);
@@ -148,15 +149,15 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
     let finders = ["REFUSE", "ABORT", "SUPPRESSED"].map(named);
     for file in refusals.iter().filter(|file| is_in_time(file, criteria)) {
         search(file, &finders, |octets| {
-            let Ok(line) = serde_json::from_slice::<Line>(octets) else { return };
+            let Ok(line) = serde_json::from_slice::<TrackingLine>(octets) else { return };
             if let What::Suppressed { count, .. } = line.what {
                 found.suppressed += if criteria.means_time(&line.time) { count } else { 0 };
                 return;
             }
             match criteria.matches(&line) {
-                Match::Yes => found.refusals.push(line, TRACE_REFUSALS),
-                Match::Unknown => found.unknown.push(line, TRACE_REFUSALS),
-                Match::No => {}
+                QueryMatch::Yes => found.refusals.push(line, TRACE_REFUSALS),
+                QueryMatch::Unknown => found.unknown.push(line, TRACE_REFUSALS),
+                QueryMatch::No => {}
             }
         })?;
     }
@@ -179,10 +180,10 @@ pub fn find_matches(directory: &Path, criteria: &Criteria) -> io::Result<Matches
 fn histories(
     files: &[LogFile],
     ids: &[QueueId],
-    mut origins: HashMap<QueueId, Line>,
-) -> io::Result<Vec<(QueueId, Vec<Line>)>> {
+    mut origins: HashMap<QueueId, TrackingLine>,
+) -> io::Result<Vec<(QueueId, Vec<TrackingLine>)>> {
     let Some(first) = ids.iter().min() else { return Ok(Vec::new()) };
-    let mut lines: HashMap<QueueId, Vec<Line>> =
+    let mut lines: HashMap<QueueId, Vec<TrackingLine>> =
         ids.iter().map(|&id| (id, origins.remove(&id).into_iter().collect())).collect();
     let finder = [Finder::new(AFTER_TIME)];
     for (place, file) in files.iter().enumerate() {

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::files::LogFile;
 use crate::limits::TRACKING_FILE_LEAST;
-use crate::line::{Line, What};
-use crate::search::{self, Found, find};
+use crate::line::{TrackingLine, What};
+use crate::search::{self, SearchResult, find};
 use crate::*;
 use relay_mail::path::{ForwardPath, ReversePath};
-use relay_queue::event::{QueueEvent, Verb};
+use relay_queue::event::{AdminAction, QueueEvent};
 use tempfile::TempDir;
 
 mod floods;
@@ -18,8 +18,8 @@ mod queue;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn settings(path: &Path) -> Settings {
-    Settings {
+fn settings(path: &Path) -> TrackingSettings {
+    TrackingSettings {
         enabled: true,
         path: path.to_owned(),
         max_directory_size: 4 * TRACKING_FILE_LEAST,
@@ -43,7 +43,7 @@ fn reported(report: QueueId, recipient: &str) -> QueueEvent {
     }
 }
 
-fn whats(found: &Found) -> Vec<&What> {
+fn whats(found: &SearchResult) -> Vec<&What> {
     found.lines.iter().map(|line| &line.what).collect()
 }
 
@@ -66,8 +66,8 @@ fn what_is_told_is_found_by_message_and_report() {
     let tracker = Tracker::start(settings(&path), QueueId::from_u64(0));
     let now = SystemTime::now();
     let [message, report, other] = [1, 2, 3].map(|number| id_of(now, number));
-    tracker.tell(message, || QueueEvent::Administered(Verb::Hold));
-    tracker.tell(other, || QueueEvent::Administered(Verb::Retry));
+    tracker.tell(message, || QueueEvent::Administered(AdminAction::Hold));
+    tracker.tell(other, || QueueEvent::Administered(AdminAction::Retry));
     tracker.tell(message, || reported(report, "<a@b.example>"));
     tracker.tell(message, || QueueEvent::Ended);
     tracker.tell(report, || QueueEvent::Ended);
@@ -86,7 +86,7 @@ fn what_is_told_is_found_by_message_and_report() {
     assert_eq!(of_message.lines[1], of_report.lines[0]);
     assert!(of_message.span.is_some());
     assert!(find(&path, id_of(now, 9)).unwrap().lines.is_empty());
-    assert_eq!(find(&directory.path().join("none"), message).unwrap(), Found::default());
+    assert_eq!(find(&directory.path().join("none"), message).unwrap(), SearchResult::default());
     let status = tracker.status().unwrap();
     assert_eq!((status.written, status.dropped, status.problem), (6, 0, None));
 }
@@ -111,7 +111,7 @@ fn files_are_bounded_in_size_and_number_and_hold_whole_lines() {
     for file in &files {
         assert!(file.size <= TRACKING_FILE_LEAST, "{file:?}");
         let text = fs::read_to_string(&file.path).unwrap();
-        assert!(text.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()));
+        assert!(text.lines().all(|line| serde_json::from_str::<TrackingLine>(line).is_ok()));
         assert!(text.ends_with('\n'));
     }
     assert_eq!(tracker.status().unwrap().written, 3000);
@@ -127,7 +127,7 @@ fn a_file_that_ended_before_the_message_is_not_searched() {
     // After a restart ids are ahead of the clock; so is the file that begins then.
     let ahead = id_of(now + Duration::from_secs(3600), 0);
     let first = Tracker::start(settings(directory.path()), QueueId::from_u64(0));
-    first.tell(ahead, || QueueEvent::Administered(Verb::Hold));
+    first.tell(ahead, || QueueEvent::Administered(AdminAction::Hold));
     first.stop();
     let second = Tracker::start(settings(directory.path()), ahead);
     second.tell(ahead, || QueueEvent::Ended);
@@ -152,7 +152,7 @@ fn a_torn_line_is_passed_over() {
     let id = id_of(SystemTime::now(), 0);
     for _ in 0..2 {
         let tracker = Tracker::start(settings(directory.path()), id);
-        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(AdminAction::Hold));
         tracker.stop();
         let last = files_in(directory.path()).pop().unwrap();
         let mut text = fs::read_to_string(&last.path).unwrap();
@@ -173,7 +173,7 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
     let tracker = Tracker::start(settings(&path), QueueId::from_u64(0));
     let id = id_of(SystemTime::now(), 0);
     for _ in 0..3 {
-        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(AdminAction::Hold));
     }
     until(|| tracker.status().unwrap().dropped == 3);
     let problem = tracker.status().unwrap().problem.unwrap();
@@ -196,8 +196,8 @@ fn what_cannot_be_written_is_counted_and_told_of_later() {
 fn a_disk_that_is_short_is_left_to_the_mail() {
     let directory = TempDir::new().unwrap();
     let shared = shared(directory.path());
-    let short = Settings { min_free_octets: u64::MAX, ..settings(directory.path()) };
-    let writer = Writer::new(short, QueueId::from_u64(0), Arc::downgrade(&shared.0));
+    let short = TrackingSettings { min_free_octets: u64::MAX, ..settings(directory.path()) };
+    let writer = TrackingWriter::new(short, QueueId::from_u64(0), Arc::downgrade(&shared.0));
     let tracker = Tracker(Some(Arc::clone(&shared.0)));
     let id = id_of(SystemTime::now(), 0);
     tracker.tell(id, || QueueEvent::Ended);
@@ -233,14 +233,17 @@ fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
     let id = id_of(SystemTime::now(), 0);
     let mut told = 0;
     while tracker.status().unwrap().dropped == 0 {
-        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(AdminAction::Hold));
         told += 1;
     }
     assert!(shared.pending.load(Ordering::Relaxed) <= TRACKING_PENDING_OCTETS);
     assert_eq!(messages.try_iter().count(), told - 1);
     // Once the writer is there again it says what is missing.
-    let writer =
-        Writer::new(settings(directory.path()), QueueId::from_u64(0), Arc::downgrade(&shared));
+    let writer = TrackingWriter::new(
+        settings(directory.path()),
+        QueueId::from_u64(0),
+        Arc::downgrade(&shared),
+    );
     shared.pending.store(0, Ordering::Relaxed);
     tracker.tell(id, || QueueEvent::Ended);
     tracker.stop_without_waiting();
@@ -256,13 +259,13 @@ fn who_tells_never_waits_and_what_is_too_much_is_dropped() {
 fn a_log_that_is_off_is_not_even_asked() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
-    let off = Settings { enabled: false, ..settings(&path) };
+    let off = TrackingSettings { enabled: false, ..settings(&path) };
     let tracker = Tracker::start(off, QueueId::from_u64(0));
     let id = id_of(SystemTime::now(), 0);
     tracker.tell(id, || -> QueueEvent { unreachable!("no log is kept") });
     tracker.set(settings(&path));
     tracker.tell(id, || QueueEvent::Ended);
-    tracker.set(Settings { enabled: false, ..settings(&path) });
+    tracker.set(TrackingSettings { enabled: false, ..settings(&path) });
     tracker.tell(id, || -> QueueEvent { unreachable!("no log is kept") });
     tracker.stop();
     assert_eq!(find(&path, id).unwrap().lines.len(), 1);

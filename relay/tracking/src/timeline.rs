@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use crate::line::{DecisionLine, Line, Received, RefusedLine, Tried, What};
+use crate::line::{DecisionLine, OutcomeGroup, ReceiveLine, RefusedLine, TrackingLine, What};
 use relay_mail::queue_id::QueueId;
-use relay_queue::event::Kept;
+use relay_queue::event::MessageStorage;
 
 /// The widest that a column becomes for the sake of alignment, in characters.
 const WIDEST: usize = 48;
@@ -16,7 +16,7 @@ const MOMENT_CHARACTERS: usize = "2026-11-24T18:15:42.123".len();
 type Row = [String; 5];
 
 /// The timeline of a message, a line for each row.
-pub fn text(id: QueueId, lines: &[Line]) -> String {
+pub fn text(id: QueueId, lines: &[TrackingLine]) -> String {
     let rows: Vec<_> = lines.iter().flat_map(|line| rows(id, line)).collect();
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
@@ -36,7 +36,7 @@ pub fn text(id: QueueId, lines: &[Line]) -> String {
     text
 }
 
-fn rows(id: QueueId, line: &Line) -> Vec<Row> {
+fn rows(id: QueueId, line: &TrackingLine) -> Vec<Row> {
     let event = |name: &str, what: String, reply: &str, reason: String| {
         row([short(&line.time), name.to_owned(), what, reply.to_owned(), reason])
     };
@@ -97,7 +97,7 @@ fn rows(id: QueueId, line: &Line) -> Vec<Row> {
 }
 
 /// The session, what it was answered, and the message.
-fn reception(time: &str, received: &Received) -> Vec<Row> {
+fn reception(time: &str, received: &ReceiveLine) -> Vec<Row> {
     let from = format!("from {}", received.remote);
     let head = row([short(time), "RECEIVE".to_owned(), from, String::new(), session(received)]);
     let below = |what, reply: &str, reason| {
@@ -114,8 +114,8 @@ fn reception(time: &str, received: &Received) -> Vec<Row> {
     }
     rows.extend(received.changes.iter().map(|change| below(change.clone(), "", String::new())));
     let kept = match received.kept {
-        Kept::Database => "in the database",
-        Kept::File => "in a file",
+        MessageStorage::Database => "in the database",
+        MessageStorage::File => "in a file",
     };
     let answered = if received.answered { "" } else { "the queue took too long for an answer" };
     let what = format!("{} octets {kept}", received.size);
@@ -124,7 +124,7 @@ fn reception(time: &str, received: &Received) -> Vec<Row> {
 }
 
 /// The session in a sentence.
-fn session(received: &Received) -> String {
+fn session(received: &ReceiveLine) -> String {
     let none = || "none".to_owned();
     let mut text = format!(
         "connector {}, range {}, by the {}",
@@ -156,7 +156,7 @@ fn session(received: &Received) -> String {
     text
 }
 
-fn command(received: &Received, decision: &DecisionLine) -> String {
+fn command(received: &ReceiveLine, decision: &DecisionLine) -> String {
     match (&*decision.command, &decision.recipient) {
         ("MAIL", _) => format!("MAIL FROM:<{}>", received.sender),
         ("RCPT", Some(recipient)) if decision.also.is_empty() => format!("RCPT TO:<{recipient}>"),
@@ -174,7 +174,7 @@ fn reason(decision: &DecisionLine) -> String {
 }
 
 /// What became of some recipients at a next hop, or without one.
-fn attempt(time: &str, name: &str, tried: &Tried) -> Row {
+fn attempt(time: &str, name: &str, tried: &OutcomeGroup) -> Row {
     let said = tried.reply.as_ref().or(tried.because.as_ref()).cloned().unwrap_or_default();
     let mut reason = String::new();
     if let Some(attempt) = tried.attempt {

@@ -17,27 +17,27 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{info, warn};
 
-use crate::bounds::Form;
-use crate::budget::Budget;
+use crate::bounds::EventDetail;
+use crate::budget::SourceLineBudget;
 use crate::files::Series;
 use crate::limits::{
     TRACKING_FILE_TIME, TRACKING_GATHER, TRACKING_RETRY, TRACKING_SUMMARY, TRACKING_WRITE_OCTETS,
 };
-use crate::line::{Line, What, moment};
-use crate::{Event, Gap, Happening, Message, Settings, Shared};
+use crate::line::{TrackingLine, What, moment};
+use crate::{Gap, Happening, Message, Shared, TrackingEvent, TrackingSettings};
 use disk::{Stream, WriteError};
 use relay_mail::printable::printable;
 use relay_mail::queue_id::QueueId;
 
 /// Writes lines into files.
-pub(super) struct Writer {
-    settings: Settings,
+pub(super) struct TrackingWriter {
+    settings: TrackingSettings,
     shared: Weak<Shared>,
     messages: Stream,
     refusals: Stream,
     /// What the log says of itself before anything else.
     opening: Vec<u8>,
-    budget: Budget,
+    budget: SourceLineBudget,
     /// A new file begins later than this, in milliseconds since 1970.
     highest: u64,
     /// Of the events that were dropped, those of which the log tells.
@@ -58,15 +58,15 @@ pub(super) struct Writer {
     busy: Instant,
 }
 
-impl Writer {
-    pub(super) fn new(settings: Settings, highest: QueueId, shared: Weak<Shared>) -> Self {
+impl TrackingWriter {
+    pub(super) fn new(settings: TrackingSettings, highest: QueueId, shared: Weak<Shared>) -> Self {
         Self {
             settings,
             shared,
             messages: Stream::default(),
             refusals: Stream::default(),
             opening: Vec::new(),
-            budget: Budget::new(),
+            budget: SourceLineBudget::new(),
             highest: highest.milliseconds(),
             told: 0,
             gap: None,
@@ -135,7 +135,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: TrackingEvent) {
         if let Some(shared) = self.shared.upgrade() {
             shared.pending.fetch_sub(event.octets(), Ordering::Relaxed);
         }
@@ -153,8 +153,8 @@ impl Writer {
             _ => None,
         };
         let is_short = id.is_some_and(|id| self.budget.is_short(id));
-        for line in Line::of(event) {
-            let line = line.within(Form::Whole);
+        for line in TrackingLine::of(event) {
+            let line = line.within(EventDetail::Whole);
             let octets = encoded(&line);
             let allows = match source.zip(id) {
                 Some((source, id)) => {
@@ -171,7 +171,7 @@ impl Writer {
                 stream.lines.extend_from_slice(&octets);
                 continue;
             }
-            let short = encoded(&line.within(Form::Short));
+            let short = encoded(&line.within(EventDetail::Short));
             let is_shorter = short.len() < octets.len();
             stream.lines.extend_from_slice(&short);
             if is_shorter && let Some(shared) = self.shared.upgrade() {
@@ -205,12 +205,12 @@ impl Writer {
         info!(count, since = moment(since), "refusals that were not recorded one by one");
         if self.settings.enabled && !self.waits() {
             let what = What::Suppressed { count, since: moment(since) };
-            let line = Line { time: moment(SystemTime::now()), id: None, what };
+            let line = TrackingLine { time: moment(SystemTime::now()), id: None, what };
             self.refusals.lines.extend_from_slice(&encoded(&line));
         }
     }
 
-    fn set(&mut self, settings: Settings) {
+    fn set(&mut self, settings: TrackingSettings) {
         if settings == self.settings {
             return;
         }
@@ -275,7 +275,7 @@ impl Writer {
         if let Some((since, because)) = self.gap.as_ref().filter(|_| lost > 0) {
             let (since, because) = (moment(*since), because.clone());
             let what = What::Lost { count: Some(lost), since, because, refusals: false };
-            let line = Line { time: moment(SystemTime::now()), id: None, what };
+            let line = TrackingLine { time: moment(SystemTime::now()), id: None, what };
             batch.extend_from_slice(&encoded(&line));
         }
         // What is said about the log itself is no event.
@@ -368,7 +368,7 @@ impl Writer {
 
 /// Strings, numbers and maps with string keys: JSON has them all. What a terminal would act on stands
 /// in strings only, where JSON reads the escaped form as the same.
-fn encoded(line: &Line) -> Vec<u8> {
+fn encoded(line: &TrackingLine) -> Vec<u8> {
     let Ok(text) = serde_json::to_string(line) else { return Vec::new() };
     let mut octets = printable(&text).into_owned().into_bytes();
     octets.push(b'\n');

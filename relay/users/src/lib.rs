@@ -43,9 +43,9 @@ pub struct User {
 #[derive(Clone, Debug)]
 pub struct Users {
     users: BTreeMap<UserName, Arc<User>>,
-    secret: Secret,
+    secret: StoredSecret,
     /// What the password of nobody is compared with: as costly as the costliest there is.
-    nobody: PasswordHash,
+    dummy: PasswordHash,
     /// SCRAM iterations of nobody: those of the first user.
     iterations: u32,
 }
@@ -53,21 +53,21 @@ pub struct Users {
 /// What the salts of nobody are made of, so that they are the same for each attempt and known to
 /// none. It stands in the users file.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
+pub struct StoredSecret(Box<[u8]>);
 
 impl Users {
     /// These users. Of two with one name the later one holds.
-    pub fn new(secret: Secret, users: impl IntoIterator<Item = User>) -> Self {
+    pub fn new(secret: StoredSecret, users: impl IntoIterator<Item = User>) -> Self {
         let users: BTreeMap<_, _> =
             users.into_iter().map(|user| (user.name.clone(), Arc::new(user))).collect();
         let costs = users.values().map(|user| user.password.cost());
         let cost = costs.max_by_key(|cost| cost.time()).unwrap_or(Cost::of_new());
-        let nobody = PasswordHash::of_nobody(cost);
+        let dummy = PasswordHash::dummy(cost);
         let iterations = users
             .values()
             .find_map(|user| user.scram.as_ref())
             .map_or(limits::SCRAM_ITERATIONS, |scram| scram.iterations.get());
-        Self { users, secret, nobody, iterations }
+        Self { users, secret, dummy, iterations }
     }
 
     /// The user of this name.
@@ -90,14 +90,14 @@ impl Users {
     pub fn cost_alike(&self) -> bool {
         self.users.values().all(|user| {
             let scram = user.scram.as_ref();
-            user.password.cost() == self.nobody.cost()
+            user.password.cost() == self.dummy.cost()
                 && scram.is_none_or(|scram| scram.iterations.get() == self.iterations)
         })
     }
 
     /// The comparison of a password with a user's. Without a user it takes as long, and fails.
     pub fn password_check(&self, user: Option<&User>, password: Password) -> PasswordCheck {
-        let hash = user.map_or(&self.nobody, |user| &user.password);
+        let hash = user.map_or(&self.dummy, |user| &user.password);
         PasswordCheck::new(hash.clone(), password)
     }
 
@@ -107,11 +107,11 @@ impl Users {
         let user = name.parse().ok().and_then(|name| self.get(&name));
         match user.and_then(|user| user.scram.clone()) {
             Some(credentials) => (user, credentials),
-            None => (None, self.credentials_of_nobody(name)),
+            None => (None, self.dummy_credentials(name)),
         }
     }
 
-    fn credentials_of_nobody(&self, name: &str) -> ScramCredentials {
+    fn dummy_credentials(&self, name: &str) -> ScramCredentials {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret.0);
         // Names that would be the same user's have the same salt here too.
         let name = match name.parse() {
@@ -119,18 +119,18 @@ impl Users {
             Err(_) => name.to_owned(),
         };
         let derive = |what: &str| hmac::sign(&key, format!("{what} {name}").as_bytes());
-        ScramCredentials::of_nobody(self.iterations, derive("salt").as_ref())
+        ScramCredentials::dummy(self.iterations, derive("salt").as_ref())
     }
 }
 
 /// No user, for a configuration without a users file: nobody can authenticate then.
 impl Default for Users {
     fn default() -> Self {
-        Self::new(Secret(Box::default()), [])
+        Self::new(StoredSecret(Box::default()), [])
     }
 }
 
-impl Secret {
+impl StoredSecret {
     /// The secret of a new users file.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for StoredSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
@@ -168,7 +168,7 @@ mod tests {
             scram: Some(ScramCredentials::make("a", 4096).unwrap()),
             send_as: Vec::new(),
         };
-        let secret = Secret::new(vec![7; 32]).unwrap();
+        let secret = StoredSecret::new(vec![7; 32]).unwrap();
         Users::new(secret, [user("cheap", 8), user("costly", 64), user("middle", 16)])
     }
 
@@ -176,9 +176,9 @@ mod tests {
     fn nobody_costs_as_much_as_the_costliest_user() {
         let users = users();
         let costliest = users.get(&"costly".parse().unwrap()).unwrap();
-        assert_eq!(users.nobody.cost(), costliest.password.cost());
+        assert_eq!(users.dummy.cost(), costliest.password.cost());
         assert_eq!(users.password_check(None, Password::new("a").unwrap()).perform(), Ok(false));
-        assert_eq!(Users::default().nobody.cost(), Cost::of_new());
+        assert_eq!(Users::default().dummy.cost(), Cost::of_new());
         assert!(!users.cost_alike());
     }
 

@@ -83,7 +83,7 @@ impl Password {
 
     /// In place of what can be no password, to be compared as if it were one. It is nobody's:
     /// [`Password::new`] does not make it.
-    pub fn of_nobody() -> Self {
+    pub fn dummy() -> Self {
         Self(Box::default())
     }
 
@@ -151,7 +151,7 @@ impl PasswordHash {
     }
 
     /// A hash that no password has, to compare with where there is no user.
-    pub(crate) fn of_nobody(cost: Cost) -> Self {
+    pub(crate) fn dummy(cost: Cost) -> Self {
         let Cost { memory_kibibytes, passes, lanes } = cost;
         let phc = format!(
             "$argon2id$v=19$m={memory_kibibytes},t={passes},p={lanes}\
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn nobody_has_a_hash_that_is_one() {
-        let nobody = PasswordHash::of_nobody(Cost::of_new());
+        let nobody = PasswordHash::dummy(Cost::of_new());
         assert_eq!(PasswordHash::parse(nobody.as_str()), Ok(nobody.clone()));
         assert_eq!(check(&nobody, "a"), Ok(false));
     }

@@ -63,7 +63,7 @@ impl ScramCredentials {
     }
 
     /// Credentials with a salt of these octets, cut to the usual length, that no proof fits.
-    pub(super) fn of_nobody(iterations: u32, salt: &[u8]) -> Self {
+    pub(super) fn dummy(iterations: u32, salt: &[u8]) -> Self {
         let salt = salt[..SALT_OCTETS.min(salt.len())].into();
         let iterations = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
         let keys = [0; DIGEST_OCTETS];

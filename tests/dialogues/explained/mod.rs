@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use relay_config::{Config, users};
-use relay_connector::{ConnectorId, ConnectorIds, Match};
-use relay_explanation::{Explanation, HostState, Question, Step, explain_with};
+use relay_connector::{ConnectorId, ConnectorIds, TableMatch};
+use relay_explanation::{ExplainedCommand, Explanation, HostState, Question, explain_with};
 use relay_kernel::classifier::Classifier;
 use relay_mail::reply::QUEUED;
 use relay_policy::Rules;
@@ -25,7 +25,7 @@ use relay_queue::store::Store;
 use relay_server::Server;
 use relay_server::back_pressure::Readings;
 use relay_server::counts::Counts;
-use relay_server::tls::Credentials;
+use relay_server::tls::TlsCredentials;
 use relay_smtp::command::SaslMessage;
 use relay_tracking::Tracker;
 use tokio::runtime::{Builder, Runtime};
@@ -89,7 +89,7 @@ pub fn run() -> Result<(), String> {
 
 /// What a question came to: accepted, or the first command that was refused.
 fn outcome(explanation: &Explanation) -> String {
-    let refused = |step: &&Step| !step.decision.reply.is_positive();
+    let refused = |step: &&ExplainedCommand| !step.decision.reply.is_positive();
     match explanation.steps.iter().find(refused).map(|step| step.command.as_str()) {
         None if explanation.accepted => "accepted".to_owned(),
         None => "neither".to_owned(),
@@ -131,12 +131,12 @@ impl Host {
         };
         let store = Arc::new(MemoryStore::new(behaviour));
         let hostname = config.hostname.clone();
-        let settings = relay_queue::Settings { hostname, schedule: Schedule::default() };
+        let settings = relay_queue::QueueSettings { hostname, schedule: Schedule::default() };
         let queue = Queue::with_store(Arc::clone(&store) as _, settings);
         let server = Arc::new(Server::new(classifier, queue, counts, Tracker::none()));
         // Without credentials there is no certificate, as after a reload that cannot read it.
         if rng.u8(..6) > 0 {
-            let credentials = Credentials::load(&config.tls, Arc::clone(&rules));
+            let credentials = TlsCredentials::load(&config.tls, Arc::clone(&rules));
             server.set_credentials(credentials.map_err(|error| error.to_string())?);
         }
         let in_runtime = runtime.enter();
@@ -147,7 +147,7 @@ impl Host {
 
     /// The disk of the queue fills up or empties. The meter learns of a queue that is full, or not yet.
     fn press(&self, rng: &mut Rng, runtime: &Runtime) {
-        let thresholds = pressure::Settings::default().disk_use;
+        let thresholds = pressure::BackPressureSettings::default().disk_use;
         let disk = match rng.u8(..40) {
             0 => thresholds.medium_to_high,
             1 => thresholds.high_to_medium,
@@ -173,8 +173,8 @@ impl Host {
         let state = self.server.host_state(question.local, SocketAddr::new(question.remote, 0));
         let state = HostState { storage: runtime.block_on(self.store.accepts()), ..state };
         let id = match self.rules.table.classify(question.local, question.remote) {
-            Match::Connector { connector, .. } => connector,
-            Match::NoBinding | Match::NoConnector => ConnectorId::NONE,
+            TableMatch::Connector { connector, .. } => connector,
+            TableMatch::NoBinding | TableMatch::NoConnector => ConnectorId::NONE,
         };
         let find_out =
             &mut |inquiry| runtime.block_on(self.server.find_out(inquiry, id, question.remote));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use relay_config::Config;
 use relay_connector::ConnectorIds;
 use relay_kernel::classifier::publication_of;
-use relay_kernel::{KernelHalf, Settings};
+use relay_kernel::{KernelHalf, KernelSettings};
 use relay_policy::Rules;
 
 /// The generation of a kernel half's self-test; tests publish from the next one on.
@@ -28,7 +28,7 @@ pub fn load() -> KernelHalf {
 /// The same, with its pins in this directory.
 pub fn load_in(pin_directory: PathBuf) -> KernelHalf {
     KernelHalf::load(
-        &Settings { interfaces: Vec::new(), pin_directory, pin_owner: None },
+        &KernelSettings { interfaces: Vec::new(), pin_directory, pin_owner: None },
         SELF_TEST,
     )
     .unwrap()

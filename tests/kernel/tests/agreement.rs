@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use fastrand::Rng;
-use relay_common::classify::Class;
+use relay_common::classify::ConnectionClass;
 use relay_common::tables::RangeEntry;
 
 use crate::can_load;
-use relay_connector::{ConnectorId, Match, RangeId};
+use relay_connector::{ConnectorId, RangeId, TableMatch};
 use relay_kernel::{KernelHalf, TestProgram};
 use relay_kernel_tests::frames::{SYN, tcp};
 use relay_kernel_tests::nested::{Expected, Nested};
@@ -77,11 +77,11 @@ fn ask(
             Expected::Connector { number, range } => {
                 let id = ids[nested.names[number].as_str()];
                 let entry = RangeEntry { connector: id.0, range };
-                let by_daemon = Match::Connector { connector: id, range: RangeId(range) };
-                (by_daemon, Class::Connector(entry), Some(id))
+                let by_daemon = TableMatch::Connector { connector: id, range: RangeId(range) };
+                (by_daemon, ConnectionClass::Connector(entry), Some(id))
             }
-            Expected::NoBinding => (Match::NoBinding, Class::NoBinding, None),
-            Expected::NoConnector => (Match::NoConnector, Class::NoConnector, None),
+            Expected::NoBinding => (TableMatch::NoBinding, ConnectionClass::NoBinding, None),
+            Expected::NoConnector => (TableMatch::NoConnector, ConnectionClass::NoConnector, None),
         };
         assert_eq!(rules.table.classify(local, remote), by_daemon, "daemon: {case}");
         assert_eq!(kernel.publisher.classify(local, remote), by_tables, "kernel maps: {case}");

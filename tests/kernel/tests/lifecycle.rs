@@ -6,12 +6,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use relay_common::classify::Class;
+use relay_common::classify::ConnectionClass;
 use relay_common::tables::SCHEMA;
 
 use crate::can_load;
 use relay_kernel::limits::GENERATION_GRACE;
-use relay_kernel::{KernelError, KernelHalf, Settings};
+use relay_kernel::{KernelError, KernelHalf, KernelSettings};
 use relay_kernel_tests::setup::{SELF_TEST, load, pin_directory, publish, rules};
 
 const ONE: &str = r#"
@@ -42,7 +42,7 @@ fn bpftool(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn at(kernel: &KernelHalf, remote: &str) -> Class {
+fn at(kernel: &KernelHalf, remote: &str) -> ConnectionClass {
     let local: SocketAddr = "198.51.100.1:25".parse().unwrap();
     kernel.publisher.classify(local, remote.parse::<IpAddr>().unwrap())
 }
@@ -67,10 +67,10 @@ fn a_generation_replaces_the_one_before_it() {
     let mut kernel = load();
     let pins = kernel.pins.as_ref().unwrap().join("RANGES");
     publish(&mut kernel, ONE, 2);
-    assert!(matches!(at(&kernel, "10.0.0.9"), Class::Connector(_)));
-    assert_eq!(at(&kernel, "10.0.0.10"), Class::NoConnector);
+    assert!(matches!(at(&kernel, "10.0.0.9"), ConnectionClass::Connector(_)));
+    assert_eq!(at(&kernel, "10.0.0.10"), ConnectionClass::NoConnector);
     publish(&mut kernel, TWO, 3);
-    assert!(matches!(at(&kernel, "10.0.0.10"), Class::Connector(_)));
+    assert!(matches!(at(&kernel, "10.0.0.10"), ConnectionClass::Connector(_)));
 
     let entries = |generation: u32| {
         let dump = bpftool(&["map", "dump", "pinned", pins.to_str().unwrap()]);
@@ -120,7 +120,8 @@ fn pins_are_removed_and_stale_ones_replaced() {
     if !can_load("pins_are_removed_and_stale_ones_replaced") {
         return;
     }
-    let settings = Settings { interfaces: vec![], pin_directory: pin_directory(), pin_owner: None };
+    let settings =
+        KernelSettings { interfaces: vec![], pin_directory: pin_directory(), pin_owner: None };
     let first = KernelHalf::load(&settings, SELF_TEST).unwrap();
     assert!(settings.pin_directory.join("RANGES").exists());
     // A second instance on the same directory gets an error, and does no damage.
@@ -129,7 +130,7 @@ fn pins_are_removed_and_stale_ones_replaced() {
         other => panic!("{other:?}"),
     }
     assert!(settings.pin_directory.join("RANGES").exists());
-    assert!(matches!(at(&first, "10.0.0.1"), Class::NoBinding));
+    assert!(matches!(at(&first, "10.0.0.1"), ConnectionClass::NoBinding));
     drop(first);
     assert!(!settings.pin_directory.exists(), "an orderly end removes all pins");
 
@@ -179,10 +180,10 @@ fn two_instances_use_their_own_tables() {
     let (mut first, mut second) = (load(), load());
     publish(&mut first, ONE, 2);
     publish(&mut second, TWO, 2);
-    assert_eq!(at(&first, "192.0.2.1"), Class::NoConnector);
-    assert!(matches!(at(&second, "192.0.2.1"), Class::Connector(_)));
+    assert_eq!(at(&first, "192.0.2.1"), ConnectionClass::NoConnector);
+    assert!(matches!(at(&second, "192.0.2.1"), ConnectionClass::Connector(_)));
     drop(first);
-    assert!(matches!(at(&second, "192.0.2.1"), Class::Connector(_)));
+    assert!(matches!(at(&second, "192.0.2.1"), ConnectionClass::Connector(_)));
 }
 
 #[test]
@@ -209,9 +210,9 @@ fn a_hundred_thousand_ranges_are_published_whole() {
     );
     assert_eq!(kernel.publisher.state().ranges, 100_000);
     for text in ["10.0.0.0", "10.1.7.42", "10.3.6.62"] {
-        assert!(matches!(at(&kernel, text), Class::Connector(_)), "{text}");
+        assert!(matches!(at(&kernel, text), ConnectionClass::Connector(_)), "{text}");
     }
-    assert_eq!(at(&kernel, "10.0.0.1"), Class::NoConnector);
+    assert_eq!(at(&kernel, "10.0.0.1"), ConnectionClass::NoConnector);
     let started = Instant::now();
     publish(&mut kernel, ONE, 3);
     sleep(GENERATION_GRACE + Duration::from_millis(1));
@@ -220,5 +221,5 @@ fn a_hundred_thousand_ranges_are_published_whole() {
         "replaced, and the old generation removed after its grace, in {:?}",
         started.elapsed()
     );
-    assert_eq!(at(&kernel, "10.1.7.42"), Class::NoConnector);
+    assert_eq!(at(&kernel, "10.1.7.42"), ConnectionClass::NoConnector);
 }

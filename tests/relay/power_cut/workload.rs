@@ -13,8 +13,8 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_queue::limits::CHECKPOINT_IDLE;
 use relay_queue::schedule::Schedule;
-use relay_queue::store::Change;
-use relay_queue::{Queue, Recovery, Settings, StoreSettings};
+use relay_queue::store::EntryChange;
+use relay_queue::{Queue, QueueSettings, Recovery, StoreSettings};
 
 use super::trace::{Call, Moment};
 
@@ -71,7 +71,7 @@ async fn work(queue: &Queue, part: usize) {
                         say("removed", id, number);
                     }
                     1 => {
-                        queue.store().change(id, Change::Hold).await.unwrap();
+                        queue.store().change(id, EntryChange::Hold).await.unwrap();
                         say("held", id, number);
                     }
                     _ => {}
@@ -115,7 +115,7 @@ fn open(directory: &Path) -> (Queue, Recovery) {
 fn try_open(directory: &Path) -> Result<(Queue, Recovery), String> {
     let store = StoreSettings { min_free_octets: 0, ..StoreSettings::new(directory) };
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
-    let settings = Settings { hostname, schedule: Schedule::default() };
+    let settings = QueueSettings { hostname, schedule: Schedule::default() };
     Queue::open(&store, settings).map_err(|error| format!("the queue does not open: {error}"))
 }
 

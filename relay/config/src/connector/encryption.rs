@@ -5,15 +5,15 @@ use crate::document::{Section, Value, Wrong};
 use crate::tls::Tls;
 use crate::value::{boolean, one_of, parsed, text, unknown_word};
 use relay_connector::binding::BindingError;
-use relay_connector::{AuthMechanism, Binding, CertificateName, Encryption, TlsVersion};
+use relay_connector::{AuthMechanism, Binding, CertificateName, ConnectorTls, TlsVersion};
 
 /// Reads how a connector encrypts. Whether it may encrypt at all is for [`check`] to say, once its
 /// mechanisms are known.
-pub(super) fn read(section: &mut Section<'_, '_>, tls: &Tls) -> Encryption {
+pub(super) fn read(section: &mut Section<'_, '_>, tls: &Tls) -> ConnectorTls {
     let default = tls.certificates.contains_key(&CertificateName::Default);
     let named = section.take("tls_certificate_name", |value| certificate(value, tls));
     let minimum_version = one_of(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
-    Encryption {
+    ConnectorTls {
         certificate: named.or_else(|| default.then_some(CertificateName::Default)),
         minimum_version: section.take("tls_minimum_version", minimum_version).unwrap_or_default(),
         implicit_bindings: implicit_bindings(section),
@@ -60,7 +60,7 @@ fn implicit_bindings(section: &mut Section<'_, '_>) -> Vec<Binding> {
 /// Refuses what contradicts the mechanisms, and reads `require_tls`.
 pub(super) fn check(
     section: &mut Section<'_, '_>,
-    encryption: &Encryption,
+    encryption: &ConnectorTls,
     mechanism: AuthMechanism,
     lines: Lines,
     tls: &Tls,
@@ -144,7 +144,7 @@ fn needs_tls(
     section: &Section<'_, '_>,
     line: u32,
     key: &str,
-    encryption: &Encryption,
+    encryption: &ConnectorTls,
     mechanism: AuthMechanism,
 ) {
     if !mechanism.tls {

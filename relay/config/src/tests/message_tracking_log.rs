@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::tests::*;
-use relay_tracking::Settings;
+use relay_tracking::TrackingSettings;
 
 fn refusal(keys: &str) -> String {
     let text = format!("{NEEDED}message_tracking_log = {{ {keys} }}\n{CONNECTOR}");
@@ -15,7 +15,7 @@ fn refusal(keys: &str) -> String {
 #[test]
 fn it_is_kept_as_exchange_keeps_it_unless_the_section_says_otherwise() {
     let log = parse(&format!("{NEEDED}queue.directory = \"/q\"\n{CONNECTOR}")).message_tracking_log;
-    let default = Settings {
+    let default = TrackingSettings {
         enabled: true,
         path: "/q/message_tracking".into(),
         max_directory_size: 1000 << 20,

@@ -9,7 +9,7 @@ use crate::{Binding, Connector, RangeId};
 
 /// A range, while one binding is compiled.
 #[derive(Clone, Copy)]
-pub(super) struct Claim {
+pub(super) struct RangeClaim {
     low: u128,
     high: u128,
     owner: RangeAt,
@@ -32,7 +32,11 @@ impl Conflicts {
 
 /// The ranges of a family, of all enabled connectors that have the binding, ordered so that an
 /// outer range comes before the ranges inside it.
-pub(super) fn claims_on(binding: Binding, family: Family, connectors: &[Connector]) -> Vec<Claim> {
+pub(super) fn claims_on(
+    binding: Binding,
+    family: Family,
+    connectors: &[Connector],
+) -> Vec<RangeClaim> {
     let mut claims = Vec::new();
     for (connector, data) in connectors.iter().enumerate() {
         if !data.enabled || !data.bindings.contains(&binding) {
@@ -41,7 +45,7 @@ pub(super) fn claims_on(binding: Binding, family: Family, connectors: &[Connecto
         for (range, id) in data.remote_ip_ranges.iter().zip(0..) {
             if range.family() == family {
                 let owner = RangeAt { connector, range: RangeId(id) };
-                claims.push(Claim { low: range.low(), high: range.high(), owner });
+                claims.push(RangeClaim { low: range.low(), high: range.high(), owner });
             }
         }
     }
@@ -53,12 +57,12 @@ pub(super) fn claims_on(binding: Binding, family: Family, connectors: &[Connecto
 /// range that contains the current address. A range that does not fit into the top is a conflict.
 pub(super) fn sweep(
     binding: Binding,
-    claims: &[Claim],
+    claims: &[RangeClaim],
     idle: &mut Vec<Idle>,
     conflicts: &mut Conflicts,
 ) -> Vec<(u128, Option<RangeAt>)> {
     let mut segments = Segments(Vec::with_capacity(2 * claims.len()));
-    let mut open: Vec<Claim> = Vec::new();
+    let mut open: Vec<RangeClaim> = Vec::new();
     for &claim in claims {
         while let Some(closed) = open.pop_if(|top| top.high < claim.low) {
             segments.close(closed, open.last());
@@ -103,7 +107,7 @@ impl Segments {
         }
     }
 
-    fn close(&mut self, closed: Claim, outer: Option<&Claim>) {
+    fn close(&mut self, closed: RangeClaim, outer: Option<&RangeClaim>) {
         // After the highest address there is nothing to say.
         if let Some(start) = closed.high.checked_add(1) {
             self.begin(start, outer.map(|claim| claim.owner));
@@ -113,7 +117,7 @@ impl Segments {
 
 /// The blocks of all claims; equal ones belong to the smaller range. `None` over the limit.
 pub(super) fn blocks_of(
-    claims: &[Claim],
+    claims: &[RangeClaim],
     connectors: &[Connector],
     limit: usize,
 ) -> Option<Vec<(Block, RangeAt)>> {

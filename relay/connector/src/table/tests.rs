@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::table::*;
 use crate::{
-    AntiSpam, AuthMechanism, Encryption, Extensions, Limits, PermissionGroups,
+    AntiSpam, AuthMechanism, ConnectorTls, Extensions, Limits, PermissionGroups,
     ProtocolLoggingLevel, Range, RejectRecipientDomains,
 };
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
         permission_groups: PermissionGroups::default(),
         grants: Vec::new(),
         denies: Vec::new(),
-        encryption: Encryption::default(),
+        encryption: ConnectorTls::default(),
         require_tls: false,
         refuse: false,
         syn_budget: None,
@@ -44,8 +44,8 @@ fn compile(connectors: &[Connector]) -> Result<Table, Vec<Conflict>> {
 
 fn found(table: &Table, local: &str, remote: &str) -> Option<(u32, u32)> {
     match table.classify(local.parse().unwrap(), remote.parse().unwrap()) {
-        Match::Connector { connector, range } => Some((connector.0, range.0)),
-        Match::NoBinding | Match::NoConnector => None,
+        TableMatch::Connector { connector, range } => Some((connector.0, range.0)),
+        TableMatch::NoBinding | TableMatch::NoConnector => None,
     }
 }
 
@@ -88,10 +88,10 @@ fn an_exact_binding_never_falls_back_to_the_wildcard() {
     let classify =
         |local: &str, remote: &str| table.classify(local.parse().unwrap(), remote.parse().unwrap());
     assert_eq!(found(&table, "10.0.0.5:25", "10.1.1.1"), Some((2, 0)));
-    assert_eq!(classify("10.0.0.5:25", "192.0.2.1"), Match::NoConnector);
+    assert_eq!(classify("10.0.0.5:25", "192.0.2.1"), TableMatch::NoConnector);
     assert_eq!(found(&table, "10.0.0.6:25", "10.1.1.1"), Some((1, 0)));
-    assert_eq!(classify("10.0.0.6:26", "10.1.1.1"), Match::NoBinding);
-    assert_eq!(classify("[::1]:25", "::1"), Match::NoBinding);
+    assert_eq!(classify("10.0.0.6:26", "10.1.1.1"), TableMatch::NoBinding);
+    assert_eq!(classify("[::1]:25", "::1"), TableMatch::NoBinding);
 }
 
 #[test]
@@ -272,8 +272,8 @@ proptest! {
                 .map(|&(.., owner, range)| (ConnectorId(owner as u32 + 1), RangeId(range as u32)));
             let local: SocketAddr = binding.parse().unwrap();
             let daemon = match table.classify(local, address(number)) {
-                Match::Connector { connector, range } => Some((connector, range)),
-                Match::NoBinding | Match::NoConnector => None,
+                TableMatch::Connector { connector, range } => Some((connector, range)),
+                TableMatch::NoBinding | TableMatch::NoConnector => None,
             };
             prop_assert_eq!(daemon, smallest);
             prop_assert_eq!(longest_prefix(&table, 0, address(number)), smallest);

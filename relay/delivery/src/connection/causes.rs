@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use relay_mail::outcome::{Answer, Cause};
+use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::reply::Enhanced;
 use relay_tls::tls_failure;
 
@@ -26,7 +26,7 @@ pub(super) fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
         return cause;
     }
     let status = common_status(&causes);
-    let sentence = |(address, cause)| format!("{address}: {}", Answer { hop: None, cause });
+    let sentence = |(address, cause)| format!("{address}: {}", OutcomeReason { hop: None, cause });
     let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
     let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
     // Kept for every recipient of every message that waits for the next hop.

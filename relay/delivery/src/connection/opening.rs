@@ -11,15 +11,15 @@ use crate::reach::{Candidate, Unreachable, candidates};
 use crate::remotes::{Remotes, Slot};
 use crate::route::Destination;
 use crate::security::{Security, TlsMode, server_name};
-use crate::transport::Transport;
-use crate::{Cut, Settings, credentials, remotes};
-use relay_host::error_chain::in_full;
-use relay_mail::outcome::{Answer, Cause};
-use relay_mail::protocol::Protocol;
+use crate::transport::ClientStream;
+use crate::{Cut, DeliverySettings, credentials, remotes};
+use relay_host::error_chain::error_chain;
+use relay_mail::outcome::{Cause, OutcomeReason};
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
-use relay_queue::event::Connected;
-use relay_smtp::client::{Credentials, Encryption, Opening, Session};
+use relay_queue::event::NextHopConnection;
+use relay_smtp::client::{ClientOpening, ClientSession, NextHopCredentials, NextHopTls};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -28,9 +28,9 @@ use tracing::{debug, info};
 /// What is needed to make a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial<'a> {
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: DeliveryProtocol,
     pub(crate) security: &'a Security,
-    pub(crate) settings: &'a Settings,
+    pub(crate) settings: &'a DeliverySettings,
     /// Becomes true when an attempt under way is to end.
     pub(crate) cut: &'a watch::Receiver<Cut>,
     /// Where connections are counted, and for which message this one is made.
@@ -60,22 +60,24 @@ impl Connection {
     /// What keeps it from being used.
     pub async fn to(
         destination: &Destination,
-        settings: &Settings,
+        settings: &DeliverySettings,
         cut: &watch::Receiver<Cut>,
     ) -> Result<Self, Cause> {
         let found = candidates(destination, settings).await;
         let found = match found {
             Ok(found) => found,
-            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => return Err(cause),
+            Err(Unreachable::Temporary(cause) | Unreachable::Permanent(cause)) => {
+                return Err(cause);
+            }
             // Connections that are not counted are never too many.
-            Err(Unreachable::Full(_)) => return Err(one_cause(Vec::new())),
+            Err(Unreachable::AddressBusy(_)) => return Err(one_cause(Vec::new())),
         };
         let (protocol, security) = (destination.protocol(), destination.security());
         let dial = Dial { protocol, security, settings, cut, counted: None };
         match Self::open(&found, &dial, &mut Vec::new()).await {
             Ok(connection) => Ok(connection),
-            Err(Unreachable::Now(cause) | Unreachable::Ever(cause)) => Err(cause),
-            Err(Unreachable::Full(_)) => Err(one_cause(Vec::new())),
+            Err(Unreachable::Temporary(cause) | Unreachable::Permanent(cause)) => Err(cause),
+            Err(Unreachable::AddressBusy(_)) => Err(one_cause(Vec::new())),
         }
     }
 
@@ -93,7 +95,7 @@ impl Connection {
         failed: &mut Vec<SocketAddr>,
     ) -> Result<Self, Unreachable> {
         let Dial { protocol, security, settings, cut, counted } = *dial;
-        let credentials = read_credentials(security).await.map_err(Unreachable::Now)?;
+        let credentials = read_credentials(security).await.map_err(Unreachable::Temporary)?;
         let mut causes = Vec::new();
         let mut full = None;
         for candidate in candidates {
@@ -110,13 +112,13 @@ impl Connection {
             failed.push(candidate.address);
             let open = |encryption| {
                 let auth = security.auth.as_ref();
-                let opening = Opening {
+                let opening = ClientOpening {
                     protocol,
                     hello_name: settings.hello_name.clone(),
                     encryption,
                     credentials: credentials.clone(),
                     credentials_in_clear: auth.is_some_and(|auth| auth.in_clear),
-                    plainly: candidate.plainly,
+                    use_basic_smtp: candidate.use_basic_smtp,
                 };
                 Self::open_one(candidate, opening, security, settings, cut)
             };
@@ -127,9 +129,9 @@ impl Connection {
                     if security.tls == TlsMode::Opportunistic =>
                 {
                     let address = candidate.address;
-                    let answer = Answer { hop: None, cause };
+                    let answer = OutcomeReason { hop: None, cause };
                     info!(hop = %candidate.server, %address, %answer, "no TLS with this next hop; it gets plain text");
-                    open(Encryption::Never).await
+                    open(NextHopTls::Never).await
                 }
                 opened => opened,
             };
@@ -141,15 +143,16 @@ impl Connection {
                 Err(Unopened { cause, .. }) => causes.push((candidate.address, cause)),
             }
         }
-        Err(full.map_or_else(|| Unreachable::Now(one_cause(causes)), Unreachable::Full))
+        Err(full
+            .map_or_else(|| Unreachable::Temporary(one_cause(causes)), Unreachable::AddressBusy))
     }
 
     /// Connects to one address and waits until a transaction may begin.
     async fn open_one(
         candidate: &Candidate,
-        opening: Opening,
+        opening: ClientOpening,
         security: &Security,
-        settings: &Settings,
+        settings: &DeliverySettings,
         cut: &watch::Receiver<Cut>,
     ) -> Result<Self, Unopened> {
         let address = candidate.address;
@@ -164,10 +167,10 @@ impl Connection {
         // Commands are small and each waits for its reply.
         let _ = stream.set_nodelay(true);
         let hop = candidate.server.to_string();
-        let session = Session::new(&hop, opening, settings.timeouts, Instant::now());
+        let session = ClientSession::new(&hop, opening, settings.timeouts, Instant::now());
         let config = settings.handshakes.config(security).cloned();
         let mut connection = Self {
-            transport: Transport::Plain(stream),
+            transport: ClientStream::Plain(stream),
             session,
             address,
             state: State::Busy,
@@ -177,14 +180,14 @@ impl Connection {
             lost_unheard: false,
             cut: cut.clone(),
             audience: security.audience(),
-            connected: Arc::new(Connected { address, tls: None }),
+            connected: Arc::new(NextHopConnection { address, tls: None }),
             patience: None,
             _slot: None,
         };
         if connection.ready().await {
             let tls = connection.transport.tls();
             debug!(hop, %address, tls = tls.as_deref().unwrap_or("none"), "connected");
-            connection.connected = Arc::new(Connected { address, tls });
+            connection.connected = Arc::new(NextHopConnection { address, tls });
             return Ok(connection);
         }
         let is_tls = match connection.handshake {
@@ -199,13 +202,13 @@ impl Connection {
 }
 
 /// The credentials of a route that has some.
-async fn read_credentials(security: &Security) -> Result<Option<Credentials>, Cause> {
+async fn read_credentials(security: &Security) -> Result<Option<NextHopCredentials>, Cause> {
     let Some(auth) = &security.auth else { return Ok(None) };
     let path = auth.credentials.clone();
     let failed = |text| Cause::Local { status: Enhanced(4, 7, 0), text };
     match tokio::task::spawn_blocking(move || credentials::read(&path)).await {
         Ok(Ok(credentials)) => Ok(Some(credentials)),
-        Ok(Err(error)) => Err(failed(in_full(&error))),
+        Ok(Err(error)) => Err(failed(error_chain(&error))),
         Err(error) => Err(failed(error.to_string())),
     }
 }

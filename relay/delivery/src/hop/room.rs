@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use crate::budget::Class;
+use crate::budget::DeliveryClass;
 use crate::hop::{Hop, State};
 use crate::job::Job;
 use crate::patience::Patience;
@@ -24,7 +24,7 @@ impl Hop {
     /// room. No next hop takes more of the messages in hand than are left for all others. Never
     /// waits: what has to be written, a worker writes. A class that is returned has no room, and
     /// the message waits for its other next hops or is put back by the caller.
-    pub(crate) fn push(self: &Arc<Self>, mut job: Job) -> Option<Class> {
+    pub(crate) fn push(self: &Arc<Self>, mut job: Job) -> Option<DeliveryClass> {
         let id = job.entry.id;
         let pause = self.pause();
         let (class, room) = {
@@ -33,7 +33,13 @@ impl Hop {
             let class = self.class(&state, &job.entry);
             // Where only its sender is to be told, it is not kept for long.
             let is_short = pause.is_some();
-            (class, self.room(&state, Class { is_proven: class.is_proven || is_short, ..class }))
+            (
+                class,
+                self.room(
+                    &state,
+                    DeliveryClass { is_proven: class.is_proven || is_short, ..class },
+                ),
+            )
         };
         let hold = self.budget.admit(id, class, &self.in_hand);
         if let Some(pause) = pause
@@ -69,11 +75,11 @@ impl Hop {
     }
 
     /// What a message counts as in hand.
-    fn class(&self, state: &State, entry: &Entry) -> Class {
+    fn class(&self, state: &State, entry: &Entry) -> DeliveryClass {
         let now = Instant::now();
         let has_proved =
             state.proved.is_some_and(|at| now.saturating_duration_since(at) < limits::PROOF_HOLDS);
-        Class {
+        DeliveryClass {
             is_exchanger: matches!(self.destination, Destination::Exchangers { .. }),
             is_proven: has_proved && state.failures == 0 && !state.is_stalled(now),
             is_report: entry.sender == ReversePath::Null,
@@ -81,7 +87,7 @@ impl Hop {
     }
 
     /// How many messages may wait here.
-    fn room(&self, state: &State, class: Class) -> usize {
+    fn room(&self, state: &State, class: DeliveryClass) -> usize {
         let of_window = state.window.size() * limits::CLAIMS_PER_CONNECTION;
         if class.is_proven { self.budget.left().max(of_window) } else { of_window }
     }
@@ -165,7 +171,7 @@ impl Hop {
         } else {
             let is_exchanger = matches!(self.destination, Destination::Exchangers { .. });
             let is_proven = state.proved.is_some() && !state.is_stalled(Instant::now());
-            let class = Class { is_exchanger, is_proven, is_report: false };
+            let class = DeliveryClass { is_exchanger, is_proven, is_report: false };
             let ids = state.parking.next(state.waiting.len(), self.room(state, class));
             if !self.budget.has_room(class) && self.has_its_share() {
                 // They are made due when there is room in all, or this next hop proves alive.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Destination;
 use crate::hop::Hop;
-use relay_mail::outcome::{Answer, Cause};
+use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -62,7 +62,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Another failure, after `before`.
     pub(super) fn after(before: Option<Self>, cause: &Cause) -> Self {
-        let because = Answer { hop: None, cause: cause.clone() }.to_string();
+        let because = OutcomeReason { hop: None, cause: cause.clone() }.to_string();
         let since = before.map_or_else(SystemTime::now, |before| before.since);
         Self { since, because }
     }
@@ -182,7 +182,7 @@ impl Hops {
 mod tests {
     use tempfile::TempDir;
 
-    use crate::budget::Budget;
+    use crate::budget::DeliveryBudget;
     use crate::hop::view::*;
     use crate::limits;
     use crate::remotes::Remotes;
@@ -197,7 +197,8 @@ mod tests {
         let recipient = ForwardPath::parse("<a@b.example>").unwrap();
         let destination = settings.routes.destination(&ReversePath::Null, &recipient);
         let remotes = Remotes::new(queue.clone(), 20);
-        let hop = Hop::new(destination, queue.clone(), (settings, Budget::new(queue), remotes));
+        let hop =
+            Hop::new(destination, queue.clone(), (settings, DeliveryBudget::new(queue), remotes));
         assert_eq!((hop.status().state, hop.status().since), (HopState::Idle, None));
 
         let silent = limits::STALLED_AFTER + Duration::from_secs(10);

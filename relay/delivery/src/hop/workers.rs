@@ -12,27 +12,27 @@ use tracing::{debug, info};
 
 impl Hop {
     /// A worker begins an attempt.
-    pub(crate) fn begins(self: &Arc<Self>) -> Counted {
+    pub(crate) fn begins(self: &Arc<Self>) -> CountedWorker {
         let now = Instant::now();
         self.state().under_way.push(now);
-        Counted { hop: Arc::clone(self), what: What::Attempt(now) }
+        CountedWorker { hop: Arc::clone(self), what: What::Attempt(now) }
     }
 
     /// A worker makes a connection.
-    pub(crate) fn connects(self: &Arc<Self>) -> Counted {
+    pub(crate) fn connects(self: &Arc<Self>) -> CountedWorker {
         self.state().connecting += 1;
-        Counted { hop: Arc::clone(self), what: What::Connecting }
+        CountedWorker { hop: Arc::clone(self), what: What::Connecting }
     }
 
     /// There is a connection.
-    pub(crate) fn connected(self: &Arc<Self>, address: SocketAddr) -> Counted {
+    pub(crate) fn connected(self: &Arc<Self>, address: SocketAddr) -> CountedWorker {
         let mut state = self.state();
         *state.connected.entry(address).or_default() += 1;
         state.last.remove(&address);
         let open = state.open();
         state.window.accepted(open);
         self.has_answered(&mut state);
-        Counted { hop: Arc::clone(self), what: What::Connection(address) }
+        CountedWorker { hop: Arc::clone(self), what: What::Connection(address) }
     }
 
     /// It is alive: a back-off ends.
@@ -82,7 +82,7 @@ impl Hop {
 
 /// Something that a next hop counts, for as long as it lasts.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct CountedWorker {
     hop: Arc<Hop>,
     what: What,
 }
@@ -94,7 +94,7 @@ enum What {
     Connection(SocketAddr),
 }
 
-impl Drop for Counted {
+impl Drop for CountedWorker {
     fn drop(&mut self) {
         let mut state = self.hop.state();
         match self.what {

@@ -14,15 +14,15 @@ use bytes::Bytes;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::queue_id::QueueId;
 use relay_queue::schedule::Schedule;
 use relay_queue::{Queue, StoreSettings};
 use relay_smtp::client::Timeouts;
 
-pub use self::sink::{Fault, Sink};
+pub use self::sink::{Fault, TestNextHop};
 
-use crate::{Handshakes, NextHop, Routes, Security, Settings, SmartHosts};
+use crate::{ClientHandshakes, DeliverySettings, NextHop, Routes, Security, SmartHosts};
 
 /// A queue in which deferred mail comes back soon, so that a test can see it arrive.
 pub fn open_queue(directory: &Path, lifetime: Duration) -> Queue {
@@ -32,16 +32,16 @@ pub fn open_queue(directory: &Path, lifetime: Duration) -> Queue {
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
     let schedule =
         Schedule { first: second / 10, longest: second / 5, lifetime, warning: lifetime };
-    let settings = relay_queue::Settings { hostname, schedule };
+    let settings = relay_queue::QueueSettings { hostname, schedule };
     let (queue, _) = Queue::open(&log, settings).unwrap();
     queue
 }
 
 /// Delivery that waits for half a second where the real one waits for minutes.
-pub fn impatient(address: SocketAddr) -> Settings {
+pub fn impatient(address: SocketAddr) -> DeliverySettings {
     let second = Duration::from_secs(1);
     let routes = Routes::new(Vec::new(), to_servers(&[address], Security::default()));
-    let mut settings = Settings::new(routes, Handshakes::load([]).unwrap(), "edge1");
+    let mut settings = DeliverySettings::new(routes, ClientHandshakes::load([]).unwrap(), "edge1");
     settings.pause_first = second / 10;
     settings.pause_longest = second / 2;
     settings.timeouts = every_step(second / 2);
@@ -51,7 +51,7 @@ pub fn impatient(address: SocketAddr) -> Settings {
 /// Smart hosts, in this order.
 pub fn to_servers(addresses: &[SocketAddr], security: Security) -> NextHop {
     let hosts = addresses.iter().map(|address| address.to_string().parse().unwrap()).collect();
-    NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol: Protocol::Smtp, security }))
+    NextHop::SmartHosts(Arc::new(SmartHosts { hosts, protocol: DeliveryProtocol::Smtp, security }))
 }
 
 /// The same time for each step of a session.
@@ -68,13 +68,13 @@ pub fn every_step(timeout: Duration) -> Timeouts {
 }
 
 /// Delivery that waits for a minute at each step, and hardly at all once it is to end.
-pub fn patient(address: SocketAddr) -> Settings {
+pub fn patient(address: SocketAddr) -> DeliverySettings {
     let timeouts = every_step(Duration::from_secs(60));
-    Settings { timeouts, drain: Duration::from_millis(100), ..impatient(address) }
+    DeliverySettings { timeouts, drain: Duration::from_millis(100), ..impatient(address) }
 }
 
 /// Delivery to the hosts of address literals, at this port.
-pub fn by_address(port: u16) -> Settings {
+pub fn by_address(port: u16) -> DeliverySettings {
     let mut settings = patient(SocketAddr::from(([127, 0, 0, 1], port)));
     settings.routes = Routes::new(vec![], NextHop::Exchangers { security: Arc::default() });
     settings.exchangers.port = port;

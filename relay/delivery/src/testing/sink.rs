@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A next hop that keeps what it takes.
 #[derive(Clone, Debug, Default)]
-pub struct Sink {
+pub struct TestNextHop {
     /// What it was told to do, and what it has seen.
     pub state: Arc<Mutex<SinkState>>,
     /// STARTTLS is offered with this.
@@ -84,7 +84,7 @@ pub struct SinkState {
     pub encrypted: Vec<String>,
 }
 
-impl Sink {
+impl TestNextHop {
     /// Listens on loopback; each connection has the next of these faults.
     pub async fn start(faults: impl IntoIterator<Item = Fault>) -> (Self, SocketAddr) {
         Self::start_with(None, faults).await

@@ -12,7 +12,7 @@ async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
 }
 
 fn candidate(address: SocketAddr) -> Candidate {
-    Candidate { address, server: address.to_string().parse().unwrap(), plainly: false }
+    Candidate { address, server: address.to_string().parse().unwrap(), use_basic_smtp: false }
 }
 
 #[tokio::test]
@@ -26,8 +26,8 @@ async fn the_next_address_is_tried_whatever_is_wrong_with_the_first() {
         Fault::Says("EHLO", ""),
         Fault::Replies("EHLO", "451 later\r\n"),
     ] {
-        let (bad, bad_address) = Sink::start([fault]).await;
-        let (good, good_address) = Sink::start([]).await;
+        let (bad, bad_address) = TestNextHop::start([fault]).await;
+        let (good, good_address) = TestNextHop::start([]).await;
         let opened = open(&[bad_address, good_address]).await;
         assert!(opened.is_ok(), "{fault:?}: {opened:?}");
         assert_eq!((bad.connections(), good.connections()), (1, 1), "{fault:?}");
@@ -37,8 +37,8 @@ async fn the_next_address_is_tried_whatever_is_wrong_with_the_first() {
 #[tokio::test]
 async fn what_is_wrong_with_each_is_told() {
     let refusal = Fault::Says("greeting", "554 5.7.1 go away\r\n");
-    let (_one, one) = Sink::start([refusal, refusal]).await;
-    let (_two, two) = Sink::start([Fault::Says("EHLO", "421 later\r\n")]).await;
+    let (_one, one) = TestNextHop::start([refusal, refusal]).await;
+    let (_two, two) = TestNextHop::start([Fault::Says("EHLO", "421 later\r\n")]).await;
     let Err(Cause::Local { status, text }) = open(&[one, two]).await else { panic!("it opened") };
     assert_eq!(status, Enhanced(4, 4, 1));
     assert!(

@@ -4,7 +4,7 @@ use crate::tests::*;
 
 #[tokio::test]
 async fn bytes_arrive_as_they_were_accepted() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start_with(address, |settings| {
         settings.timeouts = every_step(Duration::from_secs(60));
     });
@@ -27,7 +27,7 @@ async fn bytes_arrive_as_they_were_accepted() {
 
 #[tokio::test]
 async fn a_connection_takes_message_after_message() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start_with(address, |settings| settings.concurrency = 2);
     for number in 0..50 {
         daemon.accept(&[ONE], format!("message {number}\r\n").as_bytes()).await;
@@ -39,7 +39,7 @@ async fn a_connection_takes_message_after_message() {
 
 #[tokio::test]
 async fn many_recipients_go_in_few_transactions() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start(address);
     let recipients: Vec<_> = (0..250).map(|n| format!("<r{n}@fabrikam.example>")).collect();
     let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
@@ -56,7 +56,7 @@ async fn many_recipients_go_in_few_transactions() {
 
 #[tokio::test]
 async fn refused_recipients_fail_alone_and_are_reported() {
-    let (sink, address) = Sink::start([Fault::Replies("two", "550 5.1.1 no\r\n")]).await;
+    let (sink, address) = TestNextHop::start([Fault::Replies("two", "550 5.1.1 no\r\n")]).await;
     let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
     daemon.accept(&[ONE, "<two@fabrikam.example>"], b"x\r\n").await;
     let counters = daemon.finish().await;
@@ -70,7 +70,7 @@ async fn refused_recipients_fail_alone_and_are_reported() {
 
 #[tokio::test]
 async fn a_message_with_a_bare_line_feed_is_never_sent() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start(address);
     daemon.accept(&[ONE], b"x\n.\nMAIL FROM:<evil@example>\r\n").await;
     let counters = daemon.finish().await;

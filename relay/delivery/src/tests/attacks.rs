@@ -64,7 +64,7 @@ async fn daemon(names: &Scripted, port: u16, smart_host: SocketAddr) -> Daemon {
 const WHILE_THE_ATTACK_LASTS: Duration = Duration::from_secs(30);
 
 /// Each of these messages reaches the sink while the attack lasts.
-async fn are_served(daemon: &Daemon, sink: &Sink, recipients: &[&str]) {
+async fn are_served(daemon: &Daemon, sink: &TestNextHop, recipients: &[&str]) {
     for recipient in recipients {
         let (before, begin) = (sink.taken().len(), Instant::now());
         daemon.accept(&[recipient], b"x\r\n").await;
@@ -87,7 +87,7 @@ async fn attack(daemon: &Daemon, to: impl Fn(usize) -> String, messages: usize) 
 }
 
 /// Waits until the sink has had this many connections at once.
-async fn reaches(sink: &Sink, peak: usize) {
+async fn reaches(sink: &TestNextHop, peak: usize) {
     let begin = Instant::now();
     while sink.peak() < peak {
         assert!(begin.elapsed() < WHILE_THE_ATTACK_LASTS, "{} of {peak}", sink.peak());
@@ -96,7 +96,7 @@ async fn reaches(sink: &Sink, peak: usize) {
 }
 
 /// No more connections than an address may have, and those that the sink has not seen end yet.
-fn assert_few(sink: &Sink) {
+fn assert_few(sink: &TestNextHop) {
     assert!(sink.peak() < 2 * limits::DELIVERY_CONCURRENCY, "{}", sink.peak());
 }
 
@@ -106,11 +106,11 @@ const GOOD: [&str; 3] = ["<a@1.good.example>", "<a@2.good.example>", "<a@3.good.
 async fn an_exchanger_of_many_domains_that_does_nothing_holds_nothing_else_up() {
     for stall in STALLS {
         let names = names().await;
-        let (smart_host, smart_host_address) = Sink::start([]).await;
-        let (bad, bad_address) = Sink::start_on("127.0.0.9:0").await;
+        let (smart_host, smart_host_address) = TestNextHop::start([]).await;
+        let (bad, bad_address) = TestNextHop::start_on("127.0.0.9:0").await;
         bad.state.lock().unwrap().faults.extend([stall; 2000]);
         let port = bad_address.port();
-        let (good, _) = Sink::start_on(&format!("127.0.0.8:{port}")).await;
+        let (good, _) = TestNextHop::start_on(&format!("127.0.0.8:{port}")).await;
         let daemon = daemon(&names, port, smart_host_address).await;
         attack(&daemon, |number| format!("<a@{number}.bad.example>"), 60).await;
         reaches(&bad, limits::DELIVERY_CONCURRENCY).await;
@@ -124,8 +124,8 @@ async fn an_exchanger_of_many_domains_that_does_nothing_holds_nothing_else_up() 
 #[tokio::test]
 async fn many_addresses_that_do_nothing_hold_no_configured_next_hop_up() {
     let names = names().await;
-    let (smart_host, smart_host_address) = Sink::start([]).await;
-    let (bad, bad_address) = Sink::start_on("0.0.0.0:0").await;
+    let (smart_host, smart_host_address) = TestNextHop::start([]).await;
+    let (bad, bad_address) = TestNextHop::start_on("0.0.0.0:0").await;
     bad.state.lock().unwrap().faults.extend([Fault::Silent; 2000]);
     let daemon = daemon(&names, bad_address.port(), smart_host_address).await;
     let to = |number: usize| format!("<a@[127.2.{}.{}]>", number / 250, number % 250 + 1);
@@ -139,7 +139,7 @@ async fn many_addresses_that_do_nothing_hold_no_configured_next_hop_up() {
 #[tokio::test]
 async fn name_servers_that_do_nothing_hold_no_configured_next_hop_up() {
     let names = names().await;
-    let (smart_host, smart_host_address) = Sink::start([]).await;
+    let (smart_host, smart_host_address) = TestNextHop::start([]).await;
     let daemon = daemon(&names, 9, smart_host_address).await;
     let to = |number: usize| format!("<a@{number}.slow.example>");
     attack(&daemon, to, 2 * limits::UNPROVEN_CLAIMS).await;
@@ -152,8 +152,8 @@ async fn name_servers_that_do_nothing_hold_no_configured_next_hop_up() {
 #[tokio::test]
 async fn a_message_to_many_domains_of_one_exchanger_opens_few_connections() {
     let names = names().await;
-    let (_smart_host, smart_host_address) = Sink::start([]).await;
-    let (sink, address) = Sink::start_on("127.0.0.9:0").await;
+    let (_smart_host, smart_host_address) = TestNextHop::start([]).await;
+    let (sink, address) = TestNextHop::start_on("127.0.0.9:0").await;
     let daemon = daemon(&names, address.port(), smart_host_address).await;
     let recipients: Vec<_> = (0..150).map(|number| format!("<a@{number}.bad.example>")).collect();
     let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
@@ -166,8 +166,8 @@ async fn a_message_to_many_domains_of_one_exchanger_opens_few_connections() {
 #[tokio::test]
 async fn what_waited_for_room_at_an_address_follows_once_there_is_some() {
     let names = names().await;
-    let (_smart_host, smart_host_address) = Sink::start([]).await;
-    let (sink, address) = Sink::start_on("127.0.0.9:0").await;
+    let (_smart_host, smart_host_address) = TestNextHop::start([]).await;
+    let (sink, address) = TestNextHop::start_on("127.0.0.9:0").await;
     let slow = Fault::IsSlow(Duration::from_millis(300));
     sink.state.lock().unwrap().faults.extend([slow; limits::DELIVERY_CONCURRENCY]);
     let daemon = daemon(&names, address.port(), smart_host_address).await;
@@ -180,11 +180,11 @@ async fn what_waited_for_room_at_an_address_follows_once_there_is_some() {
 async fn domains_of_an_exchanger_that_allows_few_connections_take_turns() {
     for most in [1, 2] {
         let names = names().await;
-        let (_smart_host, smart_host_address) = Sink::start([]).await;
+        let (_smart_host, smart_host_address) = TestNextHop::start([]).await;
         let refusal = Fault::Says("greeting", "421 4.7.0 too many connections\r\n");
         let listener = TcpListener::bind("127.0.0.9:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let sink = Sink { limit: Some((most, refusal)), ..Sink::default() };
+        let sink = TestNextHop { limit: Some((most, refusal)), ..TestNextHop::default() };
         sink.state.lock().unwrap().faults.extend([Fault::IsSlow(Duration::from_millis(50)); 100]);
         sink.clone().serve(listener);
         let daemon = daemon(&names, address.port(), smart_host_address).await;

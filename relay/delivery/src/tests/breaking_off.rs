@@ -23,8 +23,8 @@ fn large() -> Vec<u8> {
 #[tokio::test]
 async fn the_next_server_takes_over_at_once() {
     for fault in BREAKS {
-        let (bad, bad_address) = Sink::start([fault; 100]).await;
-        let (good, good_address) = Sink::start([]).await;
+        let (bad, bad_address) = TestNextHop::start([fault; 100]).await;
+        let (good, good_address) = TestNextHop::start([]).await;
         let daemon = Daemon::start_with(good_address, |settings| {
             let both = to_servers(&[bad_address, good_address], Security::default());
             settings.routes = Routes::new(vec![], both);
@@ -39,8 +39,8 @@ async fn the_next_server_takes_over_at_once() {
 #[tokio::test]
 async fn what_may_have_been_taken_is_not_given_to_another() {
     for fault in [Fault::Says("end", "421 later\r\n"), Fault::Says("end", "")] {
-        let (_bad, bad_address) = Sink::start([fault; 100]).await;
-        let (good, good_address) = Sink::start([]).await;
+        let (_bad, bad_address) = TestNextHop::start([fault; 100]).await;
+        let (good, good_address) = TestNextHop::start([]).await;
         let daemon = Daemon::start_with(good_address, |settings| {
             let both = to_servers(&[bad_address, good_address], Security::default());
             settings.routes = Routes::new(vec![], both);
@@ -57,8 +57,8 @@ async fn what_may_have_been_taken_is_not_given_to_another() {
 #[tokio::test]
 async fn what_all_servers_broke_off_is_deferred_with_their_reason() {
     let fault = Fault::Says("MAIL", "421 4.3.2 later\r\n");
-    let (one, one_address) = Sink::start([fault; 100]).await;
-    let (two, two_address) = Sink::start([fault; 100]).await;
+    let (one, one_address) = TestNextHop::start([fault; 100]).await;
+    let (two, two_address) = TestNextHop::start([fault; 100]).await;
     let daemon = Daemon::start_with(one_address, |settings| {
         let both = to_servers(&[one_address, two_address], Security::default());
         settings.routes = Routes::new(vec![], both);
@@ -85,7 +85,7 @@ async fn a_connection_that_has_served_its_time_costs_no_attempt() {
         "452 4.5.3 too many messages\r\n",
         "451 4.7.1 too many messages\r\n",
     ] {
-        let (sink, address) = Sink::start([Fault::Retires(3, said); 100]).await;
+        let (sink, address) = TestNextHop::start([Fault::Retires(3, said); 100]).await;
         let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
         for _ in 0..10 {
             daemon.accept(&[ONE], b"x\r\n").await;
@@ -106,7 +106,7 @@ async fn a_server_that_does_not_bear_what_it_offers_is_spoken_to_plainly() {
         (Fault::DropsSecond, large()),
         (Fault::KnowsNoChunks, unterminated),
     ] {
-        let (sink, address) = Sink::start([fault; 100]).await;
+        let (sink, address) = TestNextHop::start([fault; 100]).await;
         let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
         for _ in 0..5 {
             daemon.accept(&[ONE, "<two@fabrikam.example>"], &message).await;

@@ -15,7 +15,7 @@ async fn left_alone(warning: Duration) -> (Daemon, QueueId) {
     });
     let schedule = Schedule { first: HOUR, longest: HOUR, lifetime: 9 * HOUR, warning };
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
-    daemon.queue.set_settings(relay_queue::Settings { hostname, schedule });
+    daemon.queue.set_settings(relay_queue::QueueSettings { hostname, schedule });
     let tried = daemon.accept(&[ONE], b"x\r\n").await;
     while daemon.queue.counters().deferred == 0 {
         sleep(Duration::from_millis(10)).await;

@@ -7,7 +7,7 @@ use relay_mail::reply::Enhanced;
 use relay_queue::RecipientState;
 
 /// Waits until the sink has been connected to.
-async fn connected(sink: &Sink) {
+async fn connected(sink: &TestNextHop) {
     while sink.connections() == 0 {
         sleep(Duration::from_millis(10)).await;
     }
@@ -29,7 +29,8 @@ async fn a_job_that_is_dropped_goes_back() {
     accept(&queue, &[ONE], b"x\r\n").await;
     let mut claimed = queue.store().claim_due(SystemTime::now(), 1).await.unwrap();
     let group = (Destination::Nowhere, vec![0]);
-    let claim = Claim::new(queue.clone(), claimed.remove(0), [group], mpsc::unbounded_channel().0);
+    let claim =
+        MessageClaim::new(queue.clone(), claimed.remove(0), [group], mpsc::unbounded_channel().0);
     let job = claim.next();
     assert!(job.is_some());
     assert_eq!(queue.counters().lengths.claimed, 1);
@@ -41,9 +42,9 @@ async fn a_job_that_is_dropped_goes_back() {
 
 #[tokio::test]
 async fn nothing_is_waited_for_without_a_connection() {
-    let (sink, address) = Sink::start([Fault::Silent]).await;
+    let (sink, address) = TestNextHop::start([Fault::Silent]).await;
     let daemon = Daemon::start_with(address, |settings| {
-        *settings = Settings { drain: Duration::from_secs(3600), ..patient(address) };
+        *settings = DeliverySettings { drain: Duration::from_secs(3600), ..patient(address) };
     });
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
@@ -55,7 +56,7 @@ async fn nothing_is_waited_for_without_a_connection() {
 
 #[tokio::test]
 async fn an_attempt_before_the_end_of_data_is_cut_off_and_tried_again() {
-    let (sink, address) = Sink::start([Fault::Replies("MAIL", "")]).await;
+    let (sink, address) = TestNextHop::start([Fault::Replies("MAIL", "")]).await;
     let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
@@ -65,7 +66,7 @@ async fn an_attempt_before_the_end_of_data_is_cut_off_and_tried_again() {
 #[tokio::test]
 async fn an_attempt_after_the_end_of_data_is_waited_for() {
     let time = Duration::from_millis(700);
-    let (sink, address) = Sink::start([Fault::IsSlow(time)]).await;
+    let (sink, address) = TestNextHop::start([Fault::IsSlow(time)]).await;
     let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
@@ -80,10 +81,10 @@ async fn an_attempt_after_the_end_of_data_is_waited_for() {
 
 #[tokio::test]
 async fn an_attempt_that_is_cut_off_after_the_end_of_data_is_recorded_as_an_attempt() {
-    let (sink, address) = Sink::start([Fault::IsSlow(Duration::from_secs(60))]).await;
+    let (sink, address) = TestNextHop::start([Fault::IsSlow(Duration::from_secs(60))]).await;
     let mut cut_all = None;
     let daemon = Daemon::start_with(address, |settings| {
-        *settings = Settings { drain: Duration::ZERO, ..patient(address) };
+        *settings = DeliverySettings { drain: Duration::ZERO, ..patient(address) };
         cut_all = Some(settings.cut_all.clone());
     });
     let id = daemon.accept(&[ONE], b"x\r\n").await;

@@ -19,7 +19,7 @@ const REFUSALS: [Fault; 8] = [
 async fn what_is_served_keeps_its_work_and_no_attempt_fails() {
     for most in [1, 2] {
         for refusal in REFUSALS {
-            let (sink, address) = Sink::limited(most, refusal).await;
+            let (sink, address) = TestNextHop::limited(most, refusal).await;
             let daemon = Daemon::start_with(address, |settings| {
                 // A back-off would be noticed: no message could come in time.
                 settings.pause_first = Duration::from_secs(3600);

@@ -3,9 +3,9 @@
 use crate::tests::*;
 
 /// A next hop with a server that has this fault, before one without.
-async fn two(fault: Fault) -> (Sink, Sink, Daemon) {
-    let (first, first_address) = Sink::start([fault; 100]).await;
-    let (second, second_address) = Sink::start([]).await;
+async fn two(fault: Fault) -> (TestNextHop, TestNextHop, Daemon) {
+    let (first, first_address) = TestNextHop::start([fault; 100]).await;
+    let (second, second_address) = TestNextHop::start([]).await;
     let daemon = Daemon::start_with(first_address, |settings| {
         let both = to_servers(&[first_address, second_address], Security::default());
         settings.routes = Routes::new(vec![], both);
@@ -85,7 +85,7 @@ async fn what_no_server_can_take_fails_once_all_were_asked() {
 
 #[tokio::test]
 async fn what_one_server_cannot_take_waits_while_the_other_is_dead() {
-    let (first, first_address) = Sink::start([Fault::OffersLittle; 100]).await;
+    let (first, first_address) = TestNextHop::start([Fault::OffersLittle; 100]).await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let daemon = Daemon::start_with(first_address, |settings| {
         let both = to_servers(&[first_address, dead], Security::default());

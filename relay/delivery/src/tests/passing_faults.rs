@@ -25,7 +25,7 @@ async fn every_passing_fault_is_survived() {
         Fault::ResetsInData,
     ];
     for fault in faults {
-        let (sink, address) = Sink::start([fault]).await;
+        let (sink, address) = TestNextHop::start([fault]).await;
         // The next attempt needs a connection of its own to find the fault gone.
         let daemon = Daemon::start_with(address, |settings| settings.idle = Duration::ZERO);
         // Large enough that a reset comes while it is being sent.
@@ -54,7 +54,7 @@ async fn a_dead_next_hop_is_left_alone_and_then_served() {
     // Pauses of 0.1, 0.2, 0.4 and 0.5 seconds, one attempt in each, and the first in parallel.
     let most = 8 + limits::DELIVERY_CONCURRENCY as u64;
     assert!((2..=most).contains(&counters.deferred), "{} attempts", counters.deferred);
-    let sink = Sink::default();
+    let sink = TestNextHop::default();
     sink.clone().serve(TcpListener::bind(address).await.unwrap());
     assert_eq!(daemon.finish().await.delivered, 100);
     assert_eq!(sink.taken().len(), 100);
@@ -62,7 +62,7 @@ async fn a_dead_next_hop_is_left_alone_and_then_served() {
 
 #[tokio::test]
 async fn a_stop_lets_an_attempt_end_and_keeps_the_rest() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start_with(address, |settings| settings.concurrency = 1);
     for _ in 0..30 {
         daemon.accept(&[ONE], b"x\r\n").await;

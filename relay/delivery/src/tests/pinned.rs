@@ -50,7 +50,7 @@ async fn verified(server: Arc<ServerConfig>, ca_file: &[&str], name: &str) -> Re
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, ca_file.concat()).unwrap();
-    let (_sink, address) = Sink::start_with(Some(server), []).await;
+    let (_sink, address) = TestNextHop::start_with(Some(server), []).await;
     let security = Security { ca_file: Some(path), ..with(TlsMode::Verified) };
     open(address, name, &security).await
 }
@@ -92,7 +92,7 @@ async fn a_certificate_of_x509_version_1_is_trusted_where_it_is_pinned() {
         let refused = verified(server(), &[VERSION_1], "other.example").await.unwrap_err();
         assert!(refused.contains("not for other.example"), "{refused}");
         // Where nothing is verified, its form is no reason to refuse it.
-        let (_sink, address) = Sink::start_with(Some(server()), []).await;
+        let (_sink, address) = TestNextHop::start_with(Some(server()), []).await;
         assert_eq!(open(address, NAME, &with(TlsMode::Required)).await, Ok(true));
     }
 }
@@ -140,7 +140,7 @@ async fn a_server_with_a_pinned_certificate_must_have_its_key() {
             "{refused}"
         );
         let server = showing(certificate.der().clone(), &other_key, versions);
-        let (_sink, address) = Sink::start_with(Some(server), []).await;
+        let (_sink, address) = TestNextHop::start_with(Some(server), []).await;
         assert!(open(address, NAME, &with(TlsMode::Required)).await.is_err());
     }
 }
@@ -149,7 +149,7 @@ async fn a_server_with_a_pinned_certificate_must_have_its_key() {
 async fn several_servers_share_the_status_of_a_tls_trouble() {
     let (certificate, key) = self_signed(|_| {});
     let server = showing(certificate.der().clone(), &key, &[&TLS13]);
-    let (_sink, address) = Sink::start_with(Some(server), []).await;
+    let (_sink, address) = TestNextHop::start_with(Some(server), []).await;
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
@@ -172,12 +172,12 @@ async fn implicit_tls_is_spoken_from_the_first_octet() {
         [implicit(TlsMode::Required, None), implicit(TlsMode::Verified, Some(path.clone()))]
     {
         let server = showing(certificate.der().clone(), &key, &[&TLS12, &TLS13]);
-        let (sink, address) = Sink::start_with(Some(server), [Fault::ImplicitTls]).await;
+        let (sink, address) = TestNextHop::start_with(Some(server), [Fault::ImplicitTls]).await;
         assert_eq!(open(address, NAME, &security).await, Ok(true), "{security:?}");
         assert_eq!(sink.connections(), 1);
     }
     // A server that greets in plain text.
-    let (_sink, address) = Sink::start([]).await;
+    let (_sink, address) = TestNextHop::start([]).await;
     let refused = open(address, NAME, &implicit(TlsMode::Required, None)).await.unwrap_err();
     assert!(refused.starts_with("4.7.5 ") && refused.contains("does not speak TLS"), "{refused}");
 }

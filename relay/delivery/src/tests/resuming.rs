@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::tests::*;
-use relay_queue::store::Change;
+use relay_queue::store::EntryChange;
 
 #[tokio::test]
 async fn a_next_hop_that_is_resumed_is_tried_at_once() {
@@ -18,15 +18,15 @@ async fn a_next_hop_that_is_resumed_is_tried_at_once() {
     });
     let schedule = Schedule { first: hour, longest: hour, ..Schedule::default() };
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
-    daemon.queue.set_settings(relay_queue::Settings { hostname, schedule });
+    daemon.queue.set_settings(relay_queue::QueueSettings { hostname, schedule });
     let id = daemon.accept(&[ONE], b"x\r\n").await;
     while daemon.queue.counters().deferred == 0 {
         sleep(Duration::from_millis(10)).await;
     }
-    let sink = Sink::default();
+    let sink = TestNextHop::default();
     sink.clone().serve(TcpListener::bind(address).await.unwrap());
     let retry = async || {
-        while daemon.queue.store().change(id, Change::Retry).await.is_err() {
+        while daemon.queue.store().change(id, EntryChange::Retry).await.is_err() {
             sleep(Duration::from_millis(10)).await;
         }
     };

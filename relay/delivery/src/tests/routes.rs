@@ -31,8 +31,8 @@ async fn nobody() -> SocketAddr {
 
 #[tokio::test]
 async fn each_recipient_goes_to_its_own_next_hop() {
-    let (near, near_address) = Sink::start([]).await;
-    let (far, far_address) = Sink::start([]).await;
+    let (near, near_address) = TestNextHop::start([]).await;
+    let (far, far_address) = TestNextHop::start([]).await;
     let daemon = start(near_address, far_address);
     daemon.accept(&[ONE, FAR, "<three@fabrikam.example>"], b"x\r\n").await;
     assert_eq!(daemon.finish().await.delivered, 3);
@@ -42,7 +42,7 @@ async fn each_recipient_goes_to_its_own_next_hop() {
 
 #[tokio::test]
 async fn what_one_next_hop_took_is_not_sent_again_while_another_is_dead() {
-    let (near, near_address) = Sink::start([]).await;
+    let (near, near_address) = TestNextHop::start([]).await;
     let daemon = start(near_address, nobody().await);
     let id = daemon.accept(&[ONE, FAR], b"x\r\n").await;
     sleep(Duration::from_secs(2)).await;
@@ -57,8 +57,8 @@ async fn what_one_next_hop_took_is_not_sent_again_while_another_is_dead() {
 
 #[tokio::test]
 async fn what_was_delivered_is_recorded_before_the_others_have_answered() {
-    let (near, near_address) = Sink::start([]).await;
-    let (_far, far_address) = Sink::start([Fault::Silent]).await;
+    let (near, near_address) = TestNextHop::start([]).await;
+    let (_far, far_address) = TestNextHop::start([Fault::Silent]).await;
     let daemon = Daemon::start_with(near_address, |settings| {
         *settings = patient(near_address);
         let otherwise = to_servers(&[near_address], Security::default());
@@ -80,8 +80,8 @@ async fn what_was_delivered_is_recorded_before_the_others_have_answered() {
 
 #[tokio::test]
 async fn a_dead_or_silent_next_hop_holds_nobody_up() {
-    let (near, near_address) = Sink::start([]).await;
-    let (_far, far_address) = Sink::start([Fault::Silent; 100]).await;
+    let (near, near_address) = TestNextHop::start([]).await;
+    let (_far, far_address) = TestNextHop::start([Fault::Silent; 100]).await;
     let daemon = Daemon::start_with(near_address, |settings| {
         *settings = patient(near_address);
         let otherwise = to_servers(&[near_address], Security::default());
@@ -104,7 +104,8 @@ async fn a_dead_or_silent_next_hop_holds_nobody_up() {
 
 #[tokio::test]
 async fn what_there_was_no_room_for_follows_once_there_is() {
-    let (sink, address) = Sink::start([Fault::Silent; limits::DELIVERY_CONCURRENCY_FIRST]).await;
+    let (sink, address) =
+        TestNextHop::start([Fault::Silent; limits::DELIVERY_CONCURRENCY_FIRST]).await;
     let daemon = Daemon::start_with(address, |settings| {
         settings.timeouts = every_step(Duration::from_secs(5));
     });
@@ -124,7 +125,7 @@ async fn what_there_was_no_room_for_follows_once_there_is() {
 
 #[tokio::test]
 async fn the_next_smart_host_stands_in() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let dead = nobody().await;
     let daemon = Daemon::start_with(address, |settings| {
         settings.routes = Routes::new(vec![], to_servers(&[dead, address], Security::default()));
@@ -139,7 +140,7 @@ async fn the_next_smart_host_stands_in() {
 
 #[tokio::test]
 async fn a_recipient_without_a_domain_fails_where_dns_would_have_to_tell() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start_with(address, |settings| {
         let otherwise = NextHop::Exchangers { security: Arc::default() };
         settings.routes = Routes::new(vec![route("contoso.example", address)], otherwise);

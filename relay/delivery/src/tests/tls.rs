@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use crate::reach::Candidate;
 use crate::tests::*;
 use rcgen::{CertificateParams, Issuer, KeyPair};
-use relay_mail::outcome::{Answer, Cause};
+use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::smart_host::SmartHost;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -47,8 +47,8 @@ impl Authority {
         Security { ca_file, ..with(TlsMode::Verified) }
     }
 
-    async fn sink(&self, faults: impl IntoIterator<Item = Fault>) -> (Sink, SocketAddr) {
-        Sink::start_with(Some(Arc::clone(&self.server)), faults).await
+    async fn sink(&self, faults: impl IntoIterator<Item = Fault>) -> (TestNextHop, SocketAddr) {
+        TestNextHop::start_with(Some(Arc::clone(&self.server)), faults).await
     }
 }
 
@@ -71,14 +71,14 @@ pub(super) async fn open_any(
     name: &str,
     security: &Security,
 ) -> Result<bool, String> {
-    let handshakes = Handshakes::load([security]).unwrap();
-    let settings = Settings { handshakes, ..impatient(addresses[0]) };
+    let handshakes = ClientHandshakes::load([security]).unwrap();
+    let settings = DeliverySettings { handshakes, ..impatient(addresses[0]) };
     let server: SmartHost = format!("{name}:25").parse().unwrap();
-    let candidate = |&address| Candidate { address, server: server.clone(), plainly: false };
+    let candidate = |&address| Candidate { address, server: server.clone(), use_basic_smtp: false };
     let candidates: Vec<_> = addresses.iter().map(candidate).collect();
     match connect(&candidates, security, &settings).await {
         Ok(connection) => Ok(connection.connected().tls.is_some()),
-        Err(cause) => Err(Answer { hop: None, cause }.to_string()),
+        Err(cause) => Err(OutcomeReason { hop: None, cause }.to_string()),
     }
 }
 
@@ -121,7 +121,7 @@ async fn a_handshake_that_fails() {
 
 #[tokio::test]
 async fn a_hop_that_stops_offering_starttls_keeps_the_mail_waiting() {
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let daemon = Daemon::start_with(address, |settings| {
         settings.routes = Routes::new(vec![], to_servers(&[address], with(TlsMode::Required)));
     });
@@ -142,7 +142,7 @@ async fn mail_and_credentials_go_inside() {
     fs::write(&credentials, "user = \"edge\"\npassword = \"s3cret\"\n").unwrap();
     fs::set_permissions(&credentials, Permissions::from_mode(0o600)).unwrap();
     let daemon = Daemon::start_with(address, |settings| {
-        let auth = Some(Auth { credentials, in_clear: false });
+        let auth = Some(NextHopAuth { credentials, in_clear: false });
         let security = Security { auth, ..with(TlsMode::Required) };
         settings.routes = Routes::new(vec![], to_servers(&[address], security));
         settings.concurrency = 1;
@@ -164,7 +164,7 @@ async fn mail_and_credentials_go_inside() {
 async fn credentials_that_cannot_be_read_keep_the_mail_waiting() {
     let authority = Authority::new();
     let (sink, address) = authority.sink([]).await;
-    let auth = Auth { credentials: authority.folder.path().join("gone"), in_clear: false };
+    let auth = NextHopAuth { credentials: authority.folder.path().join("gone"), in_clear: false };
     let security = Security { auth: Some(auth), ..with(TlsMode::Required) };
     let refused = open(address, NAME, &security).await.unwrap_err();
     assert!(refused.starts_with("4.7.0 auth: cannot read "), "{refused}");
@@ -178,7 +178,7 @@ async fn the_reason_of_a_refusal_is_the_hops_own() {
     let security = with(TlsMode::Required);
     let settings = impatient(address);
     let candidate =
-        Candidate { address, server: address.to_string().parse().unwrap(), plainly: false };
+        Candidate { address, server: address.to_string().parse().unwrap(), use_basic_smtp: false };
     let opened = connect(&[candidate], &security, &settings).await;
     assert!(matches!(opened, Err(Cause::Reply { reply, .. }) if reply.code == 454));
 }

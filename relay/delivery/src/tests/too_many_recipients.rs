@@ -6,7 +6,7 @@ use crate::tests::*;
 #[tokio::test]
 async fn where_the_connection_ends_at_a_recipient_the_others_get_the_message() {
     for reply in ["421 4.5.3 enough\r\n", ""] {
-        let (sink, address) = Sink::start([Fault::EndsAfter(3, reply); 100]).await;
+        let (sink, address) = TestNextHop::start([Fault::EndsAfter(3, reply); 100]).await;
         let daemon = Daemon::start(address);
         let recipients: Vec<_> = (0..8).map(|n| format!("<r{n}@fabrikam.example>")).collect();
         let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
@@ -17,7 +17,7 @@ async fn where_the_connection_ends_at_a_recipient_the_others_get_the_message() {
     }
     // The server does not like one of them, which stands in any place.
     for bad in ["r0", "r1", "r2"] {
-        let (sink, address) = Sink::start([Fault::EndsAt(bad, "421 no\r\n"); 100]).await;
+        let (sink, address) = TestNextHop::start([Fault::EndsAt(bad, "421 no\r\n"); 100]).await;
         let daemon = Daemon::start(address);
         let recipients =
             ["<r0@fabrikam.example>", "<r1@fabrikam.example>", "<r2@fabrikam.example>"];
@@ -42,7 +42,7 @@ async fn the_surplus_goes_at_once_in_further_transactions() {
         "450 4.5.3 enough\r\n",
         "550 5.5.3 enough\r\n",
     ] {
-        let (sink, address) = Sink::start([Fault::TakesFew(10, reply)]).await;
+        let (sink, address) = TestNextHop::start([Fault::TakesFew(10, reply)]).await;
         let daemon = Daemon::start(address);
         let recipients: Vec<_> = (0..35).map(|n| format!("<r{n}@fabrikam.example>")).collect();
         let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();

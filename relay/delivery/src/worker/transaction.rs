@@ -9,8 +9,8 @@ use crate::hop::Hop;
 use crate::job::Job;
 use crate::reach::{Unreachable, candidates};
 use crate::remotes::Key;
-use crate::servers::{Line, Servers, end};
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use crate::servers::{CandidateServers, CountedConnection, end};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
 use relay_mail::store_error::StoreError;
@@ -21,7 +21,7 @@ use tracing::error;
 use crate::limits;
 
 /// What a transaction came to.
-pub(super) enum Done {
+pub(super) enum TransactionEnd {
     /// One outcome for each recipient, and the server that named them, if it was one.
     Outcomes(Vec<Outcome>, Option<SocketAddr>),
     /// It did not begin, since delivery ends.
@@ -37,11 +37,11 @@ impl Hop {
     /// its time, with whatever code the next hop says so: only what a new one says of MAIL counts.
     pub(super) async fn transaction(
         self: &Arc<Self>,
-        line: &mut Option<Line>,
+        line: &mut Option<CountedConnection>,
         job: &Job,
         places: &[usize],
-        servers: &mut Servers,
-    ) -> Done {
+        servers: &mut CandidateServers,
+    ) -> TransactionEnd {
         let done = self.transaction_on(line, job, places, servers).await;
         let refusal = line.as_ref().and_then(|open| open.connection.mail_refusal());
         if servers.is_first_on_connection || refusal.is_none() {
@@ -54,21 +54,21 @@ impl Hop {
     /// One transaction on the connection that is open, or a new one.
     async fn transaction_on(
         self: &Arc<Self>,
-        line: &mut Option<Line>,
+        line: &mut Option<CountedConnection>,
         job: &Job,
         places: &[usize],
-        servers: &mut Servers,
-    ) -> Done {
+        servers: &mut CandidateServers,
+    ) -> TransactionEnd {
         let entry = &job.entry;
-        let answer = |cause| Answer { hop: Some(self.name.clone()), cause };
+        let answer = |cause| OutcomeReason { hop: Some(self.name.clone()), cause };
         servers.another_may = false;
         let open = match self.connect(line, servers).await {
-            None => return Done::Stopped,
+            None => return TransactionEnd::Stopped,
             Some(Ok(open)) => &mut open.connection,
-            Some(Err(Unreachable::Full(key))) => return Done::Full(key),
-            Some(Err(Unreachable::Now(cause))) => {
+            Some(Err(Unreachable::AddressBusy(key))) => return TransactionEnd::Full(key),
+            Some(Err(Unreachable::Temporary(cause))) => {
                 if servers.is_untouched() && self.is_surplus(0) {
-                    return Done::Surplus;
+                    return TransactionEnd::Surplus;
                 }
                 // Where no other can be reached, the one that broke off is the reason.
                 let last = servers.broke_off.clone().unwrap_or_else(|| answer(cause));
@@ -76,17 +76,23 @@ impl Hop {
                     Some(Outcome::Deferred(known)) => Outcome::Deferred(known),
                     _ => Outcome::Deferred(last.clone()),
                 });
-                return Done::Outcomes(outcomes.collect(), None);
+                return TransactionEnd::Outcomes(outcomes.collect(), None);
             }
-            Some(Err(Unreachable::Ever(cause))) => {
-                return Done::Outcomes(vec![Outcome::Failed(answer(cause)); places.len()], None);
+            Some(Err(Unreachable::Permanent(cause))) => {
+                return TransactionEnd::Outcomes(
+                    vec![Outcome::Failed(answer(cause)); places.len()],
+                    None,
+                );
             }
         };
         // Not before there is a connection: without room for one the message is not needed.
         let message = match self.queue.store().read(entry.id).await {
             Ok(message) => message,
             Err(error) => {
-                return Done::Outcomes(vec![self.unreadable(entry, &error); places.len()], None);
+                return TransactionEnd::Outcomes(
+                    vec![self.unreadable(entry, &error); places.len()],
+                    None,
+                );
             }
         };
         let recipients = places.iter().filter_map(|&place| entry.recipients.get(place));
@@ -116,7 +122,7 @@ impl Hop {
             && self.is_surplus(1)
         {
             end(line.take());
-            return Done::Surplus;
+            return TransactionEnd::Surplus;
         }
         if let Some(accepted) = open.broke_off_at_recipient() {
             self.remember_break(accepted, places.len());
@@ -127,7 +133,7 @@ impl Hop {
             // Next hops end connections after a number of messages or a while, which says nothing
             // about them.
             if !servers.is_first_on_connection {
-                return Done::Outcomes(outcomes, Some(address));
+                return TransactionEnd::Outcomes(outcomes, Some(address));
             }
             self.remember_failed(vec![address]);
             if !open.was_misled() {
@@ -135,24 +141,28 @@ impl Hop {
             }
         }
         self.learn(outcomes.iter());
-        Done::Outcomes(outcomes, Some(address))
+        TransactionEnd::Outcomes(outcomes, Some(address))
     }
 
     pub(super) fn unreadable(&self, entry: &Entry, error: &StoreError) -> Outcome {
         error!(id = %entry.id, %error, "cannot read a queued message");
-        Outcome::Deferred(Answer::local(Some(&self.name), Enhanced(4, 3, 0), error.to_string()))
+        Outcome::Deferred(OutcomeReason::local(
+            Some(&self.name),
+            Enhanced(4, 3, 0),
+            error.to_string(),
+        ))
     }
 
     /// The open connection, or a new one. `None` when delivery ends before there is one: nothing of
     /// a message is under way then, so nothing is waited for.
     async fn connect<'a>(
         self: &Arc<Self>,
-        line: &'a mut Option<Line>,
-        servers: &mut Servers,
-    ) -> Option<Result<&'a mut Line, Unreachable>> {
+        line: &'a mut Option<CountedConnection>,
+        servers: &mut CandidateServers,
+    ) -> Option<Result<&'a mut CountedConnection, Unreachable>> {
         let (kept, began) = (line.take(), Instant::now());
         let mut failed = Vec::new();
-        let Servers { tried, patience, id, .. } = servers;
+        let CandidateServers { tried, patience, id, .. } = servers;
         let usable = async {
             if let Some(mut open) = kept
                 && open.connection.ready().await
@@ -164,7 +174,7 @@ impl Hop {
             drop(connecting);
             let connection = opened?;
             let _counted = self.connected(connection.address());
-            Ok((Line { connection, _counted }, true))
+            Ok((CountedConnection { connection, _counted }, true))
         };
         let mut closing = self.settings.end.closing.subscribe();
         let found = tokio::select! {
@@ -175,7 +185,7 @@ impl Hop {
                 let text = "no server of the next hop could be used in the time of one attempt";
                 // X.4.1 of RFC 3463: no answer from host.
                 let status = Enhanced(4, 4, 1);
-                Err(Unreachable::Now(Cause::Local { status, text: text.to_owned() }))
+                Err(Unreachable::Temporary(Cause::Local { status, text: text.to_owned() }))
             }
         };
         Some(match found {
@@ -184,18 +194,20 @@ impl Hop {
                 servers.is_first_on_connection = is_new;
                 Ok(line.insert(open))
             }
-            Err(Unreachable::Now(cause)) if servers.tried.is_empty() && !self.has_others() => {
+            Err(Unreachable::Temporary(cause))
+                if servers.tried.is_empty() && !self.has_others() =>
+            {
                 // Another next hop may have all the connections that a server allows.
                 let refused = || failed.iter().find_map(|address| self.remotes.refused(*address));
                 if began.elapsed() < limits::STALLED_AFTER
                     && servers.is_untouched()
                     && let Some(key) = refused()
                 {
-                    return Some(Err(Unreachable::Full(key)));
+                    return Some(Err(Unreachable::AddressBusy(key)));
                 }
                 self.remember_failed(failed);
                 self.failed(&cause);
-                Err(Unreachable::Now(cause))
+                Err(Unreachable::Temporary(cause))
             }
             Err(unreachable) => {
                 self.remember_failed(failed);
@@ -213,7 +225,7 @@ impl Hop {
     ) -> Result<Connection, Unreachable> {
         let mut found = candidates(&self.destination, &self.settings).await?;
         found.retain(|candidate| !tried.contains(&candidate.address));
-        let found = self.last_ones_last(found);
+        let found = self.deprioritise_recently_failed(found);
         let dial = Dial {
             protocol: self.destination.protocol(),
             security: self.destination.security(),

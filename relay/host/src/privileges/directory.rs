@@ -80,7 +80,7 @@ pub enum DirectoryError {
 
 /// What others are allowed in a directory of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum DirectoryAccess {
     /// Nothing at all.
     Owner,
     /// Its group may read.
@@ -93,7 +93,7 @@ pub type IsPart = fn(&OsStr) -> bool;
 /// What the root of every ext4 file system holds.
 const LOST_AND_FOUND: &str = "lost+found";
 
-impl Access {
+impl DirectoryAccess {
     /// The permissions that are taken away.
     const fn refused(self) -> u32 {
         match self {
@@ -108,7 +108,7 @@ impl Access {
 /// # Errors
 ///
 /// It belongs to another user, is shared with other programs, or cannot be tightened.
-pub fn secure(path: &Path, access: Access, is_part: IsPart) -> Result<(), DirectoryError> {
+pub fn secure(path: &Path, access: DirectoryAccess, is_part: IsPart) -> Result<(), DirectoryError> {
     let io = |doing| failed(doing, path);
     // One object is examined and changed, whatever happens to its name meanwhile.
     let mut options = OpenOptions::new();
@@ -137,7 +137,7 @@ pub fn secure(path: &Path, access: Access, is_part: IsPart) -> Result<(), Direct
 pub fn examine(
     path: &Path,
     user: Option<u32>,
-    access_of_others: Access,
+    access_of_others: DirectoryAccess,
     is_part: IsPart,
 ) -> Result<(), DirectoryError> {
     let Some(metadata) = find(path)? else { return Ok(()) };
@@ -191,7 +191,7 @@ pub fn find(path: &Path) -> Result<Option<fs::Metadata>, DirectoryError> {
 fn is_unshared(
     path: &Path,
     metadata: &fs::Metadata,
-    access: Access,
+    access: DirectoryAccess,
     is_part: IsPart,
 ) -> Result<(), DirectoryError> {
     let mode = metadata.mode() & 0o7777;
@@ -255,7 +255,7 @@ pub fn secure_file(path: &Path) -> Result<(), DirectoryError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io("examine")(error)),
     };
-    let refused = metadata.mode() & Access::Owner.refused();
+    let refused = metadata.mode() & DirectoryAccess::Owner.refused();
     if !metadata.is_file() || refused == 0 {
         return Ok(());
     }
@@ -269,7 +269,12 @@ pub fn secure_file(path: &Path) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-fn tighten(file: &File, metadata: &fs::Metadata, path: &Path, access: Access) -> io::Result<()> {
+fn tighten(
+    file: &File,
+    metadata: &fs::Metadata,
+    path: &Path,
+    access: DirectoryAccess,
+) -> io::Result<()> {
     let refused = metadata.mode() & access.refused();
     if refused == 0 {
         return Ok(());
@@ -298,11 +303,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         for (before, access, after) in [
-            (0o755, Access::Owner, 0o700),
-            (0o770, Access::Owner, 0o700),
-            (0o700, Access::Owner, 0o700),
-            (0o755, Access::GroupReads, 0o750),
-            (0o777, Access::GroupReads, 0o750),
+            (0o755, DirectoryAccess::Owner, 0o700),
+            (0o770, DirectoryAccess::Owner, 0o700),
+            (0o700, DirectoryAccess::Owner, 0o700),
+            (0o755, DirectoryAccess::GroupReads, 0o750),
+            (0o777, DirectoryAccess::GroupReads, 0o750),
         ] {
             fs::set_permissions(path, Permissions::from_mode(before)).unwrap();
             secure(path, access, |_| false).unwrap();
@@ -325,8 +330,8 @@ mod tests {
         let is_part: IsPart = |name| name == "queue.db";
         let refused = |path: &Path| {
             let (first, second) = (
-                examine(path, user, Access::Owner, is_part).unwrap_err().to_string(),
-                secure(path, Access::Owner, is_part).unwrap_err().to_string(),
+                examine(path, user, DirectoryAccess::Owner, is_part).unwrap_err().to_string(),
+                secure(path, DirectoryAccess::Owner, is_part).unwrap_err().to_string(),
             );
             assert_eq!(first, second);
             first
@@ -336,7 +341,7 @@ mod tests {
         fs::create_dir(path.join(LOST_AND_FOUND)).unwrap();
         for mode in [0o755, 0o1777] {
             set(mode);
-            examine(path, user, Access::Owner, is_part).unwrap();
+            examine(path, user, DirectoryAccess::Owner, is_part).unwrap();
         }
         fs::write(path.join("syslog"), "x").unwrap();
         assert!(refused(path).contains("every user"));
@@ -350,10 +355,11 @@ mod tests {
         assert_eq!(mode(&file), before);
         // Closed already, it is as its owner wants it.
         set(0o700);
-        secure(path, Access::Owner, is_part).unwrap();
+        secure(path, DirectoryAccess::Owner, is_part).unwrap();
 
-        examine(&path.join("a/b/c"), user, Access::Owner, is_part).unwrap();
-        let below_a_file = examine(&file.join("queue"), user, Access::Owner, is_part).unwrap_err();
+        examine(&path.join("a/b/c"), user, DirectoryAccess::Owner, is_part).unwrap();
+        let below_a_file =
+            examine(&file.join("queue"), user, DirectoryAccess::Owner, is_part).unwrap_err();
         assert!(matches!(below_a_file, DirectoryError::NotADirectory { .. }));
     }
 
@@ -364,10 +370,10 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(directory.path(), Some(65534), None).unwrap();
-        let examine = |user| examine(directory.path(), user, Access::Owner, |_| true);
+        let examine = |user| examine(directory.path(), user, DirectoryAccess::Owner, |_| true);
         assert!(matches!(examine(Some(0)), Err(DirectoryError::Foreign { .. })));
         assert!(examine(Some(65534)).is_ok() && examine(None).is_ok());
-        let error = secure(directory.path(), Access::Owner, |_| true).unwrap_err();
+        let error = secure(directory.path(), DirectoryAccess::Owner, |_| true).unwrap_err();
         assert!(error.to_string().contains("chown -R"), "{error}");
     }
 }

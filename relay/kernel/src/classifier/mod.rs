@@ -16,7 +16,7 @@ use crate::limits::{GENERATION_RETENTION, GENERATIONS_RETAINED};
 use crate::{KernelError, Publisher, TagReader};
 use arc_swap::ArcSwap;
 use relay_common::tables::{NO_CONNECTOR, Tag};
-use relay_connector::{Connector, ConnectorId, Match, Range, RangeId};
+use relay_connector::{Connector, ConnectorId, Range, RangeId, TableMatch};
 use relay_policy::Rules;
 use tokio::sync::Mutex;
 
@@ -28,14 +28,14 @@ pub struct Classification {
     /// The generation whose rules hold for the whole session.
     pub rules: Arc<Rules>,
     /// The connector and its range; `None` when no connector takes this peer.
-    pub connector: Option<Chosen>,
+    pub connector: Option<ConnectorChoice>,
     /// By whose word.
     pub decided_by: DecidedBy,
 }
 
 /// The connector that takes a peer.
 #[derive(Clone, Debug)]
-pub struct Chosen {
+pub struct ConnectorChoice {
     /// Its id.
     pub id: ConnectorId,
     /// The connector.
@@ -70,7 +70,7 @@ pub enum Why {
     Userspace,
 }
 
-impl Chosen {
+impl ConnectorChoice {
     /// The range as the configuration writes it.
     pub fn range(&self) -> Option<&Range> {
         self.connector.range(self.range)
@@ -198,10 +198,10 @@ impl Classifier {
         why: Why,
     ) -> Classification {
         let connector = match rules.table.classify(local, remote.ip()) {
-            Match::Connector { connector: id, range } => rules
+            TableMatch::Connector { connector: id, range } => rules
                 .connector(id)
-                .map(|connector| Chosen { id, connector: Arc::clone(connector), range }),
-            Match::NoBinding | Match::NoConnector => None,
+                .map(|connector| ConnectorChoice { id, connector: Arc::clone(connector), range }),
+            TableMatch::NoBinding | TableMatch::NoConnector => None,
         };
         Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Daemon(why) }
     }
@@ -254,7 +254,7 @@ impl Classifier {
 
 impl Generations {
     /// The rules and the connector that a tag names, if this process knows both.
-    fn known(&self, tag: Tag) -> Option<(&Arc<Rules>, Option<Chosen>)> {
+    fn known(&self, tag: Tag) -> Option<(&Arc<Rules>, Option<ConnectorChoice>)> {
         let rules = std::iter::once(&self.in_force)
             .chain(self.others.iter().rev().map(|(_, rules)| rules))
             .find(|rules| rules.generation == tag.generation)?;
@@ -263,14 +263,14 @@ impl Generations {
         }
         let id = ConnectorId(tag.connector);
         let connector = Arc::clone(rules.connector(id)?);
-        Some((rules, Some(Chosen { id, connector, range: RangeId(tag.range) })))
+        Some((rules, Some(ConnectorChoice { id, connector, range: RangeId(tag.range) })))
     }
 }
 
 /// What the table would have said to give this tag.
-fn match_of(tag: Tag) -> Match {
+fn match_of(tag: Tag) -> TableMatch {
     match tag.connector {
-        NO_CONNECTOR => Match::NoConnector,
-        id => Match::Connector { connector: ConnectorId(id), range: RangeId(tag.range) },
+        NO_CONNECTOR => TableMatch::NoConnector,
+        id => TableMatch::Connector { connector: ConnectorId(id), range: RangeId(tag.range) },
     }
 }

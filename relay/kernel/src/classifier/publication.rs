@@ -1,7 +1,7 @@
 //! What of a generation the kernel needs to know.
 
 use crate::Publication;
-use relay_common::budget::Budget;
+use relay_common::budget::TokenBudget;
 use relay_common::tables::ConnectorEntry;
 use relay_connector::{self, Connector};
 use relay_policy::Rules;
@@ -32,8 +32,8 @@ pub fn guarded(connector: &Connector) -> ConnectorEntry {
     }
 }
 
-fn budget(budget: Option<relay_connector::Budget>) -> Budget {
-    budget.map_or(Budget::UNLIMITED, |budget| {
-        Budget::per_second(budget.rate.get(), budget.burst.get())
+fn budget(budget: Option<relay_connector::SynBudget>) -> TokenBudget {
+    budget.map_or(TokenBudget::UNLIMITED, |budget| {
+        TokenBudget::per_second(budget.rate.get(), budget.burst.get())
     })
 }

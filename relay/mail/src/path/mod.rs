@@ -37,7 +37,7 @@ pub struct Domain {
 
 /// The part of an address after the `@`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Host {
+pub enum MailHost {
     /// `[192.0.2.1]` or `[IPv6:2001:db8::1]`.
     Address(IpAddr),
     /// A domain name.
@@ -48,7 +48,7 @@ pub enum Host {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mailbox {
     local_part: String,
-    host: Host,
+    host: MailHost,
 }
 
 /// Signs of a route in a folded local part. U+2237 is two colons in one character.
@@ -106,15 +106,15 @@ impl Mailbox {
     }
 
     /// The part after the `@`.
-    pub fn host(&self) -> &Host {
+    pub fn host(&self) -> &MailHost {
         &self.host
     }
 
     /// The domain, unless the host is an address literal.
     pub fn domain(&self) -> Option<&Domain> {
         match &self.host {
-            Host::Address(_) => None,
-            Host::Domain(domain) => Some(domain),
+            MailHost::Address(_) => None,
+            MailHost::Domain(domain) => Some(domain),
         }
     }
 
@@ -260,7 +260,7 @@ impl fmt::Display for Domain {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for MailHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(IpAddr::V4(address)) => write!(f, "[{address}]"),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{DOMAIN_OCTETS, LABEL_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
-use crate::path::{Domain, ForwardPath, Host, Mailbox, ReversePath};
+use crate::path::{Domain, ForwardPath, MailHost, Mailbox, ReversePath};
 
 /// Why a text is not a path or a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -208,9 +208,9 @@ fn unwrap_path(text: &str) -> Result<&str, AddressError> {
     Ok(inner)
 }
 
-fn parse_host(text: &str) -> Result<Host, AddressError> {
+fn parse_host(text: &str) -> Result<MailHost, AddressError> {
     let Some(literal) = text.strip_prefix('[') else {
-        return Ok(Host::Domain(Domain::parse(text)?));
+        return Ok(MailHost::Domain(Domain::parse(text)?));
     };
     let literal = literal.strip_suffix(']').ok_or(AddressError::Literal)?;
     let address = match literal.split_at_checked(5) {
@@ -219,7 +219,7 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
         }
         _ => literal.parse::<Ipv4Addr>().map(IpAddr::V4),
     };
-    address.map(Host::Address).map_err(|_| AddressError::Literal)
+    address.map(MailHost::Address).map_err(|_| AddressError::Literal)
 }
 
 /// The end of the local part at the beginning of `text`, or the error in it.

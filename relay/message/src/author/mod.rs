@@ -12,7 +12,7 @@ mod tests;
 
 use crate::header::HeaderSection;
 use mail_parser::MessageParser;
-use relay_mail::path::{Domain, Host, Mailbox};
+use relay_mail::path::{Domain, MailHost, Mailbox};
 
 /// Why it cannot be said whom a message is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,8 +82,8 @@ pub fn is_same(mailbox: &Mailbox, text: &str) -> bool {
     let Some((local_part, host)) = text.rsplit_once('@') else { return false };
     let own = mailbox.local_part();
     let is_host = match mailbox.host() {
-        Host::Domain(domain) => Domain::parse(host).is_ok_and(|host| host == *domain),
-        Host::Address(_) => mailbox.host().to_string().eq_ignore_ascii_case(host),
+        MailHost::Domain(domain) => Domain::parse(host).is_ok_and(|host| host == *domain),
+        MailHost::Address(_) => mailbox.host().to_string().eq_ignore_ascii_case(host),
     };
     is_host && own.trim_matches('"') == local_part.trim_matches('"')
 }

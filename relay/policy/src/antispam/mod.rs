@@ -6,7 +6,7 @@
 //! nor does it pass unseen. A refusal for good goes before one for now, or the client would
 //! come back for it. How the questions are answered is for [`crate::antispam`].
 
-use crate::{Because, Decision, Findings, Inquiry, Judgement, Peer, Reasons, Rule};
+use crate::{Because, Decision, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
 use relay_connector::{AntiSpam, CheckMode, Permission};
 use relay_mail::path::ReversePath;
 use relay_mail::reply::{
@@ -27,10 +27,10 @@ pub fn screen_sender(
     sender: &ReversePath,
     allowed: Decision,
     findings: &Findings,
-) -> Judgement {
+) -> DecisionOrInquiry {
     let antispam = &peer.connector.antispam;
     if !antispam.checks_sender() {
-        return Judgement::Decided(allowed);
+        return DecisionOrInquiry::Decided(allowed);
     }
     let mut screening = Screening::new(allowed);
     if screening.reasons.permits(peer, Permission::BypassAntiSpam) {
@@ -38,7 +38,7 @@ pub fn screen_sender(
     }
     match &findings.sender {
         None => {
-            return Judgement::Needs(Inquiry::Sender(SenderQuestion {
+            return DecisionOrInquiry::Needs(Inquiry::Sender(SenderQuestion {
                 client: client.clone(),
                 sender: sender.clone(),
                 block_lists: antispam.block_lists.iter().map(|list| list.zone.clone()).collect(),
@@ -71,10 +71,10 @@ pub fn screen_message(
     sender: Option<&SenderFound>,
     allowed: Decision,
     findings: &Findings,
-) -> Judgement {
+) -> DecisionOrInquiry {
     let antispam = &peer.connector.antispam;
     if !antispam.checks_message() {
-        return Judgement::Decided(allowed);
+        return DecisionOrInquiry::Decided(allowed);
     }
     let mut screening = Screening::new(allowed);
     if screening.reasons.permits(peer, Permission::BypassAntiSpam) {
@@ -82,7 +82,7 @@ pub fn screen_message(
     }
     match &findings.message {
         None => {
-            return Judgement::Needs(Inquiry::Message(MessageQuestion {
+            return DecisionOrInquiry::Needs(Inquiry::Message(MessageQuestion {
                 client: client.clone(),
                 spf: sender.and_then(|sender| sender.spf.clone()),
                 dkim: antispam.dkim.is_on(),
@@ -278,7 +278,7 @@ impl Screening {
         }
     }
 
-    fn decide(mut self) -> Judgement {
+    fn decide(mut self) -> DecisionOrInquiry {
         let reply = match self.refusal {
             None => self.reply,
             Some((because, reply)) => {
@@ -286,6 +286,6 @@ impl Screening {
                 reply
             }
         };
-        Judgement::Decided(self.reasons.decide(reply))
+        DecisionOrInquiry::Decided(self.reasons.decide(reply))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use relay_connector::Permission;
 use relay_connector::PermissionSet;
 use relay_connector::Principal;
-use relay_connector::{ConnectorIds, Match, PermissionGroup};
+use relay_connector::{ConnectorIds, PermissionGroup, TableMatch};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply;
 
@@ -66,8 +66,8 @@ fn peer(rules: &Rules, name: &str) -> Peer {
 /// RCPT where nothing has to be found out.
 fn rcpt_now(rules: &Rules, peer: &Peer, recipient: &ForwardPath, so_far: usize) -> Decision {
     match rcpt(rules, peer, recipient, so_far, &Findings::default()) {
-        Judgement::Decided(decision) => decision,
-        Judgement::Needs(inquiry) => panic!("{inquiry:?}"),
+        DecisionOrInquiry::Decided(decision) => decision,
+        DecisionOrInquiry::Needs(inquiry) => panic!("{inquiry:?}"),
     }
 }
 
@@ -304,7 +304,7 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
     let decide = |so_far, recipient| {
         rcpt(&rules, &peer, &path, so_far, &Findings { recipient, ..Findings::default() })
     };
-    let Judgement::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
+    let DecisionOrInquiry::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
         panic!("nobody is asked")
     };
     let asked = (mailbox.to_string(), lookup.to_string());
@@ -332,10 +332,12 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
             "recipient_lookup: lmtp://127.0.0.1:24 refused the recipient: it said so",
         ),
     ] {
-        let Judgement::Decided(decision) = decide(0, Some(finding)) else { panic!("asked again") };
+        let DecisionOrInquiry::Decided(decision) = decide(0, Some(finding)) else {
+            panic!("asked again")
+        };
         assert_eq!((decision.reply.clone(), &*last(&decision)), (reply, because));
     }
-    let Judgement::Decided(surplus) = decide(2, None) else { panic!("asked in vain") };
+    let DecisionOrInquiry::Decided(surplus) = decide(2, None) else { panic!("asked in vain") };
     assert_eq!(surplus.reply, reply::TOO_MANY_RECIPIENTS);
 }
 
@@ -510,7 +512,7 @@ fn a_reload_keeps_the_ids_of_names() {
     let of = |rules: &Rules, remote: &str| {
         let found = rules.table.classify("10.9.9.9:25".parse().unwrap(), remote.parse().unwrap());
         match found {
-            Match::Connector { connector, .. } => {
+            TableMatch::Connector { connector, .. } => {
                 (connector.0, rules.connector(connector).unwrap().name.clone())
             }
             other => panic!("{other:?}"),
@@ -546,14 +548,14 @@ permission_groups = ["AnonymousUsers"]
         for written in ["b\u{fc}cher.example", "B\u{dc}CHER.example", "XN--BCHER-KVA.example"] {
             let recipient = recipient(&format!("<a@{written}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
-            let Judgement::Decided(decision) = judgement else { panic!("nobody is asked") };
+            let DecisionOrInquiry::Decided(decision) = judgement else { panic!("nobody is asked") };
             assert_eq!(decision.reply, reply::RECIPIENT_OK, "{configured} {written}");
         }
         // One letter more, or a look-alike, is another domain.
         for other in ["bucher.example", "b\u{fc}chers.example", "b\u{f9}cher.example"] {
             let recipient = recipient(&format!("<a@{other}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
-            let Judgement::Decided(decision) = judgement else { panic!("nobody is asked") };
+            let DecisionOrInquiry::Decided(decision) = judgement else { panic!("nobody is asked") };
             assert_eq!(decision.reply, reply::UNABLE_TO_RELAY, "{configured} {other}");
         }
     }

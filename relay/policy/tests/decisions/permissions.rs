@@ -12,7 +12,7 @@ use relay_connector::Principal;
 use relay_message::authentication_results::AuthservIds;
 use relay_message::firewall::admit;
 use relay_message::header::{Collected, HeaderCollector};
-use relay_smtp::sasl::Claim;
+use relay_smtp::sasl::ClaimedIdentity;
 
 use super::*;
 
@@ -129,7 +129,7 @@ fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
     let offered = auth(rules, &before, "PLAIN");
     let logged_on = if offered.reply.is_positive() {
         let user = rules.users.iter().next().unwrap();
-        let claim = Claim { name: Some(user.name.clone()), user: Some(Arc::clone(user)) };
+        let claim = ClaimedIdentity { name: Some(user.name.clone()), user: Some(Arc::clone(user)) };
         logon(&before, &claim, &PasswordFinding::Right)
     } else {
         offered

@@ -22,7 +22,7 @@ use crate::sqlite::index::Item;
 use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::recovery::{self, Occasion, Opened};
 use crate::sqlite::wal;
-use crate::sqlite::writer::Writer;
+use crate::sqlite::writer::DatabaseWriter;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, ErrorCode};
@@ -32,8 +32,8 @@ use tracing::{error, info, warn};
 use crate::limits;
 
 /// What is to be committed, all of it or nothing.
-pub(super) struct Request {
-    pub(super) steps: Vec<Step>,
+pub(super) struct CommitRequest {
+    pub(super) steps: Vec<CommitStep>,
     /// It only adds to the queue, and is the first to be refused when space is short.
     pub(super) is_new_mail: bool,
     /// On a message that the steps change and that no delivery has claimed.
@@ -44,7 +44,7 @@ pub(super) struct Request {
 }
 
 /// One change and what it means for the index.
-pub(super) enum Step {
+pub(super) enum CommitStep {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
     /// Its entry has changed; whoever claimed it is done unless `claimed` says otherwise.
@@ -62,9 +62,9 @@ pub(super) enum NewBody {
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
-    requests: Receiver<Request>,
+    requests: Receiver<CommitRequest>,
     /// None after an error, until the database is open again.
-    writer: Option<Writer>,
+    writer: Option<DatabaseWriter>,
     /// After an error: the frames of the log that had been synced.
     believed: u32,
     /// No earlier than this is the database opened anew.
@@ -74,12 +74,12 @@ pub(super) struct Committer {
 impl Committer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        requests: Receiver<Request>,
+        requests: Receiver<CommitRequest>,
         connection: Connection,
         frames: Arc<AtomicU32>,
         reserved: Option<QueueId>,
     ) -> Self {
-        let writer = Writer::new(connection, frames, reserved, shared.log_room());
+        let writer = DatabaseWriter::new(connection, frames, reserved, shared.log_room());
         Self { shared, requests, writer: Some(writer), believed: 0, retry_at: Instant::now() }
     }
 
@@ -115,7 +115,7 @@ impl Committer {
     }
 
     /// Commits one request and everything that waits behind it.
-    fn commit(&mut self, first: Request) {
+    fn commit(&mut self, first: CommitRequest) {
         let mut octets = first.octets();
         let mut batch = vec![first];
         while octets < limits::COMMIT_OCTETS
@@ -140,7 +140,7 @@ impl Committer {
         match writer.commit(&batch) {
             Ok(lost) => {
                 for request in batch {
-                    let Request { steps, claim, done, .. } = request;
+                    let CommitRequest { steps, claim, done, .. } = request;
                     self.shared.apply(steps, &lost);
                     // The steps have changed the index, and with it the claim.
                     claim.into_iter().for_each(ClaimGuard::release);
@@ -151,11 +151,11 @@ impl Committer {
                 // Whoever waited has the CPU first, if there is only one; the rest is for later.
                 std::thread::yield_now();
                 self.make_log_room();
-                let log_octets = self.writer.as_ref().map_or(0, Writer::log_octets);
+                let log_octets = self.writer.as_ref().map_or(0, DatabaseWriter::log_octets);
                 if log_octets > limits::DATABASE_LOG_OCTETS {
                     self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
                 }
-                if let Some(Err(failure)) = self.writer.as_ref().map(Writer::begin) {
+                if let Some(Err(failure)) = self.writer.as_ref().map(DatabaseWriter::begin) {
                     self.fail(failure);
                 }
             }
@@ -252,7 +252,7 @@ impl Committer {
                 return;
             }
         };
-        let mut writer = Writer::new(connection, frames, reserved, shared.log_room());
+        let mut writer = DatabaseWriter::new(connection, frames, reserved, shared.log_room());
         let agreed = writer.agree_with(&shared, &index);
         self.writer = Some(writer);
         match agreed {
@@ -273,11 +273,11 @@ impl Committer {
 
 impl Shared {
     /// Follows a committed request in the index and among the message files.
-    fn apply(&self, steps: Vec<Step>, lost: &[QueueId]) {
+    fn apply(&self, steps: Vec<CommitStep>, lost: &[QueueId]) {
         let mut index = self.index();
         for step in steps {
             match step {
-                Step::Put { entry, due, body } => {
+                CommitStep::Put { entry, due, body } => {
                     let (id, stored) = (entry.id, body.stored());
                     match body {
                         NewBody::File(file) => file.keep(),
@@ -285,18 +285,18 @@ impl Shared {
                     }
                     index.put(id, Item::new(self.clock.steady(due), false, stored));
                 }
-                Step::Update { entry, .. } if lost.contains(&entry.id) => {
+                CommitStep::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
                     index.remove(entry.id);
                 }
-                Step::Update { entry, due, claimed } => {
+                CommitStep::Update { entry, due, claimed } => {
                     self.fresh.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
                         let item = Item::new(self.clock.steady(due), entry.held, old.body);
                         index.put(entry.id, Item { claimed, ..item });
                     }
                 }
-                Step::Remove { id } => {
+                CommitStep::Remove { id } => {
                     self.fresh.take(id);
                     let body = index.remove(id).map(|item| item.body);
                     if let Some(StoredBody::InFile { .. }) = body {
@@ -337,14 +337,14 @@ impl NewBody {
     }
 }
 
-impl Request {
+impl CommitRequest {
     fn octets(&self) -> usize {
-        let octets = |step: &Step| match step {
-            Step::Put { entry, body: NewBody::Row(body), .. } => {
+        let octets = |step: &CommitStep| match step {
+            CommitStep::Put { entry, body: NewBody::Row(body), .. } => {
                 entry.record.len() + body.message.len()
             }
-            Step::Put { entry, .. } | Step::Update { entry, .. } => entry.record.len(),
-            Step::Remove { .. } => 0,
+            CommitStep::Put { entry, .. } | CommitStep::Update { entry, .. } => entry.record.len(),
+            CommitStep::Remove { .. } => 0,
         };
         self.steps.iter().map(octets).sum()
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::limits::{QUEUE_LOCK_PAUSE, QUEUE_LOCK_TRIES};
-use relay_host::privileges::directory::{self, Access, DirectoryError};
+use relay_host::privileges::directory::{self, DirectoryAccess, DirectoryError};
 use relay_mail::queue_id::QueueId;
 
 /// Why a queue directory cannot be used.
@@ -72,10 +72,10 @@ impl Directory {
     /// Makes the directories that are missing and locks the queue for this process.
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
         make(path)?;
-        directory::secure(path, Access::Owner, is_part)?;
+        directory::secure(path, DirectoryAccess::Owner, is_part)?;
         for part in [messages(path), damaged(path)] {
             make(&part)?;
-            directory::secure(&part, Access::Owner, |_| true)?;
+            directory::secure(&part, DirectoryAccess::Owner, |_| true)?;
         }
         secure_files(path)?;
         sync_above(path)?;

@@ -7,14 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::Entry;
 use crate::message_file::{MessageFile, MessageReader};
 use crate::record::{self, StoredBody};
-use crate::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
+use crate::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 use super::claim::ClaimGuard;
-use super::committer::{NewBody, Step};
+use super::committer::{CommitStep, NewBody};
 use super::database::{BodyRow, EntryRow};
 use super::{Shared, SqliteStore};
 use crate::limits;
@@ -32,14 +32,14 @@ impl SqliteStore {
         Ok(entries)
     }
 
-    fn update(&self, entry: &Entry, claimed: bool) -> Result<Step, StoreError> {
+    fn update(&self, entry: &Entry, claimed: bool) -> Result<CommitStep, StoreError> {
         let body = self.shared.index().find(entry.id)?.body;
-        Ok(Step::Update { entry: row(entry, body), due: entry.due, claimed })
+        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claimed })
     }
 
-    fn put(&self, entry: &Entry, body: NewBody) -> Step {
+    fn put(&self, entry: &Entry, body: NewBody) -> CommitStep {
         self.shared.highest_id.fetch_max(entry.id.to_u64(), Ordering::AcqRel);
-        Step::Put { entry: row(entry, body.stored()), due: entry.due, body }
+        CommitStep::Put { entry: row(entry, body.stored()), due: entry.due, body }
     }
 }
 
@@ -113,7 +113,7 @@ impl Store for SqliteStore {
                 }
             };
             let step = self.put(&entry, body);
-            if let Step::Put { entry: row, .. } = &step {
+            if let CommitStep::Put { entry: row, .. } = &step {
                 // An entry that cannot be read again could never be delivered.
                 let read = record::decode(entry.id, &row.record);
                 read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
@@ -152,7 +152,7 @@ impl Store for SqliteStore {
             steps.push(if entry.pending().next().is_some() {
                 self.update(&entry, keeps_claim)?
             } else {
-                Step::Remove { id: entry.id }
+                CommitStep::Remove { id: entry.id }
             });
             if let Some((entry, message)) = report {
                 let body = NewBody::Row(BodyRow { id: entry.id, message });
@@ -207,16 +207,16 @@ impl Store for SqliteStore {
         })
     }
 
-    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
+    fn change(&self, id: QueueId, change: EntryChange) -> Pending<'_, ()> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
             let mut entry = self.find(id).await?;
             // The wall clock may have been set since this was written.
             entry.due = self.shared.clock.wall(claim.due());
             match change {
-                Change::Hold => entry.held = true,
-                Change::Release => entry.held = false,
-                Change::Retry => entry.due = SystemTime::now(),
+                EntryChange::Hold => entry.held = true,
+                EntryChange::Release => entry.held = false,
+                EntryChange::Retry => entry.due = SystemTime::now(),
             }
             let step = self.update(&entry, false)?;
             self.commit_claimed(Some(claim), vec![step], false).await
@@ -226,7 +226,7 @@ impl Store for SqliteStore {
     fn remove(&self, id: QueueId) -> Pending<'_, ()> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.commit_claimed(Some(claim), vec![Step::Remove { id }], false).await
+            self.commit_claimed(Some(claim), vec![CommitStep::Remove { id }], false).await
         })
     }
 

@@ -7,8 +7,8 @@
 use std::fs::{self, File};
 
 use crate::sqlite::directory::OpenError;
-use crate::sqlite::recovery::{Failure, Recovering};
-use crate::sqlite::salvage::{self, Found};
+use crate::sqlite::recovery::{Recovering, RecoveryFailure};
+use crate::sqlite::salvage::{self, SalvagedRow};
 use crate::sqlite::saving::{SaveError, Saving};
 use crate::sqlite::wal;
 use tracing::error;
@@ -37,14 +37,17 @@ impl Recovering<'_> {
         let salvaged = self.directory.salvaged();
         let _ = fs::remove_file(&salvaged);
         let _ = fs::remove_file(wal::path(&salvaged));
-        let mut saving = Saving::begin(&salvaged).map_err(|e| self.failed(Failure::Other(e)))?;
+        let mut saving =
+            Saving::begin(&salvaged).map_err(|e| self.failed(RecoveryFailure::Other(e)))?;
         let mut notes = Vec::new();
         let read = salvage::read(&path, |found| {
             match &found {
-                Found::DamagedRow(id) => {
+                SalvagedRow::DamagedRow(id) => {
                     notes.push((Some(*id), "a row of it is damaged".to_owned()))
                 }
-                Found::DamagedPage(page) => notes.push((None, format!("page {page} is damaged"))),
+                SalvagedRow::DamagedPage(page) => {
+                    notes.push((None, format!("page {page} is damaged")))
+                }
                 _ => {}
             }
             saving.take(found)
@@ -52,7 +55,7 @@ impl Recovering<'_> {
         let lost = read.and_then(|()| saving.finish());
         let lost = lost.map_err(|error| match error {
             SaveError::Io(source) => OpenError::io("read", &path, source),
-            SaveError::Sqlite(error) => self.failed(Failure::Other(error)),
+            SaveError::Sqlite(error) => self.failed(RecoveryFailure::Other(error)),
         })?;
         let set_aside = self.directory.damaged(&self.unique("database"));
         let move_aside = fs::rename(&path, &set_aside);

@@ -50,7 +50,7 @@ use std::time::{Duration, SystemTime};
 use crate::schedule::Schedule;
 use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
-use crate::sqlite::committer::{Committer, Request, Step};
+use crate::sqlite::committer::{CommitRequest, CommitStep, Committer};
 use crate::sqlite::directory::Directory;
 use crate::sqlite::fresh::Fresh;
 use crate::sqlite::index::Index;
@@ -86,7 +86,7 @@ pub struct StoreSettings {
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    requests: Option<Sender<Request>>,
+    requests: Option<Sender<CommitRequest>>,
     waiting: Arc<Semaphore>,
     committer: Option<JoinHandle<()>>,
 }
@@ -176,7 +176,7 @@ impl SqliteStore {
     }
 
     /// Hands steps to the committer and waits until they are on stable storage.
-    async fn commit(&self, steps: Vec<Step>, is_new_mail: bool) -> Result<(), StoreError> {
+    async fn commit(&self, steps: Vec<CommitStep>, is_new_mail: bool) -> Result<(), StoreError> {
         self.commit_claimed(None, steps, is_new_mail).await
     }
 
@@ -184,14 +184,14 @@ impl SqliteStore {
     async fn commit_claimed(
         &self,
         claim: Option<ClaimGuard>,
-        steps: Vec<Step>,
+        steps: Vec<CommitStep>,
         is_new_mail: bool,
     ) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.waiting).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
-        let request = Request { steps, is_new_mail, claim, done, _permit: permit };
+        let request = CommitRequest { steps, is_new_mail, claim, done, _permit: permit };
         requests.send(request).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }

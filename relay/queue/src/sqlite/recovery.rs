@@ -58,7 +58,7 @@ pub(super) struct Opened {
 }
 
 /// Why an attempt to open has ended.
-pub(super) enum Failure {
+pub(super) enum RecoveryFailure {
     /// The database is damaged; its rows may be saved.
     Corrupt(rusqlite::Error),
     /// Something else, which damage does not explain.
@@ -95,11 +95,14 @@ pub(super) fn open(
         Occasion::AfterError { frames } => Some(frames),
     })?;
     let marked = directory.salvage_mark().exists();
-    let attempt =
-        if marked { Err(Failure::Corrupt(marked_error())) } else { recovering.open(vfs, true) };
+    let attempt = if marked {
+        Err(RecoveryFailure::Corrupt(marked_error()))
+    } else {
+        recovering.open(vfs, true)
+    };
     let (connection, frames, index) = match attempt {
         Ok(opened) => opened,
-        Err(Failure::Corrupt(cause)) => {
+        Err(RecoveryFailure::Corrupt(cause)) => {
             recovering.exchange(&cause)?;
             recovering.open(vfs, false).map_err(|failure| recovering.failed(failure))?
         }
@@ -107,9 +110,11 @@ pub(super) fn open(
     };
     let mut opened =
         Opened { connection, frames, index, reserved: None, recovery: Recovery::default() };
-    recovering.files(&mut opened).map_err(|error| recovering.failed(Failure::Other(error)))?;
+    recovering
+        .files(&mut opened)
+        .map_err(|error| recovering.failed(RecoveryFailure::Other(error)))?;
     opened.reserved = database::reserved(&opened.connection)
-        .map_err(|error| recovering.failed(Failure::Other(error)))?;
+        .map_err(|error| recovering.failed(RecoveryFailure::Other(error)))?;
     if occasion == Occasion::Start {
         let orphans = recovering.orphans(&opened.index);
         orphans.map_err(|source| OpenError::io("list", &directory.messages(), source))?;
@@ -170,14 +175,14 @@ impl Recovering<'_> {
         &mut self,
         vfs: Option<&'static str>,
         check: bool,
-    ) -> Result<(Connection, Arc<AtomicU32>, Index), Failure> {
+    ) -> Result<(Connection, Arc<AtomicU32>, Index), RecoveryFailure> {
         let path = self.directory.database();
         let frames = Arc::new(AtomicU32::new(0));
         let sort = |error: rusqlite::Error| {
             if database::is_corrupt(&error) {
-                Failure::Corrupt(error)
+                RecoveryFailure::Corrupt(error)
             } else {
-                Failure::Other(error)
+                RecoveryFailure::Other(error)
             }
         };
         let connection = database::open_writer(&path, vfs, &frames).map_err(sort)?;
@@ -187,7 +192,7 @@ impl Recovering<'_> {
         frames.fetch_max(u32::try_from(in_log).unwrap_or(u32::MAX), Ordering::AcqRel);
         let small = fs::metadata(&path).is_ok_and(|f| f.len() <= limits::DATABASE_CHECKED_OCTETS);
         if check && small && !database::is_sound(&connection).map_err(sort)? {
-            return Err(Failure::Corrupt(unsound_error()));
+            return Err(RecoveryFailure::Corrupt(unsound_error()));
         }
         let mut index = Index::default();
         let mut damaged = Vec::new();
@@ -310,8 +315,8 @@ impl Recovering<'_> {
         result.map_err(|source| OpenError::io(doing, path, source))
     }
 
-    pub(super) fn failed(&self, failure: Failure) -> OpenError {
-        let (Failure::Corrupt(source) | Failure::Other(source)) = failure;
+    pub(super) fn failed(&self, failure: RecoveryFailure) -> OpenError {
+        let (RecoveryFailure::Corrupt(source) | RecoveryFailure::Other(source)) = failure;
         OpenError::Database { path: self.directory.database(), source }
     }
 }

@@ -29,7 +29,7 @@ const DATABASE_HEADER: usize = 100;
 
 /// One thing that was found.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum SalvagedRow {
     Entry(EntryRow),
     Body(BodyRow),
     Reserved(QueueId),
@@ -45,7 +45,7 @@ pub(super) enum Found {
 /// What reading the files gave, and what `take` gave.
 pub(super) fn read<E: From<io::Error>>(
     path: &Path,
-    mut take: impl FnMut(Found) -> Result<(), E>,
+    mut take: impl FnMut(SalvagedRow) -> Result<(), E>,
 ) -> Result<(), E> {
     let file = File::open(path)?;
     let in_file = file.metadata()?.len().div_ceil(PAGE as u64) as u32;
@@ -70,12 +70,12 @@ pub(super) fn read<E: From<io::Error>>(
                 Some(children) => waiting.extend(children.into_iter().rev()),
                 None => {
                     broken = true;
-                    take(Found::DamagedPage(number))?;
+                    take(SalvagedRow::DamagedPage(number))?;
                 }
             },
             _ => {
                 broken = true;
-                take(Found::DamagedPage(number))?;
+                take(SalvagedRow::DamagedPage(number))?;
             }
         }
     }
@@ -156,22 +156,22 @@ impl Pages {
         &self,
         number: u32,
         page: &[u8],
-        take: &mut impl FnMut(Found) -> Result<(), E>,
+        take: &mut impl FnMut(SalvagedRow) -> Result<(), E>,
     ) -> Result<(), E> {
         for cell in 0..cell_count(page) {
             let offset = half(page, 8 + 2 * cell).map_or(PAGE, usize::from);
             let found = self.cell(page, offset)?;
-            take(found.unwrap_or(Found::DamagedPage(number)))?;
+            take(found.unwrap_or(SalvagedRow::DamagedPage(number)))?;
         }
         Ok(())
     }
 
     /// The row of one cell; none where not even its id can be read.
-    fn cell(&self, page: &[u8], offset: usize) -> io::Result<Option<Found>> {
+    fn cell(&self, page: &[u8], offset: usize) -> io::Result<Option<SalvagedRow>> {
         let Some((octets, rest)) = page.get(offset..).and_then(varint) else { return Ok(None) };
         let Some((rowid, rest)) = varint(rest) else { return Ok(None) };
         let id = database::id_of(rowid.cast_signed());
-        let damaged = Ok(Some(Found::DamagedRow(id)));
+        let damaged = Ok(Some(SalvagedRow::DamagedRow(id)));
         let Ok(octets) = usize::try_from(octets) else { return damaged };
         if octets > limits::DATABASE_ROW_OCTETS {
             return damaged;
@@ -190,12 +190,12 @@ impl Pages {
             let take = (octets - payload.len()).min(PAGE - 4);
             payload.extend_from_slice(&page[4..4 + take]);
         }
-        Ok(Some(row(id, &payload).unwrap_or(Found::DamagedRow(id))))
+        Ok(Some(row(id, &payload).unwrap_or(SalvagedRow::DamagedRow(id))))
     }
 }
 
 /// The row, when its checksum fits.
-fn row(id: QueueId, payload: &[u8]) -> Option<Found> {
+fn row(id: QueueId, payload: &[u8]) -> Option<SalvagedRow> {
     let (checksum, computed, found) = match values(payload)?[..] {
         [
             Value::Null,
@@ -205,14 +205,14 @@ fn row(id: QueueId, payload: &[u8]) -> Option<Found> {
             Value::Blob(record),
         ] => {
             let row = EntryRow { id, due, held: held != 0, record: record.to_vec() };
-            (sum, row.checksum(), Found::Entry(row))
+            (sum, row.checksum(), SalvagedRow::Entry(row))
         }
         [Value::Null, Value::Integer(sum), Value::Blob(message)] => {
             let row = BodyRow { id, message: Bytes::copy_from_slice(message) };
-            (sum, row.checksum(), Found::Body(row))
+            (sum, row.checksum(), SalvagedRow::Body(row))
         }
         [Value::Null, Value::Integer(sum)] => {
-            (sum, database::reserved_checksum(id), Found::Reserved(id))
+            (sum, database::reserved_checksum(id), SalvagedRow::Reserved(id))
         }
         _ => return None,
     };

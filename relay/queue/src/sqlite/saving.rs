@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::record;
-use crate::sqlite::salvage::Found;
+use crate::sqlite::salvage::SalvagedRow;
 use crate::sqlite::{database, wal};
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
@@ -45,12 +45,12 @@ impl Saving {
         Ok(Self { path: path.to_owned(), connection, rows: 0 })
     }
 
-    pub(super) fn take(&mut self, found: Found) -> Result<(), SaveError> {
+    pub(super) fn take(&mut self, found: SalvagedRow) -> Result<(), SaveError> {
         match found {
-            Found::Entry(row) => database::put_entry(&self.connection, &row)?,
-            Found::Body(row) => database::put_body(&self.connection, &row)?,
-            Found::Reserved(id) => database::reserve(&self.connection, id)?,
-            Found::DamagedRow(_) | Found::DamagedPage(_) => return Ok(()),
+            SalvagedRow::Entry(row) => database::put_entry(&self.connection, &row)?,
+            SalvagedRow::Body(row) => database::put_body(&self.connection, &row)?,
+            SalvagedRow::Reserved(id) => database::reserve(&self.connection, id)?,
+            SalvagedRow::DamagedRow(_) | SalvagedRow::DamagedPage(_) => return Ok(()),
         }
         self.rows += 1;
         if self.rows.is_multiple_of(limits::SALVAGED_ROWS) {

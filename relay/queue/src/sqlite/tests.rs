@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use crate::Entry;
 use crate::Queue;
 use crate::sqlite::*;
-use crate::store::Change;
+use crate::store::EntryChange;
 use crate::store::Lengths;
 use crate::tests::{bytes_of, commit, envelope, queue_on};
 use bytes::Bytes;
-use relay_mail::outcome::Asked;
-use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::outcome::AnsweredCommand;
+use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::reply::{self, Enhanced};
 use tempfile::TempDir;
 
@@ -158,14 +158,15 @@ async fn claims_holds_and_outcomes() {
     let (queue, _) = open(&directory);
     let id = commit(&queue, b"message\r\n").await;
     let store = queue.store();
-    store.change(id, Change::Hold).await.unwrap();
+    store.change(id, EntryChange::Hold).await.unwrap();
     assert!(store.claim_due(SystemTime::now(), 10).await.unwrap().is_empty());
-    store.change(id, Change::Release).await.unwrap();
+    store.change(id, EntryChange::Release).await.unwrap();
     let mut claimed = store.claim_due(SystemTime::now(), 10).await.unwrap();
     assert!(store.claim_due(SystemTime::now(), 10).await.unwrap().is_empty());
     assert!(matches!(store.remove(id).await, Err(StoreError::Claimed(_))));
 
-    let answer = Answer::reply("hop", reply::SENDER_OK.with_text("later"), Asked::Rcpt);
+    let answer =
+        OutcomeReason::reply("hop", reply::SENDER_OK.with_text("later"), AnsweredCommand::Rcpt);
     let entry = claimed.remove(0);
     let entry = queue.record(entry, vec![(0, Outcome::Deferred(answer))], SystemTime::now()).await;
     let entry = entry.unwrap();
@@ -177,9 +178,9 @@ async fn claims_holds_and_outcomes() {
     let again = queue.store().find(id).await.unwrap();
     assert_eq!((again.attempts, &again.recipients), (1, &entry.recipients));
     assert!(queue.store().claim_due(SystemTime::now(), 10).await.unwrap().is_empty());
-    queue.store().change(id, Change::Retry).await.unwrap();
+    queue.store().change(id, EntryChange::Retry).await.unwrap();
     let claimed = queue.store().claim_due(SystemTime::now(), 10).await.unwrap().remove(0);
-    let answer = Answer::local(None, Enhanced(2, 0, 0), "taken");
+    let answer = OutcomeReason::local(None, Enhanced(2, 0, 0), "taken");
     queue.record(claimed, vec![(0, Outcome::Delivered(answer))], SystemTime::now()).await.unwrap();
     assert!(matches!(queue.store().find(id).await, Err(StoreError::NotFound(_))));
     drop(queue);
@@ -191,7 +192,7 @@ async fn held_mail_stays_held_and_the_log_stays_bounded() {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(&directory);
     let stuck = commit(&queue, b"stuck\r\n").await;
-    queue.store().change(stuck, Change::Hold).await.unwrap();
+    queue.store().change(stuck, EntryChange::Hold).await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let queue = queue.clone();

@@ -31,7 +31,7 @@ type Checksum = (u32, u32);
 
 /// What was found in a log, and what became of it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Judgement {
+pub(super) struct LogRecovery {
     /// Frames that were kept.
     pub(super) frames: usize,
     /// Frames behind them that were cut off.
@@ -45,7 +45,7 @@ pub(super) struct Judgement {
     pub(super) header_damaged: bool,
 }
 
-impl Judgement {
+impl LogRecovery {
     /// Did anything suffer that may have been confirmed?
     pub(super) fn is_damaged(&self) -> bool {
         self.last_is_doubtful || self.header_damaged || !self.damaged_pages.is_empty()
@@ -68,11 +68,11 @@ pub(super) fn renew(
     page_octets: usize,
     believed: Option<u32>,
     set_aside: &Path,
-) -> io::Result<Judgement> {
+) -> io::Result<LogRecovery> {
     let path = path(database);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Judgement::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LogRecovery::default()),
         Err(error) => return Err(error),
     };
     let log = Log::read(&bytes, page_octets);
@@ -230,7 +230,7 @@ impl<'a> Log<'a> {
     /// One transaction is written only after the one before it was synced. So a transaction that
     /// another one follows was confirmed, and whatever is wrong within it was damaged later. The
     /// last one may as well never have reached the disk; unless it is whole, it is cut off.
-    fn judge(&self, believed: Option<usize>) -> Judgement {
+    fn judge(&self, believed: Option<usize>) -> LogRecovery {
         let known = &self.frames[..self.frames.len().min(believed.unwrap_or(usize::MAX))];
         let last = known.iter().rposition(|frame| frame.whole && frame.commit != 0);
         let begin = last.map_or(0, |last| {
@@ -245,7 +245,7 @@ impl<'a> Log<'a> {
         let mut damaged_pages: Vec<_> =
             newest.into_iter().filter(|(_, whole)| !whole).map(|(page, _)| page).collect();
         damaged_pages.sort_unstable();
-        Judgement {
+        LogRecovery {
             frames,
             cut: self.frames.len() - frames,
             last_is_doubtful: known[frames..].iter().any(|frame| frame.commit != 0),

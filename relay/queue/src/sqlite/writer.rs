@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sqlite::committer::{NewBody, Request, Step};
+use crate::sqlite::committer::{CommitRequest, CommitStep, NewBody};
 use crate::sqlite::index::Index;
 use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::{Shared, database};
@@ -14,7 +14,7 @@ use tracing::{error, warn};
 use crate::limits;
 
 /// The committer's connection.
-pub(super) struct Writer {
+pub(super) struct DatabaseWriter {
     pub(super) connection: Connection,
     /// Frames of the log that are not yet in the database.
     pub(super) frames: Arc<AtomicU32>,
@@ -23,7 +23,7 @@ pub(super) struct Writer {
     pub(super) log_room: LogRoom,
 }
 
-impl Writer {
+impl DatabaseWriter {
     pub(super) fn new(
         connection: Connection,
         frames: Arc<AtomicU32>,
@@ -45,28 +45,28 @@ impl Writer {
     /// Writes requests in one transaction. Returns the ids of entries that were to be updated and
     /// are not there. After an error the connection is not used again, and the transaction that it
     /// is in the midst of ends with it.
-    pub(super) fn commit(&mut self, batch: &[Request]) -> rusqlite::Result<Vec<QueueId>> {
+    pub(super) fn commit(&mut self, batch: &[CommitRequest]) -> rusqlite::Result<Vec<QueueId>> {
         let steps = || batch.iter().flat_map(|request| &request.steps);
         self.begin()?;
         let connection = &self.connection;
         let mut lost = Vec::new();
         for step in steps() {
             match step {
-                Step::Put { entry, body, .. } => {
+                CommitStep::Put { entry, body, .. } => {
                     database::put_entry(connection, entry)?;
                     if let NewBody::Row(body) = body {
                         database::put_body(connection, body)?;
                     }
                 }
-                Step::Update { entry, .. } => {
+                CommitStep::Update { entry, .. } => {
                     if !database::update_entry(connection, entry)? {
                         lost.push(entry.id);
                     }
                 }
-                Step::Remove { id } => database::remove(connection, *id)?,
+                CommitStep::Remove { id } => database::remove(connection, *id)?,
             }
         }
-        let highest = steps().filter_map(Step::new_id).max().unwrap_or(0);
+        let highest = steps().filter_map(CommitStep::new_id).max().unwrap_or(0);
         let reserved = if highest > self.reserved {
             let reserved = highest.saturating_add(limits::QUEUE_IDS_RESERVED);
             database::reserve(connection, QueueId::from_u64(reserved))?;
@@ -124,7 +124,7 @@ impl Writer {
     }
 }
 
-impl Step {
+impl CommitStep {
     fn new_id(&self) -> Option<u64> {
         match self {
             Self::Put { entry, .. } => Some(entry.id.to_u64()),

@@ -1,6 +1,6 @@
 //! Pages of a long queue, changes of many messages, and a message that is taken out as a file.
 
-use crate::bulk::{self, Span, Verb};
+use crate::bulk::{self, BulkAction, Span};
 use crate::export;
 use crate::filter::{Filter, Wildcard};
 use crate::tests::*;
@@ -75,7 +75,7 @@ async fn what_is_meant_is_changed_and_nothing_else() {
     let span = Span { after: None, until };
     let meant = bulk::select(&queue, span, &Filter::default()).await.unwrap();
     assert_eq!((meant.entries.len(), meant.place.more), (151, false));
-    let held = bulk::change(&queue, Verb::Hold, meant).await;
+    let held = bulk::change(&queue, BulkAction::Hold, meant).await;
     assert_eq!((held.changed, held.failed.len()), (150, 1));
     assert_eq!(held.failed[0].id, busy.id.to_string());
     assert!(held.failed[0].because.contains("being delivered"), "{}", held.failed[0].because);
@@ -83,7 +83,7 @@ async fn what_is_meant_is_changed_and_nothing_else() {
 
     let meant = Filter { held: Some(true), ..rare() };
     let selected = bulk::select(&queue, Span::default(), &meant).await.unwrap();
-    let removed = bulk::change(&queue, Verb::Remove, selected).await;
+    let removed = bulk::change(&queue, BulkAction::Remove, selected).await;
     // The first is the one that is being delivered.
     assert_eq!((removed.changed, removed.failed.len()), (1, 0));
     assert_eq!(queue.counters().lengths.held, 149);
@@ -91,11 +91,11 @@ async fn what_is_meant_is_changed_and_nothing_else() {
     let all = bulk::select(&queue, Span::default(), &Filter::default()).await.unwrap();
     let many = all.entries.len() as u64;
     for (verb, changed, held) in [
-        (Verb::Retry, many - 149 - 1, 149),
-        (Verb::Hold, many - 149 - 1, many - 1),
-        (Verb::Hold, 0, many - 1),
-        (Verb::Release, many - 1, 0),
-        (Verb::Release, 0, 0),
+        (BulkAction::Retry, many - 149 - 1, 149),
+        (BulkAction::Hold, many - 149 - 1, many - 1),
+        (BulkAction::Hold, 0, many - 1),
+        (BulkAction::Release, many - 1, 0),
+        (BulkAction::Release, 0, 0),
     ] {
         let selected = bulk::select(&queue, Span::default(), &Filter::default()).await.unwrap();
         let done = bulk::change(&queue, verb, selected).await;

@@ -5,8 +5,8 @@ use crate::tests::*;
 use relay_mail::dsn::Addressee;
 use relay_mail::dsn::MailDsn;
 use relay_mail::dsn::Ret;
-use relay_mail::outcome::Answer;
-use relay_mail::outcome::Asked;
+use relay_mail::outcome::AnsweredCommand;
+use relay_mail::outcome::OutcomeReason;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -14,14 +14,18 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn deferred() -> Outcome {
     let reply = Reply::new(450, Some(Enhanced(4, 2, 1)), "busy");
-    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
+    Outcome::Deferred(OutcomeReason::reply(
+        "mail.fabrikam.example:25",
+        reply,
+        AnsweredCommand::Rcpt,
+    ))
 }
 
 fn delivered() -> Outcome {
-    Outcome::Delivered(Answer::reply(
+    Outcome::Delivered(OutcomeReason::reply(
         "mail.fabrikam.example:25",
         Reply::new(250, None, "ok"),
-        Asked::Rcpt,
+        AnsweredCommand::Rcpt,
     ))
 }
 
@@ -177,7 +181,8 @@ async fn what_was_not_tried_is_told_of_too() {
     let late = entry.arrived + HOUR * 5;
     assert!(queue.owes_a_report(&entry, late));
     let due = late + Duration::from_secs(7);
-    let why = Answer::local(Some("mail.fabrikam.example:25"), Enhanced(4, 4, 1), "left alone");
+    let why =
+        OutcomeReason::local(Some("mail.fabrikam.example:25"), Enhanced(4, 4, 1), "left alone");
     let outcomes = vec![(0, Outcome::Deferred(why))];
     let entry = queue.record_untried(entry, outcomes, due, late).await.unwrap();
     assert_eq!((entry.attempts, entry.due, entry.warned), (0, due, true));
@@ -197,7 +202,7 @@ async fn a_lifetime_that_is_no_longer_warns_nobody() {
     let (_directory, queue, entry) = claimed_one(None).await;
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
     let schedule = Schedule { lifetime: HOUR * 2, ..Schedule::default() };
-    queue.set_settings(Settings { hostname, schedule });
+    queue.set_settings(QueueSettings { hostname, schedule });
     let late = entry.arrived + HOUR;
     queue.record(entry, vec![(0, deferred())], late).await.unwrap();
     assert_eq!(queue.counters().reports, 0);
@@ -209,8 +214,11 @@ async fn a_lifetime_that_is_no_longer_warns_nobody() {
 async fn a_delay_is_of_class_4_whatever_the_next_hop_said() {
     let (_directory, queue, entry) = claimed_one(None).await;
     let blocked = Reply::new(554, Some(Enhanced(5, 7, 1)), "blocked");
-    let outcome =
-        Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", blocked, Asked::Rcpt));
+    let outcome = Outcome::Deferred(OutcomeReason::reply(
+        "mail.fabrikam.example:25",
+        blocked,
+        AnsweredCommand::Rcpt,
+    ));
     let due = entry.arrived + HOUR * 5;
     queue.record(entry, vec![(0, outcome)], due).await.unwrap();
     let text = report_of(&queue).await;

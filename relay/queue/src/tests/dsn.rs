@@ -5,8 +5,8 @@ use relay_mail::dsn::Addressee;
 use relay_mail::dsn::MailDsn;
 use relay_mail::dsn::{EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};
 use relay_mail::envelope::BodyType;
-use relay_mail::outcome::Answer;
-use relay_mail::outcome::Asked;
+use relay_mail::outcome::AnsweredCommand;
+use relay_mail::outcome::OutcomeReason;
 
 pub(super) fn asked(path: &str, notify: Option<&str>, original: Option<&str>) -> Addressee {
     let dsn = RcptDsn {
@@ -17,16 +17,24 @@ pub(super) fn asked(path: &str, notify: Option<&str>, original: Option<&str>) ->
 }
 
 fn relayed() -> Outcome {
-    Outcome::Relayed(Answer::reply("old.example:25", Reply::new(250, None, "ok"), Asked::Rcpt))
+    Outcome::Relayed(OutcomeReason::reply(
+        "old.example:25",
+        Reply::new(250, None, "ok"),
+        AnsweredCommand::Rcpt,
+    ))
 }
 
 /// What a Maildir says.
 fn filed() -> Outcome {
-    Outcome::Relayed(Answer::local(Some("/var/mail/archive"), Enhanced(2, 0, 0), "written"))
+    Outcome::Relayed(OutcomeReason::local(Some("/var/mail/archive"), Enhanced(2, 0, 0), "written"))
 }
 
 fn delivered() -> Outcome {
-    Outcome::Delivered(Answer::reply("new.example:25", Reply::new(250, None, "ok"), Asked::Rcpt))
+    Outcome::Delivered(OutcomeReason::reply(
+        "new.example:25",
+        Reply::new(250, None, "ok"),
+        AnsweredCommand::Rcpt,
+    ))
 }
 
 /// The text of the report that these outcomes lead to.
@@ -181,7 +189,11 @@ async fn a_report_names_the_next_hop_as_a_host() {
         ("192.0.2.1:2525", "[192.0.2.1]"),
         ("[2001:db8::1]:25", "[IPv6:2001:db8::1]"),
     ] {
-        let no = Outcome::Failed(Answer::reply(hop, Reply::new(550, None, "no"), Asked::Rcpt));
+        let no = Outcome::Failed(OutcomeReason::reply(
+            hop,
+            Reply::new(550, None, "no"),
+            AnsweredCommand::Rcpt,
+        ));
         let recipients = vec![asked("<one@fabrikam.example>", None, None)];
         let text = report(MailDsn::default(), recipients, vec![no], b"A: b\r\n").await.unwrap();
         assert!(text.contains(&format!("\r\nRemote-MTA: dns; {name}\r\n")), "{text}");

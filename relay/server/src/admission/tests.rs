@@ -10,12 +10,12 @@ fn an_ipv6_source_is_its_64() {
         admission.admit(ConnectorId(1), &limits, None, remote.parse::<IpAddr>().unwrap())
     };
     let _held = admit("2001:db8:0:7::1").unwrap();
-    assert_eq!(admit("2001:db8:0:7:ffff::2").unwrap_err(), Refusal::Source);
+    assert_eq!(admit("2001:db8:0:7:ffff::2").unwrap_err(), AdmissionRefusal::Source);
     let _other = admit("2001:db8:0:8::1").unwrap();
     // IPv4 addresses share the first 64 bits of their IPv6 form and are each their own source.
     let _first = admit("192.0.2.1").unwrap();
     let _second = admit("192.0.2.2").unwrap();
-    assert_eq!(admit("::ffff:192.0.2.1").unwrap_err(), Refusal::Source);
+    assert_eq!(admit("::ffff:192.0.2.1").unwrap_err(), AdmissionRefusal::Source);
 }
 
 #[test]
@@ -32,9 +32,9 @@ fn a_place_is_taken_and_given_back() {
     };
     let first = admit(1, 1).unwrap();
     let second = admit(1, 1).unwrap();
-    assert_eq!(admit(1, 1).unwrap_err(), Refusal::Source);
+    assert_eq!(admit(1, 1).unwrap_err(), AdmissionRefusal::Source);
     let third = admit(1, 2).unwrap();
-    assert_eq!(admit(1, 3).unwrap_err(), Refusal::Connector);
+    assert_eq!(admit(1, 3).unwrap_err(), AdmissionRefusal::Connector);
     let other = admit(2, 1).unwrap();
     drop(second);
     let again = admit(1, 3).unwrap();
@@ -80,7 +80,7 @@ fn fill_from(
     admission: &Arc<Admission>,
     range: Option<&str>,
     clients: impl Iterator<Item = String>,
-) -> Vec<Place> {
+) -> Vec<ConnectionPermit> {
     let range = range.map(|range| range.parse::<Range>().unwrap());
     let mut held = Vec::new();
     for client in clients {
@@ -132,11 +132,11 @@ fn the_last_connections_are_for_sources_that_have_none() {
     for source in 0..90 {
         held.push(admit(source).unwrap());
     }
-    assert_eq!(admit(0).unwrap_err(), Refusal::Reserved);
+    assert_eq!(admit(0).unwrap_err(), AdmissionRefusal::Reserved);
     for source in 90..100 {
         held.push(admit(source).unwrap());
     }
-    assert_eq!(admit(100).unwrap_err(), Refusal::Connector);
+    assert_eq!(admit(100).unwrap_err(), AdmissionRefusal::Connector);
 }
 
 #[test]

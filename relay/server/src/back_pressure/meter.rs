@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::back_pressure::{BackPressure, Change, Readings};
+use crate::back_pressure::{BackPressure, LevelChange, Readings};
 use crate::limits::BACK_PRESSURE_INTERVAL;
 use relay_mail::store_error::StoreError;
 use relay_policy::pressure::PressureLevel;
@@ -79,8 +79,8 @@ fn tell_refusal(refuses: &mut bool, refusal: Option<&StoreError>) {
     *refuses = refusal.is_some();
 }
 
-fn tell(change: &Change) {
-    let Change { resource, from, to, value } = change;
+fn tell(change: &LevelChange) {
+    let LevelChange { resource, from, to, value } = change;
     let unit = resource.unit();
     if to > from {
         warn!(%resource, %from, %to, value, unit, "back pressure rises: {}", effect(*to));
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_there_before_presses_nobody() {
         let directory = tempfile::TempDir::new().unwrap();
-        let settings = relay_queue::Settings {
+        let settings = relay_queue::QueueSettings {
             hostname: relay_mail::path::Domain::parse("edge1.contoso.example").unwrap(),
             schedule: relay_queue::schedule::Schedule::default(),
         };

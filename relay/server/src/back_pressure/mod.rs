@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use relay_mail::store_error::StoreError;
-use relay_policy::pressure::{Pressure, PressureLevel, Resource, Settings, Thresholds};
+use relay_policy::pressure::{BackPressureSettings, Pressure, PressureLevel, Resource, Thresholds};
 use serde::{Deserialize, Serialize};
 
 /// What was read at one time. A value that could not be read keeps its level.
@@ -33,7 +33,7 @@ pub struct Readings {
 
 /// A level that has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct LevelChange {
     /// Whose.
     pub resource: Resource,
     /// What it was.
@@ -79,14 +79,14 @@ struct Gauge {
 
 impl BackPressure {
     /// Everything is Normal until something is read.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &BackPressureSettings) -> Self {
         let gauge = |thresholds| Gauge { thresholds, level: PressureLevel::Normal, value: None };
         let gauges = Mutex::new(settings.thresholds().map(gauge));
         Self { current: AtomicU8::new(0), refusal: ArcSwapOption::empty(), gauges }
     }
 
     /// Other thresholds from now on. Levels follow when values are read next.
-    pub fn set(&self, settings: &Settings) {
+    pub fn set(&self, settings: &BackPressureSettings) {
         for (gauge, thresholds) in self.gauges().iter_mut().zip(settings.thresholds()) {
             gauge.thresholds = thresholds;
         }
@@ -109,7 +109,7 @@ impl BackPressure {
     }
 
     /// Takes what was read, and says which levels changed by it.
-    pub fn take(&self, readings: Readings) -> Vec<Change> {
+    pub fn take(&self, readings: Readings) -> Vec<LevelChange> {
         let mut gauges = self.gauges();
         let mut changes = Vec::new();
         for ((gauge, value), resource) in gauges.iter_mut().zip(readings.values).zip(Resource::ALL)
@@ -119,7 +119,7 @@ impl BackPressure {
             let (from, to) = (gauge.level, gauge.thresholds.next(gauge.level, value));
             gauge.level = to;
             if from != to {
-                changes.push(Change { resource, from, to, value });
+                changes.push(LevelChange { resource, from, to, value });
             }
         }
         let level = gauges.iter().map(|gauge| gauge.level).max().unwrap_or_default();

@@ -24,7 +24,7 @@ fn levels_rise_at_other_values_than_they_fall_at() {
 
 #[test]
 fn the_defaults_are_sound() {
-    for thresholds in Settings::default().thresholds() {
+    for thresholds in BackPressureSettings::default().thresholds() {
         assert!(thresholds.is_sound(), "{thresholds:?}");
     }
 }
@@ -35,12 +35,16 @@ fn readings(disk: u64, queue: u64, memory: Option<u64>, messages: u64) -> Readin
 
 #[test]
 fn the_highest_level_holds_and_the_first_that_has_it_is_blamed() {
-    let settings =
-        Settings { queue_length: THRESHOLDS, memory_use: THRESHOLDS, ..Settings::default() };
+    let settings = BackPressureSettings {
+        queue_length: THRESHOLDS,
+        memory_use: THRESHOLDS,
+        ..BackPressureSettings::default()
+    };
     let pressure = BackPressure::new(&settings);
     assert_eq!(pressure.pressure(), Pressure::default());
-    let queue = Change { resource: Resource::QueueLength, from: Normal, to: Medium, value: 55 };
-    let memory = Change { resource: Resource::MemoryUse, from: Normal, to: Medium, value: 50 };
+    let queue =
+        LevelChange { resource: Resource::QueueLength, from: Normal, to: Medium, value: 55 };
+    let memory = LevelChange { resource: Resource::MemoryUse, from: Normal, to: Medium, value: 50 };
     assert_eq!(pressure.take(readings(1, 55, Some(50), 0)), [queue, memory]);
     let blamed = |level, resource| Pressure { level, resource };
     assert_eq!(pressure.pressure(), blamed(Medium, Some(Resource::QueueLength)));
@@ -59,11 +63,11 @@ fn the_highest_level_holds_and_the_first_that_has_it_is_blamed() {
 
 #[test]
 fn other_thresholds_hold_when_values_are_read_next() {
-    let pressure = BackPressure::new(&Settings::default());
+    let pressure = BackPressure::new(&BackPressureSettings::default());
     pressure.take(readings(40, 0, Some(0), 0));
-    pressure.set(&Settings {
+    pressure.set(&BackPressureSettings {
         disk_use: Thresholds { low_to_medium: 40, ..THRESHOLDS },
-        ..Settings::default()
+        ..BackPressureSettings::default()
     });
     assert_eq!(pressure.pressure().level, Normal);
     assert_eq!(pressure.take(readings(40, 0, Some(0), 0)).len(), 1);
@@ -72,7 +76,7 @@ fn other_thresholds_hold_when_values_are_read_next() {
 
 #[test]
 fn a_queue_that_refuses_is_known_until_it_takes_mail_again() {
-    let pressure = BackPressure::new(&Settings::default());
+    let pressure = BackPressure::new(&BackPressureSettings::default());
     assert!(pressure.queue().is_ok());
     pressure.take(Readings { refusal: Some(StoreError::Refusing), ..Readings::default() });
     assert!(matches!(pressure.queue(), Err(StoreError::Refusing)));

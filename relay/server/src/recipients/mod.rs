@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN};
 use arc_swap::ArcSwap;
-use relay_host::ttl_cache::Fading;
+use relay_host::ttl_cache::TtlCache;
 use relay_mail::path::Mailbox;
 use relay_policy::{RecipientFinding, RecipientLookup};
 use tokio::sync::{Semaphore, watch};
 
 /// What was asked and what is being asked. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Recipients(Arc<Shared>);
+pub struct RecipientLookups(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -38,7 +38,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct Table {
-    answers: Fading<Key, RecipientFinding>,
+    answers: TtlCache<Key, RecipientFinding>,
     under_way: HashMap<Key, watch::Receiver<Option<RecipientFinding>>>,
 }
 
@@ -46,7 +46,7 @@ struct Table {
 /// matters.
 type Key = (RecipientLookup, Mailbox);
 
-impl Recipients {
+impl RecipientLookups {
     /// Nothing is known yet.
     pub fn new() -> Self {
         Self(Arc::new(Shared {
@@ -109,14 +109,14 @@ impl Recipients {
     }
 }
 
-impl Default for Recipients {
+impl Default for RecipientLookups {
     fn default() -> Self {
         Self::new()
     }
 }
 
 struct UnderWay<'asked> {
-    recipients: &'asked Recipients,
+    recipients: &'asked RecipientLookups,
     key: &'asked Key,
 }
 
@@ -128,7 +128,7 @@ impl Drop for UnderWay<'_> {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { answers: Fading::new(RECIPIENT_ANSWERS), under_way: HashMap::new() }
+        Self { answers: TtlCache::new(RECIPIENT_ANSWERS), under_way: HashMap::new() }
     }
 }
 

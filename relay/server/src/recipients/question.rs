@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
 use relay_delivery::{
-    AuthoritiesError, Connection, Cut, Destination, Handshakes, NextHop, Routes, Security,
-    Settings, SmartHosts,
+    ClientHandshakes, Connection, Cut, DeliverySettings, Destination, NextHop,
+    NextHopAuthoritiesError, Routes, Security, SmartHosts,
 };
-use relay_mail::outcome::{Answer, Cause, Outcome};
+use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::path::{ForwardPath, Mailbox};
 use relay_mail::reply::{Enhanced, Reply};
 use relay_policy::{RecipientFinding, RecipientLookup};
@@ -34,7 +34,8 @@ pub(super) async fn ask(
         let (_keep, cut) = watch::channel(Cut::Nothing);
         let hop = lookup.to_string();
         let connection = Connection::to(&destination, &settings, &cut).await;
-        let mut connection = connection.map_err(|cause| Answer { hop: None, cause }.to_string())?;
+        let mut connection =
+            connection.map_err(|cause| OutcomeReason { hop: None, cause }.to_string())?;
         let outcome = connection.ask(ForwardPath::Mailbox(mailbox.clone())).await;
         // The server may take its time with the end, and nobody waits for it.
         tokio::spawn(connection.quit());
@@ -52,10 +53,10 @@ pub(super) async fn ask(
 }
 
 /// What TLS takes, the same for every question: nobody's certificate is verified.
-static HANDSHAKES: LazyLock<Result<Handshakes, AuthoritiesError>> =
-    LazyLock::new(|| Handshakes::load([]));
+static HANDSHAKES: LazyLock<Result<ClientHandshakes, NextHopAuthoritiesError>> =
+    LazyLock::new(|| ClientHandshakes::load([]));
 
-fn settings(hello_name: &str) -> Result<Settings, &'static AuthoritiesError> {
+fn settings(hello_name: &str) -> Result<DeliverySettings, &'static NextHopAuthoritiesError> {
     let all = |time: Duration| Timeouts {
         greeting: time,
         mail: time,
@@ -67,10 +68,10 @@ fn settings(hello_name: &str) -> Result<Settings, &'static AuthoritiesError> {
     };
     let handshakes = HANDSHAKES.as_ref()?.clone();
     let nowhere = Routes::new(Vec::new(), NextHop::Exchangers { security: Arc::default() });
-    Ok(Settings {
+    Ok(DeliverySettings {
         timeouts: all(RECIPIENT_QUESTION),
         connect_timeout: RECIPIENT_CONNECT_TIMEOUT,
-        ..Settings::new(nowhere, handshakes, hello_name)
+        ..DeliverySettings::new(nowhere, handshakes, hello_name)
     })
 }
 
@@ -79,7 +80,7 @@ fn settings(hello_name: &str) -> Result<Settings, &'static AuthoritiesError> {
 fn finding(outcome: Outcome) -> RecipientFinding {
     match outcome {
         Outcome::Delivered(_) | Outcome::Relayed(_) => RecipientFinding::Known,
-        Outcome::Failed(Answer { cause: Cause::Reply { reply, .. }, .. })
+        Outcome::Failed(OutcomeReason { cause: Cause::Reply { reply, .. }, .. })
             if is_about_it(&reply) =>
         {
             RecipientFinding::Unknown(reply.to_string())
@@ -101,14 +102,15 @@ fn is_about_it(reply: &Reply) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use relay_mail::outcome::Asked;
+    use relay_mail::outcome::AnsweredCommand;
 
     use crate::recipients::question::*;
 
     #[test]
     fn only_a_refusal_of_the_address_is_an_unknown_recipient() {
         let reply = |enhanced| Reply::new(550, enhanced, "No");
-        let failed = |reply| Outcome::Failed(Answer::reply("hop", reply, Asked::Rcpt));
+        let failed =
+            |reply| Outcome::Failed(OutcomeReason::reply("hop", reply, AnsweredCommand::Rcpt));
         for (enhanced, is_unknown) in [
             (None, true),
             (Some(Enhanced(5, 1, 1)), true),

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use crate::recipients::*;
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -38,7 +38,7 @@ impl Server {
         Self { address, lines }
     }
 
-    fn lookup(&self, protocol: Protocol) -> RecipientLookup {
+    fn lookup(&self, protocol: DeliveryProtocol) -> RecipientLookup {
         RecipientLookup { protocol, server: self.address.to_string().parse().unwrap() }
     }
 
@@ -67,8 +67,8 @@ fn mailbox(text: &str) -> Mailbox {
     Mailbox::parse(text).unwrap()
 }
 
-fn recipients() -> Recipients {
-    let recipients = Recipients::new();
+fn recipients() -> RecipientLookups {
+    let recipients = RecipientLookups::new();
     recipients.set_hello_name("edge.example");
     recipients
 }
@@ -77,7 +77,7 @@ fn recipients() -> Recipients {
 async fn an_answer_is_remembered_and_nothing_is_sent() {
     let server = Server::start(usual).await;
     let recipients = recipients();
-    let find = |text| recipients.find(server.lookup(Protocol::Smtp), mailbox(text));
+    let find = |text| recipients.find(server.lookup(DeliveryProtocol::Smtp), mailbox(text));
     for _ in 0..2 {
         assert_eq!(find("alice@contoso.example").await, RecipientFinding::Known);
         let unknown = RecipientFinding::Unknown("550 5.1.1 No such user".to_owned());
@@ -93,7 +93,7 @@ async fn an_answer_is_remembered_and_nothing_is_sent() {
 async fn trouble_is_not_remembered_and_a_refusal_of_us_is_trouble() {
     let server = Server::start(usual).await;
     let recipients = recipients();
-    let find = |text| recipients.find(server.lookup(Protocol::Smtp), mailbox(text));
+    let find = |text| recipients.find(server.lookup(DeliveryProtocol::Smtp), mailbox(text));
     for text in ["busy@contoso.example", "blocked@contoso.example"] {
         for _ in 0..2 {
             let finding = find(text).await;
@@ -106,7 +106,7 @@ async fn trouble_is_not_remembered_and_a_refusal_of_us_is_trouble() {
         true => "550 5.1.1 No null sender here",
         false => usual(line),
     });
-    let lookup = server.await.lookup(Protocol::Smtp);
+    let lookup = server.await.lookup(DeliveryProtocol::Smtp);
     let finding = recipients.find(lookup, mailbox("alice@contoso.example")).await;
     assert!(matches!(finding, RecipientFinding::Unavailable(_)), "{finding:?}");
 }
@@ -116,7 +116,7 @@ async fn nobody_at_home_is_trouble() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = closed.local_addr().unwrap().to_string().parse().unwrap();
     drop(closed);
-    let lookup = RecipientLookup { protocol: Protocol::Smtp, server };
+    let lookup = RecipientLookup { protocol: DeliveryProtocol::Smtp, server };
     let finding = recipients().find(lookup, mailbox("alice@contoso.example")).await;
     let RecipientFinding::Unavailable(why) = finding else { panic!("{finding:?}") };
     assert!(why.contains("cannot connect to"), "{why}");
@@ -125,7 +125,7 @@ async fn nobody_at_home_is_trouble() {
 #[tokio::test]
 async fn an_lmtp_server_is_greeted_with_lhlo() {
     let server = Server::start(usual).await;
-    let lookup = server.lookup(Protocol::Lmtp);
+    let lookup = server.lookup(DeliveryProtocol::Lmtp);
     let finding = recipients().find(lookup, mailbox("alice@contoso.example")).await;
     assert_eq!(finding, RecipientFinding::Known);
     assert_eq!(server.lines()[0], "LHLO edge.example");
@@ -137,7 +137,7 @@ async fn all_who_want_to_know_wait_for_one_question() {
     let recipients = recipients();
     let asking: Vec<_> = (0..50)
         .map(|_| {
-            let (recipients, lookup) = (recipients.clone(), server.lookup(Protocol::Smtp));
+            let (recipients, lookup) = (recipients.clone(), server.lookup(DeliveryProtocol::Smtp));
             let mailbox = mailbox("alice@contoso.example");
             tokio::spawn(async move { recipients.find(lookup, mailbox).await })
         })
@@ -152,7 +152,7 @@ async fn all_who_want_to_know_wait_for_one_question() {
 #[test]
 fn answers_grow_old_and_are_bounded() {
     let lookup = RecipientLookup {
-        protocol: Protocol::Smtp,
+        protocol: DeliveryProtocol::Smtp,
         server: "mail.contoso.example:25".parse().unwrap(),
     };
     let key = |number: usize| (lookup.clone(), mailbox(&format!("u{number}@contoso.example")));

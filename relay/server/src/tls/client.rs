@@ -48,12 +48,14 @@ impl Authorities {
     /// # Errors
     /// It cannot be read, or one of the certificates cannot be an authority. `Ok(None)`: it holds
     /// none.
-    pub(super) fn load(path: &Path) -> Result<Option<Self>, AuthoritiesError> {
+    pub(super) fn load(path: &Path) -> Result<Option<Self>, ClientAuthoritiesError> {
         let (mut roots, mut certificates) = (RootCertStore::empty(), Vec::new());
-        for certificate in CertificateDer::pem_file_iter(path).map_err(AuthoritiesError::Pem)? {
-            let certificate = certificate.map_err(AuthoritiesError::Pem)?;
+        for certificate in
+            CertificateDer::pem_file_iter(path).map_err(ClientAuthoritiesError::Pem)?
+        {
+            let certificate = certificate.map_err(ClientAuthoritiesError::Pem)?;
             certificates.extend(Certificate::parse(&certificate));
-            roots.add(certificate).map_err(|e| AuthoritiesError::Authority(words(&e)))?;
+            roots.add(certificate).map_err(|e| ClientAuthoritiesError::Authority(words(&e)))?;
         }
         Ok((!roots.is_empty()).then_some(Self { roots, certificates }))
     }
@@ -66,7 +68,7 @@ impl Authorities {
 
 /// Why a bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthoritiesError {
+pub enum ClientAuthoritiesError {
     /// It cannot be read, or is not PEM.
     #[error("{}", pem_words(.0))]
     Pem(pem::Error),

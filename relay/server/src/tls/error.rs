@@ -8,7 +8,7 @@ use relay_tls::tls_failure::{pem_words, words};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem;
 
-pub use crate::tls::client::AuthoritiesError;
+pub use crate::tls::client::ClientAuthoritiesError;
 
 /// Why certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: AuthoritiesError,
+        source: ClientAuthoritiesError,
     },
     /// The file of the authorities holds none.
     #[error("{place}: ca: {} holds no certificate", path.display())]

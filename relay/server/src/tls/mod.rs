@@ -2,7 +2,7 @@
 //!
 //! [`certificate`] reads a certificate with its key, [`client`] judges those that clients show,
 //! [`failure`] says why a handshake failed,
-//! [`watch`] sees that files have changed. [`Credentials`] holds what is in use and takes what is new,
+//! [`watch`] sees that files have changed. [`TlsCredentials`] holds what is in use and takes what is new,
 //! unless it cannot be used: then the old stays, and log and status say why. A handshake takes what is
 //! in force at that moment; sessions that are encrypted go on as they are.
 //!
@@ -28,7 +28,7 @@ use crate::tls::watch::Watch;
 use relay_config::{CertificateFiles, Tls, Trusted};
 use relay_connector::{CertificateName, Connector, ConnectorId, Principal, TlsVersion};
 use relay_delivery::limits::CERTIFICATE_CONCERNS;
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_mail::tls::ClientCertificate;
 use relay_policy::Rules;
 use relay_tls::certificate::{Certificate, day};
@@ -46,7 +46,7 @@ pub use crate::tls::error::TlsError;
 pub(super) use crate::tls::failure::handshake_failure;
 
 /// What handshakes are done with, by connector.
-pub(super) type Handshakes = BTreeMap<ConnectorId, Arc<Handshake>>;
+pub(super) type ServerHandshakes = BTreeMap<ConnectorId, Arc<Handshake>>;
 
 /// What a connector's handshakes are done with.
 #[derive(Debug)]
@@ -58,13 +58,13 @@ pub(super) struct Handshake {
 
 /// The certificates and authorities in use.
 #[derive(Debug)]
-pub struct Credentials {
+pub struct TlsCredentials {
     certificates: BTreeMap<CertificateName, Kept<CertificateFiles, Arc<CertifiedKey>>>,
     partners: Option<Kept<Trusted, Arc<Authorities>>>,
     fleet: Option<Kept<Trusted, Arc<Authorities>>>,
     provider: Arc<CryptoProvider>,
     rules: Arc<Rules>,
-    handshakes: Arc<Handshakes>,
+    handshakes: Arc<ServerHandshakes>,
     /// The concerns that the log has, and the day on which they were written.
     told: (Vec<Concern>, i64),
 }
@@ -143,7 +143,7 @@ impl<F, T> Kept<F, T> {
                 true
             }
             Err(error) => {
-                let problem = in_full(&error);
+                let problem = error_chain(&error);
                 error!(certificate = name, "the certificate in use stays: {problem}");
                 self.problem = Some(problem);
                 false
@@ -160,7 +160,7 @@ fn bundle(trusted: &Trusted) -> Vec<&Path> {
     vec![&trusted.ca]
 }
 
-impl Credentials {
+impl TlsCredentials {
     /// Reads every certificate, for the connectors of these rules.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Credentials {
             }
         }
         if taken && let Err(error) = self.prepare() {
-            error!("handshakes go on as before: {}", in_full(&error));
+            error!("handshakes go on as before: {}", error_chain(&error));
         }
         self.tell_concerns(now());
         taken
@@ -278,12 +278,12 @@ impl Credentials {
     }
 
     /// What handshakes are done with from now on.
-    pub(super) fn handshakes(&self) -> Arc<Handshakes> {
+    pub(super) fn handshakes(&self) -> Arc<ServerHandshakes> {
         Arc::clone(&self.handshakes)
     }
 
     fn prepare(&mut self) -> Result<(), TlsError> {
-        let mut handshakes = Handshakes::new();
+        let mut handshakes = ServerHandshakes::new();
         for (id, connector) in self.rules.connectors() {
             let kept = connector.encryption.certificate.as_ref();
             let kept = kept.and_then(|name| self.certificates.get(name));

@@ -37,8 +37,8 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn load(&self) -> Result<Credentials, TlsError> {
-        Credentials::load(&self.config.tls, Arc::clone(&self.rules))
+    fn load(&self) -> Result<TlsCredentials, TlsError> {
+        TlsCredentials::load(&self.config.tls, Arc::clone(&self.rules))
     }
 
     /// Writes a new pair, and returns the certificate.
@@ -57,7 +57,7 @@ fn replace(path: &Path, text: &str) {
     fs::rename(&new, path).unwrap();
 }
 
-fn shown(credentials: &Credentials, name: &CertificateName) -> Vec<u8> {
+fn shown(credentials: &TlsCredentials, name: &CertificateName) -> Vec<u8> {
     credentials.certificates[name].value.cert[0].to_vec()
 }
 
@@ -102,7 +102,7 @@ fn a_pair_that_cannot_be_used_leaves_the_old_one_in_use_and_says_so() {
     let place = Place::new();
     let (first, _) = (place.write("a"), place.write("b"));
     let mut credentials = place.load().unwrap();
-    let problem = |credentials: &Credentials| credentials.status()[0].problem.clone();
+    let problem = |credentials: &TlsCredentials| credentials.status()[0].problem.clone();
     fs::remove_file(place.path("a.key")).unwrap();
     assert!(!credentials.look());
     assert_eq!(problem(&credentials), None);

@@ -1,7 +1,7 @@
 //! DATA and BDAT: where a message may begin or go on, and how it comes then.
 
 use crate::reception::Reception;
-use crate::state::{Effect, MailGiven, Ready, Recipients, State, WaitingForQueue};
+use crate::state::{Effect, EnvelopeRecipients, MailGiven, Ready, SessionState, WaitingForQueue};
 use crate::{Context, MessageBegun};
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::reply;
@@ -24,13 +24,13 @@ pub(crate) struct Skipping {
     /// Of the whole chunk.
     pub(crate) octets: u64,
     pub(crate) remaining: u64,
-    pub(crate) then: Box<(State, Effect)>,
+    pub(crate) then: Box<(SessionState, Effect)>,
 }
 
-impl State {
+impl SessionState {
     pub(super) fn data(self) -> (Self, Effect) {
         match self {
-            Self::Recipients(Recipients { ref mail, .. })
+            Self::Recipients(EnvelopeRecipients { ref mail, .. })
                 if mail.body == Some(BodyType::BinaryMime) =>
             {
                 (self, Effect::Fault(reply::BINARYMIME_NEEDS_BDAT))
@@ -97,14 +97,14 @@ impl State {
     }
 }
 
-impl Recipients {
-    fn begin(self, input: MessageInput) -> (State, Effect) {
+impl EnvelopeRecipients {
+    fn begin(self, input: MessageInput) -> (SessionState, Effect) {
         let Self { hello, mail, recipients, .. } = self;
         let Mail { sender, body, smtputf8, dsn, .. } = mail;
         let envelope =
             Envelope { sender, recipients, body: body.unwrap_or_default(), smtputf8, dsn };
         let waiting = WaitingForQueue { hello, smtputf8, input };
-        (State::WaitingForQueue(waiting), Effect::BeginMessage(envelope))
+        (SessionState::WaitingForQueue(waiting), Effect::BeginMessage(envelope))
     }
 }
 
@@ -115,12 +115,12 @@ impl WaitingForQueue {
     }
 
     /// The queue has refused the message, as `decision` says.
-    pub(crate) fn refused(self, decision: Decision) -> (State, Effect) {
+    pub(crate) fn refused(self, decision: Decision) -> (SessionState, Effect) {
         let effect = Effect::Decided(decision);
         match self.input {
-            MessageInput::Data => (State::Ready(Ready::new(self.hello)), effect),
+            MessageInput::Data => (SessionState::Ready(Ready::new(self.hello)), effect),
             MessageInput::Chunks { first, .. } => {
-                State::Ready(Ready::after_refusal(self.hello)).after_skipping(first, effect)
+                SessionState::Ready(Ready::after_refusal(self.hello)).after_skipping(first, effect)
             }
         }
     }

@@ -7,7 +7,7 @@ use relay_smtp::command::Mail;
 
 /// After the first RCPT that was accepted.
 #[derive(Debug)]
-pub(crate) struct Recipients {
+pub(crate) struct EnvelopeRecipients {
     pub(super) hello: Hello,
     pub(super) mail: Mail,
     /// Each recipient once.
@@ -18,7 +18,7 @@ pub(crate) struct Recipients {
     pointed_to: usize,
 }
 
-impl Recipients {
+impl EnvelopeRecipients {
     pub(super) fn new(hello: Hello, mail: Mail, recipient: Addressee) -> Self {
         let pointed_to = recipient.heap_octets();
         Self { hello, mail, recipients: vec![recipient], accepted: 1, pointed_to }

@@ -65,7 +65,7 @@ fn a_message_without_end_is_given_up() {
         let range = USELESS_OCTETS..USELESS_OCTETS + checked;
         assert!(range.contains(&talk.read), "{}", talk.read);
         assert_eq!(talk.outcome.open, None);
-        assert_eq!(talk.session.summary().ending, Some(Ending::UselessOctets));
+        assert_eq!(talk.session.summary().ending, Some(SessionEnding::UselessOctets));
     }
 }
 
@@ -94,7 +94,7 @@ fn a_message_that_is_kept_makes_up_for_useless_octets() {
     let read = talk.read;
     assert!(talk.say(&chunk(60 * MIB)).starts_with("503 "));
     assert!(talk.session.is_closed() && talk.read <= read + INPUT_OCTETS as u64);
-    assert_eq!(talk.session.summary().ending, Some(Ending::UselessOctets));
+    assert_eq!(talk.session.summary().ending, Some(SessionEnding::UselessOctets));
 }
 
 #[test]
@@ -128,6 +128,6 @@ fn every_session_ends_after_the_end_of_its_input() {
         perform(&mut session, &mut outcome);
         assert!(outcome.kept.is_empty(), "the message has no end");
         assert!(outcome.closed && !session.wants_bytes(), "{}", octets.escape_ascii());
-        assert_eq!(session.summary().ending, Some(Ending::Disconnected));
+        assert_eq!(session.summary().ending, Some(SessionEnding::Disconnected));
     }
 }

@@ -10,7 +10,7 @@ use relay_mail::tls::TlsInfo;
 
 use crate::player::{self, World};
 use crate::{Action, MessageBegun, ProtocolRecord, Session};
-use relay_policy::{Finding, Inquiry};
+use relay_policy::{Inquiry, InquiryAnswer};
 
 /// What came out of a session.
 #[derive(Debug, Default, PartialEq)]
@@ -31,7 +31,7 @@ impl World for Outcome {
         self.protocol.extend(session.take_protocol_records());
     }
 
-    fn find_out(&mut self, inquiry: Inquiry) -> Option<Finding> {
+    fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
         Some(inquiry.unanswered())
     }
 

@@ -16,15 +16,15 @@
 
 use std::time::Instant;
 
-use crate::client::progress::Progress;
-use crate::client::{Event, Session, State, local};
+use crate::client::progress::TransactionProgress;
+use crate::client::{ClientEvent, ClientSession, State, local};
 use relay_mail::outcome::Cause;
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
-impl Session {
+impl ClientSession {
     /// The message has its result, and it does not count yet: the driver reads what has come
-    /// besides, without waiting for more, and then calls [`Session::settle`].
+    /// besides, without waiting for more, and then calls [`ClientSession::settle`].
     pub fn is_answered(&self) -> bool {
         matches!(self.state, State::Answered(_))
     }
@@ -34,7 +34,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Answered(progress) => {
                 let has_surplus = progress.has_surplus;
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.events.push_back(ClientEvent::Done(progress.outcomes(&self.hop)));
                 if has_surplus {
                     let text = "the next hop sent more replies than it got commands";
                     self.close(Some(local(Enhanced(4, 5, 0), text)));
@@ -59,8 +59,8 @@ impl Session {
 
     /// The whole message has been put out. Where its replies alone do not show whose they are, QUIT
     /// follows; RFC 2920 section 3.1 allows it as the last command of a group.
-    pub(super) fn await_end(&mut self, mut progress: Progress, now: Instant) {
-        let is_lmtp = self.opening.protocol == Protocol::Lmtp;
+    pub(super) fn await_end(&mut self, mut progress: TransactionProgress, now: Instant) {
+        let is_lmtp = self.opening.protocol == DeliveryProtocol::Lmtp;
         if progress.begin_end(is_lmtp && self.capabilities.pipelining) {
             self.output.extend_from_slice(b"QUIT\r\n");
         }
@@ -69,8 +69,13 @@ impl Session {
     }
 
     /// Takes a reply to the end of data, or to the last chunk.
-    pub(super) fn handle_end(&mut self, mut progress: Progress, reply: &Reply, now: Instant) {
-        let is_for_one = self.opening.protocol == Protocol::Lmtp;
+    pub(super) fn handle_end(
+        &mut self,
+        mut progress: TransactionProgress,
+        reply: &Reply,
+        now: Instant,
+    ) {
+        let is_for_one = self.opening.protocol == DeliveryProtocol::Lmtp;
         if progress.settle_end(&self.hop, reply, is_for_one) {
             self.deadline = Some(now + self.timeouts.data_termination);
             self.state = State::EndOfData(progress);
@@ -83,7 +88,7 @@ impl Session {
     }
 
     /// Another reply says something else than the one that was taken for the result.
-    pub(super) fn doubt(&mut self, mut progress: Progress, reply: &Reply) {
+    pub(super) fn doubt(&mut self, mut progress: TransactionProgress, reply: &Reply) {
         progress.forget_end();
         self.state = State::Envelope(progress);
         let text = format!(

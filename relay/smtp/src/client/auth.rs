@@ -13,16 +13,16 @@ use crate::limits;
 
 /// Who we are for a next hop, and how we prove it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct NextHopCredentials {
     /// The user name.
     pub user: String,
     /// The proof.
-    pub secret: Secret,
+    pub secret: ClientSecret,
 }
 
 /// The proof that goes with a user name.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
+pub enum ClientSecret {
     /// For PLAIN (RFC 4616) or LOGIN.
     Password(String),
     /// An OAuth 2.0 access token, for XOAUTH2 as Google and Microsoft have it.
@@ -41,8 +41,8 @@ pub struct Mechanisms {
 }
 
 /// An exchange under way.
-pub(super) struct Exchange {
-    credentials: Credentials,
+pub(super) struct ClientSaslExchange {
+    credentials: NextHopCredentials,
     /// An initial response that is too long for the command line.
     unsent: Option<String>,
     step: Step,
@@ -72,20 +72,20 @@ impl Mechanisms {
     }
 }
 
-impl Exchange {
+impl ClientSaslExchange {
     /// The exchange and its first line, or nothing when no mechanism that is offered fits.
     pub(super) fn begin(
-        credentials: Credentials,
+        credentials: NextHopCredentials,
         offered: &Capabilities,
     ) -> Option<(Self, String)> {
         let user = &credentials.user;
         let (mechanism, response, step) = match &credentials.secret {
-            Secret::Password(password) if offered.auth.plain => {
+            ClientSecret::Password(password) if offered.auth.plain => {
                 let response = STANDARD.encode(format!("\0{user}\0{password}"));
                 ("PLAIN", Some(response), Step::Said)
             }
-            Secret::Password(_) if offered.auth.login => ("LOGIN", None, Step::LoginUser),
-            Secret::Token(token) if offered.auth.xoauth2 => {
+            ClientSecret::Password(_) if offered.auth.login => ("LOGIN", None, Step::LoginUser),
+            ClientSecret::Token(token) if offered.auth.xoauth2 => {
                 let response =
                     STANDARD.encode(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
                 ("XOAUTH2", Some(response), Step::TokenRefused)
@@ -114,8 +114,8 @@ impl Exchange {
             Step::Said => return None,
             Step::LoginUser => (STANDARD.encode(&self.credentials.user), Step::LoginPassword),
             Step::LoginPassword => match &self.credentials.secret {
-                Secret::Password(password) => (STANDARD.encode(password), Step::Said),
-                Secret::Token(_) => return None,
+                ClientSecret::Password(password) => (STANDARD.encode(password), Step::Said),
+                ClientSecret::Token(_) => return None,
             },
             Step::TokenRefused => (String::new(), Step::Said),
         };
@@ -125,7 +125,7 @@ impl Exchange {
 }
 
 /// Without the secret: this ends in logs.
-impl fmt::Debug for Exchange {
+impl fmt::Debug for ClientSaslExchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Exchange");
         shown.field("credentials", &self.credentials).field("step", &self.step);
@@ -134,7 +134,7 @@ impl fmt::Debug for Exchange {
 }
 
 /// Without the secret: this ends in logs.
-impl fmt::Debug for Credentials {
+impl fmt::Debug for NextHopCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
     }

@@ -3,13 +3,13 @@
 use std::mem;
 
 use crate::client::dot::UnsafeMessage;
-use crate::client::{Event, Session, State};
+use crate::client::{ClientEvent, ClientSession, State};
 use relay_mail::outcome::Cause;
 use relay_mail::reply::{Enhanced, Reply};
 
 use crate::limits;
 
-impl Session {
+impl ClientSession {
     /// A reply that came out of turn. Refusals are taken at their word, anything else is not
     /// believed.
     pub(super) fn fail_with_reply(&mut self, reply: Reply, when: &str) {
@@ -22,7 +22,7 @@ impl Session {
             match mem::replace(&mut self.state, State::Closed) {
                 State::Envelope(progress) => {
                     let outcomes = progress.finish(&self.hop, reply, to);
-                    self.events.push_back(Event::Done(outcomes));
+                    self.events.push_back(ClientEvent::Done(outcomes));
                 }
                 other => self.state = other,
             }
@@ -37,16 +37,16 @@ impl Session {
             | State::Message(progress, _)
             | State::EndOfData(progress) => {
                 let outcomes = progress.abandon(&self.hop, cause.clone());
-                self.events.push_back(Event::Done(outcomes));
+                self.events.push_back(ClientEvent::Done(outcomes));
                 self.close(Some(cause));
             }
             // The result is known, and no other reply has come that would contradict it.
             State::Answered(progress) => {
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.events.push_back(ClientEvent::Done(progress.outcomes(&self.hop)));
                 self.close(Some(cause));
             }
             State::Leaving(progress) => {
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.events.push_back(ClientEvent::Done(progress.outcomes(&self.hop)));
                 self.close(None);
             }
             State::Quitting => self.close(None),
@@ -62,7 +62,7 @@ impl Session {
         match mem::replace(&mut self.state, State::Closed) {
             State::Message(progress, _) | State::EndOfData(progress) => {
                 let outcomes = progress.give_up(&self.hop, cause);
-                self.events.push_back(Event::Done(outcomes));
+                self.events.push_back(ClientEvent::Done(outcomes));
             }
             _ => {}
         }
@@ -73,8 +73,8 @@ impl Session {
         self.state = State::Closed;
         self.deadline = None;
         // Ready or a handshake, if announced, no longer holds.
-        self.events.retain(|event| !matches!(event, Event::Ready | Event::StartTls));
-        self.events.push_back(Event::Closed(cause));
+        self.events.retain(|event| !matches!(event, ClientEvent::Ready | ClientEvent::StartTls));
+        self.events.push_back(ClientEvent::Closed(cause));
     }
 }
 

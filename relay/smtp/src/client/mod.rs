@@ -3,9 +3,9 @@
 //! It decides what to say next to a next hop and what its replies mean for each recipient. It
 //! leaves sockets, name lookup and the reading of the message to `delivery`.
 //!
-//! The driver's part: write what [`Session::poll_output`] gives, hand in what arrives, call
-//! [`Session::handle_timeout`] at [`Session::deadline`], act on [`Session::poll_event`], and read what
-//! else has come where [`Session::is_answered`].
+//! The driver's part: write what [`ClientSession::poll_output`] gives, hand in what arrives, call
+//! [`ClientSession::handle_timeout`] at [`ClientSession::deadline`], act on [`ClientSession::poll_event`], and read what
+//! else has come where [`ClientSession::is_answered`].
 
 mod answered;
 mod auth;
@@ -31,29 +31,29 @@ use crate::client::answered::unasked;
 use crate::client::body::BodyWriter;
 use crate::client::ending::local;
 use crate::client::opening::Stage;
-use crate::client::progress::{Command, Progress};
+use crate::client::progress::{ClientCommand, TransactionProgress};
 use bytes::Bytes;
 use relay_mail::outcome::{Cause, Outcome};
 use relay_mail::path::ForwardPath;
 use relay_mail::reply::Enhanced;
 
-pub use crate::client::auth::{Credentials, Mechanisms, Secret};
+pub use crate::client::auth::{ClientSecret, Mechanisms, NextHopCredentials};
 pub use crate::client::capabilities::{Capabilities, SizeLimit};
 pub use crate::client::dot::{DotStuffer, UnsafeMessage};
-pub use crate::client::opening::{Encryption, Opening};
+pub use crate::client::opening::{ClientOpening, NextHopTls};
 pub use crate::client::reply::{ReplyError, ReplyParser};
 pub use crate::client::timeouts::Timeouts;
 pub use crate::client::transaction::{MailRefusal, Transaction, is_lack, says_too_many_recipients};
 
 /// What the driver must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The TLS handshake is due: [`Session::handle_encrypted`] once it is done, or
-    /// [`Session::handle_failed_handshake`]. Nothing more is read or written in plain text.
+pub enum ClientEvent {
+    /// The TLS handshake is due: [`ClientSession::handle_encrypted`] once it is done, or
+    /// [`ClientSession::handle_failed_handshake`]. Nothing more is read or written in plain text.
     StartTls,
     /// A transaction may begin, or QUIT.
     Ready,
-    /// The message is wanted: [`Session::send_message`] until [`Session::end_message`].
+    /// The message is wanted: [`ClientSession::send_message`] until [`ClientSession::end_message`].
     SendMessage,
     /// The transaction has ended, with one outcome for each of its recipients.
     Done(Vec<Outcome>),
@@ -63,10 +63,10 @@ pub enum Event {
 
 /// One connection to a next hop.
 #[derive(Debug)]
-pub struct Session {
+pub struct ClientSession {
     /// The next hop's name for logs and reports.
     hop: String,
-    opening: Opening,
+    opening: ClientOpening,
     timeouts: Timeouts,
     state: State,
     encrypted: bool,
@@ -75,7 +75,7 @@ pub struct Session {
     output: Vec<u8>,
     /// The driver has not yet written all that it was given.
     unwritten: bool,
-    events: VecDeque<Event>,
+    events: VecDeque<ClientEvent>,
     deadline: Option<Instant>,
     misled: bool,
     mail_refusal: Option<MailRefusal>,
@@ -88,24 +88,24 @@ enum State {
     Opening(Stage),
     Ready,
     /// MAIL, RCPT and, without CHUNKING, DATA are under way.
-    Envelope(Progress),
-    Message(Progress, BodyWriter),
-    EndOfData(Progress),
+    Envelope(TransactionProgress),
+    Message(TransactionProgress, BodyWriter),
+    EndOfData(TransactionProgress),
     /// Every recipient has its reply, and what else has come is still to be read.
-    Answered(Progress),
+    Answered(TransactionProgress),
     /// The same, and the reply to the QUIT behind the message will show that none is missing.
-    Leaving(Progress),
+    Leaving(TransactionProgress),
     Resetting,
     Quitting,
     Closed,
 }
 
-impl Session {
+impl ClientSession {
     /// A connection has just been made; the next hop speaks first, or with implicit TLS the
     /// handshake is due.
-    pub fn new(hop: &str, opening: Opening, timeouts: Timeouts, now: Instant) -> Self {
+    pub fn new(hop: &str, opening: ClientOpening, timeouts: Timeouts, now: Instant) -> Self {
         let (stage, events) = match opening.encryption {
-            Encryption::Implicit => (Stage::Handshake, VecDeque::from([Event::StartTls])),
+            NextHopTls::Implicit => (Stage::Handshake, VecDeque::from([ClientEvent::StartTls])),
             _ => (Stage::Greeting, VecDeque::new()),
         };
         Self {
@@ -127,20 +127,20 @@ impl Session {
         }
     }
 
-    /// Bytes to write, if there are any. Once they are written, [`Session::handle_written`].
+    /// Bytes to write, if there are any. Once they are written, [`ClientSession::handle_written`].
     pub fn poll_output(&mut self) -> Option<Bytes> {
         let output = mem::take(&mut self.output);
         self.unwritten |= !output.is_empty();
         if output.is_empty() { None } else { Some(output.into()) }
     }
 
-    /// All that [`Session::poll_output`] gave has been written.
+    /// All that [`ClientSession::poll_output`] gave has been written.
     pub fn handle_written(&mut self) {
         self.unwritten = false;
     }
 
     /// What the driver must know next.
-    pub fn poll_event(&mut self) -> Option<Event> {
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.events.pop_front()
     }
 
@@ -154,7 +154,7 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
-    /// When [`Session::handle_timeout`] must be called. Part of a reply does not put it off.
+    /// When [`ClientSession::handle_timeout`] must be called. Part of a reply does not put it off.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -165,7 +165,7 @@ impl Session {
     }
 
     /// Did the next hop offer PIPELINING and fall silent or go away while commands waited for their
-    /// replies, or offer CHUNKING and not know BDAT? Then it may bear [`Opening::plainly`].
+    /// replies, or offer CHUNKING and not know BDAT? Then it may bear [`ClientOpening::use_basic_smtp`].
     pub fn was_misled(&self) -> bool {
         self.misled
     }
@@ -188,43 +188,45 @@ impl Session {
         self.balked_at_start_tls
     }
 
-    /// Begins a transaction; only after [`Event::Ready`]. A message that the next hop cannot
+    /// Begins a transaction; only after [`ClientEvent::Ready`]. A message that the next hop cannot
     /// take is refused here, for good, without a word to it.
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
         self.mail_refusal = None;
         self.broke_off_at = None;
         if !matches!(self.state, State::Ready) {
             let cause = local(Enhanced(4, 3, 0), "a transaction was begun out of turn");
-            let outcomes = Progress::new(transaction, &self.capabilities).abandon(&self.hop, cause);
-            self.events.push_back(Event::Done(outcomes));
+            let outcomes =
+                TransactionProgress::new(transaction, &self.capabilities).abandon(&self.hop, cause);
+            self.events.push_back(ClientEvent::Done(outcomes));
             return;
         }
         if let Some(cause) = transaction.lacks(&self.capabilities) {
-            let outcomes = Progress::new(transaction, &self.capabilities).give_up(&self.hop, cause);
-            self.events.extend([Event::Done(outcomes), Event::Ready]);
+            let outcomes =
+                TransactionProgress::new(transaction, &self.capabilities).give_up(&self.hop, cause);
+            self.events.extend([ClientEvent::Done(outcomes), ClientEvent::Ready]);
             return;
         }
-        let mut progress = Progress::new(transaction, &self.capabilities);
+        let mut progress = TransactionProgress::new(transaction, &self.capabilities);
         progress.settle_unnamed(&self.hop, &self.capabilities);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
     }
 
-    /// Asks whether mail for this recipient would be taken; only after [`Event::Ready`]. The outcome
+    /// Asks whether mail for this recipient would be taken; only after [`ClientEvent::Ready`]. The outcome
     /// is that of RCPT; when MAIL is refused, for whatever reason, that says nothing of the
     /// recipient, which is then put off.
     pub fn ask(&mut self, recipient: ForwardPath, now: Instant) {
         if !matches!(self.state, State::Ready) {
             return;
         }
-        let mut progress = Progress::question(recipient);
+        let mut progress = TransactionProgress::question(recipient);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
     }
 
-    /// Sends a piece of the message; only after [`Event::SendMessage`]. A message with a bare CR,
+    /// Sends a piece of the message; only after [`ClientEvent::SendMessage`]. A message with a bare CR,
     /// a bare LF or a NUL is given up for good: the connection closes without an end of data.
     pub fn send_message(&mut self, piece: &[u8], now: Instant) {
         if let State::Message(progress, writer) = &mut self.state {
@@ -241,7 +243,7 @@ impl Session {
         }
     }
 
-    /// Ends the message; only after [`Event::SendMessage`].
+    /// Ends the message; only after [`ClientEvent::SendMessage`].
     pub fn end_message(&mut self, now: Instant) {
         match mem::replace(&mut self.state, State::Closed) {
             State::Message(progress, writer) => {
@@ -264,7 +266,7 @@ impl Session {
     }
 
     /// The attempt ends for a reason of ours. The connection closes, and what is unsettled is
-    /// deferred. After the end of data, see [`Session::awaits_end_of_data`], that is a duplicate.
+    /// deferred. After the end of data, see [`ClientSession::awaits_end_of_data`], that is a duplicate.
     pub fn cut_off(&mut self) {
         let mut text = format!("the attempt was cut off {}", self.stage());
         if self.awaits_end_of_data() {
@@ -280,7 +282,7 @@ impl Session {
         matches!(self.state, State::EndOfData(_) | State::Answered(_) | State::Leaving(_))
     }
 
-    /// Ends the connection politely; only after [`Event::Ready`].
+    /// Ends the connection politely; only after [`ClientEvent::Ready`].
     pub fn quit(&mut self, now: Instant) {
         if matches!(self.state, State::Ready) {
             self.output.extend_from_slice(b"QUIT\r\n");
@@ -360,14 +362,14 @@ impl Session {
         // Nobody waits for a reply now; the driver decides how long an idle connection is kept.
         self.deadline = None;
         self.state = State::Ready;
-        self.events.push_back(Event::Ready);
+        self.events.push_back(ClientEvent::Ready);
     }
 
-    fn set_deadline(&mut self, now: Instant, awaited: Option<Command>) {
+    fn set_deadline(&mut self, now: Instant, awaited: Option<ClientCommand>) {
         let wait = match awaited {
-            Some(Command::Recipient(_)) => self.timeouts.recipient,
-            Some(Command::Data) => self.timeouts.data_initiation,
-            Some(Command::Mail) | None => self.timeouts.mail,
+            Some(ClientCommand::Recipient(_)) => self.timeouts.recipient,
+            Some(ClientCommand::Data) => self.timeouts.data_initiation,
+            Some(ClientCommand::Mail) | None => self.timeouts.mail,
         };
         self.deadline = Some(now + wait);
     }

@@ -2,34 +2,36 @@
 
 use std::time::Instant;
 
-use crate::client::auth::Exchange;
+use crate::client::auth::ClientSaslExchange;
 use crate::client::ending::{local, shorten};
-use crate::client::{Capabilities, Credentials, Event, ReplyParser, Session, State};
-use relay_mail::outcome::Asked;
+use crate::client::{
+    Capabilities, ClientEvent, ClientSession, NextHopCredentials, ReplyParser, State,
+};
+use relay_mail::outcome::AnsweredCommand;
 use relay_mail::outcome::Cause;
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
 /// What is done before a transaction may begin.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct ClientOpening {
     /// What the next hop speaks.
-    pub protocol: Protocol,
+    pub protocol: DeliveryProtocol,
     /// What we call ourselves in EHLO.
     pub hello_name: String,
     /// When the connection is encrypted.
-    pub encryption: Encryption,
+    pub encryption: NextHopTls,
     /// Who we are for the next hop.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<NextHopCredentials>,
     /// The credentials may be said without encryption.
     pub credentials_in_clear: bool,
-    /// One command at a time and no chunks, whatever is offered: see [`Session::was_misled`].
-    pub plainly: bool,
+    /// One command at a time and no chunks, whatever is offered: see [`ClientSession::was_misled`].
+    pub use_basic_smtp: bool,
 }
 
 /// When a connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encryption {
+pub enum NextHopTls {
     /// Never.
     Never,
     /// Where STARTTLS is offered and not refused.
@@ -52,19 +54,19 @@ pub(super) enum Stage {
     StartTls,
     /// The driver does the handshake.
     Handshake,
-    Auth(Exchange),
+    Auth(ClientSaslExchange),
 }
 
-impl Opening {
+impl ClientOpening {
     /// EHLO and nothing else.
     pub fn plain(hello_name: impl Into<String>) -> Self {
         Self {
-            protocol: Protocol::Smtp,
+            protocol: DeliveryProtocol::Smtp,
             hello_name: hello_name.into(),
-            encryption: Encryption::Never,
+            encryption: NextHopTls::Never,
             credentials: None,
             credentials_in_clear: false,
-            plainly: false,
+            use_basic_smtp: false,
         }
     }
 }
@@ -84,18 +86,18 @@ impl Stage {
 
 impl Stage {
     /// What a reply is to.
-    pub(super) const fn asked(&self) -> Asked {
+    pub(super) const fn asked(&self) -> AnsweredCommand {
         match self {
-            Self::Greeting => Asked::Connection,
-            Self::Hello { .. } => Asked::Hello,
-            Self::StartTls | Self::Handshake => Asked::StartTls,
-            Self::Auth(_) => Asked::Auth,
+            Self::Greeting => AnsweredCommand::Connection,
+            Self::Hello { .. } => AnsweredCommand::Hello,
+            Self::StartTls | Self::Handshake => AnsweredCommand::StartTls,
+            Self::Auth(_) => AnsweredCommand::Auth,
         }
     }
 }
 
-impl Session {
-    /// The handshake that [`Event::StartTls`] asked for is done. What was said before it is
+impl ClientSession {
+    /// The handshake that [`ClientEvent::StartTls`] asked for is done. What was said before it is
     /// forgotten (RFC 3207 section 4.2), and EHLO is said again. With implicit TLS nothing was said,
     /// and the next hop speaks first.
     pub fn handle_encrypted(&mut self, now: Instant) {
@@ -104,13 +106,13 @@ impl Session {
             self.capabilities = Capabilities::default();
             self.parser = ReplyParser::default();
             match self.opening.encryption {
-                Encryption::Implicit => self.wait(Stage::Greeting, now),
+                NextHopTls::Implicit => self.wait(Stage::Greeting, now),
                 _ => self.hello(false, now),
             }
         }
     }
 
-    /// The handshake that [`Event::StartTls`] asked for has failed. The connection is of no more use.
+    /// The handshake that [`ClientEvent::StartTls`] asked for has failed. The connection is of no more use.
     pub fn handle_failed_handshake(&mut self, reason: &str) {
         // X.7.5 of RFC 3463: cryptographic failure.
         let text = format!("the TLS handshake with the next hop failed: {reason}");
@@ -129,7 +131,7 @@ impl Session {
             Stage::Greeting if reply.code == 220 => self.hello(false, now),
             Stage::Hello { helo: false } if reply.code == 250 => {
                 self.capabilities = Capabilities::parse(&reply.text);
-                if self.opening.plainly {
+                if self.opening.use_basic_smtp {
                     self.capabilities.pipelining = false;
                     self.capabilities.chunking = false;
                 }
@@ -138,17 +140,17 @@ impl Session {
             Stage::Hello { helo: true } if reply.code == 250 => self.start_tls(now),
             // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
             Stage::Hello { helo: false }
-                if reply.code / 100 == 5 && self.opening.protocol == Protocol::Smtp =>
+                if reply.code / 100 == 5 && self.opening.protocol == DeliveryProtocol::Smtp =>
             {
                 self.hello(true, now);
             }
             Stage::StartTls if reply.code == 220 => {
                 self.wait(Stage::Handshake, now);
-                self.events.push_back(Event::StartTls);
+                self.events.push_back(ClientEvent::StartTls);
             }
             Stage::StartTls
                 if matches!(reply.code / 100, 4 | 5)
-                    && self.opening.encryption == Encryption::WhereOffered =>
+                    && self.opening.encryption == NextHopTls::WhereOffered =>
             {
                 self.authenticate(now);
             }
@@ -175,13 +177,13 @@ impl Session {
     fn start_tls(&mut self, now: Instant) {
         match self.opening.encryption {
             _ if self.encrypted => self.authenticate(now),
-            Encryption::Never => self.authenticate(now),
+            NextHopTls::Never => self.authenticate(now),
             _ if self.capabilities.starttls => {
                 self.say("STARTTLS");
                 self.wait(Stage::StartTls, now);
             }
-            Encryption::WhereOffered => self.authenticate(now),
-            Encryption::Always | Encryption::Implicit => {
+            NextHopTls::WhereOffered => self.authenticate(now),
+            NextHopTls::Always | NextHopTls::Implicit => {
                 // X.7.4 of RFC 3463: security features not supported.
                 let text = "the next hop does not offer STARTTLS, without which it is not used";
                 self.close(Some(local(Enhanced(4, 7, 4), text)));
@@ -197,7 +199,7 @@ impl Session {
             let text = "the connection is not encrypted, so the credentials are not said";
             return self.close(Some(local(Enhanced(4, 7, 4), text)));
         }
-        match Exchange::begin(credentials, &self.capabilities) {
+        match ClientSaslExchange::begin(credentials, &self.capabilities) {
             Some((exchange, line)) => {
                 self.say(&line);
                 self.wait(Stage::Auth(exchange), now);
@@ -211,9 +213,9 @@ impl Session {
 
     fn hello(&mut self, helo: bool, now: Instant) {
         let verb = match self.opening.protocol {
-            Protocol::Lmtp => "LHLO",
-            Protocol::Smtp if helo => "HELO",
-            Protocol::Smtp => "EHLO",
+            DeliveryProtocol::Lmtp => "LHLO",
+            DeliveryProtocol::Smtp if helo => "HELO",
+            DeliveryProtocol::Smtp => "EHLO",
         };
         let line = format!("{verb} {}", self.opening.hello_name);
         self.say(&line);
@@ -230,7 +232,7 @@ impl Session {
         self.state = State::Opening(stage);
     }
 
-    fn close_with(&mut self, to: Asked, mut reply: Reply) {
+    fn close_with(&mut self, to: AnsweredCommand, mut reply: Reply) {
         shorten(&mut reply);
         self.close(Some(Cause::Reply { reply, to: Some(to) }));
     }

@@ -1,34 +1,38 @@
 //! Which command does a reply belong to that comes now, and where does the session stand?
 
-use relay_mail::outcome::Asked;
+use relay_mail::outcome::AnsweredCommand;
 
-use super::progress::Command;
-use super::{Session, State};
+use super::progress::ClientCommand;
+use super::{ClientSession, State};
 
-impl Session {
+impl ClientSession {
     /// The recipient whose reply comes next.
     pub(super) fn awaited_recipient(&self) -> Option<usize> {
         let State::Envelope(progress) = &self.state else { return None };
         match progress.awaited() {
-            Some(Command::Recipient(place)) => Some(place),
-            Some(Command::Mail | Command::Data) | None => None,
+            Some(ClientCommand::Recipient(place)) => Some(place),
+            Some(ClientCommand::Mail | ClientCommand::Data) | None => None,
         }
     }
 
     /// What a reply that comes now is to.
-    pub(super) fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> AnsweredCommand {
         match &self.state {
             State::Opening(stage) => stage.asked(),
             State::Envelope(progress) => match progress.awaited() {
-                Some(Command::Mail) => Asked::Mail,
-                Some(Command::Recipient(_)) => Asked::Rcpt,
-                Some(Command::Data) => Asked::Data,
+                Some(ClientCommand::Mail) => AnsweredCommand::Mail,
+                Some(ClientCommand::Recipient(_)) => AnsweredCommand::Rcpt,
+                Some(ClientCommand::Data) => AnsweredCommand::Data,
                 // All replies have come: what follows is about the message that was to follow.
-                None => Asked::Message,
+                None => AnsweredCommand::Message,
             },
-            State::Message(..) | State::EndOfData(_) | State::Answered(_) => Asked::Message,
-            State::Resetting => Asked::Reset,
-            State::Ready | State::Leaving(_) | State::Quitting | State::Closed => Asked::Nothing,
+            State::Message(..) | State::EndOfData(_) | State::Answered(_) => {
+                AnsweredCommand::Message
+            }
+            State::Resetting => AnsweredCommand::Reset,
+            State::Ready | State::Leaving(_) | State::Quitting | State::Closed => {
+                AnsweredCommand::Nothing
+            }
         }
     }
 
@@ -38,9 +42,9 @@ impl Session {
             State::Opening(stage) => stage.name(),
             State::Ready => "between two messages",
             State::Envelope(progress) => match progress.awaited() {
-                Some(Command::Recipient(_)) => "after RCPT",
-                Some(Command::Data) => "after DATA",
-                Some(Command::Mail) | None => "after MAIL",
+                Some(ClientCommand::Recipient(_)) => "after RCPT",
+                Some(ClientCommand::Data) => "after DATA",
+                Some(ClientCommand::Mail) | None => "after MAIL",
             },
             State::Message(..) => "within the message",
             State::EndOfData(_) | State::Answered(_) => "after the end of data",

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use relay_mail::dsn::{Addressee, MailDsn};
-use relay_mail::outcome::{Answer, Asked, Cause, Outcome};
+use relay_mail::outcome::{AnsweredCommand, Cause, Outcome, OutcomeReason};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::{Enhanced, Reply};
 
@@ -17,7 +17,7 @@ use super::transaction::{
 
 /// A command of a transaction, by which its reply is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum ClientCommand {
     Mail,
     Recipient(usize),
     Data,
@@ -25,7 +25,7 @@ pub(super) enum Command {
 
 /// What a reply leads to.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum TransactionStep {
     /// More replies are awaited, or more commands are to be written.
     Wait,
     /// The message is wanted.
@@ -40,11 +40,11 @@ pub(super) enum Step {
 
 /// How far a transaction has come.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct TransactionProgress {
     transaction: Transaction,
-    unsent: VecDeque<Command>,
+    unsent: VecDeque<ClientCommand>,
     /// Sent and not replied to, in order.
-    awaited: VecDeque<Command>,
+    awaited: VecDeque<ClientCommand>,
     /// One for each recipient that is settled.
     outcomes: Vec<Option<Outcome>>,
     /// The message goes by BDAT, once its recipients are known.
@@ -71,17 +71,17 @@ pub(super) struct Progress {
     pub(super) refusal: Option<MailRefusal>,
 }
 
-impl Progress {
+impl TransactionProgress {
     pub(super) fn new(transaction: Transaction, capabilities: &Capabilities) -> Self {
         let in_chunks = transaction.needs_chunks() && capabilities.takes_chunks();
         let can_be_named =
             |recipient: &Addressee| capabilities.smtputf8 || !needs_smtputf8(recipient);
-        let mut unsent = VecDeque::from([Command::Mail]);
+        let mut unsent = VecDeque::from([ClientCommand::Mail]);
         let places = transaction.recipients.iter().enumerate();
         let named = places.filter(|(_, recipient)| can_be_named(recipient));
-        unsent.extend(named.map(|(place, _)| Command::Recipient(place)));
+        unsent.extend(named.map(|(place, _)| ClientCommand::Recipient(place)));
         if !in_chunks {
-            unsent.push_back(Command::Data);
+            unsent.push_back(ClientCommand::Data);
         }
         let (awaited, outcomes) = (VecDeque::new(), vec![None; transaction.recipients.len()]);
         Self {
@@ -110,7 +110,7 @@ impl Progress {
         }
         for (recipient, outcome) in self.transaction.recipients.iter().zip(&mut self.outcomes) {
             if needs_smtputf8(recipient) {
-                let answer = Answer { hop: Some(hop.to_owned()), cause: lacks_smtputf8() };
+                let answer = OutcomeReason { hop: Some(hop.to_owned()), cause: lacks_smtputf8() };
                 *outcome = Some(Outcome::Failed(answer));
             }
         }
@@ -133,12 +133,12 @@ impl Progress {
         // Nothing is sent, in whatever form, and nothing is relayed.
         let capabilities = Capabilities { chunking: false, dsn: true, ..Capabilities::default() };
         let mut progress = Self::new(transaction, &capabilities);
-        progress.unsent.retain(|command| *command != Command::Data);
+        progress.unsent.retain(|command| *command != ClientCommand::Data);
         progress.is_question = true;
         progress
     }
 
-    /// Writes the message, after [`Step::SendMessage`].
+    /// Writes the message, after [`TransactionStep::SendMessage`].
     pub(super) fn body_writer(&self) -> BodyWriter {
         match self.in_chunks {
             true => BodyWriter::chunks(self.transaction.binary),
@@ -172,7 +172,7 @@ impl Progress {
     }
 
     /// The command whose reply comes next.
-    pub(super) fn awaited(&self) -> Option<Command> {
+    pub(super) fn awaited(&self) -> Option<ClientCommand> {
         self.awaited.front().copied()
     }
 
@@ -181,9 +181,9 @@ impl Progress {
         while capabilities.pipelining || self.awaited.is_empty() {
             let Some(command) = self.unsent.pop_front() else { return };
             let line = match command {
-                Command::Mail => self.transaction.mail(capabilities),
-                Command::Recipient(place) => self.transaction.rcpt(place, capabilities),
-                Command::Data => "DATA".to_owned(),
+                ClientCommand::Mail => self.transaction.mail(capabilities),
+                ClientCommand::Recipient(place) => self.transaction.rcpt(place, capabilities),
+                ClientCommand::Data => "DATA".to_owned(),
             };
             output.extend_from_slice(line.as_bytes());
             output.extend_from_slice(b"\r\n");
@@ -193,70 +193,82 @@ impl Progress {
     }
 
     /// Takes the reply to the command that comes next.
-    pub(super) fn handle_reply(&mut self, hop: &str, reply: Reply) -> Step {
-        let Some(command) = self.awaited.pop_front() else { return Step::Nonsense(reply) };
+    pub(super) fn handle_reply(&mut self, hop: &str, reply: Reply) -> TransactionStep {
+        let Some(command) = self.awaited.pop_front() else {
+            return TransactionStep::Nonsense(reply);
+        };
         match (command, reply.code / 100) {
             (_, 2) if is_of_another_command(reply.code) => {
                 return self.misunderstand(command, reply);
             }
-            (Command::Mail, 2) => {}
-            (Command::Mail, 4 | 5) if self.is_question => {
-                self.settle_rest(&Outcome::Deferred(Answer::reply(hop, reply, Asked::Mail)));
+            (ClientCommand::Mail, 2) => {}
+            (ClientCommand::Mail, 4 | 5) if self.is_question => {
+                self.settle_rest(&Outcome::Deferred(OutcomeReason::reply(
+                    hop,
+                    reply,
+                    AnsweredCommand::Mail,
+                )));
             }
-            (Command::Recipient(place), 2) if self.is_question => {
-                self.settle(place, hop, &reply, Asked::Rcpt);
+            (ClientCommand::Recipient(place), 2) if self.is_question => {
+                self.settle(place, hop, &reply, AnsweredCommand::Rcpt);
             }
-            (Command::Recipient(_), 2) => self.accepted_one = true,
-            (Command::Recipient(place), 4 | 5)
+            (ClientCommand::Recipient(_), 2) => self.accepted_one = true,
+            (ClientCommand::Recipient(place), 4 | 5)
                 if self.accepted_one && says_too_many_recipients(&reply) =>
             {
-                let answer = Answer::reply(hop, reply, Asked::Rcpt);
+                let answer = OutcomeReason::reply(hop, reply, AnsweredCommand::Rcpt);
                 self.settle_as(place, Outcome::Deferred(answer));
             }
-            (Command::Mail, 4 | 5) => {
+            (ClientCommand::Mail, 4 | 5) => {
                 self.refusal = Some(match refuses_connection(&reply) {
                     true => MailRefusal::Connection,
                     false => MailRefusal::Message,
                 });
-                self.settle_all(hop, &reply, Asked::Mail);
+                self.settle_all(hop, &reply, AnsweredCommand::Mail);
             }
-            (Command::Recipient(place), 4 | 5) => self.settle(place, hop, &reply, Asked::Rcpt),
-            (Command::Data, _) if reply.code == 354 => {
-                return if self.has_accepted() { Step::SendMessage } else { Step::SendNothing };
+            (ClientCommand::Recipient(place), 4 | 5) => {
+                self.settle(place, hop, &reply, AnsweredCommand::Rcpt)
             }
-            (Command::Data, 4 | 5) => {
-                self.settle_all(hop, &reply, Asked::Data);
-                return Step::Reset;
+            (ClientCommand::Data, _) if reply.code == 354 => {
+                return if self.has_accepted() {
+                    TransactionStep::SendMessage
+                } else {
+                    TransactionStep::SendNothing
+                };
+            }
+            (ClientCommand::Data, 4 | 5) => {
+                self.settle_all(hop, &reply, AnsweredCommand::Data);
+                return TransactionStep::Reset;
             }
             _ => return self.misunderstand(command, reply),
         }
         // What is not on its way yet and would lead to nothing is not sent.
-        let next_is_data = self.unsent.front() == Some(&Command::Data);
-        if !self.has_accepted() && (command == Command::Mail || next_is_data) {
+        let next_is_data = self.unsent.front() == Some(&ClientCommand::Data);
+        if !self.has_accepted() && (command == ClientCommand::Mail || next_is_data) {
             self.unsent.clear();
         }
         match (self.unsent.is_empty() && self.awaited.is_empty(), self.has_accepted()) {
-            (false, _) => Step::Wait,
+            (false, _) => TransactionStep::Wait,
             // With DATA the last reply is that to DATA, and nobody is left unsettled here.
-            (true, true) if self.in_chunks => Step::SendMessage,
-            (true, _) => Step::Reset,
+            (true, true) if self.in_chunks => TransactionStep::SendMessage,
+            (true, _) => TransactionStep::Reset,
         }
     }
 
     /// The reply to the end of data, for every recipient that was accepted.
-    pub(super) fn finish(mut self, hop: &str, reply: Reply, to: Asked) -> Vec<Outcome> {
+    pub(super) fn finish(mut self, hop: &str, reply: Reply, to: AnsweredCommand) -> Vec<Outcome> {
         self.settle_all(hop, &reply, to);
         self.outcomes(hop)
     }
 
     /// A code that this command cannot have. The recipients count as unsettled, also those that
     /// replies have settled: those may have been to other commands.
-    fn misunderstand(&mut self, command: Command, reply: Reply) -> Step {
+    fn misunderstand(&mut self, command: ClientCommand, reply: Reply) -> TransactionStep {
         self.awaited.push_front(command);
         if reply.is_positive() {
             self.forget_replies();
         }
-        Step::Nonsense(reply)
+        TransactionStep::Nonsense(reply)
     }
 
     fn forget_replies(&mut self) {
@@ -293,8 +305,8 @@ impl Progress {
         let is_first = !self.at_end.iter().any(|&place| self.outcomes[place].is_some());
         self.end_class = self.end_class.filter(|&it| it == class).or(is_first.then_some(class));
         match self.outcomes.iter().position(Option::is_none) {
-            Some(place) if is_for_one => self.settle(place, hop, reply, Asked::Message),
-            _ => self.settle_all(hop, reply, Asked::Message),
+            Some(place) if is_for_one => self.settle(place, hop, reply, AnsweredCommand::Message),
+            _ => self.settle_all(hop, reply, AnsweredCommand::Message),
         }
         self.has_accepted()
     }
@@ -315,14 +327,14 @@ impl Progress {
 
     /// Defers every recipient that is unsettled.
     pub(super) fn abandon(mut self, hop: &str, cause: Cause) -> Vec<Outcome> {
-        let answer = Answer { hop: Some(hop.to_owned()), cause };
+        let answer = OutcomeReason { hop: Some(hop.to_owned()), cause };
         self.settle_rest(&Outcome::Deferred(answer));
         self.outcomes(hop)
     }
 
     /// Gives up every recipient that is unsettled.
     pub(super) fn give_up(mut self, hop: &str, cause: Cause) -> Vec<Outcome> {
-        let answer = Answer { hop: Some(hop.to_owned()), cause };
+        let answer = OutcomeReason { hop: Some(hop.to_owned()), cause };
         self.settle_rest(&Outcome::Failed(answer));
         self.outcomes(hop)
     }
@@ -331,7 +343,7 @@ impl Progress {
     pub(super) fn outcomes(self, hop: &str) -> Vec<Outcome> {
         let unsettled = || {
             let text = "the transaction ended without a reply for this recipient";
-            Outcome::Deferred(Answer::local(Some(hop), Enhanced(4, 5, 0), text))
+            Outcome::Deferred(OutcomeReason::local(Some(hop), Enhanced(4, 5, 0), text))
         };
         self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsettled)).collect()
     }
@@ -346,8 +358,8 @@ impl Progress {
         self.outcomes.iter().any(Option::is_none)
     }
 
-    fn settle(&mut self, place: usize, hop: &str, reply: &Reply, to: Asked) {
-        let answer = Answer::reply(hop, reply.clone(), to);
+    fn settle(&mut self, place: usize, hop: &str, reply: &Reply, to: AnsweredCommand) {
+        let answer = OutcomeReason::reply(hop, reply.clone(), to);
         let outcome = match reply.code / 100 {
             2 if self.passes_dsn_on => Outcome::Delivered(answer),
             2 => Outcome::Relayed(answer),
@@ -364,7 +376,7 @@ impl Progress {
         }
     }
 
-    fn settle_all(&mut self, hop: &str, reply: &Reply, to: Asked) {
+    fn settle_all(&mut self, hop: &str, reply: &Reply, to: AnsweredCommand) {
         for place in 0..self.outcomes.len() {
             self.settle(place, hop, reply, to);
         }

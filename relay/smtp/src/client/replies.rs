@@ -3,16 +3,16 @@
 use std::mem;
 use std::time::Instant;
 
-use relay_mail::outcome::{Asked, Cause};
-use relay_mail::protocol::Protocol;
+use relay_mail::outcome::{AnsweredCommand, Cause};
+use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
 use super::answered::{is_of_another_command, unasked};
 use super::ending::{local, shorten};
-use super::progress::{Progress, Step};
-use super::{Event, Session, State};
+use super::progress::{TransactionProgress, TransactionStep};
+use super::{ClientEvent, ClientSession, State};
 
-impl Session {
+impl ClientSession {
     pub(super) fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
         let state = mem::replace(&mut self.state, State::Closed);
         // RFC 5321 section 3.8: 421 may come at any stage and says that the channel closes.
@@ -89,7 +89,7 @@ impl Session {
             }
             State::Leaving(progress) if reply.code != 221 => self.state = State::Leaving(progress),
             State::Leaving(progress) => {
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.events.push_back(ClientEvent::Done(progress.outcomes(&self.hop)));
                 self.close(None);
             }
             State::Resetting if reply.code / 100 == 2 && !is_of_another_command(reply.code) => {
@@ -99,53 +99,53 @@ impl Session {
             State::Ready => self.close(Some(unasked(&reply))),
             State::Resetting => {
                 shorten(&mut reply);
-                self.close(Some(Cause::Reply { reply, to: Some(Asked::Reset) }));
+                self.close(Some(Cause::Reply { reply, to: Some(AnsweredCommand::Reset) }));
             }
             State::Closed => {}
         }
     }
 
-    fn handle_envelope(&mut self, mut progress: Progress, reply: Reply, now: Instant) {
+    fn handle_envelope(&mut self, mut progress: TransactionProgress, reply: Reply, now: Instant) {
         let step = progress.handle_reply(&self.hop, reply);
         self.mail_refusal = self.mail_refusal.or(progress.refusal);
         match step {
-            Step::Wait => {
+            TransactionStep::Wait => {
                 progress.write(&self.capabilities, &mut self.output);
                 self.set_deadline(now, progress.awaited());
                 self.state = State::Envelope(progress);
             }
-            Step::SendMessage => {
+            TransactionStep::SendMessage => {
                 self.deadline = Some(now + self.timeouts.data_block);
                 let writer = progress.body_writer();
                 self.state = State::Message(progress, writer);
-                self.events.push_back(Event::SendMessage);
+                self.events.push_back(ClientEvent::SendMessage);
             }
-            Step::SendNothing if self.opening.protocol == Protocol::Lmtp => {
+            TransactionStep::SendNothing if self.opening.protocol == DeliveryProtocol::Lmtp => {
                 self.state = State::Envelope(progress);
                 // RFC 2033 section 4.2 forbids it, and no reply would end such a message.
                 let text = "the next hop wants a message that it has no recipient for";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
-            Step::SendNothing if progress.has_accepted_one() => {
+            TransactionStep::SendNothing if progress.has_accepted_one() => {
                 self.state = State::Envelope(progress);
                 // It refused the sender and took recipients all the same: an end of data would
                 // give them an empty message.
                 let text = "the next hop wants a message whose sender it refused";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
-            Step::SendNothing => {
+            TransactionStep::SendNothing => {
                 // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
                 // accepted all the same; the end of data alone gets out of it.
                 self.output.extend_from_slice(b".\r\n");
                 self.await_end(progress, now);
             }
-            Step::Reset => {
+            TransactionStep::Reset => {
                 self.output.extend_from_slice(b"RSET\r\n");
                 self.deadline = Some(now + self.timeouts.mail);
                 self.state = State::Resetting;
-                self.events.push_back(Event::Done(progress.outcomes(&self.hop)));
+                self.events.push_back(ClientEvent::Done(progress.outcomes(&self.hop)));
             }
-            Step::Nonsense(reply) => {
+            TransactionStep::Nonsense(reply) => {
                 self.state = State::Envelope(progress);
                 // A reply too many, or one too few, may be why it stands at the wrong command.
                 self.suspect_pipelining();

@@ -10,7 +10,7 @@ mod refusals;
 
 use crate::client::*;
 use relay_mail::dsn::MailDsn;
-use relay_mail::outcome::Answer;
+use relay_mail::outcome::OutcomeReason;
 use relay_mail::path::{ForwardPath, ReversePath};
 
 use crate::limits;
@@ -19,7 +19,7 @@ const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\
 
 /// A session and the clock that it is told.
 struct Hop {
-    session: Session,
+    session: ClientSession,
     now: Instant,
     /// What has been sent and not looked at.
     sent: Vec<u8>,
@@ -30,9 +30,9 @@ impl Hop {
         Self::opened_with(plain())
     }
 
-    fn opened_with(opening: Opening) -> Self {
+    fn opened_with(opening: ClientOpening) -> Self {
         let now = Instant::now();
-        let session = Session::new("hop:25", opening, Timeouts::default(), now);
+        let session = ClientSession::new("hop:25", opening, Timeouts::default(), now);
         Self { session, now, sent: Vec::new() }
     }
 
@@ -42,7 +42,7 @@ impl Hop {
         hop.say("220 hop\r\n");
         assert_eq!(hop.heard(), "EHLO edge1\r\n");
         hop.say(hello);
-        assert_eq!(hop.event(), Event::Ready);
+        assert_eq!(hop.event(), ClientEvent::Ready);
         hop
     }
 
@@ -74,15 +74,15 @@ impl Hop {
     }
 
     #[track_caller]
-    fn event(&mut self) -> Event {
+    fn event(&mut self) -> ClientEvent {
         self.session.poll_event().expect("an event")
     }
 
     /// What each recipient got: a letter and what it was because of.
     #[track_caller]
     fn outcomes(&mut self) -> Vec<(char, String)> {
-        let Event::Done(outcomes) = self.event() else { panic!("the transaction goes on") };
-        let (letters, answers): (Vec<_>, Vec<Answer>) = outcomes
+        let ClientEvent::Done(outcomes) = self.event() else { panic!("the transaction goes on") };
+        let (letters, answers): (Vec<_>, Vec<OutcomeReason>) = outcomes
             .into_iter()
             .map(|outcome| match outcome {
                 Outcome::Delivered(answer) | Outcome::Relayed(answer) => ('+', answer),
@@ -90,7 +90,7 @@ impl Hop {
                 Outcome::Failed(answer) => ('-', answer),
             })
             .unzip();
-        letters.into_iter().zip(answers.iter().map(Answer::to_string)).collect()
+        letters.into_iter().zip(answers.iter().map(OutcomeReason::to_string)).collect()
     }
 
     #[track_caller]
@@ -105,15 +105,15 @@ impl Hop {
 
     #[track_caller]
     fn is_closed(&mut self) {
-        assert!(matches!(self.event(), Event::Closed(_)));
+        assert!(matches!(self.event(), ClientEvent::Closed(_)));
         assert!(self.session.is_closed() && self.session.deadline().is_none());
         assert_eq!(self.session.poll_event(), None);
     }
 }
 
 /// Without TLS and AUTH.
-fn plain() -> Opening {
-    Opening::plain("edge1")
+fn plain() -> ClientOpening {
+    ClientOpening::plain("edge1")
 }
 
 fn transaction(recipients: usize) -> Transaction {
@@ -139,18 +139,18 @@ fn all_in_one_write_with_pipelining() {
          RCPT TO:<r1@fabrikam.example>\r\nDATA\r\n"
     );
     hop.say("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.send(".dot\r\n");
     assert_eq!(hop.heard(), "..dot\r\n.\r\n");
     hop.say("250 2.6.0 taken\r\n");
     let taken = ('+', "250 2.6.0 taken (hop:25)".to_owned());
     assert_eq!(hop.outcomes(), [taken.clone(), taken]);
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
     assert_eq!(hop.session.deadline(), None);
     hop.session.quit(hop.now);
     assert_eq!(hop.heard(), "QUIT\r\n");
     hop.say("221 bye\r\n");
-    assert_eq!(hop.event(), Event::Closed(None));
+    assert_eq!(hop.event(), ClientEvent::Closed(None));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn one_by_one_without_pipelining_and_after_helo() {
     hop.say("502 what\r\n");
     assert_eq!(hop.heard(), "HELO edge1\r\n");
     hop.say("250 hop\r\n");
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
     hop.session.begin(transaction(1), hop.now);
     assert_eq!(hop.heard(), "MAIL FROM:<s@contoso.example>\r\n");
     hop.say("250 ok\r\n");
@@ -169,12 +169,12 @@ fn one_by_one_without_pipelining_and_after_helo() {
     hop.say("251 will forward\r\n");
     assert_eq!(hop.heard(), "DATA\r\n");
     hop.say("354 go\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.send("x\r\n");
     assert_eq!(hop.heard(), "x\r\n.\r\n");
     hop.say("250 taken\r\n");
     assert_eq!(hop.letters(), "+");
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
 }
 
 #[test]
@@ -186,13 +186,13 @@ fn each_recipient_gets_its_own_reply() {
         {
             hop.say(reply);
         }
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x\r\n");
         hop.say("250 taken\r\n");
         let outcomes = hop.outcomes();
         assert_eq!(outcomes[0], ('+', "250 taken (hop:25)".to_owned()));
         assert_eq!(outcomes[1], ('-', "550 5.1.1 no, to RCPT (hop:25)".to_owned()));
         assert_eq!(outcomes[2], ('~', "450 busy, to RCPT (hop:25)".to_owned()));
-        assert_eq!(hop.event(), Event::Ready);
+        assert_eq!(hop.event(), ClientEvent::Ready);
     }
 }

@@ -11,7 +11,7 @@ use relay_mail::path::ReversePath;
 
 /// The argument of AUTH.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Auth {
+pub struct AuthCommand {
     /// The mechanism's name, as the client wrote it.
     pub mechanism: String,
     /// The initial response, if there is one. Empty where the client wrote `=`.
@@ -31,7 +31,7 @@ pub enum Response {
     Message(SaslMessage),
 }
 
-impl Auth {
+impl AuthCommand {
     pub(super) fn parse(argument: &str) -> Result<Self, CommandError> {
         let (mechanism, initial) = split_word(argument);
         // RFC 4422 section 3.1, without regard to case.

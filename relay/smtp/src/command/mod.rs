@@ -18,7 +18,7 @@ use relay_mail::heap::HeapOctets;
 use relay_mail::path::{AddressError, ForwardPath, ReversePath, split_bare_path, split_path};
 use relay_mail::reply::{self, Reply};
 
-pub use crate::command::auth::{Auth, Response, SaslMessage};
+pub use crate::command::auth::{AuthCommand, Response, SaslMessage};
 pub use crate::command::verb::Verb;
 pub use crate::command::xclient::XClient;
 use relay_mail::hello::HelloName;
@@ -33,7 +33,7 @@ pub enum Command {
     /// STARTTLS (RFC 3207).
     StartTls,
     /// AUTH (RFC 4954).
-    Auth(Auth),
+    Auth(AuthCommand),
     /// A line of the exchange that AUTH began. No line is parsed into one by [`Command::parse`].
     Response(Response),
     /// MAIL FROM and its parameters.
@@ -198,7 +198,7 @@ impl Command {
             Verb::Helo => Ok(Self::Helo(HelloName::read(argument))),
             Verb::Ehlo => Ok(Self::Ehlo(HelloName::read(argument))),
             Verb::StartTls => alone(Self::StartTls),
-            Verb::Auth => Auth::parse(argument).map(Self::Auth),
+            Verb::Auth => AuthCommand::parse(argument).map(Self::Auth),
             Verb::Mail => parse_mail(argument).map(Self::Mail),
             Verb::Rcpt => parse_rcpt(argument).map(Self::Rcpt),
             Verb::Data => alone(Self::Data),

@@ -1,27 +1,27 @@
 //! LOGIN: two prompts, name and password. There is no RFC; clients do not read the prompts, or
 //! compare them with exactly these.
 
-use crate::sasl::{Claim, Exchange, Step};
+use crate::sasl::{ClaimedIdentity, SaslExchange, SaslStep};
 use relay_users::Users;
 
 pub(super) const NAME_PROMPT: &[u8] = b"Username:";
 const PASSWORD_PROMPT: &[u8] = b"Password:";
 
-pub(super) fn name(response: &[u8]) -> Step {
+pub(super) fn name(response: &[u8]) -> SaslStep {
     match text(response) {
-        Some("") => Step::Malformed("the name is empty"),
+        Some("") => SaslStep::Malformed("the name is empty"),
         Some(name) => {
-            let exchange = Exchange::LoginPassword { name: name.to_owned() };
-            Step::Challenge(exchange, PASSWORD_PROMPT.to_vec())
+            let exchange = SaslExchange::LoginPassword { name: name.to_owned() };
+            SaslStep::Challenge(exchange, PASSWORD_PROMPT.to_vec())
         }
-        None => Step::Malformed("the name is not UTF-8, or holds a NUL"),
+        None => SaslStep::Malformed("the name is not UTF-8, or holds a NUL"),
     }
 }
 
-pub(super) fn password(name: &str, response: &[u8], users: &Users) -> Step {
+pub(super) fn password(name: &str, response: &[u8], users: &Users) -> SaslStep {
     match text(response) {
-        Some(password) => Claim::new(name, users).with_password(password, users),
-        None => Step::Malformed("the password is not UTF-8, or holds a NUL"),
+        Some(password) => ClaimedIdentity::new(name, users).with_password(password, users),
+        None => SaslStep::Malformed("the password is not UTF-8, or holds a NUL"),
     }
 }
 

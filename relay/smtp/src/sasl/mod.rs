@@ -1,6 +1,6 @@
 //! The server's side of SASL (RFC 4422): PLAIN, LOGIN and SCRAM-SHA-256.
 //!
-//! An [`Exchange`] is what is awaited of the client. A response turns it into a [`Step`]: the next
+//! An [`SaslExchange`] is what is awaited of the client. A response turns it into a [`SaslStep`]: the next
 //! challenge, credentials whose password is still to be compared, or the end. Octets in, octets
 //! out: base64 and lines are for [`crate::command`], and nothing here is random or slow.
 //!
@@ -34,7 +34,7 @@ pub enum Mechanism {
 
 /// An exchange that is under way: what comes next from the client.
 #[derive(Clone, Debug)]
-pub enum Exchange {
+pub enum SaslExchange {
     /// The one message of PLAIN.
     Plain,
     /// The name, in LOGIN.
@@ -58,15 +58,15 @@ pub enum Exchange {
 
 /// What comes of a response.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum SaslStep {
     /// The exchange goes on after this challenge.
-    Challenge(Exchange, Vec<u8>),
+    Challenge(SaslExchange, Vec<u8>),
     /// The password is still to be compared, and the outcome is that of the exchange.
-    Compare(Claim, PasswordCheck),
+    Compare(ClaimedIdentity, PasswordCheck),
     /// The client has proved to be this user.
     Proven(Arc<User>),
     /// The client has not proved to be whom it claims to be.
-    Unproven(Claim, &'static str),
+    Unproven(ClaimedIdentity, &'static str),
     /// Nothing can be proved now.
     Unavailable(&'static str),
     /// The response is not in the form of the mechanism.
@@ -75,7 +75,7 @@ pub enum Step {
 
 /// Whom a client claims to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct ClaimedIdentity {
     /// The name, where it can be one.
     pub name: Option<UserName>,
     /// The user of that name.
@@ -101,7 +101,7 @@ impl Mechanism {
     }
 }
 
-impl Exchange {
+impl SaslExchange {
     /// The exchange at its beginning, and the challenge for a client that sent no initial response.
     pub fn begin(mechanism: Mechanism) -> (Self, Vec<u8>) {
         match mechanism {
@@ -113,23 +113,25 @@ impl Exchange {
 
     /// What comes of a response. `seed` is random and new for each exchange; it makes the nonce of
     /// SCRAM, which there is none without.
-    pub fn step(&self, response: &[u8], users: &Users, seed: Option<&[u8; 32]>) -> Step {
+    pub fn step(&self, response: &[u8], users: &Users, seed: Option<&[u8; 32]>) -> SaslStep {
         match self {
             Self::Plain => plain::step(response, users),
             Self::LoginName => login::name(response),
             Self::LoginPassword { name } => login::password(name, response, users),
             Self::ScramFirst => match seed {
                 Some(seed) => scram::first(response, users, seed),
-                None => Step::Unavailable("there are no random numbers for a nonce"),
+                None => SaslStep::Unavailable("there are no random numbers for a nonce"),
             },
             Self::ScramFinal(first) => first.step(response),
-            Self::ScramEnd { user } if response.is_empty() => Step::Proven(Arc::clone(user)),
-            Self::ScramEnd { .. } => Step::Malformed("something follows the last message of SCRAM"),
+            Self::ScramEnd { user } if response.is_empty() => SaslStep::Proven(Arc::clone(user)),
+            Self::ScramEnd { .. } => {
+                SaslStep::Malformed("something follows the last message of SCRAM")
+            }
         }
     }
 }
 
-impl Claim {
+impl ClaimedIdentity {
     /// The claim to be who has this name.
     pub fn new(name: &str, users: &Users) -> Self {
         let name: Option<UserName> = name.parse().ok();
@@ -138,13 +140,13 @@ impl Claim {
     }
 
     /// The step for a claim with a password. Whether there is such a user makes no difference yet.
-    fn with_password(self, password: &str, users: &Users) -> Step {
+    fn with_password(self, password: &str, users: &Users) -> SaslStep {
         // What no password can be is compared with nobody's, and takes as long.
         let (user, password) = match Password::new(password) {
             Ok(password) => (self.user.clone(), password),
-            Err(_) => (None, Password::of_nobody()),
+            Err(_) => (None, Password::dummy()),
         };
         let check = users.password_check(user.as_deref(), password);
-        Step::Compare(Self { user, ..self }, check)
+        SaslStep::Compare(Self { user, ..self }, check)
     }
 }

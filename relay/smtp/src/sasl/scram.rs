@@ -8,7 +8,7 @@
 //! ```
 
 use crate::limits::SCRAM_NONCE_MOST;
-use crate::sasl::{Claim, Exchange, Step};
+use crate::sasl::{ClaimedIdentity, SaslExchange, SaslStep};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use relay_mail::limits::USER_NAME_OCTETS;
@@ -19,7 +19,7 @@ use ring::hmac;
 /// An exchange after the server-first-message.
 #[derive(Clone, Debug)]
 pub struct ServerFirst {
-    claim: Claim,
+    claim: ClaimedIdentity,
     credentials: ScramCredentials,
     /// The gs2-header as the client sent it.
     gs2_header: String,
@@ -31,17 +31,17 @@ pub struct ServerFirst {
 
 /// The client-first-message. The server's nonce is made of `seed` and of this message, so that it
 /// is another for each.
-pub(super) fn first(message: &[u8], users: &Users, seed: &[u8; 32]) -> Step {
+pub(super) fn first(message: &[u8], users: &Users, seed: &[u8; 32]) -> SaslStep {
     let nonce = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), message);
     first_with_nonce(message, users, &STANDARD.encode(&nonce.as_ref()[..18]))
 }
 
-pub(super) fn first_with_nonce(message: &[u8], users: &Users, server_nonce: &str) -> Step {
+pub(super) fn first_with_nonce(message: &[u8], users: &Users, server_nonce: &str) -> SaslStep {
     let Ok(message) = str::from_utf8(message) else {
-        return Step::Malformed("the message is not UTF-8");
+        return SaslStep::Malformed("the message is not UTF-8");
     };
     match ClientFirst::parse(message) {
-        Err(problem) => Step::Malformed(problem),
+        Err(problem) => SaslStep::Malformed(problem),
         Ok(first) => first.answer(users, server_nonce),
     }
 }
@@ -88,47 +88,47 @@ impl<'m> ClientFirst<'m> {
         Ok(Self { gs2_header, authorization, bare, name, nonce })
     }
 
-    fn answer(self, users: &Users, server_nonce: &str) -> Step {
-        let claim = Claim::new(&self.name, users);
+    fn answer(self, users: &Users, server_nonce: &str) -> SaslStep {
+        let claim = ClaimedIdentity::new(&self.name, users);
         let for_another =
             |other: String| other.parse().ok().is_none_or(|other| Some(other) != claim.name);
         if self.authorization.is_some_and(for_another) {
-            return Step::Unproven(claim, "it asks to act for somebody else");
+            return SaslStep::Unproven(claim, "it asks to act for somebody else");
         }
         let (user, credentials) = users.scram_credentials(&self.name);
         // A user who cannot use the mechanism is nobody to it.
-        let claim = Claim { user: user.cloned(), ..claim };
+        let claim = ClaimedIdentity { user: user.cloned(), ..claim };
         let nonce = format!("{}{server_nonce}", self.nonce);
         let salt = STANDARD.encode(&credentials.salt);
         let challenge = format!("r={nonce},s={salt},i={}", credentials.iterations);
         let so_far = format!("{},{challenge},", self.bare);
         let gs2_header = self.gs2_header.to_owned();
         let first = ServerFirst { claim, credentials, gs2_header, nonce, so_far };
-        Step::Challenge(Exchange::ScramFinal(first), challenge.into_bytes())
+        SaslStep::Challenge(SaslExchange::ScramFinal(first), challenge.into_bytes())
     }
 }
 
 impl ServerFirst {
     /// The client-final-message.
-    pub(super) fn step(&self, message: &[u8]) -> Step {
+    pub(super) fn step(&self, message: &[u8]) -> SaslStep {
         const NOT_THE_FORM: &str = "it is not a client-final-message";
         let Ok(message) = str::from_utf8(message) else {
-            return Step::Malformed("the message is not UTF-8");
+            return SaslStep::Malformed("the message is not UTF-8");
         };
         let Some((without_proof, proof)) = message.rsplit_once(",p=") else {
-            return Step::Malformed(NOT_THE_FORM);
+            return SaslStep::Malformed(NOT_THE_FORM);
         };
         let mut attributes = without_proof.split(',');
         let binding = attributes.next().and_then(|first| first.strip_prefix("c="));
         let nonce = attributes.next().and_then(|second| second.strip_prefix("r="));
         let proof = STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok());
         let (Some(binding), Some(nonce), Some(proof)) = (binding, nonce, proof) else {
-            return Step::Malformed(NOT_THE_FORM);
+            return SaslStep::Malformed(NOT_THE_FORM);
         };
         if !attributes.all(is_attribute) {
-            return Step::Malformed(NOT_THE_FORM);
+            return SaslStep::Malformed(NOT_THE_FORM);
         }
-        let unproven = |why| Step::Unproven(self.claim.clone(), why);
+        let unproven = |why| SaslStep::Unproven(self.claim.clone(), why);
         if binding != STANDARD.encode(&self.gs2_header) {
             return unproven("the channel binding is not the one of the first message");
         }
@@ -141,8 +141,8 @@ impl ServerFirst {
             Some(user) if accepted => {
                 let signature = self.credentials.server_signature(auth_message.as_bytes());
                 let message = format!("v={}", STANDARD.encode(signature));
-                let exchange = Exchange::ScramEnd { user: user.clone() };
-                Step::Challenge(exchange, message.into_bytes())
+                let exchange = SaslExchange::ScramEnd { user: user.clone() };
+                SaslStep::Challenge(exchange, message.into_bytes())
             }
             _ => unproven("the proof is wrong"),
         }

@@ -1,7 +1,7 @@
 use crate::sasl::*;
 use relay_users::password::PasswordHash;
 use relay_users::scram::ScramCredentials;
-use relay_users::{Secret, User};
+use relay_users::{StoredSecret, User};
 
 const SEED: [u8; 32] = [5; 32];
 
@@ -18,28 +18,30 @@ fn users() -> Users {
         scram,
         send_as: Vec::new(),
     };
-    let secret = Secret::new(vec![1; 32]).unwrap();
+    let secret = StoredSecret::new(vec![1; 32]).unwrap();
     Users::new(secret, [user("user", Some(scram)), user("plain", None)])
 }
 
 /// What came of it, in a word or two.
-fn outcome(step: Step) -> String {
-    let name = |claim: &Claim| match &claim.user {
+fn outcome(step: SaslStep) -> String {
+    let name = |claim: &ClaimedIdentity| match &claim.user {
         Some(user) => user.name.to_string(),
         None => "nobody".to_owned(),
     };
     match step {
-        Step::Challenge(_, challenge) => format!("? {}", String::from_utf8(challenge).unwrap()),
-        Step::Compare(claim, check) => format!("{} {:?}", name(&claim), check.perform().unwrap()),
-        Step::Proven(user) => format!("proven {}", user.name),
-        Step::Unproven(claim, why) => format!("unproven {}: {why}", name(&claim)),
-        Step::Unavailable(why) => format!("unavailable: {why}"),
-        Step::Malformed(why) => format!("malformed: {why}"),
+        SaslStep::Challenge(_, challenge) => format!("? {}", String::from_utf8(challenge).unwrap()),
+        SaslStep::Compare(claim, check) => {
+            format!("{} {:?}", name(&claim), check.perform().unwrap())
+        }
+        SaslStep::Proven(user) => format!("proven {}", user.name),
+        SaslStep::Unproven(claim, why) => format!("unproven {}: {why}", name(&claim)),
+        SaslStep::Unavailable(why) => format!("unavailable: {why}"),
+        SaslStep::Malformed(why) => format!("malformed: {why}"),
     }
 }
 
 fn plain(message: &str) -> String {
-    outcome(Exchange::Plain.step(message.as_bytes(), &users(), Some(&SEED)))
+    outcome(SaslExchange::Plain.step(message.as_bytes(), &users(), Some(&SEED)))
 }
 
 #[test]
@@ -63,16 +65,16 @@ fn plain_messages() {
     ] {
         assert_eq!(plain(message), expected, "{message:?}");
     }
-    let not_utf8 = Exchange::Plain.step(b"\0user\0\xff", &users(), Some(&SEED));
+    let not_utf8 = SaslExchange::Plain.step(b"\0user\0\xff", &users(), Some(&SEED));
     assert_eq!(outcome(not_utf8), "malformed: the message is not UTF-8");
 }
 
 #[test]
 fn login_messages() {
-    let (exchange, prompt) = Exchange::begin(Mechanism::Login);
+    let (exchange, prompt) = SaslExchange::begin(Mechanism::Login);
     assert_eq!(prompt, b"Username:");
     let users = users();
-    let Step::Challenge(exchange, prompt) = exchange.step(b"user", &users, Some(&SEED)) else {
+    let SaslStep::Challenge(exchange, prompt) = exchange.step(b"user", &users, Some(&SEED)) else {
         panic!("a name was given");
     };
     assert_eq!(prompt, b"Password:");
@@ -89,7 +91,7 @@ fn login_messages() {
         (b"user\0", "malformed: the name is not UTF-8, or holds a NUL"),
         (b"\xff", "malformed: the name is not UTF-8, or holds a NUL"),
     ] {
-        assert_eq!(outcome(Exchange::LoginName.step(name, &users, Some(&SEED))), expected);
+        assert_eq!(outcome(SaslExchange::LoginName.step(name, &users, Some(&SEED))), expected);
     }
 }
 
@@ -99,7 +101,8 @@ fn the_example_of_the_rfc() {
     const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
     let users = users();
     let first = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
-    let Step::Challenge(exchange, challenge) = scram::first_with_nonce(first, &users, SERVER_NONCE)
+    let SaslStep::Challenge(exchange, challenge) =
+        scram::first_with_nonce(first, &users, SERVER_NONCE)
     else {
         panic!("a first message was given");
     };
@@ -129,7 +132,8 @@ fn the_example_of_the_rfc() {
             "{message}"
         );
     }
-    let Step::Challenge(exchange, message) = exchange.step(last.as_bytes(), &users, Some(&SEED))
+    let SaslStep::Challenge(exchange, message) =
+        exchange.step(last.as_bytes(), &users, Some(&SEED))
     else {
         panic!("the proof is right");
     };
@@ -145,8 +149,9 @@ fn the_example_of_the_rfc() {
 #[test]
 fn first_messages_of_scram() {
     let users = users();
-    let first =
-        |message: &str| outcome(Exchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED)));
+    let first = |message: &str| {
+        outcome(SaslExchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED)))
+    };
     for message in ["n,,n=user,r=abc", "y,,n=user,r=abc", "n,a=user,n=USER,r=abc,x=y"] {
         let challenge = first(message);
         assert!(challenge.starts_with("? r=abc"), "{message}: {challenge}");
@@ -181,9 +186,9 @@ fn nobody_looks_like_somebody() {
     let users = users();
     for name in ["nobody", "plain", "=2C=3D"] {
         let message = format!("n,,n={name},r=abc");
-        let step = Exchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED));
-        let again = Exchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED));
-        let Step::Challenge(exchange, challenge) = step else { panic!("{name}") };
+        let step = SaslExchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED));
+        let again = SaslExchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED));
+        let SaslStep::Challenge(exchange, challenge) = step else { panic!("{name}") };
         let challenge = String::from_utf8(challenge).unwrap();
         assert_eq!(outcome(again), format!("? {challenge}"), "the salt stays");
         assert!(challenge.ends_with("==,i=4096"), "{challenge}");
@@ -198,11 +203,11 @@ fn nobody_looks_like_somebody() {
 fn the_nonce_is_new_for_each_seed_and_message() {
     let users = users();
     let nonce = |message: &[u8], seed: [u8; 32]| {
-        outcome(Exchange::ScramFirst.step(message, &users, Some(&seed)))
+        outcome(SaslExchange::ScramFirst.step(message, &users, Some(&seed)))
     };
     let one = nonce(b"n,,n=user,r=abc", SEED);
     assert_ne!(one, nonce(b"n,,n=user,r=abc", [6; 32]));
-    let without = Exchange::ScramFirst.step(b"n,,n=user,r=abc", &users, None);
+    let without = SaslExchange::ScramFirst.step(b"n,,n=user,r=abc", &users, None);
     assert_eq!(outcome(without), "unavailable: there are no random numbers for a nonce");
     assert_ne!(one[7..], nonce(b"n,,n=user,r=abd", SEED)[7..]);
 }
@@ -213,6 +218,6 @@ fn names_of_mechanisms() {
         assert_eq!(Mechanism::of_name(&mechanism.name().to_lowercase()), Some(mechanism));
     }
     assert_eq!(Mechanism::of_name("SCRAM-SHA-256-PLUS"), None);
-    assert!(Exchange::begin(Mechanism::Plain).1.is_empty());
-    assert!(Exchange::begin(Mechanism::ScramSha256).1.is_empty());
+    assert!(SaslExchange::begin(Mechanism::Plain).1.is_empty());
+    assert!(SaslExchange::begin(Mechanism::ScramSha256).1.is_empty());
 }

@@ -10,10 +10,10 @@ use relay_mail::queue_id::QueueId;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use super::{Access, Common, Console, Outcome};
+use super::{Common, Console, DaemonAccess, Outcome};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct ExportArguments {
     /// The queue id, as the 250 gave it.
     id: QueueId,
     /// Write to this file, which is there only once it is whole. It takes the place of another.
@@ -23,17 +23,20 @@ pub(super) struct Arguments {
     #[arg(long)]
     envelope: bool,
     #[command(flatten)]
-    access: Access,
+    access: DaemonAccess,
 }
 
-impl Arguments {
+impl ExportArguments {
     pub(super) fn common(&self) -> &Common {
         &self.access.common
     }
 }
 
-pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Arguments { id, output, envelope, access } = arguments;
+pub(super) fn run(
+    arguments: &ExportArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let ExportArguments { id, output, envelope, access } = arguments;
     let common = &access.common;
     if common.json && output.is_none() {
         writeln!(console.err, "--json needs --output FILE: standard output is for one of the two")?;

@@ -3,11 +3,11 @@
 use std::io;
 
 use clap::Args;
-use relay::control::Request;
+use relay::control::ControlRequest;
 use relay_mail::printable::printable;
 use relay_mail::queue_id::QueueId;
 use relay_queue::admin::Row;
-use relay_queue::bulk::{Changed, Count, Failure, Page, Place, Verb};
+use relay_queue::bulk::{BulkAction, ChangeFailure, Changed, Count, Page, PageCursor};
 use relay_queue::filter::Filter;
 use relay_queue::limits::QUEUE_PAGE_MESSAGES;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::selection::Selection;
 use super::{
-    Access, Asked, Common, Console, FileAccess, Outcome, Reached, Socket, print_line, stopped,
+    Asked, Common, Console, DaemonAccess, FileAccess, Outcome, Reached, Socket, print_line, stopped,
 };
 
 #[derive(Args, Debug)]
@@ -94,7 +94,7 @@ fn list_running(
     let mut is_cut = left == 0;
     while left > 0 {
         let limit = left.min(QUEUE_PAGE_MESSAGES);
-        let request = Request::QueueList { after, filter: Box::new(filter.clone()), limit };
+        let request = ControlRequest::QueueList { after, filter: Box::new(filter.clone()), limit };
         let page: Page = match read(socket, &request, console)? {
             Ok(page) => page,
             Err(outcome) => return Ok(Err(outcome)),
@@ -123,9 +123,9 @@ fn list_running(
 /// Counts the messages that are meant, says how many they are, and changes those: what arrives
 /// meanwhile is not among them.
 pub(super) fn change(
-    verb: Verb,
+    verb: BulkAction,
     filter: Filter,
-    access: &Access,
+    access: &DaemonAccess,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
     let socket = access.socket(console)?;
@@ -146,16 +146,16 @@ pub(super) fn change(
         }))?;
     } else {
         let what = match verb {
-            Verb::Hold => "held",
-            Verb::Release => "released",
-            Verb::Remove => "removed",
-            Verb::RemoveWithReport => "removed, with a report to each sender",
-            Verb::Retry | Verb::Flush => "to be tried now",
+            BulkAction::Hold => "held",
+            BulkAction::Release => "released",
+            BulkAction::Remove => "removed",
+            BulkAction::RemoveWithReport => "removed, with a report to each sender",
+            BulkAction::Retry | BulkAction::Flush => "to be tried now",
         };
         let unchanged = match (verb, done.unchanged) {
             (_, 0) => String::new(),
-            (Verb::Hold, number) => format!("; {number} already held"),
-            (Verb::Release, number) => format!("; {number} not held"),
+            (BulkAction::Hold, number) => format!("; {number} already held"),
+            (BulkAction::Release, number) => format!("; {number} not held"),
             (_, number) => format!("; {number} held, so not tried before a release"),
         };
         let left_alone = match done.left_alone {
@@ -177,7 +177,7 @@ struct Done {
     changed: u64,
     unchanged: u64,
     left_alone: u64,
-    failed: Vec<Failure>,
+    failed: Vec<ChangeFailure>,
 }
 
 /// How many messages there are, and the last that was looked at; or what the command comes to.
@@ -188,7 +188,7 @@ pub(super) fn count(
 ) -> anyhow::Result<Result<(u64, Option<QueueId>), Outcome>> {
     let (mut meant, mut after) = (0, None);
     loop {
-        let request = Request::QueueCount { after, filter: Box::new(filter.clone()) };
+        let request = ControlRequest::QueueCount { after, filter: Box::new(filter.clone()) };
         let count: Count = match read(socket, &request, console)? {
             Ok(count) => count,
             Err(outcome) => return Ok(Err(outcome)),
@@ -205,7 +205,7 @@ pub(super) fn count(
 
 /// Changes what arrived up to `until`. Says what the command comes to where the daemon refuses.
 fn change_each(
-    verb: Verb,
+    verb: BulkAction,
     meant: u64,
     until: Option<QueueId>,
     filter: &Filter,
@@ -216,7 +216,7 @@ fn change_each(
     let mut after = None;
     loop {
         let filter = Box::new(filter.clone());
-        let request = Request::QueueChange { change: verb, after, until, filter };
+        let request = ControlRequest::QueueChange { change: verb, after, until, filter };
         let part: Changed = match read(socket, &request, console)? {
             Ok(part) => part,
             Err(outcome) => return Ok(Some(outcome)),
@@ -241,7 +241,7 @@ fn change_each(
 /// An answer of the daemon, or what the command comes to without it.
 pub(super) fn read<T: DeserializeOwned>(
     socket: &Socket,
-    request: &Request,
+    request: &ControlRequest,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Result<T, Outcome>> {
     Ok(match socket.ask(request, console)? {
@@ -250,7 +250,7 @@ pub(super) fn read<T: DeserializeOwned>(
     })
 }
 
-pub(super) fn last(place: &Place) -> anyhow::Result<Option<QueueId>> {
+pub(super) fn last(place: &PageCursor) -> anyhow::Result<Option<QueueId>> {
     Ok(place.last.as_deref().map(str::parse).transpose()?)
 }
 
@@ -258,13 +258,13 @@ pub(super) fn messages(number: u64) -> String {
     format!("{number} message{}", if number == 1 { "" } else { "s" })
 }
 
-fn name(verb: Verb) -> &'static str {
+fn name(verb: BulkAction) -> &'static str {
     match verb {
-        Verb::Hold => "hold",
-        Verb::Release => "release",
-        Verb::Retry => "retry",
-        Verb::Remove | Verb::RemoveWithReport => "remove",
-        Verb::Flush => "flush",
+        BulkAction::Hold => "hold",
+        BulkAction::Release => "release",
+        BulkAction::Retry => "retry",
+        BulkAction::Remove | BulkAction::RemoveWithReport => "remove",
+        BulkAction::Flush => "flush",
     }
 }
 

@@ -12,22 +12,22 @@ mod stopped;
 use std::io;
 
 use clap::{Args, Subcommand};
-use relay::control::Request;
+use relay::control::ControlRequest;
 use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::printable::printable;
 use relay_mail::queue_id::QueueId;
 use relay_queue::admin::{Detail, RecipientStatus, Row};
-use relay_queue::bulk::Verb as Change;
+use relay_queue::bulk::BulkAction as Change;
 use relay_queue::filter::Filter;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use self::selection::Selection;
 use super::access::Reached;
-use super::{Access, Asked, Common, Console, FileAccess, Outcome, Socket};
+use super::{Asked, Common, Console, DaemonAccess, FileAccess, Outcome, Socket};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct QueueArguments {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -35,13 +35,13 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Write a message as it would leave to a file or to standard output.
-    Export(export::Arguments),
+    Export(export::ExportArguments),
     /// Try everything for a domain now, at next hops that are left alone for now too.
     Flush {
         /// The recipients' domain; `*.DOMAIN` for all below it too.
         domain: DomainPattern,
         #[command(flatten)]
-        access: Access,
+        access: DaemonAccess,
     },
     /// Stop the delivery of messages until they are released.
     Hold(Which),
@@ -55,10 +55,10 @@ enum Verb {
     Retry(Which),
     /// Take messages out of the queue, which nothing brings back. No sender gets a report, unless
     /// --report says so. Asks first; where there is no terminal to ask on, --yes must be given.
-    Remove(remove::Arguments),
+    Remove(remove::RemoveArguments),
 }
 
-impl Arguments {
+impl QueueArguments {
     pub(super) fn common(&self) -> &Common {
         match &self.verb {
             Verb::Export(arguments) => arguments.common(),
@@ -92,10 +92,10 @@ struct Which {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    access: Access,
+    access: DaemonAccess,
 }
 
-pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: QueueArguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let (change, which) = match arguments.verb {
         Verb::Export(export) => return export::run(&export, console),
         Verb::Flush { domain, access } => {
@@ -113,11 +113,11 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     match which.meant(console)? {
         Meant::One(id) => {
             let request = match change {
-                Change::Hold => Request::QueueHold { id },
-                Change::Release => Request::QueueRelease { id },
-                Change::Remove => Request::QueueRemove { id, report: false },
-                Change::RemoveWithReport => Request::QueueRemove { id, report: true },
-                Change::Retry | Change::Flush => Request::QueueRetry { id },
+                Change::Hold => ControlRequest::QueueHold { id },
+                Change::Release => ControlRequest::QueueRelease { id },
+                Change::Remove => ControlRequest::QueueRemove { id, report: false },
+                Change::RemoveWithReport => ControlRequest::QueueRemove { id, report: true },
+                Change::Retry | Change::Flush => ControlRequest::QueueRetry { id },
             };
             one(&request, &which.access, console)
         }
@@ -156,7 +156,7 @@ fn show(id: QueueId, access: &FileAccess, console: &mut Console<'_>) -> anyhow::
     let json = access.daemon.common.json;
     match access.reach(console)? {
         Reached::Daemon(socket) => {
-            let request = Request::QueueShow { id };
+            let request = ControlRequest::QueueShow { id };
             match socket.ask(&request, console)? {
                 Asked::Answer(answer) if json => console.json(&answer)?,
                 Asked::Answer(answer) => print_whole(&serde_json::from_value(answer)?, console)?,
@@ -169,14 +169,18 @@ fn show(id: QueueId, access: &FileAccess, console: &mut Console<'_>) -> anyhow::
     }
 }
 
-fn one(request: &Request, access: &Access, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+fn one(
+    request: &ControlRequest,
+    access: &DaemonAccess,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
     let answer = match access.ask(request, console)? {
         Asked::Answer(answer) => answer,
         Asked::Printed(outcome) => return Ok(outcome),
     };
     if access.common.json {
         console.json(&answer)?;
-    } else if let Request::QueueRemove { id, report } = request {
+    } else if let ControlRequest::QueueRemove { id, report } = request {
         let report = if *report { "; its sender is sent a report" } else { "" };
         writeln!(console.out, "removed {id}{report}")?;
     } else {

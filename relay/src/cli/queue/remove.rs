@@ -6,8 +6,8 @@
 use std::io::{self, BufRead};
 
 use clap::Args;
-use relay::control::Request;
-use relay_queue::bulk::{Page, Verb as Change};
+use relay::control::ControlRequest;
+use relay_queue::bulk::{BulkAction as Change, Page};
 use relay_queue::filter::Filter;
 
 use super::{Asked, Common, Console, Meant, Outcome, Socket, Which, many, one, print_line};
@@ -17,7 +17,7 @@ use crate::cli::queue::many::messages;
 const SHOWN: usize = 10;
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct RemoveArguments {
     #[command(flatten)]
     which: Which,
     /// Do not ask: remove at once. Without a terminal nothing is removed unless this is given.
@@ -31,14 +31,17 @@ pub(super) struct Arguments {
     report: bool,
 }
 
-impl Arguments {
+impl RemoveArguments {
     pub(super) fn common(&self) -> &Common {
         &self.which.access.common
     }
 }
 
-pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
-    let Arguments { which, yes, dry_run, report } = arguments;
+pub(super) fn run(
+    arguments: RemoveArguments,
+    console: &mut Console<'_>,
+) -> anyhow::Result<Outcome> {
+    let RemoveArguments { which, yes, dry_run, report } = arguments;
     let meant = which.meant(console)?;
     let access = &which.access;
     let asks = !yes;
@@ -54,7 +57,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
         Meant::Unclear => return Ok(Outcome::Unusable),
         Meant::One(id) if dry_run || asks => {
             let socket = access.socket(console)?;
-            let request = Request::QueueShow { id: *id };
+            let request = ControlRequest::QueueShow { id: *id };
             match socket.ask(&request, console)? {
                 Asked::Answer(row) => print_line(&serde_json::from_value(row)?, console)?,
                 Asked::Printed(outcome) => return Ok(outcome),
@@ -84,7 +87,7 @@ pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Re
     }
     let change = if report { Change::RemoveWithReport } else { Change::Remove };
     match meant {
-        Meant::One(id) => one(&Request::QueueRemove { id, report }, &which.access, console),
+        Meant::One(id) => one(&ControlRequest::QueueRemove { id, report }, &which.access, console),
         Meant::Many(filter) => many::change(change, filter, &which.access, console),
         Meant::Unclear => Ok(Outcome::Unusable),
     }
@@ -106,7 +109,7 @@ fn preview(
     let mut left = limit;
     while left > 0 && !json {
         let limit = left.min(relay_queue::limits::QUEUE_PAGE_MESSAGES);
-        let request = Request::QueueList { after, filter: Box::new(filter.clone()), limit };
+        let request = ControlRequest::QueueList { after, filter: Box::new(filter.clone()), limit };
         let page: Page = match many::read(socket, &request, console)? {
             Ok(page) => page,
             Err(outcome) => return Ok(Err(outcome)),

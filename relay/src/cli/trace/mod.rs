@@ -10,16 +10,16 @@ mod verdict;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use relay::control::{self, ControlError, Request};
+use relay::control::{self, ControlError, ControlRequest};
 use relay_config::Places;
 use relay_connector::Range;
 use relay_mail::queue_id::QueueId;
 use relay_queue::Offline;
 use relay_queue::admin::{Detail, RecipientRow, RecipientStatus, Row};
 use relay_queue::filter::Wildcard;
-use relay_tracking::line::{Line, What, moment};
+use relay_tracking::line::{TrackingLine, What, moment};
 use relay_tracking::query::Criteria;
-use relay_tracking::search::{Found, find};
+use relay_tracking::search::{SearchResult, find};
 use relay_tracking::timeline;
 
 use self::records::Records;
@@ -28,7 +28,7 @@ use super::queue::selection::wildcard;
 use super::{Console, FileAccess, Outcome};
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct TraceArguments {
     /// The queue id, as the 250 gave it, or the one of a report.
     #[arg(conflicts_with_all = ["from", "to", "message_id", "remote", "since", "until"])]
     id: Option<QueueId>,
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     pub(super) access: FileAccess,
 }
 
-pub(super) fn run(arguments: Arguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn run(arguments: TraceArguments, console: &mut Console<'_>) -> anyhow::Result<Outcome> {
     let places = arguments.access.places(console)?;
     match arguments.id {
         Some(id) => one(id, &places, arguments.access.daemon.common.json, console),
@@ -72,10 +72,11 @@ fn one(
     let queue = Waiting::at(places);
     let waiting = queue.lines(id);
     let mut records = Records::of(places, &queue);
-    let Found { mut lines, gaps, span } = find(&places.tracking, id).unwrap_or_else(|error| {
-        records.unreadable(places, &error);
-        Found::default()
-    });
+    let SearchResult { mut lines, gaps, span } =
+        find(&places.tracking, id).unwrap_or_else(|error| {
+            records.unreadable(places, &error);
+            SearchResult::default()
+        });
     if !lines.iter().any(|line| line.is_end_of(id)) {
         lines.extend(waiting);
     }
@@ -98,7 +99,7 @@ fn one(
     };
     let (off, log) = (off(places), places.tracking.display());
     writeln!(console.err, "nothing about {id} is in the message tracking log {log}: {span}{off}")?;
-    for Line { what, .. } in &records.gaps {
+    for TrackingLine { what, .. } in &records.gaps {
         if let What::Lost { since, because, .. } = what {
             writeln!(console.err, "it has a gap since {since}: {because}")?;
         }
@@ -127,7 +128,7 @@ enum Waiting<'p> {
 
 impl<'p> Waiting<'p> {
     fn at(places: &'p Places) -> Self {
-        let error = match control::ask(&places.socket, &Request::TrackingLogWritten) {
+        let error = match control::ask(&places.socket, &ControlRequest::TrackingLogWritten) {
             // Its disk does not answer: once is enough to wait for that.
             Err(error @ ControlError::Silent { .. }) => return Self::Unknown(error.to_string()),
             Err(error @ (ControlError::Connect { .. } | ControlError::Denied { .. })) => error,
@@ -150,7 +151,7 @@ impl<'p> Waiting<'p> {
     fn detail(&self, id: QueueId) -> Option<Detail> {
         match self {
             Self::Daemon(places) => {
-                let question = Request::QueueShow { id };
+                let question = ControlRequest::QueueShow { id };
                 // A message that it does not know has left the queue.
                 let answer = control::ask(&places.socket, &question).ok()?;
                 serde_json::from_value(answer).ok()
@@ -165,7 +166,7 @@ impl<'p> Waiting<'p> {
     }
 
     /// Lines about a message, if it waits.
-    fn lines(&self, id: QueueId) -> Vec<Line> {
+    fn lines(&self, id: QueueId) -> Vec<TrackingLine> {
         let detail = self.detail(id);
         detail.map(|detail| queued(id, &detail.row, &detail.recipients)).unwrap_or_default()
     }
@@ -173,7 +174,7 @@ impl<'p> Waiting<'p> {
 
 /// Lines about a message that waits: one for those recipients that wait for the same reason. `all` may
 /// be empty where no more is known than the row says.
-fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<Line> {
+fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<TrackingLine> {
     let due = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(row.due)).map(moment);
     let mut groups: Vec<(Option<String>, Option<String>, Vec<String>)> = Vec::new();
     for recipient in all.iter().filter(|it| it.state == RecipientStatus::Pending) {
@@ -196,7 +197,7 @@ fn queued(id: QueueId, row: &Row, all: &[RecipientRow]) -> Vec<Line> {
         reason,
     };
     let time = moment(SystemTime::now());
-    let line = |group| Line { time: time.clone(), id: Some(id), what: line(group) };
+    let line = |group| TrackingLine { time: time.clone(), id: Some(id), what: line(group) };
     groups.into_iter().map(line).collect()
 }
 

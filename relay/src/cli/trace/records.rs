@@ -5,13 +5,13 @@ use std::io;
 use std::time::SystemTime;
 
 use relay_config::Places;
-use relay_tracking::ending::{self, Ending, EndingKind};
-use relay_tracking::line::{Line, What, moment};
+use relay_tracking::ending::{self, EndingKind, MessageEnding};
+use relay_tracking::line::{TrackingLine, What, moment};
 use relay_tracking::query::Criteria;
 use relay_tracking::timeline;
 
-use relay::control::{self, Request};
-use relay::daemon::status::Status;
+use relay::control::{self, ControlRequest};
+use relay::daemon::status::DaemonStatus;
 
 use super::{NONE, Waiting};
 use crate::cli::Console;
@@ -20,13 +20,13 @@ use crate::cli::Console;
 #[derive(Default)]
 pub(super) struct Records {
     /// Gaps of the log.
-    pub(super) gaps: Vec<Line>,
+    pub(super) gaps: Vec<TrackingLine>,
     /// Why what waits is not known.
     pub(super) queue: Option<String>,
     /// Refusals that are not in the log one by one.
     pub(super) suppressed: u64,
     /// What the running daemon says of itself.
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<DaemonStatus>,
 }
 
 impl Records {
@@ -36,13 +36,13 @@ impl Records {
         match waiting {
             Waiting::Daemon(_) => {
                 // A daemon of before does not know the question; its log is some milliseconds behind.
-                let written = control::ask(&places.socket, &Request::TrackingLogWritten);
+                let written = control::ask(&places.socket, &ControlRequest::TrackingLogWritten);
                 if written.is_ok_and(|written| written == false) {
                     let because = "the daemon has not written what has happened just now";
                     records.add(moment(SystemTime::now()), because.to_owned());
                 }
-                let answer = control::ask(&places.socket, &Request::Status);
-                match answer.map(serde_json::from_value::<Status>) {
+                let answer = control::ask(&places.socket, &ControlRequest::Status);
+                match answer.map(serde_json::from_value::<DaemonStatus>) {
                     Ok(Ok(status)) => records.status = Some(status),
                     Ok(Err(error)) => records.queue = Some(error.to_string()),
                     Err(error) => records.queue = Some(error.to_string()),
@@ -67,13 +67,13 @@ impl Records {
         &self,
         places: &Places,
         waiting: &Waiting<'_>,
-        ending: Option<Ending>,
+        ending: Option<MessageEnding>,
     ) -> Option<(String, String)> {
         let Some(ending) = ending else {
             let because = if places.tracking_enabled { "it has no files" } else { OFF };
             return Some((moment(SystemTime::UNIX_EPOCH), because.to_owned()));
         };
-        let Ending { time, kind } = ending;
+        let MessageEnding { time, kind } = ending;
         if kind == EndingKind::Off || !places.tracking_enabled {
             return Some((time, OFF.to_owned()));
         }
@@ -138,7 +138,7 @@ const OFF: &str = "the log is switched off: enabled is false";
 const KILLED: &str = "the daemon was killed or the host lost power: its last lines may be missing";
 const BEGINS: &str = "the log begins only then";
 
-fn gap(since: String, until: String, because: String) -> Line {
+fn gap(since: String, until: String, because: String) -> TrackingLine {
     let what = What::Lost { count: None, since, because, refusals: false };
-    Line { time: until, id: None, what }
+    TrackingLine { time: until, id: None, what }
 }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::bail;
-use relay::control::{self, Request};
-use relay::daemon::status::Status;
+use relay::control::{self, ControlRequest};
+use relay::daemon::status::DaemonStatus;
 use relay_config::Places;
-use relay_host::error_chain::in_full;
+use relay_host::error_chain::error_chain;
 use relay_mail::queue_id::QueueId;
 use relay_queue::admin::Row;
 use relay_queue::bulk::Page;
 use relay_queue::filter::{Filter, Wildcard};
-use relay_tracking::line::{Line, What, moment};
+use relay_tracking::line::{TrackingLine, What, moment};
 use relay_tracking::query::Criteria;
 use relay_tracking::search::{Matches, Newest, find_matches};
 use relay_tracking::timeline;
@@ -21,14 +21,14 @@ use serde_json::{Value, json};
 
 use super::records::Records;
 use super::verdict::Verdicts;
-use super::{Arguments, NONE, Waiting, off, queued};
+use super::{NONE, TraceArguments, Waiting, off, queued};
 use crate::cli::{Console, Outcome};
 
 /// Groups of refusals of unknown senders that are shown to people.
 const GROUPS_SHOWN: usize = 10;
 
 pub(super) fn run(
-    arguments: &Arguments,
+    arguments: &TraceArguments,
     places: &Places,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Outcome> {
@@ -64,7 +64,7 @@ pub(super) fn run(
     let mut rows = match waiting_rows(&waiting, arguments) {
         Ok(rows) => rows,
         Err(error) => {
-            records.queue = Some(in_full(error.as_ref()));
+            records.queue = Some(error_chain(error.as_ref()));
             BTreeMap::new()
         }
     };
@@ -113,7 +113,7 @@ pub(super) fn run(
 /// known there.
 fn waiting_rows(
     waiting: &Waiting<'_>,
-    arguments: &Arguments,
+    arguments: &TraceArguments,
 ) -> anyhow::Result<BTreeMap<QueueId, Row>> {
     let seconds = |time: SystemTime| {
         time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
@@ -129,7 +129,8 @@ fn waiting_rows(
     match waiting {
         Waiting::Daemon(places) => {
             let limit = relay_tracking::limits::TRACE_MESSAGES;
-            let request = Request::QueueList { after: None, filter: Box::new(filter), limit };
+            let request =
+                ControlRequest::QueueList { after: None, filter: Box::new(filter), limit };
             let page: Page = serde_json::from_value(control::ask(&places.socket, &request)?)?;
             rows.extend(page.rows.into_iter().filter_map(|row| Some((row.id.parse().ok()?, row))));
         }
@@ -156,7 +157,7 @@ fn waiting_rows(
 }
 
 fn print(
-    messages: &[(QueueId, Vec<Line>)],
+    messages: &[(QueueId, Vec<TrackingLine>)],
     to: Option<&Wildcard>,
     found: &Matches,
     waiting: &Waiting<'_>,
@@ -210,7 +211,7 @@ fn counted(newest: &Newest, noun: &str) -> String {
 
 /// Refusals of the same source by the same rule, the last one of each.
 fn print_groups(newest: &Newest, console: &mut Console<'_>) -> anyhow::Result<()> {
-    let mut groups: Vec<(String, u64, Line)> = Vec::new();
+    let mut groups: Vec<(String, u64, TrackingLine)> = Vec::new();
     for line in newest.lines.iter().rev() {
         let (What::Refuse(refused) | What::Abort(refused)) = &line.what else { continue };
         let address = refused.remote.rsplit_once(':').map_or("", |(address, _)| address);
@@ -283,7 +284,7 @@ fn print_searched(
 }
 
 /// SYNs that the guard of the running daemon has dropped.
-fn dropped_by_guard(status: &Status) -> u64 {
+fn dropped_by_guard(status: &DaemonStatus) -> u64 {
     let names = ["syn_refused", "syn_over_budget", "syn_over_source_budget"];
     let counts = status.connectors.iter().flat_map(|connector| {
         names.map(|name| connector.kernel.get(name).copied().unwrap_or_default())
@@ -292,7 +293,7 @@ fn dropped_by_guard(status: &Status) -> u64 {
 }
 
 fn print_json(
-    messages: &[(QueueId, Vec<Line>)],
+    messages: &[(QueueId, Vec<TrackingLine>)],
     to: Option<&Wildcard>,
     found: &Matches,
     waiting: &Waiting<'_>,

@@ -5,12 +5,12 @@ use std::fmt;
 
 use relay_mail::queue_id::QueueId;
 use relay_queue::filter::Wildcard;
-use relay_tracking::line::{Line, What};
+use relay_tracking::line::{TrackingLine, What};
 
 /// In a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+pub(super) enum MessageVerdict {
     Delivered,
     PartlyDelivered,
     Failed,
@@ -25,8 +25,8 @@ pub(super) enum Verdict {
 /// Of those that were asked for, and of the whole message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdicts {
-    pub(super) asked: Verdict,
-    pub(super) message: Verdict,
+    pub(super) asked: MessageVerdict,
+    pub(super) message: MessageVerdict,
 }
 
 /// What became of one recipient.
@@ -39,15 +39,15 @@ enum State {
 
 impl Verdicts {
     /// `to` says which recipients were asked for; none: all.
-    pub(super) fn of(id: QueueId, lines: &[Line], to: Option<&Wildcard>) -> Self {
-        let message = Verdict::of_message(id, lines);
-        let asked = to.and_then(|to| Verdict::of_recipients(lines, to)).unwrap_or(message);
+    pub(super) fn of(id: QueueId, lines: &[TrackingLine], to: Option<&Wildcard>) -> Self {
+        let message = MessageVerdict::of_message(id, lines);
+        let asked = to.and_then(|to| MessageVerdict::of_recipients(lines, to)).unwrap_or(message);
         Self { asked, message }
     }
 }
 
-impl Verdict {
-    fn of_message(id: QueueId, lines: &[Line]) -> Self {
+impl MessageVerdict {
+    fn of_message(id: QueueId, lines: &[TrackingLine]) -> Self {
         let has = |is: fn(&What) -> bool| lines.iter().any(|line| is(&line.what));
         let delivered = has(|what| matches!(what, What::Send(_) | What::Deliver(_)));
         let failed = has(|what| matches!(what, What::Fail(_)));
@@ -69,7 +69,7 @@ impl Verdict {
     }
 
     /// `None` where no line says what became of these: a line may leave recipients out.
-    fn of_recipients(lines: &[Line], to: &Wildcard) -> Option<Self> {
+    fn of_recipients(lines: &[TrackingLine], to: &Wildcard) -> Option<Self> {
         let mut states = BTreeMap::new();
         for line in lines {
             let (recipients, state) = match &line.what {
@@ -112,14 +112,14 @@ impl fmt::Display for Verdicts {
             return Ok(());
         }
         let others = match message {
-            Verdict::Waiting => "it waits for other recipients",
-            Verdict::Removed => "an administrator removed it for other recipients",
-            Verdict::Damaged => "it was found damaged before other recipients had it",
-            Verdict::Unknown => "what became of it for other recipients is not known",
+            MessageVerdict::Waiting => "it waits for other recipients",
+            MessageVerdict::Removed => "an administrator removed it for other recipients",
+            MessageVerdict::Damaged => "it was found damaged before other recipients had it",
+            MessageVerdict::Unknown => "what became of it for other recipients is not known",
             // The same was asked about some of them.
-            Verdict::Delivered | Verdict::PartlyDelivered | Verdict::Failed => {
-                "it ended otherwise for other recipients"
-            }
+            MessageVerdict::Delivered
+            | MessageVerdict::PartlyDelivered
+            | MessageVerdict::Failed => "it ended otherwise for other recipients",
         };
         write!(f, " ({others})")
     }
@@ -128,18 +128,18 @@ impl fmt::Display for Verdicts {
 #[cfg(test)]
 mod tests {
     use relay_mail::queue_id::QueueId;
-    use relay_tracking::line::Tried;
+    use relay_tracking::line::OutcomeGroup;
 
     use super::*;
 
     #[test]
     fn the_verdict_is_about_those_that_were_asked_for() {
         let id = QueueId::from_u64(7);
-        let line = |what| Line { time: String::new(), id: Some(id), what };
-        let tried = |recipient: &str| Tried {
+        let line = |what| TrackingLine { time: String::new(), id: Some(id), what };
+        let tried = |recipient: &str| OutcomeGroup {
             recipients: vec![recipient.to_owned()],
             recipients_left_out: 1,
-            ..Tried::default()
+            ..OutcomeGroup::default()
         };
         let waits = What::Queued {
             due: String::new(),
@@ -160,19 +160,19 @@ mod tests {
         let damage = What::Damaged { because: "x".to_owned(), set_aside: None };
         let damaged = [&settled[..], &[line(damage), line(What::End)]].concat();
         for (lines, to, asked, message) in [
-            (&damaged, None, Verdict::Damaged, Verdict::Damaged),
-            (&damaged, Some("ok@*"), Verdict::Delivered, Verdict::Damaged),
-            (&damaged, Some("busy@*"), Verdict::Damaged, Verdict::Damaged),
-            (&waiting, None, Verdict::Waiting, Verdict::Waiting),
-            (&waiting, Some("ok@*"), Verdict::Delivered, Verdict::Waiting),
-            (&waiting, Some("gone@*"), Verdict::Failed, Verdict::Waiting),
-            (&waiting, Some("busy@*"), Verdict::Waiting, Verdict::Waiting),
-            (&waiting, Some("*"), Verdict::Waiting, Verdict::Waiting),
+            (&damaged, None, MessageVerdict::Damaged, MessageVerdict::Damaged),
+            (&damaged, Some("ok@*"), MessageVerdict::Delivered, MessageVerdict::Damaged),
+            (&damaged, Some("busy@*"), MessageVerdict::Damaged, MessageVerdict::Damaged),
+            (&waiting, None, MessageVerdict::Waiting, MessageVerdict::Waiting),
+            (&waiting, Some("ok@*"), MessageVerdict::Delivered, MessageVerdict::Waiting),
+            (&waiting, Some("gone@*"), MessageVerdict::Failed, MessageVerdict::Waiting),
+            (&waiting, Some("busy@*"), MessageVerdict::Waiting, MessageVerdict::Waiting),
+            (&waiting, Some("*"), MessageVerdict::Waiting, MessageVerdict::Waiting),
             // It is in no line: what is known is about the message.
-            (&waiting, Some("left.out@*"), Verdict::Waiting, Verdict::Waiting),
-            (&ended, Some("gone@*"), Verdict::Failed, Verdict::PartlyDelivered),
-            (&removed, Some("ok@*"), Verdict::Delivered, Verdict::Removed),
-            (&removed, Some("busy@*"), Verdict::Removed, Verdict::Removed),
+            (&waiting, Some("left.out@*"), MessageVerdict::Waiting, MessageVerdict::Waiting),
+            (&ended, Some("gone@*"), MessageVerdict::Failed, MessageVerdict::PartlyDelivered),
+            (&removed, Some("ok@*"), MessageVerdict::Delivered, MessageVerdict::Removed),
+            (&removed, Some("busy@*"), MessageVerdict::Removed, MessageVerdict::Removed),
         ] {
             let to = to.map(Wildcard::new);
             let verdicts = Verdicts::of(id, lines, to.as_ref());

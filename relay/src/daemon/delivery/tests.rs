@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use relay_delivery::limits::DELIVERY_CONCURRENCY_FIRST;
 use relay_delivery::limits::RECORDS_PER_ATTEMPT;
-use relay_delivery::testing::{Fault, Sink, accept, by_address, open_queue, patient};
+use relay_delivery::testing::{Fault, TestNextHop, accept, by_address, open_queue, patient};
 use relay_mail::path::Domain;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_queue::schedule::Schedule;
-use relay_queue::store::{Change, Lengths, Message, Pending, Settlement, Store, Usage};
+use relay_queue::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
 use relay_queue::{Entry, MessageFile, MessageReader};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -41,7 +41,7 @@ impl Watched {
     fn impatient(self: &Arc<Self>) -> Queue {
         let hostname = Domain::parse("edge1.contoso.example").unwrap();
         let schedule = Schedule { lifetime: Duration::ZERO, ..Schedule::default() };
-        let settings = relay_queue::Settings { hostname, schedule };
+        let settings = relay_queue::QueueSettings { hostname, schedule };
         Queue::with_store(Arc::<Self>::clone(self), settings)
     }
 }
@@ -105,7 +105,7 @@ impl Store for Watched {
         self.queue.store().list(after, limit)
     }
 
-    fn change(&self, id: QueueId, change: Change) -> Pending<'_, ()> {
+    fn change(&self, id: QueueId, change: EntryChange) -> Pending<'_, ()> {
         self.queue.store().change(id, change)
     }
 
@@ -140,7 +140,7 @@ async fn a_stop_does_not_wait_for_a_disk_that_refuses() {
     for _ in 0..3 {
         accept(&queue, &[ONE], b"x\r\n").await;
     }
-    let mut delivery = Delivery::start(queue, patient(dead_end()));
+    let mut delivery = RunningDelivery::start(queue, patient(dead_end()));
     store.refused.notified().await;
     let limit = Duration::from_secs(1);
     timeout(10 * limit, delivery.stop(limit)).await.expect("it ends");
@@ -151,15 +151,15 @@ async fn a_new_route_takes_over_what_the_old_one_had() {
     let directory = TempDir::new().unwrap();
     let queue = open_queue(directory.path(), Duration::from_secs(60));
     let silent = [Fault::Silent; 20];
-    let (_silent, silent_address) = Sink::start(silent).await;
-    let mut delivery = Delivery::start(queue.clone(), patient(silent_address));
+    let (_silent, silent_address) = TestNextHop::start(silent).await;
+    let mut delivery = RunningDelivery::start(queue.clone(), patient(silent_address));
     for _ in 0..50 {
         accept(&queue, &[ONE], b"x\r\n").await;
     }
     while queue.counters().lengths.claimed < DELIVERY_CONCURRENCY_FIRST as u64 {
         sleep(Duration::from_millis(10)).await;
     }
-    let (sink, address) = Sink::start([]).await;
+    let (sink, address) = TestNextHop::start([]).await;
     let begin = Instant::now();
     delivery.replace(patient(address));
     assert!(begin.elapsed() < Duration::from_millis(100), "a reload waits for attempts");
@@ -179,13 +179,13 @@ async fn a_message_to_many_next_hops_is_not_recorded_for_each() {
     let directory = TempDir::new().unwrap();
     let store = Watched::new(open_queue(directory.path(), Duration::from_secs(600)), false);
     let queue = store.impatient();
-    let (sink, address) = Sink::start_on("0.0.0.0:0").await;
+    let (sink, address) = TestNextHop::start_on("0.0.0.0:0").await;
     let recipients: Vec<_> =
         (0..HOPS).map(|n| format!("<r@[127.1.{}.{}]>", n / 250, n % 250 + 1)).collect();
     let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
     let begin = Instant::now();
     accept(&queue, &recipients, b"x\r\n").await;
-    let mut delivery = Delivery::start(queue.clone(), by_address(address.port()));
+    let mut delivery = RunningDelivery::start(queue.clone(), by_address(address.port()));
     while queue.counters().lengths.queued > 0 {
         assert!(begin.elapsed() < Duration::from_secs(300), "{:?}", queue.counters());
         sleep(Duration::from_millis(10)).await;

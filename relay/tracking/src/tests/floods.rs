@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::event::{Receipt, Refusal};
+use crate::event::{Receipt, RefusalEvent};
 use crate::limits::{TRACKED_LINE_OCTETS, TRACKING_REFUSALS_SHARE};
 use crate::tests::*;
 use relay_connector::Principal;
 use relay_kernel::classifier::DecidedBy;
-use relay_mail::outcome::Asked;
-use relay_mail::outcome::{Answer, Outcome};
+use relay_mail::outcome::AnsweredCommand;
+use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::reply;
 use relay_message::identity::Identity;
 use relay_policy::Because;
-use relay_queue::event::{Attempt, Kept};
+use relay_queue::event::{Attempt, MessageStorage};
 use relay_queue::testing::entry_of;
 use relay_session::limits::TRACKED_DECISIONS;
 use relay_session::{Decided, Decisions, Refused};
@@ -53,7 +53,7 @@ fn received(remote: &str, paths: &[String]) -> Happening {
         sender: ReversePath::Null,
         decisions,
         size: 1,
-        kept: Kept::Database,
+        kept: MessageStorage::Database,
         answered: true,
     }))
 }
@@ -63,7 +63,7 @@ fn attempted(paths: &[String]) -> QueueEvent {
     let entry = entry_of("<a@b.example>", &paths);
     let answer = |place: usize| {
         let reply = reply::NOT_STORED.with_text(format!("{place} {}", "said ".repeat(400)));
-        Outcome::Deferred(Answer::reply("mail.b.example:25", reply, Asked::Rcpt))
+        Outcome::Deferred(OutcomeReason::reply("mail.b.example:25", reply, AnsweredCommand::Rcpt))
     };
     QueueEvent::Attempted(Box::new(Attempt {
         outcomes: (0..entry.recipients.len()).map(|place| (place, answer(place % 2))).collect(),
@@ -95,7 +95,8 @@ fn a_flood_of_long_messages_of_one_source_takes_little_of_the_log() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let large = 64 << 20;
-    let settings = Settings { max_directory_size: large, max_file_size: 1 << 20, ..settings(path) };
+    let settings =
+        TrackingSettings { max_directory_size: large, max_file_size: 1 << 20, ..settings(path) };
     let tracker = Tracker::start(settings, QueueId::from_u64(0));
     let now = SystemTime::now();
     let paths = long_paths();
@@ -135,21 +136,27 @@ fn no_line_is_longer_than_its_bound() {
     let paths = long_paths();
     let id = id_of(SystemTime::now(), 0);
     for happening in [received("192.0.2.7:4711", &paths), attempted(&paths).into()] {
-        let event = Event { at: SystemTime::now(), id: Some(id), what: happening };
-        for line in Line::of(event) {
-            let line = line.within(bounds::Form::Whole);
+        let event = TrackingEvent { at: SystemTime::now(), id: Some(id), what: happening };
+        for line in TrackingLine::of(event) {
+            let line = line.within(bounds::EventDetail::Whole);
             let octets = serde_json::to_string(&line).unwrap().len();
             assert!(octets < TRACKED_LINE_OCTETS + 4096, "{octets}");
-            let octets = serde_json::to_string(&line.within(bounds::Form::Short)).unwrap().len();
+            let octets =
+                serde_json::to_string(&line.within(bounds::EventDetail::Short)).unwrap().len();
             assert!(octets < 2048, "{octets}");
         }
     }
     // Two hundred recipients of usual length are all there.
     let usual: Vec<_> = (0..200).map(|n| format!("<someone.{n}@contoso.example>")).collect();
-    let event =
-        Event { at: SystemTime::now(), id: Some(id), what: received("192.0.2.7:1", &usual) };
-    let lines: Vec<_> =
-        Line::of(event).into_iter().map(|line| line.within(bounds::Form::Whole)).collect();
+    let event = TrackingEvent {
+        at: SystemTime::now(),
+        id: Some(id),
+        what: received("192.0.2.7:1", &usual),
+    };
+    let lines: Vec<_> = TrackingLine::of(event)
+        .into_iter()
+        .map(|line| line.within(bounds::EventDetail::Whole))
+        .collect();
     let What::Receive(received) = &lines[0].what else { panic!("{lines:?}") };
     assert_eq!(received.decisions_left_out, 0);
 }
@@ -159,13 +166,13 @@ fn refusals_replace_refusals_only() {
     let directory = TempDir::new().unwrap();
     let path = directory.path();
     let size = 2 << 20;
-    let settings = Settings { max_directory_size: size, ..settings(path) };
+    let settings = TrackingSettings { max_directory_size: size, ..settings(path) };
     let tracker = Tracker::start(settings, QueueId::from_u64(0));
     let now = SystemTime::now();
     for number in 0..1000 {
         tracker.tell(id_of(now, number), || QueueEvent::Ended);
     }
-    let refusal = || Refusal {
+    let refusal = || RefusalEvent {
         session: None,
         remote: "192.0.2.7:4711".parse().unwrap(),
         proxy: None,

@@ -28,7 +28,7 @@ fn gaps(directory: &Path) -> (usize, bool) {
 }
 
 fn begin(path: &Path, enabled: bool) -> Tracker {
-    Tracker::start(Settings { enabled, ..settings(path) }, QueueId::from_u64(0))
+    Tracker::start(TrackingSettings { enabled, ..settings(path) }, QueueId::from_u64(0))
 }
 
 #[test]
@@ -38,13 +38,13 @@ fn a_log_that_was_ended_has_no_gap_and_one_that_was_not_has() {
     let id = id_of(SystemTime::now(), 1);
     for _ in 0..3 {
         let tracker = begin(&path, true);
-        tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
+        tracker.tell(id, || QueueEvent::Administered(AdminAction::Hold));
         tracker.stop();
         assert_eq!((kind(&path), gaps(&path)), (Some(EndingKind::Closed), (0, false)));
     }
     // Killed: it writes, and never ends.
     let killed = begin(&path, true);
-    killed.tell(id, || QueueEvent::Administered(Verb::Release));
+    killed.tell(id, || QueueEvent::Administered(AdminAction::Release));
     until(|| killed.status().unwrap().written == 1);
     assert_eq!((kind(&path), gaps(&path)), (Some(EndingKind::Open), (0, false)));
     let last = ending::of(&path).unwrap().unwrap().time;
@@ -91,7 +91,7 @@ fn a_log_that_was_off_for_a_while_has_a_gap_then() {
     begin(&path, false).stop();
     assert!(!path.exists(), "there is nothing to be switched off");
     let tracker = begin(&path, true);
-    tracker.set(Settings { enabled: false, ..settings(&path) });
+    tracker.set(TrackingSettings { enabled: false, ..settings(&path) });
     tracker.stop();
     assert_eq!((kind(&path), gaps(&path).0), (Some(EndingKind::Off), 0));
     begin(&path, true).stop();
@@ -126,7 +126,7 @@ fn files_that_are_removed_while_they_are_written_leave_a_gap() {
     let directory = TempDir::new().unwrap();
     let tracker = begin(directory.path(), true);
     let id = id_of(SystemTime::now(), 1);
-    tracker.tell(id, || QueueEvent::Administered(Verb::Hold));
+    tracker.tell(id, || QueueEvent::Administered(AdminAction::Hold));
     until(|| tracker.status().unwrap().written == 1);
     fs::remove_file(&files_in(directory.path())[0].path).unwrap();
     tracker.tell(id, || QueueEvent::Ended);

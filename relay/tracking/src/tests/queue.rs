@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::line::{Line, What};
+use crate::line::{TrackingLine, What};
 use crate::tests::*;
-use crate::{Event, timeline};
+use crate::{TrackingEvent, timeline};
 use bytes::Bytes;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::BodyType;
 use relay_mail::envelope::Envelope;
-use relay_mail::outcome::Answer;
-use relay_mail::outcome::Asked;
+use relay_mail::outcome::AnsweredCommand;
 use relay_mail::outcome::Outcome;
+use relay_mail::outcome::OutcomeReason;
 use relay_mail::path::Domain;
 use relay_mail::reply::Enhanced;
 use relay_mail::reply::Reply;
-use relay_queue::event::{Attempt, Connected, QueueEvent};
+use relay_queue::event::{Attempt, NextHopConnection, QueueEvent};
 use relay_queue::limits::MESSAGE_EXPIRATION_TIMEOUT;
 use relay_queue::schedule::Schedule;
-use relay_queue::{Entry, Queue, Settings as QueueSettings, StoreSettings};
+use relay_queue::{Entry, Queue, QueueSettings, StoreSettings};
 
 use crate::limits;
 
@@ -27,12 +27,16 @@ const RECIPIENTS: [&str; 3] =
 
 fn busy() -> Outcome {
     let reply = Reply::new(450, Some(Enhanced(4, 2, 1)), "busy\u{1b}[31m");
-    Outcome::Deferred(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
+    Outcome::Deferred(OutcomeReason::reply(
+        "mail.fabrikam.example:25",
+        reply,
+        AnsweredCommand::Rcpt,
+    ))
 }
 
 fn failed(text: &'static str) -> Outcome {
     let reply = Reply::new(550, Some(Enhanced(5, 1, 1)), text);
-    Outcome::Failed(Answer::reply("mail.fabrikam.example:25", reply, Asked::Rcpt))
+    Outcome::Failed(OutcomeReason::reply("mail.fabrikam.example:25", reply, AnsweredCommand::Rcpt))
 }
 
 async fn claimed(directory: &Path) -> (Queue, Entry) {
@@ -66,15 +70,18 @@ async fn recipients_with_the_same_outcome_share_a_line() {
         entry: Arc::new(entry),
         next_hop: "MX of fabrikam.example".to_owned(),
         is_local: false,
-        connection: Some(Arc::new(Connected {
+        connection: Some(Arc::new(NextHopConnection {
             address: "192.0.2.1:25".parse().unwrap(),
             tls: Some("TLSv1_3 TLS13_AES_256_GCM_SHA384".to_owned()),
         })),
         outcomes: vec![(0, busy()), (1, failed("no such user")), (2, busy())],
     };
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
-    let lines =
-        Line::of(Event { at, id: Some(id), what: QueueEvent::Attempted(Box::new(attempt)).into() });
+    let lines = TrackingLine::of(TrackingEvent {
+        at,
+        id: Some(id),
+        what: QueueEvent::Attempted(Box::new(attempt)).into(),
+    });
     let json = format!(
         "{{\"time\":\"2027-01-15T08:00:00.123000Z\",\"id\":\"{id}\",\"event\":\"DEFER\",\"attempt\":1,\
          \"recipients\":[\"one@fabrikam.example\",\"three@fabrikam.example\"],\
@@ -83,7 +90,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
          \"reply\":\"450 4.2.1 busy\\u001b[31m\",\"to\":\"rcpt\"}}"
     );
     assert_eq!(serde_json::to_string(&lines[0]).unwrap(), json, "names that stay");
-    assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), lines[0]);
+    assert_eq!(serde_json::from_str::<TrackingLine>(&json).unwrap(), lines[0]);
     assert!(
         matches!(&lines[1].what, What::Fail(tried) if tried.recipients == ["two@fabrikam.example"])
     );
@@ -99,7 +106,7 @@ async fn recipients_with_the_same_outcome_share_a_line() {
 async fn a_message_whose_time_is_over_fails_is_reported_and_ends() {
     let (directory, log) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (queue, entry) = claimed(directory.path()).await;
-    let settings = Settings {
+    let settings = TrackingSettings {
         enabled: true,
         path: log.path().to_owned(),
         max_directory_size: limits::TRACKING_DIRECTORY_OCTETS,

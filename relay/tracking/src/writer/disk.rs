@@ -6,11 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::Settings;
+use crate::TrackingSettings;
 use crate::files::{self, LogFile, Series};
 use crate::limits::{TRACKING_FILE_TIME, TRACKING_REFUSALS_SHARE};
-use crate::writer::Writer;
-use relay_host::privileges::directory::{self, Access, DirectoryError};
+use crate::writer::TrackingWriter;
+use relay_host::privileges::directory::{self, DirectoryAccess, DirectoryError};
 
 /// One series of files, and what is to be written to it.
 #[derive(Default)]
@@ -42,10 +42,10 @@ pub(super) enum WriteError {
     Directory(#[from] DirectoryError),
 }
 
-impl Writer {
+impl TrackingWriter {
     /// Octets of one file.
     fn file_octets(&self, series: Series) -> u64 {
-        let Settings { max_file_size, max_directory_size, .. } = self.settings;
+        let TrackingSettings { max_file_size, max_directory_size, .. } = self.settings;
         match series {
             Series::Messages => max_file_size,
             // Small enough that the share of refusals is several files.
@@ -101,7 +101,7 @@ impl Writer {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(io("make the folder"))?;
         // Administrators may be given the log by its group.
-        directory::secure(&folder, Access::GroupReads, files::is_file_name)?;
+        directory::secure(&folder, DirectoryAccess::GroupReads, files::is_file_name)?;
         self.sweep(series, self.file_octets(series)).map_err(io("remove old files from"))?;
         check_free(&folder, self.settings.min_free_octets)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -117,7 +117,7 @@ impl Writer {
     /// Removes the files that have to go before one of `next` octets may come. Refusals have their
     /// share at most, and messages what refusals leave.
     pub(super) fn sweep(&mut self, series: Series, next: u64) -> io::Result<()> {
-        let Settings { path, max_age, max_directory_size, .. } = self.settings.clone();
+        let TrackingSettings { path, max_age, max_directory_size, .. } = self.settings.clone();
         let mut room = max_directory_size;
         for this in [Series::Refusals, Series::Messages] {
             let most = match this {

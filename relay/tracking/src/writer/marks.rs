@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use crate::ending::{self, EndingKind};
 use crate::files::Series;
-use crate::line::{Line, What, moment};
+use crate::line::{TrackingLine, What, moment};
 use crate::writer::disk::Open;
-use crate::writer::{Writer, encoded};
+use crate::writer::{TrackingWriter, encoded};
 use tracing::warn;
 
 /// Why lines are missing after a log without an end.
@@ -17,7 +17,7 @@ const OFF: &str = "the log was switched off";
 const REMOVED: &str = "files of the log were removed while it was written";
 const NO_ROOM: &str = "old refusals were removed to make room for new ones";
 
-impl Writer {
+impl TrackingWriter {
     /// The log begins at this time, or goes on after another daemon. What is missing before is told
     /// first.
     pub(super) fn begin_log(&mut self, at: SystemTime) {
@@ -91,5 +91,5 @@ fn is_removed(open: &Open) -> bool {
 
 /// A line of the log about itself.
 fn mark(at: SystemTime, what: What) -> Vec<u8> {
-    encoded(&Line { time: moment(at), id: None, what })
+    encoded(&TrackingLine { time: moment(at), id: None, what })
 }

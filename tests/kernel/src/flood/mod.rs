@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use relay::daemon::status::{ConnectorStatus, Status};
+use relay::daemon::status::{ConnectorStatus, DaemonStatus};
 
 use self::client::Sessions;
 pub use self::forger::Flood;
@@ -73,7 +73,7 @@ pub struct Outcome {
     /// The results of the clients.
     pub sessions: Sessions,
     /// The counters of daemon and guard, after the row.
-    pub status: Status,
+    pub status: DaemonStatus,
     /// SYNs that the kernel dropped at the listener, for any reason (`ListenDrops`).
     pub listen_drops: u64,
     /// `SyncookiesSent`.

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use relay::daemon::status::Status;
+use relay::daemon::status::DaemonStatus;
 use relay_tests::daemon::{Daemon, binary};
 use relay_tests::namespace::{Namespace, link};
 use relay_tests::sink::{Script, Sink};
@@ -140,8 +140,8 @@ impl World {
 
     /// The daemon's status after all work has ended: no session is open, and the edge has received
     /// all packets on its veth pairs.
-    pub(super) fn settled_status(&self, deadline: Instant) -> Status {
-        let syns = |status: &Status| -> u64 {
+    pub(super) fn settled_status(&self, deadline: Instant) -> DaemonStatus {
+        let syns = |status: &DaemonStatus| -> u64 {
             status.connectors.iter().map(|connector| super::kernel(connector, "syn_seen")).sum()
         };
         let mut before = self.status();
@@ -161,7 +161,7 @@ impl World {
         assert!(status.success(), "the daemon ended with {status}");
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> DaemonStatus {
         let mut command = Command::new(binary().unwrap());
         command.args(["status", "--json", "-c"]).arg(self.daemon.configuration());
         let output = command.output().unwrap();

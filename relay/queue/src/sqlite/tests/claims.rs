@@ -2,7 +2,7 @@
 
 use std::task::{Context, Waker};
 
-use crate::store::Change;
+use crate::store::EntryChange;
 use crate::store::Pending;
 use crate::store::Store;
 
@@ -37,10 +37,10 @@ async fn a_change_that_waits_for_its_turn_gives_up_its_claim_when_it_is_dropped(
     let due = store.next_due();
     abandon(store.remove(id));
     assert_eq!((store.lengths().claimed, store.next_due()), (0, due));
-    abandon(store.change(id, Change::Hold));
+    abandon(store.change(id, EntryChange::Hold));
     assert_eq!((store.lengths().claimed, store.next_due()), (0, due));
     drop(turns);
-    store.change(id, Change::Retry).await.unwrap();
+    store.change(id, EntryChange::Retry).await.unwrap();
     store.remove(id).await.unwrap();
 }
 

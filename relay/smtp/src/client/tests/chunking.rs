@@ -29,7 +29,7 @@ fn one_chunk_once_the_recipients_are_known() {
     hop.say("250 ok\r\n250 ok\r\n");
     assert_eq!(hop.session.poll_event(), None);
     hop.say("550 no\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     let message = ".\r\n".repeat(33) + "x";
     hop.send(&message);
     assert_eq!(hop.heard(), format!("BDAT 100 LAST\r\n{message}QUIT\r\n"));
@@ -54,7 +54,7 @@ fn no_chunk_for_nobody() {
 fn a_message_that_is_not_binary_keeps_the_rules_of_lines_in_a_chunk() {
     let mut hop = Hop::begun_with(CHUNKING, unterminated(1));
     hop.say("250 ok\r\n250 ok\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.heard();
     hop.session.send_message(b"a\nb", hop.now);
     assert_eq!(hop.heard(), "", "nothing of the piece");
@@ -66,7 +66,7 @@ fn a_message_that_is_not_binary_keeps_the_rules_of_lines_in_a_chunk() {
 fn the_size_is_that_of_what_is_sent() {
     let mut hop = Hop::begun_with(CHUNKING, unterminated(1));
     hop.say("250 ok\r\n250 ok\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.heard();
     // A field was taken out on the way: 100 octets were recorded.
     hop.send("shorter");
@@ -79,7 +79,7 @@ fn the_size_is_that_of_what_is_sent() {
 fn three_chunks() -> Hop {
     let mut hop = Hop::begun_with(CHUNKING, unterminated(1));
     hop.say("250 ok\r\n250 ok\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     let chunk = "x".repeat(limits::CLIENT_CHUNK_OCTETS);
     hop.session.send_message(chunk.as_bytes(), hop.now);
     hop.session.send_message(chunk.as_bytes(), hop.now);
@@ -121,7 +121,7 @@ fn an_unknown_bdat_is_no_refusal_of_the_message() {
     assert!(hop.session.was_misled());
     hop.is_closed();
     // Spoken to plainly, it gets DATA.
-    let mut hop = Hop::opened_with(Opening { plainly: true, ..plain() });
+    let mut hop = Hop::opened_with(ClientOpening { use_basic_smtp: true, ..plain() });
     hop.say("220 hop\r\n");
     hop.say(CHUNKING);
     hop.session.begin(unterminated(1), hop.now);
@@ -148,14 +148,14 @@ fn what_is_binary_needs_both_extensions() {
         if offered {
             assert!(heard.starts_with("MAIL FROM:<s@contoso.example> BODY=BINARYMIME\r\n"));
             hop.say("250 ok\r\n250 ok\r\n");
-            assert_eq!(hop.event(), Event::SendMessage);
+            assert_eq!(hop.event(), ClientEvent::SendMessage);
             hop.send(&"\n\r\0.\n".repeat(20));
             assert!(hop.heard().ends_with("\n\r\0.\nQUIT\r\n"));
         } else {
             assert_eq!(heard, "", "not a word");
             let said = "5.6.1 the message needs BINARYMIME, which the next hop does not offer";
             assert_eq!(hop.outcomes(), [('-', format!("{said} (hop:25)"))]);
-            assert_eq!(hop.event(), Event::Ready);
+            assert_eq!(hop.event(), ClientEvent::Ready);
         }
     }
 }

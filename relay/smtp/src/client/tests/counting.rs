@@ -1,6 +1,6 @@
 //! Next hops that send a reply too many: a refused message never counts as delivered.
 
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 
 use crate::client::tests::*;
 
@@ -10,17 +10,17 @@ const CHUNKING: &str = "250-hop\r\n250-PIPELINING\r\n250-DSN\r\n250 CHUNKING\r\n
 /// each of its replies apart or all that are due in one.
 struct Way {
     hello: &'static str,
-    protocol: Protocol,
+    protocol: DeliveryProtocol,
     in_chunks: bool,
 }
 
 const WAYS: [Way; 6] = [
-    Way { hello: FULL, protocol: Protocol::Smtp, in_chunks: false },
-    Way { hello: "250 hop\r\n", protocol: Protocol::Smtp, in_chunks: false },
-    Way { hello: CHUNKING, protocol: Protocol::Smtp, in_chunks: false },
-    Way { hello: CHUNKING, protocol: Protocol::Smtp, in_chunks: true },
-    Way { hello: FULL, protocol: Protocol::Lmtp, in_chunks: false },
-    Way { hello: CHUNKING, protocol: Protocol::Lmtp, in_chunks: true },
+    Way { hello: FULL, protocol: DeliveryProtocol::Smtp, in_chunks: false },
+    Way { hello: "250 hop\r\n", protocol: DeliveryProtocol::Smtp, in_chunks: false },
+    Way { hello: CHUNKING, protocol: DeliveryProtocol::Smtp, in_chunks: false },
+    Way { hello: CHUNKING, protocol: DeliveryProtocol::Smtp, in_chunks: true },
+    Way { hello: FULL, protocol: DeliveryProtocol::Lmtp, in_chunks: false },
+    Way { hello: CHUNKING, protocol: DeliveryProtocol::Lmtp, in_chunks: true },
 ];
 
 /// A server that replies to what it has read, and to some commands more often than it should. All
@@ -98,12 +98,12 @@ fn letters(
     verdict: &'static str,
     late: bool,
 ) -> String {
-    let mut hop = Hop::opened_with(Opening { protocol: way.protocol, ..plain() });
+    let mut hop = Hop::opened_with(ClientOpening { protocol: way.protocol, ..plain() });
     let mut server = Server {
         unread: Vec::new(),
         in_data: false,
         recipients: 0,
-        is_lmtp: way.protocol == Protocol::Lmtp,
+        is_lmtp: way.protocol == DeliveryProtocol::Lmtp,
         hello: way.hello,
         surplus,
         verdict,
@@ -122,25 +122,25 @@ fn letters(
         }
         if hop.session.has_event() {
             match hop.session.poll_event().unwrap() {
-                Event::Ready if left == 0 => hop.session.quit(hop.now),
-                Event::Ready => {
+                ClientEvent::Ready if left == 0 => hop.session.quit(hop.now),
+                ClientEvent::Ready => {
                     left -= 1;
                     let unterminated = way.in_chunks;
                     hop.session.begin(Transaction { unterminated, ..transaction(2) }, hop.now);
                 }
-                Event::SendMessage => {
+                ClientEvent::SendMessage => {
                     let chunk = format!("{}\r\n", "x".repeat(limits::CLIENT_CHUNK_OCTETS));
                     hop.session.send_message(chunk.as_bytes(), hop.now);
                     hop.session.send_message(b"x", hop.now);
                     hop.session.end_message(hop.now);
                 }
-                Event::Done(outcomes) => letters.extend(outcomes.iter().map(|it| match it {
+                ClientEvent::Done(outcomes) => letters.extend(outcomes.iter().map(|it| match it {
                     Outcome::Delivered(_) | Outcome::Relayed(_) => '+',
                     Outcome::Deferred(_) => '~',
                     Outcome::Failed(_) => '-',
                 })),
-                Event::Closed(_) => return letters,
-                Event::StartTls => panic!("there is no TLS"),
+                ClientEvent::Closed(_) => return letters,
+                ClientEvent::StartTls => panic!("there is no TLS"),
             }
             continue;
         }
@@ -201,7 +201,7 @@ fn a_reply_to_an_end_that_has_not_been_written() {
         if hello == FULL {
             hop.say("354 go\r\n");
         }
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x");
         assert!(hop.session.poll_output().is_some());
         hop.session.handle_bytes(b"250 ok\r\n", hop.now);
@@ -225,7 +225,7 @@ fn replies_that_contradict_each_other_defer_the_message() {
     ] {
         let mut hop = Hop::begun(FULL, 1);
         hop.say("250 ok\r\n250 ok\r\n354 go\r\n");
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x\r\n");
         hop.say(replies);
         assert_eq!(hop.letters(), letters, "{replies}");
@@ -249,7 +249,7 @@ fn nothing_but_the_result_comes_before_221() {
         let mut hop =
             Hop::begun_with(CHUNKING, Transaction { unterminated: true, ..transaction(2) });
         hop.say("250 ok\r\n250 ok\r\n550 5.1.1 unknown\r\n");
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x");
         for reply in replies.split_inclusive('\n') {
             hop.say(reply);
@@ -274,7 +274,7 @@ fn a_second_reply_to_ehlo_is_named_as_what_it_is() {
     let mut hop = Hop::new();
     hop.say("220 hop\r\n");
     hop.say("250 CHUNKING\r\n250 late\r\n");
-    let Event::Closed(Some(Cause::Local { status, text })) = hop.event() else { panic!() };
+    let ClientEvent::Closed(Some(Cause::Local { status, text })) = hop.event() else { panic!() };
     assert_eq!(status, Enhanced(4, 5, 0));
     assert!(text.contains("250 late") && text.len() > "250 late".len(), "{text}");
 }

@@ -55,10 +55,10 @@ fn a_next_hop_without_dsn_is_told_nothing_and_relays() {
             hop.say(reply);
         }
         assert_eq!(heard.contains(" NOTIFY=NEVER"), !is_relayed, "{heard}");
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x\r\n");
         hop.say("250 taken\r\n");
-        let Event::Done(outcomes) = hop.event() else { panic!("not done") };
+        let ClientEvent::Done(outcomes) = hop.event() else { panic!("not done") };
         for outcome in outcomes {
             assert_eq!(matches!(outcome, Outcome::Relayed(_)), is_relayed, "{outcome:?}");
         }

@@ -1,13 +1,13 @@
 //! LMTP (RFC 2033).
 
-use relay_mail::protocol::Protocol;
+use relay_mail::protocol::DeliveryProtocol;
 
 use crate::client::tests::*;
 
 const LHLO: &str = "250-hop\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
 
 fn greeted() -> Hop {
-    let mut hop = Hop::opened_with(Opening { protocol: Protocol::Lmtp, ..plain() });
+    let mut hop = Hop::opened_with(ClientOpening { protocol: DeliveryProtocol::Lmtp, ..plain() });
     hop.say("220 hop LMTP\r\n");
     assert_eq!(hop.heard(), "LHLO edge1\r\n");
     hop
@@ -17,10 +17,10 @@ fn greeted() -> Hop {
 fn sent() -> Hop {
     let mut hop = greeted();
     hop.say(LHLO);
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
     hop.session.begin(transaction(3), hop.now);
     hop.say("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n250 ok\r\n354 go\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.send("x\r\n");
     hop.heard();
     hop
@@ -46,16 +46,16 @@ fn each_recipient_has_a_reply_after_the_data() {
 fn a_connection_goes_on_after_a_message_for_one() {
     let mut hop = greeted();
     hop.say(LHLO);
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
     hop.session.begin(transaction(2), hop.now);
     hop.say("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.heard();
     hop.send("x\r\n");
     assert_eq!(hop.heard(), "x\r\n.\r\n");
     hop.say("250 stored\r\n");
     assert_eq!(hop.letters(), "+-");
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn at_stage(stage: &str) -> Hop {
     };
     hop.say(&replies[..count].concat());
     if count == 5 {
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.session.send_message(b"part", hop.now);
     }
     if stage == "end of data" {
@@ -221,7 +221,7 @@ fn a_recipient_that_cannot_be_named_fails_alone() {
             "{heard}"
         );
         hop.say("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n");
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x\r\n");
         hop.say("250 taken\r\n");
         let outcomes = hop.outcomes();
@@ -248,7 +248,7 @@ fn what_the_next_hop_lacks() {
         assert_eq!(hop.heard(), "", "{status}: nothing is asked");
         let outcomes = hop.outcomes();
         assert!(outcomes.iter().all(|(letter, text)| *letter == '-' && text.starts_with(status)));
-        assert_eq!(hop.event(), Event::Ready);
+        assert_eq!(hop.event(), ClientEvent::Ready);
     }
     let mut hop = Hop::greeted(FULL);
     let both = Transaction { smtputf8: true, ..eight_bit };

@@ -5,16 +5,22 @@ use crate::client::tests::*;
 const BEFORE: &str = "250-hop\r\n250-AUTH PLAIN LOGIN XOAUTH2\r\n250 STARTTLS\r\n";
 const AFTER: &str = "250-hop\r\n250-PIPELINING\r\n250 AUTH LOGIN PLAIN\r\n";
 
-fn password() -> Option<Credentials> {
-    Some(Credentials { user: "edge".to_owned(), secret: Secret::Password("s3cret".to_owned()) })
+fn password() -> Option<NextHopCredentials> {
+    Some(NextHopCredentials {
+        user: "edge".to_owned(),
+        secret: ClientSecret::Password("s3cret".to_owned()),
+    })
 }
 
-fn token() -> Option<Credentials> {
-    Some(Credentials { user: "edge@x".to_owned(), secret: Secret::Token("t0k".to_owned()) })
+fn token() -> Option<NextHopCredentials> {
+    Some(NextHopCredentials {
+        user: "edge@x".to_owned(),
+        secret: ClientSecret::Token("t0k".to_owned()),
+    })
 }
 
 /// A session whose next hop has been told EHLO and has answered.
-fn helloed(opening: Opening, hello: &str) -> Hop {
+fn helloed(opening: ClientOpening, hello: &str) -> Hop {
     let mut hop = Hop::opened_with(opening);
     hop.say("220 hop\r\n");
     assert_eq!(hop.heard(), "EHLO edge1\r\n");
@@ -23,12 +29,12 @@ fn helloed(opening: Opening, hello: &str) -> Hop {
 }
 
 /// A session that has encrypted its connection, said EHLO again and got this answer.
-fn encrypted(credentials: Option<Credentials>, hello: &str) -> Hop {
-    let opening = Opening { encryption: Encryption::Always, credentials, ..plain() };
+fn encrypted(credentials: Option<NextHopCredentials>, hello: &str) -> Hop {
+    let opening = ClientOpening { encryption: NextHopTls::Always, credentials, ..plain() };
     let mut hop = helloed(opening, BEFORE);
     assert_eq!(hop.heard(), "STARTTLS\r\n");
     hop.say("220 go\r\n");
-    assert_eq!(hop.event(), Event::StartTls);
+    assert_eq!(hop.event(), ClientEvent::StartTls);
     assert_eq!(hop.heard(), "", "nothing in plain text behind STARTTLS");
     hop.session.handle_encrypted(hop.now);
     assert_eq!(hop.heard(), "EHLO edge1\r\n");
@@ -37,7 +43,7 @@ fn encrypted(credentials: Option<Credentials>, hello: &str) -> Hop {
 }
 
 pub(super) fn at_stage(stage: &str) -> Hop {
-    let opening = Opening { encryption: Encryption::Always, ..plain() };
+    let opening = ClientOpening { encryption: NextHopTls::Always, ..plain() };
     let mut hop = match stage {
         "auth" => encrypted(password(), AFTER),
         _ => helloed(opening, BEFORE),
@@ -48,37 +54,37 @@ pub(super) fn at_stage(stage: &str) -> Hop {
 
 #[track_caller]
 fn closed_because(hop: &mut Hop) -> String {
-    let Event::Closed(Some(cause)) = hop.event() else { panic!("the session goes on") };
+    let ClientEvent::Closed(Some(cause)) = hop.event() else { panic!("the session goes on") };
     assert!(hop.session.is_closed() && hop.session.deadline().is_none());
     assert_eq!(hop.heard(), "");
-    Answer { hop: None, cause }.to_string()
+    OutcomeReason { hop: None, cause }.to_string()
 }
 
 #[test]
 fn an_offer_of_starttls_is_taken_as_the_route_says() {
     let mut never = helloed(plain(), BEFORE);
-    assert_eq!(never.event(), Event::Ready);
-    let opportunistic = Opening { encryption: Encryption::WhereOffered, ..plain() };
+    assert_eq!(never.event(), ClientEvent::Ready);
+    let opportunistic = ClientOpening { encryption: NextHopTls::WhereOffered, ..plain() };
     let mut offered = helloed(opportunistic.clone(), BEFORE);
     assert_eq!(offered.heard(), "STARTTLS\r\n");
     let mut not_offered = helloed(opportunistic, FULL);
-    assert_eq!(not_offered.event(), Event::Ready);
+    assert_eq!(not_offered.event(), ClientEvent::Ready);
 }
 
 #[test]
 fn what_was_offered_before_tls_is_forgotten() {
     let mut hop = encrypted(None, "250 hop\r\n");
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
     assert_eq!(hop.session.capabilities(), Capabilities::default());
     // STARTTLS is never said twice, whatever the next hop offers inside.
     let mut hop = encrypted(None, BEFORE);
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
 }
 
 #[test]
 fn plain_text_behind_the_220_to_starttls_ends_the_connection() {
-    for encryption in [Encryption::Always, Encryption::WhereOffered] {
-        let mut hop = helloed(Opening { encryption, ..plain() }, BEFORE);
+    for encryption in [NextHopTls::Always, NextHopTls::WhereOffered] {
+        let mut hop = helloed(ClientOpening { encryption, ..plain() }, BEFORE);
         hop.heard();
         hop.say("220 go\r\n250-hop\r\n250 SIZE 1\r\n");
         assert!(closed_because(&mut hop).contains("plain text behind the reply to STARTTLS"));
@@ -88,11 +94,11 @@ fn plain_text_behind_the_220_to_starttls_ends_the_connection() {
 #[test]
 fn a_hop_without_starttls_is_not_used_where_it_is_required() {
     for hello in ["250 hop\r\n", FULL] {
-        let opening = Opening { encryption: Encryption::Always, ..plain() };
+        let opening = ClientOpening { encryption: NextHopTls::Always, ..plain() };
         let mut hop = helloed(opening, hello);
         assert!(closed_because(&mut hop).starts_with("4.7.4 "));
     }
-    let opening = Opening { encryption: Encryption::Always, ..plain() };
+    let opening = ClientOpening { encryption: NextHopTls::Always, ..plain() };
     let mut hop = helloed(opening, "500 what\r\n");
     assert_eq!(hop.heard(), "HELO edge1\r\n");
     hop.say("250 hop\r\n");
@@ -102,12 +108,12 @@ fn a_hop_without_starttls_is_not_used_where_it_is_required() {
 #[test]
 fn a_refusal_of_starttls() {
     for reply in ["454 4.7.0 not now\r\n", "501 no\r\n"] {
-        let encryption = Encryption::WhereOffered;
-        let mut hop = helloed(Opening { encryption, ..plain() }, BEFORE);
+        let encryption = NextHopTls::WhereOffered;
+        let mut hop = helloed(ClientOpening { encryption, ..plain() }, BEFORE);
         hop.say(reply);
-        assert_eq!(hop.event(), Event::Ready, "goes on in plain text");
-        let encryption = Encryption::Always;
-        let mut hop = helloed(Opening { encryption, ..plain() }, BEFORE);
+        assert_eq!(hop.event(), ClientEvent::Ready, "goes on in plain text");
+        let encryption = NextHopTls::Always;
+        let mut hop = helloed(ClientOpening { encryption, ..plain() }, BEFORE);
         hop.heard();
         hop.say(reply);
         assert_eq!(closed_because(&mut hop), format!("{}, to STARTTLS", reply.trim_end()));
@@ -123,7 +129,7 @@ fn a_refusal_of_starttls() {
 fn a_handshake_that_fails_or_never_ends() {
     let mut hop = at_stage("starttls");
     hop.say("220 go\r\n");
-    assert_eq!(hop.event(), Event::StartTls);
+    assert_eq!(hop.event(), ClientEvent::StartTls);
     hop.session.handle_timeout(hop.session.deadline().unwrap());
     assert!(closed_because(&mut hop).contains("did not answer in time in the TLS handshake"));
     // A driver that comes back from it too late changes nothing.
@@ -133,9 +139,10 @@ fn a_handshake_that_fails_or_never_ends() {
 
 #[test]
 fn implicit_tls_begins_before_the_greeting() {
-    let opening = Opening { encryption: Encryption::Implicit, credentials: password(), ..plain() };
+    let opening =
+        ClientOpening { encryption: NextHopTls::Implicit, credentials: password(), ..plain() };
     let mut hop = Hop::opened_with(opening.clone());
-    assert_eq!(hop.event(), Event::StartTls);
+    assert_eq!(hop.event(), ClientEvent::StartTls);
     assert_eq!(hop.heard(), "", "nothing in plain text");
     hop.session.handle_encrypted(hop.now);
     assert_eq!(hop.heard(), "", "the next hop speaks first");
@@ -158,7 +165,7 @@ fn implicit_tls_begins_before_the_greeting() {
 fn a_failed_handshake_has_a_status_of_its_own() {
     let mut hop = at_stage("starttls");
     hop.say("220 go\r\n");
-    assert_eq!(hop.event(), Event::StartTls);
+    assert_eq!(hop.event(), ClientEvent::StartTls);
     hop.session.handle_failed_handshake("the certificate has expired");
     let text = closed_because(&mut hop);
     assert!(text.starts_with("4.7.5 ") && text.contains("has expired"), "{text}");
@@ -192,7 +199,7 @@ fn who_we_are() {
             assert_eq!(hop.session.poll_event(), None);
             hop.say(&format!("{}\r\n", pair[1]));
         }
-        assert_eq!(hop.event(), Event::Ready);
+        assert_eq!(hop.event(), ClientEvent::Ready);
     }
 }
 
@@ -200,8 +207,9 @@ fn who_we_are() {
 fn an_initial_response_beyond_the_command_limit_waits_for_its_challenge() {
     let credentials = |length: usize, is_token: bool| {
         let secret = "t".repeat(length);
-        let secret = if is_token { Secret::Token(secret) } else { Secret::Password(secret) };
-        Some(Credentials { user: "edge".to_owned(), secret })
+        let secret =
+            if is_token { ClientSecret::Token(secret) } else { ClientSecret::Password(secret) };
+        Some(NextHopCredentials { user: "edge".to_owned(), secret })
     };
     let hello = "250-hop\r\n250 AUTH XOAUTH2 PLAIN\r\n";
     let mut longest = 0;
@@ -219,7 +227,7 @@ fn an_initial_response_beyond_the_command_limit_waits_for_its_challenge() {
         hop.say(if is_token { "334 \r\n" } else { "334 R28gYWhlYWQ=\r\n" });
         assert!(hop.heard().len() > 4000);
         hop.say("235 ok\r\n");
-        assert_eq!(hop.event(), Event::Ready);
+        assert_eq!(hop.event(), ClientEvent::Ready);
         // A refusal takes its usual way.
         let mut hop = encrypted(credentials(3000, is_token), hello);
         hop.say("334\r\n");
@@ -257,11 +265,11 @@ fn who_we_are_is_not_believed() {
 
 #[test]
 fn credentials_are_for_encrypted_connections() {
-    let opportunistic = Encryption::WhereOffered;
-    let opening = Opening { encryption: opportunistic, credentials: password(), ..plain() };
+    let opportunistic = NextHopTls::WhereOffered;
+    let opening = ClientOpening { encryption: opportunistic, credentials: password(), ..plain() };
     let mut hop = helloed(opening.clone(), AFTER);
     assert!(closed_because(&mut hop).contains("not encrypted"));
-    let mut hop = helloed(Opening { credentials_in_clear: true, ..opening }, AFTER);
+    let mut hop = helloed(ClientOpening { credentials_in_clear: true, ..opening }, AFTER);
     assert!(hop.heard().starts_with("AUTH PLAIN "));
 }
 

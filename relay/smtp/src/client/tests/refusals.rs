@@ -15,7 +15,7 @@ fn too_many_recipients_are_no_failure() {
         hop.say("250 ok\r\n250 ok\r\n");
         hop.say(reply);
         hop.say("550 no\r\n354 go\r\n");
-        assert_eq!(hop.event(), Event::SendMessage);
+        assert_eq!(hop.event(), ClientEvent::SendMessage);
         hop.send("x\r\n");
         hop.say("250 taken\r\n");
         assert_eq!(hop.letters(), letters, "{reply}");
@@ -23,7 +23,7 @@ fn too_many_recipients_are_no_failure() {
     // One recipient is never too many.
     let mut hop = Hop::begun(FULL, 2);
     hop.say("250 ok\r\n552 full\r\n250 ok\r\n354 go\r\n");
-    assert_eq!(hop.event(), Event::SendMessage);
+    assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.send("x\r\n");
     hop.say("250 taken\r\n");
     assert_eq!(hop.letters(), "-+");
@@ -38,7 +38,7 @@ fn nobody_is_accepted() {
     assert_eq!(hop.heard(), "RSET\r\n");
     assert_eq!(hop.letters(), "-~");
     hop.say("250 ok\r\n");
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
 
     // DATA accepted all the same: an empty message for nobody.
     let mut hop = Hop::begun(FULL, 1);
@@ -47,7 +47,7 @@ fn nobody_is_accepted() {
     assert_eq!(hop.heard(), ".\r\n");
     hop.say("250 taken\r\n");
     assert_eq!(hop.letters(), "-");
-    assert_eq!(hop.event(), Event::Ready);
+    assert_eq!(hop.event(), ClientEvent::Ready);
 
     // One by one: DATA is not sent.
     let mut hop = Hop::begun("250 hop\r\n", 1);
@@ -109,6 +109,6 @@ fn data_or_its_end_is_refused() {
         hop.send("x\r\n");
         hop.say(reply);
         assert_eq!(hop.letters(), letter);
-        assert_eq!(hop.event(), Event::Ready);
+        assert_eq!(hop.event(), ClientEvent::Ready);
     }
 }
