@@ -1,7 +1,8 @@
 //! What the checks can find, by the words of their standards.
 
+use relay_connector::ClientAddress;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use relay_mail::path::{Domain, ReversePath};
 
@@ -9,7 +10,7 @@ use relay_mail::path::{Domain, ReversePath};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Where it connects from.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// What it calls itself.
     pub hello: String,
     /// As whom it authenticated.

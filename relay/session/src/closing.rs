@@ -54,7 +54,7 @@ impl Session {
     fn waits_for_octets(&self) -> bool {
         !matches!(
             self.state,
-            SessionState::Closed | SessionState::Reclassifying | SessionState::Screening(_)
+            SessionState::Closed | SessionState::Reclassifying(_) | SessionState::Screening(_)
         )
     }
 
@@ -69,7 +69,7 @@ impl Session {
             SessionState::Chunking(_)
                 | SessionState::Closed
                 | SessionState::Receiving(_)
-                | SessionState::Reclassifying
+                | SessionState::Reclassifying(_)
                 | SessionState::Screening(_)
                 | SessionState::Skipping(_)
                 | SessionState::WaitingForQueue(_)

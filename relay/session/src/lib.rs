@@ -47,7 +47,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -59,6 +58,7 @@ use crate::refusal::DelayedReply;
 use crate::state::{Effect, SessionState};
 use crate::timers::Timers;
 use bytes::BytesMut;
+use relay_connector::connection::Connection;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
@@ -99,8 +99,7 @@ pub struct Session {
 struct Context {
     rules: Arc<Rules>,
     peer: Peer,
-    local: IpAddr,
-    remote: IpAddr,
+    connection: Connection,
     /// The client is whom a proxy told of with XCLIENT.
     is_told: bool,
     /// What a proxy says the client calls itself.
@@ -182,6 +181,11 @@ impl Session {
         matches!(self.state, SessionState::Closed)
     }
 
+    /// The addresses of the connection. XCLIENT changes the client's.
+    pub const fn connection(&self) -> &Connection {
+        &self.context.connection
+    }
+
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.context.peer
@@ -202,7 +206,7 @@ impl Session {
         }
         match &mut self.state {
             SessionState::Closed
-            | SessionState::Reclassifying
+            | SessionState::Reclassifying(_)
             | SessionState::Screening(_)
             | SessionState::StartingTls
             | SessionState::WaitingForQueue(_)
@@ -329,7 +333,7 @@ impl Session {
                 self.note_principal();
                 self.output.decided(&decision);
             }
-            Effect::BecomeClient(told) => self.become_client(told),
+            Effect::BecomeClient(told, connection) => self.become_client(told, connection),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
                 self.close_with(&reply, SessionEnding::Quit);

@@ -105,9 +105,9 @@ impl Reception {
             };
         let trace = received::ReceivedField {
             hello: &hello.name,
-            client: context.remote,
+            client: context.connection.client(),
             by: &connector.fqdn,
-            local: context.local,
+            local: context.connection.local().ip(),
             protocol,
             id: begun.id,
             connector: &connector.name,

@@ -4,7 +4,7 @@
 //! follow from it as for everybody else. Nothing that the session was before goes on, but TLS, which
 //! is between the proxy and us, and what counts against it.
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,25 +18,22 @@ use relay_smtp::command::XClient;
 impl Session {
     /// Asks for the connector of the client that XCLIENT tells of. Nothing is read before
     /// [`Session::handle_client`].
-    pub(super) fn become_client(&mut self, told: XClient) {
+    pub(super) fn become_client(&mut self, told: XClient, connection: Connection) {
         let context = &mut self.context;
-        context.remote = told.address.unwrap_or(context.remote);
         context.told_hello = told.hello;
         context.is_told = true;
         context.sender = None;
-        let remote = SocketAddr::new(context.remote, told.port.unwrap_or(0));
-        self.output.push(Action::Reclassify(remote));
+        self.output.push(Action::Reclassify(connection));
     }
 
     /// What came of [`Action::Reclassify`]: whose session this is from now on, or why there is no
     /// place for it.
     pub fn handle_client(&mut self, now: Instant, client: Result<(Arc<Rules>, Peer), Reply>) {
         self.now = now;
-        if !matches!(self.state, SessionState::Reclassifying) {
-            return;
-        }
+        let SessionState::Reclassifying(connection) = self.state else { return };
         self.state = SessionState::connected();
         let context = &mut self.context;
+        context.connection = connection;
         match client {
             Err(reply) => self.close_with(&reply, SessionEnding::Refused),
             Ok((rules, peer)) => {
@@ -44,7 +41,8 @@ impl Session {
                 context.peer.tls = before.tls;
                 // Behind a proxy that copies what its client sends, the next XCLIENT is the client's:
                 // it would choose its own connector.
-                context.peer.may_use_xclient = rules.proxies.may_use_xclient(context.remote);
+                context.peer.may_use_xclient =
+                    rules.proxies.may_use_xclient(context.connection.client());
                 context.rules = rules;
                 let connector = &context.peer.connector;
                 self.timers = Timers::new(now, &connector.limits);
