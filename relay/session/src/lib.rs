@@ -10,39 +10,39 @@
 //! - which command is legal in which state: [`state`];
 //! - how a client authenticates: [`authentication`];
 //! - how a command waits for an answer: [`inquiry`];
-//! - what becomes of a message: [`reception`] and [`storage`], what follows when its octets have
-//!   come: [`transfer`], and in which parts it is written: [`writer`];
+//! - what becomes of a message: [`reception`] and [`queue_answers`], what follows when its octets have
+//!   come: [`end_of_data`], and in which parts it is written: [`message_parts`];
 //! - what is for the log: [`protocol_log`], for message tracking: [`decisions`], and for
 //!   explanations: [`answers`];
-//! - whose session it is after XCLIENT: [`told`];
+//! - whose session it is after XCLIENT: [`xclient`];
 //! - how long a client may take: [`timers`].
 //!
 //! Whether something is allowed is decided by [`relay_policy`]. A session without a socket is played
 //! by [`player`].
 
+mod actions;
 mod answers;
 mod authentication;
 mod closing;
+mod content_checks;
 mod decisions;
 mod encryption;
+mod end_of_data;
 mod inquiry;
 pub mod limits;
-mod memory;
+mod memory_use;
+mod message_parts;
 mod opening;
-mod output;
 pub mod player;
 mod protocol_log;
+mod queue_answers;
 mod reception;
 mod refusal;
 mod refused;
-mod screening;
 mod state;
-mod storage;
 mod summary;
 mod timers;
-mod told;
-mod transfer;
-mod writer;
+mod xclient;
 
 #[cfg(test)]
 mod tests;
@@ -50,9 +50,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::actions::Output;
 use crate::inquiry::{PendingInquiry, Waiting};
 use crate::limits::INPUT_OCTETS;
-use crate::output::Output;
 use crate::reception::ReceptionProgress;
 use crate::refusal::DelayedReply;
 use crate::state::{Effect, SessionState};
@@ -67,9 +67,9 @@ use relay_smtp::command::{Command, Verb};
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
+pub use crate::actions::{Action, Conditions, MessageBegun};
 pub use crate::decisions::{Decided, Decisions};
 pub use crate::opening::Opening;
-pub use crate::output::{Action, Conditions, MessageBegun};
 pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use crate::refused::Refused;
 pub use crate::summary::{CommandRefusal, SessionEnding, Summary};

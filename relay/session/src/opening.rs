@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::output::Output;
+use crate::actions::Output;
 use crate::state::SessionState;
 use crate::timers::Timers;
 use crate::{Conditions, Context, Session, SessionEnding, Summary};

@@ -5,8 +5,8 @@
 //! would leave the rest of it to be taken for commands.
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::message_parts::MessageWriter;
 use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
-use crate::writer::MessageWriter;
 use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::authentication::Authenticating;
+use crate::content_checks::Screening;
 use crate::reception::Reception;
-use crate::screening::Screening;
 use crate::state::recipients::EnvelopeRecipients;
 use crate::{Conditions, Context};
 use relay_connector::Connection;
