@@ -24,7 +24,7 @@ use relay_common::address::Address;
 use relay_connector::{ClientAddress, Connection, ConnectorId, Limits, Range};
 use relay_kernel::classifier::{Classification, ConnectorChoice};
 use relay_mail::reply;
-use relay_policy::{Because, Decision, Rule};
+use relay_policy::{Decision, Rule};
 use serde::{Deserialize, Serialize};
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
@@ -111,7 +111,7 @@ impl AdmissionRefusal {
             }
             Self::Source => (of_source, Rule::MaxInboundConnectionPerSource),
         };
-        Decision { reply, because: vec![Because { rule, found: self.to_string() }] }
+        Decision::new(reply, rule, self.to_string())
     }
 }
 

@@ -62,7 +62,7 @@ use relay_connector::connection::Connection;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
-use relay_policy::{self, Findings, Peer, Rules};
+use relay_policy::{self, Consequence, Decision, Findings, Peer, Rules};
 use relay_smtp::command::{Command, Verb};
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
@@ -335,43 +335,10 @@ impl Session {
             }
             Effect::BecomeClient(told, connection) => self.become_client(told, connection),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
-            Effect::Close(reply) => {
-                self.close_with(&reply, SessionEnding::Quit);
-            }
-            Effect::Decided(decision) if decision.reply.is_positive() => {
-                self.output.decided(&decision);
-                self.context.summary.decisions.allowed(verb, decision);
-            }
-            Effect::Decided(decision) => self.refused(verb, decision),
-            Effect::DecidedEnd(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.refuse(verb, decision);
-                self.close_with(&reply, SessionEnding::MessageRate);
-            }
-            Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
-            Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
-            Effect::Hello(decision) => {
-                self.context.summary.hello = self.state.hello_name();
-                self.output.decided(&decision);
-            }
-            Effect::LogonFailure(decision) => self.logon_failure(decision),
-            Effect::LogonRefused(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.logons_refused += 1;
-                self.context.summary.note(verb, decision);
-                self.refuse(reply);
-            }
-            Effect::Malformed(error) => self.fault(verb, error.reply(), &error),
+            Effect::Decided(decision) => self.conclude(verb, decision),
             Effect::Nothing => {}
+            Effect::Quit => self.close_with(&reply::CLOSING, SessionEnding::Quit),
             Effect::Reply(reply) => self.answer(reply),
-            Effect::SendAway(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.note(verb, decision);
-                self.close_with(&reply, SessionEnding::NoDomainName);
-            }
             Effect::StartTls(decision) => {
                 self.output.decided(&decision);
                 // What came with STARTTLS in the same packets is not from the client that will
@@ -383,6 +350,40 @@ impl Session {
                 } else {
                     self.close(SessionEnding::PlaintextAfterStartTls);
                 }
+            }
+        }
+    }
+    /// Tells the client the decision, and does what follows from it.
+    fn conclude(&mut self, verb: Verb, decision: Decision) {
+        match decision.consequence {
+            Consequence::None if decision.reply.is_positive() => {
+                if matches!(verb, Verb::Ehlo | Verb::Helo) {
+                    self.context.summary.hello = self.state.hello_name();
+                }
+                self.output.decided(&decision);
+                self.context.summary.decisions.allowed(verb, decision);
+            }
+            Consequence::None => self.refused(verb, decision),
+            Consequence::LogonFailure => self.logon_failure(decision),
+            Consequence::LogonRefused => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.logons_refused += 1;
+                self.context.summary.note(verb, decision);
+                self.refuse(reply);
+            }
+            Consequence::ProtocolError => self.protocol_error(verb, decision),
+            Consequence::NoDomainName => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.note(verb, decision);
+                self.close_with(&reply, SessionEnding::NoDomainName);
+            }
+            Consequence::TooManyMessages => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.refuse(verb, decision);
+                self.close_with(&reply, SessionEnding::MessageRate);
             }
         }
     }

@@ -364,6 +364,5 @@ const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_sou
 /// A SYN that the guard drops gets no answer at all.
 fn dropped_by_guard(rule: &str) -> Decision {
     let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
-    let because = vec![Because { rule: Rule::Guard, found }];
-    Decision { reply: SERVICE_NOT_AVAILABLE, because }
+    Decision::new(SERVICE_NOT_AVAILABLE, Rule::Guard, found)
 }

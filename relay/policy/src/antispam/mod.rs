@@ -248,7 +248,7 @@ struct Screening {
 
 impl Screening {
     fn new(allowed: Decision) -> Self {
-        let Decision { reply, because } = allowed;
+        let Decision { reply, because, .. } = allowed;
         Self { reasons: Reasons(because), reply, refusal: None }
     }
 
