@@ -34,13 +34,14 @@ mod waiting_list;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
 use crate::hop::Hop;
 use crate::job::MessageClaim;
 use crate::remotes::Remotes;
+use parking_lot::Mutex;
 use relay_dns::Dns;
 use relay_host::vital;
 use relay_queue::limits::CLAIMED_AT_ONCE;
@@ -134,11 +135,11 @@ pub struct Resumed(Arc<Mutex<HashSet<Destination>>>);
 impl Resumed {
     /// Adds some. They hold for what is claimed after this.
     pub fn add(&self, hops: impl Iterator<Item = Destination>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(hops);
+        self.0.lock().extend(hops);
     }
 
     fn take(&self) -> HashSet<Destination> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 }
 

@@ -274,7 +274,7 @@ impl Committer {
 impl Shared {
     /// Follows a committed request in the index and among the message files.
     fn apply(&self, steps: Vec<CommitStep>, lost: &[QueueId]) {
-        let mut index = self.index();
+        let mut index = self.index.lock();
         for step in steps {
             match step {
                 CommitStep::Put { entry, due, body } => {

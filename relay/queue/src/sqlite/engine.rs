@@ -33,7 +33,7 @@ impl SqliteStore {
     }
 
     fn update(&self, entry: &Entry, claimed: bool) -> Result<CommitStep, StoreError> {
-        let body = self.shared.index().find(entry.id)?.body;
+        let body = self.shared.index.lock().find(entry.id)?.body;
         Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claimed })
     }
 
@@ -70,7 +70,7 @@ impl Store for SqliteStore {
             if let Some(refusal) = self.shared.refusal() {
                 return Err(refusal);
             }
-            let queued = self.shared.index().lengths().queued;
+            let queued = self.shared.index.lock().lengths().queued;
             if queued >= limits::QUEUED_MESSAGES {
                 return Err(StoreError::Full(format!("it holds {queued} messages")));
             }
@@ -142,7 +142,7 @@ impl Store for SqliteStore {
     }
 
     fn is_claimed(&self, id: QueueId) -> bool {
-        self.shared.index().find(id).is_ok_and(|item| item.claimed)
+        self.shared.index.lock().find(id).is_ok_and(|item| item.claimed)
     }
 
     fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
@@ -172,7 +172,7 @@ impl Store for SqliteStore {
             return;
         }
         let due = self.shared.clock.steady(due);
-        let mut index = self.shared.index();
+        let mut index = self.shared.index.lock();
         ids.iter().for_each(|&id| index.bring_forward(id, due));
         drop(index);
         self.shared.became_due.notify_one();
@@ -195,7 +195,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let mut after = after;
             loop {
-                let ids = self.shared.index().list(after, limit);
+                let ids = self.shared.index.lock().list(after, limit);
                 let Some(&last) = ids.last() else { return Ok(Vec::new()) };
                 let entries = self.blocking(move |shared| shared.read_listed(&ids)).await?;
                 if !entries.is_empty() {
@@ -231,7 +231,7 @@ impl Store for SqliteStore {
     }
 
     fn next_due(&self) -> Option<SystemTime> {
-        let due = self.shared.index().next_due()?;
+        let due = self.shared.index.lock().next_due()?;
         Some(self.shared.clock.wall(due))
     }
 
@@ -240,7 +240,7 @@ impl Store for SqliteStore {
     }
 
     fn lengths(&self) -> Lengths {
-        self.shared.index().lengths()
+        self.shared.index.lock().lengths()
     }
 }
 
@@ -253,7 +253,7 @@ impl Shared {
         // As df counts: what is reserved for root can never be ours.
         let free_octets = system.f_bavail.saturating_mul(block);
         let octets = used_octets.saturating_add(free_octets);
-        let backlog = self.index().backlog(self.clock.steady(SystemTime::now()));
+        let backlog = self.index.lock().backlog(self.clock.steady(SystemTime::now()));
         let min_free_octets = self.min_free_octets;
         Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
     }

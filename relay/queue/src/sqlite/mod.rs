@@ -41,9 +41,9 @@ mod writer;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +57,7 @@ use crate::sqlite::index::Index;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::recovery::{Occasion, Opened};
 use crate::sqlite::space::Space;
+use parking_lot::Mutex;
 use relay_host::vital;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -218,23 +219,17 @@ impl Drop for SqliteStore {
 }
 
 impl Shared {
-    /// The index holds no invariant over a panic that the database could not restore, so a
-    /// poisoned lock is as good as any.
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives up a claim; due again at `due` of the steady clock.
     fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.index().put_back(id, due);
+        self.index.lock().put_back(id, due);
         self.became_due.notify_one();
     }
 
     fn refusal(&self) -> Option<StoreError> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refusal.lock().clone()
     }
 
     fn set_refusal(&self, refusal: Option<StoreError>) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        *self.refusal.lock() = refusal;
     }
 }

@@ -63,7 +63,7 @@ impl Shared {
 
     /// One entry, on this thread.
     pub(super) fn read_entry(&self, id: QueueId) -> Result<Entry, StoreError> {
-        self.index().find(id)?;
+        self.index.lock().find(id)?;
         match self.readers.read(|connection| find(connection, id))? {
             Ok(found) => self.entry(id, found),
             Err(error) => Err(self.unreadable(id, error)),
@@ -94,7 +94,7 @@ impl Shared {
     /// Opens the bytes of a message, on this thread.
     pub(super) fn read_message(&self, id: QueueId) -> Result<MessageReader, StoreError> {
         // The index must not stay locked while the entry is read.
-        let body = self.index().find(id)?.body;
+        let body = self.index.lock().find(id)?.body;
         if let StoredBody::InFile { checksum } = body {
             return MessageReader::file(self.read_entry(id)?, self.directory.message(id), checksum);
         }
@@ -137,14 +137,14 @@ impl Shared {
     /// An entry that cannot be read must not be claimed again and again.
     pub(super) fn give_up(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message; it is held");
-        self.index().hold_unreadable(id);
+        self.index.lock().hold_unreadable(id);
     }
 
     /// An entry that could not be read just now comes back soon.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
         let due = self.clock.steady(SystemTime::now() + limits::STORE_RETRY);
-        self.index().put_back(id, due);
+        self.index.lock().put_back(id, due);
     }
 }
 
