@@ -38,6 +38,16 @@ pub(super) struct Job {
     settled: bool,
 }
 
+/// The jobs that are made of a message at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// How many.
+    pub(super) jobs: usize,
+    /// [`MessageClaim::end_round`] must follow. Among several jobs, one without room must not end
+    /// the attempt before the others are handed out.
+    pub(super) must_end: bool,
+}
+
 /// A claimed message, whichever next hops work on it.
 #[derive(Debug)]
 pub(super) struct MessageClaim {
@@ -129,16 +139,14 @@ impl MessageClaim {
         self.claimed.id
     }
 
-    /// Jobs are to be made now. How many, and whether [`MessageClaim::end_round`] must
-    /// follow: where there are several, one without room must not end the attempt before the
-    /// others have been handed out.
-    pub(super) fn begin_round(&self) -> (usize, bool) {
+    /// Jobs are to be made now.
+    pub(super) fn begin_round(&self) -> Round {
         let mut state = self.state.lock();
         let is_round = state.open > 1;
         state.open += usize::from(is_round);
         let has_begun = std::mem::replace(&mut state.has_begun, true);
         let most = if has_begun { limits::JOBS_AFTER_ONE } else { limits::JOBS_PER_MESSAGE };
-        (state.rest.len().min(most), is_round)
+        Round { jobs: state.rest.len().min(most), must_end: is_round }
     }
 
     /// The round has ended. True where no job of the message is under way, since none had room:

@@ -39,7 +39,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
 use crate::hop::Hop;
-use crate::job::MessageClaim;
+use crate::job::{MessageClaim, Round};
 use crate::remotes::Remotes;
 use parking_lot::Mutex;
 use relay_dns::Dns;
@@ -292,15 +292,15 @@ impl Dispatcher {
 
     /// Hands the next groups of a message to their next hops.
     fn go_on(&mut self, claim: &Arc<MessageClaim>) {
-        let (mut groups, is_round) = claim.begin_round();
+        let Round { mut jobs, must_end } = claim.begin_round();
         let mut short_of = None;
-        while groups > 0
+        while jobs > 0
             && let Some((destination, job)) = claim.next()
         {
-            groups -= 1;
+            jobs -= 1;
             short_of = self.hop(destination).push(job).or(short_of);
         }
-        if is_round
+        if must_end
             && claim.end_round()
             && let Some(class) = short_of
         {

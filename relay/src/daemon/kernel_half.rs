@@ -39,7 +39,7 @@ pub(super) struct Kernel {
     pub(super) programs: Attachment,
     pub(super) self_test: String,
     pub(super) cgroup: PathBuf,
-    pub(super) pins: Result<PathBuf, String>,
+    pub(super) pins: Result<PathBuf, KernelError>,
 }
 
 /// What must live as long as the daemon.
@@ -166,7 +166,7 @@ fn with_kernel(
         programs: programs.clone(),
         self_test: self_test.to_string(),
         cgroup,
-        pins: pins.map_err(|error| error.to_string()),
+        pins,
     };
     Ok(ChosenClassifier {
         classifier,

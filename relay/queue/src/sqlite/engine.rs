@@ -7,14 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::Entry;
 use crate::message_file::{MessageFile, MessageReader};
 use crate::record::{self, StoredBody};
-use crate::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
+use crate::store::{ClaimAfter, EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 use super::claim::ClaimGuard;
-use super::committer::{CommitStep, NewBody};
+use super::committer::{CommitPurpose, CommitStep, NewBody};
 use super::database::{BodyRow, EntryRow};
 use super::{Shared, SqliteStore};
 use crate::limits;
@@ -32,9 +32,9 @@ impl SqliteStore {
         Ok(entries)
     }
 
-    fn update(&self, entry: &Entry, claimed: bool) -> Result<CommitStep, StoreError> {
+    fn update(&self, entry: &Entry, claim: ClaimAfter) -> Result<CommitStep, StoreError> {
         let body = self.shared.index.lock().find(entry.id)?.body;
-        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claimed })
+        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claim })
     }
 
     fn put(&self, entry: &Entry, body: NewBody) -> CommitStep {
@@ -118,7 +118,7 @@ impl Store for SqliteStore {
                 let read = record::decode(entry.id, &row.record);
                 read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
             }
-            self.commit(vec![step], true).await
+            self.commit(vec![step], CommitPurpose::NewMail).await
         })
     }
 
@@ -147,10 +147,10 @@ impl Store for SqliteStore {
 
     fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
         Box::pin(async move {
-            let Settlement { entry, report, keeps_claim } = settlement;
+            let Settlement { entry, report, claim } = settlement;
             let mut steps = Vec::with_capacity(2);
             steps.push(if entry.pending().next().is_some() {
-                self.update(&entry, keeps_claim)?
+                self.update(&entry, claim)?
             } else {
                 CommitStep::Remove { id: entry.id }
             });
@@ -158,7 +158,7 @@ impl Store for SqliteStore {
                 let body = NewBody::Row(BodyRow { id: entry.id, message });
                 steps.push(self.put(&entry, body));
             }
-            self.commit(steps, false).await
+            self.commit(steps, CommitPurpose::Change).await
         })
     }
 
@@ -218,15 +218,16 @@ impl Store for SqliteStore {
                 EntryChange::Release => entry.held = false,
                 EntryChange::Retry => entry.due = SystemTime::now(),
             }
-            let step = self.update(&entry, false)?;
-            self.commit_claimed(Some(claim), vec![step], false).await
+            let step = self.update(&entry, ClaimAfter::Released)?;
+            self.commit_claimed(Some(claim), vec![step], CommitPurpose::Change).await
         })
     }
 
     fn remove(&self, id: QueueId) -> Pending<'_, ()> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.commit_claimed(Some(claim), vec![CommitStep::Remove { id }], false).await
+            let steps = vec![CommitStep::Remove { id }];
+            self.commit_claimed(Some(claim), steps, CommitPurpose::Change).await
         })
     }
 

@@ -50,7 +50,7 @@ use std::time::{Duration, SystemTime};
 use crate::schedule::Schedule;
 use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
-use crate::sqlite::committer::{CommitRequest, CommitStep, Committer};
+use crate::sqlite::committer::{CommitPurpose, CommitRequest, CommitStep, Committer};
 use crate::sqlite::directory::Directory;
 use crate::sqlite::fresh::Fresh;
 use crate::sqlite::index::Index;
@@ -177,8 +177,12 @@ impl SqliteStore {
     }
 
     /// Hands steps to the committer and waits until they are on stable storage.
-    async fn commit(&self, steps: Vec<CommitStep>, is_new_mail: bool) -> Result<(), StoreError> {
-        self.commit_claimed(None, steps, is_new_mail).await
+    async fn commit(
+        &self,
+        steps: Vec<CommitStep>,
+        purpose: CommitPurpose,
+    ) -> Result<(), StoreError> {
+        self.commit_claimed(None, steps, purpose).await
     }
 
     /// The same for a message that this store has claimed only to change it.
@@ -186,13 +190,13 @@ impl SqliteStore {
         &self,
         claim: Option<ClaimGuard>,
         steps: Vec<CommitStep>,
-        is_new_mail: bool,
+        purpose: CommitPurpose,
     ) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.waiting).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
-        let request = CommitRequest { steps, is_new_mail, claim, done, _permit: permit };
+        let request = CommitRequest { steps, purpose, claim, done, _permit: permit };
         requests.send(request).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
