@@ -261,10 +261,8 @@ impl Hop {
         }
         state.window.failed();
         state.returning = 0;
-        let doublings = state.failures.min(31);
+        let pause = self.settings.back_off.pause(state.failures);
         state.failures = state.failures.saturating_add(1);
-        let pause = self.settings.pause_first.saturating_mul(1 << doublings);
-        let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
         state.trouble = Some(Trouble::after(state.trouble.take(), cause));
         let answer = OutcomeReason { hop: None, cause: cause.clone() };

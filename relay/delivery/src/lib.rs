@@ -43,6 +43,7 @@ use crate::job::{MessageClaim, Round};
 use crate::remotes::Remotes;
 use parking_lot::Mutex;
 use relay_dns::Dns;
+use relay_host::back_off::BackOff;
 use relay_host::vital;
 use relay_queue::limits::CLAIMED_AT_ONCE;
 use relay_queue::limits::STORE_RETRY;
@@ -86,10 +87,8 @@ pub struct DeliverySettings {
     pub connect_timeout: Duration,
     /// How long a connection is kept when no mail waits for it.
     pub idle: Duration,
-    /// How long a next hop is left alone after the first failure to reach it.
-    pub pause_first: Duration,
-    /// How long a next hop is left alone at most.
-    pub pause_longest: Duration,
+    /// How long a next hop is in back-off after a failure to reach it.
+    pub back_off: BackOff,
     /// How long attempts under way may go on once delivery is to end.
     pub drain: Duration,
     /// Who is to be left alone no longer.
@@ -167,8 +166,10 @@ impl DeliverySettings {
             timeouts: Timeouts::default(),
             connect_timeout: limits::CONNECT_TIMEOUT,
             idle: limits::CONNECTION_IDLE,
-            pause_first: limits::HOP_PAUSE_FIRST,
-            pause_longest: limits::HOP_PAUSE_LONGEST,
+            back_off: BackOff {
+                first: limits::HOP_PAUSE_FIRST,
+                longest: limits::HOP_PAUSE_LONGEST,
+            },
             drain: limits::DELIVERY_DRAIN,
             resumed: Resumed::default(),
             daemon_ends: watch::Sender::new(false),

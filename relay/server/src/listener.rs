@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
 use crate::{Shared, Stop, kept, welcome};
 use relay_connector::Binding;
+use relay_host::back_off::BackOff;
 use relay_host::vital;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
@@ -155,16 +156,19 @@ pub(super) fn is_here(address: SocketAddr) -> bool {
     }
 }
 
+/// Pauses after failures to accept.
+const PAUSES: BackOff = BackOff { first: ACCEPT_PAUSE, longest: LONGEST_ACCEPT_PAUSE };
+
 /// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
 /// the system's queue and cost us nothing.
 async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
-    let mut pause = ACCEPT_PAUSE;
+    let mut failures = 0_u32;
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&shared.sessions).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, remote)) => {
-                pause = ACCEPT_PAUSE;
+                failures = 0;
                 welcome::welcome(stream, remote, &shared, &stop, permit);
             }
             // `Listening::end` was faster than its abort.
@@ -173,10 +177,11 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Usually no file descriptor is left. Sessions that end give some back.
+                let pause = PAUSES.pause(failures);
                 tracing::warn!(%error, ?pause, "cannot accept");
                 drop(permit);
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
+                failures = failures.saturating_add(1);
             }
         }
     }
