@@ -12,8 +12,8 @@ mod workers;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
@@ -27,6 +27,7 @@ use crate::reach::Candidate;
 use crate::remotes::Remotes;
 use crate::route::Destination;
 use crate::{Cut, DeliverySettings};
+use parking_lot::Mutex;
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_queue::Queue;
 use tokio::sync::Notify;
@@ -134,7 +135,7 @@ impl Hop {
     /// Is there nothing to do and nothing to remember? A back-off that has ended is not worth it:
     /// strangers can name next hops without end.
     pub(super) fn is_idle(&self) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let rests = state.paused_until.is_some_and(|until| until > Instant::now());
         state.alive == 0 && state.waiting.is_empty() && state.parking.is_empty() && !rests
     }
@@ -145,7 +146,7 @@ impl Hop {
     /// again. These end with the time-out for that reply, or once [`DeliverySettings::cut_all`] says so.
     pub(super) async fn close(&self) {
         let (waiting, workers) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             // Under the lock, so that no worker begins after it.
             self.settings.end.closing.send_replace(true);
             self.fetch(&mut state);
@@ -185,24 +186,19 @@ impl Hop {
 
     /// How long the next hop is still to be left alone.
     pub(super) fn pause(&self) -> Option<Duration> {
-        let until = self.state().paused_until?;
+        let until = self.state.lock().paused_until?;
         let pause = until.saturating_duration_since(Instant::now());
         Some(pause).filter(|pause| !pause.is_zero())
     }
 
     /// It is left alone no longer. One connection alone finds out whether it is back, as ever.
     pub(super) fn resume(&self) {
-        self.state().paused_until = None;
+        self.state.lock().paused_until = None;
     }
 
     /// Is no attempt to begin any more?
     fn is_closing(&self) -> bool {
         *self.settings.end.closing.borrow()
-    }
-
-    /// A poisoned lock is as good as any: no invariant spans two of the fields.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes or spawns workers for what waits.
@@ -230,7 +226,7 @@ impl Hop {
             // Where others wait for room at its address, a connection is not kept without use.
             let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 if state.alive > state.most_workers() {
                     state.alive -= 1;
                     return None;
@@ -251,13 +247,13 @@ impl Hop {
                 _ = timeout_at(deadline, arrived) => {}
                 () = wanted => {}
             }
-            self.state().idle -= 1;
+            self.state.lock().idle -= 1;
         }
     }
 
     /// There is no way to have a connection now.
     pub(super) fn failed(&self, cause: &Cause) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         // Workers that were connecting at the same time have made the same discovery.
         if state.paused_until.is_some_and(|until| until > now) {
@@ -265,10 +261,8 @@ impl Hop {
         }
         state.window.failed();
         state.returning = 0;
-        let doublings = state.failures.min(31);
+        let pause = self.settings.back_off.pause(state.failures);
         state.failures = state.failures.saturating_add(1);
-        let pause = self.settings.pause_first.saturating_mul(1 << doublings);
-        let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
         state.trouble = Some(Trouble::after(state.trouble.take(), cause));
         let answer = OutcomeReason { hop: None, cause: cause.clone() };
@@ -277,7 +271,7 @@ impl Hop {
 
     /// What an attempt says about the next hop, and about how much it can take.
     pub(super) fn learn<'a>(self: &Arc<Self>, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
             state.proved = Some(now);
@@ -298,7 +292,7 @@ impl Hop {
 
     /// These addresses come after the others for a while, but for those that serve a connection.
     pub(super) fn remember_failed(&self, addresses: Vec<SocketAddr>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.last.retain(|_, until| *until > now);
         let until = now + limits::ADDRESS_PAUSE;
@@ -311,7 +305,7 @@ impl Hop {
 
     /// This address did not bear what it offers.
     pub(super) fn remember_misled(&self, address: SocketAddr) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.basic_smtp_until.retain(|_, until| *until > now);
         state.basic_smtp_until.insert(address, now + limits::PLAIN_SPEECH);
@@ -322,7 +316,7 @@ impl Hop {
         &self,
         mut candidates: Vec<Candidate>,
     ) -> Vec<Candidate> {
-        let (state, now) = (self.state(), Instant::now());
+        let (state, now) = (self.state.lock(), Instant::now());
         let holds = |list: &HashMap<SocketAddr, Instant>, candidate: &Candidate| {
             list.get(&candidate.address).is_some_and(|&until| until > now)
         };

@@ -8,7 +8,7 @@
 use crate::{Because, Peer, Rule, Rules};
 use relay_connector::Principal;
 use relay_mail::domain_pattern::DomainPattern;
-use relay_mail::tls::ClientCertificate;
+use relay_mail::tls::{CertificateRefusal, ClientCertificate};
 
 impl Peer {
     /// The peer as it is from the handshake on. What was known of it before is forgotten, its rights
@@ -61,7 +61,7 @@ const NO_CERTIFICATE: &str = "the client showed no certificate";
 /// Which of the listed names a certificate is for, and what is said of it.
 fn covered(
     certificate: &ClientCertificate,
-    verified: &Result<(), String>,
+    verified: &Result<(), CertificateRefusal>,
     list: &[DomainPattern],
 ) -> (Vec<DomainPattern>, String) {
     if let Err(error) = verified {

@@ -174,14 +174,15 @@ impl Peer {
         self.user.as_ref().map(|user| &user.name)
     }
 
-    /// Does the peer have this permission? The answer goes with its reason.
-    fn has(&self, permission: Permission) -> (bool, Because) {
+    fn has(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission)
+    }
+
+    /// Why the peer has this permission, or why not.
+    fn standing(&self, permission: Permission) -> Because {
         let standing = self.connector.standing(self.principal, self.user_name(), permission);
         let found = standing.sentence(self.principal);
-        (
-            self.permissions.contains(permission),
-            Because { rule: Rule::Permission(permission), found },
-        )
+        Because { rule: Rule::Permission(permission), found }
     }
 }
 
@@ -196,9 +197,8 @@ impl Reasons {
 
     /// Notes whether the peer has the permission, and says so.
     fn permits(&mut self, peer: &Peer, permission: Permission) -> bool {
-        let (has, because) = peer.has(permission);
-        self.0.push(because);
-        has
+        self.0.push(peer.standing(permission));
+        peer.has(permission)
     }
 
     fn decide(self, reply: Reply) -> Decision {

@@ -19,12 +19,12 @@ pub fn rcpt(
 ) -> DecisionOrInquiry {
     let mut reasons = Reasons::default();
     let decided = |reasons: Reasons, reply| DecisionOrInquiry::Decided(reasons.decide(reply));
-    let (may_relay, accepted) = match recipient {
+    let may_send = match recipient {
         // RFC 5321 section 4.5.1 wants it accepted from everybody, where there is somebody to read it.
         ForwardPath::Postmaster => match &rules.postmaster {
             Some(mailbox) => {
                 reasons.note(Rule::Postmaster, format!("its mail goes to {mailbox}"));
-                (true, None)
+                MaySend::Yes
             }
             None => {
                 let found = "there is neither this key nor an authoritative domain";
@@ -39,9 +39,11 @@ pub fn rcpt(
             may_send_to(rules, peer, mailbox, &mut reasons)
         }
     };
-    if !may_relay {
-        return decided(reasons, UNABLE_TO_RELAY);
-    }
+    let accepted = match may_send {
+        MaySend::ToAcceptedDomain(accepted) => Some(accepted),
+        MaySend::Yes => None,
+        MaySend::No => return decided(reasons, UNABLE_TO_RELAY),
+    };
     if let ForwardPath::Mailbox(mailbox) = recipient
         && mailbox.has_route()
         && !may_route(peer, &mut reasons)
@@ -59,21 +61,33 @@ pub fn rcpt(
     existence::judge(mailbox, accepted, findings, reasons)
 }
 
+/// May the peer send to a recipient?
+enum MaySend<'rules> {
+    /// Yes, since the recipient is in this domain.
+    ToAcceptedDomain(&'rules AcceptedDomain),
+    /// Yes, for another reason.
+    Yes,
+    No,
+}
+
 /// An accepted domain of any type needs no right; every other host, address literals included,
-/// needs Accept-Any-Recipient. The accepted domain comes with the answer.
+/// needs Accept-Any-Recipient.
 fn may_send_to<'rules>(
     rules: &'rules Rules,
     peer: &Peer,
     mailbox: &Mailbox,
     reasons: &mut Reasons,
-) -> (bool, Option<&'rules AcceptedDomain>) {
+) -> MaySend<'rules> {
     let domain = mailbox.domain().map(Domain::ascii);
     if let Some(accepted) = domain.and_then(|domain| rules.accepted_domains.covering(domain)) {
         reasons.note(Rule::AcceptedDomain, format!("the recipient is in {accepted}"));
-        return (true, Some(accepted));
+        return MaySend::ToAcceptedDomain(accepted);
     }
     reasons.note(Rule::AcceptedDomain, format!("`{}` is not accepted", mailbox.host()));
-    (reasons.permits(peer, Permission::AcceptAnyRecipient), None)
+    match reasons.permits(peer, Permission::AcceptAnyRecipient) {
+        true => MaySend::Yes,
+        false => MaySend::No,
+    }
 }
 
 /// The domain of `someone%elsewhere.example@contoso.example` is ours, and the server behind us that

@@ -42,7 +42,10 @@ pub fn adapt(entry: &Entry, message: &[u8], most: Option<u64>) -> Option<Adapted
     let fits = |message: &Vec<u8>| most.is_none_or(|most| message.len() as u64 <= most);
     let parts = Parts::of(entry.id, message)?;
     let to = format!("To: <{path}>\r\n");
-    let message = parts.compose(&to, true).filter(fits).or_else(|| parts.compose(&to, false))?;
+    let message = parts
+        .compose(&to, Original::Returned)
+        .filter(fits)
+        .or_else(|| parts.compose(&to, Original::LeftOut))?;
     let recipient = Addressee { path, dsn: addressee.dsn };
     fits(&message).then(|| Adapted { message: message.into(), recipient })
 }
@@ -60,6 +63,13 @@ struct Parts<'message> {
     boundary: &'message str,
     head: &'message [u8],
     parts: Vec<&'message [u8]>,
+}
+
+/// Does the adapted report return the message, or its header section?
+#[derive(Clone, Copy)]
+enum Original {
+    Returned,
+    LeftOut,
 }
 
 impl<'message> Parts<'message> {
@@ -82,7 +92,7 @@ impl<'message> Parts<'message> {
         (rest == b"--\r\n" && parts.len() >= 2).then_some(Self { boundary, head, parts })
     }
 
-    fn compose(&self, to: &str, with_original: bool) -> Option<Vec<u8>> {
+    fn compose(&self, to: &str, original: Original) -> Option<Vec<u8>> {
         let boundary = self.boundary;
         let mut out = Vec::new();
         for line in self.head.split_inclusive(|&octet| octet == b'\n') {
@@ -93,7 +103,10 @@ impl<'message> Parts<'message> {
             }
         }
         // The third part returns the message, or its header section.
-        let parts = if with_original { &self.parts[..] } else { &self.parts[..2] };
+        let parts = match original {
+            Original::Returned => &self.parts[..],
+            Original::LeftOut => &self.parts[..2],
+        };
         for part in parts {
             out.extend_from_slice(format!("\r\n--{boundary}\r\n").as_bytes());
             write_part(part, &mut out)?;

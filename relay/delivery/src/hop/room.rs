@@ -28,7 +28,7 @@ impl Hop {
         let id = job.entry.id;
         let pause = self.pause();
         let (class, room) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.parking.came(id);
             let class = self.class(&state, &job.entry);
             // Where only its sender is to be told, it is not kept for long.
@@ -55,11 +55,11 @@ impl Hop {
             }
             self.budget.park(id, class);
             // It comes before others of its class once this next hop has proved alive.
-            self.state().parking.park(id);
+            self.state.lock().parking.park(id);
             return None;
         };
         job.hold = Some(hold);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.waiting.len() >= room {
             drop(state);
             match pause {
@@ -113,7 +113,7 @@ impl Hop {
     /// or removes them; they are not claimed again before that is done.
     pub(super) fn withdraw(&self, ids: &HashSet<QueueId>) {
         let withdrawn: Vec<_> = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let (taken, kept) = mem::take(&mut state.waiting)
                 .into_iter()
                 .partition::<VecDeque<_>, _>(|job| ids.contains(&job.entry.id));
@@ -133,7 +133,7 @@ impl Hop {
     /// the others once it is known to be alive.
     pub(crate) fn put_off(&self, job: Job, pause: Duration) {
         let comes_up = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.returning += 1;
             state.returning <= limits::PAUSE_ENDS_WITH
         };
@@ -145,7 +145,7 @@ impl Hop {
         let id = job.entry.id;
         // First: one that is claimed still cannot be fetched.
         self.put_back(job, limits::PARKED_LOOK);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.parking.park(id);
         // There may be room by now, and nobody left to notice.
         self.fetch(&mut state);

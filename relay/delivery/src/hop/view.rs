@@ -2,11 +2,12 @@
 //! waits; and the way to take back what waits for it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Destination;
 use crate::hop::Hop;
+use parking_lot::Mutex;
 use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ impl Trouble {
 impl Hop {
     /// What is told of it.
     pub(crate) fn status(&self) -> HopStatus {
-        let state = self.state();
+        let state = self.state.lock();
         let pause = state.paused_until.map(|until| until.duration_since(Instant::now()));
         let pause = pause.filter(|pause| !pause.is_zero());
         let in_hand = state.waiting.len() as u64;
@@ -138,7 +139,7 @@ pub struct Hops(Arc<Mutex<HashMap<Destination, Weak<Hop>>>>);
 impl Hops {
     /// One more next hop. Those that are gone are forgotten.
     pub(crate) fn add(&self, hop: &Arc<Hop>) {
-        let mut hops = self.lock();
+        let mut hops = self.0.lock();
         if hops.len() >= hops.capacity() {
             hops.retain(|_, hop| hop.strong_count() > 0);
         }
@@ -148,20 +149,20 @@ impl Hops {
     /// Puts these messages back into the queue, as far as they only wait for a connection. Then an
     /// administrator can hold or remove them, though their next hop does not answer.
     pub fn withdraw(&self, ids: &HashSet<QueueId>) {
-        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let hops: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         hops.iter().for_each(|hop| hop.withdraw(ids));
     }
 
     /// What is told of one.
     pub fn status_of(&self, destination: &Destination) -> Option<HopStatus> {
-        let hop = self.lock().get(destination)?.upgrade()?;
+        let hop = self.0.lock().get(destination)?.upgrade()?;
         Some(hop.status())
     }
 
     /// What is told of all: those first for which most waits or is under way, of equals those in
     /// trouble.
     pub fn status(&self) -> Vec<HopStatus> {
-        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let hops: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         let mut all: Vec<_> = hops.iter().map(|hop| hop.status()).collect();
         all.sort_by(|one, other| {
             let key = |hop: &HopStatus| {
@@ -170,11 +171,6 @@ impl Hops {
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
         all
-    }
-
-    /// No invariant spans two entries.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Weak<Hop>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,7 +198,7 @@ mod tests {
         assert_eq!((hop.status().state, hop.status().since), (HopState::Idle, None));
 
         let silent = limits::STALLED_AFTER + Duration::from_secs(10);
-        hop.state().under_way.push(Instant::now() - silent);
+        hop.state.lock().under_way.push(Instant::now() - silent);
         let status = hop.status();
         assert_eq!(status.state, HopState::Stalled);
         let since = Duration::from_secs(status.since.unwrap());

@@ -5,10 +5,10 @@
 //! Moments of the steady clock are what the wall clock would say had it not been set since the
 //! process began. Both are the same until it is.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::limits;
+use parking_lot::Mutex;
 
 /// How far the two clocks are apart.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Clock {
             Ok(by) => Apart::Ahead(by),
             Err(error) => Apart::Behind(error.duration()),
         };
-        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apart = self.apart.lock();
         if found.differs_from(*apart) {
             *apart = found;
         }

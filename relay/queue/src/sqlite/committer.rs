@@ -23,6 +23,7 @@ use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::recovery::{self, Occasion, Opened};
 use crate::sqlite::wal;
 use crate::sqlite::writer::DatabaseWriter;
+use crate::store::ClaimAfter;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, ErrorCode};
@@ -34,8 +35,7 @@ use crate::limits;
 /// What is to be committed, all of it or nothing.
 pub(super) struct CommitRequest {
     pub(super) steps: Vec<CommitStep>,
-    /// It only adds to the queue, and is the first to be refused when space is short.
-    pub(super) is_new_mail: bool,
+    pub(super) purpose: CommitPurpose,
     /// On a message that the steps change and that no delivery has claimed.
     pub(super) claim: Option<ClaimGuard>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
@@ -43,12 +43,21 @@ pub(super) struct CommitRequest {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
+/// What a commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitPurpose {
+    /// New mail. When space is short, the committer refuses it first.
+    NewMail,
+    /// A change of queued mail, which may free space.
+    Change,
+}
+
 /// One change and what it means for the index.
 pub(super) enum CommitStep {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
-    /// Its entry has changed; whoever claimed it is done unless `claimed` says otherwise.
-    Update { entry: EntryRow, due: SystemTime, claimed: bool },
+    /// Its entry has changed.
+    Update { entry: EntryRow, due: SystemTime, claim: ClaimAfter },
     /// It has left the queue.
     Remove { id: QueueId },
 }
@@ -58,6 +67,15 @@ pub(super) enum NewBody {
     Row(BodyRow),
     /// Already synced.
     File(MessageFile),
+}
+
+/// Do readers continue during a checkpoint?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckpointMode {
+    /// Yes. The part of the log that a reader needs stays in the log.
+    BesideReaders,
+    /// No, they wait, and the whole log is moved.
+    WithoutReaders,
 }
 
 pub(super) struct Committer {
@@ -97,7 +115,9 @@ impl Committer {
             };
             match first {
                 Ok(first) => self.commit(first),
-                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => self.checkpoint(false),
+                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => {
+                    self.checkpoint(CheckpointMode::BesideReaders)
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -105,7 +125,7 @@ impl Committer {
                 self.reopen();
             }
         }
-        self.checkpoint(true);
+        self.checkpoint(CheckpointMode::WithoutReaders);
         if let Some(writer) = &self.writer
             && let Err(error) = database::truncate_log(&writer.connection)
         {
@@ -126,7 +146,8 @@ impl Committer {
         }
         if let Err(error) = self.make_room(octets as u64) {
             // Without room for new mail there is still some for what makes room.
-            for request in batch.extract_if(.., |request| request.is_new_mail) {
+            for request in batch.extract_if(.., |request| request.purpose == CommitPurpose::NewMail)
+            {
                 request.answer(Err(error.clone()));
             }
         }
@@ -153,7 +174,11 @@ impl Committer {
                 self.make_log_room();
                 let log_octets = self.writer.as_ref().map_or(0, DatabaseWriter::log_octets);
                 if log_octets > limits::DATABASE_LOG_OCTETS {
-                    self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
+                    self.checkpoint(if log_octets > 2 * limits::DATABASE_LOG_OCTETS {
+                        CheckpointMode::WithoutReaders
+                    } else {
+                        CheckpointMode::BesideReaders
+                    });
                 }
                 if let Some(Err(failure)) = self.writer.as_ref().map(DatabaseWriter::begin) {
                     self.fail(failure);
@@ -186,7 +211,7 @@ impl Committer {
             return Ok(());
         }
         // Under a shortage the log begins anew at each commit, and the room within the files counts.
-        self.checkpoint(true);
+        self.checkpoint(CheckpointMode::WithoutReaders);
         let Some(writer) = &self.writer else { return Ok(()) };
         let path = self.shared.directory.database();
         let log = std::fs::metadata(wal::path(&path)).map_or(0, |file| file.len());
@@ -203,11 +228,10 @@ impl Committer {
         Err(StoreError::Full(format!("{directory} has {free} octets free")))
     }
 
-    /// Moves the log into the database. With `pause`, readers wait meanwhile, so that nothing of
-    /// it stays behind for them.
-    fn checkpoint(&mut self, pause: bool) {
+    /// Moves the log into the database.
+    fn checkpoint(&mut self, mode: CheckpointMode) {
         let Some(writer) = &self.writer else { return };
-        let readers = pause.then(|| self.shared.readers.pause());
+        let readers = (mode == CheckpointMode::WithoutReaders).then(|| self.shared.readers.pause());
         let moved = writer.checkpoint();
         drop(readers);
         match moved {
@@ -274,7 +298,7 @@ impl Committer {
 impl Shared {
     /// Follows a committed request in the index and among the message files.
     fn apply(&self, steps: Vec<CommitStep>, lost: &[QueueId]) {
-        let mut index = self.index();
+        let mut index = self.index.lock();
         for step in steps {
             match step {
                 CommitStep::Put { entry, due, body } => {
@@ -283,17 +307,19 @@ impl Shared {
                         NewBody::File(file) => file.keep(),
                         NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
                     }
-                    index.put(id, Item::new(self.clock.steady(due), false, stored));
+                    let due = self.clock.steady(due);
+                    index.put(id, Item { due, held: false, body: stored, claimed: false });
                 }
                 CommitStep::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
                     index.remove(entry.id);
                 }
-                CommitStep::Update { entry, due, claimed } => {
+                CommitStep::Update { entry, due, claim } => {
                     self.fresh.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
-                        let item = Item::new(self.clock.steady(due), entry.held, old.body);
-                        index.put(entry.id, Item { claimed, ..item });
+                        let (due, held) = (self.clock.steady(due), entry.held);
+                        let claimed = claim == ClaimAfter::Kept;
+                        index.put(entry.id, Item { due, held, body: old.body, claimed });
                     }
                 }
                 CommitStep::Remove { id } => {

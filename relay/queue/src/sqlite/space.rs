@@ -5,9 +5,9 @@
 //! time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use relay_mail::store_error::StoreError;
 use rustix::fs::StatVfs;
 
@@ -28,13 +28,8 @@ impl Space {
 
     /// Octets that were free a moment ago, if that was plenty. Asks nobody.
     pub(super) fn seen(&self) -> Option<u64> {
-        let (seen, free) = (*self.plenty())?;
+        let (seen, free) = (*self.plenty.lock())?;
         (seen.elapsed() < limits::SPACE_SEEN).then_some(free)
-    }
-
-    /// What is remembered is right after every statement, so a panic elsewhere does no harm.
-    fn plenty(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
-        self.plenty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Octets that are free.
@@ -56,7 +51,7 @@ impl Space {
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let is_plenty = free >= limits::SPACE_PLENTY_OCTETS
             && (!counts_inodes || system.f_favail >= limits::SPACE_PLENTY_INODES);
-        *self.plenty() = is_plenty.then_some((now, free));
+        *self.plenty.lock() = is_plenty.then_some((now, free));
         Ok(free)
     }
 
@@ -78,11 +73,11 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let space = Space::of(directory.path());
         let free = space.free_octets().unwrap();
-        assert_eq!(space.plenty().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
-        *space.plenty() = Some((Instant::now() + limits::SPACE_SEEN, 7));
+        assert_eq!(space.plenty.lock().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
+        *space.plenty.lock() = Some((Instant::now() + limits::SPACE_SEEN, 7));
         assert_eq!(space.free_octets().unwrap(), 7, "what was seen a moment ago");
         let long_ago = Instant::now().checked_sub(limits::SPACE_SEEN).unwrap();
-        *space.plenty() = Some((long_ago, 7));
+        *space.plenty.lock() = Some((long_ago, 7));
         assert_ne!(space.free_octets().unwrap(), 7, "too old");
     }
 
