@@ -226,6 +226,17 @@ pub(crate) fn field_end(lines: &mut LineScanner, octets: &[u8]) -> Option<usize>
 }
 
 /// The octets of the header section of a whole message, without the empty line.
+///
+/// ```
+/// use relay_message::section::section_octets;
+///
+/// // A folded line belongs to its field.
+/// assert_eq!(section_octets(b"Subject: a\r\n b\r\n\r\nbody\r\n"), 16);
+/// // A line that is no field ends the section, even without an empty line.
+/// assert_eq!(section_octets(b"Subject: a\r\nno field\r\nTo: b\r\n"), 12);
+/// // An LF alone ends no line, so the second name is part of the first value.
+/// assert_eq!(section_octets(b"Subject: a\nTo: b\r\n\r\n"), 19);
+/// ```
 pub fn section_octets(message: &[u8]) -> usize {
     let (mut reader, mut octets) = (SectionReader::default(), 0);
     for piece in message.chunks(PIECE_OCTETS) {

@@ -38,6 +38,19 @@ pub enum LineError {
 
 /// Takes command lines off the front of a buffer. The result depends on the octets only, never on
 /// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::line::{LineError, LineReader};
+///
+/// let (mut reader, mut input) = (LineReader::default(), BytesMut::from("NOOP\r"));
+/// assert_eq!(reader.next_line(&mut input, false), None);
+/// input.extend_from_slice(b"\nRSET\nQUIT\r\n");
+/// assert_eq!(reader.next_line(&mut input, false).unwrap().unwrap(), "NOOP");
+/// // LF alone ends no command, and what follows it is not read.
+/// assert_eq!(reader.next_line(&mut input, false), Some(Err(LineError::BareLf)));
+/// assert_eq!(reader.next_line(&mut input, false), None);
+/// ```
 #[derive(Debug, Default)]
 pub struct LineReader {
     /// How far the unfinished line was searched already, so that a drip costs no second search.

@@ -42,6 +42,23 @@ pub enum ProxyError {
 }
 
 /// Collects a header, however it is cut.
+///
+/// ```
+/// use relay_smtp::proxy::{ProxyHeader, ProxyReader};
+///
+/// let mut stream = &b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\nEHLO client.example\r\n"[..];
+/// let mut reader = ProxyReader::default();
+/// let header = loop {
+///     // The reader never wants an octet beyond the header: a TLS handshake may follow.
+///     let (octets, rest) = stream.split_at(reader.wants());
+///     stream = rest;
+///     if let Some(header) = reader.take(octets).unwrap() {
+///         break header;
+///     }
+/// };
+/// assert_eq!(header, ProxyHeader::Client("192.0.2.7:40000".parse().unwrap()));
+/// assert_eq!(stream, b"EHLO client.example\r\n");
+/// ```
 #[derive(Debug, Default)]
 pub struct ProxyReader {
     octets: Vec<u8>,

@@ -21,6 +21,18 @@ pub enum UnsafeMessage {
 }
 
 /// Doubles dots, whatever the pieces that the message comes in.
+///
+/// ```
+/// use relay_smtp::client::{DotStuffer, UnsafeMessage};
+///
+/// let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
+/// stuffer.stuff(b"one\r\n.two", &mut out).unwrap();
+/// stuffer.finish(&mut out).unwrap();
+/// assert_eq!(out, b"one\r\n..two\r\n.\r\n");
+/// // Another server might see an end of data behind the LF.
+/// let smuggled = DotStuffer::new().stuff(b"one\n.\r\nMAIL FROM:<>\r\n", &mut out);
+/// assert_eq!(smuggled, Err(UnsafeMessage::BareLf));
+/// ```
 #[derive(Debug, Default)]
 pub struct DotStuffer {
     lines: LineScanner,

@@ -65,6 +65,19 @@ pub enum DataEvent {
 
 /// Takes the message off the front of a buffer. The result depends on the octets only, never on
 /// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::data::{DataEvent, DataReader, Violation};
+///
+/// let (mut reader, mut input) = (DataReader::new(), BytesMut::from("..a\r\nb\n.\r\nc\r\n.\r\nQUIT\r\n"));
+/// // The added dot is taken out. LF, dot, CRLF is no end of data, but the LF is a violation.
+/// let content = DataEvent::Content(".a\r\nb\n.\r\nc\r\n".into());
+/// assert_eq!(reader.next_event(&mut input), Some(content));
+/// assert_eq!(reader.next_event(&mut input), Some(DataEvent::End));
+/// assert_eq!(reader.violation(), Some(Violation::BareLf(6)));
+/// assert_eq!(input, "QUIT\r\n");
+/// ```
 #[derive(Debug)]
 pub struct DataReader {
     lines: LineScanner,
