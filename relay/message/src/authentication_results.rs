@@ -5,6 +5,7 @@
 //! because nobody but us can write them: one that comes in with our name is removed
 //! (section 5). Fields of other hosts are left alone; they are evidence of nobody here.
 
+use crate::comment::skip_with_blanks;
 use crate::finding::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcResult, MessageFound, SenderFound,
     SpfFinding, SpfIdentity,
@@ -44,7 +45,7 @@ impl AuthservIds<'_> {
 /// what an authserv-id may be, only the name of a host is one here: letters, digits and hyphens of
 /// ASCII, and single dots between them, in quotes or not. `None`: it begins otherwise.
 fn authserv_id(value: &[u8]) -> Option<&str> {
-    let value = skip_comments(value)?;
+    let value = skip_with_blanks(value)?;
     let (id, rest) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
             let (id, rest) = name(quoted);
@@ -52,9 +53,9 @@ fn authserv_id(value: &[u8]) -> Option<&str> {
         }
         None => name(value),
     };
-    let rest = skip_comments(rest)?;
+    let rest = skip_with_blanks(rest)?;
     let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
-    let rest = skip_comments(&rest[digits..])?;
+    let rest = skip_with_blanks(&rest[digits..])?;
     let id = std::str::from_utf8(id).ok()?;
     let is_host = id.split('.').all(|label| !label.is_empty());
     (is_host && rest.starts_with(b";")).then_some(id)
@@ -64,32 +65,6 @@ fn authserv_id(value: &[u8]) -> Option<&str> {
 fn name(value: &[u8]) -> (&[u8], &[u8]) {
     let is_of_name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-.".contains(octet);
     value.split_at(value.iter().take_while(|octet| is_of_name(octet)).count())
-}
-
-/// What comes after white space and comments, which nest. `None`: a comment has no end.
-fn skip_comments(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        let blanks = rest.iter().take_while(|octet| b" \t\r\n".contains(octet)).count();
-        rest = &rest[blanks..];
-        if !rest.starts_with(b"(") {
-            return Some(rest);
-        }
-        let mut depth = 0_usize;
-        let mut at = 0;
-        loop {
-            match rest.get(at)? {
-                b'(' => depth += 1,
-                b')' => depth -= 1,
-                b'\\' => at += 1,
-                _ => {}
-            }
-            at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-        rest = &rest[at..];
-    }
 }
 
 /// The field with what the checks found, its CRLF included; `None` where nothing was checked. A

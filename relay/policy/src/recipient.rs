@@ -10,6 +10,41 @@ use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
 
 /// RCPT with this recipient, after `accepted_so_far` recipients of the same message.
+///
+/// ```
+/// use relay_mail::path::ForwardPath;
+/// use relay_policy::{DecisionOrInquiry, Findings, Peer, rcpt};
+///
+/// # use std::sync::Arc;
+/// # let text = r#"
+/// # hostname = "edge1.contoso.example"
+/// # delivery.smart_host = "127.0.0.1:2626"
+/// # accepted_domain = [{ name = "contoso.example" }]
+/// # [[connector]]
+/// # name = "Default Frontend"
+/// # bindings = ["0.0.0.0:25"]
+/// # remote_ip_ranges = ["0.0.0.0/0"]
+/// # permission_groups = ["AnonymousUsers"]
+/// # "#;
+/// # let config = relay_config::Config::parse(text, "relay.toml").unwrap();
+/// # let rules = config.rules(&mut relay_connector::ConnectorIds::default(), 1).unwrap();
+/// # let connector = Arc::clone(rules.connectors().next().unwrap().1);
+/// // The rules accept mail for contoso.example; the connector has the group AnonymousUsers.
+/// let peer = Peer::new(connector);
+/// let ask = |path: &str| {
+///     let path = ForwardPath::parse(path).unwrap();
+///     match rcpt(&rules, &peer, &path, 0, &Findings::default()) {
+///         DecisionOrInquiry::Decided(decision) => decision,
+///         DecisionOrInquiry::Needs(inquiry) => panic!("{inquiry:?}"),
+///     }
+/// };
+/// assert_eq!(ask("<b@contoso.example>").reply.code, 250);
+/// let refusal = ask("<b@stranger.example>");
+/// assert_eq!(refusal.reply.to_string(), "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain");
+/// // The last reason is the rule that decided: the client lacks the relay right.
+/// let rule = refusal.because.last().unwrap().rule;
+/// assert_eq!(rule.to_string(), "ms-Exch-SMTP-Accept-Any-Recipient");
+/// ```
 pub fn rcpt(
     rules: &Rules,
     peer: &Peer,

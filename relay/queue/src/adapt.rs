@@ -16,6 +16,7 @@ use memchr::{memchr, memmem};
 use relay_mail::dsn::Addressee;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_message::section::section_octets;
 
 /// Octets of one line of base64: 76 characters (RFC 2045 section 6.8).
 const BASE64_LINE_OCTETS: usize = 57;
@@ -74,7 +75,7 @@ enum Original {
 
 impl<'message> Parts<'message> {
     fn of(id: QueueId, message: &'message [u8]) -> Option<Self> {
-        let end = memmem::find(message, b"\r\n\r\n")? + 2;
+        let end = section_octets(message);
         let (head, mut rest) = message.split_at(end);
         // Nothing else of the head begins a line so.
         let start = memmem::find(head, BOUNDARY)? + BOUNDARY.len();
@@ -122,8 +123,9 @@ const SEVEN_BIT: &[u8] = b"Content-Transfer-Encoding: 7bit\r\n";
 const BASE64: &[u8] = b"Content-Transfer-Encoding: base64\r\n";
 
 fn write_part(part: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let end = memmem::find(part, b"\r\n\r\n")? + 2;
-    let (head, body) = part.split_at(end);
+    let (head, body) = part.split_at(section_octets(part));
+    // The empty line is written anew, whatever follows it.
+    let body = body.strip_prefix(b"\r\n")?;
     let is_ascii = body.is_ascii();
     for line in head.split_inclusive(|&octet| octet == b'\n') {
         out.extend_from_slice(match line {
@@ -135,7 +137,6 @@ fn write_part(part: &[u8], out: &mut Vec<u8>) -> Option<()> {
         });
     }
     out.extend_from_slice(b"\r\n");
-    let body = &body[2..];
     if is_ascii {
         out.extend_from_slice(body);
         return Some(());

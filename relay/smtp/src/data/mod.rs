@@ -14,7 +14,7 @@ mod tests;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr3;
+use relay_mail::line_end::{LineMark, LineScanner};
 
 pub use crate::data::chunk::{ChunkEvent, ChunkReader, skip};
 pub use crate::data::endings::LineEndings;
@@ -35,6 +35,17 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// What a mark violates; `place` is the number of octets before its octet. `None`: a line ends
+    /// as it must.
+    pub(crate) const fn of(mark: LineMark, place: u64) -> Option<Self> {
+        match mark {
+            LineMark::End => None,
+            LineMark::BareCr => Some(Self::BareCr(place)),
+            LineMark::BareLf => Some(Self::BareLf(place)),
+            LineMark::Nul => Some(Self::Nul(place)),
+        }
+    }
+
     /// Octets of the message before it.
     pub const fn place(self) -> u64 {
         match self {
@@ -54,23 +65,25 @@ pub enum DataEvent {
 
 /// Takes the message off the front of a buffer. The result depends on the octets only, never on
 /// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::data::{DataEvent, DataReader, Violation};
+///
+/// let (mut reader, mut input) = (DataReader::new(), BytesMut::from("..a\r\nb\n.\r\nc\r\n.\r\nQUIT\r\n"));
+/// // The added dot is taken out. LF, dot, CRLF is no end of data, but the LF is a violation.
+/// let content = DataEvent::Content(".a\r\nb\n.\r\nc\r\n".into());
+/// assert_eq!(reader.next_event(&mut input), Some(content));
+/// assert_eq!(reader.next_event(&mut input), Some(DataEvent::End));
+/// assert_eq!(reader.violation(), Some(Violation::BareLf(6)));
+/// assert_eq!(input, "QUIT\r\n");
+/// ```
 #[derive(Debug)]
 pub struct DataReader {
-    position: Position,
+    lines: LineScanner,
     violation: Option<Violation>,
     /// Octets taken off the input so far, to say where a violation stands.
     taken: u64,
-}
-
-/// Where in a line the next octet stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
-    /// After CRLF, or at the beginning.
-    LineStart,
-    /// Anywhere else.
-    InLine,
-    /// After a CR.
-    AfterCr,
 }
 
 impl Default for DataReader {
@@ -84,8 +97,8 @@ impl DataReader {
     pub fn new() -> Self {
         // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so that `.` on the first
         // line is the end of an empty message. The first line is then like every other.
-        let position = Position::LineStart;
-        Self { position, violation: None, taken: 0 }
+        let lines = LineScanner::default();
+        Self { lines, violation: None, taken: 0 }
     }
 
     /// The first violation so far.
@@ -106,7 +119,7 @@ impl DataReader {
         let mut kept = 0;
         let mut run = 0;
         loop {
-            if self.position == Position::LineStart {
+            if self.lines.is_at_line_start() {
                 match &input[read..] {
                     [] | b"." | b".\r" => break,
                     // The reader stays at the line start; the next call finds the end first.
@@ -123,34 +136,16 @@ impl DataReader {
                     }
                     _ => {}
                 }
-                self.position = Position::InLine;
             }
-            if self.position == Position::AfterCr {
-                match input.get(read) {
-                    None => break,
-                    Some(b'\n') => {
-                        read += 1;
-                        self.position = Position::LineStart;
-                        continue;
-                    }
-                    Some(_) => {
-                        // The CR may have gone out with an earlier part of the message.
-                        self.report(Violation::BareCr(self.taken + read as u64 - 1));
-                        self.position = Position::InLine;
-                    }
-                }
-            }
-            let Some(found) = memchr3(b'\r', b'\n', 0, &input[read..]) else {
+            let Some((octets, mark)) = self.lines.next(&input[read..]) else {
                 read = input.len();
                 break;
             };
-            let at = read + found;
-            match input[at] {
-                b'\r' => self.position = Position::AfterCr,
-                b'\n' => self.report(Violation::BareLf(self.taken + at as u64)),
-                _ => self.report(Violation::Nul(self.taken + at as u64)),
+            read += octets;
+            // A bare CR may have gone out with an earlier part of the message.
+            if let Some(violation) = Violation::of(mark, self.taken + read as u64 - 1) {
+                self.violation.get_or_insert(violation);
             }
-            read = at + 1;
         }
         let kept = close_up(input, kept, run..read);
         let mut content = self.take(input, read);
@@ -161,10 +156,6 @@ impl DataReader {
     fn take(&mut self, input: &mut BytesMut, octets: usize) -> BytesMut {
         self.taken += octets as u64;
         input.split_to(octets)
-    }
-
-    fn report(&mut self, violation: Violation) {
-        self.violation.get_or_insert(violation);
     }
 }
 
