@@ -211,7 +211,7 @@ impl Connector {
 
     /// Whether a peer has a permission, and where that comes from. A denial goes before
     /// everything, as deny entries do in Exchange.
-    pub fn standing(
+    pub fn source_of_permission(
         &self,
         principal: Principal,
         user: Option<&UserName>,
@@ -244,7 +244,7 @@ impl Connector {
 
 impl Standing {
     /// What a reason says of it, for a peer that is this principal.
-    pub fn sentence(&self, principal: Principal) -> String {
+    pub fn describe(&self, principal: Principal) -> String {
         match self {
             Self::Granted(PermissionSource::Group(group)) => {
                 format!("granted to {principal} by permission group {group}")

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::limits::{BINDINGS, TABLE_BLOCKS};
 use crate::range::{Block, Family, number_of};
-use crate::table::sweep::{Conflicts, blocks_of, claims_on, sweep};
+use crate::table::sweep::{Conflicts, blocks_of, ranges_on, sweep};
 use crate::{Binding, Connector, ConnectorId, RangeId};
 
 mod sweep;
@@ -179,10 +179,10 @@ impl Table {
             let told = match clients {
                 Clients::OfTheBindingsFamily => Segments::new(),
                 Clients::OfBothFamilies => {
-                    swept(&claims_on(binding, binding.family().other(), connectors))
+                    swept(&ranges_on(binding, binding.family().other(), connectors))
                 }
             };
-            let claims = claims_on(binding, binding.family(), connectors);
+            let claims = ranges_on(binding, binding.family(), connectors);
             let own = swept(&claims);
             let compiled = blocks_of(&claims, connectors, TABLE_BLOCKS - blocks);
             let Some(compiled) = compiled else {

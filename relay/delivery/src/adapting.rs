@@ -16,8 +16,8 @@ impl Hop {
         entry: &Entry,
         transaction: &Transaction,
     ) -> Option<(Transaction, MessageReader)> {
-        let lacking = transaction.lacks(capabilities)?;
-        if !adapt::may_be_report(entry) || entry.size > ADAPTED_REPORT_OCTETS {
+        let lacking = transaction.missing_extension(capabilities)?;
+        if !adapt::looks_like_report(entry) || entry.size > ADAPTED_REPORT_OCTETS {
             return None;
         }
         let mut reader = self.queue.store().read(entry.id).await.ok()?;
@@ -39,7 +39,7 @@ impl Hop {
             smtputf8: false,
             ..transaction.clone()
         };
-        if transaction.lacks(capabilities).is_some() {
+        if transaction.missing_extension(capabilities).is_some() {
             return None;
         }
         info!(id = %entry.id, hop = self.name, ?lacking, "report adapted to its next hop");

@@ -112,7 +112,7 @@ impl State {
             }
             while ids.len() < CLAIMED_AT_ONCE
                 && self.counts.have_room(*class)
-                && let Some(id) = list.call(now)
+                && let Some(id) = list.wake(now)
             {
                 self.counts.add(*class);
                 ids.push(id);
@@ -123,7 +123,7 @@ impl State {
     }
 
     fn is_short(&self) -> bool {
-        self.waiting.values().any(WaitingList::has_parked)
+        self.waiting.values().any(WaitingList::has_waiting)
     }
 }
 
@@ -146,7 +146,7 @@ impl DeliveryBudget {
         let is_guaranteed =
             !class.is_exchanger && of_hop.load(Ordering::Relaxed) < limits::CONFIGURED_CLAIMS;
         // Those that wait come first.
-        let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_parked());
+        let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_waiting());
         if !(is_guaranteed || is_its_turn && state.counts.have_room(class)) {
             return None;
         }
@@ -164,14 +164,14 @@ impl DeliveryBudget {
     }
 
     /// How many more jobs may be in hand.
-    pub(super) fn left(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         limits::DELIVERY_CLAIMS.saturating_sub(self.state().counts.all)
     }
 
     /// Would another job of this class be admitted now?
-    pub(super) fn has_room(&self, class: DeliveryClass) -> bool {
+    pub(super) fn has_capacity(&self, class: DeliveryClass) -> bool {
         let state = self.state();
-        let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_parked);
+        let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_waiting);
         state.counts.have_room(class) && !is_waited_for
     }
 

@@ -106,7 +106,7 @@ impl Connection {
 
     /// Why the last transaction ended, where the next hop went away, fell silent or spoke nonsense
     /// before it had the whole message. Then it has taken nothing, and another may.
-    pub(super) fn broke_off(&self) -> Option<&Cause> {
+    pub(super) fn disconnected_early(&self) -> Option<&Cause> {
         let State::Closed(Some(cause)) = &self.state else { return None };
         let is_break = match cause {
             Cause::Reply { reply, .. } => reply.code == 421,
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// May the same next hop take the message if it is spoken to plainly?
-    pub(super) fn was_misled(&self) -> bool {
+    pub(super) fn broke_on_pipelining(&self) -> bool {
         self.session.was_misled()
     }
 
@@ -164,7 +164,7 @@ impl Connection {
 
     /// Asks whether the server would take mail for this recipient. `None` when the connection was
     /// not [`Connection::ready`].
-    pub async fn ask(&mut self, recipient: ForwardPath) -> Option<Outcome> {
+    pub async fn verify_recipient(&mut self, recipient: ForwardPath) -> Option<Outcome> {
         self.state = State::Busy;
         self.session.ask(recipient, Instant::now());
         loop {
@@ -333,7 +333,7 @@ impl Connection {
                     self.session.handle_bytes(&input[..length], Instant::now());
                 }
                 // That it has closed is found when the connection is used again.
-                _ => self.session.settle(),
+                _ => self.session.accept_result(),
             }
         }
     }
@@ -366,7 +366,7 @@ async fn until(deadline: Option<TokioInstant>) {
 /// Waits until the attempt has taken as long as it may.
 async fn run_out(patience: &mut Option<Patience>) {
     match patience {
-        Some(patience) => patience.ends().await,
+        Some(patience) => patience.wait_for_deadline().await,
         None => std::future::pending().await,
     }
 }
@@ -379,7 +379,7 @@ async fn reached(cut: &mut watch::Receiver<Cut>, least: Cut) {
 }
 
 /// Waits until it becomes true. Forever, once nobody is left to make it so.
-pub(super) async fn told(what: &mut watch::Receiver<bool>) {
+pub(super) async fn until_true(what: &mut watch::Receiver<bool>) {
     if what.wait_for(|&is_so| is_so).await.is_err() {
         std::future::pending().await
     }

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
 use crate::concurrency::Window;
-use crate::connection::told;
+use crate::connection::until_true;
 use crate::hop::recipients::BrokeOff;
 use crate::hop::view::Trouble;
 use crate::job::Job;
@@ -148,7 +148,7 @@ impl Hop {
             let mut state = self.state();
             // Under the lock, so that no worker begins after it.
             self.settings.end.closing.send_replace(true);
-            self.fetch(&mut state);
+            self.fetch_waiting_messages(&mut state);
             (std::mem::take(&mut state.waiting), state.workers.clone())
         };
         workers.close();
@@ -160,7 +160,7 @@ impl Hop {
         let patience = async {
             tokio::select! {
                 () = sleep(self.settings.drain) => {}
-                () = told(&mut daemon_ends) => sleep(limits::DELIVERY_CUT).await,
+                () = until_true(&mut daemon_ends) => sleep(limits::DELIVERY_CUT).await,
             }
         };
         let in_time = tokio::select! {
@@ -176,7 +176,7 @@ impl Hop {
             tokio::select! {
                 biased;
                 () = workers.wait() => return,
-                () = told(&mut cut_all) => {}
+                () = until_true(&mut cut_all) => {}
             }
             self.settings.end.cut(Cut::All);
             workers.wait().await;
@@ -184,7 +184,7 @@ impl Hop {
     }
 
     /// How long the next hop is still to be left alone.
-    pub(super) fn pause(&self) -> Option<Duration> {
+    pub(super) fn remaining_back_off(&self) -> Option<Duration> {
         let until = self.state().paused_until?;
         let pause = until.saturating_duration_since(Instant::now());
         Some(pause).filter(|pause| !pause.is_zero())
@@ -228,7 +228,7 @@ impl Hop {
         loop {
             let (arrived, wanted) = (self.arrived.notified(), self.remotes.wanted());
             // Where others wait for room at its address, a connection is not kept without use.
-            let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
+            let is_kept = connection.is_some_and(|address| !self.remotes.has_waiters(address));
             {
                 let mut state = self.state();
                 if state.alive > state.most_workers() {
@@ -236,7 +236,7 @@ impl Hop {
                     return None;
                 }
                 let job = state.waiting.pop_front();
-                self.fetch(&mut state);
+                self.fetch_waiting_messages(&mut state);
                 if job.is_some() {
                     return job;
                 }
@@ -270,23 +270,26 @@ impl Hop {
         let pause = self.settings.pause_first.saturating_mul(1 << doublings);
         let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
-        state.trouble = Some(Trouble::after(state.trouble.take(), cause));
+        state.trouble = Some(Trouble::after_failure(state.trouble.take(), cause));
         let answer = OutcomeReason { hop: None, cause: cause.clone() };
         warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is left alone");
     }
 
     /// What an attempt says about the next hop, and about how much it can take.
-    pub(super) fn learn<'a>(self: &Arc<Self>, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
+    pub(super) fn record_result<'a>(
+        self: &Arc<Self>,
+        outcomes: impl Iterator<Item = &'a Outcome> + Clone,
+    ) {
         let mut state = self.state();
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
             state.proved = Some(now);
             state.breaking_off = None;
             self.has_answered(&mut state);
-            self.fetch(&mut state);
+            self.fetch_waiting_messages(&mut state);
         } else if let Some(outcome) = outcomes.clone().find(|outcome| is_trouble(outcome)) {
             let before = state.breaking_off.take();
-            state.breaking_off = Some(Trouble::after(before, &outcome.answer().cause));
+            state.breaking_off = Some(Trouble::after_failure(before, &outcome.answer().cause));
         }
         if outcomes.clone().any(is_taken) {
             state.window.succeeded(now);
@@ -310,7 +313,7 @@ impl Hop {
     }
 
     /// This address did not bear what it offers.
-    pub(super) fn remember_misled(&self, address: SocketAddr) {
+    pub(super) fn remember_pipelining_failure(&self, address: SocketAddr) {
         let mut state = self.state();
         let now = Instant::now();
         state.basic_smtp_until.retain(|_, until| *until > now);

@@ -180,7 +180,11 @@ impl Job {
     /// Gives these recipients back since there is no room for them. Where other jobs of the message
     /// are under way, they wait until one of those has ended. Else the message goes back to the
     /// queue, due at `due`, and this is true: the caller has it called when there is room.
-    pub(super) fn put_back_for_room(mut self, destination: &Destination, due: SystemTime) -> bool {
+    pub(super) fn put_back_for_free_connection(
+        mut self,
+        destination: &Destination,
+        due: SystemTime,
+    ) -> bool {
         self.settled = true;
         // Before others hear of it.
         self.hold = None;
@@ -204,7 +208,7 @@ impl Job {
 
     /// Records that there was no attempt, and why: these recipients are due again at `due`. For what
     /// follows from the message's age. Takes as long as the disk refuses.
-    pub(super) async fn record_untried(self, why: OutcomeReason, due: SystemTime) {
+    pub(super) async fn record_without_attempt(self, why: OutcomeReason, due: SystemTime) {
         let is_new = |place: &usize| {
             let recipient = self.entry.recipients.get(*place);
             recipient.is_some_and(|it| it.state == RecipientState::Pending(None))

@@ -53,7 +53,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 pub use crate::connection::Connection;
-pub use crate::ourselves::leads_back;
+pub use crate::ourselves::own_binding;
 pub use crate::reach::ExchangerRules;
 pub use crate::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use crate::security::{

@@ -12,7 +12,7 @@ use relay_mail::path::MailHost;
 use relay_mail::smart_host::SmartHost;
 
 /// The binding that mail for this smart host would come back to, where there is one.
-pub fn leads_back(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAddr> {
+pub fn own_binding(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAddr> {
     let binding =
         |address: IpAddr| is_ours(SocketAddr::new(address, server.port), &rules.our_bindings);
     match &server.host {
@@ -142,7 +142,7 @@ mod tests {
             (format!("{nodename}:25"), true),
         ] {
             let parsed = server.parse().unwrap();
-            assert_eq!(leads_back(&parsed, &rules).is_some(), expected, "{server}");
+            assert_eq!(own_binding(&parsed, &rules).is_some(), expected, "{server}");
         }
     }
 

@@ -21,12 +21,12 @@ pub(super) struct Parking {
 
 impl Parking {
     /// A message is in the queue until there is room.
-    pub(super) fn park(&mut self, id: QueueId) {
+    pub(super) fn add(&mut self, id: QueueId) {
         self.parked.insert(id);
     }
 
     /// A message has come, from here or from elsewhere.
-    pub(super) fn came(&mut self, id: QueueId) {
+    pub(super) fn remove(&mut self, id: QueueId) {
         self.parked.remove(&id);
         self.coming = self.coming.saturating_sub(1);
     }
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn no_more_come_than_there_is_room_for() {
         let mut parking = Parking::default();
-        (0..100).for_each(|number| parking.park(QueueId::from_u64(number)));
+        (0..100).for_each(|number| parking.add(QueueId::from_u64(number)));
         assert_eq!(parking.next(0, 10).len(), 10);
         assert_eq!(parking.next(0, 10).len(), 10, "those never came");
-        (0..6).for_each(|number| parking.came(QueueId::from_u64(number)));
+        (0..6).for_each(|number| parking.remove(QueueId::from_u64(number)));
         assert_eq!(parking.next(1, 10), [], "half of the room is in use");
     }
 
@@ -88,12 +88,12 @@ mod tests {
         let most = CLAIMED_AT_ONCE as u64;
         let id = QueueId::from_u64;
         let mut parking = Parking::default();
-        (0..2 * most).rev().for_each(|number| parking.park(id(number)));
+        (0..2 * most).rev().for_each(|number| parking.add(id(number)));
         assert_eq!(parking.next(limits::PARKED_REFILL, ALL), []);
         assert_eq!(parking.next(1, ALL), (0..most).map(id).collect::<Vec<_>>());
         assert_eq!(parking.next(1, ALL), [], "those that come are enough");
-        (0..most).for_each(|number| parking.came(id(number)));
-        parking.came(id(most));
+        (0..most).for_each(|number| parking.remove(id(number)));
+        parking.remove(id(most));
         assert_eq!(parking.next(1, ALL), (most + 1..2 * most).map(id).collect::<Vec<_>>());
         assert!(parking.is_empty());
     }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn those_that_never_come_hold_nobody_up() {
         let mut parking = Parking::default();
-        (0..1000).for_each(|number| parking.park(QueueId::from_u64(number)));
+        (0..1000).for_each(|number| parking.add(QueueId::from_u64(number)));
         let mut came = 0;
         while !parking.is_empty() {
             came += parking.next(0, ALL).len();

@@ -35,7 +35,7 @@ impl Patience {
     }
 
     /// Waits until the attempt has taken as long as it may.
-    pub(super) async fn ends(&mut self) {
+    pub(super) async fn wait_for_deadline(&mut self) {
         loop {
             let is_short = self.is_short.as_mut().is_some_and(|short| *short.borrow_and_update());
             let base = if is_short { limits::SHORT_ATTEMPT } else { limits::LONGEST_ATTEMPT };
@@ -69,11 +69,11 @@ mod tests {
             short.send_replace(true);
             std::future::pending::<()>().await;
         });
-        patience.ends().await;
+        patience.wait_for_deadline().await;
         assert_eq!(began.elapsed(), limits::SHORT_ATTEMPT);
-        of_large.ends().await;
+        of_large.wait_for_deadline().await;
         assert_eq!(began.elapsed(), limits::SHORT_ATTEMPT + Duration::from_secs(600));
-        configured.ends().await;
+        configured.wait_for_deadline().await;
         assert_eq!(began.elapsed(), limits::LONGEST_ATTEMPT);
     }
 }

@@ -84,8 +84,8 @@ impl Remotes {
         let remote = remotes.entry(key).or_default();
         let was_called = remote.waiting.came(id);
         remote.waiting.expire(Instant::now());
-        let is_its_turn = was_called || !remote.waiting.has_parked();
-        if !is_its_turn || remote.open + remote.waiting.called() >= remote.most(self.most) {
+        let is_its_turn = was_called || !remote.waiting.has_waiting();
+        if !is_its_turn || remote.open + remote.waiting.woken_count() >= remote.most(self.most) {
             remote.refused = Some(Instant::now());
             self.wanted.notify_waiters();
             return None;
@@ -110,11 +110,11 @@ impl Remotes {
     }
 
     /// Does a message wait for room at this address, or did one lately?
-    pub(super) fn is_wanted(&self, address: SocketAddr) -> bool {
+    pub(super) fn has_waiters(&self, address: SocketAddr) -> bool {
         let remotes = self.remotes();
         remotes.get(&key(address)).is_some_and(|remote| {
             let lately = |at: Instant| at.elapsed() < limits::CONNECTION_IDLE;
-            remote.waiting.has_parked() || remote.refused.is_some_and(lately)
+            remote.waiting.has_waiting() || remote.refused.is_some_and(lately)
         })
     }
 
@@ -139,8 +139,8 @@ impl Remotes {
         let now = Instant::now();
         remote.waiting.expire(now);
         let mut ids = Vec::new();
-        while remote.open + remote.waiting.called() < remote.most(self.most)
-            && let Some(id) = remote.waiting.call(now)
+        while remote.open + remote.waiting.woken_count() < remote.most(self.most)
+            && let Some(id) = remote.waiting.wake(now)
         {
             ids.push(id);
         }

@@ -157,7 +157,7 @@ impl Routes {
     }
 
     /// Where mail goes that no route is for.
-    pub fn otherwise(&self) -> &NextHop {
+    pub fn default_next_hop(&self) -> &NextHop {
         &self.otherwise
     }
 

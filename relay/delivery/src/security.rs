@@ -176,7 +176,7 @@ impl ClientHandshakes {
     }
 
     /// Do both trust the same certificates? The files may have changed where their names have not.
-    pub fn trust_alike(&self, other: &Self) -> bool {
+    pub fn has_same_authorities(&self, other: &Self) -> bool {
         let same = |file, it: &Verified| {
             other.verified.get(file).is_some_and(|other| other.trusted == it.trusted)
         };

@@ -9,7 +9,7 @@ use crate::hop::CountedWorker;
 use crate::patience::Patience;
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
-use relay_smtp::client::{is_lack, says_too_many_recipients};
+use relay_smtp::client::{is_missing_extension, says_too_many_recipients};
 
 /// A connection, as its next hop counts it.
 pub(super) struct CountedConnection {
@@ -72,12 +72,12 @@ impl CandidateServers {
     }
 
     /// Has nothing come of this attempt yet?
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(super) fn is_unused(&self) -> bool {
         let has_begun = self.has_outcome || !self.earlier.is_empty();
         !has_begun && self.tried.is_empty() && self.broke_off.is_none()
     }
 
-    pub(super) fn may_another_take(&self, outcome: &Outcome) -> bool {
+    pub(super) fn may_retry_on_next_server(&self, outcome: &Outcome) -> bool {
         let Outcome::Deferred(answer) = outcome else { return false };
         let cause = self.broke_off.as_ref().map(|answer| &answer.cause);
         self.another_may && cause == Some(&answer.cause)
@@ -102,7 +102,7 @@ pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
             reply.code != 421
         }
         Outcome::Failed(OutcomeReason { cause: Cause::Local { status, .. }, .. }) => {
-            is_lack(*status)
+            is_missing_extension(*status)
         }
         _ => false,
     }

@@ -32,7 +32,7 @@ impl WaitingList {
     }
 
     /// The oldest message, now called.
-    pub(super) fn call(&mut self, now: Instant) -> Option<QueueId> {
+    pub(super) fn wake(&mut self, now: Instant) -> Option<QueueId> {
         let id = self.parked.pop_first()?;
         self.called.insert(id, now);
         Some(id)
@@ -46,12 +46,12 @@ impl WaitingList {
     }
 
     /// Does a message wait that was not called?
-    pub(super) fn has_parked(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.parked.is_empty()
     }
 
     /// Reservations.
-    pub(super) fn called(&self) -> usize {
+    pub(super) fn woken_count(&self) -> usize {
         self.called.len()
     }
 

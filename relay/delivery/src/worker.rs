@@ -37,7 +37,7 @@ impl Hop {
     pub(super) async fn work(self: Arc<Self>) {
         let mut line = None;
         while let Some(job) = self.next_job(line.as_ref().map(CountedConnection::address)).await {
-            let after = match self.pause() {
+            let after = match self.remaining_back_off() {
                 // What works goes on.
                 Some(pause) if line.is_none() => {
                     self.postpone(job, pause).await;
@@ -63,13 +63,13 @@ impl Hop {
         let _under_way = self.begins();
         if let Destination::Maildir(directory) = &self.destination {
             let outcomes = self.store(directory, &job).await;
-            self.learn(outcomes.iter().map(|(_, outcome)| outcome));
+            self.record_result(outcomes.iter().map(|(_, outcome)| outcome));
             self.record(job, None, outcomes).await;
             return After::GoesOn;
         }
         let mut outcomes = Vec::with_capacity(job.places.len());
         let mut servers = CandidateServers::new(self.patience(&job), job.entry.id);
-        let (mut waiting, most) = self.arrange(&job);
+        let (mut waiting, most) = self.order_recipients(&job);
         let mut refused = Vec::new();
         loop {
             while !waiting.is_empty() {
@@ -104,7 +104,7 @@ impl Hop {
                 let mut refused_here = 0;
                 for (place, outcome) in places.into_iter().zip(of_these) {
                     let again = has_delivered && is_for_another_transaction(&outcome);
-                    if again || servers.may_another_take(&outcome) {
+                    if again || servers.may_retry_on_next_server(&outcome) {
                         waiting.push_back(place);
                     } else if server.is_some() && is_for_another_server(&outcome) {
                         refused_here += 1;
@@ -180,10 +180,10 @@ impl Hop {
     /// to tell.
     async fn postpone(&self, job: Job, pause: Duration) {
         let now = SystemTime::now();
-        if self.queue.owes_a_report(&job.entry, now) {
+        if self.queue.has_pending_report(&job.entry, now) {
             let text = "the next hop could not be reached lately and is left alone for now";
             let why = OutcomeReason::local(Some(&self.name), Enhanced(4, 4, 1), text);
-            job.record_untried(why, now + pause).await;
+            job.record_without_attempt(why, now + pause).await;
         } else {
             self.put_off(job, pause);
         }

@@ -129,7 +129,7 @@ pub fn explain_with(
     };
     if let Some(Decision { reply, because }) = host.connection.clone() {
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
-        let refusal = Decision { reply: reply.with_codes(has_codes), because };
+        let refusal = Decision { reply: reply.with_enhanced_codes(has_codes), because };
         explanation.steps.push(ExplainedCommand::greeting(refusal));
         return explanation;
     }

@@ -76,7 +76,7 @@ impl HeaderCollector {
     }
 
     /// Octets that are kept.
-    pub fn gathered(&self) -> usize {
+    pub fn received_octets(&self) -> usize {
         self.octets.len() + self.reader.held()
     }
 

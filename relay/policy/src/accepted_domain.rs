@@ -112,7 +112,7 @@ impl AcceptedDomains {
     }
 
     /// A domain of this type, the same each time: for a self-test, which has to name one.
-    pub fn an_example(&self, kind: AcceptedDomainType) -> Option<String> {
+    pub fn example_domain(&self, kind: AcceptedDomainType) -> Option<String> {
         self.all().filter(|accepted| accepted.kind == kind).map(AcceptedDomain::domain).min()
     }
 

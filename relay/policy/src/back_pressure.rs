@@ -33,7 +33,7 @@ pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> 
 /// RCPT that everything else lets pass, of a transaction whose recipients take so many octets: its
 /// refusal while `message_memory` is used up, if there is one. The first few recipients are taken
 /// all the same, so that ordinary mail passes.
-pub fn rcpt_beyond_memory(is_used_up: bool, octets: usize) -> Option<Decision> {
+pub fn rcpt_over_memory_share(is_used_up: bool, octets: usize) -> Option<Decision> {
     if !is_used_up || octets < RECIPIENTS_BEYOND_MEMORY {
         return None;
     }

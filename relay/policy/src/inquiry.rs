@@ -117,7 +117,7 @@ impl Findings {
 
 impl Inquiry {
     /// The answer when none came in time.
-    pub fn unanswered(&self) -> InquiryAnswer {
+    pub fn without_answer(&self) -> InquiryAnswer {
         const WHY: &str = "the question was not answered in time";
         match self {
             Self::Message(question) => {

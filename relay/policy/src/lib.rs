@@ -49,7 +49,7 @@ pub use accepted_domain::{
 };
 pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
-pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
+pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_over_memory_share};
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
@@ -143,8 +143,9 @@ impl Peer {
 
     /// Does the peer have this permission? The answer goes with its reason.
     fn has(&self, permission: Permission) -> (bool, Because) {
-        let standing = self.connector.standing(self.principal, self.user_name(), permission);
-        let found = standing.sentence(self.principal);
+        let standing =
+            self.connector.source_of_permission(self.principal, self.user_name(), permission);
+        let found = standing.describe(self.principal);
         (
             self.permissions.contains(permission),
             Because { rule: Rule::Permission(permission), found },

@@ -287,7 +287,7 @@ impl Server {
         connector: ConnectorId,
         remote: IpAddr,
     ) -> InquiryAnswer {
-        let unanswered = inquiry.unanswered();
+        let unanswered = inquiry.without_answer();
         let asker = Asker { connector, remote };
         if let Inquiry::MessageRate { limit, payers } = inquiry {
             return InquiryAnswer::MessageRate(inquiries::peek_rate(
@@ -329,7 +329,7 @@ impl Server {
                 .queue
                 .message_memory()
                 .share_of(connector)
-                .holder()
+                .account()
                 .is_used_up(),
         }
     }

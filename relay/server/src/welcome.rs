@@ -95,7 +95,7 @@ async fn read_header(stream: &mut TcpStream) -> Result<ProxyHeader, HeaderError>
     let mut reader = ProxyReader::default();
     let mut octets = [0; PROXY_HEADER_OCTETS];
     loop {
-        let wanted = reader.wants().min(octets.len());
+        let wanted = reader.missing_octets().min(octets.len());
         let read = stream.read(&mut octets[..wanted]).await;
         let is_over = !matches!(read, Ok(octets) if octets > 0);
         if is_over && reader.is_empty() {
@@ -137,7 +137,7 @@ fn place(
         shared.counts.connection_refused(chosen.id);
     } else {
         let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
-        turn_away(stream, &decision.reply.with_codes(has_codes), chosen.id, shared);
+        turn_away(stream, &decision.reply.with_enhanced_codes(has_codes), chosen.id, shared);
     }
     None
 }

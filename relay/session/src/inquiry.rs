@@ -49,7 +49,7 @@ impl Session {
     /// No answer came in time.
     pub(super) fn unanswered(&mut self) {
         if let Some(asked) = &self.asked {
-            self.handle_finding(self.now, asked.inquiry.unanswered());
+            self.handle_finding(self.now, asked.inquiry.without_answer());
         }
     }
 }

@@ -110,7 +110,7 @@ impl Output {
 
     pub(super) fn reply(&mut self, reply: &Reply) {
         let start = self.replies.len();
-        let reply = reply.with_codes(self.has_codes);
+        let reply = reply.with_enhanced_codes(self.has_codes);
         reply.encode(&mut self.replies);
         self.protocol.reply(reply.code, &self.replies[start..]);
         if let Some(answers) = &mut self.answers {

@@ -239,7 +239,7 @@ impl Reception {
     /// Octets of the header section that wait for its end.
     pub(super) fn gathered(&self) -> usize {
         match &self.stage {
-            Stage::Header(collector) => collector.gathered(),
+            Stage::Header(collector) => collector.received_octets(),
             Stage::Body | Stage::Discarded { .. } => 0,
         }
     }

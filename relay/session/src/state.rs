@@ -296,7 +296,7 @@ impl SessionState {
             DecisionOrInquiry::Decided(mut decision) => {
                 if decision.reply.is_positive()
                     && let Some(refusal) =
-                        relay_policy::rcpt_beyond_memory(context.memory_is_short, octets)
+                        relay_policy::rcpt_over_memory_share(context.memory_is_short, octets)
                 {
                     decision = refusal;
                 }

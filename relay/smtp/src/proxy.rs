@@ -54,7 +54,7 @@ impl ProxyReader {
     }
 
     /// How many octets may be read now: more might not belong to the header. Never zero.
-    pub fn wants(&self) -> usize {
+    pub fn missing_octets(&self) -> usize {
         let present = self.octets.len();
         if self.octets.starts_with(TEXT) {
             // A line that does not end yet lacks two octets, or one.
@@ -191,7 +191,7 @@ mod tests {
         let mut reader = ProxyReader::default();
         let all = octets.len();
         loop {
-            let wanted = reader.wants().min(most).min(octets.len());
+            let wanted = reader.missing_octets().min(most).min(octets.len());
             if wanted == 0 {
                 return (Ok(None), all);
             }

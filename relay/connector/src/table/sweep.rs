@@ -32,7 +32,7 @@ impl Conflicts {
 
 /// The ranges of a family, of all enabled connectors that have the binding, ordered so that an
 /// outer range comes before the ranges inside it.
-pub(super) fn claims_on(
+pub(super) fn ranges_on(
     binding: Binding,
     family: Family,
     connectors: &[Connector],

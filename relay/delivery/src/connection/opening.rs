@@ -191,7 +191,7 @@ impl Connection {
             return Ok(connection);
         }
         let is_tls = match connection.handshake {
-            Handshake::With(..) => connection.session.balked_at_start_tls(),
+            Handshake::With(..) => connection.session.failed_at_start_tls(),
             Handshake::Failed => true,
             // In TLS 1.3 our side is done before the server has looked at what we sent.
             Handshake::Done => connection.lost_unheard,

@@ -31,7 +31,7 @@ impl Hop {
     }
 
     /// The recipients of a job in the order in which they are tried, and how many a transaction gets.
-    pub(crate) fn arrange(&self, job: &Job) -> (VecDeque<usize>, usize) {
+    pub(crate) fn order_recipients(&self, job: &Job) -> (VecDeque<usize>, usize) {
         let mut places: VecDeque<_> = job.places.iter().copied().collect();
         let broke_off = self.state().broke_off.filter(|it| it.until > Instant::now());
         match broke_off.map(|it| it.accepted) {

@@ -26,10 +26,10 @@ impl Hop {
     /// the message waits for its other next hops or is put back by the caller.
     pub(crate) fn push(self: &Arc<Self>, mut job: Job) -> Option<DeliveryClass> {
         let id = job.entry.id;
-        let pause = self.pause();
+        let pause = self.remaining_back_off();
         let (class, room) = {
             let mut state = self.state();
-            state.parking.came(id);
+            state.parking.remove(id);
             let class = self.class(&state, &job.entry);
             // Where only its sender is to be told, it is not kept for long.
             let is_short = pause.is_some();
@@ -43,19 +43,19 @@ impl Hop {
         };
         let hold = self.budget.admit(id, class, &self.in_hand);
         if let Some(pause) = pause
-            && !self.queue.owes_a_report(&job.entry, SystemTime::now())
+            && !self.queue.has_pending_report(&job.entry, SystemTime::now())
         {
             self.put_off(job, pause);
             return None;
         }
         let Some(hold) = hold else {
             let due = self.wakes(&job.entry, limits::PARKED_LOOK);
-            if !job.put_back_for_room(&self.destination, due) {
+            if !job.put_back_for_free_connection(&self.destination, due) {
                 return Some(class);
             }
             self.budget.park(id, class);
             // It comes before others of its class once this next hop has proved alive.
-            self.state().parking.park(id);
+            self.state().parking.add(id);
             return None;
         };
         job.hold = Some(hold);
@@ -89,14 +89,14 @@ impl Hop {
     /// How many messages may wait here.
     fn room(&self, state: &State, class: DeliveryClass) -> usize {
         let of_window = state.window.size() * limits::CLAIMS_PER_CONNECTION;
-        if class.is_proven { self.budget.left().max(of_window) } else { of_window }
+        if class.is_proven { self.budget.remaining().max(of_window) } else { of_window }
     }
 
     /// Puts a job back until there is room for a connection to the address.
     pub(crate) fn wait_for_remote(&self, job: Job, key: Key) {
         let id = job.entry.id;
         let due = self.wakes(&job.entry, limits::PARKED_LOOK);
-        if job.put_back_for_room(&self.destination, due) {
+        if job.put_back_for_free_connection(&self.destination, due) {
             self.remotes.park(id, key);
         }
     }
@@ -123,7 +123,7 @@ impl Hop {
         for job in withdrawn {
             let due = self.wakes(&job.entry, limits::WITHDRAWN);
             // True or false: with further next hops under way it stays in hand, as it must.
-            job.put_back_for_room(&self.destination, due);
+            job.put_back_for_free_connection(&self.destination, due);
         }
         // What is parked stays there until a worker looks: fetched now, it would be in hand again
         // before the administrator's change reaches it.
@@ -146,9 +146,9 @@ impl Hop {
         // First: one that is claimed still cannot be fetched.
         self.put_back(job, limits::PARKED_LOOK);
         let mut state = self.state();
-        state.parking.park(id);
+        state.parking.add(id);
         // There may be room by now, and nobody left to notice.
-        self.fetch(&mut state);
+        self.fetch_waiting_messages(&mut state);
     }
 
     /// Puts a message back for a while, but not beyond the time when its sender is to be warned.
@@ -159,11 +159,11 @@ impl Hop {
 
     fn wakes(&self, entry: &Entry, wait: Duration) -> SystemTime {
         let now = SystemTime::now();
-        self.queue.wakes(entry, now + wait, now)
+        self.queue.wakes_at(entry, now + wait, now)
     }
 
     /// Makes messages due that there is room for now; all of them when nobody here will.
-    pub(super) fn fetch(&self, state: &mut State) {
+    pub(super) fn fetch_waiting_messages(&self, state: &mut State) {
         let ids = if self.is_closing() {
             state.parking.take()
         } else if state.failures > 0 {
@@ -173,12 +173,12 @@ impl Hop {
             let is_proven = state.proved.is_some() && !state.is_stalled(Instant::now());
             let class = DeliveryClass { is_exchanger, is_proven, is_report: false };
             let ids = state.parking.next(state.waiting.len(), self.room(state, class));
-            if !self.budget.has_room(class) && self.has_its_share() {
+            if !self.budget.has_capacity(class) && self.has_its_share() {
                 // They are made due when there is room in all, or this next hop proves alive.
                 for id in ids {
                     self.budget.park(id, class);
-                    state.parking.came(id);
-                    state.parking.park(id);
+                    state.parking.remove(id);
+                    state.parking.add(id);
                 }
                 return;
             }

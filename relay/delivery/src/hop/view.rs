@@ -61,7 +61,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// Another failure, after `before`.
-    pub(super) fn after(before: Option<Self>, cause: &Cause) -> Self {
+    pub(super) fn after_failure(before: Option<Self>, cause: &Cause) -> Self {
         let because = OutcomeReason { hop: None, cause: cause.clone() }.to_string();
         let since = before.map_or_else(SystemTime::now, |before| before.since);
         Self { since, because }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::connection::{Connection, Dial, told};
+use crate::connection::{Connection, Dial, until_true};
 use crate::hop::Hop;
 use crate::job::Job;
 use crate::reach::{Unreachable, candidates};
@@ -67,7 +67,7 @@ impl Hop {
             Some(Ok(open)) => &mut open.connection,
             Some(Err(Unreachable::AddressBusy(key))) => return TransactionEnd::Full(key),
             Some(Err(Unreachable::Temporary(cause))) => {
-                if servers.is_untouched() && self.is_surplus(0) {
+                if servers.is_unused() && self.is_surplus(0) {
                     return TransactionEnd::Surplus;
                 }
                 // Where no other can be reached, the one that broke off is the reason.
@@ -109,15 +109,15 @@ impl Hop {
         let adapted = self.adapted(&open.capabilities(), entry, &transaction).await;
         let (transaction, message) = adapted.unwrap_or((transaction, message));
         let outcomes = open.deliver(transaction, message, &servers.patience).await;
-        let (address, broke_off) = (open.address(), open.broke_off().cloned());
-        if open.was_misled() {
-            self.remember_misled(address);
+        let (address, broke_off) = (open.address(), open.disconnected_early().cloned());
+        if open.broke_on_pipelining() {
+            self.remember_pipelining_failure(address);
         }
-        let is_refused = broke_off.is_some() && !open.was_misled()
+        let is_refused = broke_off.is_some() && !open.broke_on_pipelining()
             || open.mail_refusal() == Some(MailRefusal::Connection);
         if is_refused
             && servers.is_first_on_connection
-            && servers.is_untouched()
+            && servers.is_unused()
             && !job.was_surplus
             && self.is_surplus(1)
         {
@@ -136,11 +136,11 @@ impl Hop {
                 return TransactionEnd::Outcomes(outcomes, Some(address));
             }
             self.remember_failed(vec![address]);
-            if !open.was_misled() {
+            if !open.broke_on_pipelining() {
                 servers.tried.push(address);
             }
         }
-        self.learn(outcomes.iter());
+        self.record_result(outcomes.iter());
         TransactionEnd::Outcomes(outcomes, Some(address))
     }
 
@@ -180,8 +180,8 @@ impl Hop {
         let found = tokio::select! {
             biased;
             found = usable => found,
-            () = told(&mut closing) => return None,
-            () = patience.ends() => {
+            () = until_true(&mut closing) => return None,
+            () = patience.wait_for_deadline() => {
                 let text = "no server of the next hop could be used in the time of one attempt";
                 // X.4.1 of RFC 3463: no answer from host.
                 let status = Enhanced(4, 4, 1);
@@ -200,7 +200,7 @@ impl Hop {
                 // Another next hop may have all the connections that a server allows.
                 let refused = || failed.iter().find_map(|address| self.remotes.refused(*address));
                 if began.elapsed() < limits::STALLED_AFTER
-                    && servers.is_untouched()
+                    && servers.is_unused()
                     && let Some(key) = refused()
                 {
                     return Some(Err(Unreachable::AddressBusy(key)));

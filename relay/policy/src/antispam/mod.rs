@@ -45,7 +45,7 @@ pub fn screen_sender(
                 spf: antispam.spf.is_on(),
             }));
         }
-        Some(SenderFinding::NotAsked) => screening.not_asked(sender_checks(antispam)),
+        Some(SenderFinding::NotAsked) => screening.note_checks_not_made(sender_checks(antispam)),
         Some(SenderFinding::Found(found)) => {
             for list in &found.block_lists {
                 let zone = list.zone.ascii();
@@ -90,7 +90,7 @@ pub fn screen_message(
                 rspamd: antispam.rspamd.is_on(),
             }));
         }
-        Some(MessageFinding::NotAsked) => screening.not_asked(message_checks(antispam)),
+        Some(MessageFinding::NotAsked) => screening.note_checks_not_made(message_checks(antispam)),
         Some(MessageFinding::Found(found)) => {
             if let Some(dkim) = &found.dkim {
                 let (found, reply) = by_dkim(dkim);
@@ -270,7 +270,7 @@ impl Screening {
         }
     }
 
-    fn not_asked(&mut self, checks: Vec<(Rule, String, CheckMode)>) {
+    fn note_checks_not_made(&mut self, checks: Vec<(Rule, String, CheckMode)>) {
         for (rule, found, mode) in checks {
             if mode.is_on() {
                 self.reasons.note(rule, format!("{found} ({mode}); taken for harmless here"));

@@ -1,12 +1,12 @@
-//! The one thread that writes: it commits everything that arrived while its last sync ran as one
-//! transaction, which is one sync, and moves the log into the database when there is time.
+//! The one thread that writes. It commits everything that arrived during its last sync as one
+//! transaction with one sync, and moves the log into the database in idle times.
 //!
-//! A lone message waits for nothing but its own sync. After any error nothing is tried again on
-//! the same connection: a kernel may report a failed write-back once and then call the pages
-//! clean. Every waiting commit fails, new mail is refused, and once a second the database is
-//! closed and opened anew from the frames whose sync had succeeded, written and synced again. A
-//! message whose commit failed is not among them; should one be found all the same it is removed,
-//! since its client was told to try again and a second copy would be delivered.
+//! A message that arrives alone waits only for its own sync. After any error nothing is repeated on
+//! the same connection: a kernel may report a failed write-back once and then mark the pages as
+//! clean. Every waiting commit fails, and new mail is refused. Once a second the database is closed
+//! and opened again from the frames whose sync had succeeded; these are written and synced again. A
+//! message whose commit failed is not among them. If such a message is found nevertheless, it is
+//! removed: its client will send it again, and both copies would be delivered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,25 +31,25 @@ use tracing::{error, info, warn};
 
 use crate::limits;
 
-/// What is to be committed, all of it or nothing.
+/// Steps that are committed together or not at all.
 pub(super) struct CommitRequest {
     pub(super) steps: Vec<CommitStep>,
-    /// It only adds to the queue, and is the first to be refused when space is short.
+    /// The request only adds to the queue, and is refused first when space is short.
     pub(super) is_new_mail: bool,
-    /// On a message that the steps change and that no delivery has claimed.
+    /// The claim on a message that the steps change and that no delivery has claimed.
     pub(super) claim: Option<ClaimGuard>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
     /// Bounds how many requests wait.
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// One change and what it means for the index.
+/// One change, and its effect on the index.
 pub(super) enum CommitStep {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
-    /// Its entry has changed; whoever claimed it is done unless `claimed` says otherwise.
+    /// The entry has changed; the claim ends unless `claimed` is true.
     Update { entry: EntryRow, due: SystemTime, claimed: bool },
-    /// It has left the queue.
+    /// The message has left the queue.
     Remove { id: QueueId },
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Committer {
     writer: Option<DatabaseWriter>,
     /// After an error: the frames of the log that had been synced.
     believed: u32,
-    /// No earlier than this is the database opened anew.
+    /// The earliest time for opening the database again.
     retry_at: Instant,
 }
 
@@ -83,7 +83,7 @@ impl Committer {
         Self { shared, requests, writer: Some(writer), believed: 0, retry_at: Instant::now() }
     }
 
-    /// Commits until the last sender is gone.
+    /// Commits until the last sender is dropped.
     pub(super) fn run(mut self) {
         loop {
             let wait = match &self.writer {
@@ -114,7 +114,7 @@ impl Committer {
         }
     }
 
-    /// Commits one request and everything that waits behind it.
+    /// Commits one request and all requests that wait behind it.
     fn commit(&mut self, first: CommitRequest) {
         let mut octets = first.octets();
         let mut batch = vec![first];
@@ -125,7 +125,7 @@ impl Committer {
             batch.push(request);
         }
         if let Err(error) = self.make_room(octets as u64) {
-            // Without room for new mail there is still some for what makes room.
+            // Even without room for new mail there is room for changes that free space.
             for request in batch.extract_if(.., |request| request.is_new_mail) {
                 request.answer(Err(error.clone()));
             }
@@ -144,11 +144,11 @@ impl Committer {
                     self.shared.apply(steps, &lost);
                     // The steps have changed the index, and with it the claim.
                     claim.into_iter().for_each(ClaimGuard::release);
-                    // Whoever asked may have gone; the commit stands.
+                    // The caller may have gone; the commit is valid.
                     let _ = done.send(Ok(()));
                 }
                 self.shared.became_due.notify_one();
-                // Whoever waited has the CPU first, if there is only one; the rest is for later.
+                // If there is only one CPU, the waiting tasks run first; the rest can wait.
                 std::thread::yield_now();
                 self.make_log_room();
                 let log_octets = self.writer.as_ref().map_or(0, DatabaseWriter::log_octets);
@@ -166,7 +166,7 @@ impl Committer {
         }
     }
 
-    /// Room for commits to come, where the disk has more than mail may ever need of it.
+    /// Preallocates room for the next commits, if the disk has more space than mail may need.
     fn make_log_room(&mut self) {
         let Some(writer) = &mut self.writer else { return };
         let spare = self.shared.min_free_octets + limits::LOG_ROOM_MOST;
@@ -177,15 +177,16 @@ impl Committer {
         }
     }
 
-    /// Is there room for a commit, and for the checkpoint that follows it one day? A disk that is
-    /// full to the last octet could not even record that a message has gone.
+    /// Is there room for a commit, and for the checkpoint that follows later? With a completely
+    /// full disk the queue could not even record deliveries.
     fn make_room(&mut self, octets: u64) -> Result<(), StoreError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let enough = 2 * (writer.log_octets() + octets) + limits::DATABASE_SPARE_OCTETS;
         if self.shared.space.free_octets()? >= enough {
             return Ok(());
         }
-        // Under a shortage the log begins anew at each commit, and the room within the files counts.
+        // When space is short the log restarts at each commit, and free space within the files
+        // counts.
         self.checkpoint(true);
         let Some(writer) = &self.writer else { return Ok(()) };
         let path = self.shared.directory.database();
@@ -203,15 +204,15 @@ impl Committer {
         Err(StoreError::Full(format!("{directory} has {free} octets free")))
     }
 
-    /// Moves the log into the database. With `pause`, readers wait meanwhile, so that nothing of
-    /// it stays behind for them.
+    /// Moves the log into the database. With `pause`, readers wait meanwhile, so that no frame
+    /// stays in the log for them.
     fn checkpoint(&mut self, pause: bool) {
         let Some(writer) = &self.writer else { return };
         let readers = pause.then(|| self.shared.readers.pause());
         let moved = writer.checkpoint();
         drop(readers);
         match moved {
-            // The next commit begins the log anew, in the same place.
+            // The next commit restarts the log at the beginning of its file.
             Ok(true) => writer.frames.store(0, Ordering::Release),
             Ok(false) => {}
             Err(failure) => {
@@ -225,19 +226,19 @@ impl Committer {
         if let Some(writer) = self.writer.take() {
             self.believed = writer.frames();
         }
-        // What is read must be what the disk has after all.
+        // From now on only the contents of the disk count.
         self.shared.fresh.clear();
         if database::is_corrupt(&failure) {
             self.shared.ask_for_salvage(&failure);
         }
         let refusal = self.shared.store_error("commit to", failure);
-        error!(error = %refusal, "the queue refuses mail until its database could be opened anew");
+        error!(error = %refusal, "the queue refuses mail until its database can be opened again");
         self.shared.set_refusal(Some(refusal.clone()));
         self.retry_at = Instant::now() + limits::STORE_RETRY;
         refusal
     }
 
-    /// Opens the database from what is on the disk, and makes index and disk agree.
+    /// Opens the database from the contents of the disk, and makes index and disk agree.
     fn reopen(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut pause = shared.readers.pause();
@@ -247,13 +248,13 @@ impl Committer {
         let Opened { connection, frames, index, reserved, .. } = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                warn!(%error, "the queue's database cannot be opened anew; trying again");
+                warn!(%error, "the queue's database cannot be opened; trying again");
                 self.retry_at = Instant::now() + limits::STORE_RETRY;
                 return;
             }
         };
         let mut writer = DatabaseWriter::new(connection, frames, reserved, shared.log_room());
-        let agreed = writer.agree_with(&shared, &index);
+        let agreed = writer.reconcile_with_index(&shared, &index);
         self.writer = Some(writer);
         match agreed {
             Ok(()) => {
@@ -261,7 +262,7 @@ impl Committer {
                 drop(pause);
                 shared.set_refusal(None);
                 shared.became_due.notify_one();
-                info!(messages = index.lengths().queued, "the queue takes mail again");
+                info!(messages = index.lengths().queued, "the queue accepts mail again");
             }
             Err(failure) => {
                 drop(pause);
@@ -272,7 +273,7 @@ impl Committer {
 }
 
 impl Shared {
-    /// Follows a committed request in the index and among the message files.
+    /// Applies a committed request to the index and to the message files.
     fn apply(&self, steps: Vec<CommitStep>, lost: &[QueueId]) {
         let mut index = self.index();
         for step in steps {
@@ -283,7 +284,7 @@ impl Shared {
                         NewBody::File(file) => file.keep(),
                         NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
                     }
-                    index.put(id, Item::new(self.clock.steady(due), false, stored));
+                    index.put(id, Item::new(self.clock.monotonic(due), false, stored));
                 }
                 CommitStep::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
@@ -292,7 +293,7 @@ impl Shared {
                 CommitStep::Update { entry, due, claimed } => {
                     self.fresh.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
-                        let item = Item::new(self.clock.steady(due), entry.held, old.body);
+                        let item = Item::new(self.clock.monotonic(due), entry.held, old.body);
                         index.put(entry.id, Item { claimed, ..item });
                     }
                 }
@@ -315,7 +316,7 @@ impl Shared {
         LogRoom::new(wal::path(&self.directory.database()))
     }
 
-    /// What a failure of SQLite means to whoever asked.
+    /// The error for the caller after a failure of SQLite.
     pub(super) fn store_error(&self, doing: &'static str, failure: rusqlite::Error) -> StoreError {
         let path = self.directory.database();
         match failure.sqlite_error_code() {
@@ -328,7 +329,7 @@ impl Shared {
 }
 
 impl NewBody {
-    /// What the record says about it.
+    /// The stored form in the record.
     pub(super) fn stored(&self) -> StoredBody {
         match self {
             Self::Row(_) => StoredBody::InDatabase,
@@ -351,7 +352,7 @@ impl CommitRequest {
 
     fn answer(self, result: Result<(), StoreError>) {
         let Self { claim, done, .. } = self;
-        // Before the answer: whoever asked may ask again at once.
+        // Before the reply, because the caller may repeat its request at once.
         drop(claim);
         let _ = done.send(result);
     }

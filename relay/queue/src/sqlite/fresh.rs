@@ -1,9 +1,9 @@
 //! Messages that were committed a moment ago, so that their first attempt reads nothing from the
-//! disk: most messages have no other.
+//! disk. Most messages need only one attempt.
 //!
-//! Only what is in the database is kept here, as it was written there, and only as much as
-//! [`limits::FRESH_OCTETS`] holds; what does not fit is read. It is forgotten with its first
-//! attempt, with any change of its entry, and when it is put off.
+//! Only messages in the database are kept here, as they were written, up to
+//! [`limits::FRESH_OCTETS`] octets; other messages are read. A message is dropped from here with
+//! its first attempt, with any change of its entry, and when its attempt is postponed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use relay_mail::queue_id::QueueId;
 
 use crate::limits;
 
-/// What is kept of them all.
+/// The recently committed messages.
 #[derive(Debug, Default)]
 pub(super) struct Fresh(Mutex<Kept>);
 

@@ -1,21 +1,21 @@
-//! The engine of a single host: an SQLite database, large messages in files beside it, and an
-//! index in memory.
+//! The engine of a single host: an SQLite database, files of large messages beside it, and an index
+//! in memory.
 //!
-//! - [`directory`]: what is where, and the lock.
-//! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
+//! - [`directory`]: the files of the directory, and the lock.
+//! - [`database`]: tables, statements, checksums, and the settings of SQLite for durability.
 //! - [`engine`]: the calls of [`super::store::Store`].
-//! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
-//!   [`writer`]: its connection. [`log_room`]: what makes a commit a short one.
-//! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
-//!   not be read at all.
-//! - [`space`]: what the disk has free. [`offline`]: the queue of a daemon that does not run.
-//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock;
-//!   [`claim`]: who gives up a claim.
+//! - [`committer`]: the thread that writes; group commit, checkpoints, the steps after an error.
+//!   [`writer`]: its connection. [`log_room`]: preallocation, which makes commits short.
+//! - [`readers`]: connections for reads; [`reading`]: from rows to messages. [`fresh`]: recent
+//!   commits, which need not be read.
+//! - [`space`]: the free space of the disk. [`offline`]: the queue without a running daemon.
+//! - [`index`]: the messages and their due times; [`clock`]: the clock of these times; [`claim`]:
+//!   who gives up a claim.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
-//!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
-//!   for the moment when it takes the place of the old one.
+//!   [`salvage`] for the rows of a damaged database, [`saving`] for the new database, and
+//!   [`exchange`] for the renames that put it in use.
 //!
-//! docs/queue-storage.md says why it is SQLite, and what was measured.
+//! docs/queue-storage.md explains the choice of SQLite and lists the measurements.
 
 mod claim;
 mod clock;
@@ -70,19 +70,19 @@ pub use crate::sqlite::recovery::{Damage, Recovery};
 
 use crate::limits;
 
-/// Where the queue is and how much of the disk it leaves.
+/// The directory of the queue, and the space that it leaves free.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// The queue's directory; made if it is missing, and locked.
     pub directory: PathBuf,
     /// Octets that the file system must have free for a message to begin.
     pub min_free_octets: u64,
-    /// The longest that a message waits for its next attempt. One that is due later, when the
-    /// queue is opened, was put off by a clock that was wrong, and is due at once.
+    /// The longest interval between attempts. A message that is due later when the queue is opened
+    /// was deferred by a wrong clock, and is due at once.
     pub longest_wait: Duration,
 }
 
-/// The database of a queue directory. Dropped, it has committed everything that was asked of it.
+/// The database of a queue directory. When it is dropped, all requests are committed first.
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -91,11 +91,11 @@ pub struct SqliteStore {
     committer: Option<JoinHandle<()>>,
 }
 
-/// What the committer and the callers share.
+/// The state that the committer and the callers share.
 #[derive(Debug)]
 struct Shared {
     directory: Directory,
-    /// The layer between SQLite and the files; none for its own. Tests put errors there.
+    /// The layer between SQLite and the files; none for SQLite's own. Tests inject errors there.
     vfs: Option<&'static str>,
     min_free_octets: u64,
     /// Moments in the index are of the steady clock.
@@ -122,11 +122,11 @@ impl StoreSettings {
 }
 
 impl SqliteStore {
-    /// Opens the queue directory and reads what the last run left. What is damaged is set aside
-    /// and named in the [`Recovery`]; it does not keep the rest from being served.
+    /// Opens the queue directory and reads the files of the last run. Damaged parts are moved to
+    /// `damaged/` and named in the [`Recovery`]; the rest is served.
     ///
     /// # Errors
-    /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
+    /// [`OpenError`] if the directory cannot be used at all, or if another process uses it.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Recovery), OpenError> {
         if !database::is_built_with_our_flags() {
             warn!(
@@ -145,7 +145,7 @@ impl SqliteStore {
         let opened = recovery::open(&directory, vfs, Occasion::Start)?;
         let Opened { connection, frames, mut index, reserved, recovery } = opened;
         let now = SystemTime::now();
-        index.bring_late_forward(now + settings.longest_wait, now);
+        index.limit_due_times(now + settings.longest_wait, now);
         let highest = index.highest().max(reserved).map_or(0, QueueId::to_u64);
         let shared = Arc::new(Shared {
             readers: Readers::new(directory.database(), vfs),
@@ -175,12 +175,12 @@ impl SqliteStore {
         Ok((store, recovery))
     }
 
-    /// Hands steps to the committer and waits until they are on stable storage.
+    /// Passes steps to the committer and waits until they are on stable storage.
     async fn commit(&self, steps: Vec<CommitStep>, is_new_mail: bool) -> Result<(), StoreError> {
         self.commit_claimed(None, steps, is_new_mail).await
     }
 
-    /// The same for a message that this store has claimed only to change it.
+    /// The same for a message that this store has claimed only in order to change it.
     async fn commit_claimed(
         &self,
         claim: Option<ClaimGuard>,
@@ -218,8 +218,8 @@ impl Drop for SqliteStore {
 }
 
 impl Shared {
-    /// The index holds no invariant over a panic that the database could not restore, so a
-    /// poisoned lock is as good as any.
+    /// A panic cannot leave the index in a state that the database could not restore, so a poisoned
+    /// lock is used like any other.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Connections for reads, which neither wait for a commit nor make one wait.
+//! Connections for reads, which neither wait for commits nor delay them.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::limits;
 
-/// Connections that are idle, and a gate that keeps everybody out while the database is closed.
+/// Idle connections, and a gate that keeps all readers out while the database is closed.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
 }
 
-/// While this lives nobody reads.
+/// While this value lives, no reader reads.
 pub(super) struct Pause<'a>(RwLockWriteGuard<'a, bool>);
 
 impl Readers {
@@ -48,7 +48,7 @@ impl Readers {
         };
         let result = read(&connection);
         let mut idle = self.idle();
-        // A connection that has seen an error may have more of it in its cache.
+        // After an error, the cache of a connection may be wrong too.
         if result.is_ok() && idle.len() < limits::DATABASE_READERS {
             idle.push(connection);
         }
@@ -60,7 +60,7 @@ impl Readers {
         Pause(self.gate.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Closes the idle connections, which under a [`Pause`] are all, and opens no other.
+    /// Closes the idle connections (all of them during a [`Pause`]), and opens no other.
     pub(super) fn close(&self, pause: &mut Pause<'_>) {
         *pause.0 = false;
         self.idle().clear();

@@ -32,7 +32,7 @@ impl World for Outcome {
     }
 
     fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
-        Some(inquiry.unanswered())
+        Some(inquiry.without_answer())
     }
 
     fn begin_message(&mut self, envelope: Envelope) -> Option<Result<MessageBegun, BeginError>> {

@@ -30,7 +30,7 @@ impl ClientSession {
     }
 
     /// Nothing more has come: the result of the message counts.
-    pub fn settle(&mut self) {
+    pub fn accept_result(&mut self) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Answered(progress) => {
                 let has_surplus = progress.has_surplus;
@@ -79,7 +79,7 @@ impl ClientSession {
         if progress.settle_end(&self.hop, reply, is_for_one) {
             self.deadline = Some(now + self.timeouts.data_termination);
             self.state = State::EndOfData(progress);
-        } else if progress.quits() {
+        } else if progress.sends_quit_with_message() {
             self.deadline = Some(now + self.timeouts.quit);
             self.state = State::Leaving(progress);
         } else {
@@ -88,8 +88,12 @@ impl ClientSession {
     }
 
     /// Another reply says something else than the one that was taken for the result.
-    pub(super) fn doubt(&mut self, mut progress: TransactionProgress, reply: &Reply) {
-        progress.forget_end();
+    pub(super) fn handle_contradiction(
+        &mut self,
+        mut progress: TransactionProgress,
+        reply: &Reply,
+    ) {
+        progress.discard_result();
         self.state = State::Envelope(progress);
         let text = format!(
             "the next hop sent more replies than it got commands, and the last was {reply}: it is \

@@ -86,7 +86,7 @@ pub(super) fn local(status: Enhanced, text: impl Into<String>) -> Cause {
 }
 
 /// A reply is kept for every recipient that it refused; what is kept of it has a limit.
-pub(super) fn shorten(reply: &mut Reply) {
+pub(super) fn truncate_text(reply: &mut Reply) {
     if reply.text.len() > limits::ANSWER_OCTETS {
         let end = reply.text.floor_char_boundary(limits::ANSWER_OCTETS);
         reply.text.to_mut().truncate(end);

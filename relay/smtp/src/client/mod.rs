@@ -43,7 +43,9 @@ pub use crate::client::dot::{DotStuffer, UnsafeMessage};
 pub use crate::client::opening::{ClientOpening, NextHopTls};
 pub use crate::client::reply::{ReplyError, ReplyParser};
 pub use crate::client::timeouts::Timeouts;
-pub use crate::client::transaction::{MailRefusal, Transaction, is_lack, says_too_many_recipients};
+pub use crate::client::transaction::{
+    MailRefusal, Transaction, is_missing_extension, says_too_many_recipients,
+};
 
 /// What the driver must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +186,7 @@ impl ClientSession {
     /// Did the next hop offer STARTTLS, and go away or speak nonsense in place of a reply to it? Then
     /// nothing more can be said on this connection, and TLS has failed as in a handshake. Silence is
     /// no such answer: the next hop may be silent without TLS too.
-    pub fn balked_at_start_tls(&self) -> bool {
+    pub fn failed_at_start_tls(&self) -> bool {
         self.balked_at_start_tls
     }
 
@@ -200,14 +202,14 @@ impl ClientSession {
             self.events.push_back(ClientEvent::Done(outcomes));
             return;
         }
-        if let Some(cause) = transaction.lacks(&self.capabilities) {
+        if let Some(cause) = transaction.missing_extension(&self.capabilities) {
             let outcomes =
                 TransactionProgress::new(transaction, &self.capabilities).give_up(&self.hop, cause);
             self.events.extend([ClientEvent::Done(outcomes), ClientEvent::Ready]);
             return;
         }
         let mut progress = TransactionProgress::new(transaction, &self.capabilities);
-        progress.settle_unnamed(&self.hop, &self.capabilities);
+        progress.fail_unsendable_recipients(&self.hop, &self.capabilities);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
@@ -220,7 +222,7 @@ impl ClientSession {
         if !matches!(self.state, State::Ready) {
             return;
         }
-        let mut progress = TransactionProgress::question(recipient);
+        let mut progress = TransactionProgress::recipient_verification(recipient);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
@@ -342,7 +344,7 @@ impl ClientSession {
 
     /// Adds the next hop's own words, where they made no reply.
     fn with_what_was_heard(&self, text: String) -> String {
-        match self.parser.heard() {
+        match self.parser.received_text() {
             Some(heard) => format!("{text}; it said: {heard}"),
             None => text,
         }
@@ -354,7 +356,7 @@ impl ClientSession {
             && self.capabilities.pipelining
         {
             self.misled = true;
-            progress.breaks_off();
+            progress.handle_end_of_replies();
         }
     }
 

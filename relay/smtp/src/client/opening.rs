@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::client::auth::ClientSaslExchange;
-use crate::client::ending::{local, shorten};
+use crate::client::ending::{local, truncate_text};
 use crate::client::{
     Capabilities, ClientEvent, ClientSession, NextHopCredentials, ReplyParser, State,
 };
@@ -59,7 +59,7 @@ pub(super) enum Stage {
 
 impl ClientOpening {
     /// EHLO and nothing else.
-    pub fn plain(hello_name: impl Into<String>) -> Self {
+    pub fn plain_text(hello_name: impl Into<String>) -> Self {
         Self {
             protocol: DeliveryProtocol::Smtp,
             hello_name: hello_name.into(),
@@ -86,7 +86,7 @@ impl Stage {
 
 impl Stage {
     /// What a reply is to.
-    pub(super) const fn asked(&self) -> AnsweredCommand {
+    pub(super) const fn last_command(&self) -> AnsweredCommand {
         match self {
             Self::Greeting => AnsweredCommand::Connection,
             Self::Hello { .. } => AnsweredCommand::Hello,
@@ -170,7 +170,7 @@ impl ClientSession {
                     self.close(Some(local(Enhanced(4, 5, 0), text)));
                 }
             },
-            stage => self.close_with(stage.asked(), reply),
+            stage => self.close_with(stage.last_command(), reply),
         }
     }
 
@@ -233,7 +233,7 @@ impl ClientSession {
     }
 
     fn close_with(&mut self, to: AnsweredCommand, mut reply: Reply) {
-        shorten(&mut reply);
+        truncate_text(&mut reply);
         self.close(Some(Cause::Reply { reply, to: Some(to) }));
     }
 }

@@ -18,7 +18,7 @@ impl ClientSession {
     /// What a reply that comes now is to.
     pub(super) fn asked(&self) -> AnsweredCommand {
         match &self.state {
-            State::Opening(stage) => stage.asked(),
+            State::Opening(stage) => stage.last_command(),
             State::Envelope(progress) => match progress.awaited() {
                 Some(ClientCommand::Mail) => AnsweredCommand::Mail,
                 Some(ClientCommand::Recipient(_)) => AnsweredCommand::Rcpt,

@@ -104,7 +104,7 @@ impl TransactionProgress {
     }
 
     /// Gives up the recipients that this next hop cannot be told of.
-    pub(super) fn settle_unnamed(&mut self, hop: &str, capabilities: &Capabilities) {
+    pub(super) fn fail_unsendable_recipients(&mut self, hop: &str, capabilities: &Capabilities) {
         if capabilities.smtputf8 {
             return;
         }
@@ -118,7 +118,7 @@ impl TransactionProgress {
 
     /// Would mail for this recipient be taken? From the null sender, which nobody may refuse
     /// (RFC 5321 section 6.1) and which no report is sent to.
-    pub(super) fn question(recipient: ForwardPath) -> Self {
+    pub(super) fn recipient_verification(recipient: ForwardPath) -> Self {
         let smtputf8 = !recipient.is_ascii();
         let transaction = Transaction {
             sender: ReversePath::Null,
@@ -279,7 +279,7 @@ impl TransactionProgress {
 
     /// No further reply will come. By their order alone are the replies to a group known (RFC 2920
     /// section 3.1): where one is missing, those that came may have been to other commands.
-    pub(super) fn breaks_off(&mut self) {
+    pub(super) fn handle_end_of_replies(&mut self) {
         if self.has_grouped && !self.awaited.is_empty() {
             self.forget_replies();
         }
@@ -294,7 +294,7 @@ impl TransactionProgress {
     }
 
     /// Has QUIT been sent behind the message?
-    pub(super) fn quits(&self) -> bool {
+    pub(super) fn sends_quit_with_message(&self) -> bool {
         self.quits
     }
 
@@ -319,7 +319,7 @@ impl TransactionProgress {
     }
 
     /// The replies to the end of data count no more.
-    pub(super) fn forget_end(&mut self) {
+    pub(super) fn discard_result(&mut self) {
         for &place in &self.at_end {
             self.outcomes[place] = None;
         }

@@ -8,7 +8,7 @@ use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
 use super::answered::{is_of_another_command, unasked};
-use super::ending::{local, shorten};
+use super::ending::{local, truncate_text};
 use super::progress::{TransactionProgress, TransactionStep};
 use super::{ClientEvent, ClientSession, State};
 
@@ -17,7 +17,7 @@ impl ClientSession {
         let state = mem::replace(&mut self.state, State::Closed);
         // RFC 5321 section 3.8: 421 may come at any stage and says that the channel closes.
         if reply.code == 421 && !matches!(state, State::Quitting) {
-            shorten(&mut reply);
+            truncate_text(&mut reply);
             self.state = state;
             self.balk();
             self.broke_off_at = self.awaited_recipient();
@@ -36,7 +36,7 @@ impl ClientSession {
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
             State::Envelope(progress) => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.handle_envelope(progress, reply, now);
             }
             State::Message(mut progress, writer)
@@ -46,12 +46,12 @@ impl ClientSession {
                 self.state = State::Message(progress, writer);
             }
             State::Message(progress, _) => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "before the end of data");
             }
             State::EndOfData(progress) if self.unwritten && !progress.awaits_chunk() => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "before the end of data");
             }
@@ -69,19 +69,19 @@ impl ClientSession {
                     return;
                 }
                 // The replies to the chunks after it are of no more use.
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "to a chunk");
             }
             State::EndOfData(progress) => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.handle_end(progress, &reply, now);
             }
             State::Answered(progress) | State::Leaving(progress)
                 if progress.contradicts(&reply) =>
             {
-                shorten(&mut reply);
-                self.doubt(progress, &reply);
+                truncate_text(&mut reply);
+                self.handle_contradiction(progress, &reply);
             }
             State::Answered(mut progress) => {
                 progress.has_surplus = true;
@@ -98,7 +98,7 @@ impl ClientSession {
             State::Quitting => self.close(None),
             State::Ready => self.close(Some(unasked(&reply))),
             State::Resetting => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.close(Some(Cause::Reply { reply, to: Some(AnsweredCommand::Reset) }));
             }
             State::Closed => {}

@@ -80,7 +80,7 @@ impl ReplyParser {
 
     /// What has been said of a reply that is not whole, or is none: on one line, safe to print,
     /// about [`limits::ANSWER_OCTETS`] at most. `None`: nothing.
-    pub fn heard(&self) -> Option<String> {
+    pub fn received_text(&self) -> Option<String> {
         let lines = self.raw.split(|&octet| octet == b'\n');
         let lines = lines.map(|line| line.trim_ascii()).filter(|line| !line.is_empty());
         let text = lines.map(printable_octets).collect::<Vec<_>>().join(" ");
@@ -280,11 +280,11 @@ mod tests {
             let shown = String::from_utf8_lossy(bytes);
             assert_eq!(parser.parse(&mut &bytes[..]), Err(error), "{shown}");
             let said = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_eq!(parser.heard().unwrap_or_default(), said);
+            assert_eq!(parser.received_text().unwrap_or_default(), said);
         }
         let mut parser = ReplyParser::default();
         assert_eq!(parser.parse(&mut &b"550-not\r\n550 fini\x1b"[..]), Ok(None));
-        assert_eq!(parser.heard().as_deref(), Some("550-not 550 fini\\u001b"));
+        assert_eq!(parser.received_text().as_deref(), Some("550-not 550 fini\\u001b"));
     }
 
     proptest! {

@@ -62,7 +62,7 @@ impl Hop {
         self.sent.extend(self.session.poll_output().unwrap_or_default());
         self.session.handle_written();
         self.session.handle_bytes(text.as_bytes(), self.now);
-        self.session.settle();
+        self.session.accept_result();
     }
 
     /// What the next hop has heard since.
@@ -113,7 +113,7 @@ impl Hop {
 
 /// Without TLS and AUTH.
 fn plain() -> ClientOpening {
-    ClientOpening::plain("edge1")
+    ClientOpening::plain_text("edge1")
 }
 
 fn transaction(recipients: usize) -> Transaction {

@@ -48,7 +48,7 @@ pub enum MailRefusal {
 
 impl Transaction {
     /// What the next hop would have to offer and does not.
-    pub fn lacks(&self, capabilities: &Capabilities) -> Option<Cause> {
+    pub fn missing_extension(&self, capabilities: &Capabilities) -> Option<Cause> {
         let cause = |status, text: String| Some(Cause::Local { status, text });
         let needs_smtputf8 = self.smtputf8 || self.recipients.iter().all(needs_smtputf8);
         if needs_smtputf8 && !capabilities.smtputf8 {
@@ -153,7 +153,7 @@ pub(super) fn refuses_connection(reply: &Reply) -> bool {
 
 /// Is this the status of a failure for which [`Transaction`] needs what the next hop does not
 /// offer? Another server may.
-pub fn is_lack(status: Enhanced) -> bool {
+pub fn is_missing_extension(status: Enhanced) -> bool {
     [LACKS_SMTPUTF8, LACKS_BINARYMIME, LACKS_8BITMIME, TOO_LARGE].contains(&status)
 }
 

@@ -154,7 +154,7 @@ fn letters(
                 hop.session.handle_bytes(reply.as_bytes(), hop.now);
             }
         }
-        hop.session.settle();
+        hop.session.accept_result();
     }
 }
 

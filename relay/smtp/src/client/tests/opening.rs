@@ -122,7 +122,7 @@ fn a_refusal_of_starttls() {
     hop.say("354 what\r\n");
     let because = "4.5.0 the next hop replied 354 what to STARTTLS";
     assert_eq!(closed_because(&mut hop), because);
-    assert!(hop.session.balked_at_start_tls());
+    assert!(hop.session.failed_at_start_tls());
 }
 
 #[test]
