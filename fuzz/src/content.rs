@@ -205,7 +205,7 @@ impl World for Queue {
     }
 }
 
-/// What the next hop got.
+/// The message at the next hop.
 struct Arrived {
     message: Vec<u8>,
     /// SIZE of MAIL.
@@ -300,7 +300,7 @@ struct Hop {
     message: Vec<u8>,
     messages: Vec<Vec<u8>>,
     declared: u64,
-    /// The message came by DATA.
+    /// The message was sent by DATA.
     by_data: bool,
 }
 

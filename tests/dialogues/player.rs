@@ -36,11 +36,11 @@ pub enum Pace {
 
 pub struct Player {
     player: player::Player<Host>,
-    /// The end of the connection has been told.
+    /// The session was told of the end of the connection.
     end_is_told: bool,
 }
 
-/// What the session of a dialogue asks.
+/// The host of a dialogue's session.
 struct Host {
     rules: Arc<Rules>,
     sent: Vec<u8>,
@@ -228,7 +228,7 @@ impl World for Host {
         }
     }
 
-    /// What the server does with its classifier.
+    /// As the server does with its classifier.
     fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
         let client = match self.rules.table.classify(local, remote.ip()) {

@@ -1,5 +1,5 @@
-//! A report goes in another form to a server that would not take it as it is queued. How it is
-//! changed is for [`relay_queue::adapt`]; every other message is sent as it came or not at all.
+//! Sends a report in another form to a server that would refuse it as it is queued.
+//! [`relay_queue::adapt`] changes it; every other message is sent unchanged or not at all.
 
 use crate::hop::Hop;
 use crate::limits::ADAPTED_REPORT_OCTETS;
@@ -8,8 +8,8 @@ use relay_smtp::client::{Capabilities, SizeLimit, Transaction};
 use tracing::info;
 
 impl Hop {
-    /// What is sent in place of a report of ours that needs more than the server offers. `None`: the
-    /// message is sent as it is.
+    /// The message to send instead of a report of this host that needs more than the server offers.
+    /// `None`: the message is sent unchanged.
     pub(super) async fn adapted(
         &self,
         capabilities: &Capabilities,

@@ -1,13 +1,13 @@
-//! Which messages may be in hand at the same time.
+//! Which messages may be in hand at the same time?
 //!
-//! A job in hand costs memory and, sooner or later, a connection, and a next hop that is slow keeps
-//! it for long. A stranger can name next hops (the domain of a sender that a report goes to), so
-//! what such next hops may keep is limited: next hops found by DNS, next hops that have not lately
-//! proved alive, and reports each have only a share. Next hops that the configuration names always
-//! get [`limits::CONFIGURED_CLAIMS`], whatever the others keep.
+//! A job in hand uses memory and, sooner or later, a connection, and a slow next hop uses them for
+//! long. A stranger can name next hops (the domain of a sender that gets a report), so their
+//! resources are limited: next hops found by DNS, next hops that have not recently proved alive,
+//! and reports have only a share each. Next hops that the configuration names always get
+//! [`limits::CONFIGURED_CLAIMS`], independent of the others.
 //!
-//! A job without room goes back to the queue; here its id waits for room. How many connections one
-//! address gets is for [`super::remotes`].
+//! A job without room goes back to the queue; its id waits here for room. [`super::remotes`] limits
+//! the connections to one address.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,12 +23,12 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// What a job counts as.
+/// The class of a job in the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DeliveryClass {
-    /// Its next hop was found by DNS, or stands in the recipient's address.
+    /// Its next hop was found by DNS, or is given in the recipient's address.
     pub(super) is_exchanger: bool,
-    /// Its next hop has lately answered, and nothing there is stuck.
+    /// Its next hop has recently replied, and no attempt there is stalled.
     pub(super) is_proven: bool,
     /// It is a report, or another message with the null sender.
     pub(super) is_report: bool,
@@ -58,7 +58,7 @@ struct Counts {
     reports: usize,
 }
 
-/// The room of one job; dropping it gives the room back.
+/// The room of one job; dropping it returns the room.
 #[derive(Debug)]
 pub(super) struct Hold {
     budget: Arc<DeliveryBudget>,
@@ -133,7 +133,7 @@ impl DeliveryBudget {
         Arc::new(Self { queue, state, is_short })
     }
 
-    /// Room for one job of a message that has been claimed. None: it must wait in the queue, see
+    /// Room for one job of a claimed message. None: it must wait in the queue, see
     /// [`DeliveryBudget::park`]. `of_hop` counts the jobs of its next hop.
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -145,7 +145,7 @@ impl DeliveryBudget {
         let was_called = state.came(id);
         let is_guaranteed =
             !class.is_exchanger && of_hop.load(Ordering::Relaxed) < limits::CONFIGURED_CLAIMS;
-        // Those that wait come first.
+        // Waiting messages come first.
         let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_waiting());
         if !(is_guaranteed || is_its_turn && state.counts.have_room(class)) {
             return None;
@@ -155,11 +155,11 @@ impl DeliveryBudget {
         Some(Hold { budget: Arc::clone(self), class, of_hop: Arc::clone(of_hop) })
     }
 
-    /// A message waits in the queue for room. Only once nothing claims it.
+    /// A message waits in the queue for room. Call this only after its claim has ended.
     pub(super) fn park(&self, id: QueueId, class: DeliveryClass) {
         let mut state = self.state();
         state.waiting.entry(class).or_default().park(id);
-        // There may be room by now, and no job left to give some back.
+        // There may be room by now, and no job left that could return room.
         self.call(state);
     }
 
@@ -188,7 +188,7 @@ impl DeliveryBudget {
         self.queue.store().bring_forward(&ids, SystemTime::now());
     }
 
-    /// A poisoned lock is as good as any: no step between two fields can panic.
+    /// A poisoned lock is used like any other: no step between two fields can panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,7 +253,7 @@ mod tests {
         assert!(state.came(id(1)));
         assert_eq!(state.counts.unproven, full - 1, "free for the message that has come");
         state.counts.add(UNPROVEN);
-        // One that never comes keeps no room.
+        // A message that does not arrive keeps no room.
         state.counts.remove(UNPROVEN);
         assert_eq!(state.call(now), [id(2)]);
         assert_eq!(state.call(now + limits::CALLED_WAIT), [id(3)]);

@@ -1,8 +1,8 @@
-//! How many connections one remote address gets, whichever next hops lead to it.
+//! How many connections may one remote address have, over all next hops that lead to it?
 //!
-//! Many domains share an exchanger, and a message to all of them must not open a connection for
-//! each. IPv6 addresses count by their /64, which is what one host may have of them. A message that
-//! finds no room goes back to the queue, and here its id waits for it.
+//! Many domains share a mail exchanger, and a message to all of them must not open a connection for
+//! each. IPv6 addresses count by their /64, which one host may have. A message without room goes
+//! back to the queue, and its id waits here for room.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// What connections are counted by: the address, or its /64, and the port.
+/// The unit for which connections are counted: the address, or its /64, and the port.
 pub(super) type Key = (IpAddr, u16);
 
 /// The connections of one delivery task.
@@ -28,7 +28,7 @@ pub(super) struct Remotes {
     /// Connections to one address at a time.
     most: usize,
     remotes: Mutex<HashMap<Key, Remote>>,
-    /// Told when an address has no room.
+    /// Notified when an address has no room.
     wanted: Notify,
 }
 
@@ -40,7 +40,7 @@ struct Remote {
     waiting: WaitingList,
     /// When there was no room for a connection.
     refused: Option<Instant>,
-    /// How many connections the server allowed when it refused one, and until when that holds.
+    /// How many connections the server allowed when it refused one, and until when this is assumed.
     allowed: Option<(usize, Instant)>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Slot {
     serves: bool,
 }
 
-/// What an address is counted as.
+/// The unit to which an address belongs.
 pub(super) fn key(address: SocketAddr) -> Key {
     let ip = match address.ip().to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -76,8 +76,8 @@ impl Remotes {
         Arc::new(Self { queue, most, remotes, wanted })
     }
 
-    /// Room for one more connection, for this message. None: there is no room now, or others
-    /// have waited for longer.
+    /// Room for one more connection, for this message. None: there is no room now, or other
+    /// messages have waited for longer.
     pub(super) fn slot(self: &Arc<Self>, address: SocketAddr, id: QueueId) -> Option<Slot> {
         let key = key(address);
         let mut remotes = self.remotes();
@@ -94,8 +94,8 @@ impl Remotes {
         Some(Slot { remotes: Arc::clone(self), key, serves: false })
     }
 
-    /// A connection to this address was refused. While the server serves others of ours, that says
-    /// how many it allows: then a message waits for room there.
+    /// A connection to this address was refused. While the server serves other connections of this
+    /// host, the refusal shows how many it allows: then a message waits there for room.
     pub(super) fn refused(&self, address: SocketAddr) -> Option<Key> {
         let key = key(address);
         let mut remotes = self.remotes();
@@ -104,12 +104,12 @@ impl Remotes {
         Some(key)
     }
 
-    /// Waits until an address has no room: the address of an idle connection, perhaps.
+    /// Waits until an address has no room: perhaps the address of an idle connection.
     pub(super) fn wanted(&self) -> Notified<'_> {
         self.wanted.notified()
     }
 
-    /// Does a message wait for room at this address, or did one lately?
+    /// Does a message wait for room at this address, or did one recently?
     pub(super) fn has_waiters(&self, address: SocketAddr) -> bool {
         let remotes = self.remotes();
         remotes.get(&key(address)).is_some_and(|remote| {
@@ -118,7 +118,8 @@ impl Remotes {
         })
     }
 
-    /// A message waits in the queue for room at an address. Only once nothing claims it.
+    /// A message waits in the queue for room at an address. Call this only after its claim has
+    /// ended.
     pub(super) fn park(&self, id: QueueId, key: Key) {
         let mut remotes = self.remotes();
         remotes.entry(key).or_default().waiting.park(id);
@@ -126,7 +127,7 @@ impl Remotes {
         self.call(remotes, key);
     }
 
-    /// Makes all messages due that wait for room here, since nothing will call them any more.
+    /// Makes all messages due that wait here for room, since no later event would.
     pub(super) fn close(&self) {
         let mut remotes = self.remotes();
         let ids: Vec<_> = remotes.values_mut().flat_map(|r| r.waiting.take()).collect();
@@ -151,7 +152,7 @@ impl Remotes {
         self.queue.store().bring_forward(&ids, SystemTime::now());
     }
 
-    /// A poisoned lock is as good as any: no step between two fields can panic.
+    /// A poisoned lock is used like any other: no step between two fields can panic.
     fn remotes(&self) -> MutexGuard<'_, HashMap<Key, Remote>> {
         self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,20 +1,20 @@
-//! Where the header section of a message ends. Reception, storage, sending and reports all ask
-//! here.
+//! Finds the end of a message's header section, for reception, storage, sending and reports.
 //!
-//! The section is a run of fields: lines that begin with a name and a colon, each with the lines
-//! that continue it. It ends before the first line that is no field. A name is octets 33 to 126 (RFC
-//! 5322 section 2.2): readers differ about what a line with another octet before its colon means,
-//! and in the body it means nothing. Where the first line that is no field is not the empty line of
-//! RFC 5322 section 2.1, one has to be put there, or another reader may find the end elsewhere. Lines of an mbox file (`From ` or `>From `) are passed over before the first field.
+//! The section is a run of fields: lines that begin with a name and a colon, each with its
+//! continuation lines. It ends before the first line that is not a field. A name is octets 33 to
+//! 126 (RFC 5322 section 2.2): readers differ about a line with another octet before its colon; in
+//! the body it has no meaning. If the first line that is not a field is not the empty line of RFC
+//! 5322 section 2.1, an empty line must be added, because otherwise another reader may find another
+//! end. Lines of an mbox file (`From ` or `>From `) are skipped before the first field.
 //!
-//! Only CRLF ends a line. The message comes in pieces of any size; no more is held back than a name
-//! that may still turn out to be none.
+//! Only CRLF ends a line. The message arrives in pieces of any size; only a possible name is held
+//! back.
 
 use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use memchr::memchr;
 
-/// What the next octets of a message are.
+/// The kind of the next octets of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Lines of an mbox file, before the first field.
@@ -23,7 +23,7 @@ pub enum Part {
     Name(Bytes),
     /// More of the field: of its value, line ends included.
     Value(Bytes),
-    /// The section has ended. Comes once.
+    /// The section has ended. Returned once.
     End {
         /// The body begins with an empty line, or nothing follows.
         is_separated: bool,
@@ -41,14 +41,14 @@ pub struct SectionReader {
     /// Octets of `held` that are whole mbox lines.
     mbox_lines: usize,
     has_fields: bool,
-    /// What comes before the next octets.
+    /// The part before the next octets.
     ready: Option<Part>,
 }
 
-/// Where the next octet stands.
+/// The position of the next octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In a line of which it is not known yet whether it is a field.
+    /// In a line that may or may not be a field.
     Undecided(Line),
     Value {
         after_cr: bool,
@@ -56,14 +56,14 @@ enum Place {
     Body,
 }
 
-/// How far an undecided line has come.
+/// The progress of an undecided line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Start,
     /// A CR at its start.
     Cr,
     Name,
-    /// In white space behind the name (RFC 5322 section 4.5).
+    /// In white space after the name (RFC 5322 section 4.5).
     Blank,
     /// In a line of an mbox file.
     Mbox {
@@ -71,7 +71,7 @@ enum Line {
     },
 }
 
-/// What an octet makes of an undecided line.
+/// The effect of an octet on an undecided line.
 enum Step {
     Undecided(Line),
     /// The name of a field has ended.
@@ -95,7 +95,7 @@ impl Default for SectionReader {
 }
 
 impl SectionReader {
-    /// The next part of the message, taken off the piece. `None` when the piece is used up.
+    /// The next part of the message, taken from the piece. `None` if the piece is used up.
     pub fn next(&mut self, piece: &mut Bytes) -> Option<Part> {
         if let Some(part) = self.ready.take() {
             return Some(part);
@@ -109,7 +109,7 @@ impl SectionReader {
         }
     }
 
-    /// What is left when the message has ended. To be asked until there is nothing more.
+    /// The rest after the message has ended. Call this until it returns `None`.
     pub fn finish(&mut self) -> Option<Part> {
         match self.place {
             Place::Undecided(_) | Place::Value { .. } if self.ready.is_none() => {
@@ -145,7 +145,7 @@ impl SectionReader {
         None
     }
 
-    /// What the next octet makes of an undecided line.
+    /// The effect of the next octet on an undecided line.
     fn step(&self, line: Line, octet: u8) -> Step {
         let so_far = &self.held[self.mbox_lines..];
         match (line, octet) {
@@ -170,7 +170,7 @@ impl SectionReader {
         }
     }
 
-    /// The line is known for what it is, with what is held.
+    /// The kind of the line is known, including the octets held back.
     fn decided(&mut self, step: Step) -> Part {
         match step {
             Step::Field => {
@@ -190,14 +190,14 @@ impl SectionReader {
             }
             Step::Empty | Step::NoField | Step::Undecided(_) => {
                 self.place = Place::Body;
-                // Behind mbox lines that no field follows, the empty line is within the body.
+                // After mbox lines without a field, the empty line is within the body.
                 let is_separated = matches!(step, Step::Empty) && self.mbox_lines == 0;
                 Part::End { is_separated }
             }
         }
     }
 
-    /// As much of the field as the piece holds.
+    /// As much of the field as the piece has.
     fn value(&mut self, mut after_cr: bool, piece: &mut Bytes) -> Part {
         let mut read = 0;
         while let Some(found) = memchr(b'\n', &piece[read..]) {
@@ -215,7 +215,7 @@ impl SectionReader {
     }
 }
 
-/// Does a line begin as those do that stand before each message of an mbox file?
+/// Does a line begin like the line before each message of an mbox file?
 fn is_mbox_line(line: &[u8]) -> bool {
     let quotes = line.iter().take_while(|&&octet| octet == b'>').count();
     line[quotes..].starts_with(b"From ")
@@ -260,8 +260,8 @@ mod tests {
         section.iter().flat_map(octets).collect()
     }
 
-    /// The rule once more, line by line, with all of the message at hand: its octets before the
-    /// end of the section.
+    /// The rule again, line by line, with the whole message available: the octets before the end of
+    /// the section.
     fn plainly(message: &[u8]) -> usize {
         let lines: Vec<&[u8]> = {
             let (mut lines, mut from) = (Vec::new(), 0);

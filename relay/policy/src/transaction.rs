@@ -1,6 +1,6 @@
-//! MAIL as a whole: in which order all is asked that may refuse it.
+//! MAIL as a whole: the order of all checks that may refuse it.
 //!
-//! What the host is short of is a fact from outside.
+//! Shortages of the host are facts from outside.
 
 use crate::antispam::screen_sender;
 use crate::pressure::Pressure;
@@ -12,7 +12,7 @@ use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
 use relay_message::finding::Client;
 use relay_smtp::command::Mail;
 
-/// What comes of MAIL.
+/// The result of MAIL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
     /// The transaction has begun.
@@ -45,7 +45,7 @@ pub fn begin_transaction(
         return Begun::Refused(decision);
     }
     let (pressure, queue) = host;
-    // Who may not send at all is told so, however short this host is of anything.
+    // A client without the right to send gets that refusal, even during a shortage.
     if let Some(refusal) = mail_under_pressure(peer, pressure) {
         return Begun::Refused(refusal);
     }
@@ -67,7 +67,7 @@ pub fn begin_transaction(
     }
 }
 
-/// STARTTLS without a certificate: a reload has taken `[tls]` away since the client was told of
+/// STARTTLS without a certificate: a reload has removed `[tls]` since the client was offered
 /// STARTTLS, or its files cannot be read (RFC 3207 section 4).
 pub fn no_certificate() -> Decision {
     let mut reasons = Reasons::default();

@@ -203,7 +203,7 @@ async fn change_one(queue: &Queue, verb: BulkAction, id: QueueId) -> Result<bool
         }
         BulkAction::RemoveWithReport => {
             admin::remove_with_report(queue, id).await?;
-            info!(%id, "an administrator removed a message, and its sender is sent a report");
+            info!(%id, "an administrator removed a message; its sender gets a report");
             Ok(true)
         }
     }

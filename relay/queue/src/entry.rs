@@ -189,10 +189,10 @@ impl Entry {
     /// The waiting recipients for a report of a delay, unless the sender has got one. The null
     /// sender gets no report (RFC 3461 section 6.1).
     pub(super) fn recipients_for_delay_report(&self) -> impl Iterator<Item = usize> {
-        let nobody = self.warned || self.sender == ReversePath::Null;
+        let is_unneeded = self.warned || self.sender == ReversePath::Null;
         let waiting = self.recipients.iter().enumerate().filter(move |(_, recipient)| {
             let waits = matches!(recipient.state, RecipientState::Pending(_));
-            !nobody && waits && recipient.dsn.wants_delay()
+            !is_unneeded && waits && recipient.dsn.wants_delay()
         });
         waiting.map(|(place, _)| place)
     }

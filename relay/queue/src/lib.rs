@@ -303,7 +303,7 @@ impl Queue {
             if matches!(error, StoreError::Closed | StoreError::NotFound(_)) {
                 return Err(error);
             }
-            warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
+            warn!(id = %entry.id, %error, "cannot record the outcome of an attempt; trying again");
             tokio::time::sleep(limits::STORE_RETRY).await;
         }
         track::emit_events(self, &entry, &tried.expired, report_id.map(|id| (id, &told[..])));

@@ -103,7 +103,7 @@ pub const DATABASE_ROW_OCTETS: usize = 16 * 1024 * 1024;
 
 /// Octets of messages that are kept in memory from their commit to their first attempt: two
 /// thousand messages of 4 KiB.
-pub const FRESH_OCTETS: usize = 8 * 1024 * 1024;
+pub const RECENT_COMMITS_OCTETS: usize = 8 * 1024 * 1024;
 
 /// Idle connections for reads: about as many as deliveries begin at one moment.
 pub const DATABASE_READERS: usize = 16;

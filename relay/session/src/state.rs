@@ -1,8 +1,8 @@
-//! Which command is legal in which state, and what it does there.
+//! Which command is legal in which state, and what is its effect?
 //!
-//! Each state owns what exists in it: an envelope cannot be looked at before MAIL, nor used twice,
-//! since a command consumes the state. Refusals come before changes. The whole table, every
-//! command in every state, is in tests/transitions.snap.
+//! Each state owns its data: an envelope cannot be used before MAIL, nor used twice, since a
+//! command consumes the state. Refusals come before changes. The whole table, every command in
+//! every state, is in tests/transitions.snap.
 
 mod message;
 mod recipients;
@@ -27,7 +27,7 @@ use relay_users::User;
 
 pub(super) use crate::state::message::{MessageInput, Skipping};
 
-/// Where the dialogue stands.
+/// The state of the dialogue.
 #[derive(Debug)]
 pub(super) enum SessionState {
     /// After AUTH, before its end.
@@ -48,11 +48,11 @@ pub(super) enum SessionState {
     Recipients(EnvelopeRecipients),
     /// After XCLIENT, before it is known whose connector this is.
     Reclassifying,
-    /// After the end of data, while somebody is asked about the message.
+    /// After the end of data, while another server is asked about the message.
     Screening(Screening),
     /// Within a chunk that is refused.
     Skipping(Skipping),
-    /// After 220 to STARTTLS, before the handshake is done.
+    /// After 220 to STARTTLS, before the handshake is complete.
     StartingTls,
     /// After DATA or the first BDAT, before the queue has begun the message.
     WaitingForQueue(WaitingForQueue),
@@ -82,7 +82,7 @@ pub(super) enum HelloKind {
 pub(super) struct Ready {
     pub(super) hello: Hello,
     /// A MAIL or a chunk was refused. The RCPT, DATA and BDAT that a pipelining client sent after
-    /// it are answered like any others, but they are no errors of its own.
+    /// it get their usual replies, but are no errors of the client.
     transaction_refused: bool,
 }
 
@@ -116,23 +116,23 @@ pub(super) struct WaitingForStore {
     pub(super) id: QueueId,
 }
 
-/// What a command does besides changing the state.
+/// The effect of a command besides the change of state.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// The command cannot be decided before this is answered. The state is as it was.
+    /// The command needs this answer first. The state does not change.
     Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
     Authenticated(Decision, Arc<User>),
-    /// XCLIENT: the session is somebody else's.
+    /// XCLIENT: the session belongs to another client.
     BecomeClient(XClient),
     BeginMessage(Envelope),
     Close(Reply),
-    /// Policy was asked.
+    /// The policy has decided.
     Decided(Decision),
-    /// Policy was asked, and the session ends with its reply.
+    /// The policy has decided, and the session ends with its reply.
     DecidedEnd(Decision),
-    /// Policy was asked whether there is such a command or parameter for this client; a protocol
-    /// error.
+    /// The policy has decided that this client does not have such a command or parameter; a
+    /// protocol error.
     DecidedFault(Decision),
     /// The command is not legal here; a protocol error.
     Fault(Reply),
@@ -142,12 +142,12 @@ pub(super) enum Effect {
     LogonFailure(Decision),
     /// The client's source has failed too often.
     LogonRefused(Decision),
-    /// A message of an exchange that its mechanism does not know; a protocol error.
+    /// A message of an exchange that is invalid for its mechanism; a protocol error.
     Malformed(CommandError),
-    /// Octets of the client come next; it is answered after them.
+    /// Octets of the client are next; the reply follows after them.
     Nothing,
     Reply(Reply),
-    /// The client is told why, and the session ends.
+    /// The client gets a reply with the reason, and the session ends.
     SendAway(Decision),
     StartTls(Decision),
 }
@@ -165,12 +165,12 @@ impl SessionState {
         }
     }
 
-    /// Moves the state out. What is left behind lasts only until the next one is put there.
+    /// Moves the state out. The state left behind exists only until the next one is set.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Closed)
     }
 
-    /// What a command does in this state.
+    /// The effect of a command in this state.
     pub(super) fn apply(self, command: Command, context: &Context) -> (Self, Effect) {
         match command {
             Command::Helo(name) => self.hello(name, HelloKind::Helo, context),
@@ -196,7 +196,7 @@ impl SessionState {
         }
     }
 
-    /// The client's name for itself, once it has introduced itself.
+    /// The client's name, if it has introduced itself.
     pub(super) fn hello_name(&self) -> Option<String> {
         match self {
             Self::Ready(state) => Some(state.hello.name.as_str().to_owned()),
@@ -204,7 +204,7 @@ impl SessionState {
         }
     }
 
-    /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
+    /// RFC 5321 section 4.1.4: HELO and EHLO may be repeated, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let name = context.told_hello.clone().unwrap_or(name);
         let decision = match kind {

@@ -1,6 +1,6 @@
-//! What the queue answered, and what the client is told of it.
+//! The answers of the queue, and the replies to the client.
 //!
-//! Every failure of storage is temporary: the client keeps the message and comes again.
+//! Every failure of storage is temporary: the client keeps the message and tries again.
 
 use relay_smtp::command::Verb;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use relay_mail::store_error::{BeginError, StoreError};
 use relay_policy::{Because, Decision, Rule};
 
 impl Session {
-    /// What came of [`super::Action::BeginMessage`].
+    /// The result of [`super::Action::BeginMessage`].
     pub fn handle_message_begun(&mut self, now: Instant, begun: Result<MessageBegun, BeginError>) {
         self.now = now;
         let waiting = match self.state.take() {
@@ -43,7 +43,7 @@ impl Session {
         }
     }
 
-    /// A [`super::Action::Write`] failed. The rest of the message is read and thrown away.
+    /// A [`super::Action::Write`] failed. The rest of the message is read and discarded.
     pub fn handle_write_failed(&mut self, error: &StoreError) {
         if let SessionState::Receiving(reception) = &mut self.state {
             let decision = store_decision(&store_reply(error), error);
@@ -51,7 +51,7 @@ impl Session {
         }
     }
 
-    /// What came of [`super::Action::CommitMessage`]. `Ok` says that the message is on stable
+    /// The result of [`super::Action::CommitMessage`]. `Ok` means that the message is on stable
     /// storage.
     pub fn handle_stored(&mut self, now: Instant, stored: Result<(), StoreError>) {
         self.now = now;
@@ -90,7 +90,7 @@ fn store_reply(error: &StoreError) -> Reply {
     }
 }
 
-/// The client learns a reply; what storage said goes to the log.
+/// The client gets a reply; the error of storage is for the log.
 pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
     let because = vec![Because { rule: Rule::Queue, found: error.to_string() }];
     Decision { reply: reply.clone(), because }

@@ -1,5 +1,5 @@
-//! Next hops that serve one or two connections of a client at a time, and refuse more. How much of
-//! their capacity is used: tests/relay/limited_hops.rs.
+//! Next hops that serve one or two connections of a client at a time, and refuse more.
+//! tests/relay/limited_hops.rs measures how much of their capacity is used.
 
 use crate::tests::*;
 
@@ -21,7 +21,7 @@ async fn what_is_served_keeps_its_work_and_no_attempt_fails() {
         for refusal in REFUSALS {
             let (sink, address) = TestNextHop::limited(most, refusal).await;
             let daemon = Daemon::start_with(address, |settings| {
-                // A back-off would be noticed: no message could come in time.
+                // A back-off would be noticed: no message could arrive in time.
                 settings.pause_first = Duration::from_secs(3600);
                 settings.pause_longest = Duration::from_secs(3600);
             });

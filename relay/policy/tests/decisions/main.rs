@@ -1,4 +1,4 @@
-//! Decisions by the whole table of principals, permissions and commands, and one by one.
+//! Decisions: the whole table of principals, permissions and commands, and single cases.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot build its question has failed")]
 
@@ -18,7 +18,7 @@ use relay_config::Config;
 use relay_policy::limits::HEADER_FIELDS;
 use relay_policy::*;
 
-/// The article's three connectors, and one with whatever keys a test needs.
+/// The article's three connectors, and one with the keys of a test.
 fn rules(keys: &str) -> Arc<Rules> {
     let text = format!(
         r#"
@@ -85,8 +85,8 @@ fn last(decision: &Decision) -> String {
     format!("{}: {}", because.rule, because.found)
 }
 
-/// For every permission alone, every principal and every command: what the right changes. One
-/// line for each case in which the reply is not the one without any right but Submit.
+/// The effect of every permission alone, for every principal and every command. One line for each
+/// case in which the reply differs from the reply with Submit only.
 #[test]
 fn each_permission_opens_exactly_its_own_door() {
     let rules = rules("");
@@ -175,7 +175,7 @@ fn each_connector_gives_exactly_its_permissions() {
     assert_eq!(names("Other"), (Principal::Anonymous, vec![]));
 }
 
-/// Table 3.1 of docs/exchange-semantics.md, as far as its rights mean anything to a relay.
+/// Table 3.1 of docs/exchange-semantics.md, for the rights that matter to a relay.
 #[test]
 fn each_group_gives_exactly_the_documented_rights() {
     use relay_connector::Permission::*;
@@ -212,7 +212,7 @@ fn each_group_gives_exactly_the_documented_rights() {
     }
 }
 
-/// A denial goes before group and grant, and says so.
+/// A denial goes before group and grant, and the reason says so.
 #[test]
 fn a_denial_beats_group_and_grant() {
     let rules = rules(
@@ -239,7 +239,7 @@ fn a_denial_beats_group_and_grant() {
     );
 }
 
-/// The article: who may send to whom.
+/// The article: which client may send to which recipient.
 #[test]
 fn the_scenario() {
     let rules = rules("");
@@ -305,7 +305,7 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
         rcpt(&rules, &peer, &path, so_far, &Findings { recipient, ..Findings::default() })
     };
     let DecisionOrInquiry::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
-        panic!("nobody is asked")
+        panic!("no inquiry is needed")
     };
     let asked = (mailbox.to_string(), lookup.to_string());
     assert_eq!(asked, ("b@mailboxes.example".to_owned(), "lmtp://127.0.0.1:24".to_owned()));
@@ -319,7 +319,7 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
         (
             RecipientFinding::NotAsked,
             reply::RECIPIENT_OK,
-            "recipient_lookup: lmtp://127.0.0.1:24 would be asked; taken for known here",
+            "recipient_lookup: lmtp://127.0.0.1:24 would be asked; assumed to know the recipient",
         ),
         (
             RecipientFinding::Unavailable(said()),
@@ -346,7 +346,10 @@ fn postmaster_without_a_domain_is_that_of_the_first_authoritative_domain() {
     let rules = rules("");
     let decision = rcpt_now(&rules, &peer(&rules, "Other"), &recipient("<Postmaster>"), 0);
     assert_eq!(decision.reply, reply::RECIPIENT_OK);
-    assert_eq!(last(&decision), "postmaster: its mail goes to postmaster@contoso.example");
+    assert_eq!(
+        last(&decision),
+        "postmaster: mail for postmaster goes to postmaster@contoso.example"
+    );
     let addressed = rules.addressed(recipient("<Postmaster>").into());
     assert_eq!(addressed.path, recipient("<postmaster@contoso.example>"));
     let mut without = (*rules).clone();
@@ -380,9 +383,9 @@ fn the_greeting() {
     let own = greet(&plain, Some("Other"));
     assert_eq!(own.reply.to_string(), "220 hello there");
     assert_eq!(last(&own), "banner: set by the connector");
-    let nobody = greet(&plain, None);
-    assert_eq!(nobody.reply, reply::SERVICE_NOT_AVAILABLE);
-    assert_eq!(last(&nobody), "connector: no connector serves this address on this binding");
+    let unserved = greet(&plain, None);
+    assert_eq!(unserved.reply, reply::SERVICE_NOT_AVAILABLE);
+    assert_eq!(last(&unserved), "connector: no connector serves this address on this binding");
     let refused = greet(&rules("refuse = true"), Some("Other"));
     assert_eq!(refused.reply, reply::SERVICE_NOT_AVAILABLE);
     assert_eq!(last(&refused), "refuse: the connector refuses its sources");
@@ -525,8 +528,8 @@ fn a_reload_keeps_the_ids_of_names() {
     assert_eq!((before.generation, after.generation), (1, 2));
 }
 
-/// `bücher.example` and `xn--bcher-kva.example` are one domain, whichever of them was configured and
-/// whichever a client writes.
+/// `bücher.example` and `xn--bcher-kva.example` are one domain, in any combination of configuration
+/// and client.
 #[test]
 fn u_labels_and_a_labels_are_the_same_domain() {
     for configured in ["b\u{fc}cher.example", "xn--bcher-kva.example", "*.b\u{fc}cher.example"] {
@@ -548,14 +551,18 @@ permission_groups = ["AnonymousUsers"]
         for written in ["b\u{fc}cher.example", "B\u{dc}CHER.example", "XN--BCHER-KVA.example"] {
             let recipient = recipient(&format!("<a@{written}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
-            let DecisionOrInquiry::Decided(decision) = judgement else { panic!("nobody is asked") };
+            let DecisionOrInquiry::Decided(decision) = judgement else {
+                panic!("no inquiry is needed")
+            };
             assert_eq!(decision.reply, reply::RECIPIENT_OK, "{configured} {written}");
         }
-        // One letter more, or a look-alike, is another domain.
+        // One letter more, or a similar letter, is another domain.
         for other in ["bucher.example", "b\u{fc}chers.example", "b\u{f9}cher.example"] {
             let recipient = recipient(&format!("<a@{other}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
-            let DecisionOrInquiry::Decided(decision) = judgement else { panic!("nobody is asked") };
+            let DecisionOrInquiry::Decided(decision) = judgement else {
+                panic!("no inquiry is needed")
+            };
             assert_eq!(decision.reply, reply::UNABLE_TO_RELAY, "{configured} {other}");
         }
     }

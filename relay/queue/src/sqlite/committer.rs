@@ -227,7 +227,7 @@ impl Committer {
             self.believed = writer.frames();
         }
         // From now on only the contents of the disk count.
-        self.shared.fresh.clear();
+        self.shared.recent_commits.clear();
         if database::is_corrupt(&failure) {
             self.shared.ask_for_salvage(&failure);
         }
@@ -282,7 +282,9 @@ impl Shared {
                     let (id, stored) = (entry.id, body.stored());
                     match body {
                         NewBody::File(file) => file.keep(),
-                        NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
+                        NewBody::Row(body) => {
+                            self.recent_commits.put(id, entry.record, body.message)
+                        }
                     }
                     index.put(id, Item::new(self.clock.monotonic(due), false, stored));
                 }
@@ -291,14 +293,14 @@ impl Shared {
                     index.remove(entry.id);
                 }
                 CommitStep::Update { entry, due, claimed } => {
-                    self.fresh.take(entry.id);
+                    self.recent_commits.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
                         let item = Item::new(self.clock.monotonic(due), entry.held, old.body);
                         index.put(entry.id, Item { claimed, ..item });
                     }
                 }
                 CommitStep::Remove { id } => {
-                    self.fresh.take(id);
+                    self.recent_commits.take(id);
                     let body = index.remove(id).map(|item| item.body);
                     if let Some(StoredBody::InFile { .. }) = body {
                         let path = self.directory.message(id);

@@ -23,8 +23,9 @@ impl SqliteStore {
     /// The entries of messages that were just claimed. The caller owns the claims from then on.
     async fn read_claimed(&self, claims: Vec<ClaimGuard>) -> Result<Vec<Entry>, StoreError> {
         let ids: Vec<_> = claims.iter().map(ClaimGuard::id).collect();
-        let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.recent_commit(id)).collect();
-        let (entries, claims) = match fresh {
+        let recent_commits: Option<Vec<_>> =
+            ids.iter().map(|&id| self.shared.recent_commit(id)).collect();
+        let (entries, claims) = match recent_commits {
             Some(entries) => (entries, claims),
             None => self.blocking(move |shared| (shared.read_claimed(&ids), claims)).await?,
         };
@@ -133,7 +134,7 @@ impl Store for SqliteStore {
     fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.shared.fresh.take(id);
+            self.shared.recent_commits.take(id);
             let read = move |shared: &Shared| shared.read_entry(id).map(|entry| (entry, claim));
             let (entry, claim) = self.blocking(read).await??;
             claim.release();
@@ -163,7 +164,7 @@ impl Store for SqliteStore {
     }
 
     fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.shared.fresh.take(id);
+        self.shared.recent_commits.take(id);
         self.shared.put_back(id, self.shared.clock.monotonic(due));
     }
 
@@ -180,7 +181,7 @@ impl Store for SqliteStore {
 
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
         Box::pin(async move {
-            if let Some(message) = self.shared.fresh.take(id) {
+            if let Some(message) = self.shared.recent_commits.take(id) {
                 return Ok(MessageReader::memory(id, message));
             }
             self.blocking(move |shared| shared.read_message(id)).await?

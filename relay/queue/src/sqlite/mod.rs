@@ -6,7 +6,7 @@
 //! - [`engine`]: the calls of [`super::store::Store`].
 //! - [`committer`]: the thread that writes; group commit, checkpoints, the steps after an error.
 //!   [`writer`]: its connection. [`log_room`]: preallocation, which makes commits short.
-//! - [`readers`]: connections for reads; [`reading`]: from rows to messages. [`fresh`]: recent
+//! - [`readers`]: connections for reads; [`reading`]: from rows to messages. [`recent_commits`]: recent
 //!   commits, which need not be read.
 //! - [`space`]: the free space of the disk. [`offline`]: the queue without a running daemon.
 //! - [`index`]: the messages and their due times; [`clock`]: the clock of these times; [`claim`]:
@@ -24,12 +24,12 @@ mod database;
 mod directory;
 mod engine;
 mod exchange;
-mod fresh;
 mod index;
 mod log_room;
 mod offline;
 mod readers;
 mod reading;
+mod recent_commits;
 mod recovery;
 mod salvage;
 mod saving;
@@ -52,9 +52,9 @@ use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
 use crate::sqlite::committer::{CommitRequest, CommitStep, Committer};
 use crate::sqlite::directory::Directory;
-use crate::sqlite::fresh::Fresh;
 use crate::sqlite::index::Index;
 use crate::sqlite::readers::Readers;
+use crate::sqlite::recent_commits::RecentCommits;
 use crate::sqlite::recovery::{Occasion, Opened};
 use crate::sqlite::space::Space;
 use relay_host::vital;
@@ -102,7 +102,7 @@ struct Shared {
     index: Mutex<Index>,
     clock: Clock,
     readers: Readers,
-    fresh: Fresh,
+    recent_commits: RecentCommits,
     space: Space,
     /// Why new mail is refused, while it is.
     refusal: Mutex<Option<StoreError>>,
@@ -149,7 +149,7 @@ impl SqliteStore {
         let highest = index.highest().max(reserved).map_or(0, QueueId::to_u64);
         let shared = Arc::new(Shared {
             readers: Readers::new(directory.database(), vfs),
-            fresh: Fresh::default(),
+            recent_commits: RecentCommits::default(),
             space: Space::of(directory.path()),
             directory,
             vfs,

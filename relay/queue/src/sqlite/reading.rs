@@ -87,7 +87,7 @@ impl Shared {
 
     /// An entry that need not be read.
     pub(super) fn recent_commit(&self, id: QueueId) -> Option<Entry> {
-        let decoded = self.fresh.record(id, |record| record::decode(id, record))?;
+        let decoded = self.recent_commits.record(id, |record| record::decode(id, record))?;
         decoded.ok().map(|(entry, _)| entry)
     }
 

@@ -80,19 +80,19 @@ pub(super) fn rewrite_log(
     if judgement.is_damaged() {
         fs::write(set_aside, &bytes)?;
     }
-    let anew = log.write(judgement.frames);
-    if bytes.starts_with(&anew) {
+    let rewritten = log.write(judgement.frames);
+    if bytes.starts_with(&rewritten) {
         // The octets are equal and stay at their offsets: a crash cannot lose them, and a full disk
         // has room for them.
         let file = OpenOptions::new().write(true).open(&path)?;
-        file.write_all_at(&anew, 0)?;
-        file.set_len(anew.len() as u64)?;
+        file.write_all_at(&rewritten, 0)?;
+        file.set_len(rewritten.len() as u64)?;
         file.sync_all()?;
         return Ok(judgement);
     }
     let temporary = path.with_extension("renewed");
     let mut file = File::create(&temporary)?;
-    file.write_all(&anew)?;
+    file.write_all(&rewritten)?;
     file.sync_all()?;
     fs::rename(&temporary, &path)?;
     if let Some(directory) = path.parent() {

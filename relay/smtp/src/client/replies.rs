@@ -1,4 +1,4 @@
-//! What follows from a reply, in each state of the session?
+//! What is the step after a reply, in each state of the session?
 
 use std::mem;
 use std::time::Instant;
@@ -15,7 +15,8 @@ use super::{ClientEvent, ClientSession, State};
 impl ClientSession {
     pub(super) fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
         let state = mem::replace(&mut self.state, State::Closed);
-        // RFC 5321 section 3.8: 421 may come at any stage and says that the channel closes.
+        // RFC 5321 section 3.8: 421 may arrive at any stage and announces the end of the
+        // connection.
         if reply.code == 421 && !matches!(state, State::Quitting) {
             truncate_text(&mut reply);
             self.state = state;
@@ -26,7 +27,7 @@ impl ClientSession {
         }
         match state {
             State::Opening(stage) => self.handle_opening(stage, reply, now),
-            // What was sent behind BDAT is being read as commands now.
+            // The server is reading the octets after BDAT as commands.
             State::Message(progress, _) | State::EndOfData(progress)
                 if progress.is_in_chunks() && matches!(reply.code, 500 | 502 | 503) =>
             {
@@ -123,19 +124,19 @@ impl ClientSession {
             TransactionStep::SendNothing if self.opening.protocol == DeliveryProtocol::Lmtp => {
                 self.state = State::Envelope(progress);
                 // RFC 2033 section 4.2 forbids it, and no reply would end such a message.
-                let text = "the next hop wants a message that it has no recipient for";
+                let text = "the next hop expects a message without an accepted recipient";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
             TransactionStep::SendNothing if progress.has_accepted_one() => {
                 self.state = State::Envelope(progress);
-                // It refused the sender and took recipients all the same: an end of data would
-                // give them an empty message.
-                let text = "the next hop wants a message whose sender it refused";
+                // The next hop refused the sender and accepted recipients nevertheless: an end of
+                // data would send them an empty message.
+                let text = "the next hop expects a message whose sender it refused";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
             TransactionStep::SendNothing => {
-                // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
-                // accepted all the same; the end of data alone gets out of it.
+                // RFC 2920 section 3.1: DATA that was pipelined after refused recipients may be
+                // accepted nevertheless; only an end of data leaves that state.
                 self.output.extend_from_slice(b".\r\n");
                 self.await_end(progress, now);
             }
@@ -147,7 +148,7 @@ impl ClientSession {
             }
             TransactionStep::Nonsense(reply) => {
                 self.state = State::Envelope(progress);
-                // A reply too many, or one too few, may be why it stands at the wrong command.
+                // A reply too many, or one too few, may be the reason for the wrong command.
                 self.suspect_pipelining();
                 self.fail_with_reply(reply, "where no such code is allowed");
             }

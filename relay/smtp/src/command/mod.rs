@@ -1,7 +1,7 @@
-//! One command line becomes a [`Command`], or an error that has one reply.
+//! Parses one command line into a [`Command`], or into an error that has one reply.
 //!
-//! This module decides what a line says: verb, path, parameters. Whether the command is legal now
-//! is for the session, and whether it is allowed, for `policy`.
+//! This module reads verb, path and parameters. The session decides whether the command is legal
+//! now, and `policy` whether it is allowed.
 
 mod auth;
 mod verb;
@@ -26,15 +26,15 @@ use relay_mail::hello::HelloName;
 /// A command of RFC 5321 section 4.1.1 or of an extension that we offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// HELO and the client's name for itself.
+    /// HELO and the client's name.
     Helo(HelloName),
-    /// EHLO and the client's name for itself.
+    /// EHLO and the client's name.
     Ehlo(HelloName),
     /// STARTTLS (RFC 3207).
     StartTls,
     /// AUTH (RFC 4954).
     Auth(AuthCommand),
-    /// A line of the exchange that AUTH began. No line is parsed into one by [`Command::parse`].
+    /// A line of the exchange that AUTH began. [`Command::parse`] never returns it.
     Response(Response),
     /// MAIL FROM and its parameters.
     Mail(Mail),
@@ -46,19 +46,19 @@ pub enum Command {
     Bdat(Chunk),
     /// RSET.
     Rset,
-    /// NOOP, whatever follows it.
+    /// NOOP, with any argument.
     Noop,
-    /// VRFY. We never say who exists, so that the argument is not kept.
+    /// VRFY. We never tell which recipients exist, so the argument is not kept.
     Vrfy,
-    /// HELP, whatever follows it.
+    /// HELP, with any argument.
     Help,
-    /// QUIT, whatever follows it.
+    /// QUIT, with any argument.
     Quit,
     /// XCLIENT of Postfix.
     XClient(XClient),
 }
 
-/// What separates the words of a command.
+/// The separators between the words of a command.
 const BLANKS: [char; 2] = [' ', '\t'];
 
 /// The arguments of BDAT.
@@ -77,13 +77,13 @@ pub struct Mail {
     pub sender: ReversePath,
     /// SIZE, in octets (RFC 1870).
     pub declared_size: Option<u64>,
-    /// BODY (RFC 6152, RFC 3030), where the client gave one.
+    /// BODY (RFC 6152, RFC 3030), if the client gave it.
     pub body: Option<BodyType>,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
     /// RET and ENVID (RFC 3461).
     pub dsn: MailDsn,
-    /// AUTH (RFC 4954 section 5): who submitted the message first, says the client.
+    /// AUTH (RFC 4954 section 5): the original submitter, as the client states it.
     pub submitter: Option<ReversePath>,
 }
 
@@ -96,19 +96,19 @@ impl HeapOctets for Mail {
 /// Why a line is no command of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// An argument after a command that takes none, or none after one that needs it.
+    /// An argument after a command without arguments, or none after one that needs it.
     #[error("{verb} has the wrong arguments")]
     Arguments {
         /// The verb.
         verb: Verb,
     },
-    /// BDAT without a size that can be believed: where the octets after it end is not known.
-    #[error("BDAT does not say how many octets follow")]
+    /// BDAT without a valid size: the end of its octets is not known.
+    #[error("BDAT has no valid size")]
     ChunkSize,
     /// A message of an AUTH exchange that is not in base64.
     #[error("the response is not in base64")]
     Base64,
-    /// A message of an AUTH exchange that its mechanism does not know.
+    /// A message of an AUTH exchange that is invalid for its mechanism.
     #[error("{0}")]
     Sasl(&'static str),
     /// The line is not UTF-8.
@@ -133,7 +133,7 @@ pub enum CommandError {
     UnsupportedParameter {
         /// The verb.
         verb: Verb,
-        /// The keyword, with its value where that is what we do not support.
+        /// The keyword, with its value if the value is not supported.
         parameter: String,
     },
     /// A verb that we do not know.
@@ -142,7 +142,7 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The verb that the line begins with, for logs; `?` where that is not known.
+    /// The verb at the beginning of the line, for logs; `?` if it is not known.
     pub const fn verb(&self) -> Verb {
         match self {
             Self::Arguments { verb } => *verb,
@@ -155,7 +155,7 @@ impl CommandError {
         }
     }
 
-    /// What the client is told.
+    /// The reply to the client.
     pub fn reply(&self) -> Reply {
         match self {
             Self::Arguments { .. } | Self::ChunkSize | Self::Parameter { .. } => {
@@ -172,9 +172,9 @@ impl CommandError {
 }
 
 impl Command {
-    /// Reads one line, its CRLF taken off.
+    /// Parses one line without its CRLF.
     ///
-    /// A run of blanks and tabs separates words, and may stand at both ends. BDAT is the exception,
+    /// A run of blanks and tabs separates words, and may be at both ends. BDAT is the exception,
     /// see [`parse_chunk`].
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
         let text = String::from_utf8_lossy(line);
@@ -249,7 +249,7 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
             || CommandError::Parameter { verb: Verb::Mail, keyword: keyword.to_owned() };
         let repeated = match keyword.to_ascii_uppercase().as_str() {
             "SIZE" => {
-                // Without a number no size is declared. The real size is judged in any case.
+                // Without a number no size is declared. The real size is checked in any case.
                 let size = match value {
                     None | Some("") => None,
                     value => Some(parse_size(value).ok_or_else(malformed)?),
@@ -262,8 +262,8 @@ fn parse_mail(argument: &str) -> Result<Mail, CommandError> {
                 "BINARYMIME" => body.replace(BodyType::BinaryMime).is_some(),
                 _ => return Err(unsupported(Verb::Mail, text)),
             },
-            // RFC 4954 section 5: a value that is not believed counts as `<>`. One that cannot be
-            // read is not believed either.
+            // RFC 4954 section 5: a value that is not trusted counts as `<>`, and so does one that
+            // cannot be parsed.
             "AUTH" => {
                 let claimed = value.and_then(auth::submitter).unwrap_or(ReversePath::Null);
                 submitter.replace(claimed).is_some()
@@ -331,11 +331,11 @@ fn split_parameters(text: &str) -> impl Iterator<Item = Parameter<'_>> {
 
 /// The path after `FROM:` or `TO:`, with brackets, and the parameters.
 ///
-/// RFC 5321 section 3.3 has no blank after the colon and wants the brackets. Printers, RAID
-/// controllers and power supplies write it otherwise. Where the path ends is certain all the same:
-/// at its `>`, or without brackets at the first blank that is not within quotes. The null path has
-/// brackets always, since it must not be what a client sends that forgot the address. Devices whose
-/// sender was filled in as `Name <address>` write the name as well, which stands for nothing.
+/// RFC 5321 section 3.3 allows no blank after the colon and requires the brackets. Printers, RAID
+/// controllers and power supplies write it differently. The end of the path is certain
+/// nevertheless: it is at its `>`, or without brackets at the first blank outside quotes. The null
+/// path always needs brackets, so that a client that forgot the address does not send it. Devices
+/// whose sender was configured as `Name <address>` also send the name, which is ignored.
 fn parse_path<'line>(
     argument: &'line str,
     keyword: &str,
@@ -363,8 +363,8 @@ fn parse_path<'line>(
     }
 }
 
-/// A path with the name before it taken off, and the blank between them. The name holds nothing that
-/// could be an address, a path or a parameter, in quotes or not, and the null path has none.
+/// A path without the name before it and the blank between them. The name must contain nothing that
+/// could be an address, a path or a parameter, in quotes or not, and a null path has none.
 fn without_name(path: &str) -> &str {
     let Some((name, inside)) = path.split_once('<') else { return path };
     let is_odd = |it: char| matches!(it, '@' | '>' | '=' | '\\') || it.is_control() && it != '\t';
@@ -377,7 +377,7 @@ fn without_name(path: &str) -> &str {
     }
 }
 
-/// The first word, and what follows the blanks behind it.
+/// The first word, and the text after the blanks that follow it.
 pub(super) fn split_word(text: &str) -> (&str, &str) {
     match text.split_once(BLANKS) {
         Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
@@ -385,9 +385,9 @@ pub(super) fn split_word(text: &str) -> (&str, &str) {
     }
 }
 
-/// `Verb::Bdat SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with one space in each place and
-/// nothing before the verb: what is read differently by two servers is where one of them takes
-/// content for commands.
+/// `Verb::Bdat SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with exactly one space each
+/// and nothing before the verb: if two servers read the size differently, one of them reads content
+/// as commands.
 fn parse_chunk(line: &str) -> Option<Chunk> {
     let (_, argument) = line.split_at_checked(Verb::Bdat.name().len())?;
     let argument = argument.strip_prefix(' ')?;
@@ -399,8 +399,8 @@ fn parse_chunk(line: &str) -> Option<Chunk> {
     parse_size(Some(size)).map(|octets| Chunk { octets, last })
 }
 
-/// `size-value` of RFC 1870 section 4: up to 20 digits, and what does not fit 64 bits is an
-/// error, never another number.
+/// `size-value` of RFC 1870 section 4: up to 20 digits; a value beyond 64 bits is an error, never
+/// another number.
 fn parse_size(value: Option<&str>) -> Option<u64> {
     let digits = value.filter(|value| value.bytes().all(|octet| octet.is_ascii_digit()))?;
     digits.parse().ok().filter(|_| digits.len() <= 20)

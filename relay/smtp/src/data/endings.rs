@@ -1,9 +1,9 @@
-//! Whether lines end as they must, in octets that nothing is to be taken out of.
+//! Do lines end correctly, in octets that stay unchanged?
 
 use crate::data::Violation;
 use memchr::memchr3;
 
-/// Looks for the first bare CR, bare LF or NUL in octets that come in pieces.
+/// Looks for the first bare CR, bare LF or NUL in octets that arrive in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineEndings {
     /// The last octet was a CR.
@@ -55,7 +55,7 @@ impl LineEndings {
         self.seen += piece.len() as u64;
     }
 
-    /// Nothing follows: a CR at the end stays alone.
+    /// No octets follow: a CR at the end is bare.
     pub fn finish(&mut self) {
         if std::mem::take(&mut self.after_cr) {
             self.report(Violation::BareCr(self.seen - 1));
@@ -67,7 +67,7 @@ impl LineEndings {
         self.violation
     }
 
-    /// Do the octets so far end with CRLF? So do none at all.
+    /// Do the octets so far end with CRLF? True if there are none.
     pub fn is_at_line_start(&self) -> bool {
         !self.in_line && !self.after_cr
     }

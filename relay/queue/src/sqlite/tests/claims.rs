@@ -60,7 +60,7 @@ async fn messages_whose_entries_are_read_for_a_caller_that_is_gone_are_due_again
     let (store, queue) = open_shared(&directory);
     let id = commit(&queue, b"message\r\n").await;
     // Otherwise the entry is in memory and nothing waits.
-    store.shared.fresh.clear();
+    store.shared.recent_commits.clear();
     for claim_one in [false, true] {
         let reading = store.shared.readers.pause();
         if claim_one {

@@ -2,7 +2,7 @@
 //! disk. Most messages need only one attempt.
 //!
 //! Only messages in the database are kept here, as they were written, up to
-//! [`limits::FRESH_OCTETS`] octets; other messages are read. A message is dropped from here with
+//! [`limits::RECENT_COMMITS_OCTETS`] octets; other messages are read. A message is dropped from here with
 //! its first attempt, with any change of its entry, and when its attempt is postponed.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::limits;
 
 /// The recently committed messages.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(Mutex<Kept>);
+pub(super) struct RecentCommits(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -23,13 +23,13 @@ struct Kept {
     octets: usize,
 }
 
-impl Fresh {
+impl RecentCommits {
     /// Keeps the record and the octets of a message, if there is room.
     pub(super) fn put(&self, id: QueueId, record: Vec<u8>, message: Bytes) {
         self.take(id);
         let mut kept = self.kept();
         let octets = kept.octets + record.len() + message.len();
-        if octets <= limits::FRESH_OCTETS {
+        if octets <= limits::RECENT_COMMITS_OCTETS {
             kept.octets = octets;
             kept.messages.insert(id, (record, message));
         }
@@ -61,23 +61,26 @@ impl Fresh {
 
 #[cfg(test)]
 mod tests {
-    use crate::sqlite::fresh::*;
+    use crate::sqlite::recent_commits::*;
 
     #[test]
     fn no_more_than_there_is_room_for() {
-        let fresh = Fresh::default();
-        let half = Bytes::from(vec![0; limits::FRESH_OCTETS / 2]);
+        let recent_commits = RecentCommits::default();
+        let half = Bytes::from(vec![0; limits::RECENT_COMMITS_OCTETS / 2]);
         let id = QueueId::from_u64;
-        fresh.put(id(1), vec![1], half.clone());
-        fresh.put(id(2), vec![2], half.clone());
-        fresh.put(id(1), vec![2], half.clone());
-        assert_eq!(fresh.record(id(1), <[u8]>::to_vec), Some(vec![2]));
-        assert_eq!(fresh.record(id(2), <[u8]>::to_vec), None);
-        assert_eq!(fresh.take(id(1)).as_ref(), Some(&half));
-        assert_eq!(fresh.take(id(1)), None);
-        fresh.put(id(2), Vec::new(), half.clone());
-        fresh.put(id(3), Vec::new(), half.clone());
-        assert_eq!((fresh.take(id(2)), fresh.take(id(3))), (Some(half.clone()), Some(half)));
-        assert_eq!(fresh.kept().octets, 0);
+        recent_commits.put(id(1), vec![1], half.clone());
+        recent_commits.put(id(2), vec![2], half.clone());
+        recent_commits.put(id(1), vec![2], half.clone());
+        assert_eq!(recent_commits.record(id(1), <[u8]>::to_vec), Some(vec![2]));
+        assert_eq!(recent_commits.record(id(2), <[u8]>::to_vec), None);
+        assert_eq!(recent_commits.take(id(1)).as_ref(), Some(&half));
+        assert_eq!(recent_commits.take(id(1)), None);
+        recent_commits.put(id(2), Vec::new(), half.clone());
+        recent_commits.put(id(3), Vec::new(), half.clone());
+        assert_eq!(
+            (recent_commits.take(id(2)), recent_commits.take(id(3))),
+            (Some(half.clone()), Some(half))
+        );
+        assert_eq!(recent_commits.kept().octets, 0);
     }
 }
