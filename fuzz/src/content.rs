@@ -207,7 +207,7 @@ impl World for Queue {
     }
 }
 
-/// What the next hop got.
+/// The message at the next hop.
 struct Arrived {
     message: Vec<u8>,
     /// SIZE of MAIL.
@@ -302,7 +302,7 @@ struct Hop {
     message: Vec<u8>,
     messages: Vec<Vec<u8>>,
     declared: u64,
-    /// The message came by DATA.
+    /// The message was sent by DATA.
     by_data: bool,
 }
 

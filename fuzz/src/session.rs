@@ -211,8 +211,8 @@ impl Run {
         }
     }
 
-    /// What the queue was asked comes true, or fails. After the session has closed it may come as
-    /// well, and then nobody listens.
+    /// The queue answers its request with success or failure. After the session has closed, the
+    /// answer may still arrive, and is ignored.
     fn answer(&mut self, well: bool) {
         let host = self.player.world();
         match std::mem::take(&mut host.asked) {

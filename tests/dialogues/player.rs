@@ -37,11 +37,11 @@ pub enum Pace {
 
 pub struct Player {
     player: player::Player<Host>,
-    /// The end of the connection has been told.
+    /// The session was told of the end of the connection.
     end_is_told: bool,
 }
 
-/// What the session of a dialogue asks.
+/// The host of a dialogue's session.
 struct Host {
     rules: Arc<Rules>,
     sent: Vec<u8>,

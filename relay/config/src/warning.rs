@@ -156,7 +156,7 @@ fn rights_of_nobody(document: &Document<'_>, connector: &Connector) {
             Grantee::User(name) => Some(name),
             Grantee::Principal(_) => None,
         };
-        let standing = connector.standing(to.principal(), user, *permission);
+        let standing = connector.source_of_permission(to.principal(), user, *permission);
         let is_idle = matches!(standing, Standing::Denied { against: None, .. });
         // A user whom a grant names apart may have what users as such do not.
         let is_grantee = |grant: &AccessEntry| grant.permission == *permission;

@@ -1,6 +1,6 @@
-//! Who is believed about the address of somebody else.
+//! Which proxies are trusted to state the address of a client?
 //!
-//! The lists hold for every connector, since it is the address that is told which chooses one.
+//! The lists are the same for every connector, since the stated address selects the connector.
 
 use crate::connection::ClientAddress;
 
@@ -9,7 +9,7 @@ use crate::Range;
 /// `[proxies]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// `proxy_protocol_from`: connections from here begin with a PROXY header, or end.
+    /// `proxy_protocol_from`: connections from these addresses must begin with a PROXY header.
     pub proxy_protocol_from: Vec<Range>,
     /// `xclient_from`: sessions from here may use XCLIENT.
     pub xclient_from: Vec<Range>,

@@ -1,8 +1,8 @@
-//! Delivery into a Maildir: tmp, synced, renamed into new, directory synced.
+//! Delivery into a Maildir: written to tmp, synced, renamed into new, directory synced.
 //!
-//! A name is used once: it holds the queue id, which is never given twice, the place of the
-//! recipient, and the time. So a crash between the rename and our record of it makes a second copy,
-//! and never a damaged one.
+//! A name is used only once: it contains the queue id, which is never assigned twice, the index of
+//! the recipient, and the time. So a crash between the rename and its record leads to a second
+//! copy, and never to a damaged one.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -29,11 +29,11 @@ pub(super) async fn deliver(
     match write(directory, entry, place, message).await {
         Ok(name) => {
             let text = format!("written to new/{name}");
-            // Of its delivery we are the last to tell.
+            // No later system will report the delivery.
             Outcome::Relayed(OutcomeReason::local(Some(&hop), Enhanced(2, 0, 0), text))
         }
         Err(error) => {
-            // X.3.1 of RFC 3463: mail system full; X.3.0: anything else about the system.
+            // X.3.1 of RFC 3463: mail system full; X.3.0: other errors of the system.
             let is_full =
                 matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             let status = Enhanced(4, 3, u16::from(is_full));
@@ -75,7 +75,7 @@ async fn write(
     Ok(name)
 }
 
-/// Makes what is missing of a Maildir.
+/// Creates the missing directories of a Maildir.
 async fn prepare(directory: &Path) -> io::Result<()> {
     if fs::try_exists(directory.join("new")).await? {
         return Ok(());
@@ -84,7 +84,7 @@ async fn prepare(directory: &Path) -> io::Result<()> {
     let made = tokio::task::spawn_blocking(move || {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        // The one that is looked for comes last.
+        // The directory that is checked is created last.
         ["tmp", "cur", "new"].iter().try_for_each(|name| builder.create(directory.join(name)))?;
         for path in [Some(directory.as_path()), directory.parent()].into_iter().flatten() {
             std::fs::File::open(path)?.sync_all()?;
@@ -98,8 +98,8 @@ async fn sync(directory: &Path) -> io::Result<()> {
     fs::File::open(directory).await?.sync_all().await
 }
 
-/// Lines of a Maildir end as the host's do: CRLF becomes LF, and every other octet stays. A binary
-/// body has no lines (RFC 3030 section 3), and is not changed at all.
+/// Lines of a Maildir end as on the host: CRLF becomes LF, and every other octet stays. A binary
+/// body has no lines (RFC 3030 section 3), and is not changed.
 #[derive(Debug, Default)]
 struct Lines {
     scanner: LineScanner,
@@ -180,7 +180,7 @@ impl Lines {
     }
 }
 
-/// A file below tmp. What is not renamed is removed.
+/// A file in tmp. If it is not renamed, it is removed.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {

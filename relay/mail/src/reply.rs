@@ -35,7 +35,7 @@ impl Reply {
     }
 
     /// The same reply, without its enhanced code if the connector disables these codes.
-    pub fn with_codes(&self, has_codes: bool) -> Self {
+    pub fn with_enhanced_codes(&self, has_codes: bool) -> Self {
         Self { enhanced: self.enhanced.filter(|_| has_codes), ..self.clone() }
     }
 

@@ -1,8 +1,8 @@
-//! Has a message been here before? Received fields that name this host.
+//! Has a message passed this host before? Counts Received fields that name this host.
 //!
-//! A loop through us leaves our own name behind at every round. What is read here was written by
-//! us and carried by others, so a field counts wherever its `by` can be read as one of our names;
-//! how many hosts a message may have passed in all is for [`HeaderSection::hops`] to tell.
+//! A loop through this host adds our own name at every round. We wrote these fields and other hosts
+//! forwarded them, so a field counts if its `by` can be read as one of our names;
+//! [`HeaderSection::hops`] counts all hosts that a message has passed.
 
 use crate::comment;
 use crate::header::{Field, HeaderSection};
@@ -27,7 +27,7 @@ pub fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
     })
 }
 
-/// The words before the date, without comments. What is not ASCII is nobody's name.
+/// The words before the date, without comments. A word beyond ASCII is not a name of ours.
 fn words(value: &[u8]) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut rest = value;

@@ -1,20 +1,20 @@
-//! Where the header section of a message ends. Reception, storage, sending and reports all ask
-//! here.
+//! Finds the end of a message's header section, for reception, storage, sending and reports.
 //!
-//! The section is a run of fields: lines that begin with a name and a colon, each with the lines
-//! that continue it. It ends before the first line that is no field. A name is octets 33 to 126 (RFC
-//! 5322 section 2.2): readers differ about what a line with another octet before its colon means,
-//! and in the body it means nothing. Where the first line that is no field is not the empty line of
-//! RFC 5322 section 2.1, one has to be put there, or another reader may find the end elsewhere. Lines of an mbox file (`From ` or `>From `) are passed over before the first field.
+//! The section is a run of fields: lines that begin with a name and a colon, each with its
+//! continuation lines. It ends before the first line that is not a field. A name is octets 33 to
+//! 126 (RFC 5322 section 2.2): readers differ about a line with another octet before its colon; in
+//! the body it has no meaning. If the first line that is not a field is not the empty line of RFC
+//! 5322 section 2.1, an empty line must be added, because otherwise another reader may find another
+//! end. Lines of an mbox file (`From ` or `>From `) are skipped before the first field.
 //!
-//! Only CRLF ends a line. The message comes in pieces of any size; no more is held back than a name
-//! that may still turn out to be none.
+//! Only CRLF ends a line. The message arrives in pieces of any size; only a possible name is held
+//! back.
 
 use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS, PIECE_OCTETS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use relay_mail::line_end::{LineMark, LineScanner};
 
-/// What the next octets of a message are.
+/// The kind of the next octets of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Lines of an mbox file, before the first field.
@@ -23,7 +23,7 @@ pub enum Part {
     Name(Bytes),
     /// More of the field: of its value, line ends included.
     Value(Bytes),
-    /// The section has ended. Comes once.
+    /// The section has ended. Returned once.
     End {
         /// The body begins with an empty line, or nothing follows.
         is_separated: bool,
@@ -42,33 +42,33 @@ pub struct SectionReader {
     /// Octets of `held` that are whole mbox lines.
     mbox_lines: usize,
     has_fields: bool,
-    /// What comes before the next octets.
+    /// The part before the next octets.
     ready: Option<Part>,
 }
 
-/// Where the next octet stands.
+/// The position of the next octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In a line of which it is not known yet whether it is a field.
+    /// In a line that may or may not be a field.
     Undecided(Line),
     Value,
     Body,
 }
 
-/// How far an undecided line has come.
+/// The progress of an undecided line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Start,
     /// A CR at its start.
     Cr,
     Name,
-    /// In white space behind the name (RFC 5322 section 4.5).
+    /// In white space after the name (RFC 5322 section 4.5).
     Blank,
     /// In a line of an mbox file.
     Mbox,
 }
 
-/// What an octet makes of an undecided line.
+/// The effect of an octet on an undecided line.
 enum Step {
     Undecided(Line),
     /// The name of a field has ended.
@@ -93,7 +93,7 @@ impl Default for SectionReader {
 }
 
 impl SectionReader {
-    /// The next part of the message, taken off the piece. `None` when the piece is used up.
+    /// The next part of the message, taken from the piece. `None` if the piece is used up.
     pub fn next(&mut self, piece: &mut Bytes) -> Option<Part> {
         if let Some(part) = self.ready.take() {
             return Some(part);
@@ -107,7 +107,7 @@ impl SectionReader {
         }
     }
 
-    /// What is left when the message has ended. To be asked until there is nothing more.
+    /// The rest after the message has ended. Call this until it returns `None`.
     pub fn finish(&mut self) -> Option<Part> {
         match self.place {
             Place::Undecided(_) | Place::Value if self.ready.is_none() => {
@@ -173,7 +173,7 @@ impl SectionReader {
         }
     }
 
-    /// The line is known for what it is, with what is held.
+    /// The kind of the line is known, including the octets held back.
     fn decided(&mut self, step: Step) -> Part {
         match step {
             Step::Field => {
@@ -193,7 +193,7 @@ impl SectionReader {
             }
             Step::Empty | Step::NoField | Step::Undecided(_) => {
                 self.place = Place::Body;
-                // Behind mbox lines that no field follows, the empty line is within the body.
+                // After mbox lines without a field, the empty line is within the body.
                 let is_separated = matches!(step, Step::Empty) && self.mbox_lines == 0;
                 Part::End { is_separated }
             }
@@ -253,7 +253,7 @@ pub fn section_octets(message: &[u8]) -> usize {
     octets
 }
 
-/// Does a line begin as those do that stand before each message of an mbox file?
+/// Does a line begin like the line before each message of an mbox file?
 fn is_mbox_line(line: &[u8]) -> bool {
     let quotes = line.iter().take_while(|&&octet| octet == b'>').count();
     line[quotes..].starts_with(b"From ")
@@ -298,8 +298,8 @@ mod tests {
         section.iter().flat_map(octets).collect()
     }
 
-    /// The rule once more, line by line, with all of the message at hand: its octets before the
-    /// end of the section.
+    /// The rule again, line by line, with the whole message available: the octets before the end of
+    /// the section.
     fn plainly(message: &[u8]) -> usize {
         let lines: Vec<&[u8]> = {
             let (mut lines, mut from) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! What a connection is greeted with, and whether it may be encrypted.
+//! The greeting of a connection, and whether it may be encrypted.
 
 use crate::{Consequence, Decision, Peer, Reasons, Rule};
 use relay_connector::Connector;
@@ -6,7 +6,7 @@ use relay_mail::reply::{
     BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
 };
 
-/// The greeting of a connection: 220, or 421 and the end when nobody serves it.
+/// The greeting of a connection: 220, or 421 and the end if no connector serves it.
 pub fn connect(connector: Option<&Connector>) -> Decision {
     let mut reasons = Reasons::default();
     let Some(connector) = connector else {
@@ -28,7 +28,7 @@ pub fn connect(connector: Option<&Connector>) -> Decision {
     reasons.decide(GREETING.with_text(text))
 }
 
-/// STARTTLS: offered once, where the connector has Tls and a certificate.
+/// STARTTLS: offered once, if the connector has Tls and a certificate.
 pub fn start_tls(peer: &Peer) -> Decision {
     let mut reasons = Reasons::default();
     if peer.tls {

@@ -1,4 +1,4 @@
-//! HELO and EHLO: what a client is told of us, and which extensions it may use.
+//! HELO and EHLO: our name, and the extensions that the client may use.
 
 use relay_connector::ClientAddress;
 
@@ -26,7 +26,7 @@ pub fn ehlo(rules: &Rules, peer: &Peer, client: ClientAddress, name: &HelloName)
             text.push_str(keyword);
         }
     };
-    // RFC 1870 section 4: without a number there is no fixed maximum to tell.
+    // RFC 1870 section 4: without a number no fixed maximum is announced.
     let is_exempt = peer.permissions.contains(Permission::BypassMessageSizeLimit);
     match extensions.size_enabled {
         SizeEnabled::Disabled => {}
@@ -44,7 +44,7 @@ pub fn ehlo(rules: &Rules, peer: &Peer, client: ClientAddress, name: &HelloName)
     list(extensions.eight_bit_mime_enabled, "8BITMIME");
     list(extensions.binary_mime_enabled, "BINARYMIME");
     list(extensions.chunking_enabled, "CHUNKING");
-    // RFC 9422 section 5: what would be refused anyway, told before a client tries.
+    // RFC 9422 section 5: announces a refusal before a client runs into it.
     list(true, &format!("LIMITS RCPTMAX={}", limits.max_recipients_per_message));
     list(peer.may_use_xclient, &format!("XCLIENT {}", XClient::ATTRIBUTES));
     list(extensions.smtp_utf8_enabled, "SMTPUTF8");
@@ -59,7 +59,7 @@ fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
         reasons.note(Rule::RequireEhloDomain, format!("`{name}` is not a domain name"));
         return reasons.conclude(INVALID_DOMAIN_NAME, Consequence::NoDomainName);
     }
-    reasons.note(Rule::Hello, "what a client calls itself gives it no right");
+    reasons.note(Rule::Hello, "the name of a client gives it no right");
     reasons.decide(HELLO.with_text(text))
 }
 

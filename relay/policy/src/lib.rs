@@ -1,15 +1,13 @@
-//! May this principal do that? Pure functions from what is known to a decision with its reasons.
+//! May this principal do that? Pure functions from facts to a decision with its reasons.
 //!
-//! The session asks and the log tells; an explanation plays a session, so that the three can
-//! never differ. There is
-//! one file for each family of checks, in the order of a session: [`mod@connect`] at the greeting,
-//! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
-//! for the sender, [`rcpt`] for a recipient, [`mod@message`] at the end of data; after MAIL and after
-//! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
-//! decision as well as one that fails, with where the right comes from.
+//! The session uses the decisions and the log shows them; an explanation plays a session, so the
+//! three can never differ. There is one file for each family of checks, in the order of a session:
+//! [`mod@connect`] for the greeting, [`ehlo`], [`start_tls`] and [`auth`] for the offers, [`logon`]
+//! at the end of AUTH, [`mail`] for the sender, [`rcpt`] for a recipient, [`mod@message`] at the
+//! end of data; after MAIL and after the message [`antispam`] checks the mail that all of them let
+//! pass. Passed checks are listed in the decision like failed ones, with the source of the right.
 //!
-//! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
-//! order of commands, see `smtp`.
+//! [`relay_connector::table`] decides which connector a peer has, and `smtp` the order of commands.
 
 mod accepted_domain;
 pub mod antispam;
@@ -76,9 +74,9 @@ pub use transaction::{begin_transaction, no_certificate};
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What the client is told.
+    /// The reply to the client.
     pub reply: Reply,
-    /// The rules in the order they were asked; the last one decided.
+    /// The rules in the order of their checks; the last one decided.
     pub because: Vec<Because>,
     /// What follows beside the reply.
     pub consequence: Consequence,
@@ -109,23 +107,23 @@ impl Decision {
     }
 }
 
-/// One rule and what it found.
+/// One rule and its finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Because {
     /// The rule.
     pub rule: Rule,
-    /// What the rule found, in a sentence.
+    /// The finding, in a sentence.
     pub found: String,
 }
 
-/// Who is at the other end of a session, and what it may do.
+/// The client of a session, and its rights.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The connector that the connection belongs to.
     pub connector: Arc<Connector>,
-    /// Who the peer is.
+    /// The identity of the peer for the connector.
     pub principal: Principal,
-    /// What the connector gives that principal.
+    /// The permissions of that principal at the connector.
     pub permissions: PermissionSet,
     /// Is the session encrypted?
     pub tls: bool,
@@ -133,12 +131,12 @@ pub struct Peer {
     pub partner_domains: Vec<DomainPattern>,
     /// The user that it is, once it has authenticated.
     pub user: Option<Arc<User>>,
-    /// Is what it says with XCLIENT believed? By the address of the connection, whatever was told.
+    /// Is its XCLIENT trusted? Decided by the address of the connection, not by XCLIENT.
     pub may_use_xclient: bool,
 }
 
 impl Peer {
-    /// The peer as it is when the connection begins: without TLS, without authentication.
+    /// The peer at the beginning of a connection: without TLS, without authentication.
     pub fn new(connector: Arc<Connector>) -> Self {
         let principal = connector.principal();
         let permissions = connector.permissions(principal);
@@ -153,8 +151,8 @@ impl Peer {
         }
     }
 
-    /// The peer after it has authenticated as this user: what it was before, and what it was given
-    /// for that, holds no more.
+    /// The peer after it has authenticated as this user: its former principal and permissions no
+    /// longer apply.
     pub fn authenticated(&self, user: Arc<User>) -> Self {
         let connector = Arc::clone(&self.connector);
         let principal = Principal::User;
@@ -186,7 +184,7 @@ impl Peer {
     }
 }
 
-/// The reasons of a decision while it is made: each rule is noted, whatever it finds.
+/// The reasons of a decision while it is made: each rule is noted with its finding.
 #[derive(Default)]
 struct Reasons(Vec<Because>);
 

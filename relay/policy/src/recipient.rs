@@ -1,8 +1,8 @@
 //! RCPT: may this principal send to that recipient?
 //!
-//! A domain that cannot be relayed to is refused for good before the number of recipients is
-//! looked at: a client told to try again later would only come back for the same refusal. Whether
-//! a recipient exists is asked last, and of those only that everything else would let pass.
+//! A domain without the right to relay is refused permanently before the number of recipients is
+//! checked: a client that is told to try again later would only come back for the same refusal.
+//! Whether a recipient exists is checked last, and only if everything else lets it pass.
 
 use crate::{AcceptedDomain, DecisionOrInquiry, Findings, Peer, Reasons, Rule, Rules, existence};
 use relay_connector::Permission;
@@ -62,7 +62,7 @@ pub fn rcpt(
                 MaySend::Yes
             }
             None => {
-                let found = "there is neither this key nor an authoritative domain";
+                let found = "neither this key nor an authoritative domain is configured";
                 reasons.note(Rule::Postmaster, found);
                 return decided(reasons, RECIPIENT_NOT_FOUND);
             }
@@ -125,9 +125,9 @@ fn may_send_to<'rules>(
     }
 }
 
-/// The domain of `someone%elsewhere.example@contoso.example` is ours, and the server behind us that
-/// takes the local part for a route would relay, since it trusts us. So a route needs the right
-/// that its destination would need.
+/// The domain of `someone%elsewhere.example@contoso.example` is ours, but an inner server that
+/// reads the local part as a route would relay, since it trusts us. So a route needs the right that
+/// its destination would need.
 fn may_route(peer: &Peer, reasons: &mut Reasons) -> bool {
     reasons.note(Rule::Recipient, "the local part can be read as a route to another host");
     reasons.permits(peer, Permission::AcceptAnyRecipient)

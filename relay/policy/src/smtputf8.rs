@@ -3,7 +3,7 @@
 use crate::{Consequence, Decision, Reasons, Rule};
 use relay_mail::reply::NEEDS_SMTPUTF8;
 
-/// The refusal of an address in a transaction that may not hold it; `None` where it may.
+/// The refusal of an address that is not allowed in a transaction; `None` if it is allowed.
 pub fn needs_smtputf8(is_ascii: bool, requested: bool) -> Option<Decision> {
     if is_ascii || requested {
         return None;

@@ -1,6 +1,6 @@
-//! MAIL as a whole: in which order all is asked that may refuse it.
+//! MAIL as a whole: the order of all checks that may refuse it.
 //!
-//! What the host is short of is a fact from outside.
+//! Shortages of the host are facts from outside.
 
 use crate::antispam::screen_sender;
 use crate::pressure::Pressure;
@@ -31,7 +31,7 @@ pub fn begin_transaction(
         return DecisionOrInquiry::Decided(decision);
     }
     let (pressure, queue) = host;
-    // Who may not send at all is told so, however short this host is of anything.
+    // A client without the right to send gets that refusal, even during a shortage.
     if let Some(refusal) = mail_under_pressure(peer, pressure) {
         return DecisionOrInquiry::Decided(refusal);
     }
@@ -44,7 +44,7 @@ pub fn begin_transaction(
     screen_sender(peer, client, sender, decision, findings)
 }
 
-/// STARTTLS without a certificate: a reload has taken `[tls]` away since the client was told of
+/// STARTTLS without a certificate: a reload has removed `[tls]` since the client was offered
 /// STARTTLS, or its files cannot be read (RFC 3207 section 4).
 pub fn no_certificate() -> Decision {
     let mut reasons = Reasons::default();

@@ -1,11 +1,11 @@
-//! A report of ours, made fit for a next hop that lacks 8BITMIME or SMTPUTF8 or takes small messages
-//! only. A report has no sender who could be told that it failed: refused for its octets, it would
-//! vanish.
+//! Adapts a report of this host to a next hop that lacks 8BITMIME or SMTPUTF8, or that accepts
+//! small messages only. A report has the null sender, so no report can follow its own failure: a
+//! report that a next hop refuses because of its content is lost.
 //!
-//! Only what [`super::report`] composed is changed, part by part: what is not ASCII is encoded as
-//! base64, which RFC 6532 section 3.7 and RFC 6533 allow for the types that may hold it. Where the
-//! result is too large, the returned message is left out. How the way back is found, and what its
-//! servers offer, is for `delivery`.
+//! Only reports composed by [`super::report`] are changed, part by part: parts beyond ASCII are
+//! encoded as base64, which RFC 6532 section 3.7 and RFC 6533 allow for these types. If the result
+//! is too large, the returned message is left out. The next hop and the extensions of its servers
+//! are the business of `delivery`.
 
 use crate::Entry;
 use crate::report::boundary_beginning;
@@ -21,7 +21,7 @@ use relay_message::section::section_octets;
 /// Octets of one line of base64: 76 characters (RFC 2045 section 6.8).
 const BASE64_LINE_OCTETS: usize = 57;
 
-/// A report that goes out in place of the one in the queue.
+/// A report that is sent instead of the one in the queue.
 #[derive(Debug)]
 pub struct Adapted {
     /// The message, in ASCII.
@@ -30,13 +30,14 @@ pub struct Adapted {
     pub recipient: Addressee,
 }
 
-/// May this entry be a report of ours? Its message says whether it is one.
-pub fn may_be_report(entry: &Entry) -> bool {
+/// Can this entry be a report of this host? Only its message can prove it.
+pub fn looks_like_report(entry: &Entry) -> bool {
     entry.sender == ReversePath::Null && entry.recipients.len() == 1
 }
 
-/// The report in ASCII, with `most` octets at most. `None`: it is no report of ours, or its recipient
-/// has a local part beyond ASCII, or it is too large even without the returned message.
+/// The report in ASCII, with at most `most` octets. `None` if the message is not a report of this
+/// host, if the recipient's local part is beyond ASCII, or if the report is too large even without
+/// the returned message.
 pub fn adapt(entry: &Entry, message: &[u8], most: Option<u64>) -> Option<Adapted> {
     let addressee = entry.recipients.first()?.addressee();
     let path = in_ascii(&addressee.path)?;
@@ -51,7 +52,7 @@ pub fn adapt(entry: &Entry, message: &[u8], most: Option<u64>) -> Option<Adapted
     fits(&message).then(|| Adapted { message: message.into(), recipient })
 }
 
-/// The path with A-labels. `None`: its local part is not ASCII.
+/// The path with A-labels. `None` if its local part is not ASCII.
 fn in_ascii(path: &ForwardPath) -> Option<ForwardPath> {
     let ForwardPath::Mailbox(mailbox) = path else { return Some(path.clone()) };
     let Some(domain) = mailbox.domain() else { return Some(path.clone()) };
@@ -59,7 +60,7 @@ fn in_ascii(path: &ForwardPath) -> Option<ForwardPath> {
     ForwardPath::parse(&text).ok().filter(ForwardPath::is_ascii)
 }
 
-/// A report, taken apart.
+/// The parts of a report.
 struct Parts<'message> {
     boundary: &'message str,
     head: &'message [u8],
@@ -77,7 +78,7 @@ impl<'message> Parts<'message> {
     fn of(id: QueueId, message: &'message [u8]) -> Option<Self> {
         let end = section_octets(message);
         let (head, mut rest) = message.split_at(end);
-        // Nothing else of the head begins a line so.
+        // No other line of the header section begins like this.
         let start = memmem::find(head, BOUNDARY)? + BOUNDARY.len();
         let length = memchr(b'"', &head[start..])?;
         let boundary = std::str::from_utf8(&head[start..start + length]).ok()?;

@@ -41,7 +41,7 @@ pub(super) fn drive(
     let mut driver = Driver {
         session,
         transport: ServerStream::Plain(stream),
-        memory: shared.queue.message_memory().share_of(record.connector_id()).holder(),
+        memory: shared.queue.message_memory().share_of(record.connector_id()).account(),
         handshake: None,
         incoming: None,
         unsent: Bytes::new(),
@@ -192,7 +192,7 @@ impl Driver {
         });
         self.record.become_client(classification);
         let memory = self.shared.queue.message_memory();
-        self.memory = memory.share_of(self.record.connector_id()).holder();
+        self.memory = memory.share_of(self.record.connector_id()).account();
         if client.is_ok() {
             self.record.write_connected(connection);
         }
@@ -219,7 +219,7 @@ impl Driver {
                 }
             }
             Action::BeginMessage(envelope) => {
-                let begun = self.shared.queue.begin_for(envelope, self.memory.sibling());
+                let begun = self.shared.queue.begin_for(envelope, self.memory.another_account());
                 let begun = Box::pin(begun).await.map(|incoming| {
                     let id = self.incoming.insert(incoming).id();
                     MessageBegun { id, at: SystemTime::now() }

@@ -332,7 +332,7 @@ impl Server {
                 .queue
                 .message_memory()
                 .share_of(connector)
-                .holder()
+                .account()
                 .is_used_up(),
         }
     }

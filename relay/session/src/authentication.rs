@@ -1,7 +1,7 @@
 //! AUTH in the dialogue (RFC 4954 section 4): the command, the lines of its exchange, its end.
 //!
-//! It begins between messages and leads back there. What a message of the exchange means is for
-//! [`relay_smtp::sasl`], whether its outcome is welcome for [`relay_policy`].
+//! It begins between messages and returns there. [`relay_smtp::sasl`] interprets the messages of
+//! the exchange; [`relay_policy`] decides about its outcome.
 
 use relay_smtp::command::Verb;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    /// An exchange that is under way has failed; any other state stays.
+    /// A running exchange has failed; any other state stays.
     pub(super) fn end_exchange(&mut self) {
         self.state = match self.state.take() {
             SessionState::Authenticating(state) => SessionState::Ready(Ready::new(state.hello)),
@@ -102,8 +102,8 @@ fn challenged(challenge: Vec<u8>) -> Effect {
     Effect::Reply(reply::CHALLENGE.with_text(SaslMessage(challenge).encoded()))
 }
 
-/// What comes of a message. While a password is compared, the state is the one before it: `again`
-/// makes that.
+/// Handles a message. While a password is compared, the session stays in the state before it, which
+/// `again` makes.
 fn advance(
     hello: Hello,
     step: SaslStep,
@@ -140,8 +140,8 @@ fn advance(
         }
         SaslStep::Unavailable(why) => {
             let proof = PasswordFinding::Unavailable(why.to_owned());
-            let nobody = ClaimedIdentity { name: None, user: None };
-            end(nobody.clone(), relay_policy::logon(&context.peer, &nobody, &proof))
+            let unknown = ClaimedIdentity { name: None, user: None };
+            end(unknown.clone(), relay_policy::logon(&context.peer, &unknown, &proof))
         }
         SaslStep::Malformed(why) => {
             let error = CommandError::Sasl(why);

@@ -1,11 +1,12 @@
-//! The receiving side of one connection: bytes and `now` in, actions out.
+//! The receiving side of one connection. Its input is octets and `now`, its output actions.
 //!
-//! Methods come in three families. `handle_*` says what happened outside. [`Session::poll_action`]
-//! says what the driver must do now; it is to be called until it returns `None` after every
-//! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
+//! Methods belong to three families. `handle_*` reports an event from outside.
+//! [`Session::poll_action`] returns the driver's next action; the driver calls it after every
+//! `handle_*` until it returns `None`, and performs each action before it asks for the next. The
+//! other methods only return values.
 //!
-//! The session decides what is read when and in which order things happen. The other questions have
-//! a module each:
+//! The session decides what is read when, and the order of all steps. The other questions have
+//! their own modules:
 //! - how a session begins: [`opening`], and how it ends: [`closing`];
 //! - which command is legal in which state: [`state`];
 //! - how a client authenticates: [`authentication`];
@@ -17,8 +18,8 @@
 //! - whose session it is after XCLIENT: [`xclient`];
 //! - how long a client may take: [`timers`].
 //!
-//! Whether something is allowed is decided by [`relay_policy`]. A session without a socket is played
-//! by [`player`].
+//! [`relay_policy`] decides whether something is allowed. [`player`] plays a session without a
+//! socket.
 
 mod actions;
 mod answers;
@@ -88,13 +89,13 @@ pub struct Session {
     now: Instant,
     shutting_down: bool,
     cut_off: bool,
-    /// The client has ended its side: nothing follows what is in `input`.
+    /// The client has ended its side: nothing follows after `input`.
     input_ended: bool,
-    /// Has the client been greeted? Where TLS begins with the first octet it is greeted in TLS.
+    /// Has the client got its greeting? With implicit TLS it gets the greeting in TLS.
     greeted: bool,
 }
 
-/// What holds in every state.
+/// Data that is common to all states.
 #[derive(Debug)]
 struct Context {
     rules: Arc<Rules>,
@@ -102,25 +103,25 @@ struct Context {
     connection: Connection,
     /// The client is whom a proxy told of with XCLIENT.
     is_told: bool,
-    /// What a proxy says the client calls itself.
+    /// The client's name that the proxy stated.
     told_hello: Option<HelloName>,
     conditions: Conditions,
     /// For the command at hand.
     findings: Findings,
     /// Is the memory for messages on their way in used up?
     memory_is_short: bool,
-    /// What the checks found at the last MAIL, where they were asked.
+    /// The findings of the checks at the last MAIL, if they ran.
     sender: Option<SenderFound>,
     summary: Summary,
 }
 
 impl Session {
-    /// The client sent these octets. To be called only while [`Session::wants_bytes`].
+    /// The client sent these octets. Call this only while [`Session::wants_bytes`].
     pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
         self.now = now;
         match self.state {
             SessionState::Closed => {}
-            // Plain text where a TLS handshake was due: somebody put it there.
+            // Plain text instead of a TLS handshake: an attacker may have inserted it.
             SessionState::StartingTls => self.close(SessionEnding::PlaintextAfterStartTls),
             _ => {
                 if matches!(self.state, SessionState::Receiving(_) | SessionState::Skipping(_)) {
@@ -131,13 +132,13 @@ impl Session {
         }
     }
 
-    /// How things stand. To be called before [`Session::handle_bytes`] where
+    /// The current conditions. Call this before [`Session::handle_bytes`] if
     /// [`Session::wants_conditions`].
     pub fn handle_conditions(&mut self, conditions: Conditions) {
         self.context.conditions = conditions;
     }
 
-    /// What the driver must do now.
+    /// The driver's next action.
     pub fn poll_action(&mut self) -> Option<Action> {
         loop {
             if let Some(action) = self.output.next_action() {
@@ -156,16 +157,16 @@ impl Session {
         }
     }
 
-    /// May the driver read from the client? Not while enough waits to be understood, so that a
-    /// client which sends faster than the disk writes has to wait as well. While memory is short,
-    /// nothing is read ahead of a command that has no reply yet.
+    /// May the driver read from the client? Not while enough input is unprocessed, so that a client
+    /// that sends faster than the disk writes has to wait. While memory is short, nothing is read
+    /// after a command that has no reply yet.
     pub fn wants_bytes(&self) -> bool {
         let waits = self.held.is_some() || self.asked.is_some();
         let most = if self.context.memory_is_short && waits { 1 } else { INPUT_OCTETS };
         self.input.len() < most && !self.input_ended && !matches!(self.state, SessionState::Closed)
     }
 
-    /// Does what comes next depend on conditions? In the middle of a message it does not.
+    /// Does the next step depend on conditions? In the middle of a message it does not.
     pub fn wants_conditions(&self) -> bool {
         !matches!(
             self.state,
@@ -191,12 +192,12 @@ impl Session {
         &self.context.peer
     }
 
-    /// What happened so far, for the log.
+    /// The events so far, for the log.
     pub fn summary(&self) -> &Summary {
         &self.context.summary
     }
 
-    /// Goes on by one command or one part of a message. `false`: not before something happens.
+    /// Processes one command or one part of a message. `false`: an event is needed first.
     fn step(&mut self) -> bool {
         if self.held.is_some() || self.asked.is_some() {
             return false;
@@ -236,7 +237,8 @@ impl Session {
                 let in_exchange = matches!(self.state, SessionState::Authenticating(_));
                 let line = self.lines.next_line(&mut self.input, in_exchange);
                 let Some(line) = line else { return false };
-                // Only a whole line is a sign of life; a client that drips is silent.
+                // Only a whole line counts as activity; a client that sends single octets is
+                // silent.
                 self.timers.active(self.now);
                 self.context.summary.commands = self.context.summary.commands.saturating_add(1);
                 match line {
@@ -276,7 +278,7 @@ impl Session {
         self.apply(command);
     }
 
-    /// Does what a command does in this state, or asks first what must be known for it.
+    /// Applies a command to this state, or first asks for a fact that it needs.
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
         if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
@@ -307,8 +309,8 @@ impl Session {
         {
             self.output.push(Action::AbandonMessage);
         }
-        // Whatever was found was found for this command, which may need more than one fact. What it
-        // says of client and sender is of use until their message has its reply.
+        // The findings belong to this command, which may need more than one. Findings about client
+        // and sender are used until their message has its reply.
         if !matches!(effect, Effect::Ask(..)) {
             let findings = std::mem::take(&mut self.context.findings);
             if let Some(SenderFinding::Found(found)) = findings.sender {
@@ -324,7 +326,7 @@ impl Session {
         self.finish_if_shutting_down();
     }
 
-    /// Does what a command does besides changing the state.
+    /// Performs the effects of a command besides the change of state.
     fn carry_out(&mut self, verb: Verb, effect: Effect) {
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
@@ -341,9 +343,9 @@ impl Session {
             Effect::Reply(reply) => self.answer(reply),
             Effect::StartTls(decision) => {
                 self.output.decided(&decision);
-                // What came with STARTTLS in the same packets is not from the client that will
-                // speak TLS. To understand it as if it were is CVE-2011-0411; to throw it away
-                // would keep a session that somebody has tampered with.
+                // Octets after STARTTLS in the same packets are not from the client that will use
+                // TLS. Processing them as its octets is CVE-2011-0411; dropping them would continue
+                // a session that an attacker has changed.
                 if self.input.is_empty() {
                     self.timers.begin_handshake(self.now);
                     self.output.push(Action::StartTls);

@@ -1,9 +1,10 @@
-//! What does a session do, given what its client sends and what the world answers?
+//! What does a session do, given the octets of its client and the answers of its surroundings?
 //!
-//! A [`Player`] owns a [`Session`] and the time, feeds octets, and performs the session's actions. A
-//! [`World`] answers what a session asks for: storage, other servers, a TLS handshake. Explanations, the
-//! self-test, the dialogues, the fuzz targets and the unit tests all play sessions here, so none of them
-//! has an order of its own. Only the server performs actions elsewhere, since it waits for sockets.
+//! A [`Player`] owns a [`Session`] and the time, passes octets, and performs the session's actions.
+//! A [`World`] answers the session's requests: storage, other servers, a TLS handshake.
+//! Explanations, the self-test, the dialogues, the fuzz targets and the unit tests all play
+//! sessions here, so they all use the same order. Only the server performs actions elsewhere, since
+//! it waits for sockets.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,13 +21,14 @@ use crate::timers::Awaited;
 use crate::{Action, Conditions, MessageBegun, Session};
 use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 
-/// Octets that a client of [`Player::say`] sends at once. A session takes more while it may read.
+/// Octets that a client of [`Player::say`] sends at once. A session accepts more while it may read.
 const PACKET_OCTETS: usize = INPUT_OCTETS / 4;
 
-/// What a session asks for. By default the world asks no server, stores nothing, and does every
-/// handshake. `None` is an answer that comes later or never: [`Player::happen`] gives it.
+/// The answers to a session's requests. By default the world asks no server, stores nothing, and
+/// completes every handshake. `None` is an answer that follows later or never: [`Player::happen`]
+/// gives it.
 pub trait World {
-    /// How things stand when octets of the client come.
+    /// The conditions when octets of the client arrive.
     fn conditions(&mut self) -> Conditions {
         Conditions::default()
     }
@@ -36,7 +38,7 @@ pub trait World {
         false
     }
 
-    /// This action comes next.
+    /// This action is next.
     fn observe(&mut self, _session: &mut Session, _action: &Action) {}
 
     /// The answer to a question of the policy.
@@ -52,7 +54,7 @@ pub trait World {
     /// Appends octets to the message.
     ///
     /// # Errors
-    /// The message cannot be kept.
+    /// The message cannot be stored.
     fn write(&mut self, _octets: Bytes) -> Result<(), StoreError> {
         Ok(())
     }
@@ -73,7 +75,7 @@ pub trait World {
         Some(Ok(TlsInfo::new("TLS1.3", "none")))
     }
 
-    /// Finds the connector of the client that a proxy tells of.
+    /// Finds the connector of the client that a proxy names.
     ///
     /// # Errors
     /// The reply for a client that gets no session.
@@ -139,17 +141,16 @@ pub struct Player<W> {
 }
 
 impl<W: World> Player<W> {
-    /// Performs what the session begins with.
+    /// Performs the first actions of the session.
     pub fn new(now: Instant, session: Session, world: W) -> Self {
         let mut player = Self { session, world, now };
         player.perform();
         player
     }
 
-    /// The client sends these octets. It waits for each reply that the tarpit keeps back, so that time
-    /// passes; the replies come with their reasons if the session was begun with
-    /// [`Session::explained`]. What the session does not read, because an answer of the world is
-    /// missing, is lost.
+    /// The client sends these octets. It waits for each reply that the tarpit delays, so time
+    /// passes; the replies have their reasons if the session was begun with [`Session::explained`].
+    /// Octets that the session does not read, because an answer of the world is missing, are lost.
     pub fn say(&mut self, octets: &[u8]) -> Vec<Decision> {
         for packet in octets.chunks(PACKET_OCTETS) {
             if !self.session.wants_bytes() {
@@ -161,7 +162,7 @@ impl<W: World> Player<W> {
         self.session.take_answers()
     }
 
-    /// The client sends one packet, and no time passes. To be called only while
+    /// The client sends one packet, and no time passes. Call this only while
     /// [`Session::wants_bytes`].
     pub fn receive(&mut self, packet: &[u8]) {
         if self.session.wants_conditions() {
@@ -171,7 +172,7 @@ impl<W: World> Player<W> {
         self.perform();
     }
 
-    /// Something else happens to the session.
+    /// Another event of the session.
     pub fn happen(&mut self, event: impl FnOnce(&mut Session, Instant)) {
         event(&mut self.session, self.now);
         self.perform();
@@ -208,7 +209,7 @@ impl<W: World> Player<W> {
         &mut self.world
     }
 
-    /// What time it is.
+    /// The current time.
     pub const fn now(&self) -> Instant {
         self.now
     }
@@ -224,7 +225,7 @@ impl<W: World> Player<W> {
     }
 }
 
-/// Performs what the session wants done now.
+/// Performs all pending actions of the session.
 pub(super) fn perform(session: &mut Session, world: &mut impl World, now: Instant) {
     loop {
         while let Some(action) = session.poll_action() {

@@ -1,6 +1,6 @@
-//! What the queue answered, and what the client is told of it.
+//! The answers of the queue, and the replies to the client.
 //!
-//! Every failure of storage is temporary: the client keeps the message and comes again.
+//! Every failure of storage is temporary: the client keeps the message and tries again.
 
 use relay_smtp::command::Verb;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use relay_mail::reply;
 use relay_mail::store_error::{BeginError, StoreError};
 
 impl Session {
-    /// What came of [`super::Action::BeginMessage`].
+    /// The result of [`super::Action::BeginMessage`].
     pub fn handle_message_begun(&mut self, now: Instant, begun: Result<MessageBegun, BeginError>) {
         self.now = now;
         let waiting = match self.state.take() {
@@ -38,7 +38,7 @@ impl Session {
         }
     }
 
-    /// A [`super::Action::Write`] failed. The rest of the message is read and thrown away.
+    /// A [`super::Action::Write`] failed. The rest of the message is read and discarded.
     pub fn handle_write_failed(&mut self, error: &StoreError) {
         if let SessionState::Receiving(reception) = &mut self.state {
             let decision = relay_policy::not_stored(error);
@@ -46,7 +46,7 @@ impl Session {
         }
     }
 
-    /// What came of [`super::Action::CommitMessage`]. `Ok` says that the message is on stable
+    /// The result of [`super::Action::CommitMessage`]. `Ok` means that the message is on stable
     /// storage.
     pub fn handle_stored(&mut self, now: Instant, stored: Result<(), StoreError>) {
         self.now = now;

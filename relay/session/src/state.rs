@@ -1,8 +1,8 @@
-//! Which command is legal in which state, and what it does there.
+//! Which command is legal in which state, and what is its effect?
 //!
-//! Each state owns what exists in it: an envelope cannot be looked at before MAIL, nor used twice,
-//! since a command consumes the state. Refusals come before changes. The whole table, every
-//! command in every state, is in tests/transitions.snap.
+//! Each state owns its data: an envelope cannot be used before MAIL, nor used twice, since a
+//! command consumes the state. Refusals come before changes. The whole table, every command in
+//! every state, is in tests/transitions.snap.
 
 mod message;
 mod recipients;
@@ -29,7 +29,7 @@ use relay_users::User;
 
 pub(super) use crate::state::message::{MessageInput, Skipping};
 
-/// Where the dialogue stands.
+/// The state of the dialogue.
 #[derive(Debug)]
 pub(super) enum SessionState {
     /// After AUTH, before its end.
@@ -54,7 +54,7 @@ pub(super) enum SessionState {
     Screening(Screening),
     /// Within a chunk that is refused.
     Skipping(Skipping),
-    /// After 220 to STARTTLS, before the handshake is done.
+    /// After 220 to STARTTLS, before the handshake is complete.
     StartingTls,
     /// After DATA or the first BDAT, before the queue has begun the message.
     WaitingForQueue(WaitingForQueue),
@@ -84,7 +84,7 @@ pub(super) enum HelloKind {
 pub(super) struct Ready {
     pub(super) hello: Hello,
     /// A MAIL or a chunk was refused. The RCPT, DATA and BDAT that a pipelining client sent after
-    /// it are answered like any others, but they are no errors of its own.
+    /// it get their usual replies, but are no errors of the client.
     transaction_refused: bool,
 }
 
@@ -118,10 +118,10 @@ pub(super) struct WaitingForStore {
     pub(super) id: QueueId,
 }
 
-/// What a command does besides changing the state.
+/// The effect of a command besides the change of state.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// The command cannot be decided before this is answered. The state is as it was.
+    /// The command needs this answer first. The state does not change.
     Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
     Authenticated(Decision, Arc<User>),
@@ -158,12 +158,12 @@ impl SessionState {
         }
     }
 
-    /// Moves the state out. What is left behind lasts only until the next one is put there.
+    /// Moves the state out. The state left behind exists only until the next one is set.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Closed)
     }
 
-    /// What a command does in this state.
+    /// The effect of a command in this state.
     pub(super) fn apply(self, command: Command, context: &Context) -> (Self, Effect) {
         match command {
             Command::Helo(name) => self.hello(name, HelloKind::Helo, context),
@@ -190,7 +190,7 @@ impl SessionState {
         }
     }
 
-    /// The client's name for itself, once it has introduced itself.
+    /// The client's name, if it has introduced itself.
     pub(super) fn hello_name(&self) -> Option<String> {
         match self {
             Self::Ready(state) => Some(state.hello.name.as_str().to_owned()),
@@ -198,7 +198,7 @@ impl SessionState {
         }
     }
 
-    /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
+    /// RFC 5321 section 4.1.4: HELO and EHLO may be repeated, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let name = context.told_hello.clone().unwrap_or(name);
         let decision = match kind {
@@ -292,7 +292,7 @@ impl SessionState {
             DecisionOrInquiry::Decided(mut decision) => {
                 if decision.reply.is_positive()
                     && let Some(refusal) =
-                        relay_policy::rcpt_beyond_memory(context.memory_is_short, octets)
+                        relay_policy::rcpt_over_memory_share(context.memory_is_short, octets)
                 {
                     decision = refusal;
                 }

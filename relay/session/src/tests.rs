@@ -168,7 +168,7 @@ fn state_name(session: &Session) -> &'static str {
     }
 }
 
-/// A client that sends without end is read no further than it is understood.
+/// A client that sends without end is read no further than its octets are processed.
 #[test]
 fn input_is_bounded_while_the_queue_is_asked() {
     let mut session = session();
@@ -189,7 +189,7 @@ fn input_is_bounded_while_the_queue_is_asked() {
     assert!(octets < INPUT_OCTETS + 1000);
 }
 
-/// However small the packets and the lines are, the queue gets few parts.
+/// Even with small packets and lines, the queue gets few parts.
 #[test]
 fn small_pieces_of_a_message_are_gathered() {
     let mut session = session();
@@ -211,7 +211,7 @@ fn small_pieces_of_a_message_are_gathered() {
     assert!(parts.len() <= 30_000 / SMALL_WRITE_OCTETS + 1, "{parts:?}");
 }
 
-/// Replies are sent in between, however many commands came at once.
+/// Replies are sent in between, even if many commands arrive at once.
 #[test]
 fn output_is_bounded() {
     let mut session = session_with("max_refused_recipients = \"unlimited\"\n");
@@ -225,7 +225,7 @@ fn output_is_bounded() {
     assert!(sent > 10 * OUTPUT_OCTETS);
 }
 
-/// AUTH= is in the log where the peer is believed, and nowhere else.
+/// AUTH= is logged only if the peer is trusted.
 #[test]
 fn a_submitter_is_believed_of_some() {
     let granted = "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Authentication-Flag\"] }\n";

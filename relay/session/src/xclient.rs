@@ -1,8 +1,8 @@
 //! XCLIENT: the session starts over as that of another client.
 //!
-//! The proxy is believed, and what it tells is the address: connector, principal and permissions
-//! follow from it as for everybody else. Nothing that the session was before goes on, but TLS, which
-//! is between the proxy and us, and what counts against it.
+//! The proxy is trusted, and states the address: connector, principal and permissions follow from
+//! it as for every other client. Nothing of the former session continues, except TLS, which is
+//! between the proxy and us, and its counted errors.
 
 use relay_connector::Connection;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use relay_policy::{Peer, Rules};
 use relay_smtp::command::XClient;
 
 impl Session {
-    /// Asks for the connector of the client that XCLIENT tells of. Nothing is read before
+    /// Asks for the connector of the client that XCLIENT names. Nothing is read before
     /// [`Session::handle_client`].
     pub(super) fn become_client(&mut self, told: XClient, connection: Connection) {
         let context = &mut self.context;
@@ -26,8 +26,7 @@ impl Session {
         self.output.push(Action::Reclassify(connection));
     }
 
-    /// What came of [`Action::Reclassify`]: whose session this is from now on, or why there is no
-    /// place for it.
+    /// The result of [`Action::Reclassify`]: the new client of this session, or why it gets none.
     pub fn handle_client(&mut self, now: Instant, client: Result<(Arc<Rules>, Peer), Reply>) {
         self.now = now;
         let SessionState::Reclassifying(connection) = self.state else { return };

@@ -98,7 +98,7 @@ impl RunningDelivery {
     /// Do these settings trust the same certificates as those in use? A `ca_file` may have other
     /// content under the same name.
     pub(super) fn trusts_alike(&self, settings: &DeliverySettings) -> bool {
-        self.handshakes.trust_alike(&settings.handshakes)
+        self.handshakes.has_same_authorities(&settings.handshakes)
     }
 
     /// Delivers by other settings from now on. What waits goes by them; attempts under way end

@@ -219,13 +219,13 @@ pub fn rights(
     user: Option<&UserName>,
 ) -> Vec<ExplainedRight> {
     let right = |&permission: &Permission| {
-        let standing = connector.standing(principal, user, permission);
+        let standing = connector.source_of_permission(principal, user, permission);
         let has = match standing {
             Standing::Granted(_) => true,
             Standing::Denied { .. } => false,
             Standing::NotGranted => return None,
         };
-        let (permission, because) = (permission.name().to_owned(), standing.sentence(principal));
+        let (permission, because) = (permission.name().to_owned(), standing.describe(principal));
         Some(ExplainedRight { permission, has, because })
     };
     Permission::ALL.iter().filter_map(right).collect()

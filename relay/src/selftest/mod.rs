@@ -72,7 +72,7 @@ fn run_with(
     hostname: &str,
     is_granted: fn(PermissionSet, Asks) -> bool,
 ) -> Vec<Trial> {
-    let own = rules.accepted_domains.an_example(AcceptedDomainType::Authoritative);
+    let own = rules.accepted_domains.example_domain(AcceptedDomainType::Authoritative);
     let accepted = own.clone().or_else(|| rules.accepted_domains.an_example_of_any_type());
     let mut trials = Vec::new();
     for (binding, remote, id) in rules.table.first_addresses() {

@@ -1,4 +1,4 @@
-//! What the workers of a next hop are doing, as it counts them.
+//! The workers of a next hop, and how it counts them.
 
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
@@ -40,15 +40,15 @@ impl Hop {
         if std::mem::take(&mut state.failures) > 0 {
             state.paused_until = None;
             state.trouble = None;
-            // They come up by themselves now.
+            // They become due by themselves now.
             state.returning = 0;
-            info!(hop = self.name, "the next hop answers again");
+            info!(hop = self.name, "the next hop replies again");
             self.staff(state);
         }
     }
 
-    /// A connection was refused, of which `own` are counted. While others work, that says how many
-    /// the next hop allows, and nothing about the message.
+    /// A connection was refused; `own` connections are those of the caller. While other connections
+    /// work, the refusal shows how many the next hop allows, and nothing about the message.
     pub(crate) fn is_surplus(&self, own: usize) -> bool {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -61,13 +61,13 @@ impl Hop {
         true
     }
 
-    /// Do other workers have a connection, or are they making one, and is nothing stuck?
+    /// Do other workers have a connection or open one, and is none of them stalled?
     pub(crate) fn has_others(&self) -> bool {
         let state = self.state.lock();
         state.open() + state.connecting > 0 && !state.is_stalled(Instant::now())
     }
 
-    /// The worker of this job ends; another takes the job.
+    /// The worker of this job ends; another worker continues with the job.
     pub(crate) fn hand_over(self: &Arc<Self>, job: Job) {
         let mut state = self.state.lock();
         state.alive -= 1;

@@ -1,4 +1,4 @@
-//! A next hop on loopback that keeps what it takes, and goes wrong as a test says.
+//! A next hop on loopback that keeps accepted messages, and fails as a test demands.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,30 +16,31 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// How one connection to the scripted next hop goes wrong.
+/// The fault of one connection to the scripted next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing goes wrong.
+    /// No fault.
     None,
     /// Accepts the connection and says nothing.
     Silent,
-    /// Says this in place of the reply to a verb (or the greeting, the end of data), and closes.
+    /// Sends this text instead of the reply to a verb (or the greeting, the end of data), and
+    /// closes.
     Says(&'static str, &'static str),
-    /// Says this in place of the reply to a verb, and goes on.
+    /// Sends this text instead of the reply to a verb, and continues.
     Replies(&'static str, &'static str),
     /// Resets the connection once it has said 354.
     ResetsInData,
-    /// Takes so many recipients in a transaction, and says this to the others.
+    /// Accepts this many recipients in a transaction, and sends this reply to the others.
     TakesFew(usize, &'static str),
-    /// Takes so many recipients in a transaction, says this to the next one and closes.
+    /// Accepts this many recipients in a transaction, sends this reply to the next one and closes.
     EndsAfter(usize, &'static str),
-    /// Says this to a recipient with this in its address, and closes.
+    /// Sends this reply to a recipient with this text in its address, and closes.
     EndsAt(&'static str, &'static str),
-    /// Takes so many messages on a connection, and then says this to MAIL and closes.
+    /// Accepts this many messages on a connection, then sends this reply to MAIL and closes.
     Retires(usize, &'static str),
-    /// Offers PIPELINING and throws away what comes behind a command.
+    /// Offers PIPELINING and drops all octets after a command.
     DropsPipelined,
-    /// Offers PIPELINING and throws away the command behind MAIL.
+    /// Offers PIPELINING and drops the command after MAIL.
     DropsSecond,
     /// Offers CHUNKING and does not know BDAT.
     KnowsNoChunks,
@@ -53,35 +54,35 @@ pub enum Fault {
     ImplicitTls,
 }
 
-/// A connection, whatever it goes over.
+/// A connection, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A next hop that keeps what it takes.
+/// A next hop that keeps accepted messages.
 #[derive(Clone, Debug, Default)]
 pub struct TestNextHop {
-    /// What it was told to do, and what it has seen.
+    /// Its instructions, and its observations.
     pub state: Arc<Mutex<SinkState>>,
     /// STARTTLS is offered with this.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Connections at a time, and what happens to more.
+    /// Connections at a time, and the fault of further ones.
     pub limit: Option<(usize, Fault)>,
     /// Connections that are served now.
     pub open: Arc<AtomicUsize>,
 }
 
-/// What a sink was told to do, and what it has seen.
+/// The instructions and observations of a sink.
 #[derive(Debug, Default)]
 pub struct SinkState {
-    /// One for each connection; then none.
+    /// One for each connection; none after the last.
     pub faults: VecDeque<Fault>,
     connections: usize,
-    /// The most of them at one time.
+    /// The largest number at one time.
     peak: usize,
-    /// Recipients and message, dots still doubled as they came.
+    /// Recipients and message, with dots still doubled as received.
     taken: Vec<(Vec<String>, Vec<u8>)>,
-    /// Verbs that came within TLS.
+    /// Verbs that were received within TLS.
     pub encrypted: Vec<String>,
 }
 
@@ -91,7 +92,7 @@ impl TestNextHop {
         Self::start_with(None, faults).await
     }
 
-    /// One that serves so many connections at a time.
+    /// A next hop that serves this many connections at a time.
     pub async fn limited(most: usize, surplus: Fault) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -122,7 +123,7 @@ impl TestNextHop {
         (sink, address)
     }
 
-    /// Serves what comes to this listener.
+    /// Serves the connections of this listener.
     pub fn serve(self, listener: TcpListener) {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -140,7 +141,7 @@ impl TestNextHop {
                 }
                 tokio::spawn(async move {
                     let fault = surplus.map_or(fault, |(_, fault)| fault);
-                    // The client closing early is what half of these tests are about.
+                    // Many tests close the connection early, so errors are ignored.
                     let _ = sink.clone().session(stream, fault).await;
                     if surplus.is_none() {
                         sink.open.fetch_sub(1, Relaxed);
@@ -274,7 +275,7 @@ impl TestNextHop {
         self.state.lock().taken.clone()
     }
 
-    /// The most connections at one time.
+    /// The largest number of connections at one time.
     pub fn peak(&self) -> usize {
         self.state.lock().peak
     }
@@ -285,7 +286,7 @@ impl TestNextHop {
     }
 }
 
-/// The message without the end of data, its doubled dots undone line by line.
+/// The message without the end of data, with its doubled dots undone line by line.
 async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! Next hops that serve one or two connections of a client at a time, and refuse more. How much of
-//! their capacity is used: tests/relay/limited_hops.rs.
+//! Next hops that serve one or two connections of a client at a time, and refuse more.
+//! tests/relay/limited_hops.rs measures how much of their capacity is used.
 
 use crate::tests::*;
 use relay_host::back_off::BackOff;

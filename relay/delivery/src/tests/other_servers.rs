@@ -1,8 +1,8 @@
-//! Refusals and shortcomings that hold for one server of a next hop and not for the others.
+//! Refusals and missing extensions of one server of a next hop; the other servers accept.
 
 use crate::tests::*;
 
-/// A next hop with a server that has this fault, before one without.
+/// A next hop with a server that has this fault, before a server without a fault.
 async fn two(fault: Fault) -> (TestNextHop, TestNextHop, Daemon) {
     let (first, first_address) = TestNextHop::start([fault; 100]).await;
     let (second, second_address) = TestNextHop::start([]).await;

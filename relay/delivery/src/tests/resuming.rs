@@ -1,4 +1,4 @@
-//! A next hop that is left alone is tried when an administrator says so.
+//! A next hop in back-off is tried when an administrator asks for it.
 
 use std::time::SystemTime;
 
@@ -31,7 +31,7 @@ async fn a_next_hop_that_is_resumed_is_tried_at_once() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    // Tried now means nothing while its next hop is left alone.
+    // A retry has no effect while the next hop is in back-off.
     retry().await;
     while daemon.queue.store().next_due().is_none_or(|due| due <= SystemTime::now()) {
         sleep(Duration::from_millis(10)).await;

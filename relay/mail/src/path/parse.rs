@@ -35,7 +35,7 @@ pub enum AddressError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DomainError {
     /// A character that is not a letter, digit, hyphen or underscore.
-    #[error("a label holds a character that is no letter, digit, hyphen or underscore")]
+    #[error("a label has a character that is not a letter, digit, hyphen or underscore")]
     Character,
     /// An empty text, a leading or trailing dot, or two dots in a row.
     #[error("a label is empty")]

@@ -27,7 +27,7 @@ use relay_config::Config;
 use relay_policy::limits::HEADER_FIELDS;
 use relay_policy::*;
 
-/// The article's three connectors, and one with whatever keys a test needs.
+/// The article's three connectors, and one with the keys of a test.
 fn rules(keys: &str) -> Arc<Rules> {
     let text = format!(
         r#"

@@ -1,4 +1,4 @@
-//! The calls of [`Store`], each upon the index, the readers or the committer.
+//! The calls of [`Store`], each on the index, the readers or the committer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,11 +20,12 @@ use super::{Shared, SqliteStore};
 use crate::limits;
 
 impl SqliteStore {
-    /// The entries of messages that were just claimed. The caller has the claims from then on.
+    /// The entries of messages that were just claimed. The caller owns the claims from then on.
     async fn read_claimed(&self, claims: Vec<ClaimGuard>) -> Result<Vec<Entry>, StoreError> {
         let ids: Vec<_> = claims.iter().map(ClaimGuard::id).collect();
-        let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
-        let (entries, claims) = match fresh {
+        let recent_commits: Option<Vec<_>> =
+            ids.iter().map(|&id| self.shared.recent_commit(id)).collect();
+        let (entries, claims) = match recent_commits {
             Some(entries) => (entries, claims),
             None => self.blocking(move |shared| (shared.read_claimed(&ids), claims)).await?,
         };
@@ -114,7 +115,7 @@ impl Store for SqliteStore {
             };
             let step = self.put(&entry, body);
             if let CommitStep::Put { entry: row, .. } = &step {
-                // An entry that cannot be read again could never be delivered.
+                // An entry that cannot be parsed again could never be delivered.
                 let read = record::decode(entry.id, &row.record);
                 read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
             }
@@ -124,7 +125,7 @@ impl Store for SqliteStore {
 
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
         Box::pin(async move {
-            let now = self.shared.clock.steady(now);
+            let now = self.shared.clock.monotonic(now);
             let claimed = ClaimGuard::take_due(&self.shared, now, limit);
             if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
         })
@@ -133,7 +134,7 @@ impl Store for SqliteStore {
     fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.shared.fresh.take(id);
+            self.shared.recent_commits.take(id);
             let read = move |shared: &Shared| shared.read_entry(id).map(|entry| (entry, claim));
             let (entry, claim) = self.blocking(read).await??;
             claim.release();
@@ -163,8 +164,8 @@ impl Store for SqliteStore {
     }
 
     fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.shared.fresh.take(id);
-        self.shared.put_back(id, self.shared.clock.steady(due));
+        self.shared.recent_commits.take(id);
+        self.shared.put_back(id, self.shared.clock.monotonic(due));
     }
 
     fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
@@ -180,7 +181,7 @@ impl Store for SqliteStore {
 
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
         Box::pin(async move {
-            if let Some(message) = self.shared.fresh.take(id) {
+            if let Some(message) = self.shared.recent_commits.take(id) {
                 return Ok(MessageReader::memory(id, message));
             }
             self.blocking(move |shared| shared.read_message(id)).await?
@@ -201,7 +202,7 @@ impl Store for SqliteStore {
                 if !entries.is_empty() {
                     return Ok(entries);
                 }
-                // Nothing of it can be read, and that is not the end of the queue.
+                // None of these entries can be read, but the queue may have more.
                 after = Some(last);
             }
         })
@@ -246,12 +247,12 @@ impl Store for SqliteStore {
 }
 
 impl Shared {
-    /// How full the store is. Asks the file system.
+    /// The usage of the store. Asks the file system.
     fn usage(&self) -> Result<Usage, StoreError> {
         let system = self.space.file_system()?;
         let block = system.f_frsize;
         let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
-        // As df counts: what is reserved for root can never be ours.
+        // As df counts: space reserved for root is not available to this process.
         let free_octets = system.f_bavail.saturating_mul(block);
         let octets = used_octets.saturating_add(free_octets);
         let backlog = self.index.lock().backlog(self.clock.steady(SystemTime::now()));

@@ -1,4 +1,4 @@
-//! Connections for reads, which neither wait for a commit nor make one wait.
+//! Connections for reads, which neither wait for commits nor delay them.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::limits;
 
-/// Connections that are idle, and a gate that keeps everybody out while the database is closed.
+/// Idle connections, and a gate that keeps all readers out while the database is closed.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
 }
 
-/// While this lives nobody reads.
+/// While this value lives, no reader reads.
 pub(super) struct Pause<'a>(RwLockWriteGuard<'a, bool>);
 
 impl Readers {
@@ -60,7 +60,7 @@ impl Readers {
         Pause(self.gate.write())
     }
 
-    /// Closes the idle connections, which under a [`Pause`] are all, and opens no other.
+    /// Closes the idle connections (all of them during a [`Pause`]), and opens no other.
     pub(super) fn close(&self, pause: &mut Pause<'_>) {
         *pause.0 = false;
         self.idle.lock().clear();

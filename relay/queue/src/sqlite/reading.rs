@@ -1,4 +1,4 @@
-//! From rows to entries and messages, and what a row that cannot be read means.
+//! From rows to entries and messages, and the consequences of rows that cannot be read.
 
 use std::time::SystemTime;
 
@@ -24,23 +24,23 @@ enum Found<Row> {
 }
 
 impl Shared {
-    /// Claimed entries in this order, on this thread. Those that cannot be read are given up or put
-    /// off.
+    /// Claimed entries in this order, on this thread. Entries that cannot be read are given up or
+    /// postponed.
     pub(super) fn read_claimed(&self, ids: &[QueueId]) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(ids.len());
         self.read_each(ids, |id, read| match read {
             Ok(entry) => entries.push(entry),
-            // It left the queue a moment ago.
+            // The message left the queue a moment ago.
             Err(StoreError::NotFound(_)) => {}
             Err(error @ StoreError::Damaged { .. }) => self.give_up(id, &error),
-            // The database is closed for a moment, or the disk is ill; the entry is not.
+            // The database is closed for a moment, or the disk has an error; the entry may be good.
             Err(error) => self.postpone(id, &error),
         });
         entries
     }
 
-    /// Entries in this order, on this thread, whoever has claimed them. What cannot be read is named
-    /// in the log and left out.
+    /// Entries in this order, on this thread, claimed or not. Entries that cannot be read are
+    /// logged and left out.
     pub(super) fn read_listed(&self, ids: &[QueueId]) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(ids.len());
         self.read_each(ids, |id, read| match read {
@@ -53,8 +53,8 @@ impl Shared {
 
     fn read_each(&self, ids: &[QueueId], mut take: impl FnMut(QueueId, Result<Entry, StoreError>)) {
         for ids in ids.chunks(limits::CLAIMED_AT_ONCE) {
-            // One transaction for all, since its locks cost more than a row. Whatever is wrong with
-            // it shows again, and with its message, when they are read one by one.
+            // One transaction for all, since its locks cost more than a row. If it fails, the rows
+            // are read one by one, and an error then names its message.
             let found = self.readers.read(|connection| {
                 let _snapshot = connection.unchecked_transaction()?;
                 ids.iter()
@@ -96,8 +96,8 @@ impl Shared {
     }
 
     /// An entry that need not be read.
-    pub(super) fn fresh_entry(&self, id: QueueId) -> Option<Entry> {
-        let decoded = self.fresh.record(id, |record| record::decode(id, record))?;
+    pub(super) fn recent_commit(&self, id: QueueId) -> Option<Entry> {
+        let decoded = self.recent_commits.record(id, |record| record::decode(id, record))?;
         decoded.ok().map(|(entry, _)| entry)
     }
 
@@ -131,13 +131,13 @@ impl Shared {
         StoreError::Damaged { id, what: error.to_string() }
     }
 
-    /// The structure of the database is damaged. Saving its rows takes a while, so it is left to
-    /// the next start, and until then everything else is served.
+    /// The structure of the database is damaged. Saving its rows needs some time, so the next start
+    /// does it; until then the rest is served.
     pub(super) fn ask_for_salvage(&self, why: &dyn std::fmt::Display) {
         let mark = self.directory.salvage_mark();
         error!(%why, "the queue's database is damaged; its rows will be saved at the next start");
         if let Err(error) = std::fs::write(&mark, []) {
-            error!(path = %mark.display(), %error, "cannot ask the next start for it");
+            error!(path = %mark.display(), %error, "cannot mark the database for salvage at the next start");
         }
     }
 
@@ -147,7 +147,7 @@ impl Shared {
         self.index.lock().hold_unreadable(id);
     }
 
-    /// An entry that could not be read just now comes back soon.
+    /// An entry that cannot be read at the moment is soon tried again.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
         let due = self.clock.steady(SystemTime::now() + limits::STORE_RETRY);

@@ -1,4 +1,4 @@
-//! The new database that the rows of a damaged one move to.
+//! The new database for the rows of a damaged one.
 
 use std::fs;
 use std::io;
@@ -22,10 +22,10 @@ pub(super) struct Saving {
     rows: usize,
 }
 
-/// What was saved and still is not a message.
+/// Saved rows that are not a complete message.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
-    /// Messages without an entry: nobody knows where they should go.
+    /// Messages without an entry: their recipients are not known.
     pub(super) bodies: Vec<(QueueId, Bytes)>,
     /// Entries without a message.
     pub(super) entries: Vec<(QueueId, Vec<u8>)>,
@@ -62,7 +62,7 @@ impl Saving {
         Ok(())
     }
 
-    /// Takes out what is no whole message, and brings the rest to stable storage.
+    /// Removes rows that are not a complete message, and syncs the rest.
     pub(super) fn finish(self) -> Result<Lost, SaveError> {
         let lost = self.lost()?;
         for (id, _) in &lost.bodies {

@@ -1,8 +1,7 @@
-//! What the file system has free, asked for by every message and every commit.
+//! The free space of the file system, which every message and every commit needs to know.
 //!
-//! Asking costs as much as a small write. While there is much more than could be written in a
-//! moment, what was seen that moment ago is as good; where space is short, the disk is asked each
-//! time.
+//! Asking costs as much as a small write. While there is much more space than can be written in a
+//! moment, the value of a moment ago is used; when space is short, the disk is asked each time.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,7 +16,7 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Space {
     directory: PathBuf,
-    /// Octets that were free, when that was far more than is ever needed.
+    /// The free octets, if they were more than is ever needed, and when they were read.
     plenty: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -26,7 +25,7 @@ impl Space {
         Self { directory: directory.to_owned(), plenty: Mutex::new(None) }
     }
 
-    /// Octets that were free a moment ago, if that was plenty. Asks nobody.
+    /// The free octets of a moment ago, if they were plenty. Does not ask the disk.
     pub(super) fn seen(&self) -> Option<u64> {
         let (seen, free) = (*self.plenty.lock())?;
         (seen.elapsed() < limits::SPACE_SEEN).then_some(free)
@@ -35,7 +34,7 @@ impl Space {
     /// Octets that are free.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when no inode is, whatever there is of octets.
+    /// [`StoreError::Full`] if no inode is free, even if octets are.
     pub(super) fn free_octets(&self) -> Result<u64, StoreError> {
         if let Some(free) = self.seen() {
             return Ok(free);
@@ -55,7 +54,7 @@ impl Space {
         Ok(free)
     }
 
-    /// All of what the file system says, asked now.
+    /// The current state of the file system.
     pub(super) fn file_system(&self) -> Result<StatVfs, StoreError> {
         let examined = rustix::fs::statvfs(&self.directory);
         examined.map_err(|error| StoreError::io("examine", &self.directory, error.into()))

@@ -1,4 +1,4 @@
-//! DATA and BDAT: where a message may begin or go on, and how it comes then.
+//! DATA and BDAT: where may a message begin or continue, and in which form does it arrive?
 
 use crate::reception::Reception;
 use crate::state::{Effect, EnvelopeRecipients, MailGiven, Ready, SessionState, WaitingForQueue};
@@ -11,14 +11,14 @@ use relay_smtp::command::{Chunk, Mail};
 /// How the client sends the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageInput {
-    /// In chunks, of which this is the first. Where `binary`, the body may hold any octets.
+    /// In chunks, of which this is the first. If `binary`, the body may have any octets.
     Chunks { first: Chunk, binary: bool },
     /// As the argument of DATA.
     Data,
 }
 
-/// The octets of a chunk that is refused are read all the same (RFC 3030 section 2): otherwise they
-/// would be taken for commands. Then the client is told.
+/// The octets of a refused chunk are read nevertheless (RFC 3030 section 2): otherwise they would
+/// be read as commands. Then the client gets the reply.
 #[derive(Debug)]
 pub(crate) struct Skipping {
     /// Of the whole chunk.
@@ -84,7 +84,7 @@ impl SessionState {
         }
     }
 
-    /// This state, once the octets of a refused chunk have been read.
+    /// This state, after the octets of a refused chunk have been read.
     pub(super) fn after_skipping(self, chunk: Chunk, effect: Effect) -> (Self, Effect) {
         if chunk.octets == 0 {
             return (self, effect);

@@ -1,18 +1,18 @@
-//! A message on its way out, as the argument of DATA or in chunks (RFC 3030).
+//! Writes a message as the argument of DATA or in chunks (RFC 3030).
 
 use crate::client::dot::{DotStuffer, UnsafeMessage};
 use crate::limits::CLIENT_CHUNK_OCTETS;
 use relay_mail::line_end::LineScanner;
 
-/// Writes a message that comes in pieces.
+/// Writes a message that arrives in pieces.
 #[derive(Debug)]
 pub(super) enum BodyWriter {
-    /// After BDAT: not one octet changed. How many there will be is known at the end only, since
-    /// fields may have been taken out on the way.
+    /// After BDAT: every octet is unchanged. The size is known only at the end, since fields may be
+    /// removed before.
     Chunks {
-        /// What has not been written yet.
+        /// Octets that are not written yet.
         gathered: Vec<u8>,
-        /// BODY=BINARYMIME was said, so that line endings are what they are.
+        /// BODY=BINARYMIME was declared, so any line ending is allowed.
         binary: bool,
         lines: LineScanner,
     },
@@ -29,8 +29,8 @@ impl BodyWriter {
         Self::Chunks { gathered: Vec::new(), binary, lines: LineScanner::default() }
     }
 
-    /// Appends a piece of the message to `out`, and says whether a chunk has gone out that will be
-    /// replied to.
+    /// Appends a piece of the message to `out`, and returns whether it wrote a chunk that gets a
+    /// reply.
     ///
     /// # Errors
     /// [`UnsafeMessage`]; the connection must then close before the message is complete.
@@ -52,7 +52,7 @@ impl BodyWriter {
         }
     }
 
-    /// Appends what ends the message.
+    /// Appends the end of the message.
     ///
     /// # Errors
     /// [`UnsafeMessage`], as [`BodyWriter::write`].

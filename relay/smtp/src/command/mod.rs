@@ -1,7 +1,7 @@
-//! One command line becomes a [`Command`], or an error that has one reply.
+//! Parses one command line into a [`Command`], or into an error that has one reply.
 //!
-//! This module decides what a line says: verb, path, parameters. Whether the command is legal now
-//! is for the session, and whether it is allowed, for `policy`.
+//! This module reads verb, path and parameters. The session decides whether the command is legal
+//! now, and `policy` whether it is allowed.
 
 mod auth;
 mod chunk;
@@ -28,15 +28,15 @@ pub use crate::command::xclient::XClient;
 /// A command of RFC 5321 section 4.1.1 or of an extension that we offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// HELO and the client's name for itself.
+    /// HELO and the client's name.
     Helo(HelloName),
-    /// EHLO and the client's name for itself.
+    /// EHLO and the client's name.
     Ehlo(HelloName),
     /// STARTTLS (RFC 3207).
     StartTls,
     /// AUTH (RFC 4954).
     Auth(AuthCommand),
-    /// A line of the exchange that AUTH began. No line is parsed into one by [`Command::parse`].
+    /// A line of the exchange that AUTH began. [`Command::parse`] never returns it.
     Response(Response),
     /// MAIL FROM and its parameters.
     Mail(Mail),
@@ -48,23 +48,23 @@ pub enum Command {
     Bdat(Chunk),
     /// RSET.
     Rset,
-    /// NOOP, whatever follows it.
+    /// NOOP, with any argument.
     Noop,
-    /// VRFY. We never say who exists, so that the argument is not kept.
+    /// VRFY. We never tell which recipients exist, so the argument is not kept.
     Vrfy,
-    /// HELP, whatever follows it.
+    /// HELP, with any argument.
     Help,
-    /// QUIT, whatever follows it.
+    /// QUIT, with any argument.
     Quit,
     /// XCLIENT of Postfix.
     XClient(XClient),
 }
 
-/// What separates the words of a command.
+/// The separators between the words of a command.
 const BLANKS: [char; 2] = [' ', '\t'];
 
 impl Command {
-    /// Reads one line, its CRLF taken off.
+    /// Parses one line without its CRLF.
     ///
     /// A run of blanks and tabs separates words, and may stand at both ends. BDAT is the exception,
     /// see [`Chunk::parse`].

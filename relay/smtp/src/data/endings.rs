@@ -1,9 +1,9 @@
-//! Whether lines end as they must, in octets that nothing is to be taken out of.
+//! Do lines end correctly, in octets that stay unchanged?
 
 use crate::data::Violation;
 use relay_mail::line_end::{LineMark, LineScanner};
 
-/// Looks for the first bare CR, bare LF or NUL in octets that come in pieces.
+/// Looks for the first bare CR, bare LF or NUL in octets that arrive in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineEndings {
     lines: LineScanner,
@@ -41,7 +41,7 @@ impl LineEndings {
         self.violation
     }
 
-    /// Do the octets so far end with CRLF? So do none at all.
+    /// Do the octets so far end with CRLF? True if there are none.
     pub fn is_at_line_start(&self) -> bool {
         self.lines.is_at_line_start()
     }

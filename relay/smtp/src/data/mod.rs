@@ -1,9 +1,10 @@
-//! The octets after DATA: where the message ends, dots taken out, bare line endings found.
+//! Reads the octets after DATA: finds the end of the message, removes dots, and reports bare line
+//! endings.
 //!
-//! This module decides what belongs to the message and where it ends. After DATA it ends at
-//! CRLF.CRLF and at nothing else, and there is no setting that would make it end elsewhere. After
-//! BDAT, in [`ChunkReader`], nothing ends it but its size. What violates the rules of lines is found
-//! here in both cases; what follows from it is for `policy`.
+//! This module decides which octets belong to the message and where it ends. After DATA it ends at
+//! CRLF.CRLF only, and no setting changes that. After BDAT, in [`ChunkReader`], only its size ends
+//! it. Violations of line endings are found here in both cases; `policy` decides their
+//! consequences.
 
 mod chunk;
 mod endings;
@@ -19,8 +20,8 @@ use relay_mail::line_end::{LineMark, LineScanner};
 pub use crate::data::chunk::{ChunkEvent, ChunkReader, skip};
 pub use crate::data::endings::LineEndings;
 
-/// An octet that makes a message unfit to be passed on: another server might see a line end, and
-/// so an end of data, where we see none.
+/// An octet with which a message must not be relayed: another server might see a line end, and so
+/// an end of data, that we do not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A CR that no LF follows.
@@ -54,12 +55,12 @@ impl Violation {
     }
 }
 
-/// What comes next in the message.
+/// The next part of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataEvent {
     /// Octets of the message.
     Content(Bytes),
-    /// The end of data. What is left of the input are commands.
+    /// The end of data. The rest of the input is commands.
     End,
 }
 
@@ -82,7 +83,7 @@ pub enum DataEvent {
 pub struct DataReader {
     lines: LineScanner,
     violation: Option<Violation>,
-    /// Octets taken off the input so far, to say where a violation stands.
+    /// Octets removed from the input so far, for the position of a violation.
     taken: u64,
 }
 
@@ -93,7 +94,7 @@ impl Default for DataReader {
 }
 
 impl DataReader {
-    /// A reader that stands right after the reply 354.
+    /// A reader right after the reply 354.
     pub fn new() -> Self {
         // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so that `.` on the first
         // line is the end of an empty message. The first line is then like every other.
@@ -106,15 +107,15 @@ impl DataReader {
         self.violation
     }
 
-    /// The next part of the message: all that the input holds of it. `None` when more input is
-    /// needed; up to two octets may then be left, a dot and a CR whose meaning depends on what
-    /// follows.
+    /// The next part of the message, as long as the input allows. `None` if more input is needed;
+    /// then up to two octets may stay in the input, a dot and a CR whose meaning depends on the
+    /// next octets.
     ///
-    /// Content is a slice of the input. Only where a dot was taken out is what follows it moved, so
-    /// that a message made of dots comes in as few parts as any other.
+    /// Content is a slice of the input. Octets are moved only after a removed dot, so that a
+    /// message of many dots needs no more parts than any other.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Option<DataEvent> {
-        // The input before `read` is understood. The content of it is its first `kept` octets and
-        // what stands from `run` to `read`.
+        // The input before `read` is parsed. Its content is its first `kept` octets and the octets
+        // from `run` to `read`.
         let mut read = 0;
         let mut kept = 0;
         let mut run = 0;
@@ -159,7 +160,7 @@ impl DataReader {
     }
 }
 
-/// Moves a run of content to the end of the `kept` octets before it; says how many these are now.
+/// Moves a run of content to the end of the `kept` octets before it; returns their new number.
 fn close_up(input: &mut [u8], kept: usize, run: Range<usize>) -> usize {
     let octets = run.len();
     if kept != run.start {

@@ -1,9 +1,9 @@
 //! Messages that were committed a moment ago, so that their first attempt reads nothing from the
-//! disk: most messages have no other.
+//! disk. Most messages need only one attempt.
 //!
-//! Only what is in the database is kept here, as it was written there, and only as much as
-//! [`limits::FRESH_OCTETS`] holds; what does not fit is read. It is forgotten with its first
-//! attempt, with any change of its entry, and when it is put off.
+//! Only messages in the database are kept here, as they were written, up to
+//! [`limits::RECENT_COMMITS_OCTETS`] octets; other messages are read. A message is dropped from here with
+//! its first attempt, with any change of its entry, and when its attempt is postponed.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use relay_mail::queue_id::QueueId;
 
 use crate::limits;
 
-/// What is kept of them all.
+/// The recently committed messages.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(Mutex<Kept>);
+pub(super) struct RecentCommits(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -23,13 +23,13 @@ struct Kept {
     octets: usize,
 }
 
-impl Fresh {
+impl RecentCommits {
     /// Keeps the record and the octets of a message, if there is room.
     pub(super) fn put(&self, id: QueueId, record: Vec<u8>, message: Bytes) {
         self.take(id);
         let mut kept = self.0.lock();
         let octets = kept.octets + record.len() + message.len();
-        if octets <= limits::FRESH_OCTETS {
+        if octets <= limits::RECENT_COMMITS_OCTETS {
             kept.octets = octets;
             kept.messages.insert(id, (record, message));
         }
@@ -56,12 +56,12 @@ impl Fresh {
 
 #[cfg(test)]
 mod tests {
-    use crate::sqlite::fresh::*;
+    use crate::sqlite::recent_commits::*;
 
     #[test]
     fn no_more_than_there_is_room_for() {
-        let fresh = Fresh::default();
-        let half = Bytes::from(vec![0; limits::FRESH_OCTETS / 2]);
+        let recent_commits = RecentCommits::default();
+        let half = Bytes::from(vec![0; limits::RECENT_COMMITS_OCTETS / 2]);
         let id = QueueId::from_u64;
         fresh.put(id(1), vec![1], half.clone());
         fresh.put(id(2), vec![2], half.clone());
