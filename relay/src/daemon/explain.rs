@@ -263,11 +263,19 @@ pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
 
 /// Why the daemon cannot explain what would become of a message.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExplainError {
+pub enum ExplainError {
+    /// A sender or a recipient is no address.
     #[error("{path}: {error}")]
-    Path { path: String, error: AddressError },
+    Path {
+        /// The text.
+        path: String,
+        /// The error in it.
+        error: AddressError,
+    },
+    /// The user is no user name.
     #[error("auth: {0}")]
     UserName(UserNameError),
+    /// The thread that made the explanation has failed.
     #[error("the explanation was not completed")]
     Incomplete(#[source] tokio::task::JoinError),
 }
