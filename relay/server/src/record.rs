@@ -1,4 +1,4 @@
-//! The log lines of a session, and its part of the counts.
+//! The log lines of a session, and its part of the counters.
 
 use relay_smtp::command::Verb;
 use std::net::SocketAddr;
@@ -21,22 +21,22 @@ use relay_queue::event::MessageStorage;
 use relay_session::{Decisions, Session, SessionEnding, Summary};
 use relay_tracking::event::{Receipt, RefusalEvent};
 
-/// What is known of a connection beside what its session knows.
+/// The data of a connection that its session does not know.
 pub(super) struct Record {
     classification: Classification,
     local: SocketAddr,
     remote: SocketAddr,
-    /// Who told the remote address, where it is not that of the connection.
+    /// The proxy that stated the client's address, if any.
     proxy: Option<SocketAddr>,
     protocol_log: ProtocolLogWriter,
     counts: Arc<Counts>,
-    /// The connection is a proxy's own, so that it may be a health check.
+    /// The connection is a proxy's own, so it may be a health check.
     is_probe: bool,
     since: Instant,
     counted: Counted,
 }
 
-/// What of a summary has been counted.
+/// The counted part of a summary.
 #[derive(Clone, Copy, Default)]
 struct Counted {
     messages_accepted: u32,
@@ -46,7 +46,7 @@ struct Counted {
     logons_refused: u32,
 }
 
-/// What is told about a message beside what its session knows.
+/// The data of a message that its session does not know.
 pub(super) struct Keeping {
     pub(super) id: QueueId,
     sender: ReversePath,
@@ -55,7 +55,7 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// To be asked for before the commit, which takes all of it.
+    /// Must be called before the commit, which consumes the message.
     pub(super) fn of(incoming: &Incoming) -> Self {
         let sender = incoming.envelope().sender.clone();
         Self { id: incoming.id(), sender, size: incoming.size(), place: incoming.kept() }
@@ -86,31 +86,31 @@ impl Record {
         }
     }
 
-    /// The connection is a proxy's own. If nothing is said on it, it was a health check, which is
-    /// counted and not logged.
+    /// Marks the connection as a proxy's own. If it ends before the first octet, it was a health
+    /// check, which is counted and not logged.
     pub(super) fn expect_probe(&mut self) {
         self.is_probe = true;
     }
 
-    /// Where the connection came in.
+    /// The local address of the connection.
     pub(super) fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// The ends of the connection, where it is this client's from now on.
+    /// The addresses of the connection, with this client from now on.
     pub(super) fn ends_of(&self, remote: SocketAddr) -> refusals::RefusalEndpoints {
         let proxy = Some(self.proxy.unwrap_or(self.remote));
         refusals::RefusalEndpoints { local: self.local, remote, proxy }
     }
 
-    /// The session is that of another client from now on, whom the peer has told of.
+    /// The session belongs to another client from now on, which the peer has stated.
     pub(super) fn become_client(&mut self, classification: Classification, remote: SocketAddr) {
         self.proxy.get_or_insert(self.remote);
         self.remote = remote;
         self.classification = classification;
     }
 
-    /// Begins the protocol log with the connector, where it keeps one.
+    /// Begins the protocol log, if the connector has one, with the connector.
     pub(super) fn write_connected(&mut self) {
         let Some(chosen) = &self.classification.connector else { return };
         if chosen.connector.protocol_logging_level == ProtocolLoggingLevel::None {
@@ -122,7 +122,7 @@ impl Record {
         self.protocol_log.connected(&ends, &range, self.proxy);
     }
 
-    /// Writes what the session has noted since the last time.
+    /// Writes the new entries of the session's protocol log.
     pub(super) fn write_protocol(&mut self, session: &mut Session) {
         let records = session.take_protocol_records();
         let connector = &session.peer().connector.name;
@@ -132,7 +132,7 @@ impl Record {
         }
     }
 
-    /// Records what the session has refused since the last time.
+    /// Records the new refusals of the session.
     pub(super) fn write_refused(&mut self, session: &mut Session, shared: &Shared) {
         let (refused, left_out) = session.take_refused();
         let tracker = &shared.tracker;
@@ -162,8 +162,8 @@ impl Record {
         }
     }
 
-    /// Counts what happened since the last time, so that `status` is never behind a session. Returns
-    /// the logons that have failed since then.
+    /// Counts the new events, so that `status` is never behind a session. Returns the new failed
+    /// logons.
     pub(super) fn count(&mut self, summary: &Summary) -> u32 {
         let id = self.connector_id();
         let now = Counted {
@@ -192,14 +192,14 @@ impl Record {
         now.logon_failures.saturating_sub(before.logon_failures)
     }
 
-    /// The one line that the log has of a session.
+    /// Writes the log line of the session.
     pub(super) fn write(&self, peer: &Peer, summary: &Summary) {
         if summary.ending == Some(SessionEnding::Refused) {
             self.counts.connection_refused(self.connector_id());
         }
         if self.is_probe && summary.is_silent() {
             self.counts.probe(self.connector_id());
-            return tracing::debug!(remote = %self.remote, local = %self.local, "probe of a proxy");
+            return tracing::debug!(remote = %self.remote, local = %self.local, "health check of a proxy");
         }
         let chosen = self.classification.connector.as_ref();
         let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);
@@ -235,7 +235,7 @@ impl Record {
         );
     }
 
-    /// A line for a message whose header section was changed: nothing is taken out without one.
+    /// Logs the changes of a header section: fields are never removed without a log line.
     pub(super) fn write_changes(&self, id: QueueId, changes: &Changes) {
         if !changes.is_empty() {
             let session_id = self.protocol_log.session_id();
@@ -244,8 +244,7 @@ impl Record {
         }
     }
 
-    /// What is told about a message that the session has had kept; `answered`, whether its client
-    /// was told so.
+    /// The data of a message that was stored; `answered` tells whether the client got a reply.
     pub(super) fn receipt(
         &self,
         session: &Session,
@@ -276,7 +275,7 @@ impl Record {
         }
     }
 
-    /// On whose behalf the session asks.
+    /// The client of the session's inquiries.
     pub(super) fn asker(&self) -> Asker {
         Asker { connector: self.connector_id(), remote: self.remote.ip() }
     }

@@ -1,5 +1,5 @@
-//! A new connection: which connector it belongs to, whether there is a place for it, and the
-//! beginning of its session. Behind a proxy the address that counts is the one that the proxy tells.
+//! A new connection: its connector, its slot, and the beginning of its session. Behind a proxy, the
+//! address that the proxy states counts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-/// Why there is no header.
+/// Why the header of a proxy is missing.
 #[derive(Debug, thiserror::Error)]
 enum HeaderError {
     #[error(transparent)]
@@ -32,13 +32,13 @@ enum HeaderError {
     /// As a health check does.
     #[error("the connection ended before its first octet")]
     Probe,
-    #[error("the proxy took too long for its header")]
+    #[error("the proxy did not send its header in time")]
     Timeout,
-    #[error("the proxy has gone: {0}")]
+    #[error("the connection of the proxy failed: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Begins the session of a connection, or turns it away.
+/// Begins the session of a connection, or refuses the connection.
 pub(super) fn welcome(
     stream: TcpStream,
     remote: SocketAddr,
@@ -46,7 +46,7 @@ pub(super) fn welcome(
     stop: &watch::Receiver<Stop>,
     permit: OwnedSemaphorePermit,
 ) {
-    // It fails when the peer has gone already.
+    // This fails if the peer has disconnected already.
     let Ok(local) = stream.local_addr() else { return };
     if shared.classifier.rules().proxies.sends_header(remote.ip()) {
         tokio::spawn(behind_proxy(stream, local, remote, Arc::clone(shared), stop.clone(), permit));
@@ -57,8 +57,8 @@ pub(super) fn welcome(
     begin(stream, classification, local, remote, None, shared, stop.clone(), permit);
 }
 
-/// Reads the header of a proxy, and goes on with the client that it tells. The kernel's tag speaks
-/// of the proxy, so the daemon's table decides.
+/// Reads the header of a proxy, and continues with the client that the proxy states. The kernel's
+/// tag is about the proxy, so the daemon's table decides.
 async fn behind_proxy(
     mut stream: TcpStream,
     local: SocketAddr,
@@ -74,11 +74,11 @@ async fn behind_proxy(
     let header = match header.unwrap_or(Err(HeaderError::Timeout)) {
         Ok(header) => header,
         Err(HeaderError::Probe) => {
-            tracing::debug!(%proxy, %local, "probe of a proxy");
+            tracing::debug!(%proxy, %local, "health check of a proxy");
             return shared.counts.probe(ConnectorId::NONE);
         }
         Err(error) => {
-            tracing::warn!(%proxy, %local, %error, "a connection from a proxy is closed");
+            tracing::warn!(%proxy, %local, %error, "closing a connection from a proxy");
             return shared.counts.connection_refused(ConnectorId::NONE);
         }
     };
@@ -111,7 +111,7 @@ async fn read_header(stream: &mut TcpStream) -> Result<ProxyHeader, HeaderError>
     }
 }
 
-/// A place for the connection; where there is none, the client has been told.
+/// A slot for the connection; if there is none, the client has been told.
 fn place(
     stream: &TcpStream,
     classification: &Classification,
@@ -133,7 +133,7 @@ fn place(
     };
     record_refused(classification, ends, &decision, shared);
     if is_implicit(classification, local) {
-        // No client reads plain text there.
+        // Clients do not read plain text there.
         shared.counts.connection_refused(chosen.id);
     } else {
         let has_codes = chosen.connector.extensions.enhanced_status_codes_enabled;
@@ -142,7 +142,7 @@ fn place(
     None
 }
 
-/// A place for one more connection, or its refusal.
+/// A slot for one more connection, or its refusal.
 pub(super) fn admit(
     chosen: &ConnectorChoice,
     remote: SocketAddr,
@@ -156,7 +156,7 @@ pub(super) fn admit(
     admitted.map_err(AdmissionRefusal::decision)
 }
 
-/// Records a connection that gets no session.
+/// Records a connection that was refused before its session.
 pub(super) fn record_refused(
     classification: &Classification,
     ends: RefusalEndpoints,
@@ -166,7 +166,7 @@ pub(super) fn record_refused(
     shared.refusals.record_connection(&shared.tracker, classification, ends, decision);
 }
 
-/// Is TLS spoken there from the first octet?
+/// Does TLS begin with the first octet?
 fn is_implicit(classification: &Classification, local: SocketAddr) -> bool {
     let binding = classification.rules.table.binding_of(local);
     let connector = classification.connector.as_ref().map(|chosen| &chosen.connector);
@@ -175,7 +175,7 @@ fn is_implicit(classification: &Classification, local: SocketAddr) -> bool {
         .is_some_and(|(binding, connector)| connector.encryption.is_implicit_on(binding))
 }
 
-/// Begins the session of a connection that there is a place for, with what it keeps until its end.
+/// Begins the session of an admitted connection, with the resources that it keeps until its end.
 #[expect(clippy::too_many_arguments, reason = "each is another thing about one connection")]
 fn begin(
     stream: TcpStream,
@@ -189,7 +189,7 @@ fn begin(
 ) {
     let Some(place) = place(&stream, &classification, local, remote, proxy, shared) else { return };
     let Some(chosen) = &classification.connector else { return };
-    // A reply is written whole; to wait for more would only make the client wait.
+    // A reply is written as a whole; to wait for more would only delay the client.
     let _ = stream.set_nodelay(true);
     let peer = relay_policy::Peer::new(Arc::clone(&chosen.connector));
     let rules = Arc::clone(&classification.rules);
@@ -205,8 +205,8 @@ fn begin(
     tokio::spawn(driver::drive(session, stream, shared, stop, record, place, permit));
 }
 
-/// One reply and the end. The send buffer of a new connection takes a line at once; a client for
-/// whom it does not gets none.
+/// Sends one reply and ends. The send buffer of a new connection accepts a line at once; a client
+/// whose buffer does not gets no reply.
 fn turn_away(stream: &TcpStream, reply: &Reply, id: ConnectorId, shared: &Shared) {
     shared.counts.connection_refused(id);
     let mut octets = Vec::new();
