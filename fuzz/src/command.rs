@@ -114,7 +114,7 @@ fn written(command: &Command) -> Option<String> {
             }
             _ => return None,
         },
-        Command::Vrfy => format!("{verb} somebody"),
+        Command::Vrfy => format!("{verb} user"),
         _ => verb.to_owned(),
     })
 }

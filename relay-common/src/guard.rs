@@ -65,7 +65,7 @@ pub enum DropReason {
 
 /// Decides about a frame by the tables of this generation.
 #[inline(always)]
-pub fn judge<R: Reader + ?Sized, T: GuardTables>(
+pub fn decide<R: Reader + ?Sized, T: GuardTables>(
     frame: &R,
     tables: &T,
     generation: u32,

@@ -19,7 +19,7 @@ use aya_ebpf::programs::{SockOpsContext, XdpContext};
 #[sock_ops]
 pub fn tagger(context: SockOpsContext) -> u32 {
     tagger::tag(&context);
-    // With any other value than 1 the kernel would use `reply`, which is not set.
+    // With any value other than 1 the kernel would use `reply`, which is not set.
     1
 }
 

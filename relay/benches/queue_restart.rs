@@ -1,9 +1,9 @@
-//! How long a start takes with a long queue: `cargo bench -p relay --bench queue_restart
+//! How long does a start with a long queue last? `cargo bench -p relay --bench queue_restart
 //! [MESSAGES] [DIRECTORY]`
 //!
-//! Fills a queue with messages of 4 KiB, a million unless it is told otherwise, closes it, opens it
-//! again, claims what is due and commits one message more. Reading the database's file from its
-//! beginning to its end in the same run is the limit beside it. docs/queue-storage.md keeps a run.
+//! Fills a queue with messages of 4 KiB (a million by default), closes it, opens it again, claims
+//! due messages and commits one more message. The limit for comparison is the time for reading the
+//! database's file once in the same run. docs/queue-storage.md has the results of a run.
 
 use std::env;
 use std::fs::{self, File};
@@ -115,7 +115,7 @@ fn message() -> Bytes {
     Bytes::from(line.repeat(MESSAGE / line.len()))
 }
 
-/// Much of it is in the page cache, as it is when a daemon is started again.
+/// Much of it is in the page cache, as after a restart of a daemon.
 fn read_whole(path: &Path) -> Result<Duration> {
     let begun = Instant::now();
     let mut file = File::open(path)?;

@@ -1,9 +1,9 @@
-//! Which engine keeps the queue? `cargo bench -p relay --bench queue_storage [DIRECTORY]`
+//! Which engine should store the queue? `cargo bench -p relay --bench queue_storage [DIRECTORY]`
 //!
-//! The rate of durable messages of 4 KiB, each with a small envelope record, committed in groups,
-//! and its ratio to a bare append and fdatasync in the same round. The last column is what is left
-//! of 1,000 messages after one byte of the file that holds most of them has been inverted, at a
-//! number of places. docs/queue-storage.md keeps a run of it.
+//! Measures the rate of durable messages of 4 KiB, each with a small envelope record, committed in
+//! groups, and its ratio to a bare append and fdatasync in the same round. The last column shows
+//! how many of 1,000 messages remain after one byte of the largest file was inverted, at several
+//! offsets. docs/queue-storage.md has the results of a run.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -25,14 +25,15 @@ const MESSAGE: usize = 4096;
 const ENVELOPE: usize = 300;
 /// Messages committed by one sync.
 const GROUPS: [usize; 4] = [1, 8, 32, 128];
-/// How long one cell is measured; the engines take turns, so that a noisy disk meets them all.
+/// How long one cell is measured; the engines alternate, so that other load on the disk affects
+/// all.
 const SLICE: Duration = Duration::from_millis(400);
 /// Turns of each cell. The median is printed.
 const TURNS: usize = 5;
 /// Messages in the table of damages.
 const KEPT: usize = 1000;
 
-/// Places of the inverted byte, spread evenly.
+/// Offsets of the inverted byte, at equal distances.
 const PLACES: u64 = 24;
 
 /// One candidate: commits groups durably.
@@ -101,14 +102,14 @@ fn rate(open: Open, parent: &Path, group: usize) -> Result<f64> {
     Ok(next as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// What becomes of an engine when one byte of its largest file is inverted, at several places.
+/// The result for an engine if one byte of its largest file is inverted, at several offsets.
 fn damage(open: Open, count: Count, parent: &Path) -> Result<String> {
     let directory = tempfile::tempdir_in(parent)?;
     let mut engine = open(directory.path())?;
     for number in 0..KEPT as u64 / 8 {
         engine.commit(&messages(number * 8, 8))?;
     }
-    // As after a crash: the engine gets no chance to put its files in order.
+    // As after a crash: the engine cannot tidy its files.
     let crashed = tempfile::tempdir_in(parent)?;
     copy_tree(directory.path(), crashed.path())?;
     drop(engine);
@@ -129,7 +130,7 @@ fn damage(open: Open, count: Count, parent: &Path) -> Result<String> {
     }
     Ok(match opened {
         0 => format!("never in {PLACES}"),
-        _ => format!("{opened} of {PLACES}; then {fewest} of {KEPT} messages or more are left"),
+        _ => format!("{opened} of {PLACES}; then at least {fewest} of {KEPT} messages remain"),
     })
 }
 
@@ -154,7 +155,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Inverts a byte of the largest file, where most of the messages are.
+/// Inverts a byte of the largest file, which has most of the messages.
 fn flip(directory: &Path, place: u64) -> Result<()> {
     let mut waiting = vec![directory.to_owned()];
     let mut largest = (0, PathBuf::new());
@@ -165,7 +166,7 @@ fn flip(directory: &Path, place: u64) -> Result<()> {
             }
             continue;
         }
-        // A file may be longer than what was written to it.
+        // A file may be longer than its written part.
         let bytes = fs::read(&path)?;
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         if used > largest.0 {
@@ -180,11 +181,11 @@ fn flip(directory: &Path, place: u64) -> Result<()> {
     Ok(file.write_all_at(&[!byte[0]], offset)?)
 }
 
-/// What the disk can do: everything of a group in one write, then one fdatasync.
+/// The limit of the disk: everything of a group in one write, then one fdatasync.
 struct RawLog {
     file: File,
     at: u64,
-    /// Octets that are there already and are written over, again and again.
+    /// Octets that exist already and are overwritten, again and again.
     room: Option<u64>,
 }
 
@@ -193,8 +194,8 @@ impl RawLog {
         Ok(Box::new(Self { file: File::create(directory.join("log"))?, at: 0, room: None }))
     }
 
-    /// Zeros that were written, unlike those that a file system only promises, need no change of
-    /// what it knows of the file.
+    /// Zeros that were written need no change of the file's metadata, unlike space that a file
+    /// system only reserves.
     fn open_over_zeros(directory: &Path) -> Result<Box<dyn Engine>> {
         const ROOM: u64 = 32 << 20;
         let mut file = File::create(directory.join("log"))?;
@@ -285,7 +286,7 @@ impl Engine for TheQueue {
     }
 }
 
-/// SQLite with the queue's settings and nothing around it, to choose its pages.
+/// SQLite with the queue's settings and nothing around it, to choose its page size.
 struct Sqlite {
     connection: rusqlite::Connection,
 }

@@ -212,7 +212,7 @@ fn kill_while_it_starts(folder: &Path, configuration: &str, moment: Duration) ->
 
 fn has_found_damage(daemon: &Daemon) -> bool {
     let output = daemon.output();
-    ["something in the queue is damaged", "database is damaged", "queued message is lost"]
+    ["found damage in the queue", "database is damaged", "queued message is lost"]
         .iter()
         .any(|words| output.contains(words))
 }

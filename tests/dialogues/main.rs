@@ -2,7 +2,7 @@
 //! octet by octet and in one write, and against the server over a socket. All four results must
 //! equal the file. The queued messages are then sent on, see [`next_hop`].
 //!
-//! [`explained`] holds `relay explain` against the same server.
+//! [`explained`] compares `relay explain` with the same server.
 //!
 //! A file is one behaviour. Its first line is a comment that names it; [`script`] describes the
 //! rest. `UPDATE_EXPECT=1` rewrites the server lines and the queue lines.

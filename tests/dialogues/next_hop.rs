@@ -100,7 +100,7 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
     let now = Instant::now();
     let mut session = ClientSession::new(
         "hop:25",
-        ClientOpening::plain("relay.example"),
+        ClientOpening::plain_text("relay.example"),
         Timeouts::default(),
         now,
     );
@@ -111,7 +111,7 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
             session.handle_written();
             let replies = hop.take(&octets);
             session.handle_bytes(&replies, now);
-            session.settle();
+            session.match_reply();
         }
         match session.poll_event() {
             Some(ClientEvent::Ready) if begun => session.quit(now),

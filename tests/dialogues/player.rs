@@ -1,6 +1,7 @@
 //! Plays a dialogue against a session, with a queue in memory and its own clock.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use relay_connector::Connection;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::store_error::{BeginError, StoreError};
-use relay_mail::tls::{ClientCertificate, TlsInfo};
+use relay_mail::tls::{CertificateRefusal, ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
 use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_policy::{
@@ -36,11 +37,11 @@ pub enum Pace {
 
 pub struct Player {
     player: player::Player<Host>,
-    /// The end of the connection has been told.
+    /// The session was told of the end of the connection.
     end_is_told: bool,
 }
 
-/// What the session of a dialogue asks.
+/// The host of a dialogue's session.
 struct Host {
     rules: Arc<Rules>,
     sent: Vec<u8>,
@@ -72,9 +73,9 @@ impl Player {
         let (_, connector) = rules.connectors().next().ok_or("no connector")?;
         let peer = Peer::new(Arc::clone(connector));
         let now = Instant::now();
-        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
         let begin = if settings.tls_implicit { Session::encrypted } else { Session::new };
-        let session = begin(now, Arc::clone(&rules), peer, local, local);
+        let session = begin(now, Arc::clone(&rules), peer, Connection::accepted(here, here));
         let host = Host {
             rules,
             sent: Vec::new(),
@@ -159,7 +160,7 @@ impl Player {
                 let client = shown.map(|shown| {
                     let verified = || match shown.is_trusted {
                         true => Ok(()),
-                        false => Err("UnknownIssuer".to_owned()),
+                        false => Err(CertificateRefusal::Invalid("UnknownIssuer".to_owned())),
                     };
                     ClientCertificate {
                         names: vec![shown.name.clone()],
@@ -229,9 +230,8 @@ impl World for Host {
     }
 
     /// What the server does with its classifier.
-    fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
-        let client = match self.rules.table.classify(local, remote.ip()) {
+    fn reclassify(&mut self, client: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
+        let client = match self.rules.table.classify(client.local(), client.client()) {
             TableMatch::Connector { connector, .. } => self.rules.connector(connector),
             TableMatch::NoBinding | TableMatch::NoConnector => None,
         };

@@ -80,7 +80,7 @@ pub async fn whole_session(from: IpAddr, server: SocketAddr) -> io::Result<()> {
     for (command, code) in [
         ("EHLO client.example", "250"),
         ("MAIL FROM:<scanner@contoso.example>", "250"),
-        ("RCPT TO:<somebody@fabrikam.example>", "250"),
+        ("RCPT TO:<user@fabrikam.example>", "250"),
         ("DATA", "354"),
         ("Subject: a page\r\n\r\nScanned.\r\n.", "250"),
         ("QUIT", "221"),

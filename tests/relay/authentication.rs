@@ -252,8 +252,8 @@ fn explain_shows_the_rights_of_a_user() {
         let mail = &json["replies"][3]["because"];
         assert!(mail.to_string().contains("may send as alice@contoso.example"), "{mail}");
 
-        let nobody = explain(&[&["--tls", "--auth", "nobody"], live].concat());
-        assert_eq!((nobody.code, &nobody.json()["replies"][2]["code"]), (1, &535.into()));
+        let unknown = explain(&[&["--tls", "--auth", "unknown"], live].concat());
+        assert_eq!((unknown.code, &unknown.json()["replies"][2]["code"]), (1, &535.into()));
         let in_clear = explain(&[&["--auth", "alice"], live].concat());
         assert_eq!((in_clear.code, &in_clear.json()["replies"][1]["code"]), (1, &504.into()));
     }

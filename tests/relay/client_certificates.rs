@@ -204,7 +204,7 @@ fn a_client_without_a_valid_certificate_is_anonymous() {
 
     // The right authority, for another name.
     let found = anonymous(world.fleet.issue(&["hub2.contoso.example"], nothing));
-    assert!(found.contains("hub2.contoso.example, and none of it is listed"), "{found}");
+    assert!(found.contains("hub2.contoso.example; none of them is listed"), "{found}");
     anonymous(world.partners.issue(&["mail.notpartner.example"], nothing));
     anonymous(world.fleet.issue(&[], nothing));
 

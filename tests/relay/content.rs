@@ -122,7 +122,7 @@ fn messages_are_sent_on_as_they_were_received() {
     );
     println!("content: after a kill and retries, {}; {exported} exported", lines.join(", "));
     println!(
-        "content: {} changed as allowed, {recorded} of their records looked at; differences 0",
+        "content: {} changed as allowed, {recorded} of their records checked; differences 0",
         changed.len()
     );
 }

@@ -1,5 +1,5 @@
-//! The daemon is killed under load, again and again; what it promised arrives. And the ledger that
-//! says so can say otherwise.
+//! The daemon is killed under load, again and again; every message with a 250 must arrive. Other
+//! tests show that the ledger detects losses.
 
 use relay_tests::sink::{Message, Path};
 

@@ -230,8 +230,8 @@ fn outlives_errors(test: &str, injected: &str) {
         number += 1;
     }
     for message in [
-        "the queue refuses mail until its database could be opened anew",
-        "the queue takes mail again",
+        "the queue refuses mail until its database can be opened again",
+        "the queue accepts mail again",
     ] {
         json_line(&daemon, 0, |line| line["message"] == message);
     }

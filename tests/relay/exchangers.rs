@@ -40,7 +40,7 @@ loop MX 20 first
 backup MX 10 first
 backup MX 20 self
 named MX 10 edge.test.
-no-host MX 10 nobody
+no-host MX 10 missing
 no-address TXT \"nothing\"
 loops-by-address A 127.0.0.1
 partly MX 10 nothing.broken.

@@ -126,7 +126,6 @@ fn the_journal_gets_priorities_and_no_second_time() {
         fs::read_to_string(&log).unwrap()
     };
     // It ends by itself: another daemon seems to answer on its control socket.
-    // It ends by itself: another daemon seems to answer on its control socket.
     let taken = UnixListener::bind(edge.folder().join("control.sock")).unwrap();
     let said = run(&configuration, &stream);
     let lines: Vec<_> = said.lines().collect();

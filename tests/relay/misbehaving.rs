@@ -141,11 +141,15 @@ fn replies_before_they_are_asked() -> Vec<Case> {
     let early = |stage, text, told| case("early", stage, Says(text), Deferred(told));
     let slowly = ["8BITMIME"];
     vec![
-        early("connect", "220 hop\r\n250 hop\r\n", "250 hop before it was asked"),
+        early("connect", "220 hop\r\n250 hop\r\n", "250 hop before the command was sent"),
         early("EHLO", "250 hop\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n", "250 ok"),
-        early("MAIL", "250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n", "250 ok before it was asked")
-            .offering(&slowly),
-        early("RCPT", "250 ok\r\n354 go\r\n250 taken\r\n", "354 go before it was asked")
+        early(
+            "MAIL",
+            "250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n",
+            "250 ok before the command was sent",
+        )
+        .offering(&slowly),
+        early("RCPT", "250 ok\r\n354 go\r\n250 taken\r\n", "354 go before the command was sent")
             .offering(&slowly),
         early("DATA", "354 go\r\n250 taken\r\n", "250 taken before the end of data"),
     ]

@@ -156,7 +156,7 @@ fn credentials_that_all_users_can_read_prevent_the_start() {
     );
     let ran = edge.fail_to_start(&configuration(&edge, &delivery));
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.err.contains("can be read or written by others; say chmod o-rwx"), "{ran:?}");
+    assert!(ran.err.contains("; run chmod o-rwx"), "{ran:?}");
     assert!(!format!("{ran:?}").contains("s3cret"));
 }
 

@@ -67,7 +67,7 @@ fn a_file_of_recipients_is_read_again_at_a_reload_and_a_bad_one_changes_nothing(
     let explained =
         edge.relay(&question.iter().map(String::as_str).chain(mail).collect::<Vec<_>>());
     assert_eq!(explained.code, 1, "{explained:?}");
-    assert!(explained.out.contains("the recipient is none of the 1 in "), "{explained:?}");
+    assert!(explained.out.contains("the recipient is not among the 1 in "), "{explained:?}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_stranger_cannot_choose_the_content_of_a_report() {
         let mut client = edge.connect(from);
         client.hello();
         let sender = format!("victim@fabrikam.example{ret}");
-        queue_id(&client.message(&sender, &["nobody@contoso.example"], message));
+        queue_id(&client.message(&sender, &["unknown@contoso.example"], message));
         client.quit();
         let report = edge.sink.wait_for(number + 1, PATIENCE).unwrap().remove(number).text();
         assert!(report.contains("\r\nSubject: x\r\n"), "{report}");

@@ -81,7 +81,7 @@ fn reports_to_a_silent_exchanger_do_not_delay_good_mail() {
     let mut attack = || {
         number += 1;
         let envelope = format!(
-            "MAIL FROM:<a@{number}.bad.example>\r\nRCPT TO:<nobody@contoso.example>\r\nDATA\r\n"
+            "MAIL FROM:<a@{number}.bad.example>\r\nRCPT TO:<unknown@contoso.example>\r\nDATA\r\n"
         );
         stranger.send(envelope.as_bytes());
         (0..3).for_each(|_| drop(stranger.reply()));

@@ -187,7 +187,7 @@ mod tests {
     fn only_our_own_names_have_an_owner() {
         assert_eq!(owner("relay-4711-0-edge"), Some(4711));
         assert_eq!(owner("relay-demo"), None);
-        assert_eq!(owner("somebody-4711-0"), None);
+        assert_eq!(owner("other-4711-0"), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ enum Subject {
     Kernel,
     /// The daemon's time for each session, with limits far above the load and without limits.
     Limits,
-    /// Messages a second and more beside Postfix, Exim, OpenSMTPD and Haraka, each as a relay to
+    /// Messages per second and more beside Postfix, Exim, OpenSMTPD and Haraka, each as a relay to
     /// the same sink. Writes docs/benchmark.md and docs/benchmark.svg.
     Smtp,
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask crates`: the crates in layers, as `cargo metadata` has them.
+//! `cargo xtask crates`: the crates in layers, from `cargo metadata`.
 //!
-//! A crate stands one layer above the highest crate that it depends on. A dependency that follows
-//! from another one is left out, so that the picture shows each way once. Dependencies of tests are
-//! not part of it. `docs/ARCHITECTURE.md` has the same text; `cargo xtask test` compares the two.
+//! A crate is one layer above the highest crate that it depends on. A dependency that follows from
+//! another one is left out, so that the picture shows each path once. Dependencies of tests are
+//! left out. `docs/ARCHITECTURE.md` has the same text; `cargo xtask test` compares the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -104,7 +104,7 @@ fn build(workspace: &Workspace, targets: &[String]) -> Result<PathBuf> {
     Ok(target_directory.join(host).join("release"))
 }
 
-/// cargo-fuzz on `PATH` or in our own tools, else a new one there.
+/// cargo-fuzz on `PATH` or in our own tools, otherwise a new one there.
 fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     let own = workspace.tools().join("bin/cargo-fuzz");
     let on_path = process::find_program("cargo-fuzz");

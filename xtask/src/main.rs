@@ -42,7 +42,7 @@ enum Verb {
     Run,
     /// Run the article's scenario in network namespaces and check the results; needs root.
     Demo,
-    /// Measure: what the kernel half costs, and what an idle session takes.
+    /// Measure the cost of the kernel half, the memory of an idle session, and more.
     Bench(bench::Arguments),
     /// Compare the kernel's tags with brute force for 200,000 connections under reloads. Or, with
     /// `crash`, kill the daemon hundreds of times and count the messages that arrive.
@@ -53,7 +53,7 @@ enum Verb {
     Guests(guests::Arguments),
     /// Run all checks: formatting, lints, tidiness, and every test.
     Test,
-    /// Print the crates and what each depends on, in layers.
+    /// Print the crates and their dependencies, in layers.
     Crates(crates::Arguments),
     /// Check the rules that the compiler does not check.
     Tidy,

@@ -1,6 +1,6 @@
-//! What a session of a script asks, and how its replies must look.
+//! The requests of a script's session, and the required form of its replies.
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -18,7 +18,7 @@ use relay_session::limits::{OUTPUT_OCTETS, PROTOCOL_LOG_LINE_OCTETS};
 use relay_session::player::World;
 use relay_session::{Action, MessageBegun, ProtocolEvent, Session};
 
-/// What a session came to.
+/// The result of a session.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     pub(super) sent: Vec<u8>,
@@ -26,7 +26,7 @@ pub(super) struct Outcome {
     pub(super) closed: bool,
 }
 
-/// What was asked and has no answer yet.
+/// A request without an answer yet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Asked {
     #[default]
@@ -106,8 +106,8 @@ impl World for Host {
         None
     }
 
-    fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
-        panic!("nobody may use XCLIENT: {remote}")
+    fn reclassify(&mut self, client: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
+        panic!("no client may use XCLIENT: {client:?}")
     }
 
     fn send(&mut self, octets: &[u8]) {
@@ -145,7 +145,7 @@ impl Host {
         }
     }
 
-    /// Whole replies only, and such as our own client would understand.
+    /// Whole replies only, in a form that our own client understands.
     fn sent(&mut self, octets: &[u8]) {
         assert!(octets.len() < OUTPUT_OCTETS + REPLY_LINE_OCTETS * 10, "the output is bounded");
         for line in octets.split_inclusive(|&octet| octet == b'\n') {

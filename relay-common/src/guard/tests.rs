@@ -112,7 +112,7 @@ impl Fake {
     }
 
     fn syn(&self, remote: &str, local: &str, port: u16) -> GuardDecision {
-        judge(&frame(remote, local, port, 0x02)[..], self, GENERATION)
+        decide(&frame(remote, local, port, 0x02)[..], self, GENERATION)
     }
 }
 
@@ -173,12 +173,12 @@ fn frames_without_a_rule_pass_with_a_reason() {
     let pass = |reason| GuardDecision::Pass(reason);
     assert_eq!(fake.syn("192.0.2.1", "198.51.100.1", 26), pass(PassReason::NoBinding));
     let ack = frame("192.0.2.1", "198.51.100.1", 25, 0x10);
-    assert_eq!(judge(&ack[..], &fake, GENERATION), pass(PassReason::NotSyn));
+    assert_eq!(decide(&ack[..], &fake, GENERATION), pass(PassReason::NotSyn));
     let syn = frame("192.0.2.1", "198.51.100.1", 25, 0x02);
-    assert_eq!(judge(&syn[..], &fake, NO_GENERATION), pass(PassReason::NoGeneration));
-    assert_eq!(judge(&syn[..], &fake, GENERATION + 1), pass(PassReason::NoBinding));
+    assert_eq!(decide(&syn[..], &fake, NO_GENERATION), pass(PassReason::NoGeneration));
+    assert_eq!(decide(&syn[..], &fake, GENERATION + 1), pass(PassReason::NoBinding));
     assert_eq!(
-        judge(&syn[..20], &fake, GENERATION),
+        decide(&syn[..20], &fake, GENERATION),
         pass(PassReason::NotSegment(NotSegment::Truncated))
     );
 }

@@ -25,12 +25,12 @@ pub(super) async fn ask(
         Ok(domain) => domain,
         // No domain is responsible for the message, so it is treated as if the domain requested
         // refusal.
-        Err(why) => {
+        Err(error) => {
             return DmarcFinding {
                 result: DmarcResult::Fail,
                 policy: DmarcPolicy::Reject,
                 domain: String::new(),
-                why: Some(why),
+                why: Some(error.to_string()),
             };
         }
     };
@@ -83,22 +83,34 @@ fn no_server() -> DmarcOutput {
     DmarcOutput::default().with_dkim_result(mail_auth::DmarcResult::TempError(error))
 }
 
+/// Why From does not name one domain that DMARC can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum FromError {
+    #[error(transparent)]
+    Unclear(#[from] Unclear),
+    #[error("no From field")]
+    Missing,
+    #[error("an address in From has no domain")]
+    NoDomain,
+    #[error("the domain in From is longer than {DMARC_DOMAIN_OCTETS} octets")]
+    TooLong,
+    #[error("{0} domains in From")]
+    Several(usize),
+}
+
 /// The domain of all addresses in From, if there is only one, in A-labels.
-fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, String> {
-    let from = from.map_err(|unclear| unclear.to_string())?;
+fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, FromError> {
+    let from = from?;
     let domains = from.iter().map(|author| author.domain().map(Domain::ascii));
-    let mut domains: Vec<&str> =
-        domains.collect::<Option<_>>().ok_or("an address in From has no domain")?;
+    let mut domains: Vec<&str> = domains.collect::<Option<_>>().ok_or(FromError::NoDomain)?;
     domains.sort_unstable();
     domains.dedup();
     match domains.as_slice() {
-        [] => Err("no From field".to_owned()),
+        [] => Err(FromError::Missing),
         // A longer name could not be queried, and the policy of its parent would not be found.
-        [domain] if domain.len() > DMARC_DOMAIN_OCTETS => {
-            Err(format!("the domain in From is longer than {DMARC_DOMAIN_OCTETS} octets"))
-        }
+        [domain] if domain.len() > DMARC_DOMAIN_OCTETS => Err(FromError::TooLong),
         [domain] => Ok((*domain).to_owned()),
-        [_, ..] => Err(format!("{} domains in From", domains.len())),
+        [_, ..] => Err(FromError::Several(domains.len())),
     }
 }
 
@@ -107,7 +119,7 @@ mod tests {
     use crate::dmarc::*;
     use relay_message::author;
 
-    fn domain(from: &str) -> Result<String, String> {
+    fn domain(from: &str) -> Result<String, FromError> {
         one_domain(author::addresses(from.as_bytes()))
     }
 

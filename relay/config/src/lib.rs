@@ -340,7 +340,7 @@ impl Config {
     pub fn next_hops(&self) -> impl Iterator<Item = (u32, &'static str, &NextHop)> {
         let routes = self.routes.routes().iter();
         let of_routes = routes.map(|route| (route.line, "[[route]]", &route.next_hop));
-        of_routes.chain([(self.delivery_line, "[delivery]", self.routes.otherwise())])
+        of_routes.chain([(self.delivery_line, "[delivery]", self.routes.default_next_hop())])
     }
 
     /// The compiled bindings and ranges; connectors are numbered by their position plus one.

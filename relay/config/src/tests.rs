@@ -262,10 +262,11 @@ fn grants_to_users() {
     let connector = &config.connectors()[0];
     let has = |name: Option<&str>, permission| {
         let name = name.map(|name| name.parse().unwrap());
-        let source = match connector.standing(Principal::User, name.as_ref(), permission) {
-            Standing::Granted(source) => Some(source),
-            _ => None,
-        };
+        let source =
+            match connector.source_of_permission(Principal::User, name.as_ref(), permission) {
+                Standing::Granted(source) => Some(source),
+                _ => None,
+            };
         let set = connector.permissions_of(Principal::User, name.as_ref());
         assert_eq!(source.is_some(), set.contains(permission));
         source

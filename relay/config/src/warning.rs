@@ -157,7 +157,7 @@ fn rights_without_principal(document: &Document<'_>, connector: &Connector) {
             Grantee::User(name) => Some(name),
             Grantee::Principal(_) => None,
         };
-        let standing = connector.standing(to.principal(), user, *permission);
+        let standing = connector.source_of_permission(to.principal(), user, *permission);
         let is_idle = matches!(standing, Standing::Denied { against: None, .. });
         // A user with its own grants may have rights that other users do not have.
         let is_grantee = |grant: &AccessEntry| grant.permission == *permission;

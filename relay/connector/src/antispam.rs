@@ -1,40 +1,40 @@
-//! What a connector checks of mail from strangers, and how far it acts on what it finds.
+//! The checks of a connector for mail from strangers, and the effect of their results.
 
 use std::fmt;
 
 use relay_mail::path::Domain;
 
-/// What becomes of a check's result.
+/// The effect of a check's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckMode {
-    /// The check does not take place.
+    /// The check does not run.
     #[default]
     Off,
-    /// The result is written into the message's header, and nobody is refused.
+    /// The result is written into the message's header, and no mail is refused.
     Annotate,
-    /// What fails is refused, and what cannot be checked now is refused for now.
+    /// Mail that fails is refused, and refused temporarily if the check cannot run now.
     Enforce,
 }
 
 /// `[antispam]`, and the `antispam` of a connector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AntiSpam {
-    /// `block_lists`: DNS lists of clients that nobody wants, in the order they are asked.
+    /// `block_lists`: DNS lists of unwanted clients, in the order in which they are asked.
     pub block_lists: Vec<BlockList>,
     /// `spf`: may the client send for the sender's domain (RFC 7208)?
     pub spf: CheckMode,
-    /// `dkim`: does a signature hold (RFC 6376)?
+    /// `dkim`: is a signature valid (RFC 6376)?
     pub dkim: CheckMode,
-    /// `dmarc`: does the domain in From stand behind the message (RFC 7489, RFC 9989)?
+    /// `dmarc`: has the domain in From authorised the message (RFC 7489, RFC 9989)?
     pub dmarc: CheckMode,
-    /// `rspamd`: what does Rspamd think of the content?
+    /// `rspamd`: Rspamd's verdict about the content.
     pub rspamd: CheckMode,
 }
 
 /// One entry of `block_lists`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockList {
-    /// `zone`: the domain that the list is published under (RFC 5782).
+    /// `zone`: the domain of the list in DNS (RFC 5782).
     pub zone: Domain,
     /// `action`: never [`CheckMode::Off`].
     pub action: CheckMode,
@@ -53,24 +53,24 @@ impl CheckMode {
         }
     }
 
-    /// Does the check take place?
+    /// Does the check run?
     pub const fn is_on(self) -> bool {
         !matches!(self, Self::Off)
     }
 
-    /// Is what fails refused?
+    /// Is mail that fails refused?
     pub const fn is_enforced(self) -> bool {
         matches!(self, Self::Enforce)
     }
 }
 
 impl AntiSpam {
-    /// Is anything asked about client and sender, before the message comes?
+    /// Does a check of client and sender run, before the message arrives?
     pub fn checks_sender(&self) -> bool {
         self.spf.is_on() || !self.block_lists.is_empty()
     }
 
-    /// Is anything asked about the message?
+    /// Does a check of the message run?
     pub fn checks_message(&self) -> bool {
         self.dkim.is_on() || self.dmarc.is_on() || self.rspamd.is_on()
     }

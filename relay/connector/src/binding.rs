@@ -16,7 +16,7 @@ pub enum BindingError {
     /// Neither `192.0.2.1:25` nor `[2001:db8::1]:25`.
     #[error("`{0}` is not an address and a port")]
     Malformed(String),
-    /// Port 0 means "any free port" to the system, and nothing to a client.
+    /// Port 0 means "any free port" to the system, and no client can connect to it.
     #[error("`{0}` has no port that a client could connect to")]
     PortZero(String),
     /// `%eth0`: names of interfaces are not part of the address that the kernel compares.
@@ -25,10 +25,10 @@ pub enum BindingError {
     /// `[::ffff:192.0.2.1]:25`.
     #[error("`{0}` is an IPv4 address written as IPv6")]
     MappedIpv4(String),
-    /// `[fe80::1]:25`: the system cannot tell which interface is meant.
+    /// `[fe80::1]:25`: the interface is not known.
     #[error("`{0}` is a link-local address, and each interface may have it")]
     LinkLocal(String),
-    /// `224.0.0.1:25`, `255.255.255.255:25`: no connection is made to it.
+    /// `224.0.0.1:25`, `255.255.255.255:25`: no connection can be made to it.
     #[error("`{0}` is the address of a group of hosts")]
     Group(String),
 }
@@ -57,8 +57,8 @@ impl Binding {
         Self(SocketAddr::new(self.family().unspecified(), self.0.port()))
     }
 
-    /// The binding that a connection's own address makes: IPv4 is IPv4 even on a dual-stack
-    /// socket, and neither flow label nor scope count.
+    /// The binding of a connection's local address: IPv4 stays IPv4 even on a dual-stack socket;
+    /// flow label and scope are ignored.
     pub fn of_connection(local: SocketAddr) -> Self {
         Self(SocketAddr::new(local.ip().to_canonical(), local.port()))
     }
@@ -97,7 +97,7 @@ impl FromStr for Binding {
 }
 
 impl BindingError {
-    /// What to write instead.
+    /// The remedy.
     pub fn mend(&self) -> String {
         match self {
             Self::Malformed(_) => {

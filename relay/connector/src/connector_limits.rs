@@ -1,7 +1,7 @@
 //! The limits of a connector, by the names of the Exchange parameters.
 //!
-//! Data only. `config` holds them to Exchange's bounds; which module enforces one is said
-//! in [`crate::limits`], where the defaults are.
+//! Data only. `config` checks them against Exchange's bounds; [`crate::limits`] has the defaults
+//! and names the module that enforces each.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// What one message, one session or one source may not exceed. Where a count is an `Option`, `None`
-/// is Exchange's `unlimited`.
+/// The limits of one message, one session or one source. If a count is an `Option`, `None` is
+/// Exchange's `unlimited`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Octets of one message.
@@ -21,7 +21,7 @@ pub struct Limits {
     pub max_recipients_per_message: u32,
     /// Received fields that a message may carry.
     pub max_hop_count: u32,
-    /// Received fields that name this host. Zero: they are not looked for.
+    /// Received fields that name this host. Zero: they are not counted.
     pub max_local_hop_count: u32,
     /// The whole session, however busy.
     pub connection_timeout: Duration,
@@ -35,36 +35,37 @@ pub struct Limits {
     pub max_inbound_connection: Option<u32>,
     /// Connections at one time from one source.
     pub max_inbound_connection_per_source: Option<u32>,
-    /// Connections at one time from one source, in percent of those that the connector has left.
+    /// Connections at one time from one source, in percent of the connections that the connector
+    /// has left.
     pub max_inbound_connection_percentage_per_source: u32,
-    /// Messages a minute, of each of whom `message_rate_source` counts.
+    /// Messages per minute, for each payer that `message_rate_source` selects.
     pub message_rate_limit: Option<u32>,
     /// Whose messages are counted.
     pub message_rate_source: MessageRateSource,
-    /// How long a refusal is kept back from who did not authenticate. Zero: not at all.
+    /// The delay of refusals to clients that did not authenticate. Zero: none.
     pub tarpit_interval: Duration,
-    /// Failures to authenticate in one session. `None`: not limited.
+    /// Failed logons in one session. `None`: not limited.
     pub max_logon_failures: Option<NonZeroU32>,
-    /// How long the refusal of an AUTH is kept back. Zero: not at all.
+    /// The delay of a refusal of AUTH. Zero: none.
     pub auth_tarpit_interval: Duration,
 }
 
-/// `MessageRateSource`: whose messages `message_rate_limit` counts.
+/// `MessageRateSource`: the payers for `message_rate_limit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MessageRateSource {
     /// Both, each by itself.
     All,
-    /// Each source's: an IPv4 address, or the /64 of an IPv6 address.
+    /// Each source: an IPv4 address, or the /64 of an IPv6 address.
     #[default]
     IpAddress,
-    /// Nobody's.
+    /// No payer: messages are not counted.
     None,
-    /// Each user's; of a client that did not authenticate, its source's.
+    /// Each user; for a client that did not authenticate, its source.
     User,
 }
 
 impl MessageRateSource {
-    /// Every value, in Exchange's order, by the name that Exchange gives it.
+    /// Every value, in Exchange's order, by Exchange's name.
     pub const NAMES: &[(&str, Self)] = &[
         ("None", Self::None),
         ("IPAddress", Self::IpAddress),
@@ -80,7 +81,7 @@ impl fmt::Display for MessageRateSource {
     }
 }
 
-/// Recipients that are refused for their domain alone.
+/// Recipients that are refused only because of their domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RejectRecipientDomains {
     /// `reject_reserved_top_level_recipient_domains`: `.test`, `.example`, `.invalid`, `.localhost`.

@@ -1,5 +1,5 @@
-//! How a connector encrypts: which certificate it shows, from which version on, and where TLS
-//! begins with the first octet.
+//! The encryption of a connector: its certificate, its oldest TLS version, and the bindings with
+//! implicit TLS.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ pub struct ConnectorTls {
     /// `tls_certificate_name`, or the certificate of `[tls]`. `None`: there is none, and STARTTLS
     /// is not offered.
     pub certificate: Option<CertificateName>,
-    /// `tls_minimum_version`: a client that speaks nothing newer gets no handshake.
+    /// `tls_minimum_version`: a client without this version or a newer one gets no handshake.
     pub minimum_version: TlsVersion,
-    /// `implicit_tls_bindings`: those of the bindings on which TLS begins with the first octet (RFC
-    /// 8314 section 3), and not with STARTTLS.
+    /// `implicit_tls_bindings`: the bindings on which TLS begins with the first octet (RFC 8314
+    /// section 3), without STARTTLS.
     pub implicit_bindings: Vec<Binding>,
-    /// `domain_secure_enabled`: a certificate of a partner's makes a client a partner.
+    /// `domain_secure_enabled`: a partner's certificate makes a client a partner.
     pub domain_secure_enabled: bool,
 }
 

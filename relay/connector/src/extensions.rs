@@ -1,13 +1,13 @@
-//! Which extensions of SMTP a connector offers, by the names of the Exchange parameters.
+//! The SMTP extensions of a connector, by the names of the Exchange parameters.
 //!
-//! This module holds the switches. What is listed in the reply to EHLO, and what is refused where
-//! an extension is off, is for `policy`.
+//! Data only. `policy` decides what is listed in the reply to EHLO, and what is refused if an
+//! extension is off.
 
 /// The extensions that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extensions {
-    /// `pipelining_enabled`: PIPELINING (RFC 2920) is listed. Commands that come together are
-    /// understood either way: a command line ends where it ends.
+    /// `pipelining_enabled`: PIPELINING (RFC 2920) is listed. Commands that arrive together are
+    /// accepted in any case, since each command line has its own end.
     pub pipelining_enabled: bool,
     /// `delivery_status_notification_enabled`: DSN (RFC 3461) and its parameters.
     pub delivery_status_notification_enabled: bool,
@@ -30,7 +30,7 @@ pub struct Extensions {
 pub enum SizeEnabled {
     /// Not listed, and the parameter is refused.
     Disabled,
-    /// Listed with `max_message_size`; without a number to whoever is exempt from it.
+    /// Listed with `max_message_size`; without a number for clients that are exempt from it.
     #[default]
     Enabled,
     /// Listed without a number.

@@ -1,8 +1,8 @@
-//! Permission groups and the rights that each gives.
+//! Permission groups and the permissions of each.
 //!
-//! The sets are those of Exchange's documentation. What Exchange gives in them and no relay can
-//! give effect to (Exch50, XShadow and their like) is left out. `Custom` is no group: it says that
-//! single rights exist beside the groups, which here are `grants` and `denies`.
+//! The sets are those of Exchange's documentation. Permissions without an effect in a relay
+//! (Exch50, XShadow and similar ones) are left out. `Custom` is not a group: it says that there are
+//! single permissions besides the groups, which are `grants` and `denies` here.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::{Permission, PermissionSet, Principal};
 /// A named set of rights, for one principal or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PermissionGroup {
-    /// Rights for everybody who did not authenticate.
+    /// Rights of clients that did not authenticate.
     AnonymousUsers,
-    /// Rights for everybody who authenticated as a user.
+    /// Rights of clients that authenticated as a user.
     ExchangeUsers,
-    /// Rights for servers: those of our own fleet, and the externally secured ones.
+    /// Rights of servers: our own, and the externally secured ones.
     ExchangeServers,
-    /// Rights for servers of Exchange 2003 and older. Nobody can be one here.
+    /// Rights of servers of Exchange 2003 and older. No client can be one here.
     ExchangeLegacyServers,
     /// Rights for servers of partners.
     Partners,
@@ -36,7 +36,7 @@ const ANONYMOUS_USERS: PermissionSet = PermissionSet::of(&[
     Permission::AcceptHeadersRouting,
 ]);
 
-/// A user is no server: it sends as itself, and within the size limit.
+/// A user is not a server: it sends as its own addresses, and within the size limit.
 const EXCHANGE_USERS: PermissionSet = PermissionSet::of(&[
     Permission::Submit,
     Permission::AcceptAnyRecipient,
@@ -44,8 +44,8 @@ const EXCHANGE_USERS: PermissionSet = PermissionSet::of(&[
     Permission::AcceptHeadersRouting,
 ]);
 
-/// What ExchangeServers gives `MS Exchange\Externally Secured Servers`: unlike Exchange's own
-/// servers, those may not bring organization and forest header fields.
+/// The permissions of `MS Exchange\Externally Secured Servers` in ExchangeServers: unlike
+/// Exchange's own servers, they may not send organization and forest header fields.
 const EXTERNALLY_SECURED_SERVERS: PermissionSet = PermissionSet::of(&[
     Permission::Submit,
     Permission::AcceptAnyRecipient,
@@ -62,7 +62,7 @@ const EXCHANGE_SERVERS: PermissionSet = EXTERNALLY_SECURED_SERVERS.union(Permiss
     Permission::AcceptHeadersForest,
 ]));
 
-/// Partners may write to us, as anybody may whose domain is theirs: neither relay, nor send as us.
+/// Partners may write to us, like any client with their domain: neither relay, nor send as us.
 const PARTNER_SERVERS: PermissionSet =
     PermissionSet::of(&[Permission::Submit, Permission::AcceptHeadersRouting]);
 
@@ -87,7 +87,7 @@ impl PermissionGroup {
         }
     }
 
-    /// What the group gives this principal.
+    /// The permissions that the group gives to this principal.
     pub const fn permissions(self, principal: Principal) -> PermissionSet {
         match (self, principal) {
             (Self::AnonymousUsers, Principal::Anonymous) => ANONYMOUS_USERS,
@@ -99,7 +99,7 @@ impl PermissionGroup {
         }
     }
 
-    /// Whom the group gives anything.
+    /// The principals to which the group gives permissions.
     pub fn principals(self) -> impl Iterator<Item = Principal> {
         Principal::ALL
             .iter()
@@ -124,7 +124,7 @@ impl PermissionGroups {
         self.0 |= 1 << group as u8;
     }
 
-    /// Exchange's `None`: nobody gets anything.
+    /// Exchange's `None`: the group gives no permissions.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -1,13 +1,13 @@
-//! Numbers for connectors and ranges, as small as the kernel's maps want them.
+//! Numbers for connectors and ranges, small enough for the kernel's maps.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use crate::limits::CONNECTOR_IDS;
 
-/// A connector, for the life of the process: an id is given to one name and to no other, also
-/// after the connector is gone, so that a socket tagged under an earlier generation can never
-/// fall to a connector that its peer has no business with. Zero means "no connector".
+/// A connector, during the life of the process: an id belongs to one name only, even after the
+/// connector is removed, so that a socket tagged under an earlier generation can never belong to a
+/// connector that was not chosen for its client. Zero means "no connector".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectorId(pub u32);
 
@@ -15,7 +15,7 @@ pub struct ConnectorId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RangeId(pub u32);
 
-/// Which name has which id. The caller keeps it across reloads.
+/// The id of each name. The caller keeps it across reloads.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectorIds {
     by_name: HashMap<String, ConnectorId>,
@@ -37,14 +37,14 @@ impl ConnectorId {
 }
 
 impl ConnectorIds {
-    /// The ids of these names, in order; names that are new get new ids. When there are not
-    /// enough ids left for all of them, none is given.
+    /// The ids of these names, in order; new names get new ids. If there are not enough ids left
+    /// for all of them, none is assigned.
     pub fn assign<'a>(
         &mut self,
         names: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<Vec<ConnectorId>, TooManyConnectorNames> {
         let new = names.clone().filter(|name| !self.by_name.contains_key(*name)).count();
-        // Id zero is taken from the start, so that the highest id is CONNECTOR_IDS - 1.
+        // Id zero is reserved, so the highest id is CONNECTOR_IDS - 1.
         let wanted = self.by_name.len() + 1 + new;
         if wanted > CONNECTOR_IDS as usize {
             return Err(TooManyConnectorNames { wanted: wanted - CONNECTOR_IDS as usize });

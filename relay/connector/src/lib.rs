@@ -1,11 +1,12 @@
-//! What a receive connector is: bindings, remote ranges, permission groups, limits.
+//! The data of a receive connector: bindings, remote ranges, permission groups, limits.
 //!
-//! This module holds data that is already known to be sound; `config` makes it, and
-//! `policy` says what follows from it. The one decision made here is in [`table`]: which
-//! connector, and which of its ranges, a connection belongs to.
+//! This crate has data that was already validated; `config` makes it, and `policy` decides what
+//! follows from it. The one decision made here is in [`table`]: to which connector, and to which of
+//! its ranges, does a connection belong?
 
 pub mod antispam;
 pub mod binding;
+pub mod connection;
 pub mod connector_limits;
 pub mod encryption;
 pub mod extensions;
@@ -24,6 +25,7 @@ use relay_mail::user_name::UserName;
 
 pub use antispam::{AntiSpam, BlockList, CheckMode};
 pub use binding::Binding;
+pub use connection::{ClientAddress, Connection};
 pub use connector_limits::{Limits, MessageRateSource, RejectRecipientDomains};
 pub use encryption::{CertificateName, ConnectorTls, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};
@@ -44,25 +46,25 @@ pub struct Connector {
     pub line: u32,
     /// `comment`: the administrator's own words.
     pub comment: String,
-    /// `enabled`: a connector that is not takes no part in the table.
+    /// `enabled`: a disabled connector is not in the table.
     pub enabled: bool,
     /// `bindings` and `implicit_tls_bindings`: where it listens.
     pub bindings: Vec<Binding>,
-    /// `remote_ip_ranges`: whom it serves. A [`RangeId`] is an index into this list.
+    /// `remote_ip_ranges`: its clients. A [`RangeId`] is an index into this list.
     pub remote_ip_ranges: Vec<Range>,
-    /// `auth_mechanism`: what it offers and what it takes for granted.
+    /// `auth_mechanism`: what it offers and what it assumes.
     pub auth_mechanism: AuthMechanism,
     /// `permission_groups`: rights by the dozen.
     pub permission_groups: PermissionGroups,
-    /// `grants`: rights one by one, beyond those of the groups.
+    /// `grants`: single permissions, in addition to those of the groups.
     pub grants: Vec<AccessEntry>,
-    /// `denies`: rights that a principal does not have, whatever a group or a grant says.
+    /// `denies`: permissions that a principal does not have, even if a group or a grant gives them.
     pub denies: Vec<AccessEntry>,
     /// How it encrypts.
     pub encryption: ConnectorTls,
     /// `require_tls`: no mail without STARTTLS.
     pub require_tls: bool,
-    /// `refuse`: connections are answered 421, or dropped by the guard where one is attached.
+    /// `refuse`: connections get a 421, or the guard drops them if it is attached.
     pub refuse: bool,
     /// `syn_budget`: SYNs of all its sources together. `None`: not limited.
     pub syn_budget: Option<SynBudget>,
@@ -72,37 +74,37 @@ pub struct Connector {
     pub banner: Option<String>,
     /// `fqdn`: the name in the greeting, the EHLO reply and the Received field.
     pub fqdn: String,
-    /// `require_ehlo_domain`: a client that does not give its domain name is sent away.
+    /// `require_ehlo_domain`: a client without a domain name in EHLO is refused.
     pub require_ehlo_domain: bool,
     /// Which extensions it offers.
     pub extensions: Extensions,
-    /// Recipients that are refused for their domain alone.
+    /// Recipients that are refused only because of their domain.
     pub reject_recipient_domains: RejectRecipientDomains,
-    /// What it checks of mail from strangers.
+    /// Its checks of mail from strangers.
     pub antispam: AntiSpam,
-    /// What one message or session may not exceed.
+    /// The limits of one message or session.
     pub limits: Limits,
-    /// `protocol_logging_level`: is what its sessions say and hear written into the log?
+    /// `protocol_logging_level`: are the commands and replies of its sessions logged?
     pub protocol_logging_level: ProtocolLoggingLevel,
 }
 
-/// `AuthMechanism`, as far as this version has it. Nothing of it is Exchange's `None`.
+/// `AuthMechanism`, as far as this version supports it. All values off: Exchange's `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuthMechanism {
     /// `Tls`: STARTTLS is offered when there is a certificate.
     pub tls: bool,
     /// `BasicAuth`: users may authenticate.
     pub basic_auth: Option<BasicAuth>,
-    /// `ExternalAuthoritative`: whoever connects is externally secured from the first byte.
+    /// `ExternalAuthoritative`: every client is externally secured from the first octet.
     pub external_authoritative: bool,
-    /// `ExchangeServer`: a certificate of our own fleet makes a client a server.
+    /// `ExchangeServer`: a certificate of our own servers makes a client a server.
     pub exchange_server: bool,
 }
 
-/// When users may authenticate. A password is shown as it is in PLAIN and LOGIN.
+/// When users may authenticate. PLAIN and LOGIN send the password readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BasicAuth {
-    /// `BasicAuth` alone: at any time, in clear as well.
+    /// `BasicAuth` alone: at any time, also unencrypted.
     InClear,
     /// With `BasicAuthRequireTLS`: within TLS.
     WithinTls,
@@ -111,49 +113,49 @@ pub enum BasicAuth {
 /// `ProtocolLoggingLevel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProtocolLoggingLevel {
-    /// The one line that every session has.
+    /// The one line of every session.
     #[default]
     None,
-    /// Commands, replies and what happened besides as well, a line each; neither messages nor what
-    /// authenticates a client.
+    /// Also commands, replies and other events, one line each; neither messages nor authentication
+    /// data.
     Verbose,
 }
 
 /// One entry of `grants` or `denies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessEntry {
-    /// Who is granted or denied it.
+    /// The grantee.
     pub to: Grantee,
-    /// What is granted or denied.
+    /// The permission that is granted or denied.
     pub permission: Permission,
 }
 
-/// A token bucket: refilled `rate` times a second, holding `burst` tokens at most.
+/// A token bucket: `rate` tokens are added per second, and it has at most `burst` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynBudget {
     /// Tokens a second.
     pub rate: NonZeroU32,
-    /// Tokens that a full bucket holds.
+    /// Tokens of a full bucket.
     pub burst: NonZeroU32,
 }
 
-/// Where a peer's permission comes from.
+/// The source of a peer's permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermissionSource {
     /// `grants` names it, for this grantee.
     Grants(Grantee),
-    /// It comes with a permission group.
+    /// It comes from a permission group.
     Group(PermissionGroup),
 }
 
-/// How a peer stands to a permission, and why.
+/// Does a peer have a permission, and why?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// `denies` names it.
     Denied {
-        /// Whom the entry is for.
+        /// The grantee of the entry.
         to: Grantee,
-        /// What would give the permission otherwise.
+        /// The source that would give the permission otherwise.
         against: Option<PermissionSource>,
     },
     /// It has it.
@@ -163,7 +165,7 @@ pub enum Standing {
 }
 
 impl Connector {
-    /// Who a peer of this connector is before it authenticates.
+    /// The principal of a client of this connector before it authenticates.
     pub const fn principal(&self) -> Principal {
         if self.auth_mechanism.external_authoritative {
             Principal::ExternallySecured
@@ -182,18 +184,18 @@ impl Connector {
         }
     }
 
-    /// Whom a peer of this connector can be.
+    /// The principals that a client of this connector can have.
     pub fn principals(&self) -> impl Iterator<Item = Principal> {
         Principal::ALL.iter().copied().filter(|&principal| self.can_be(principal))
     }
 
-    /// All that this connector gives every peer that is this principal.
+    /// All permissions that this connector gives to this principal.
     pub fn permissions(&self, principal: Principal) -> PermissionSet {
         self.permissions_of(principal, None)
     }
 
-    /// All that this connector gives a peer: as this principal and, where it authenticated, as
-    /// this user.
+    /// All permissions that this connector gives to a peer: as this principal and, if it has
+    /// authenticated, as this user.
     pub fn permissions_of(&self, principal: Principal, user: Option<&UserName>) -> PermissionSet {
         let of = |entries: &[AccessEntry]| {
             entries
@@ -209,9 +211,9 @@ impl Connector {
             .without(of(&self.denies))
     }
 
-    /// Whether a peer has a permission, and where that comes from. A denial goes before
-    /// everything, as deny entries do in Exchange.
-    pub fn standing(
+    /// Does a peer have a permission, and what is its source? A denial goes before everything, like
+    /// deny entries in Exchange.
+    pub fn source_of_permission(
         &self,
         principal: Principal,
         user: Option<&UserName>,
@@ -243,8 +245,8 @@ impl Connector {
 }
 
 impl Standing {
-    /// What a reason says of it, for a peer that is this principal.
-    pub fn sentence(&self, principal: Principal) -> String {
+    /// The text for a reason, for a peer that is this principal.
+    pub fn describe(&self, principal: Principal) -> String {
         match self {
             Self::Granted(PermissionSource::Group(group)) => {
                 format!("granted to {principal} by permission group {group}")

@@ -1,4 +1,4 @@
-//! The bounds of connectors, their defaults, and the table: unit, source, and what happens at each.
+//! The bounds of connectors, their defaults, and the table: unit, source, and the effect of each.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -23,38 +23,39 @@ pub const MAX_LOCAL_HOP_COUNT: u32 = 5;
 
 // Configuration.
 
-/// Connector ids of one process, the reserved zero included. It sizes per-connector arrays in the
-/// kernel. Further names: the configuration is not loaded until the daemon is restarted.
+/// Connector ids of one process, including the reserved zero. It is the size of per-connector
+/// arrays in the kernel. Further names: the configuration is not loaded until the daemon is
+/// restarted.
 pub const CONNECTOR_IDS: u32 = 4096;
 
-/// Distinct bindings of one generation: a listening socket each, and an entry of a kernel map that
-/// holds several generations during reloads. More: not loaded.
+/// Distinct bindings of one generation: each has a listening socket, and an entry in a kernel map,
+/// which has several generations during reloads. More: not loaded.
 pub const BINDINGS: usize = 1024;
 
-/// Prefixes that all ranges of one generation may take, over all bindings. It sizes the kernel's
-/// trie, which holds two generations during a reload. More: not loaded.
+/// Prefixes of all ranges of one generation, over all bindings. It is the size of the kernel's
+/// trie, which has two generations during a reload. More: not loaded.
 pub const TABLE_BLOCKS: usize = 1 << 21;
 
 // Sessions. Our own bounds.
 
-/// `max_refused_recipients` of one session: recipients that an anonymous client may try in vain.
-/// Exchange has no such limit; Postfix ends a session after as many errors, these included. Then
+/// `max_refused_recipients` of one session: recipients that are refused to an anonymous client.
+/// Exchange has no such limit; Postfix ends a session after as many errors, including these. Then
 /// `421 4.7.0`.
 pub const MAX_REFUSED_RECIPIENTS: u32 = 20;
 
 // Sessions. Defaults of the Exchange parameters of the same name.
 
-/// `ConnectionTimeout`: the whole session, however busy. Then `421 4.4.1`.
+/// `ConnectionTimeout`: the whole session, even if it is busy. Then `421 4.4.1`.
 pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// `ConnectionInactivityTimeout`: silence of the client. RFC 5321 section 4.5.3.2.7 asks for
 /// five minutes at least. Then `451 4.7.0`.
 pub const CONNECTION_INACTIVITY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// `TarpitInterval`: how long a refusal is kept back from a client that did not authenticate.
+/// `TarpitInterval`: the delay of a refusal to a client that did not authenticate.
 pub const TARPIT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// `AuthTarpitInterval`: how long the refusal of an AUTH is kept back.
+/// `AuthTarpitInterval`: the delay of a refusal of AUTH.
 pub const AUTH_TARPIT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// `MaxProtocolErrors` of one session. Then `421 4.7.0`.
@@ -71,5 +72,6 @@ pub const MAX_INBOUND_CONNECTION: u32 = 5000;
 pub const MAX_INBOUND_CONNECTION_PER_SOURCE: u32 = 20;
 
 /// `MaxInboundConnectionPercentagePerSource`, of the connections that a connector has left. Of 5000
-/// it is more than 20 until 4,000 are open, and lets nobody take the rest after that.
+/// it is more than 20 until 4,000 are open; after that it prevents one source from using up the
+/// rest.
 pub const MAX_INBOUND_CONNECTION_PERCENTAGE_PER_SOURCE: u32 = 2;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 macro_rules! permissions {
     ($($(#[$meta:meta])* $name:ident = $exchange:literal,)*) => {
-        /// One right. Rights of Exchange that no relay can give effect to do not exist here; see
-        /// [`has_no_effect`].
+        /// One permission. Permissions of Exchange without an effect in a relay do not exist here;
+        /// see [`has_no_effect`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Permission { $($(#[$meta])* $name,)* }
 
@@ -31,8 +31,7 @@ permissions! {
     AcceptAnySender = "ms-Exch-SMTP-Accept-Any-Sender",
     /// May use our own authoritative domains as sender.
     AcceptAuthoritativeDomainSender = "ms-Exch-SMTP-Accept-Authoritative-Domain-Sender",
-    /// Counts as one of ours: its messages are stamped `Internal`, see
-    /// `policy::auth_as`.
+    /// The client counts as internal: its messages are stamped `Internal`, see `policy::auth_as`.
     AcceptAuthenticationFlag = "ms-Exch-SMTP-Accept-Authentication-Flag",
     /// Block lists, SPF, DKIM, DMARC and Rspamd are skipped.
     BypassAntiSpam = "ms-Exch-Bypass-Anti-Spam",
@@ -46,8 +45,8 @@ permissions! {
     AcceptHeadersForest = "ms-Exch-Accept-Headers-Forest",
 }
 
-/// Rights that Exchange has and a relay cannot give effect to, as `Get-ADPermission` shows them:
-/// parts of conversations between Exchange servers, and the rights of send connectors.
+/// Permissions of Exchange without an effect in a relay, as `Get-ADPermission` shows them: parts of
+/// the protocol between Exchange servers, and the permissions of send connectors.
 const WITHOUT_EFFECT: &[&str] = &[
     "ms-Exch-SMTP-Accept-Exch50",
     "ms-Exch-SMTP-Accept-XAttr",
@@ -64,7 +63,7 @@ const WITHOUT_EFFECT: &[&str] = &[
 /// Exchange has one for each kind of context.
 const WITHOUT_EFFECT_PREFIX: &str = "ms-Exch-SMTP-Send-XMessageContext-";
 
-/// Is this a right of Exchange that has no effect here, whoever has it?
+/// Is this a permission of Exchange that has no effect here?
 pub fn has_no_effect(name: &str) -> bool {
     let begins_with = name.get(..WITHOUT_EFFECT_PREFIX.len());
     begins_with.is_some_and(|start| start.eq_ignore_ascii_case(WITHOUT_EFFECT_PREFIX))
@@ -107,7 +106,7 @@ impl PermissionSet {
         Self(self.0 & !other.0)
     }
 
-    /// Is there none?
+    /// Is the set empty?
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -135,7 +134,7 @@ impl fmt::Display for Permission {
 #[error("`{0}` is not a permission of this relay")]
 pub struct UnknownPermission(pub String);
 
-/// Exchange compares the names without regard to case, and so do we.
+/// As in Exchange, names are compared without regard to case.
 impl FromStr for Permission {
     type Err = UnknownPermission;
 

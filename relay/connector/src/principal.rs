@@ -1,26 +1,26 @@
-//! Who the peer is.
+//! The identity of the client for the connector.
 
 use std::fmt;
 
 use relay_mail::user_name::UserName;
 
-/// Who the peer is, by what the connector knows of it. Nothing that the client says about itself
-/// in HELO or MAIL makes a principal.
+/// The identity of the client, from the facts that the connector knows. Statements of the client in
+/// HELO or MAIL do not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
-    /// `NT AUTHORITY\ANONYMOUS LOGON`: everybody who did not authenticate.
+    /// `NT AUTHORITY\ANONYMOUS LOGON`: clients that did not authenticate.
     Anonymous,
-    /// `MS Exchange\Externally Secured Servers`: trusted by where it connects from.
+    /// `MS Exchange\Externally Secured Servers`: trusted because of their address.
     ExternallySecured,
-    /// `MS Exchange\Partner Servers`: a certificate shows that it belongs to a partner's domain.
+    /// `MS Exchange\Partner Servers`: their certificate shows a partner's domain.
     Partner,
-    /// `<Domain>\Exchange Servers`: a certificate shows that it belongs to our own fleet.
+    /// `<Domain>\Exchange Servers`: their certificate shows one of our own servers.
     Server,
-    /// `NT AUTHORITY\Authenticated Users`: who has proved with AUTH to be a user of ours.
+    /// `NT AUTHORITY\Authenticated Users`: clients that authenticated with AUTH as a user.
     User,
 }
 
-/// Whom an entry of `grants` or `denies` is for.
+/// The grantee of an entry of `grants` or `denies`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Grantee {
     /// Every peer that is this principal.
@@ -45,8 +45,8 @@ impl Principal {
         }
     }
 
-    /// Accounts that Exchange knows as this principal, without their domain and in lower case: how
-    /// `Get-ADPermission` shows it.
+    /// Accounts that Exchange has for this principal, without their domain and in lower case, as
+    /// `Get-ADPermission` shows them.
     pub const fn accounts(self) -> &'static [&'static str] {
         match self {
             Self::Anonymous => &["anonymous logon", "anonymoususers"],
@@ -64,7 +64,7 @@ impl Principal {
 }
 
 impl Grantee {
-    /// Is it for a peer that is this principal and, where it authenticated, this user?
+    /// Does it include a peer with this principal and, if it has authenticated, this user?
     pub fn covers(&self, principal: Principal, user: Option<&UserName>) -> bool {
         match self {
             Self::Principal(every) => *every == principal,
@@ -72,7 +72,7 @@ impl Grantee {
         }
     }
 
-    /// Who it is at least: a user of whatever name is a user.
+    /// The principal: every named user is a user.
     pub const fn principal(&self) -> Principal {
         match self {
             Self::Principal(principal) => *principal,

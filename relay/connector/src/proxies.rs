@@ -1,15 +1,15 @@
-//! Who is believed about the address of somebody else.
+//! Which proxies are trusted to state the address of a client?
 //!
-//! The lists hold for every connector, since it is the address that is told which chooses one.
+//! The lists are the same for every connector, since the stated address selects the connector.
 
-use std::net::IpAddr;
+use crate::connection::ClientAddress;
 
 use crate::Range;
 
 /// `[proxies]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// `proxy_protocol_from`: connections from here begin with a PROXY header, or end.
+    /// `proxy_protocol_from`: connections from these addresses must begin with a PROXY header.
     pub proxy_protocol_from: Vec<Range>,
     /// `xclient_from`: sessions from here may use XCLIENT.
     pub xclient_from: Vec<Range>,
@@ -17,8 +17,8 @@ pub struct Proxies {
 
 impl Proxies {
     /// Must a connection from this address begin with a PROXY header?
-    pub fn sends_header(&self, address: IpAddr) -> bool {
-        self.proxy_protocol_from.iter().any(|range| range.contains(address.to_canonical()))
+    pub fn sends_header(&self, client: ClientAddress) -> bool {
+        self.proxy_protocol_from.iter().any(|range| range.contains(client))
     }
 
     /// Is anybody believed at all?
@@ -27,7 +27,7 @@ impl Proxies {
     }
 
     /// May a session from this address use XCLIENT?
-    pub fn may_use_xclient(&self, address: IpAddr) -> bool {
-        self.xclient_from.iter().any(|range| range.contains(address.to_canonical()))
+    pub fn may_use_xclient(&self, client: ClientAddress) -> bool {
+        self.xclient_from.iter().any(|range| range.contains(client))
     }
 }

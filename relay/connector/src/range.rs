@@ -1,8 +1,9 @@
-//! Ranges of remote addresses, and the aligned blocks that a range is made of.
+//! Ranges of remote addresses, and the aligned blocks of a range.
 //!
-//! Addresses are compared as 128-bit numbers, IPv4 as `::ffff:a.b.c.d`. A range has one family,
-//! and only meets addresses of that family: see [`super::table`].
+//! Addresses are compared as 128-bit numbers, IPv4 as `::ffff:a.b.c.d`. A range has one family, and
+//! is only compared with addresses of that family: see [`super::table`].
 
+use crate::ClientAddress;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -23,7 +24,7 @@ pub struct Range {
     high: u128,
     family: Family,
     text: Box<str>,
-    /// The line of the configuration that it stands on; 0 when it was not read from a file.
+    /// Its line in the configuration; 0 if it was not read from a file.
     pub line: u32,
 }
 
@@ -32,7 +33,7 @@ pub struct Range {
 pub struct Block {
     /// The first address; IPv4 is v4-mapped.
     pub address: Ipv6Addr,
-    /// How many leading bits of `address` count, 0 to 128; 96 more than IPv4 people would say.
+    /// The number of leading bits of `address`, 0 to 128; 96 more than in IPv4 notation.
     pub bits: u8,
 }
 
@@ -47,27 +48,28 @@ pub enum RangeError {
     PrefixLength {
         /// The address before the slash.
         address: IpAddr,
-        /// What follows it.
+        /// The text after the slash.
         prefix: String,
     },
     /// `10.0.0.9-10.0.0.1`.
     #[error("the range ends before it begins")]
     Reversed {
-        /// What stands first.
+        /// The first address.
         from: IpAddr,
-        /// What stands second.
+        /// The second address.
         to: IpAddr,
     },
     /// `10.0.0.1-2001:db8::1`.
     #[error("the range begins with one address family and ends with the other")]
     TwoFamilies,
-    /// `fe80::1%eth0`: the kernel compares addresses, and the zone is not part of one.
+    /// `fe80::1%eth0`: the kernel compares addresses, and the zone is not part of an address.
     #[error("`{0}` has a zone id, which is no part of an address on the wire")]
     ZoneId(String),
-    /// `::ffff:10.0.0.1`: a second spelling of an IPv4 address that nothing would ever match.
+    /// `::ffff:10.0.0.1`: a second notation of an IPv4 address that would never match.
     #[error("`{0}` is an IPv4 address written as IPv6")]
     MappedIpv4(Ipv6Addr),
-    /// A lone `0.0.0.0` or `::` is one address that no peer has, and meant as all of them.
+    /// A single `0.0.0.0` or `::` is an address that no client has, and probably meant as all
+    /// addresses.
     #[error("`{0}` is a single address that no client can have")]
     Unspecified(IpAddr),
 }
@@ -89,7 +91,7 @@ impl Family {
         }
     }
 
-    /// The family of an address, once v4-mapped IPv6 is taken for the IPv4 that it is.
+    /// The family of an address; v4-mapped IPv6 counts as IPv4.
     pub const fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(_) => Self::Ipv4,
@@ -98,7 +100,7 @@ impl Family {
     }
 }
 
-/// An address as the number by which ranges compare it; IPv4 is v4-mapped.
+/// An address as the number with which ranges compare it; IPv4 is v4-mapped.
 pub fn number_of(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
@@ -128,12 +130,24 @@ impl Range {
     }
 
     /// Is this address in the range?
-    pub fn contains(&self, address: IpAddr) -> bool {
-        Family::of(address) == self.family
-            && (self.low..=self.high).contains(&number_of(address.to_canonical()))
+    ///
+    /// ```
+    /// use relay_connector::Range;
+    ///
+    /// let range: Range = "10.38.96.15-10.38.97.255".parse().unwrap();
+    /// assert!(range.contains("10.38.97.1".parse().unwrap()));
+    /// // A socket for both families shows an IPv4 client as IPv6; the client is the same.
+    /// assert!(range.contains("::ffff:10.38.97.1".parse().unwrap()));
+    /// // All IPv6 addresses include no IPv4 client.
+    /// let everyone: Range = "::/0".parse().unwrap();
+    /// assert!(!everyone.contains("10.38.97.1".parse().unwrap()));
+    /// ```
+    pub fn contains(&self, address: ClientAddress) -> bool {
+        Family::of(address.ip()) == self.family
+            && (self.low..=self.high).contains(&number_of(address.ip()))
     }
 
-    /// The maximal aligned blocks that make up the range, in ascending order. At most 254.
+    /// The maximal aligned blocks of the range, in ascending order. At most 254.
     pub fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
         let high = self.high;
         let mut next = Some(self.low);
@@ -146,7 +160,7 @@ impl Range {
     }
 }
 
-/// The largest aligned block that begins at `low` and does not pass `high`, and its last address.
+/// The largest aligned block that begins at `low` and does not exceed `high`, and its last address.
 fn largest_block(low: u128, high: u128) -> (Block, u128) {
     let aligned = low.trailing_zeros();
     let fits = match (high - low).checked_add(1) {
@@ -214,7 +228,7 @@ fn prefixed(address: IpAddr, prefix: &str) -> Result<(u128, u128, Family), Range
 }
 
 impl RangeError {
-    /// What to write instead.
+    /// The remedy.
     pub fn mend(&self) -> String {
         match self {
             Self::NotAnAddress(_) => "write an address (`10.0.0.1`), a range \
@@ -326,7 +340,7 @@ mod tests {
                 prop_assert_eq!(Some(start), next);
                 let last = start | u128::MAX.checked_shr(block.bits.into()).unwrap_or(0);
                 prop_assert!(last <= high);
-                // Not maximal would mean that the block twice as large begins here and fits.
+                // If it were not maximal, the block twice as large would begin here and fit.
                 if block.bits > 0 {
                     let wider = u128::MAX.checked_shr(u32::from(block.bits) - 1).unwrap_or(0);
                     prop_assert!(start & wider != 0 || start | wider > high);

@@ -1,28 +1,29 @@
-//! Which connector, and which of its ranges, a connection belongs to.
+//! To which connector, and to which of its ranges, does a connection belong?
 //!
-//! The binding is resolved first: the exact local address before the wildcard, and what an exact
-//! binding does not take never falls back to the wildcard. On one binding the smallest range that
-//! contains the remote address wins. Ranges on one binding therefore nest or are disjoint; equal
-//! ones and partial overlaps would have no winner, and are refused here. That holds inside one
-//! connector too: the same connector would win either way, but a range is also what the log and
-//! the counters name, and a repeated or crossing entry is a slip of the pen nearly always.
+//! The binding is resolved first: the exact local address before the wildcard; if no range of an
+//! exact binding matches, the wildcard is not used instead. On one binding the smallest range that
+//! contains the remote address wins. Ranges on one binding must therefore nest or be disjoint;
+//! equal ones and partial overlaps have no winner, and are refused here. This is also required
+//! inside one connector: the connector would be the same, but the log and the counters name the
+//! range, and a repeated or overlapping entry is nearly always a mistake.
 //!
-//! A connection's own addresses are of one family. A client that a proxy tells may be of the
-//! other one; then the ranges of its family count, of the connectors that have the binding.
+//! A connection's own addresses have one family. A client that a proxy states may have the other
+//! one; then the ranges of its family count, of the connectors that have the binding.
 //!
-//! The rule is compiled twice, from one sweep over the sorted ranges. [`Table::classify`], the
-//! daemon's own answer, searches the sorted list of segments in which one range wins throughout;
-//! it is the rule itself. [`Table::blocks`] are the prefixes that the kernel's trie is filled
-//! with. A longest prefix finds the smallest range because an outer range's block around an
-//! address contains the inner range's; where both are equal, the smaller range gets the block.
+//! The rule is compiled twice, from one pass over the sorted ranges. [`Table::classify`], the
+//! daemon's own answer, searches the sorted list of segments in which one range wins; it implements
+//! the rule directly. [`Table::blocks`] are the prefixes for the kernel's trie. A longest prefix
+//! finds the smallest range because an outer range's block around an address contains the inner
+//! range's; if both are equal, the smaller range gets the block.
 
+use crate::ClientAddress;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::limits::{BINDINGS, TABLE_BLOCKS};
 use crate::range::{Block, Family, number_of};
-use crate::table::sweep::{Conflicts, blocks_of, claims_on, sweep};
+use crate::table::sweep::{Conflicts, blocks_of, ranges_on, sweep};
 use crate::{Binding, Connector, ConnectorId, RangeId};
 
 mod sweep;
@@ -65,9 +66,9 @@ pub struct RangeAt {
 /// Whose addresses are looked up on a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clients {
-    /// Those of connections only: no proxy may tell one.
+    /// Only addresses of connections: no proxy may state one.
     OfTheBindingsFamily,
-    /// Those that a proxy tells as well.
+    /// Also addresses that a proxy states.
     OfBothFamilies,
 }
 
@@ -78,7 +79,7 @@ pub enum Conflict {
     Duplicate {
         /// Where.
         binding: Binding,
-        /// The one that comes first in the configuration.
+        /// The range that is first in the configuration.
         first: RangeAt,
         /// The other.
         second: RangeAt,
@@ -87,9 +88,9 @@ pub enum Conflict {
     PartialOverlap {
         /// Where.
         binding: Binding,
-        /// The one that begins at the lower address.
+        /// The range that begins at the lower address.
         lower: RangeAt,
-        /// The one that ends at the higher address.
+        /// The range that ends at the higher address.
         upper: RangeAt,
     },
     /// There are more distinct bindings than [`BINDINGS`].
@@ -97,17 +98,17 @@ pub enum Conflict {
         /// How many.
         count: usize,
     },
-    /// The ranges take more prefixes than the kernel's trie has room for.
+    /// The ranges need more prefixes than the kernel's trie has room for.
     TooManyBlocks {
         /// Where the count went over [`TABLE_BLOCKS`].
         binding: Binding,
     },
 }
 
-/// What is legal and has no effect.
+/// Legal settings without an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
-    /// Smaller ranges take every address of this one.
+    /// Smaller ranges cover every address of this one.
     Shadowed {
         /// Where.
         binding: Binding,
@@ -123,7 +124,7 @@ pub enum Idle {
         /// The range around it.
         outer: RangeAt,
     },
-    /// No binding of its connector has clients of the range's family. Told of the first such
+    /// No binding of its connector has clients of the range's family. Reported for the first such
     /// range of a connector.
     WithoutBinding {
         /// The range that never wins.
@@ -146,7 +147,7 @@ struct Layout {
 #[derive(Debug)]
 struct Claims {
     own: Segments,
-    /// For clients of the other family, whom only a proxy can tell. The kernel never sees them.
+    /// For clients of the other family, which only a proxy can state. The kernel never sees them.
     told: Segments,
     /// Those of `own`, by address and length.
     blocks: Vec<(Block, RangeAt)>,
@@ -156,11 +157,11 @@ struct Claims {
 type Segments = Vec<(u128, Option<RangeAt>)>;
 
 impl Table {
-    /// Compiles the enabled ones of these connectors. Until [`Table::with_ids`] says otherwise,
-    /// the id of a connector is its position plus one.
+    /// Compiles the enabled connectors among these. Until [`Table::with_ids`] changes it, the id of
+    /// a connector is its position plus one.
     ///
     /// # Errors
-    /// All conflicts between ranges, each pair of ranges named once; or a limit is exceeded.
+    /// All conflicts between ranges, each pair of ranges once; or a limit is exceeded.
     pub fn compile(connectors: &[Connector], clients: Clients) -> Result<Self, Vec<Conflict>> {
         let mut layout = Layout::default();
         let mut conflicts = Conflicts::default();
@@ -179,10 +180,10 @@ impl Table {
             let told = match clients {
                 Clients::OfTheBindingsFamily => Segments::new(),
                 Clients::OfBothFamilies => {
-                    swept(&claims_on(binding, binding.family().other(), connectors))
+                    swept(&ranges_on(binding, binding.family().other(), connectors))
                 }
             };
-            let claims = claims_on(binding, binding.family(), connectors);
+            let claims = ranges_on(binding, binding.family(), connectors);
             let own = swept(&claims);
             let compiled = blocks_of(&claims, connectors, TABLE_BLOCKS - blocks);
             let Some(compiled) = compiled else {
@@ -208,13 +209,13 @@ impl Table {
         Self { layout: Arc::clone(&self.layout), ids: ids.into() }
     }
 
-    /// Every distinct binding. Its index is the binding number that the kernel's maps use.
+    /// Every distinct binding. Its index is the binding number in the kernel's maps.
     pub fn bindings(&self) -> &[Binding] {
         &self.layout.bindings
     }
 
-    /// What a kernel trie is filled with: binding number, block, connector and range. No block
-    /// comes twice on one binding.
+    /// The entries of the kernel's trie: binding number, block, connector and range. No block
+    /// occurs twice on one binding.
     pub fn blocks(&self) -> impl Iterator<Item = (u32, Block, ConnectorId, RangeId)> {
         (0_u32..).zip(&self.layout.claims).flat_map(move |(number, claims)| {
             claims
@@ -229,9 +230,56 @@ impl Table {
         self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
-    /// Where a connection from `remote` to `local` belongs, or a client that a proxy tells. IPv4
-    /// counts as IPv4 also where a dual-stack socket shows it v4-mapped.
-    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> TableMatch {
+    /// Where a client belongs that connects to `local`, or for which a proxy does.
+    ///
+    /// ```
+    /// # use relay_connector::*;
+    /// # fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
+    /// #     Connector {
+    /// #         name: name.to_owned(),
+    /// #         line: 1,
+    /// #         comment: String::new(),
+    /// #         enabled: true,
+    /// #         bindings: bindings.iter().map(|text| text.parse().unwrap()).collect(),
+    /// #         remote_ip_ranges: ranges.iter().map(|text| text.parse().unwrap()).collect(),
+    /// #         auth_mechanism: AuthMechanism::default(),
+    /// #         permission_groups: PermissionGroups::default(),
+    /// #         grants: Vec::new(),
+    /// #         denies: Vec::new(),
+    /// #         encryption: ConnectorTls::default(),
+    /// #         require_tls: false,
+    /// #         refuse: false,
+    /// #         syn_budget: None,
+    /// #         syn_budget_per_source: None,
+    /// #         banner: None,
+    /// #         fqdn: "edge1.contoso.example".to_owned(),
+    /// #         require_ehlo_domain: false,
+    /// #         extensions: Extensions::default(),
+    /// #         reject_recipient_domains: RejectRecipientDomains::default(),
+    /// #         protocol_logging_level: ProtocolLoggingLevel::None,
+    /// #         antispam: AntiSpam::default(),
+    /// #         limits: Limits::default(),
+    /// #     }
+    /// # }
+    /// let everyone = connector("Default Frontend", &["0.0.0.0:25"], &["0.0.0.0/0"]);
+    /// let subnet = connector("Scanners", &["0.0.0.0:25"], &["10.38.97.0/24"]);
+    /// let exact = connector("Partners", &["192.0.2.1:25"], &["203.0.113.0/24"]);
+    /// let table =
+    ///     Table::compile(&[everyone, subnet, exact], Clients::OfTheBindingsFamily).unwrap();
+    /// let ask = |local: &str, remote: &str| match table
+    ///     .classify(local.parse().unwrap(), remote.parse().unwrap())
+    /// {
+    ///     TableMatch::Connector { connector, .. } => Some(connector.0),
+    ///     TableMatch::NoBinding | TableMatch::NoConnector => None,
+    /// };
+    /// // The smallest range wins, whatever the order of the connectors.
+    /// assert_eq!(ask("198.51.100.1:25", "10.38.97.9"), Some(2));
+    /// assert_eq!(ask("198.51.100.1:25", "203.0.113.9"), Some(1));
+    /// // An exact binding goes before the wildcard, and its other clients do not fall back to it.
+    /// assert_eq!(ask("192.0.2.1:25", "203.0.113.9"), Some(3));
+    /// assert_eq!(ask("192.0.2.1:25", "10.38.97.9"), None);
+    /// ```
+    pub fn classify(&self, local: SocketAddr, client: ClientAddress) -> TableMatch {
         let binding = Binding::of_connection(local);
         let numbers = &self.layout.numbers;
         let number = numbers.get(&binding).or_else(|| numbers.get(&binding.wildcard()));
@@ -239,14 +287,14 @@ impl Table {
             return TableMatch::NoBinding;
         };
         let segments =
-            if Family::of(remote) == binding.family() { &claims.own } else { &claims.told };
-        match winner(segments, number_of(remote.to_canonical())) {
+            if Family::of(client.ip()) == binding.family() { &claims.own } else { &claims.told };
+        match winner(segments, number_of(client.ip())) {
             Some(at) => TableMatch::Connector { connector: self.id(at.connector), range: at.range },
             None => TableMatch::NoConnector,
         }
     }
 
-    /// For each connector on each binding the lowest remote address that it takes.
+    /// For each connector on each binding its lowest remote address.
     pub fn first_addresses(&self) -> impl Iterator<Item = (Binding, IpAddr, ConnectorId)> {
         self.layout.bindings.iter().zip(&self.layout.claims).flat_map(move |(&binding, claims)| {
             let mut seen = HashSet::new();
@@ -290,8 +338,8 @@ fn winner(segments: &Segments, address: u128) -> Option<RangeAt> {
     segments.get(following.checked_sub(1)?)?.1
 }
 
-/// The enabled connectors with ranges of a family that none of their bindings has, beside ranges
-/// that clients can come from.
+/// The enabled connectors with ranges of a family that none of their bindings has, in addition to
+/// ranges from which clients can come.
 fn without_binding(connectors: &[Connector]) -> impl Iterator<Item = Idle> {
     let enabled = connectors.iter().enumerate().filter(|(_, connector)| connector.enabled);
     enabled.filter_map(|(at, connector)| {

@@ -1,5 +1,5 @@
-//! A report goes in another form to a server that would not take it as it is queued. How it is
-//! changed is for [`relay_queue::adapt`]; every other message is sent as it came or not at all.
+//! Sends a report in another form to a server that would refuse it as it is queued.
+//! [`relay_queue::adapt`] changes it; every other message is sent unchanged or not at all.
 
 use crate::hop::Hop;
 use crate::limits::ADAPTED_REPORT_OCTETS;
@@ -8,16 +8,16 @@ use relay_smtp::client::{Capabilities, SizeLimit, Transaction};
 use tracing::info;
 
 impl Hop {
-    /// What is sent in place of a report of ours that needs more than the server offers. `None`: the
-    /// message is sent as it is.
+    /// The message to send instead of a report of this host that needs more than the server offers.
+    /// `None`: the message is sent unchanged.
     pub(super) async fn adapted(
         &self,
         capabilities: &Capabilities,
         entry: &Entry,
         transaction: &Transaction,
     ) -> Option<(Transaction, MessageReader)> {
-        let lacking = transaction.lacks(capabilities)?;
-        if !adapt::may_be_report(entry) || entry.size > ADAPTED_REPORT_OCTETS {
+        let lacking = transaction.missing_extension(capabilities)?;
+        if !adapt::looks_like_report(entry) || entry.size > ADAPTED_REPORT_OCTETS {
             return None;
         }
         let mut reader = self.queue.store().read(entry.id).await.ok()?;
@@ -39,7 +39,7 @@ impl Hop {
             smtputf8: false,
             ..transaction.clone()
         };
-        if transaction.lacks(capabilities).is_some() {
+        if transaction.missing_extension(capabilities).is_some() {
             return None;
         }
         info!(id = %entry.id, hop = self.name, ?lacking, "report adapted to its next hop");

@@ -1,20 +1,21 @@
-//! Which messages may be in hand at the same time.
+//! Which messages may be in hand at the same time?
 //!
-//! A job in hand costs memory and, sooner or later, a connection, and a next hop that is slow keeps
-//! it for long. A stranger can name next hops (the domain of a sender that a report goes to), so
-//! what such next hops may keep is limited: next hops found by DNS, next hops that have not lately
-//! proved alive, and reports each have only a share. Next hops that the configuration names always
-//! get [`limits::CONFIGURED_CLAIMS`], whatever the others keep.
+//! A job in hand uses memory and, sooner or later, a connection, and a slow next hop uses them for
+//! long. A stranger can name next hops (the domain of a sender that gets a report), so their
+//! resources are limited: next hops found by DNS, next hops that have not recently proved alive,
+//! and reports have only a share each. Next hops that the configuration names always get
+//! [`limits::CONFIGURED_CLAIMS`], independent of the others.
 //!
-//! A job without room goes back to the queue; here its id waits for room. How many connections one
-//! address gets is for [`super::remotes`].
+//! A job without room goes back to the queue; its id waits here for room. [`super::remotes`] limits
+//! the connections to one address.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::waiting_list::WaitingList;
+use parking_lot::{Mutex, MutexGuard};
 use relay_mail::queue_id::QueueId;
 use relay_queue::Queue;
 use relay_queue::limits::CLAIMED_AT_ONCE;
@@ -23,12 +24,12 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// What a job counts as.
+/// The class of a job in the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DeliveryClass {
-    /// Its next hop was found by DNS, or stands in the recipient's address.
+    /// Its next hop was found by DNS, or is given in the recipient's address.
     pub(super) is_exchanger: bool,
-    /// Its next hop has lately answered, and nothing there is stuck.
+    /// Its next hop has recently replied, and no attempt there is stalled.
     pub(super) is_proven: bool,
     /// It is a report, or another message with the null sender.
     pub(super) is_report: bool,
@@ -58,7 +59,7 @@ struct Counts {
     reports: usize,
 }
 
-/// The room of one job; dropping it gives the room back.
+/// The room of one job; dropping it returns the room.
 #[derive(Debug)]
 pub(super) struct Hold {
     budget: Arc<DeliveryBudget>,
@@ -112,7 +113,7 @@ impl State {
             }
             while ids.len() < CLAIMED_AT_ONCE
                 && self.counts.have_room(*class)
-                && let Some(id) = list.call(now)
+                && let Some(id) = list.wake(now)
             {
                 self.counts.add(*class);
                 ids.push(id);
@@ -123,7 +124,7 @@ impl State {
     }
 
     fn is_short(&self) -> bool {
-        self.waiting.values().any(WaitingList::has_parked)
+        self.waiting.values().any(WaitingList::has_waiting)
     }
 }
 
@@ -133,7 +134,7 @@ impl DeliveryBudget {
         Arc::new(Self { queue, state, is_short })
     }
 
-    /// Room for one job of a message that has been claimed. None: it must wait in the queue, see
+    /// Room for one job of a claimed message. None: it must wait in the queue, see
     /// [`DeliveryBudget::park`]. `of_hop` counts the jobs of its next hop.
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -141,12 +142,12 @@ impl DeliveryBudget {
         class: DeliveryClass,
         of_hop: &Arc<AtomicUsize>,
     ) -> Option<Hold> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let was_called = state.came(id);
         let is_guaranteed =
             !class.is_exchanger && of_hop.load(Ordering::Relaxed) < limits::CONFIGURED_CLAIMS;
-        // Those that wait come first.
-        let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_parked());
+        // Waiting messages come first.
+        let is_its_turn = was_called || !state.waiting.get(&class).is_some_and(|l| l.has_waiting());
         if !(is_guaranteed || is_its_turn && state.counts.have_room(class)) {
             return None;
         }
@@ -155,22 +156,22 @@ impl DeliveryBudget {
         Some(Hold { budget: Arc::clone(self), class, of_hop: Arc::clone(of_hop) })
     }
 
-    /// A message waits in the queue for room. Only once nothing claims it.
+    /// A message waits in the queue for room. Call this only after its claim has ended.
     pub(super) fn park(&self, id: QueueId, class: DeliveryClass) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.waiting.entry(class).or_default().park(id);
-        // There may be room by now, and no job left to give some back.
+        // There may be room by now, and no job left that could return room.
         self.call(state);
     }
 
     /// How many more jobs may be in hand.
     pub(super) fn left(&self) -> usize {
-        limits::DELIVERY_CLAIMS.saturating_sub(self.state().counts.all)
+        limits::DELIVERY_CLAIMS.saturating_sub(self.state.lock().counts.all)
     }
 
     /// Would another job of this class be admitted now?
     pub(super) fn has_room(&self, class: DeliveryClass) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_parked);
         state.counts.have_room(class) && !is_waited_for
     }
@@ -187,17 +188,12 @@ impl DeliveryBudget {
         self.is_short.send_if_modified(|was| std::mem::replace(was, is_short) != is_short);
         self.queue.store().bring_forward(&ids, SystemTime::now());
     }
-
-    /// A poisoned lock is as good as any: no step between two fields can panic.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         self.of_hop.fetch_sub(1, Ordering::Relaxed);
-        let mut state = self.budget.state();
+        let mut state = self.budget.state.lock();
         state.counts.remove(self.class);
         self.budget.call(state);
     }
@@ -253,7 +249,7 @@ mod tests {
         assert!(state.came(id(1)));
         assert_eq!(state.counts.unproven, full - 1, "free for the message that has come");
         state.counts.add(UNPROVEN);
-        // One that never comes keeps no room.
+        // A message that does not arrive keeps no room.
         state.counts.remove(UNPROVEN);
         assert_eq!(state.call(now), [id(2)]);
         assert_eq!(state.call(now + limits::CALLED_WAIT), [id(3)]);

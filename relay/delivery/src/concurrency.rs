@@ -1,15 +1,14 @@
 //! How many connections to a next hop at a time. Pure.
 
-use std::time::Duration;
-
+use relay_host::back_off::BackOff;
 use tokio::time::Instant;
 
 use crate::limits;
 
-/// How many connections a next hop gets. It grows by one with each round of successes, and halves
-/// when the next hop shows that it has too much or is in trouble. A next hop that refuses a
-/// further connection while it serves others keeps what it serves; a further one is tried now and
-/// then.
+/// How many connections may a next hop have? The number grows by one with each round of successes,
+/// and halves when the next hop is overloaded or fails. If a next hop refuses a further connection
+/// while it serves others, the number stays at those it serves; a further connection is tried from
+/// time to time.
 #[derive(Debug)]
 pub(super) struct Window {
     size: usize,
@@ -24,10 +23,14 @@ pub(super) struct Window {
 struct Refused {
     /// Connections that were not refused.
     allowed: usize,
-    /// When one more is tried, and how long that is after the refusal.
+    /// When one more is tried.
     again: Instant,
-    wait: Duration,
+    /// Trials before the next one, in a row, that were refused too.
+    trials: u32,
 }
+
+const PROBE: BackOff =
+    BackOff { first: limits::CONNECTION_PROBE_FIRST, longest: limits::CONNECTION_PROBE_LONGEST };
 
 impl Window {
     pub(super) fn new(most: usize) -> Self {
@@ -39,7 +42,7 @@ impl Window {
         self.size
     }
 
-    /// A message was taken.
+    /// The next hop accepted a message.
     pub(super) fn succeeded(&mut self, now: Instant) {
         let most = match self.refused {
             Some(refused) if now < refused.again => refused.allowed,
@@ -53,24 +56,24 @@ impl Window {
         }
     }
 
-    /// A connection could not be made, or was lost with a message on it.
+    /// A connection could not be opened, or was lost during a transaction.
     pub(super) fn failed(&mut self) {
         self.successes = 0;
         self.size = (self.size / 2).max(1);
     }
 
-    /// The next hop refused a further connection, and `allowed` of ours are left.
+    /// The next hop refused a further connection, and `allowed` of our connections are left.
     pub(super) fn refused(&mut self, allowed: usize, now: Instant) {
         let allowed = allowed.max(1);
-        let wait = match self.refused {
+        let trials = match self.refused {
             // The one that was to find out.
             Some(refused) if refused.allowed <= allowed && now >= refused.again => {
-                (refused.wait * 2).min(limits::CONNECTION_PROBE_LONGEST)
+                refused.trials.saturating_add(1)
             }
-            Some(refused) => refused.wait,
-            None => limits::CONNECTION_PROBE_FIRST,
+            Some(refused) => refused.trials,
+            None => 0,
         };
-        self.refused = Some(Refused { allowed, again: now + wait, wait });
+        self.refused = Some(Refused { allowed, again: now + PROBE.pause(trials), trials });
         self.successes = 0;
         self.size = self.size.min(allowed);
     }
@@ -85,6 +88,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::concurrency::*;
 
     #[test]
@@ -132,7 +137,7 @@ mod tests {
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1] + 2), "{waits:?}");
         let longest = limits::CONNECTION_PROBE_LONGEST.as_secs();
         assert!((longest..longest + 3).contains(&waits[7]), "{waits:?}");
-        // One that is accepted ends it.
+        // An accepted connection ends the refusal.
         window.accepted(3);
         (0..1000).for_each(|_| window.succeeded(now));
         assert_eq!(window.size(), 20);

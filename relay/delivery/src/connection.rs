@@ -1,6 +1,6 @@
 //! What does a [`ClientSession`] read, write and wait for on its TCP connection?
 //!
-//! [`opening`]: how the connection is made. [`causes`]: what is said of one that failed.
+//! [`opening`] opens the connection. [`causes`] describes failures.
 
 mod causes;
 mod opening;
@@ -42,21 +42,21 @@ pub struct Connection {
     session: ClientSession,
     address: SocketAddr,
     state: State,
-    /// The whole of a message has been sent, of the transaction that is under way or was last.
+    /// All of the message of the current or last transaction was sent.
     has_sent: bool,
     handshake: Handshake,
     /// Something has been read since the last handshake.
     heard: bool,
-    /// The connection was lost before anything was read on it, or within TLS.
+    /// The connection was lost before anything was received on it, or within TLS.
     lost_unheard: bool,
-    /// Becomes true when an attempt under way is to end.
+    /// Becomes true when a running attempt must end.
     cut: watch::Receiver<Cut>,
     audience: Audience,
-    /// What message tracking is told of it.
+    /// The facts for message tracking.
     connected: Arc<NextHopConnection>,
-    /// How long the attempt under way may take.
+    /// The time limit of the running attempt.
     patience: Option<Patience>,
-    /// Its place among the connections to this address.
+    /// Its slot among the connections to this address.
     _slot: Option<Slot>,
 }
 
@@ -68,10 +68,10 @@ enum State {
     Closed(Option<Cause>),
 }
 
-/// The handshake that the session may ask for.
+/// The handshake for STARTTLS.
 #[derive(Debug)]
 enum Handshake {
-    /// Not asked for yet.
+    /// Not requested yet.
     With(Option<Arc<ClientConfig>>, ServerName<'static>),
     Done,
     Failed,
@@ -83,7 +83,7 @@ impl Connection {
         Arc::clone(&self.connected)
     }
 
-    /// Waits until a transaction may begin. False when the connection is of no more use.
+    /// Waits until a transaction may begin. False if the connection cannot be used any more.
     pub(super) async fn ready(&mut self) -> bool {
         if self.state == State::Ready {
             self.notice_close();
@@ -94,7 +94,7 @@ impl Connection {
         self.state == State::Ready
     }
 
-    /// What the server offers, once it is [`Connection::ready`].
+    /// The extensions of the server, once the connection is [`Connection::ready`].
     pub(super) fn capabilities(&self) -> Capabilities {
         self.session.capabilities()
     }
@@ -104,26 +104,27 @@ impl Connection {
         self.address
     }
 
-    /// Why the last transaction ended, where the next hop went away, fell silent or spoke nonsense
-    /// before it had the whole message. Then it has taken nothing, and another may.
-    pub(super) fn broke_off(&self) -> Option<&Cause> {
+    /// Why the last transaction ended, if the next hop disconnected, fell silent or violated the
+    /// protocol before it had the whole message. Then it has not accepted the message, and another
+    /// server may.
+    pub(super) fn disconnected_early(&self) -> Option<&Cause> {
         let State::Closed(Some(cause)) = &self.state else { return None };
         let is_break = match cause {
             Cause::Reply { reply, .. } => reply.code == 421,
             // X.4.n and X.5.n of RFC 3463: the network, and the protocol.
             Cause::Local { status, .. } => matches!(status.1, 4 | 5),
         };
-        // To whom knows no BDAT, what came behind was no message.
+        // A server without BDAT did not read the chunks as a message.
         let has_nothing = !self.has_sent || self.session.was_misled();
         (is_break && has_nothing).then_some(cause)
     }
 
-    /// May the same next hop take the message if it is spoken to plainly?
-    pub(super) fn was_misled(&self) -> bool {
+    /// May the same next hop accept the message if no extension is used?
+    pub(super) fn broke_on_pipelining(&self) -> bool {
         self.session.was_misled()
     }
 
-    /// After how many recipients of the last transaction it broke off, if it did at a RCPT.
+    /// After how many recipients of the last transaction it disconnected, if it did at a RCPT.
     pub(super) fn broke_off_at_recipient(&self) -> Option<usize> {
         self.session.broke_off_at_recipient().filter(|_| !self.session.was_misled())
     }
@@ -133,8 +134,8 @@ impl Connection {
         self.session.mail_refusal()
     }
 
-    /// Sends one message; one outcome for each recipient. Only when [`Connection::ready`].
-    /// Recipients without an outcome, if the session should ever name none, stay pending.
+    /// Sends one message; returns one outcome for each recipient. Call it only when
+    /// [`Connection::ready`]. Recipients without an outcome stay pending.
     pub(super) async fn deliver(
         &mut self,
         transaction: Transaction,
@@ -156,15 +157,15 @@ impl Connection {
                     return outcomes;
                 }
                 ClientEvent::Ready | ClientEvent::StartTls => {}
-                // Nothing is left to wait for once the session is closed.
+                // A closed session has no further events.
                 ClientEvent::Closed(_) => return Vec::new(),
             }
         }
     }
 
-    /// Asks whether the server would take mail for this recipient. `None` when the connection was
+    /// Asks whether the server would accept mail for this recipient. `None` if the connection was
     /// not [`Connection::ready`].
-    pub async fn ask(&mut self, recipient: ForwardPath) -> Option<Outcome> {
+    pub async fn verify_recipient(&mut self, recipient: ForwardPath) -> Option<Outcome> {
         self.state = State::Busy;
         self.session.ask(recipient, Instant::now());
         loop {
@@ -199,7 +200,7 @@ impl Connection {
         }
     }
 
-    /// Sends the message. Its last piece and what ends it are written together.
+    /// Sends the message. Its last piece and its end are written together.
     async fn send(&mut self, message: &mut MessageReader) {
         let mut firewall = OutboundFirewall::new(self.audience);
         loop {
@@ -233,7 +234,7 @@ impl Connection {
         }
     }
 
-    /// The session's next event, after whatever input and output it takes.
+    /// The session's next event, after the input and output that it needs.
     async fn event(&mut self) -> ClientEvent {
         loop {
             self.flush().await;
@@ -250,7 +251,7 @@ impl Connection {
         }
     }
 
-    /// Does the handshake that the session has asked for.
+    /// Performs the handshake that the session has requested.
     async fn start_tls(&mut self) {
         let handshake = std::mem::replace(&mut self.handshake, Handshake::Failed);
         let Handshake::With(Some(config), name) = handshake else {
@@ -272,8 +273,8 @@ impl Connection {
         }
     }
 
-    /// Writes what the session wants to say, and reads meanwhile: a next hop that stops reading
-    /// may be telling us why.
+    /// Writes the output of the session, and reads meanwhile: a next hop that stops reading may be
+    /// sending the reason.
     async fn flush(&mut self) {
         while let Some(output) = self.session.poll_output() {
             let mut rest = &output[..];
@@ -286,7 +287,7 @@ impl Connection {
         }
     }
 
-    /// Reads or writes something, or lets the deadline pass, or the attempt be cut off.
+    /// Reads or writes, or returns when the deadline passes or the attempt is cut off.
     async fn step(&mut self, output: &mut &[u8]) {
         let Self { transport, session, cut, patience, heard, lost_unheard, .. } = self;
         let is_sent = session.awaits_end_of_data();
@@ -313,7 +314,7 @@ impl Connection {
             () = until(deadline) => session.handle_timeout(Instant::now()),
             () = reached(cut, ends_with) => session.cut_off(),
             () = run_out(patience), if !is_sent => {
-                session.handle_closed("the attempt has taken as long as it may");
+                session.handle_closed("the attempt has reached its time limit");
             }
         }
         if self.session.is_answered() {
@@ -321,8 +322,7 @@ impl Connection {
         }
     }
 
-    /// Reads what has come behind the result of a message. More than one reply's worth is not
-    /// looked at.
+    /// Reads the octets after the result of a message. More than the size of one reply is ignored.
     fn read_the_rest(&mut self) {
         let mut input = [0; limits::CLIENT_READ_OCTETS];
         let mut octets = 0;
@@ -332,13 +332,13 @@ impl Connection {
                     octets += length;
                     self.session.handle_bytes(&input[..length], Instant::now());
                 }
-                // That it has closed is found when the connection is used again.
-                _ => self.session.settle(),
+                // The next use of the connection notices that it has closed.
+                _ => self.session.accept_result(),
             }
         }
     }
 
-    /// A next hop may have closed a connection that nothing was sent on for a while.
+    /// A next hop may have closed a connection that was idle for a while.
     fn notice_close(&mut self) {
         let mut input = [0; limits::CLIENT_READ_OCTETS];
         match self.transport.try_read(&mut input) {
@@ -346,7 +346,7 @@ impl Connection {
             Some(Ok(0)) => self.session.handle_closed(CLOSED),
             Some(Ok(length)) => {
                 self.session.handle_bytes(&input[..length], Instant::now());
-                // Part of a reply would leave us waiting for the rest without a deadline.
+                // After a part of a reply we would wait for the rest without a deadline.
                 self.session.handle_closed("the next hop spoke out of turn");
             }
             Some(Err(error)) => self.session.handle_closed(&why_lost(&error)),
@@ -363,10 +363,10 @@ async fn until(deadline: Option<TokioInstant>) {
     }
 }
 
-/// Waits until the attempt has taken as long as it may.
+/// Waits until the attempt has reached its time limit.
 async fn run_out(patience: &mut Option<Patience>) {
     match patience {
-        Some(patience) => patience.ends().await,
+        Some(patience) => patience.wait_for_deadline().await,
         None => std::future::pending().await,
     }
 }
@@ -378,8 +378,8 @@ async fn reached(cut: &mut watch::Receiver<Cut>, least: Cut) {
     }
 }
 
-/// Waits until it becomes true. Forever, once nobody is left to make it so.
-pub(super) async fn told(what: &mut watch::Receiver<bool>) {
+/// Waits until the value becomes true; forever if its sender is gone.
+pub(super) async fn until_true(what: &mut watch::Receiver<bool>) {
     if what.wait_for(|&is_so| is_so).await.is_err() {
         std::future::pending().await
     }

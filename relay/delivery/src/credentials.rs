@@ -1,4 +1,4 @@
-//! The file that says who we are for a next hop.
+//! The file with our credentials for a next hop.
 //!
 //! ```toml
 //! user = "edge1"
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::limits;
 
-/// Why a file gives no credentials. No variant quotes the file.
+/// Why a file gives no credentials. No variant quotes the contents of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// The file cannot be read.
@@ -27,10 +27,10 @@ pub enum CredentialsError {
         source: io::Error,
     },
     /// Everybody on this host can read the file.
-    #[error("auth: {} can be read or written by others; say chmod o-rwx", .0.display())]
+    #[error("auth: other users can read or write {}; run chmod o-rwx", .0.display())]
     Open(PathBuf),
-    /// The file does not hold what it should.
-    #[error("auth: {} does not hold user = \"…\", and either password = \"…\" or token = \"…\"", .0.display())]
+    /// The file does not have the required keys.
+    #[error("auth: {} must contain user = \"…\", and either password = \"…\" or token = \"…\"", .0.display())]
     Malformed(PathBuf),
 }
 
@@ -49,7 +49,7 @@ struct Written {
 pub fn read(path: &Path) -> Result<NextHopCredentials, CredentialsError> {
     let unreadable = |source| CredentialsError::Unreadable { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
-    // Of the file that is open, so that nobody can put another one in its place in between.
+    // The mode of the open file, so that the file cannot be replaced between both steps.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(CredentialsError::Open(path.to_owned()));

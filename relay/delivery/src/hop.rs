@@ -1,9 +1,9 @@
-//! One next hop: the messages that wait for it, the connections to it, and whether it is alive.
+//! One next hop: the messages that wait for it, its connections, and whether it is alive.
 //!
-//! A connection takes message after message while some wait. A next hop that cannot be reached is
-//! left alone for a while, longer each time; then one connection alone finds out whether it is
-//! back. Messages that come up meanwhile are put back, which costs them no attempt, and so are those
-//! that there is no room for; [`super::parking`] knows which of them to fetch.
+//! A connection delivers message after message while some wait. A next hop that cannot be reached
+//! is in back-off for a while, longer after each failure; then a single connection finds out
+//! whether it is back. Messages that are due meanwhile are put back, which does not count as an
+//! attempt, and so are those without room; [`super::wait_for_hop`] knows which of them to fetch.
 
 mod recipients;
 mod room;
@@ -12,21 +12,22 @@ mod workers;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
 use crate::concurrency::Window;
-use crate::connection::told;
+use crate::connection::until_true;
 use crate::hop::recipients::BrokeOff;
 use crate::hop::view::Trouble;
 use crate::job::Job;
-use crate::parking::Parking;
 use crate::reach::Candidate;
 use crate::remotes::Remotes;
 use crate::route::Destination;
+use crate::wait_for_hop::WaitingForHop;
 use crate::{Cut, DeliverySettings};
+use parking_lot::Mutex;
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_queue::Queue;
 use tokio::sync::Notify;
@@ -57,8 +58,8 @@ pub(super) struct Hop {
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Job>,
-    /// Forgets a worker that has ended: a next hop may be silent for days, and there may be
-    /// thousands.
+    /// The tracker forgets a worker that has ended: a next hop may fail for days, and there may be
+    /// thousands of next hops.
     workers: TaskTracker,
     /// Workers that have not decided to end.
     alive: usize,
@@ -66,15 +67,15 @@ struct State {
     idle: usize,
     /// Connections, by address.
     connected: HashMap<SocketAddr, usize>,
-    /// Workers that are making one.
+    /// Workers that are opening a connection.
     connecting: usize,
     window: Window,
-    parking: Parking,
+    waiting_for_hop: WaitingForHop,
     /// When the attempts under way began.
     under_way: Vec<Instant>,
-    /// When it last answered to a message, whatever the answer.
+    /// When it last replied to a message, with any reply.
     proved: Option<Instant>,
-    /// Messages that come up when the pause ends.
+    /// Messages that become due when the back-off ends.
     returning: usize,
     /// Failed connections in a row.
     failures: u32,
@@ -87,7 +88,7 @@ struct State {
     broke_off: Option<BrokeOff>,
     /// Addresses that could not be used, and until when they come after the others.
     last: HashMap<SocketAddr, Instant>,
-    /// Addresses that did not bear what they offered, and until when they are spoken to plainly.
+    /// Addresses that failed with an extension they offer, and until when no extension is used.
     basic_smtp_until: HashMap<SocketAddr, Instant>,
 }
 
@@ -106,7 +107,7 @@ impl Hop {
             connected: HashMap::new(),
             connecting: 0,
             window: Window::new(settings.concurrency),
-            parking: Parking::default(),
+            waiting_for_hop: WaitingForHop::default(),
             under_way: Vec::new(),
             proved: None,
             returning: 0,
@@ -131,24 +132,25 @@ impl Hop {
         })
     }
 
-    /// Is there nothing to do and nothing to remember? A back-off that has ended is not worth it:
-    /// strangers can name next hops without end.
+    /// Is there nothing to do and nothing to remember? A back-off that has ended is not remembered:
+    /// strangers can name any number of next hops.
     pub(super) fn is_idle(&self) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let rests = state.paused_until.is_some_and(|until| until > Instant::now());
-        state.alive == 0 && state.waiting.is_empty() && state.parking.is_empty() && !rests
+        state.alive == 0 && state.waiting.is_empty() && state.waiting_for_hop.is_empty() && !rests
     }
 
-    /// Puts back what waits, and what is without a connection yet, and lets attempts under way end.
-    /// Those that take longer than [`DeliverySettings::drain`] are cut off, except after the end of data:
-    /// then the next hop may have the message already, and only its reply keeps it from being sent
-    /// again. These end with the time-out for that reply, or once [`DeliverySettings::cut_all`] says so.
+    /// Puts back messages that wait or have no connection yet, and lets running attempts end.
+    /// Attempts longer than [`DeliverySettings::drain`] are cut off, except after the end of data:
+    /// then the next hop may already have the message, and only its reply prevents a second
+    /// delivery. These attempts end with the time-out for that reply, or because of
+    /// [`DeliverySettings::cut_all`].
     pub(super) async fn close(&self) {
         let (waiting, workers) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             // Under the lock, so that no worker begins after it.
             self.settings.end.closing.send_replace(true);
-            self.fetch(&mut state);
+            self.fetch_waiting_messages(&mut state);
             (std::mem::take(&mut state.waiting), state.workers.clone())
         };
         workers.close();
@@ -160,7 +162,7 @@ impl Hop {
         let patience = async {
             tokio::select! {
                 () = sleep(self.settings.drain) => {}
-                () = told(&mut daemon_ends) => sleep(limits::DELIVERY_CUT).await,
+                () = until_true(&mut daemon_ends) => sleep(limits::DELIVERY_CUT).await,
             }
         };
         let in_time = tokio::select! {
@@ -170,13 +172,16 @@ impl Hop {
         };
         if !in_time {
             let attempts = workers.len();
-            warn!(hop = self.name, attempts, "attempts that are not at their end are cut off");
+            warn!(
+                hop = self.name,
+                attempts, "stopping attempts that have not sent their end of data"
+            );
             self.settings.end.cut(Cut::Unsent);
             let mut cut_all = self.settings.cut_all.subscribe();
             tokio::select! {
                 biased;
                 () = workers.wait() => return,
-                () = told(&mut cut_all) => {}
+                () = until_true(&mut cut_all) => {}
             }
             self.settings.end.cut(Cut::All);
             workers.wait().await;
@@ -185,24 +190,20 @@ impl Hop {
 
     /// How long the next hop is still to be left alone.
     pub(super) fn pause(&self) -> Option<Duration> {
-        let until = self.state().paused_until?;
+        let until = self.state.lock().paused_until?;
         let pause = until.saturating_duration_since(Instant::now());
         Some(pause).filter(|pause| !pause.is_zero())
     }
 
-    /// It is left alone no longer. One connection alone finds out whether it is back, as ever.
+    /// Ends the back-off. As after every back-off, a single connection finds out whether the next
+    /// hop is back.
     pub(super) fn resume(&self) {
-        self.state().paused_until = None;
+        self.state.lock().paused_until = None;
     }
 
     /// Is no attempt to begin any more?
     fn is_closing(&self) -> bool {
         *self.settings.end.closing.borrow()
-    }
-
-    /// A poisoned lock is as good as any: no invariant spans two of the fields.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes or spawns workers for what waits.
@@ -220,27 +221,27 @@ impl Hop {
         }
     }
 
-    /// The next message. None ends the worker: at once without a connection to keep, else when
-    /// nothing came for a while.
+    /// The next message. None ends the worker: at once if it has no connection, otherwise after an
+    /// idle time.
     pub(super) async fn next_job(&self, connection: Option<SocketAddr>) -> Option<Job> {
         let patience = if connection.is_some() { self.settings.idle } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
         loop {
             let (arrived, wanted) = (self.arrived.notified(), self.remotes.wanted());
-            // Where others wait for room at its address, a connection is not kept without use.
-            let is_kept = connection.is_some_and(|address| !self.remotes.is_wanted(address));
+            // If other messages wait for room at its address, an idle connection is not kept.
+            let is_kept = connection.is_some_and(|address| !self.remotes.has_waiters(address));
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 if state.alive > state.most_workers() {
                     state.alive -= 1;
                     return None;
                 }
                 let job = state.waiting.pop_front();
-                self.fetch(&mut state);
+                self.fetch_waiting_messages(&mut state);
                 if job.is_some() {
                     return job;
                 }
-                // Decided under the lock that `push` takes, so that no job is left alone.
+                // Decided under the lock that `push` uses, so that no job is left without a worker.
                 if self.is_closing() || Instant::now() >= deadline || !is_kept {
                     state.alive -= 1;
                     return None;
@@ -251,42 +252,40 @@ impl Hop {
                 _ = timeout_at(deadline, arrived) => {}
                 () = wanted => {}
             }
-            self.state().idle -= 1;
+            self.state.lock().idle -= 1;
         }
     }
 
     /// There is no way to have a connection now.
     pub(super) fn failed(&self, cause: &Cause) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
-        // Workers that were connecting at the same time have made the same discovery.
+        // Other workers that were connecting at the same time have failed for the same reason.
         if state.paused_until.is_some_and(|until| until > now) {
             return;
         }
         state.window.failed();
         state.returning = 0;
-        let doublings = state.failures.min(31);
+        let pause = self.settings.back_off.pause(state.failures);
         state.failures = state.failures.saturating_add(1);
-        let pause = self.settings.pause_first.saturating_mul(1 << doublings);
-        let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
-        state.trouble = Some(Trouble::after(state.trouble.take(), cause));
+        state.trouble = Some(Trouble::after_failure(state.trouble.take(), cause));
         let answer = OutcomeReason { hop: None, cause: cause.clone() };
-        warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is left alone");
+        warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is in back-off");
     }
 
     /// What an attempt says about the next hop, and about how much it can take.
     pub(super) fn learn<'a>(self: &Arc<Self>, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
             state.proved = Some(now);
             state.breaking_off = None;
             self.has_answered(&mut state);
-            self.fetch(&mut state);
+            self.fetch_waiting_messages(&mut state);
         } else if let Some(outcome) = outcomes.clone().find(|outcome| is_trouble(outcome)) {
             let before = state.breaking_off.take();
-            state.breaking_off = Some(Trouble::after(before, &outcome.answer().cause));
+            state.breaking_off = Some(Trouble::after_failure(before, &outcome.answer().cause));
         }
         if outcomes.clone().any(is_taken) {
             state.window.succeeded(now);
@@ -296,9 +295,9 @@ impl Hop {
         }
     }
 
-    /// These addresses come after the others for a while, but for those that serve a connection.
+    /// These addresses come after the others for a while, except those with an open connection.
     pub(super) fn remember_failed(&self, addresses: Vec<SocketAddr>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.last.retain(|_, until| *until > now);
         let until = now + limits::ADDRESS_PAUSE;
@@ -311,18 +310,18 @@ impl Hop {
 
     /// This address did not bear what it offers.
     pub(super) fn remember_misled(&self, address: SocketAddr) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.basic_smtp_until.retain(|_, until| *until > now);
         state.basic_smtp_until.insert(address, now + limits::PLAIN_SPEECH);
     }
 
-    /// The servers to try, in order; those that lately could not be used come last.
+    /// The servers to try, in order; those that recently failed come last.
     pub(super) fn deprioritise_recently_failed(
         &self,
         mut candidates: Vec<Candidate>,
     ) -> Vec<Candidate> {
-        let (state, now) = (self.state(), Instant::now());
+        let (state, now) = (self.state.lock(), Instant::now());
         let holds = |list: &HashMap<SocketAddr, Instant>, candidate: &Candidate| {
             list.get(&candidate.address).is_some_and(|&until| until > now)
         };
@@ -340,18 +339,18 @@ impl State {
         self.connected.values().sum()
     }
 
-    /// While nothing answers, one connection finds out whether the next hop is back; those that
-    /// are stuck do not keep it from that.
+    /// While the next hop does not reply, a single connection finds out whether it is back; stalled
+    /// connections do not prevent it.
     fn most_workers(&self) -> usize {
         if self.failures > 0 { self.open() + 1 } else { self.window.size() }
     }
 
-    /// Is an attempt under way for long, and has none ended meanwhile?
+    /// Has an attempt been running for long, and has none ended meanwhile?
     fn is_stalled(&self, now: Instant) -> bool {
         self.stalled_since(now).is_some()
     }
 
-    /// Since when an attempt has been under way for long and none has ended.
+    /// Since when an attempt has been running for long while none has ended.
     fn stalled_since(&self, now: Instant) -> Option<Instant> {
         let oldest = *self.under_way.iter().min()?;
         let since = self.proved.map_or(oldest, |proved| proved.max(oldest));
@@ -363,7 +362,7 @@ fn is_taken(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Delivered(_) | Outcome::Relayed(_))
 }
 
-/// Does it show that the next hop is alive, whatever it said of the message?
+/// Does the outcome show that the next hop is alive? Its reply to the message does not matter.
 fn is_proof(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Delivered(_) | Outcome::Relayed(_) => true,
@@ -373,14 +372,15 @@ fn is_proof(outcome: &Outcome) -> bool {
     }
 }
 
-/// Does it show that the next hop has too much, or is in trouble? A refusal of the message is
+/// Does the outcome show that the next hop is overloaded or fails? A refusal of the message shows
 /// neither.
 fn is_trouble(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Deferred(OutcomeReason { cause: Cause::Reply { reply, .. }, .. }) => {
             reply.code == 421
         }
-        // X.3.n of RFC 3463 is about this host: a message that cannot be read, a stop.
+        // X.3.n of RFC 3463 is about this host: a message that cannot be read, a stop of the
+        // daemon.
         Outcome::Deferred(OutcomeReason { cause: Cause::Local { status, .. }, .. }) => {
             status.1 != 3
         }

@@ -1,15 +1,16 @@
-//! A message that has been claimed, until its attempt is recorded or it goes back.
+//! A claimed message, until its attempt is recorded or it is put back.
 //!
-//! Its recipients may have different next hops: then it is several jobs, one for each, and one
-//! claim that all of them share. Only some of them are under way at a time. What they came to is
-//! recorded soon; the last one gives up the claim.
+//! Its recipients may have different next hops: then it is divided into several jobs, one for each
+//! next hop, which share one claim. Only some of them run at a time. Their outcomes are recorded
+//! soon; the last job gives up the claim.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::budget::Hold;
 use crate::route::Destination;
+use parking_lot::{Mutex, MutexGuard};
 use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -21,8 +22,8 @@ use tracing::{error, warn};
 
 use crate::limits;
 
-/// What one next hop is to do of a claimed message. One that is dropped goes back to the queue, so
-/// that nothing that happens to its worker leaves the message claimed for good.
+/// The part of a claimed message that one next hop must do. If it is dropped, it goes back to the
+/// queue, so that no failure of a worker leaves the message claimed forever.
 #[derive(Debug)]
 pub(super) struct Job {
     /// The message as it was claimed.
@@ -31,10 +32,20 @@ pub(super) struct Job {
     pub(super) places: Vec<usize>,
     /// Its room in hand, once it was admitted.
     pub(super) hold: Option<Hold>,
-    /// A worker gave it up since the next hop did not serve its connection.
+    /// A worker gave it up because the next hop did not serve its connection.
     pub(super) was_surplus: bool,
     claim: Arc<MessageClaim>,
     settled: bool,
+}
+
+/// The jobs that are made of a message at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// How many.
+    pub(super) jobs: usize,
+    /// [`MessageClaim::end_round`] must follow. Among several jobs, one without room must not end
+    /// the attempt before the others are handed out.
+    pub(super) must_end: bool,
 }
 
 /// A claimed message, whichever next hops work on it.
@@ -46,9 +57,9 @@ pub(super) struct MessageClaim {
     /// The message as it is now. Held while something is recorded.
     entry: tokio::sync::Mutex<Arc<Entry>>,
     state: Mutex<State>,
-    /// Told of each write.
+    /// Notified of each write.
     written: Notify,
-    /// Where a claim goes whose next group may be tried.
+    /// Receives a claim whose next group may be tried.
     onward: mpsc::UnboundedSender<Arc<MessageClaim>>,
 }
 
@@ -67,19 +78,19 @@ struct State {
     open: usize,
     /// The earliest time that a job was put back to.
     due: Option<SystemTime>,
-    /// An attempt was recorded: the next one goes by the schedule.
+    /// An attempt was recorded: the next one follows the schedule.
     has_recorded: bool,
-    /// What jobs came to and is not recorded yet, and how many jobs wait for that.
+    /// Outcomes of jobs that are not recorded yet, and how many jobs wait for the record.
     results: Vec<(usize, Outcome)>,
     unwritten: usize,
-    /// Groups went back for want of room: the attempt is to go on as soon as there is some.
+    /// Groups went back because there was no room: the attempt continues as soon as there is some.
     is_unfinished: bool,
     /// The queue has the claim no more.
     given_up: bool,
 }
 
 impl MessageClaim {
-    /// A message that has been claimed. [`MessageClaim::next`] makes its jobs.
+    /// A claimed message. [`MessageClaim::next`] makes its jobs.
     pub(super) fn new(
         queue: Queue,
         entry: Entry,
@@ -110,9 +121,9 @@ impl MessageClaim {
         })
     }
 
-    /// The job of the next group, while fewer than [`limits::JOBS_PER_MESSAGE`] are under way.
+    /// The job of the next group, while fewer than [`limits::JOBS_PER_MESSAGE`] are running.
     pub(super) fn next(self: &Arc<Self>) -> Option<(Destination, Job)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.open - state.rest.len() >= limits::JOBS_PER_MESSAGE {
             return None;
         }
@@ -128,22 +139,20 @@ impl MessageClaim {
         self.claimed.id
     }
 
-    /// Jobs are to be made now. How many, and whether [`MessageClaim::end_round`] must
-    /// follow: where there are several, one without room must not end the attempt before the
-    /// others have been handed out.
-    pub(super) fn begin_round(&self) -> (usize, bool) {
-        let mut state = self.state();
+    /// Jobs are to be made now.
+    pub(super) fn begin_round(&self) -> Round {
+        let mut state = self.state.lock();
         let is_round = state.open > 1;
         state.open += usize::from(is_round);
         let has_begun = std::mem::replace(&mut state.has_begun, true);
         let most = if has_begun { limits::JOBS_AFTER_ONE } else { limits::JOBS_PER_MESSAGE };
-        (state.rest.len().min(most), is_round)
+        Round { jobs: state.rest.len().min(most), must_end: is_round }
     }
 
-    /// The round has ended. True where no job of the message is under way, since none had room:
-    /// then it is back in the queue.
+    /// Ends the round. True if no job of the message is running, because none had room: then the
+    /// message is back in the queue.
     pub(super) fn end_round(self: &Arc<Self>) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.open -= 1;
         let none = !state.rest.is_empty() && state.open == state.rest.len();
         if none {
@@ -155,9 +164,9 @@ impl MessageClaim {
         none
     }
 
-    /// Gives up what no job was made of, since delivery ends.
+    /// Gives up the groups without a job, since delivery ends.
     pub(super) fn put_back_rest(self: &Arc<Self>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.drop_rest(&mut state, SystemTime::now());
         self.close(state);
     }
@@ -171,20 +180,25 @@ impl MessageClaim {
 }
 
 impl Job {
-    /// Gives these recipients back without an attempt: due again at `due`.
+    /// Puts these recipients back without an attempt: due again at `due`.
     pub(super) fn put_back(mut self, due: SystemTime) {
         self.settled = true;
         self.claim.put_back(due);
     }
 
-    /// Gives these recipients back since there is no room for them. Where other jobs of the message
-    /// are under way, they wait until one of those has ended. Else the message goes back to the
-    /// queue, due at `due`, and this is true: the caller has it called when there is room.
-    pub(super) fn put_back_for_room(mut self, destination: &Destination, due: SystemTime) -> bool {
+    /// Puts these recipients back because there is no room for them. If other jobs of the message
+    /// are running, they wait until one of those has ended. Otherwise the message goes back to the
+    /// queue, due at `due`, and this returns true: the caller then has it called when there is
+    /// room.
+    pub(super) fn put_back_for_free_connection(
+        mut self,
+        destination: &Destination,
+        due: SystemTime,
+    ) -> bool {
         self.settled = true;
-        // Before others hear of it.
+        // The room is returned before others are notified.
         self.hold = None;
-        let mut state = self.claim.state();
+        let mut state = self.claim.state.lock();
         if state.open - state.rest.len() > 1 {
             let places = std::mem::take(&mut self.places);
             state.rest.push_back((destination.clone(), places));
@@ -197,14 +211,14 @@ impl Job {
         true
     }
 
-    /// Records what the attempt came to. Takes as long as the disk refuses.
+    /// Records the outcomes of the attempt. While the disk refuses, this waits.
     pub(super) async fn record(self, outcomes: Vec<(usize, Outcome)>) {
         self.settle(outcomes, None).await;
     }
 
-    /// Records that there was no attempt, and why: these recipients are due again at `due`. For what
-    /// follows from the message's age. Takes as long as the disk refuses.
-    pub(super) async fn record_untried(self, why: OutcomeReason, due: SystemTime) {
+    /// Records that there was no attempt, and why: these recipients are due again at `due`. For the
+    /// consequences of the message's age. While the disk refuses, this waits.
+    pub(super) async fn record_without_attempt(self, why: OutcomeReason, due: SystemTime) {
         let is_new = |place: &usize| {
             let recipient = self.entry.recipients.get(*place);
             recipient.is_some_and(|it| it.state == RecipientState::Pending(None))
@@ -214,14 +228,14 @@ impl Job {
         self.settle(outcomes, Some(due)).await;
     }
 
-    /// Hands over what the attempt came to, and waits until it is recorded. The record of a message
-    /// with many recipients is written for some results together and not for each, or the octets
+    /// Passes the outcomes on, and waits until they are recorded. The record of a message with many
+    /// recipients is written for several results together: with one write for each, the octets
     /// written would grow with the square of the recipients.
     async fn settle(mut self, outcomes: Vec<(usize, Outcome)>, untried_until: Option<SystemTime>) {
         let claim = Arc::clone(&self.claim);
         self.settled = true;
         let others = {
-            let mut state = claim.state();
+            let mut state = claim.state.lock();
             state.has_recorded |= untried_until.is_none();
             state.due = [state.due, untried_until].into_iter().flatten().min();
             state.results.extend(outcomes);
@@ -241,24 +255,20 @@ impl Job {
 }
 
 impl MessageClaim {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn put_back(self: &Arc<Self>, due: SystemTime) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.due = Some(state.due.map_or(due, |earlier| earlier.min(due)));
         state.open -= 1;
         self.go_on(&mut state);
         self.close(state);
     }
 
-    /// Records the results that are not recorded yet. Takes as long as the disk refuses.
+    /// Writes results that are not recorded yet. While the disk refuses, this waits.
     async fn write(self: &Arc<Self>) {
         let mut entry = self.entry.lock().await;
         let now = SystemTime::now();
         let (results, jobs, is_last, untried_until) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let untried_until = state.due.filter(|_| !state.has_recorded);
             let results = std::mem::take(&mut state.results);
             (results, state.unwritten, state.open == 0, untried_until)
@@ -273,14 +283,14 @@ impl MessageClaim {
             Some(due) => self.queue.record_untried(before, results, due, now).await,
             None => self.queue.record(before, results, now).await,
         };
-        // In the cases of an error, too, there is no claim left to give back.
+        // After an error, too, there is no claim left to give back.
         let gone = is_last || recorded.is_err();
         match recorded {
             Ok(after) => *entry = Arc::new(after),
             Err(StoreError::Closed) => {}
             Err(error) => error!(id = %self.id(), %error, "cannot record an attempt"),
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.given_up |= gone;
         state.unwritten -= jobs;
         state.latest = Arc::clone(&entry);
@@ -295,7 +305,7 @@ impl MessageClaim {
         }
     }
 
-    /// A job is settled. The last one gives up the claim, unless recording did.
+    /// A job has ended. The last one gives up the claim, unless recording did.
     fn close(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.open > 0 || state.unwritten > 0 || state.given_up {
             return;
@@ -316,8 +326,9 @@ impl Drop for Job {
     fn drop(&mut self) {
         if !self.settled {
             let id = self.entry.id;
-            warn!(%id, "an attempt did not end as it should; the message goes back");
-            // Not at once, lest whatever ended the attempt end it again without a pause.
+            warn!(%id, "internal error in an attempt; the message returns to the queue");
+            // Later, so that a repeated panic does not end the attempt again and again without a
+            // pause.
             self.claim.put_back(SystemTime::now() + INITIAL_RETRY_INTERVAL);
         }
     }

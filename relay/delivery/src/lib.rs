@@ -1,11 +1,11 @@
-//! Takes due messages from the queue to their next hops.
+//! Delivers due messages from the queue to their next hops.
 //!
-//! This module decides which message is worked on next; [`budget`] says how many may be in hand,
-//! [`remotes`] how many connections an address gets, [`patience`] how long an attempt takes.
-//! [`route`] says where a message goes and [`reach`] which servers that is; [`hop`] knows which next
-//! hop is alive and how much it can take, its [`worker`]s deliver over a [`connection`], which
-//! drives [`relay_smtp::client`], or into a [`maildir`]. What an attempt means for a message is for
-//! [`relay_queue`] to say.
+//! This crate decides which message is delivered next; [`budget`] limits the messages in hand,
+//! [`remotes`] the connections to an address, [`patience`] the time of an attempt. [`route`]
+//! selects the next hop of a message and [`reach`] its servers; [`hop`] knows which next hop is
+//! alive and how much it accepts. Its [`worker`]s deliver over a [`connection`], which drives
+//! [`relay_smtp::client`], or into a [`maildir`]. [`relay_queue`] decides the consequences of an
+//! attempt for a message.
 
 mod adapting;
 mod budget;
@@ -17,7 +17,6 @@ mod job;
 pub mod limits;
 mod maildir;
 mod ourselves;
-mod parking;
 mod patience;
 mod reach;
 mod remotes;
@@ -30,18 +29,21 @@ pub mod testing;
 mod tests;
 mod transport;
 mod verifier;
+mod wait_for_hop;
 mod waiting_list;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
 use crate::hop::Hop;
-use crate::job::MessageClaim;
+use crate::job::{MessageClaim, Round};
 use crate::remotes::Remotes;
+use parking_lot::Mutex;
 use relay_dns::Dns;
+use relay_host::back_off::BackOff;
 use relay_host::vital;
 use relay_queue::limits::CLAIMED_AT_ONCE;
 use relay_queue::limits::STORE_RETRY;
@@ -53,7 +55,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 pub use crate::connection::Connection;
-pub use crate::ourselves::leads_back;
+pub use crate::ourselves::own_binding;
 pub use crate::reach::ExchangerRules;
 pub use crate::route::{Destination, NextHop, Route, Routes, SmartHosts};
 pub use crate::security::{
@@ -65,51 +67,49 @@ pub use crate::hop::{HopState, HopStatus, Hops};
 /// How mail is delivered.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// Where mail goes.
+    /// The routes of messages.
     pub routes: Routes,
-    /// What TLS takes on the way there.
+    /// The settings of TLS handshakes.
     pub handshakes: ClientHandshakes,
-    /// Who is asked about names; none where no route needs it.
+    /// The resolver; none if no route needs it.
     pub dns: Option<Dns>,
-    /// The names of smart hosts are asked of [`DeliverySettings::dns`] too, instead of the system.
+    /// The names of smart hosts are looked up by [`DeliverySettings::dns`] too, not by the system.
     pub dns_for_smart_hosts: bool,
-    /// Who may be delivered to by way of DNS.
+    /// The rules for delivery by DNS.
     pub exchangers: ExchangerRules,
-    /// What we call ourselves in EHLO: our host name, or an address literal.
+    /// Our name in EHLO: our host name, or an address literal.
     pub hello_name: String,
     /// Connections to one next hop at a time.
     pub concurrency: usize,
-    /// How long each step of a session may take.
+    /// The time limits of the steps of a session.
     pub timeouts: Timeouts,
-    /// How long a connection to one address may take.
+    /// The time limit of a connection attempt to one address.
     pub connect_timeout: Duration,
-    /// How long a connection is kept when no mail waits for it.
+    /// How long an idle connection is kept.
     pub idle: Duration,
-    /// How long a next hop is left alone after the first failure to reach it.
-    pub pause_first: Duration,
-    /// How long a next hop is left alone at most.
-    pub pause_longest: Duration,
+    /// How long a next hop is in back-off after a failure to reach it.
+    pub back_off: BackOff,
     /// How long attempts under way may go on once delivery is to end.
     pub drain: Duration,
-    /// Who is to be left alone no longer.
+    /// Next hops whose back-off must end.
     pub resumed: Resumed,
-    /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then holds instead of
-    /// [`DeliverySettings::drain`]. Clones are the same.
+    /// Becomes true when the daemon ends: [`limits::DELIVERY_CUT`] then replaces
+    /// [`DeliverySettings::drain`]. All clones share the value.
     pub daemon_ends: watch::Sender<bool>,
-    /// Becomes true when nothing is waited for any more, not even the reply to an end of data. Then
-    /// these attempts are deferred as well, and what comes of that is a duplicate. Clones are the
-    /// same.
+    /// Becomes true when delivery must not wait any longer, not even for the reply to an end of
+    /// data. Then these attempts are deferred as well, and their messages may be delivered twice.
+    /// All clones share the value.
     pub cut_all: watch::Sender<bool>,
     /// Where the next hops can be looked at.
     pub hops: Hops,
-    /// How far delivery has ended. One for all next hops: there may be thousands.
+    /// How far delivery has ended. One value for all next hops: there may be thousands.
     pub end: End,
 }
 
 /// How far delivery has ended.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// Becomes true when no attempt is to begin any more.
+    /// Becomes true when no attempt may begin any more.
     pub closing: watch::Sender<bool>,
     /// Which attempts under way are to end. It never falls.
     pub cut: watch::Sender<Cut>,
@@ -122,23 +122,23 @@ pub enum Cut {
     Nothing,
     /// Those that have not sent their end of data.
     Unsent,
-    /// All: those of which the next hop may have the message already as well.
+    /// All, including those whose next hop may already have the message.
     All,
 }
 
-/// Next hops that an administrator wants to be tried now, though they could not be reached lately.
-/// Clones are the same.
+/// Next hops that an administrator wants to be tried now, even in back-off. All clones share the
+/// set.
 #[derive(Clone, Debug, Default)]
 pub struct Resumed(Arc<Mutex<HashSet<Destination>>>);
 
 impl Resumed {
-    /// Adds some. They hold for what is claimed after this.
+    /// Adds next hops, for messages that are claimed afterwards.
     pub fn add(&self, hops: impl Iterator<Item = Destination>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(hops);
+        self.0.lock().extend(hops);
     }
 
     fn take(&self) -> HashSet<Destination> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 }
 
@@ -166,8 +166,10 @@ impl DeliverySettings {
             timeouts: Timeouts::default(),
             connect_timeout: limits::CONNECT_TIMEOUT,
             idle: limits::CONNECTION_IDLE,
-            pause_first: limits::HOP_PAUSE_FIRST,
-            pause_longest: limits::HOP_PAUSE_LONGEST,
+            back_off: BackOff {
+                first: limits::HOP_PAUSE_FIRST,
+                longest: limits::HOP_PAUSE_LONGEST,
+            },
             drain: limits::DELIVERY_DRAIN,
             resumed: Resumed::default(),
             daemon_ends: watch::Sender::new(false),
@@ -189,11 +191,11 @@ impl End {
     }
 }
 
-/// Delivers until `shutdown` becomes true or its sender is gone; then puts back what waits and lets
-/// attempts under way end. After [`DeliverySettings::drain`] it cuts off those that have not sent their
-/// end of data; the others may take as long as the next hop may for its reply, or until
-/// [`DeliverySettings::cut_all`], and a disk that refuses what they came to as long as it likes. Whoever
-/// cannot wait drops this future.
+/// Delivers until `shutdown` becomes true or its sender is dropped; then puts back waiting messages
+/// and lets running attempts end. After [`DeliverySettings::drain`] it cuts off attempts that have
+/// not sent their end of data. The others may wait for the next hop's reply, or until
+/// [`DeliverySettings::cut_all`], and for a disk that refuses their outcomes without limit. A
+/// caller that cannot wait drops this future.
 pub async fn run(queue: Queue, settings: DeliverySettings, shutdown: watch::Receiver<bool>) {
     vital::task("delivery", dispatch(queue, settings, shutdown)).await;
 }
@@ -265,7 +267,7 @@ impl Dispatcher {
         }
     }
 
-    /// Claims what is due and hands it to the next hops.
+    /// Claims due messages and passes them to the next hops.
     async fn dispatch(&mut self) {
         let claimed = self.queue.store().claim_due(SystemTime::now(), CLAIMED_AT_ONCE);
         let entries = match claimed.await {
@@ -275,7 +277,7 @@ impl Dispatcher {
                 return sleep(STORE_RETRY).await;
             }
         };
-        // After the claim, so that it is seen by whatever was made due after it was asked for.
+        // After the claim, so that messages which were made due after the request see it.
         for hop in self.settings.resumed.take().iter().filter_map(|it| self.hops.get(it)) {
             hop.resume();
         }
@@ -291,15 +293,15 @@ impl Dispatcher {
 
     /// Hands the next groups of a message to their next hops.
     fn go_on(&mut self, claim: &Arc<MessageClaim>) {
-        let (mut groups, is_round) = claim.begin_round();
+        let Round { mut jobs, must_end } = claim.begin_round();
         let mut short_of = None;
-        while groups > 0
+        while jobs > 0
             && let Some((destination, job)) = claim.next()
         {
-            groups -= 1;
+            jobs -= 1;
             short_of = self.hop(destination).push(job).or(short_of);
         }
-        if is_round
+        if must_end
             && claim.end_round()
             && let Some(class) = short_of
         {
@@ -307,8 +309,8 @@ impl Dispatcher {
         }
     }
 
-    /// The recipients that wait, by where they go now: a route that was changed holds for mail that
-    /// was there before.
+    /// The waiting recipients, grouped by their current next hop: a changed route also applies to
+    /// older mail.
     fn groups(&self, entry: &Entry) -> HashMap<Destination, Vec<usize>> {
         let mut groups: HashMap<_, Vec<_>> = HashMap::new();
         for (place, recipient) in entry.pending() {

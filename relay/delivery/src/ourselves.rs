@@ -1,8 +1,8 @@
-//! Is a next hop this very host? Told without a name server.
+//! Is a next hop this very host? Decided without a name server.
 //!
-//! It decides which addresses are of this host, and which names are: ours, `localhost`, and those
-//! that the hosts file leads here. What follows from it (no delivery by DNS, a warning for a smart
-//! host) is decided by those who ask.
+//! This module decides which addresses belong to this host, and which names: its own, `localhost`,
+//! and those to which the hosts file gives its addresses. The callers decide the consequences (no
+//! delivery by DNS, a warning for a smart host).
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,8 +11,8 @@ use crate::reach::ExchangerRules;
 use relay_mail::path::MailHost;
 use relay_mail::smart_host::SmartHost;
 
-/// The binding that mail for this smart host would come back to, where there is one.
-pub fn leads_back(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAddr> {
+/// The binding of this host to which mail for this smart host would return, if there is one.
+pub fn own_binding(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAddr> {
     let binding =
         |address: IpAddr| is_ours(SocketAddr::new(address, server.port), &rules.our_bindings);
     match &server.host {
@@ -29,7 +29,7 @@ pub fn leads_back(server: &SmartHost, rules: &ExchangerRules) -> Option<SocketAd
     }
 }
 
-/// Is it a name of this host, whatever its addresses?
+/// Is it a name of this host? Its addresses do not matter.
 fn is_our_name(name: &str, ours: &[String]) -> bool {
     let of_system = || {
         rustix::system::uname().nodename().to_str().is_ok_and(|it| it.eq_ignore_ascii_case(name))
@@ -37,8 +37,8 @@ fn is_our_name(name: &str, ours: &[String]) -> bool {
     ours.iter().any(|ours| ours.eq_ignore_ascii_case(name)) || of_system()
 }
 
-/// The addresses of a name that this host knows by itself: `localhost` (RFC 6761 section 6.3) and
-/// the names of the hosts file.
+/// The addresses of a name that this host knows without a name server: `localhost` (RFC 6761
+/// section 6.3) and the names of the hosts file.
 fn addresses(name: &str) -> Vec<IpAddr> {
     if name == "localhost" || name.ends_with(".localhost") {
         return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -55,7 +55,7 @@ fn in_hosts_file(text: &str, name: &str) -> Vec<IpAddr> {
     text.lines().filter_map(line).collect()
 }
 
-/// The binding of ours that a connection to this address reaches. A wildcard listens on every
+/// The binding of this host that a connection to this address reaches. A wildcard listens on every
 /// address of this host.
 pub(super) fn is_ours(address: SocketAddr, bindings: &[SocketAddr]) -> Option<SocketAddr> {
     let address = SocketAddr::new(connected_to(address.ip()), address.port());
@@ -67,7 +67,8 @@ pub(super) fn is_ours(address: SocketAddr, bindings: &[SocketAddr]) -> Option<So
     found.copied()
 }
 
-/// A connection to no address goes to the loopback address, and one to a mapped address to that.
+/// A connection to the unspecified address reaches the loopback address; a mapped address stands
+/// for its IPv4 address.
 fn connected_to(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -76,8 +77,9 @@ fn connected_to(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Is this an address of this host? To such a one the system connects from that address itself. No
-/// packet is sent. Whether it could be bound tells less: with `ip_nonlocal_bind`, any can.
+/// Is this an address of this host? If so, the system connects to it from the same address. No
+/// packet is sent. An attempt to bind would not tell: with `ip_nonlocal_bind` every address can be
+/// bound.
 fn is_of_this_host(address: IpAddr) -> bool {
     if address.is_loopback() {
         return true;
@@ -142,7 +144,7 @@ mod tests {
             (format!("{nodename}:25"), true),
         ] {
             let parsed = server.parse().unwrap();
-            assert_eq!(leads_back(&parsed, &rules).is_some(), expected, "{server}");
+            assert_eq!(own_binding(&parsed, &rules).is_some(), expected, "{server}");
         }
     }
 

@@ -1,9 +1,9 @@
-//! How long one attempt may take as a whole.
+//! The time limit of a whole attempt.
 //!
-//! Each step of a session has its own time-out (RFC 5321 section 4.5.3.2), but a next hop that
-//! uses each of them up, at each of its addresses, keeps a connection for hours. While messages
-//! wait for room, next hops that strangers can name get much less time. A message whose end of data
-//! has been sent is past this: cut off then, it would be delivered twice.
+//! Each step of a session has its own time-out (RFC 5321 section 4.5.3.2), but a next hop that uses
+//! each of them up, at each of its addresses, occupies a connection for hours. While messages wait
+//! for room, next hops that strangers can name get much less time. A message whose end of data was
+//! sent has no such limit: if it were cut off then, it would be delivered twice.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 
-/// The time of one attempt.
+/// The time limit of one attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
     began: Instant,
-    /// What the octets of the message add.
+    /// The time for the octets of the message.
     to_send: Duration,
     /// True while messages wait for room; absent for next hops that the configuration names.
     is_short: Option<watch::Receiver<bool>>,
@@ -34,8 +34,8 @@ impl Patience {
         Self { began: Instant::now(), to_send, is_short }
     }
 
-    /// Waits until the attempt has taken as long as it may.
-    pub(super) async fn ends(&mut self) {
+    /// Waits until the attempt has reached its time limit.
+    pub(super) async fn wait_for_deadline(&mut self) {
         loop {
             let is_short = self.is_short.as_mut().is_some_and(|short| *short.borrow_and_update());
             let base = if is_short { limits::SHORT_ATTEMPT } else { limits::LONGEST_ATTEMPT };
@@ -69,11 +69,11 @@ mod tests {
             short.send_replace(true);
             std::future::pending::<()>().await;
         });
-        patience.ends().await;
+        patience.wait_for_deadline().await;
         assert_eq!(began.elapsed(), limits::SHORT_ATTEMPT);
-        of_large.ends().await;
+        of_large.wait_for_deadline().await;
         assert_eq!(began.elapsed(), limits::SHORT_ATTEMPT + Duration::from_secs(600));
-        configured.ends().await;
+        configured.wait_for_deadline().await;
         assert_eq!(began.elapsed(), limits::LONGEST_ATTEMPT);
     }
 }

@@ -1,8 +1,8 @@
-//! Which servers stand for a destination at this moment, in the order in which they are tried.
+//! Which servers does a destination have at this moment, in the order in which they are tried?
 //!
-//! For a smart host that is its addresses; for a domain its mail exchangers, as RFC 5321 section
-//! 5.1 has it. Who may not be delivered to (ourselves, and addresses that no stranger's DNS may send
-//! us to) is decided here. Connecting is for [`super::connection`].
+//! For a smart host these are its addresses; for a domain its mail exchangers, by RFC 5321 section
+//! 5.1. Forbidden servers (this host, and addresses that DNS records of strangers must not select)
+//! are removed here. [`super::connection`] connects.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,10 +24,10 @@ use crate::limits;
 /// A server that may be connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
-    /// Who it is, for logs, reports and its certificate.
+    /// Its name for logs, reports and its certificate.
     pub(super) server: SmartHost,
     pub(super) address: SocketAddr,
-    /// It lately did not bear what it offered.
+    /// It recently failed with an extension that it offers.
     pub(super) use_basic_smtp: bool,
 }
 
@@ -38,19 +38,19 @@ pub(super) enum Unreachable {
     Temporary(Cause),
     /// There never will be; the recipients fail.
     Permanent(Cause),
-    /// This address has as many connections of ours as it may.
+    /// This address has as many of our connections as allowed.
     AddressBusy(Key),
 }
 
-/// What decides who may be delivered to by way of DNS.
+/// The rules for servers that DNS names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangerRules {
-    /// The port of mail exchangers; another than 25 in a laboratory only.
+    /// The port of mail exchangers; 25 except in a laboratory.
     pub port: u16,
-    /// Private, loopback and other addresses that no stranger should send us to may be used: in a
-    /// laboratory only.
+    /// Allow private, loopback and other addresses that DNS records of strangers must not select;
+    /// in a laboratory only.
     pub allow_private_addresses: bool,
-    /// What this host is called, in A-labels.
+    /// The names of this host, in A-labels.
     pub our_names: Vec<String>,
     /// Where this host listens.
     pub our_bindings: Vec<SocketAddr>,
@@ -78,7 +78,7 @@ pub(super) async fn candidates(
         Destination::Nowhere => {
             Err(ever(Enhanced(5, 1, 2), "a recipient without a domain has no mail exchanger"))
         }
-        // Nobody connects to a directory.
+        // A directory needs no connection.
         Destination::Maildir(_) => Ok(Vec::new()),
     }
 }
@@ -99,8 +99,8 @@ async fn of_smart_hosts(
             Err(why) => failed.push(why),
         }
     }
-    // X.4.3 of RFC 3463: directory server failure. A name that does not exist is a mistake of
-    // ours, which somebody will mend.
+    // X.4.3 of RFC 3463: directory server failure. A name that does not exist is an error in the
+    // configuration, which an administrator will correct.
     if candidates.is_empty() {
         Err(now(Enhanced(4, 4, 3), failed.join("; ")))
     } else {
@@ -108,7 +108,7 @@ async fn of_smart_hosts(
     }
 }
 
-/// By the configured name servers, else as every program of this host would find it.
+/// By the configured name servers; otherwise as every program of this host resolves names.
 async fn addresses_of(
     server: &SmartHost,
     settings: &DeliverySettings,
@@ -132,7 +132,7 @@ async fn addresses_of(
     }
 }
 
-/// The mail exchangers of a domain, or the domain itself where it has no MX record.
+/// The mail exchangers of a domain, or the domain itself if it has no MX record.
 async fn of_domain(
     domain: &Domain,
     dns: &Dns,
@@ -152,7 +152,7 @@ async fn of_domain(
     };
     if groups.is_empty() {
         // RFC 7505 section 4.1.
-        let text = format!("the domain {name} takes no mail (null MX)");
+        let text = format!("the domain {name} accepts no mail (null MX)");
         return Err(ever(Enhanced(5, 1, 10), text));
     }
     let mut found = Found::default();
@@ -160,7 +160,7 @@ async fn of_domain(
     for group in groups {
         let mut of_group = found.clone();
         for host in group {
-            // What would come after enough addresses is not looked up.
+            // Hosts after enough addresses are not looked up.
             if asked == limits::EXCHANGERS_PER_DOMAIN || of_group.is_enough() {
                 break;
             }
@@ -176,8 +176,8 @@ async fn of_domain(
             }
         }
         if of_group.is_ours {
-            // RFC 5321 section 5.1: whoever is as preferable as we are, or less, would send it
-            // back to us.
+            // RFC 5321 section 5.1: a mail exchanger with our preference or a worse one would send
+            // the message back to us.
             found.is_ours = true;
             break;
         }
@@ -186,8 +186,8 @@ async fn of_domain(
     found.candidates(name)
 }
 
-/// The hosts by preference, those that are equally preferable in random order (RFC 5321 section
-/// 5.1). Nothing for a null MX; a root among others says nothing.
+/// The hosts by preference, equal ones in random order (RFC 5321 section 5.1). Nothing for a null
+/// MX; a root among other hosts is ignored.
 fn in_order(mut exchangers: Vec<Exchanger>) -> Vec<Vec<String>> {
     fastrand::shuffle(&mut exchangers);
     exchangers.retain(|exchanger| !exchanger.host.is_empty());
@@ -197,7 +197,7 @@ fn in_order(mut exchangers: Vec<Exchanger>) -> Vec<Vec<String>> {
     of_equals.map(|group| group.iter().map(|exchanger| exchanger.host.clone()).collect()).collect()
 }
 
-/// What has been found for a domain so far.
+/// The servers found for a domain so far.
 #[derive(Clone, Debug, Default)]
 struct Found {
     candidates: Vec<Candidate>,
@@ -248,7 +248,7 @@ impl Found {
         }
         if let Some(address) = self.forbidden {
             let text =
-                format!("mail for {name} would go to {address}, which is not a place for it");
+                format!("mail for {name} would go to {address}, which is not a public address");
             // X.4.4 of RFC 3463: unable to route.
             return Err(ever(Enhanced(5, 4, 4), text));
         }

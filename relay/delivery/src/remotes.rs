@@ -1,15 +1,16 @@
-//! How many connections one remote address gets, whichever next hops lead to it.
+//! How many connections may one remote address have, over all next hops that lead to it?
 //!
-//! Many domains share an exchanger, and a message to all of them must not open a connection for
-//! each. IPv6 addresses count by their /64, which is what one host may have of them. A message that
-//! finds no room goes back to the queue, and here its id waits for it.
+//! Many domains share a mail exchanger, and a message to all of them must not open a connection for
+//! each. IPv6 addresses count by their /64, which one host may have. A message without room goes
+//! back to the queue, and its id waits here for room.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::waiting_list::WaitingList;
+use parking_lot::{Mutex, MutexGuard};
 use relay_mail::queue_id::QueueId;
 use relay_queue::Queue;
 use tokio::sync::Notify;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::limits;
 
-/// What connections are counted by: the address, or its /64, and the port.
+/// The unit for which connections are counted: the address, or its /64, and the port.
 pub(super) type Key = (IpAddr, u16);
 
 /// The connections of one delivery task.
@@ -28,7 +29,7 @@ pub(super) struct Remotes {
     /// Connections to one address at a time.
     most: usize,
     remotes: Mutex<HashMap<Key, Remote>>,
-    /// Told when an address has no room.
+    /// Notified when an address has no room.
     wanted: Notify,
 }
 
@@ -40,7 +41,7 @@ struct Remote {
     waiting: WaitingList,
     /// When there was no room for a connection.
     refused: Option<Instant>,
-    /// How many connections the server allowed when it refused one, and until when that holds.
+    /// How many connections the server allowed when it refused one, and until when this is assumed.
     allowed: Option<(usize, Instant)>,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Slot {
     serves: bool,
 }
 
-/// What an address is counted as.
+/// The unit to which an address belongs.
 pub(super) fn key(address: SocketAddr) -> Key {
     let ip = match address.ip().to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -76,16 +77,16 @@ impl Remotes {
         Arc::new(Self { queue, most, remotes, wanted })
     }
 
-    /// Room for one more connection, for this message. None: there is no room now, or others
-    /// have waited for longer.
+    /// Room for one more connection, for this message. None: there is no room now, or other
+    /// messages have waited for longer.
     pub(super) fn slot(self: &Arc<Self>, address: SocketAddr, id: QueueId) -> Option<Slot> {
         let key = key(address);
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         let remote = remotes.entry(key).or_default();
         let was_called = remote.waiting.came(id);
         remote.waiting.expire(Instant::now());
-        let is_its_turn = was_called || !remote.waiting.has_parked();
-        if !is_its_turn || remote.open + remote.waiting.called() >= remote.most(self.most) {
+        let is_its_turn = was_called || !remote.waiting.has_waiting();
+        if !is_its_turn || remote.open + remote.waiting.woken_count() >= remote.most(self.most) {
             remote.refused = Some(Instant::now());
             self.wanted.notify_waiters();
             return None;
@@ -94,41 +95,42 @@ impl Remotes {
         Some(Slot { remotes: Arc::clone(self), key, serves: false })
     }
 
-    /// A connection to this address was refused. While the server serves others of ours, that says
-    /// how many it allows: then a message waits for room there.
+    /// A connection to this address was refused. While the server serves other connections of this
+    /// host, the refusal shows how many it allows: then a message waits there for room.
     pub(super) fn refused(&self, address: SocketAddr) -> Option<Key> {
         let key = key(address);
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         let remote = remotes.get_mut(&key).filter(|remote| remote.serving > 0)?;
         remote.allowed = Some((remote.serving, Instant::now() + limits::CONNECTION_PROBE_FIRST));
         Some(key)
     }
 
-    /// Waits until an address has no room: the address of an idle connection, perhaps.
+    /// Waits until an address has no room: perhaps the address of an idle connection.
     pub(super) fn wanted(&self) -> Notified<'_> {
         self.wanted.notified()
     }
 
     /// Does a message wait for room at this address, or did one lately?
     pub(super) fn is_wanted(&self, address: SocketAddr) -> bool {
-        let remotes = self.remotes();
+        let remotes = self.remotes.lock();
         remotes.get(&key(address)).is_some_and(|remote| {
             let lately = |at: Instant| at.elapsed() < limits::CONNECTION_IDLE;
-            remote.waiting.has_parked() || remote.refused.is_some_and(lately)
+            remote.waiting.has_waiting() || remote.refused.is_some_and(lately)
         })
     }
 
-    /// A message waits in the queue for room at an address. Only once nothing claims it.
+    /// A message waits in the queue for room at an address. Call this only after its claim has
+    /// ended.
     pub(super) fn park(&self, id: QueueId, key: Key) {
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         remotes.entry(key).or_default().waiting.park(id);
         // There may be room by now.
         self.call(remotes, key);
     }
 
-    /// Makes all messages due that wait for room here, since nothing will call them any more.
+    /// Makes all messages due that wait here for room, since no later event would.
     pub(super) fn close(&self) {
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         let ids: Vec<_> = remotes.values_mut().flat_map(|r| r.waiting.take()).collect();
         drop(remotes);
         self.queue.store().bring_forward(&ids, SystemTime::now());
@@ -139,8 +141,8 @@ impl Remotes {
         let now = Instant::now();
         remote.waiting.expire(now);
         let mut ids = Vec::new();
-        while remote.open + remote.waiting.called() < remote.most(self.most)
-            && let Some(id) = remote.waiting.call(now)
+        while remote.open + remote.waiting.woken_count() < remote.most(self.most)
+            && let Some(id) = remote.waiting.wake(now)
         {
             ids.push(id);
         }
@@ -150,17 +152,12 @@ impl Remotes {
         drop(remotes);
         self.queue.store().bring_forward(&ids, SystemTime::now());
     }
-
-    /// A poisoned lock is as good as any: no step between two fields can panic.
-    fn remotes(&self) -> MutexGuard<'_, HashMap<Key, Remote>> {
-        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Slot {
     /// The server has greeted us.
     pub(super) fn serves(mut self) -> Self {
-        if let Some(remote) = self.remotes.remotes().get_mut(&self.key) {
+        if let Some(remote) = self.remotes.remotes.lock().get_mut(&self.key) {
             remote.serving += 1;
         }
         self.serves = true;
@@ -170,7 +167,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut remotes = self.remotes.remotes();
+        let mut remotes = self.remotes.remotes.lock();
         if let Some(remote) = remotes.get_mut(&self.key) {
             remote.open = remote.open.saturating_sub(1);
             remote.serving = remote.serving.saturating_sub(usize::from(self.serves));

@@ -1,8 +1,8 @@
-//! Where does a message go next? The table of routes, and the rule by which one is chosen. Pure.
+//! What is the next hop of a message? The table of routes, and the rule for choosing one. Pure.
 //!
-//! The route that is most specific about the recipient's domain wins; among those that are equally
-//! specific about it, the one that is most specific about the sender. So the order in the file does
-//! not matter. Which servers a destination has at the moment is for [`super::reach`] to find out.
+//! The route that is most specific for the recipient's domain wins; among equally specific routes,
+//! the one that is most specific for the sender. So the order in the file does not matter.
+//! [`super::reach`] finds the current servers of a destination.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,9 +20,9 @@ use relay_mail::smart_host::SmartHost;
 pub struct Route {
     /// The line of its header.
     pub line: u32,
-    /// `recipient_domains`; [`RecipientPattern::Any`] alone where there is no such key.
+    /// `recipient_domains`; only [`RecipientPattern::Any`] if the key is absent.
     pub recipients: Vec<RecipientPattern>,
-    /// `senders`; [`SenderPattern::Any`] alone where there is no such key.
+    /// `senders`; only [`SenderPattern::Any`] if the key is absent.
     pub senders: Vec<SenderPattern>,
     /// Where it leads.
     pub next_hop: NextHop,
@@ -45,7 +45,7 @@ pub enum SenderPattern {
     /// A domain, as in [`RecipientPattern::Domain`].
     Domain(DomainPattern),
     /// One address, in lower case and A-labels: sender addresses are compared without regard to
-    /// case, as everybody writes them.
+    /// case.
     Address(String),
 }
 
@@ -68,27 +68,27 @@ pub enum NextHop {
 pub struct SmartHosts {
     /// In the order in which they are tried. Never empty.
     pub hosts: Vec<SmartHost>,
-    /// `protocol`: what they speak.
+    /// `protocol`: the protocol of the next hop.
     pub protocol: DeliveryProtocol,
     /// How connections are secured.
     pub security: Security,
 }
 
-/// One next hop, with connections, concurrency and back-off of its own.
+/// One next hop, with its own connections, concurrency and back-off.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// These servers, in order.
     SmartHosts(Arc<SmartHosts>),
     /// The mail exchangers of a domain, or the host of an address literal.
     Exchangers {
-        /// The part behind the `@`.
+        /// The part after the `@`.
         of: MailHost,
         /// How connections are secured.
         security: Arc<Security>,
     },
     /// A directory of this host.
     Maildir(PathBuf),
-    /// A recipient without a domain, where only its domain could tell.
+    /// A recipient without a domain, when only its domain could select the next hop.
     Nowhere,
 }
 
@@ -97,12 +97,12 @@ pub enum Destination {
 pub struct Routes {
     routes: Vec<Route>,
     by_recipient: HashMap<RecipientPattern, Vec<(SenderPattern, usize)>>,
-    /// `[delivery]`, for what no route is for.
+    /// `[delivery]`, for mail without a route.
     otherwise: NextHop,
 }
 
 impl Routes {
-    /// The table. Of routes with the same patterns the first counts; the configuration refuses
+    /// The table. Of routes with the same patterns the first one is used; the configuration refuses
     /// them.
     pub fn new(routes: Vec<Route>, otherwise: NextHop) -> Self {
         let mut by_recipient: HashMap<_, Vec<_>> = HashMap::new();
@@ -115,7 +115,7 @@ impl Routes {
         Self { routes, by_recipient, otherwise }
     }
 
-    /// The route of a message for one recipient; none where `[delivery]` says where it goes.
+    /// The route of a message for one recipient; none if `[delivery]` applies.
     pub fn route(&self, sender: &ReversePath, recipient: &ForwardPath) -> Option<&Route> {
         let domain = match recipient {
             ForwardPath::Mailbox(mailbox) => mailbox.domain().map(|domain| domain.ascii()),
@@ -135,7 +135,7 @@ impl Routes {
         })
     }
 
-    /// Where a message for one recipient goes.
+    /// The destination of a message for one recipient.
     pub fn destination(&self, sender: &ReversePath, recipient: &ForwardPath) -> Destination {
         let route = self.route(sender, recipient);
         match route.map_or(&self.otherwise, |route| &route.next_hop) {
@@ -156,12 +156,12 @@ impl Routes {
         &self.routes
     }
 
-    /// Where mail goes that no route is for.
-    pub fn otherwise(&self) -> &NextHop {
+    /// The next hop of mail without a route.
+    pub fn default_next_hop(&self) -> &NextHop {
         &self.otherwise
     }
 
-    /// Every place that mail may go to, `[delivery]` last.
+    /// Every next hop, `[delivery]` last.
     pub fn next_hops(&self) -> impl Iterator<Item = &NextHop> {
         self.routes.iter().map(|route| &route.next_hop).chain([&self.otherwise])
     }
@@ -177,7 +177,7 @@ fn specificity(pattern: &SenderPattern, sender: &ReversePath) -> Option<usize> {
         SenderPattern::Any => Some(0),
         SenderPattern::Domain(pattern) => {
             let domain = mailbox?.domain()?.ascii();
-            // From the most specific down, so the first is worth the most.
+            // The patterns begin with the most specific, so the first one counts most.
             let place =
                 DomainPattern::all_covering(domain).position(|of_domain| of_domain == *pattern)?;
             Some(usize::from(u16::MAX).saturating_sub(place))
@@ -207,7 +207,7 @@ impl NextHop {
 }
 
 impl Destination {
-    /// What is spoken there.
+    /// The protocol of the destination.
     pub fn protocol(&self) -> DeliveryProtocol {
         match self {
             Self::SmartHosts(servers) => servers.protocol,
@@ -215,7 +215,7 @@ impl Destination {
         }
     }
 
-    /// How connections are secured. Nobody connects to a directory, nor nowhere.
+    /// The security of connections. A directory has none, and neither has a missing next hop.
     pub fn security(&self) -> &Security {
         static UNUSED: Security = Security {
             tls: TlsMode::Opportunistic,
@@ -232,7 +232,7 @@ impl Destination {
     }
 }
 
-/// What logs call it: `mail.contoso.example:25`, `MX of fabrikam.example`, `maildir /var/mail/x`.
+/// The name in logs: `mail.contoso.example:25`, `MX of fabrikam.example`, `maildir /var/mail/x`.
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
-//! How a connection to a next hop is secured: when TLS is used, what its certificate must show,
-//! where our credentials are, and whether the next hop may see what is for our organization only.
+//! The security of connections to a next hop: the use of TLS, the requirements for its certificate,
+//! our credentials, and whether the next hop may get fields that are for our organization only.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,16 +26,16 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 /// `tls` of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TlsMode {
-    /// Plain text, whatever the next hop offers.
+    /// Plain text, even if the next hop offers TLS.
     Off,
-    /// TLS where it is offered and works. The certificate is not looked at: whoever could forge
-    /// it could as well hide the offer.
+    /// TLS if it is offered and works. The certificate is not verified: an attacker who can forge
+    /// it can also remove the offer.
     #[default]
     Opportunistic,
     /// TLS, or the mail waits. The certificate is not looked at.
     Required,
-    /// TLS with a certificate for the next hop's name that is trusted, or the mail waits: one
-    /// from an authority of the system or of `ca_file`, or one that stands in `ca_file` itself.
+    /// TLS with a trusted certificate for the next hop's name; otherwise the mail waits. Trusted
+    /// are authorities of the system or of `ca_file`, and certificates in `ca_file` itself.
     Verified,
 }
 
@@ -44,22 +44,22 @@ pub enum TlsMode {
 pub struct Security {
     /// `tls`.
     pub tls: TlsMode,
-    /// `implicit_tls`: TLS from the first octet (RFC 8314 section 3), as servers have it on port 465.
+    /// `implicit_tls`: TLS from the first octet (RFC 8314 section 3), as on port 465.
     pub implicit_tls: bool,
     /// `ca_file`: the certificates that are trusted, instead of the system's authorities. PEM.
     pub ca_file: Option<PathBuf>,
     /// `auth`.
     pub auth: Option<NextHopAuth>,
     /// `send_organization_headers`: the next hop belongs to our organization, and gets the fields
-    /// that are for its eyes only.
+    /// that are for the organization only.
     pub send_organization_headers: bool,
 }
 
-/// Who we are for a next hop.
+/// Our credentials for a next hop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NextHopAuth {
-    /// `auth`: the file of the credentials. It is read for each connection, since a token in it
-    /// is replaced by whoever renews it.
+    /// `auth`: the file of the credentials. It is read for each connection, since another program
+    /// may replace a token in it.
     pub credentials: PathBuf,
     /// `auth_in_clear`: the credentials may be said without TLS.
     pub in_clear: bool,
@@ -73,7 +73,7 @@ pub enum NextHopAuthoritiesError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the file.
         why: pem::Error,
     },
     /// There is no authority at all.
@@ -82,12 +82,12 @@ pub enum NextHopAuthoritiesError {
     /// The authorities make no verifier.
     #[error("the system's authorities cannot be used: {0}")]
     Verifier(#[from] VerifierBuilderError),
-    /// rustls cannot do what it always can.
+    /// An unexpected error of rustls.
     #[error("cannot use TLS: {}", words(.0))]
     Rustls(rustls::Error),
 }
 
-/// What handshakes need, loaded once for all routes of a configuration.
+/// The material for handshakes, loaded once for all routes of a configuration.
 #[derive(Clone, Debug)]
 pub struct ClientHandshakes {
     unverified: Arc<ClientConfig>,
@@ -103,7 +103,7 @@ struct Verified {
 }
 
 impl Security {
-    /// What this means for the dialogue.
+    /// The setting of TLS for the dialogue.
     pub fn encryption(&self) -> NextHopTls {
         match self.tls {
             _ if self.implicit_tls => NextHopTls::Implicit,
@@ -113,7 +113,7 @@ impl Security {
         }
     }
 
-    /// For whom a message leaves that goes to this next hop.
+    /// The audience of messages to this next hop.
     pub fn audience(&self) -> Audience {
         match self.send_organization_headers {
             true => Audience::Organization,
@@ -138,7 +138,7 @@ impl ClientHandshakes {
     /// Loads the authorities that these routes trust.
     ///
     /// # Errors
-    /// [`NextHopAuthoritiesError`], only where a route verifies.
+    /// [`NextHopAuthoritiesError`], only if a route verifies certificates.
     pub fn load<'a>(
         routes: impl IntoIterator<Item = &'a Security>,
     ) -> Result<Self, NextHopAuthoritiesError> {
@@ -154,8 +154,8 @@ impl ClientHandshakes {
         Ok(Self { unverified, verified })
     }
 
-    /// The way to do the handshake; none where there is no TLS. A route that was not loaded gets
-    /// none either, and is then not used.
+    /// The configuration of the handshake; none without TLS. A route that was not loaded has none
+    /// either, and is then not used.
     pub(super) fn config(&self, security: &Security) -> Option<&Arc<ClientConfig>> {
         match security.tls {
             TlsMode::Off => None,
@@ -164,7 +164,7 @@ impl ClientHandshakes {
         }
     }
 
-    /// What is unwise about the dates of the certificates in the `ca_file` of these keys.
+    /// Warnings about the dates of the certificates in the `ca_file` of these keys.
     pub fn concerns(&self, security: &Security, now: i64) -> Vec<String> {
         let verified = self.verified.get(&security.ca_file).filter(|_| security.ca_file.is_some());
         let trusted = verified.into_iter().flat_map(|it| &it.trusted);
@@ -175,8 +175,8 @@ impl ClientHandshakes {
         trusted.filter_map(concern).take(CERTIFICATE_CONCERNS).collect()
     }
 
-    /// Do both trust the same certificates? The files may have changed where their names have not.
-    pub fn trust_alike(&self, other: &Self) -> bool {
+    /// Do both trust the same certificates? Files may have changed while their names have not.
+    pub fn has_same_authorities(&self, other: &Self) -> bool {
         let same = |file, it: &Verified| {
             other.verified.get(file).is_some_and(|other| other.trusted == it.trusted)
         };
@@ -198,7 +198,7 @@ fn config(
     Ok(Arc::new(config))
 }
 
-/// The way to verify by a `ca_file`, or by the system's authorities.
+/// The configuration for verifying by a `ca_file`, or by the system's authorities.
 fn verifying(
     ca_file: Option<&Path>,
     provider: &Arc<CryptoProvider>,
@@ -215,10 +215,11 @@ fn verifying(
             verifier = Arc::new(own.ok_or_else(none)?);
         }
         None => {
-            // Files of the system that cannot be read are left out; what is left must be something.
+            // Files of the system that cannot be read are left out; at least one certificate must
+            // remain.
             trusted = rustls_native_certs::load_native_certs().certs;
             let mut roots = RootCertStore::empty();
-            // Old roots that nothing verifies with are common in the system's collection.
+            // Old roots that cannot verify anything are common in the system's collection.
             roots.add_parsable_certificates(trusted.clone());
             if roots.is_empty() {
                 return Err(NextHopAuthoritiesError::None("the system".to_owned()));
@@ -231,12 +232,12 @@ fn verifying(
     Ok(Verified { config: config(provider, verifier)?, trusted })
 }
 
-/// What the certificate of a server must be for, where that is asked.
+/// The name that the certificate of a server must have, if it is verified.
 pub(super) fn server_name(server: &SmartHost) -> ServerName<'static> {
     let unnamed = || ServerName::IpAddress(IpAddr::from([0; 4]).into());
     match &server.host {
         MailHost::Address(address) => ServerName::IpAddress((*address).into()),
-        // Every domain name that we take is one for TLS too; if not, no certificate fits.
+        // Every domain name that we accept is valid for TLS too; if not, no certificate matches.
         MailHost::Domain(name) => {
             ServerName::try_from(name.ascii().to_owned()).unwrap_or_else(|_| unnamed())
         }

@@ -1,5 +1,5 @@
-//! How far one attempt has come with the servers of its next hop, and which refusals lead to
-//! another one.
+//! How far is one attempt with the servers of its next hop, and which refusals lead to another
+//! server?
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::hop::CountedWorker;
 use crate::patience::Patience;
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
-use relay_smtp::client::{is_lack, says_too_many_recipients};
+use relay_smtp::client::{is_missing_extension, says_too_many_recipients};
 
 /// A connection, as its next hop counts it.
 pub(super) struct CountedConnection {
@@ -30,28 +30,28 @@ pub(super) fn end(line: Option<CountedConnection>) {
     }
 }
 
-/// How far one attempt has come with the servers of a next hop.
+/// The progress of one attempt with the servers of a next hop.
 pub(super) struct CandidateServers {
     pub(super) id: QueueId,
     pub(super) patience: Patience,
-    /// Those that broke off before they had the message, over a connection of its own, or that
+    /// Servers that disconnected before they had the message, over a new connection, or that
     /// refused recipients. They are not asked again in this attempt.
     pub(super) tried: Vec<SocketAddr>,
     /// Why the last of them broke off.
     pub(super) broke_off: Option<OutcomeReason>,
-    /// The last transaction broke off, so that those who waited for it may be taken by another
-    /// server (RFC 5321 section 5.1), or by the same one over another connection. Each time there
-    /// is one server less to ask, or no connection that was used before.
+    /// The last transaction ended early, so that another server (RFC 5321 section 5.1), or the same
+    /// one over another connection, may serve the waiting recipients. Each time there is one server
+    /// less to ask, or no connection that was used before.
     pub(super) another_may: bool,
     /// Nothing was sent on the connection before.
     pub(super) is_first_on_connection: bool,
-    /// There is an outcome already, so the attempt cannot be given to another worker.
+    /// There is an outcome already, so the attempt cannot be passed to another worker.
     pub(super) has_outcome: bool,
-    /// What the servers before this one said, by recipient.
+    /// The outcomes of earlier servers, by recipient.
     pub(super) earlier: HashMap<usize, Outcome>,
-    /// This server has refused all that it was given in this attempt.
+    /// This server has refused all recipients of this attempt.
     pub(super) refuses_all: bool,
-    /// The connection to a server that refused some recipients only.
+    /// The connection to a server that refused only some recipients.
     pub(super) aside: Option<CountedConnection>,
 }
 
@@ -71,20 +71,20 @@ impl CandidateServers {
         }
     }
 
-    /// Has nothing come of this attempt yet?
-    pub(super) fn is_untouched(&self) -> bool {
+    /// Does this attempt have no result yet?
+    pub(super) fn is_unused(&self) -> bool {
         let has_begun = self.has_outcome || !self.earlier.is_empty();
         !has_begun && self.tried.is_empty() && self.broke_off.is_none()
     }
 
-    pub(super) fn may_another_take(&self, outcome: &Outcome) -> bool {
+    pub(super) fn may_retry_on_next_server(&self, outcome: &Outcome) -> bool {
         let Outcome::Deferred(answer) = outcome else { return false };
         let cause = self.broke_off.as_ref().map(|answer| &answer.cause);
         self.another_may && cause == Some(&answer.cause)
     }
 
-    /// A recipient fails for good only where every server says so: one that lacks an extension
-    /// does not undo what another has put off.
+    /// A recipient fails permanently only if every server refuses it permanently: a missing
+    /// extension of one server does not replace the deferral by another.
     pub(super) fn remember(&mut self, place: usize, outcome: Outcome) {
         let known = self.earlier.entry(place).or_insert_with(|| outcome.clone());
         if matches!(outcome, Outcome::Deferred(_)) {
@@ -93,22 +93,22 @@ impl CandidateServers {
     }
 }
 
-/// May another server of the next hop take a recipient that this one did not? A temporary refusal
-/// holds for the server that gave it, and so does the lack of an extension. After 421 the
-/// connection is gone, which is another matter.
+/// May another server of the next hop accept a recipient that this one did not? A temporary refusal
+/// is valid for its server only, and so is a missing extension. A 421 ends the connection and is
+/// handled elsewhere.
 pub(super) fn is_for_another_server(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Deferred(OutcomeReason { cause: Cause::Reply { reply, .. }, .. }) => {
             reply.code != 421
         }
         Outcome::Failed(OutcomeReason { cause: Cause::Local { status, .. }, .. }) => {
-            is_lack(*status)
+            is_missing_extension(*status)
         }
         _ => false,
     }
 }
 
-/// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit go in a further transaction.
+/// RFC 5321 section 4.5.3.1.10: recipients beyond the next hop's limit need a further transaction.
 pub(super) fn is_for_another_transaction(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Deferred(OutcomeReason { cause: Cause::Reply { reply, .. }, .. }) => {

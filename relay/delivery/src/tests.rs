@@ -80,8 +80,8 @@ impl Daemon {
         accept(&self.queue, recipients, message).await
     }
 
-    /// Waits until every message has been delivered or reported, and ends the delivery, so that
-    /// the last attempt is counted too.
+    /// Waits until every message has been delivered or reported, and ends the delivery, so that the
+    /// last attempt is counted too.
     async fn finish(self) -> Counters {
         let begin = Instant::now();
         while self.queue.counters().lengths.queued > 0 {

@@ -21,22 +21,22 @@ pub(super) enum ClientStream {
     Plain(TcpStream),
     Tls {
         stream: Box<TlsStream<TcpStream>>,
-        /// Written to the TLS layer, and perhaps not from there to the network.
+        /// Written to the TLS layer, but perhaps not yet to the network.
         unflushed: bool,
     },
 }
 
-/// What happened first.
+/// The operation that completed first.
 #[derive(Debug)]
 pub(super) enum Moved {
-    /// So many octets came; none when the peer has ended its side.
+    /// This many octets were read; zero after the peer has ended its side.
     Read(usize),
     /// So many octets went.
     Wrote(usize),
 }
 
 impl ClientStream {
-    /// Reads into `input` or writes of `output`, whichever is possible first. Safe to drop at any
+    /// Reads into `input` or writes from `output`, whichever is possible first. Safe to drop at any
     /// time.
     pub(super) async fn exchange(&mut self, input: &mut [u8], output: &[u8]) -> io::Result<Moved> {
         poll_fn(|context| {
@@ -54,7 +54,7 @@ impl ClientStream {
         .await
     }
 
-    /// What has come already, without waiting; nothing when nothing has.
+    /// Octets that have already arrived, without waiting; nothing if there are none.
     pub(super) fn try_read(&mut self, input: &mut [u8]) -> Option<io::Result<usize>> {
         match self.poll_read(&mut Context::from_waker(Waker::noop()), input) {
             Poll::Ready(read) => Some(read),
@@ -62,8 +62,8 @@ impl ClientStream {
         }
     }
 
-    /// Does the handshake. After an error, or when this is dropped half way, nothing more can be
-    /// said on the connection.
+    /// Performs the handshake. After an error, or if this future is dropped half-way, the
+    /// connection cannot be used any more.
     pub(super) async fn start_tls(
         &mut self,
         config: Arc<ClientConfig>,

@@ -1,9 +1,9 @@
-//! Whether a next hop's certificate is accepted: any, or one that authorities vouch for.
+//! Is a next hop's certificate accepted? Either any certificate is, or one that authorities sign.
 //!
-//! With the system's authorities the rules are those of the Web. With a `ca_file` they are those that
-//! administrators know from OpenSSL: a certificate that stands in the file is trusted itself, as long
-//! as its dates, its names and its use fit; and a common name counts where a certificate has no
-//! other. The proof that the next hop has the certificate's key is asked for in every case.
+//! With the system's authorities the rules are those of the Web. With a `ca_file` they are those of
+//! OpenSSL, which administrators know: a certificate in the file is trusted itself, if its dates,
+//! its names and its use match; and the common name counts if a certificate has no other name. The
+//! next hop must prove in every case that it has the certificate's key.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use tokio_rustls::rustls::{
 };
 use webpki::RawPublicKeyEntity;
 
-/// Takes every certificate. The handshake still proves that the next hop has its key, so only an
-/// active attacker can listen.
+/// Accepts every certificate. The handshake still proves that the next hop has its key, so only an
+/// active attacker can read the traffic.
 #[derive(Debug)]
 pub(super) struct AnyCertificate(pub(super) Arc<CryptoProvider>);
 
-/// Takes certificates that the authorities of a `ca_file` vouch for, and those in the file itself.
+/// Accepts certificates signed by the authorities of a `ca_file`, and those in the file itself.
 #[derive(Debug)]
 pub(super) struct OwnAuthorities {
     roots: RootCertStore,
@@ -149,7 +149,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// A certificate that the administrator has written down: no authority has to vouch for it.
+/// A certificate that the administrator has put into the file: no authority has to sign it.
 fn verify_pinned(
     leaf: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -175,8 +175,8 @@ fn verify_pinned(
     Err(error.into())
 }
 
-/// Has the next hop the key of its certificate? By the key alone, since certificates of X.509
-/// version 1, and those with unknown critical extensions, have one as well.
+/// Does the next hop have the key of its certificate? Checks only the key, since certificates of
+/// X.509 version 1, and those with unknown critical extensions, have a key as well.
 fn verify_signature(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -199,8 +199,7 @@ fn verify_signature(
     }
 }
 
-/// The algorithms that a signature of TLS 1.2 may be made with: its scheme names the hash and
-/// leaves the curve to the key.
+/// The algorithms for signatures of TLS 1.2: the scheme names the hash, and the key the curve.
 fn tls12(
     provider: &CryptoProvider,
     signed: &DigitallySignedStruct,
@@ -210,7 +209,7 @@ fn tls12(
     of_scheme.map_or(&[], |(_, candidates)| candidates)
 }
 
-/// The same for TLS 1.3, whose schemes name the curve too, and which knows no RSA with PKCS #1
+/// The same for TLS 1.3, whose schemes name the curve too, and which has no RSA with PKCS #1
 /// padding (RFC 8446 section 4.2.3).
 fn tls13(
     provider: &CryptoProvider,

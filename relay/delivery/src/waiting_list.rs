@@ -1,8 +1,8 @@
 //! Messages that wait in the queue for room that several next hops share. Pure.
 //!
 //! Only their ids are here; the messages are in the queue, unclaimed and due late. When there is
-//! room, the oldest are called: they are made due, and room is reserved for them until they come.
-//! A message that does not come within [`limits::CALLED_WAIT`] (it was held or removed) loses the
+//! room, the oldest are woken: they are made due, and room is reserved for them until they arrive.
+//! A message that does not arrive within [`limits::CALLED_WAIT`] (it was held or removed) loses the
 //! reservation.
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,20 +25,20 @@ impl WaitingList {
         self.parked.insert(id);
     }
 
-    /// A message has been claimed. Was it called? Then its reservation is free now.
+    /// A message has been claimed. Was it woken? Then its reservation is free now.
     pub(super) fn came(&mut self, id: QueueId) -> bool {
         self.parked.remove(&id);
         self.called.remove(&id).is_some()
     }
 
     /// The oldest message, now called.
-    pub(super) fn call(&mut self, now: Instant) -> Option<QueueId> {
+    pub(super) fn wake(&mut self, now: Instant) -> Option<QueueId> {
         let id = self.parked.pop_first()?;
         self.called.insert(id, now);
         Some(id)
     }
 
-    /// Drops the reservations of messages that did not come. How many there were.
+    /// Drops the reservations of messages that did not arrive. Returns how many there were.
     pub(super) fn expire(&mut self, now: Instant) -> usize {
         let before = self.called.len();
         self.called.retain(|_, at| now.saturating_duration_since(*at) < limits::CALLED_WAIT);
@@ -46,12 +46,12 @@ impl WaitingList {
     }
 
     /// Does a message wait that was not called?
-    pub(super) fn has_parked(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.parked.is_empty()
     }
 
     /// Reservations.
-    pub(super) fn called(&self) -> usize {
+    pub(super) fn woken_count(&self) -> usize {
         self.called.len()
     }
 

@@ -1,7 +1,7 @@
-//! What does a worker of a next hop do with the messages that it gets, one after the other, over one
-//! connection as long as that holds?
+//! How does a worker of a next hop deliver its messages, one after the other, over one connection
+//! as long as it can be used?
 //!
-//! [`transaction`]: what one transaction comes to.
+//! [`transaction`]: the result of one transaction.
 
 mod transaction;
 
@@ -24,21 +24,22 @@ use relay_queue::Entry;
 use relay_queue::event::{Attempt, NextHopConnection, QueueEvent};
 use tracing::info;
 
-/// What a worker does after a job.
+/// The worker's next step after a job.
 enum After {
-    /// The next one.
+    /// The next job.
     GoesOn,
-    /// It ends, and another worker takes the job: the next hop allows no further connection.
+    /// It ends, and another worker continues with the job: the next hop allows no further
+    /// connection.
     Ends(Job),
 }
 
 impl Hop {
-    /// Delivers message after message, over one connection as long as it holds.
+    /// Delivers message after message, over one connection as long as it can be used.
     pub(super) async fn work(self: Arc<Self>) {
         let mut line = None;
         while let Some(job) = self.next_job(line.as_ref().map(CountedConnection::address)).await {
-            let after = match self.pause() {
-                // What works goes on.
+            let after = match self.remaining_back_off() {
+                // A connection that works is used in spite of the back-off.
                 Some(pause) if line.is_none() => {
                     self.postpone(job, pause).await;
                     After::GoesOn
@@ -63,13 +64,13 @@ impl Hop {
         let _under_way = self.begins();
         if let Destination::Maildir(directory) = &self.destination {
             let outcomes = self.store(directory, &job).await;
-            self.learn(outcomes.iter().map(|(_, outcome)| outcome));
+            self.record_result(outcomes.iter().map(|(_, outcome)| outcome));
             self.record(job, None, outcomes).await;
             return After::GoesOn;
         }
         let mut outcomes = Vec::with_capacity(job.places.len());
         let mut servers = CandidateServers::new(self.patience(&job), job.entry.id);
-        let (mut waiting, most) = self.arrange(&job);
+        let (mut waiting, most) = self.order_recipients(&job);
         let mut refused = Vec::new();
         loop {
             while !waiting.is_empty() {
@@ -91,20 +92,20 @@ impl Hop {
                         return After::GoesOn;
                     }
                     TransactionEnd::Full(_) | TransactionEnd::Stopped => {
-                        // What is known of these is recorded; the others stay as they were.
+                        // The known outcomes are recorded; the other recipients stay as they were.
                         refused.extend(places.into_iter().chain(waiting.drain(..)));
                         break;
                     }
                 };
-                // Each transaction that others are put off to delivers to one at least, so there
-                // are no more of them than recipients.
+                // Each transaction before such a deferral delivers to at least one recipient, so
+                // there are no more transactions than recipients.
                 let has_delivered = of_these
                     .iter()
                     .any(|o| matches!(o, Outcome::Delivered(_) | Outcome::Relayed(_)));
                 let mut refused_here = 0;
                 for (place, outcome) in places.into_iter().zip(of_these) {
                     let again = has_delivered && is_for_another_transaction(&outcome);
-                    if again || servers.may_another_take(&outcome) {
+                    if again || servers.may_retry_on_next_server(&outcome) {
                         waiting.push_back(place);
                     } else if server.is_some() && is_for_another_server(&outcome) {
                         refused_here += 1;
@@ -131,8 +132,8 @@ impl Hop {
         After::GoesOn
     }
 
-    /// Where the server has refused recipients for a reason that another may not have, and there
-    /// is another: its connection is put aside, and true is returned.
+    /// If the server has refused recipients for a reason that another server may not have, and
+    /// there is another: puts its connection aside and returns true.
     async fn change_server(
         &self,
         line: &mut Option<CountedConnection>,
@@ -156,7 +157,7 @@ impl Hop {
         true
     }
 
-    /// A server that refused some recipients only goes on to be used for other messages.
+    /// A server that refused only some recipients can still be used for other messages.
     fn restore(&self, line: &mut Option<CountedConnection>, servers: CandidateServers) {
         if let Some(aside) = servers.aside {
             end(line.replace(aside));
@@ -176,14 +177,14 @@ impl Hop {
         outcomes
     }
 
-    /// Puts a message back until the next hop is tried again, and tells its sender what there is
-    /// to tell.
+    /// Puts a message back until the next hop is tried again, and sends its sender a report if one
+    /// is due.
     async fn postpone(&self, job: Job, pause: Duration) {
         let now = SystemTime::now();
-        if self.queue.owes_a_report(&job.entry, now) {
-            let text = "the next hop could not be reached lately and is left alone for now";
+        if self.queue.has_pending_report(&job.entry, now) {
+            let text = "the next hop could not be reached and is in back-off";
             let why = OutcomeReason::local(Some(&self.name), Enhanced(4, 4, 1), text);
-            job.record_untried(why, now + pause).await;
+            job.record_without_attempt(why, now + pause).await;
         } else {
             self.put_off(job, pause);
         }

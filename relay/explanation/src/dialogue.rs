@@ -1,6 +1,7 @@
-//! What does the client of a question say, and how does its session answer?
+//! What does the client of a question send, and which replies does its session give?
 
-use std::net::IpAddr;
+use relay_connector::Connection;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -18,19 +19,19 @@ use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 use relay_session::player::{Player, World};
 use relay_session::{Conditions, MessageBegun, Opening, Session};
 
-/// The name of a client of which the question names none. A connector may want a domain.
+/// The client's name if the question has none. A connector may require a domain.
 const NO_NAME: &str = "client.example";
-/// Whatever the client's password is, nobody compares it.
+/// The password of the client; it is never compared.
 const PASSWORD: &str = "password";
 
-/// A session and what came of it so far.
+/// A session and its results so far.
 pub(super) struct Dialogue<'a> {
     player: Player<Imagined<'a>>,
     steps: Vec<ExplainedCommand>,
 }
 
-/// A host that stores nothing, asks other servers through `find_out`, and does every handshake that it
-/// has a certificate for.
+/// A host that stores nothing, asks other servers through `find_out`, and completes every handshake
+/// for which it has a certificate.
 struct Imagined<'a> {
     host: &'a HostState,
     certificate: Option<ClientCertificate>,
@@ -51,13 +52,14 @@ impl<'a> Dialogue<'a> {
         let binding = rules.table.binding_of(question.local);
         let is_implicit = binding.is_some_and(|it| connector.encryption.is_implicit_on(it));
         let opening = if is_implicit { Opening::Tls } else { Opening::Plain };
-        let ends: (IpAddr, IpAddr) = (question.local.ip(), question.remote);
-        let session = Session::explained(now, Arc::clone(rules), peer, ends, opening);
+        let remote = SocketAddr::new(question.remote.ip(), 0);
+        let connection = Connection::accepted(question.local, remote);
+        let session = Session::explained(now, Arc::clone(rules), peer, connection, opening);
         let world = Imagined { host, certificate: question.client_certificate.clone(), find_out };
         let mut player = Player::new(now, session, world);
         let mut greeting = player.take_answers();
         if greeting.is_empty() {
-            // The connection is closed without a word, since its client waits for a handshake.
+            // The connection is closed without a reply, since its client waits for a handshake.
             let greeted = relay_policy::connect(Some(&connector));
             greeting.push(match greeted.reply.is_positive() {
                 true => relay_policy::no_certificate(),
@@ -68,7 +70,7 @@ impl<'a> Dialogue<'a> {
         Self { player, steps }
     }
 
-    /// Plays the dialogue, up to the command after which nothing more can come of it. Would every
+    /// Plays the dialogue, up to the command after which the result is certain. Would every
     /// recipient be accepted, and the message after that?
     pub(super) fn is_accepted(&mut self, question: &Question) -> bool {
         self.is_introduced(question)
@@ -77,12 +79,12 @@ impl<'a> Dialogue<'a> {
             && self.is_message_accepted(question)
     }
 
-    /// The steps, and who the client is in the end.
+    /// The steps, and the final identity of the client.
     pub(super) fn end(self) -> (Vec<ExplainedCommand>, Option<Peer>) {
         (self.steps, Some(self.player.session().peer().clone()))
     }
 
-    /// EHLO, STARTTLS, and EHLO again, since TLS makes the session forget the first one (RFC 3207
+    /// EHLO, STARTTLS, and EHLO again, since TLS makes the session discard the first one (RFC 3207
     /// section 4.2).
     fn is_introduced(&mut self, question: &Question) -> bool {
         if self.player.session().is_closed() {
@@ -103,7 +105,7 @@ impl<'a> Dialogue<'a> {
     }
 
     fn is_sender_accepted(&mut self, question: &Question) -> bool {
-        // A client that was not told of SIZE does not use it.
+        // A client that was not offered SIZE does not use it.
         let size_enabled = self.player.session().peer().connector.extensions.size_enabled;
         let is_told = size_enabled != SizeEnabled::Disabled;
         let size = question.size.filter(|_| is_told);
@@ -172,7 +174,7 @@ impl World for Imagined<'_> {
         self.host.memory_is_short
     }
 
-    /// There is no message that another server could be asked about, and no password.
+    /// There is no message for an inquiry at another server, and no password.
     fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
         Some(match inquiry {
             Inquiry::Message(_) | Inquiry::Password(_) => inquiry.not_asked(),

@@ -1,15 +1,16 @@
-//! What would become of one message? A session answers that does not take place.
+//! What would happen to a message? An imagined session gives the answer.
 //!
-//! The session is the one that serves clients, played by [`Player`](relay_session::player::Player)
-//! with the client of the question. So an explanation has every rule of a session, in a session's order.
-//! A [`HostState`] tells how the host stands; other servers are asked by the caller.
+//! The session is the same as for real clients, played by [`Player`](relay_session::player::Player)
+//! with the client of the question. So an explanation has every rule of a session, in a session's
+//! order. A [`HostState`] gives the state of the host; the caller asks other servers.
 
 mod dialogue;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use relay_connector::ClientAddress;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,37 +26,37 @@ use relay_session::Conditions;
 
 use dialogue::Dialogue;
 
-/// A session as somebody imagines it.
+/// The session of a question.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Where the client connects from.
-    pub remote: IpAddr,
+    pub remote: ClientAddress,
     /// The local address and port that it connects to.
     pub local: SocketAddr,
-    /// What it calls itself.
+    /// The client's name in EHLO.
     pub helo: Option<HelloName>,
     /// Does it start TLS?
     pub tls: bool,
-    /// The certificate that it shows in TLS where it is asked for one.
+    /// The certificate that it shows in TLS if it is requested.
     pub client_certificate: Option<ClientCertificate>,
     /// The user that it authenticates as, with the right password.
     pub auth: Option<UserName>,
-    /// Does it ask for SMTPUTF8?
+    /// Does it request SMTPUTF8?
     pub smtputf8: bool,
     /// MAIL FROM.
     pub sender: ReversePath,
     /// RCPT TO, in order.
     pub recipients: Vec<ForwardPath>,
-    /// Octets of the message, declared at MAIL and found at the end of data.
+    /// Octets of the message, declared at MAIL and counted at the end of data.
     pub size: Option<u64>,
 }
 
-/// How a host stands for a client that comes now. The default is a host that is short of nothing.
+/// The state of a host for a client that connects now. By default the host has no shortage.
 #[derive(Clone, Debug)]
 pub struct HostState {
     /// Why a further connection would get no session: a limit, or back pressure.
     pub connection: Option<Decision>,
-    /// What the session is told of the host before each command.
+    /// The conditions of the host before each command.
     pub conditions: Conditions,
     /// Does the queue begin a message?
     pub storage: Result<(), StoreError>,
@@ -73,15 +74,15 @@ impl Default for HostState {
 /// The answer.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// The binding that takes the connection.
+    /// The binding of the connection.
     pub binding: Option<Binding>,
     /// The connector and the range that the connection belongs to.
     pub connector: Option<(Arc<Connector>, RangeId)>,
-    /// Connectors that take the address on this binding as well, by larger ranges.
+    /// Connectors whose larger ranges on this binding also contain the address.
     pub beaten: Vec<(Arc<Connector>, RangeId)>,
-    /// Who the client is in the end, and what it may do.
+    /// The final identity and rights of the client.
     pub peer: Option<Peer>,
-    /// The dialogue, up to the command after which nothing more can come of it.
+    /// The dialogue, up to the command after which the result is certain.
     pub steps: Vec<ExplainedCommand>,
     /// Would every recipient be accepted, and the message after that?
     pub accepted: bool,
@@ -95,16 +96,16 @@ pub struct ExplainedCommand {
     pub command: String,
     /// The reply and its reasons.
     pub decision: Decision,
-    /// The question does not speak of this command. The session needs it all the same and accepts it.
+    /// The question does not mention this command. The session needs it and accepts it.
     pub is_implied: bool,
 }
 
-/// Answers a question by the rules, and asks nobody else. The session begins `now`.
+/// Answers a question by the rules, without asking other servers. The session begins `now`.
 pub fn explain(now: Instant, rules: &Arc<Rules>, question: &Question) -> Explanation {
     explain_with(now, rules, question, &HostState::default(), &mut |inquiry| inquiry.not_asked())
 }
 
-/// The same on a host that stands like this, where what has to be found out is found out.
+/// The same on a host in this state, with inquiries.
 pub fn explain_with(
     now: Instant,
     rules: &Arc<Rules>,
@@ -127,9 +128,9 @@ pub fn explain_with(
         explanation.steps.push(ExplainedCommand::greeting(relay_policy::connect(None)));
         return explanation;
     };
-    if let Some(Decision { reply, because }) = host.connection.clone() {
+    if let Some(mut refusal) = host.connection.clone() {
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
-        let refusal = Decision { reply: reply.with_codes(has_codes), because };
+        refusal.reply = refusal.reply.with_codes(has_codes);
         explanation.steps.push(ExplainedCommand::greeting(refusal));
         return explanation;
     }
@@ -143,7 +144,7 @@ pub fn explain_with(
 fn beaten(
     rules: &Rules,
     binding: Option<Binding>,
-    remote: IpAddr,
+    remote: ClientAddress,
     winner: Option<&(Arc<Connector>, RangeId)>,
 ) -> Vec<(Arc<Connector>, RangeId)> {
     let Some(binding) = binding else { return Vec::new() };
@@ -170,8 +171,8 @@ impl ExplainedCommand {
 }
 
 impl Question {
-    /// The header section of the message, with the line that ends it. The message is from its sender; a
-    /// report, whose sender is null, names no author.
+    /// The header section of the message, with the line that ends it. The author is the sender; a
+    /// report, whose sender is null, has no author.
     pub fn header_section(&self) -> String {
         match &self.sender {
             ReversePath::Mailbox(mailbox) => format!("From: <{mailbox}>\r\n\r\n"),

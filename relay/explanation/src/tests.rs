@@ -1,11 +1,11 @@
-//! That an explanation tells what a session does, and tells no more of it than was asked.
+//! An explanation shows the behaviour of a session, and only the steps of the question.
 
 use crate::*;
 use relay_config::Config;
 use relay_connector::{ConnectorIds, Principal};
 use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 
-/// One connector with these keys, for everybody on port 25.
+/// One connector with these keys, for all clients on port 25.
 fn one_connector(keys: &str) -> Arc<Rules> {
     let text = format!(
         r#"
@@ -75,7 +75,8 @@ fn what_the_question_does_not_speak_of_is_played_and_not_listed() {
     assert_eq!(all, played);
 }
 
-/// What the session itself refuses is part of the answer: here a limit of recipients refused.
+/// A refusal by the session's own limits is part of the answer: here the limit of refused
+/// recipients.
 #[test]
 fn the_session_s_own_limits_end_an_explanation() {
     let rules = one_connector(&format!("{ANONYMOUS}max_refused_recipients = 1"));
@@ -113,7 +114,7 @@ fn a_host_that_is_short_answers_as_its_sessions_do() {
     assert_eq!(answer(&host).1, 452);
 }
 
-/// The largest message takes no longer than the smallest.
+/// The largest message needs no more time than the smallest.
 #[test]
 fn a_message_has_the_size_of_the_question() {
     let trusted = "auth_mechanism = [\"ExternalAuthoritative\"]\n\
@@ -135,7 +136,7 @@ fn a_message_has_the_size_of_the_question() {
     }
 }
 
-/// What a certificate makes of a client, as `explain` tells it.
+/// The effect of a certificate on a client, as `explain` shows it.
 #[test]
 fn a_certificate_is_explained() {
     let text = r#"
@@ -186,7 +187,7 @@ connector = [{ name = "C", bindings = ["0.0.0.0:25"], implicit_tls_bindings = ["
     let (principal, accepted, because) = ask(25, partner, "<a@partner.example>", true);
     assert_eq!((principal, accepted), (Principal::Partner, true));
     assert!(because.contains(
-        "tls_receive_domain_secure_list: the sender is in *.partner.example, which its certificate is for"
+        "tls_receive_domain_secure_list: the sender is in *.partner.example, a domain of the client's certificate"
     ));
     assert!(!ask(25, partner, "<a@stranger.example>", true).1);
     let (principal, accepted, because) = ask(25, &[], "<a@partner.example>", true);
@@ -196,9 +197,9 @@ connector = [{ name = "C", bindings = ["0.0.0.0:25"], implicit_tls_bindings = ["
     assert_eq!(ask(25, &[hub, partner].concat(), "<>", true).0, Principal::Server);
 }
 
-/// What an explanation says of the checks: that they would take place, or who is spared them.
+/// An explanation names the checks that would run, or why they would be skipped.
 #[test]
-fn an_explanation_names_the_checks_and_asks_nobody() {
+fn an_explanation_names_the_checks_and_runs_none() {
     let checks = "antispam = { spf = \"Enforce\", dkim = \"Annotate\", dmarc = \"Enforce\", \
                   block_lists = [{ zone = \"zen.example\", action = \"Enforce\" }] }";
     let reasons = |rights: &str| {
@@ -230,8 +231,8 @@ fn an_explanation_names_the_checks_and_asks_nobody() {
     assert_eq!(
         reasons(anonymous),
         (
-            "spf: it would be asked (Enforce); taken for harmless here".to_owned(),
-            "dmarc: it would be asked (Enforce); taken for harmless here".to_owned()
+            "spf: it would be asked (Enforce); assumed harmless here".to_owned(),
+            "dmarc: it would be asked (Enforce); assumed harmless here".to_owned()
         )
     );
     let bypass = format!("{anonymous}\ngrants = {{ anonymous = [\"ms-Exch-Bypass-Anti-Spam\"] }}");

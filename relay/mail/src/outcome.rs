@@ -66,7 +66,7 @@ pub enum AnsweredCommand {
 impl std::fmt::Display for AnsweredCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Connection => "in place of a greeting",
+            Self::Connection => "instead of a greeting",
             Self::Hello => "to EHLO or HELO",
             Self::StartTls => "to STARTTLS",
             Self::Auth => "to AUTH",

@@ -34,7 +34,7 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
     /// An earlier sync failed; nothing is accepted or read until the database is open again.
-    #[error("the queue's database is closed after an error, until it could be opened anew")]
+    #[error("the queue's database is closed after an error, until it can be opened again")]
     Refusing,
     /// The stored octets are not those that were committed.
     #[error("message {id} is damaged: {what}")]
@@ -45,7 +45,7 @@ pub enum StoreError {
         what: String,
     },
     /// The entry of the message could not be parsed again. The client may try again: `451 4.3.0`.
-    #[error("the message cannot be kept, since its entry could not be read again: {what}")]
+    #[error("the message is refused because its entry could not be parsed again: {what}")]
     Unfit {
         /// The error in the entry.
         what: String,

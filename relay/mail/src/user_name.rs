@@ -18,7 +18,7 @@ pub enum UserNameError {
     #[error("the name is empty")]
     Empty,
     /// The name has a character that SASLprep prohibits.
-    #[error("the name holds a character that is not allowed in one")]
+    #[error("the name has a character that is not allowed")]
     Prohibited,
     /// It is longer than [`USER_NAME_OCTETS`].
     #[error("the name is longer than {USER_NAME_OCTETS} octets")]

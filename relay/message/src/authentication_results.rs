@@ -1,10 +1,11 @@
-//! The Authentication-Results field (RFC 8601): which of those that come in claim to be ours, and
-//! the one that we write.
+//! The Authentication-Results field (RFC 8601): which received fields claim to be ours, and the
+//! field that we write.
 //!
-//! Whoever reads mail behind us believes the fields that carry our authserv-id. They are believed
-//! because nobody but us can write them: one that comes in with our name is removed
-//! (section 5). Fields of other hosts are left alone; they are evidence of nobody here.
+//! Programs that read mail after us trust the fields with our authserv-id. They may do so because
+//! only we can write them: a received field with our name is removed (section 5). Fields of other
+//! hosts stay unchanged; we do not use them.
 
+use crate::comment::skip_with_blanks;
 use crate::finding::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcResult, MessageFound, SenderFound,
     SpfFinding, SpfIdentity,
@@ -19,15 +20,14 @@ const NAME: &str = "Authentication-Results";
 pub struct AuthservIds<'x> {
     /// `hostname`.
     pub hostname: &'x str,
-    /// `fqdn` of the connector: also a name of this host, if not one that results are written
-    /// under.
+    /// `fqdn` of the connector: also a name of this host, even if no results are written under it.
     pub fqdn: &'x str,
 }
 
 impl AuthservIds<'_> {
-    /// Does this field claim to be ours? One that is not exactly `host [version] ;` does too, where
-    /// the host is a name in ASCII: readers differ about it, and one of them might see our name,
-    /// since some take blanks of Unicode off, and some map letters.
+    /// Does this field claim to be ours? A field that does not begin exactly with `host [version]
+    /// ;`, where the host is an ASCII name, counts as a claim too: readers differ about it, and one
+    /// of them might see our name, since some remove blanks of Unicode, and some map letters.
     pub fn are_claimed_by(self, field: Field<'_>) -> bool {
         if !field.name().eq_ignore_ascii_case(NAME.as_bytes()) {
             return false;
@@ -39,12 +39,12 @@ impl AuthservIds<'_> {
     }
 }
 
-/// The host that the results are of, if the value begins as RFC 8601 section 2.2 has it: an
-/// authserv-id, perhaps a version, and a semicolon, with white space and comments between them. Of
-/// what an authserv-id may be, only the name of a host is one here: letters, digits and hyphens of
-/// ASCII, and single dots between them, in quotes or not. `None`: it begins otherwise.
+/// The host of the results, if the value begins as RFC 8601 section 2.2 requires: an authserv-id,
+/// perhaps a version, and a semicolon, with white space and comments between them. Only a host name
+/// is accepted as authserv-id: letters, digits and hyphens of ASCII, and single dots between them,
+/// in quotes or not. `None` if it begins differently.
 fn authserv_id(value: &[u8]) -> Option<&str> {
-    let value = skip_comments(value)?;
+    let value = skip_with_blanks(value)?;
     let (id, rest) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
             let (id, rest) = name(quoted);
@@ -52,44 +52,18 @@ fn authserv_id(value: &[u8]) -> Option<&str> {
         }
         None => name(value),
     };
-    let rest = skip_comments(rest)?;
+    let rest = skip_with_blanks(rest)?;
     let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
-    let rest = skip_comments(&rest[digits..])?;
+    let rest = skip_with_blanks(&rest[digits..])?;
     let id = std::str::from_utf8(id).ok()?;
     let is_host = id.split('.').all(|label| !label.is_empty());
     (is_host && rest.starts_with(b";")).then_some(id)
 }
 
-/// The octets of a host's name, and what follows them.
+/// The octets of a host name, and the rest.
 fn name(value: &[u8]) -> (&[u8], &[u8]) {
     let is_of_name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-.".contains(octet);
     value.split_at(value.iter().take_while(|octet| is_of_name(octet)).count())
-}
-
-/// What comes after white space and comments, which nest. `None`: a comment has no end.
-fn skip_comments(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        let blanks = rest.iter().take_while(|octet| b" \t\r\n".contains(octet)).count();
-        rest = &rest[blanks..];
-        if !rest.starts_with(b"(") {
-            return Some(rest);
-        }
-        let mut depth = 0_usize;
-        let mut at = 0;
-        loop {
-            match rest.get(at)? {
-                b'(' => depth += 1,
-                b')' => depth -= 1,
-                b'\\' => at += 1,
-                _ => {}
-            }
-            at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-        rest = &rest[at..];
-    }
 }
 
 /// The field with what the checks found, its CRLF included; `None` where nothing was checked. A
@@ -107,7 +81,7 @@ pub fn field(
         .then(|| format!("{NAME}: {hostname};\r\n\t{}\r\n", results.join(";\r\n\t")))
 }
 
-/// RFC 8601 section 2.7.2. The domain alone: nobody has looked at the local part.
+/// RFC 8601 section 2.7.2. The domain alone: the local part was not checked.
 fn spf(SpfFinding { result, identity, domain }: &SpfFinding) -> String {
     let property = match identity {
         SpfIdentity::Helo => "smtp.helo",
@@ -138,7 +112,7 @@ fn dkim(finding: &DkimFinding) -> Vec<String> {
     }
 }
 
-/// RFC 7489 section 11.1. The policy is in a comment, as is the custom.
+/// RFC 7489 section 11.1. The policy is in a comment, as other programs write it.
 fn dmarc(DmarcFinding { result, policy, domain, why }: &DmarcFinding) -> String {
     let policy = match result {
         DmarcResult::Fail => format!(" (p={policy})"),
@@ -155,7 +129,7 @@ fn reason(why: Option<&str>) -> String {
     why.map(|why| format!(" reason={}", quoted(why))).unwrap_or_default()
 }
 
-/// `value` of RFC 2045 section 5.1: a token where it can be one, else a quoted string.
+/// `value` of RFC 2045 section 5.1: a token if possible, otherwise a quoted string.
 fn value(text: &str) -> String {
     let is_token = |octet: u8| octet.is_ascii_alphanumeric() || b"-._".contains(&octet);
     if !text.is_empty() && text.len() <= RESULT_VALUE_OCTETS && text.bytes().all(is_token) {
@@ -165,8 +139,8 @@ fn value(text: &str) -> String {
     }
 }
 
-/// What clients and their domains wrote can end neither the string nor the line. What is not ASCII
-/// would need SMTPUTF8 of every later host, and becomes a question mark.
+/// Texts of clients and their domains can end neither the string nor the line. A character beyond
+/// ASCII would need SMTPUTF8 on every later host, and becomes a question mark.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars().take(RESULT_VALUE_OCTETS) {
@@ -342,8 +316,7 @@ mod tests {
     }
 
     proptest! {
-        /// With white space and comments taken out, no field that is left alone begins with our
-        /// name.
+        /// With white space and comments removed, no field that stays begins with our name.
         #[test]
         fn what_is_left_alone_is_not_ours(
             value in "(edge1|\\.contoso|\\.example|other|[ \t;.\"()\\\\]|\r\n |\\(x\\)|1){0,12}",

@@ -1,18 +1,18 @@
-//! The record of what was changed in the header section of a message, for logs and message
-//! tracking. Nothing that was accepted is left out or changed without an entry here.
+//! The record of all changes in the header section of a message, for logs and message tracking.
+//! Every removal and every change of a received field has an entry here.
 
 use crate::limits::{RECORDED_FIELDS, RECORDED_NAME_OCTETS};
 
-/// What was changed in one message.
+/// The changes in one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Names of removed fields, safe to print, each with how many there were.
+    /// Names of removed fields, safe to print, each with the number of fields.
     removed: Vec<(String, u32)>,
     /// Removed fields whose names there was no room for.
     removed_unnamed: u32,
     /// Lines of an mbox file that became fields.
     mbox_lines: u32,
-    /// An empty line was put behind the header section.
+    /// An empty line was added after the header section.
     separated: bool,
 }
 
@@ -34,7 +34,7 @@ impl Changes {
         self.mbox_lines += 1;
     }
 
-    /// An empty line was put behind the header section.
+    /// Records that an empty line was added after the header section.
     pub fn put_separator(&mut self) {
         self.separated = true;
     }
@@ -72,7 +72,7 @@ impl Changes {
         texts
     }
 
-    /// Octets that it takes, beside its own.
+    /// Octets of its allocations, without its own size.
     pub fn octets(&self) -> usize {
         self.removed.iter().map(|(name, _)| size_of::<(String, u32)>() + name.capacity()).sum()
     }

@@ -1,55 +1,56 @@
-//! What the checks can find, by the words of their standards.
+//! The possible findings of the checks, in the words of their standards.
 
+use relay_connector::ClientAddress;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use relay_mail::path::{Domain, ReversePath};
 
-/// The client as the checks see it. Nothing follows from its name but what SPF makes of it.
+/// The client as the checks see it. Only SPF uses its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Where it connects from.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// What it calls itself.
     pub hello: String,
-    /// As whom it authenticated.
+    /// The user as which it authenticated.
     pub user: Option<String>,
 }
 
-/// What is asked about client and sender.
+/// The inquiry about client and sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SenderQuestion {
-    /// Who connects.
+    /// The client.
     pub client: Client,
     /// The argument of MAIL.
     pub sender: ReversePath,
     /// The zones that the client's address is looked up in.
     pub block_lists: Vec<Domain>,
-    /// Is SPF asked?
+    /// Does SPF run?
     pub spf: bool,
 }
 
-/// What is asked about a message that is with the queue and not committed.
+/// The inquiry about a message that is in the queue and not committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageQuestion {
-    /// Who connects.
+    /// The client.
     pub client: Client,
-    /// What SPF said at MAIL, where it was asked.
+    /// The finding of SPF at MAIL, if it ran.
     pub spf: Option<SpfFinding>,
-    /// Are signatures verified? They are where `dmarc` is asked.
+    /// Are signatures verified? They are if `dmarc` runs.
     pub dkim: bool,
-    /// Is DMARC asked?
+    /// Does DMARC run?
     pub dmarc: bool,
-    /// Is Rspamd asked?
+    /// Does Rspamd run?
     pub rspamd: bool,
 }
 
-/// What was found about client and sender.
+/// The findings about client and sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderFinding {
-    /// Nobody was asked: an explanation goes on as if nothing spoke against them.
+    /// Not asked: an explanation continues as if nothing were found against them.
     NotAsked,
-    /// The answers to what was asked.
+    /// The findings of the checks that ran.
     Found(SenderFound),
 }
 
@@ -62,12 +63,12 @@ pub struct SenderFound {
     pub spf: Option<SpfFinding>,
 }
 
-/// What was found about a message.
+/// The findings about a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageFinding {
     /// See [`SenderFinding::NotAsked`].
     NotAsked,
-    /// The answers to what was asked.
+    /// The findings of the checks that ran.
     Found(MessageFound),
 }
 
@@ -82,12 +83,12 @@ pub struct MessageFound {
     pub rspamd: Option<RspamdFinding>,
 }
 
-/// What a block list says of a client.
+/// The finding of a block list about a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListFinding {
     /// Which list.
     pub zone: Domain,
-    /// What it says.
+    /// Its finding.
     pub verdict: ListVerdict,
 }
 
@@ -102,21 +103,21 @@ pub enum ListVerdict {
     Unavailable(String),
 }
 
-/// What SPF says (RFC 7208).
+/// The finding of SPF (RFC 7208).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpfFinding {
     /// Its result.
     pub result: SpfResult,
-    /// Whose domain was asked.
+    /// The identity that was checked.
     pub identity: SpfIdentity,
-    /// That domain. It may be no domain at all, where it is the client's name.
+    /// Its domain. If it is the client's name, it may be no domain at all.
     pub domain: String,
 }
 
 /// RFC 7208 section 2.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpfResult {
-    /// The domain says that the client is not one of its own.
+    /// The domain says that the client is not authorised.
     Fail,
     /// The domain says that it does not say.
     Neutral,
@@ -124,24 +125,24 @@ pub enum SpfResult {
     None,
     /// The client may send for the domain.
     Pass,
-    /// What the domain publishes cannot be understood.
+    /// The records of the domain cannot be understood.
     PermError,
-    /// The client is probably not one of its own.
+    /// The client is probably not authorised.
     SoftFail,
     /// DNS did not answer.
     TempError,
 }
 
-/// RFC 7208 section 2.4: the sender's domain, or the client's name where the sender is null.
+/// RFC 7208 section 2.4: the sender's domain, or the client's name if the sender is null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpfIdentity {
-    /// The client's name for itself.
+    /// The client's name.
     Helo,
     /// The domain of MAIL.
     MailFrom,
 }
 
-/// What DKIM says (RFC 6376).
+/// The finding of DKIM (RFC 6376).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DkimFinding {
     /// Each signature has a result; there may be none.
@@ -155,7 +156,7 @@ pub enum DkimFinding {
 pub struct DkimSignature {
     /// Its result.
     pub result: DkimResult,
-    /// Who signed; empty where the signature cannot be read.
+    /// The signing domain; empty if the signature cannot be parsed.
     pub domain: String,
     /// With which key; empty where the signature cannot be read.
     pub selector: String,
@@ -163,31 +164,31 @@ pub struct DkimSignature {
     pub why: Option<String>,
 }
 
-/// RFC 8601 section 2.7.1. `none` is no signature at all.
+/// RFC 8601 section 2.7.1. `none`: there is no signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DkimResult {
     /// Message and signature do not belong together.
     Fail,
-    /// The signature is not one that could be verified.
+    /// The signature cannot be verified.
     Neutral,
-    /// The signature holds.
+    /// The signature is valid.
     Pass,
-    /// There is no key, or none that can be used.
+    /// There is no key, or no usable one.
     PermError,
-    /// The signature may hold and is not accepted here.
+    /// The signature may be valid, but is not accepted here.
     Policy,
     /// DNS did not answer.
     TempError,
 }
 
-/// What DMARC says (RFC 7489, RFC 9989).
+/// The finding of DMARC (RFC 7489, RFC 9989).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DmarcFinding {
     /// Its result.
     pub result: DmarcResult,
-    /// What the domain asks for mail that fails.
+    /// The policy of the domain for mail that fails.
     pub policy: DmarcPolicy,
-    /// The domain of From; empty where there is no one domain.
+    /// The domain of From; empty if there is not exactly one domain.
     pub domain: String,
     /// Why it did not pass.
     pub why: Option<String>,
@@ -196,19 +197,19 @@ pub struct DmarcFinding {
 /// RFC 7489 section 11.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DmarcResult {
-    /// Nobody whom the domain in From stands for has sent or signed it.
+    /// Neither the sender's domain nor a signature belongs to the domain in From.
     Fail,
     /// The domain publishes nothing.
     None,
     /// The sender's domain or a signature belongs to the domain in From.
     Pass,
-    /// What the domain publishes cannot be understood.
+    /// The records of the domain cannot be understood.
     PermError,
     /// DNS did not answer.
     TempError,
 }
 
-/// What a domain asks for mail that fails DMARC.
+/// The policy of a domain for mail that fails DMARC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DmarcPolicy {
     /// Nothing.
@@ -219,32 +220,32 @@ pub enum DmarcPolicy {
     Reject,
 }
 
-/// What Rspamd says.
+/// The finding of Rspamd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RspamdFinding {
     /// It did not say; why, in a sentence.
     Unavailable(String),
-    /// What it would do.
+    /// The action that it proposes.
     Verdict {
         /// Which of its actions.
         action: RspamdAction,
-        /// The score and the one at which it refuses, as in `7.30/15.00`.
+        /// The score and the limit for a refusal, as in `7.30/15.00`.
         score: String,
     },
 }
 
-/// The actions of Rspamd, by its names. One that we do not know is no verdict.
+/// The actions of Rspamd, by its names. An unknown action is no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RspamdAction {
     /// Mark it as spam.
     AddHeader,
-    /// Take it and throw it away. We never do: the sender would not know.
+    /// Accept and discard the message. We never do: the sender would not learn of it.
     Discard,
-    /// Make the client come again.
+    /// Refuse temporarily, so that the client tries again.
     Greylist,
     /// Let it pass.
     NoAction,
-    /// Keep it where nobody reads it.
+    /// Store it in quarantine.
     Quarantine,
     /// Refuse it.
     Reject,
@@ -288,7 +289,7 @@ words! {
 }
 
 impl SenderQuestion {
-    /// Whose domain SPF is asked about, and that domain.
+    /// The identity that SPF checks, and its domain.
     pub fn identity(&self) -> (SpfIdentity, String) {
         match &self.sender {
             ReversePath::Mailbox(mailbox) => {
@@ -299,7 +300,7 @@ impl SenderQuestion {
         }
     }
 
-    /// The answers when there are none.
+    /// The findings if no answer is available.
     pub fn unavailable(&self, why: &str) -> SenderFound {
         let unavailable = |zone: &Domain| {
             let verdict = ListVerdict::Unavailable(why.to_owned());
@@ -315,7 +316,7 @@ impl SenderQuestion {
 }
 
 impl MessageQuestion {
-    /// The answers when there are none.
+    /// The findings if no answer is available.
     pub fn unavailable(&self, why: &str) -> MessageFound {
         MessageFound {
             dkim: self.dkim.then(|| DkimFinding::Unavailable(why.to_owned())),
@@ -326,7 +327,7 @@ impl MessageQuestion {
 }
 
 impl DmarcFinding {
-    /// DMARC could not be asked.
+    /// DMARC could not run.
     pub fn unavailable(why: &str) -> Self {
         Self {
             result: DmarcResult::TempError,
@@ -338,7 +339,7 @@ impl DmarcFinding {
 }
 
 impl DkimFinding {
-    /// One word for all signatures: the best of them, as DMARC and `dkim = "Enforce"` see it.
+    /// One word for all signatures: the best of them, as DMARC and `dkim = "Enforce"` use it.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => DkimResult::TempError.word(),

@@ -1,9 +1,9 @@
-//! The header firewall: fields that a principal may not bring in.
+//! The header firewall: removes fields that a principal may not send.
 //!
-//! A field that a later server would believe is removed unless the principal has the permission
-//! to write it. Which permission guards which fields is Exchange's: docs/exchange-semantics.md
-//! section 9. Authentication-Results that claim to be ours, and our X-Relay-Spam, are removed whatever
-//! the permissions. Each removal is recorded.
+//! A field that a later server would trust is removed unless the principal has the permission to
+//! write it. Which permission guards which fields is defined by Exchange:
+//! docs/exchange-semantics.md section 9. Authentication-Results that claim to be ours, and our
+//! X-Relay-Spam, are removed with any permissions. Each removal is recorded.
 
 use crate::authentication_results::AuthservIds;
 use crate::changes::Changes;
@@ -14,25 +14,24 @@ use crate::stamp::AUTH_AS;
 use bytes::Bytes;
 use relay_connector::{Permission, PermissionSet};
 
-/// The name under which a line of an mbox file is kept, as Postfix does it.
+/// The name under which a line of an mbox file is stored, as Postfix does it.
 const MAILBOX_LINE: &[u8] = b"X-Mailbox-Line: ";
 
-/// What passed the firewall.
+/// The result of the firewall.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admitted {
     /// The section as it is kept, in order.
     pub slices: Vec<Bytes>,
-    /// What was removed, and what was made a field.
+    /// The removed fields, and the lines that became fields.
     pub changes: Changes,
     /// Does it say already how the sender was known?
     pub is_stamped: bool,
 }
 
-/// Takes out every field whose permission is not in the set, and every one that claims to hold our
-/// results. Our own Received fields stay
-/// whatever the permissions: without them a loop through a connector that removes trace fields
-/// would never end. Hops must be counted before, or a loop would be hidden. Lines of an mbox file
-/// become fields.
+/// Removes every field whose permission is not in the set, and every field that claims to have our
+/// results. Our own Received fields stay with any permissions: without them a loop through a
+/// connector that removes trace fields would never end. Hops must be counted before, because
+/// otherwise a loop would be hidden. Lines of an mbox file become fields.
 pub fn admit(
     section: &HeaderSection,
     permissions: PermissionSet,
@@ -44,7 +43,7 @@ pub fn admit(
         admitted.slices.extend([Bytes::from_static(MAILBOX_LINE), line]);
         admitted.changes.renamed_mbox_line();
     }
-    // The run of admitted fields that is still open begins at `from` and ends at `to`.
+    // The open run of admitted fields begins at `from` and ends at `to`.
     let mut from = 0;
     let mut to = 0;
     for field in section.fields() {
@@ -74,7 +73,7 @@ impl Admitted {
     }
 }
 
-/// The permission without which a field is removed. `None`: anybody may write it.
+/// The permission without which a field is removed. `None`: every client may write it.
 fn guard(field: Field<'_>) -> Option<Permission> {
     let name = field.name();
     let begins_with = |prefix: &[u8]| {

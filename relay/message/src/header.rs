@@ -1,11 +1,11 @@
-//! The header section of a message that comes in: its fields, and how many hosts it has passed.
+//! The header section of a received message: its fields, and how many hosts it has passed.
 //!
-//! Where it ends is decided in [`super::section`].
+//! [`super::section`] finds its end.
 
-use crate::section::{Part, SectionReader};
+use crate::section::{Part, SectionReader, field_end};
 use bytes::{Bytes, BytesMut};
 use mail_parser::{HeaderName, MessageParser};
-use memchr::memmem;
+use relay_mail::line_end::{LineScanner, first_line_octets};
 
 /// The fields before the body, and the lines of an mbox file before the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Field<'section>(&'section [u8]);
 #[derive(Debug)]
 pub struct HeaderCollector {
     reader: SectionReader,
-    /// What there is of the section; nothing once it is over the limit.
+    /// The octets of the section so far; empty if it exceeds the limit.
     octets: BytesMut,
     mbox_lines: usize,
     /// Octets of the section, those that were let go included.
@@ -32,19 +32,20 @@ pub struct HeaderCollector {
     limit: u64,
 }
 
-/// What came of a part.
+/// The result of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Collected {
     /// The section has ended.
     Complete {
         /// The section, without the empty line.
         section: HeaderSection,
-        /// What there is of the body, the empty line included.
+        /// The beginning of the body, with the empty line.
         body: Bytes,
-        /// The body begins with an empty line, or there is none. If not, one has to be put there.
+        /// Does the body begin with an empty line, or is it empty? If not, an empty line must be
+        /// added.
         is_separated: bool,
     },
-    /// The section goes on.
+    /// The section continues.
     Incomplete,
     /// The section has ended and is over the limit.
     TooLarge {
@@ -60,7 +61,7 @@ impl HeaderCollector {
         Self { reader, octets, mbox_lines: 0, size: 0, limit }
     }
 
-    /// Takes the next part of the message. Not to be called again once the section has ended.
+    /// Reads the next part of the message. Must not be called after the section has ended.
     pub fn push(&mut self, content: &[u8]) -> Collected {
         let mut content = Bytes::copy_from_slice(content);
         while let Some(part) = self.reader.next(&mut content) {
@@ -76,7 +77,7 @@ impl HeaderCollector {
     }
 
     /// Octets that are kept.
-    pub fn gathered(&self) -> usize {
+    pub fn received_octets(&self) -> usize {
         self.octets.len() + self.reader.held()
     }
 
@@ -92,7 +93,7 @@ impl HeaderCollector {
         self.complete(body, is_separated)
     }
 
-    /// Keeps a part of the section. At its end, says whether an empty line stands there.
+    /// Stores a part of the section. At its end, returns whether an empty line follows.
     fn take(&mut self, part: Part) -> Option<bool> {
         let octets = match part {
             Part::MboxLines(octets) => {
@@ -137,16 +138,16 @@ impl HeaderSection {
     pub fn mbox_lines(&self) -> impl Iterator<Item = Bytes> {
         let mut rest = self.octets.slice(..self.mbox_lines);
         std::iter::from_fn(move || {
-            let end = memmem::find(&rest, b"\r\n")? + 2;
+            let end = first_line_octets(&rest)?;
             Some(rest.split_to(end))
         })
     }
 
     /// Received fields: the hosts that the message has passed (RFC 5321 section 6.3).
     ///
-    /// They are counted twice, as the firewall sees them and as a full parser does, and the larger
-    /// number holds: readers differ about lines of white space and about junk, and a loop must not
-    /// hide in the difference.
+    /// They are counted twice, as the firewall sees them and by a full parser, and the larger
+    /// number counts: readers differ about lines of white space and about invalid lines, and a loop
+    /// must not hide in the difference.
     pub fn hops(&self) -> u32 {
         u32::try_from(self.hops_by_field().max(self.hops_by_parser())).unwrap_or(u32::MAX)
     }
@@ -156,34 +157,25 @@ impl HeaderSection {
     }
 
     fn hops_by_parser(&self) -> usize {
-        // Told of no field to read, it would read them all.
+        // Without a list of fields it would parse all of them.
         let parser = MessageParser::new().default_header_ignore().header_raw(HeaderName::Received);
         parser.parse_headers(&self.octets[self.mbox_lines..]).map_or(0, |message| {
             message.headers().iter().filter(|header| header.name == HeaderName::Received).count()
         })
     }
 
-    /// The fields in order. Together, and behind the mbox lines, they are the section, octet for
-    /// octet.
+    /// The fields in order. After the mbox lines, they are the section, octet for octet.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let mut rest = &self.octets[self.mbox_lines..];
         std::iter::from_fn(move || {
-            let mut end = 0;
-            loop {
-                end += memmem::find(&rest[end..], b"\r\n").map_or(rest.len() - end, |at| at + 2);
-                match rest.get(end) {
-                    Some(b' ' | b'\t') => {}
-                    _ => break,
-                }
-            }
+            let end = field_end(&mut LineScanner::default(), rest).unwrap_or(rest.len());
             let (field, after) = rest.split_at(end);
             rest = after;
             (!field.is_empty()).then_some(Field(field))
         })
     }
 
-    /// The slice that these fields cover, by their octets behind the mbox lines; they must be
-    /// neighbours.
+    /// The slice of these fields, by their offsets after the mbox lines; they must be neighbours.
     pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
         self.octets.slice(self.mbox_lines + from..self.mbox_lines + to)
     }
@@ -200,14 +192,14 @@ impl<'section> Field<'section> {
         self.name().eq_ignore_ascii_case(b"Received")
     }
 
-    /// The name, without the blanks behind it (the obsolete syntax of RFC 5322 section 4.5).
+    /// The name, without the blanks after it (the obsolete syntax of RFC 5322 section 4.5).
     pub fn name(self) -> &'section [u8] {
         let end = memchr::memchr(b':', self.0).unwrap_or(0);
         let blanks = self.0[..end].iter().rev().take_while(|octet| b" \t".contains(octet)).count();
         &self.0[..end - blanks]
     }
 
-    /// What stands after the colon, with its CRLFs.
+    /// The text after the colon, with its CRLFs.
     pub fn value(self) -> &'section [u8] {
         memchr::memchr(b':', self.0).map_or(&[], |colon| &self.0[colon + 1..])
     }
@@ -272,7 +264,7 @@ mod tests {
         assert_eq!(hops("X-Received: a\r\nSubject: Received: b\r\n Received: c\r\n"), 0);
         // A line that is no field ends the section.
         assert_eq!(hops("Received: a\r\nno field\r\nReceived: a\r\n"), 1);
-        // A line of white space continues the field before it; it does not end the section.
+        // A line of white space continues the previous field; it does not end the section.
         assert_eq!(hops("Subject: x\r\n \r\nReceived: a\r\n\t\r\nReceived: b\r\n"), 2);
         assert_eq!(hops("Received:\r\n : a\r\nReceived:\r\n"), 2);
         assert_eq!(hops(&"Received: a\r\n".repeat(5000)), 5000);
@@ -308,7 +300,7 @@ mod tests {
             }
         }
 
-        /// A second opinion: mail-parser sees the same fields in every section made of them.
+        /// A second reading: mail-parser sees the same fields in every section made of them.
         #[test]
         fn both_readings_see_the_same_received_fields(
             fields in proptest::collection::vec(

@@ -1,11 +1,11 @@
-//! Has a message been here before? Received fields that name this host.
+//! Has a message passed this host before? Counts Received fields that name this host.
 //!
-//! A loop through us leaves our own name behind at every round. What is read here was written by
-//! us and carried by others, so a field counts wherever its `by` can be read as one of our names;
-//! how many hosts a message may have passed in all is for [`HeaderSection::hops`] to tell.
+//! A loop through this host adds our own name at every round. We wrote these fields and other hosts
+//! forwarded them, so a field counts if its `by` can be read as one of our names;
+//! [`HeaderSection::hops`] counts all hosts that a message has passed.
 
+use crate::comment;
 use crate::header::{Field, HeaderSection};
-use memchr::memchr;
 
 /// Received fields whose `by` (RFC 5321 section 4.4) is a name that `is_ours`; it is given in
 /// lower case, without a trailing dot.
@@ -20,31 +20,27 @@ pub fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
     if !field.is_received() {
         return false;
     }
-    let value = memchr(b':', field.octets()).map_or(&[][..], |colon| &field.octets()[colon + 1..]);
-    let words = words(value);
+    let words = words(field.value());
     words.windows(2).any(|pair| {
         let [by, name] = pair else { return false };
         by.eq_ignore_ascii_case("by") && is_ours(&name.trim_end_matches('.').to_ascii_lowercase())
     })
 }
 
-/// The words before the date, without comments. What is not ASCII is nobody's name.
+/// The words before the date, without comments. A word beyond ASCII is not a name of ours.
 fn words(value: &[u8]) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut comments = 0_u32;
-    let mut octets = value.iter();
-    while let Some(&octet) = octets.next() {
+    let mut rest = value;
+    while let Some((&octet, after)) = rest.split_first() {
+        let mut next = after;
         match octet {
-            b'\\' => {
-                octets.next();
-            }
+            b'\\' => next = after.get(1..).unwrap_or_default(),
             // A comment stands where white space may.
             b'(' => {
-                comments += 1;
                 words.push(String::new());
+                next = comment::octets(rest).map_or(&[][..], |octets| &rest[octets..]);
             }
-            b')' => comments = comments.saturating_sub(1),
-            _ if comments > 0 => {}
+            b')' => {}
             b';' => break,
             b' ' | b'\t' | b'\r' | b'\n' => words.push(String::new()),
             _ => {
@@ -53,6 +49,7 @@ fn words(value: &[u8]) -> Vec<String> {
                 }
             }
         }
+        rest = next;
     }
     words.retain(|word| !word.is_empty());
     words

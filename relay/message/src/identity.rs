@@ -1,16 +1,16 @@
-//! What a message calls itself: its Message-ID and its From, as they are written, for logs.
+//! The identification of a message: its Message-ID and its From, as written, for logs.
 //!
-//! Nothing is decided by it: whom a message is from is read by [`super::author`].
+//! No decision depends on it: [`super::author`] reads the authors of a message.
 
 use crate::header::HeaderSection;
 use crate::limits::IDENTITY_OCTETS;
 
-/// Message-ID and From as they stand in the header section, unfolded, [`IDENTITY_OCTETS`] of each.
+/// Message-ID and From from the header section, unfolded, [`IDENTITY_OCTETS`] of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The value of the first Message-ID.
     pub message_id: Option<String>,
-    /// The values of all From fields; more than one are separated by `|`.
+    /// The values of all From fields; several are separated by `|`.
     pub from: Option<String>,
 }
 
@@ -38,7 +38,7 @@ fn unfolded(value: &[u8]) -> String {
     text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// At most so many octets of a text, in whole characters; what is cut off leaves `…`.
+/// At most this many octets of a text, in whole characters; a cut is marked by `…`.
 pub fn bounded(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));

@@ -1,12 +1,13 @@
-//! What we read and write in a message's headers.
+//! Reads and writes the header section of messages.
 //!
-//! This module decides where the header section ends, which fields a principal may not bring in,
-//! and what our own fields say. It never looks into the body and never changes an octet of
-//! it. Whether a message is refused is for `policy`.
+//! This crate finds the end of the header section, removes fields that a principal may not send,
+//! and writes our own fields. It never examines the body and never changes an octet of it. `policy`
+//! decides whether a message is refused.
 
 pub mod authentication_results;
 pub mod author;
 pub mod changes;
+mod comment;
 pub mod finding;
 pub mod firewall;
 pub mod header;

@@ -1,10 +1,9 @@
-//! The header firewall on the way out: what our organization says of a message to itself does not
-//! leave it.
+//! The header firewall for outgoing mail: removes fields that are for our organization only.
 //!
-//! Only whole fields are taken out, so the signatures of others (DKIM) hold unless they cover a
-//! field of these families. The message is read once, piece by piece, and nothing is kept of it but
-//! a name that is not complete yet. Messages are kept with an empty line behind the header section;
-//! where it is missing, as in what an earlier version kept, it is put there.
+//! Only whole fields are removed, so signatures of others (DKIM) stay valid unless they cover such
+//! a field. The message is read once, piece by piece, and only an incomplete name is buffered.
+//! Messages are stored with an empty line after the header section; if it is missing, as in
+//! messages stored by an earlier version, it is added.
 
 use crate::section::{Part, SectionReader};
 use bytes::{Bytes, BytesMut};
@@ -12,25 +11,25 @@ use bytes::{Bytes, BytesMut};
 /// The families: their names begin so, in any case.
 const FAMILIES: [&[u8]; 2] = [b"X-MS-Exchange-Organization-", b"X-MS-Exchange-Forest-"];
 
-/// For whom a message leaves.
+/// The audience of an outgoing message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// A next hop of our organization: it gets every field.
     Organization,
-    /// Anybody else, also the sender who gets a report.
+    /// All others, including a sender who gets a report.
     Outside,
 }
 
-/// Takes fields out of a message that goes by in pieces.
+/// Removes fields from a message that passes in pieces.
 #[derive(Debug)]
 pub struct OutboundFirewall {
-    /// None where nothing is taken out.
+    /// None if nothing is removed.
     section: Option<SectionReader>,
-    /// Is the field that is being read to be taken out?
+    /// Must the current field be removed?
     removes: bool,
 }
 
-/// Does a field of this name, given with or without its colon, stay within our organization?
+/// Is a field of this name, given with or without its colon, for our organization only?
 pub fn is_of_organization(name: &[u8]) -> bool {
     let begins_with = |family: &&[u8]| {
         name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family))
@@ -49,6 +48,17 @@ impl OutboundFirewall {
     }
 
     /// What of the next piece goes out.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use relay_message::outbound::{Audience, OutboundFirewall};
+    ///
+    /// let mut firewall = OutboundFirewall::new(Audience::Outside);
+    /// let message = "X-MS-Exchange-Organization-SCL: -1\r\nTo: b\r\n\r\nbody\r\n";
+    /// let mut sent = firewall.pass(Bytes::from(message)).concat();
+    /// sent.extend_from_slice(&firewall.finish());
+    /// assert_eq!(sent, b"To: b\r\n\r\nbody\r\n");
+    /// ```
     pub fn pass(&mut self, mut piece: Bytes) -> Vec<Bytes> {
         let Some(section) = &mut self.section else { return vec![piece] };
         let (mut header, mut out) = (BytesMut::new(), Vec::new());
@@ -64,7 +74,7 @@ impl OutboundFirewall {
         out
     }
 
-    /// What is left of a message that ends within its header section.
+    /// The rest of a message that ends within its header section.
     pub fn finish(mut self) -> Bytes {
         let mut rest = BytesMut::new();
         while let Some(part) = self.section.as_mut().and_then(SectionReader::finish) {
@@ -77,7 +87,7 @@ impl OutboundFirewall {
     }
 }
 
-/// Passes a part of the header section on, unless its field is to be taken out.
+/// Passes a part of the header section on, unless its field must be removed.
 fn pass_part(removes: &mut bool, part: &Part, header: &mut BytesMut) {
     let octets = match part {
         Part::Name(octets) => {
@@ -141,7 +151,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the firewall takes out on the way in is taken out on the way out, and nothing else.
+        /// The outgoing firewall removes the same fields as the incoming one, and no others.
         #[test]
         fn both_firewalls_agree_about_fields(
             fields in proptest::collection::vec(
@@ -161,7 +171,8 @@ mod tests {
             prop_assert_eq!(out(Audience::Outside, section.as_bytes(), piece), admitted);
         }
 
-        /// However a message came to be kept, the next hop finds the same end of the header section.
+        /// Independent of how a message was stored, the next hop finds the same end of the header
+        /// section.
         #[test]
         fn what_is_no_field_leaves_as_body(
             text in "(A: b\r\n|From x\r\n|[ ]?junk\r\n|X-MS-Exchange-Forest-A: b\r\n|\r\n){0,6}",

@@ -1,5 +1,6 @@
 //! Our own trace field (RFC 5321 section 4.4).
 
+use relay_connector::ClientAddress;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -11,14 +12,14 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::tls::TlsInfo;
 use time::OffsetDateTime;
 
-/// What the field says.
+/// The contents of the field.
 #[derive(Clone, Debug)]
 pub struct ReceivedField<'x> {
-    /// The client's name for itself, which is not checked. Where it gave none, its address stands
-    /// for the name, as RFC 5321 section 4.4 has it for clients without a domain.
+    /// The client's name, which is not verified. If it gave none, its address replaces the name, as
+    /// in RFC 5321 section 4.4 for clients without a domain.
     pub hello: &'x HelloName,
     /// Where it connects from.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// The connector's `fqdn`.
     pub by: &'x str,
     /// The address it connected to.
@@ -29,7 +30,7 @@ pub struct ReceivedField<'x> {
     pub id: QueueId,
     /// The connector's name.
     pub connector: &'x str,
-    /// Who the client was taken for.
+    /// The principal of the client.
     pub principal: Principal,
     /// The encryption, if any.
     pub tls: Option<&'x TlsInfo>,
@@ -40,7 +41,7 @@ pub struct ReceivedField<'x> {
 /// The `with` keywords that IANA registered for us: RFC 3848 and RFC 6531 section 4.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithKeyword {
-    /// HELO. There is no keyword for HELO within TLS; the comment names the encryption.
+    /// HELO. There is no keyword for HELO within TLS; the comment shows the encryption.
     Smtp,
     /// EHLO.
     Esmtp,
@@ -50,13 +51,13 @@ pub enum WithKeyword {
     Esmtps,
     /// EHLO within TLS, and the client has authenticated.
     Esmtpsa,
-    /// SMTPUTF8 was asked for.
+    /// SMTPUTF8 was requested.
     Utf8Smtp,
-    /// SMTPUTF8 was asked for by a client that has authenticated.
+    /// SMTPUTF8 was requested by a client that has authenticated.
     Utf8Smtpa,
-    /// SMTPUTF8 was asked for within TLS.
+    /// SMTPUTF8 was requested within TLS.
     Utf8Smtps,
-    /// SMTPUTF8 was asked for within TLS by a client that has authenticated.
+    /// SMTPUTF8 was requested within TLS by a client that has authenticated.
     Utf8Smtpsa,
 }
 
@@ -78,16 +79,16 @@ impl WithKeyword {
 }
 
 impl ReceivedField<'_> {
-    /// The field with its CRLF: one clause to a line, each far below the 998 octets of RFC 5322
+    /// The field with its CRLF: one clause per line, each far below the 998 octets of RFC 5322
     /// section 2.1.1, and below its 78 unless a name is very long.
     pub fn to_field(&self) -> Bytes {
         let Self { hello, by, id, principal, .. } = self;
-        let client = MailHost::Address(self.client.to_canonical());
+        let client = MailHost::Address(self.client.ip());
         let hello = match hello.is_missing() {
             true => client.to_string(),
             false => hello.to_string(),
         };
-        let local = MailHost::Address(self.local.to_canonical());
+        let local = MailHost::Address(self.local);
         let protocol = self.protocol.keyword();
         let connector = comment_text(self.connector);
         let tls = self.tls.map(|tls| format!(";\r\n\t {tls}")).unwrap_or_default();
@@ -102,8 +103,9 @@ impl ReceivedField<'_> {
     }
 }
 
-/// A configured name as `ctext` of RFC 5322 section 3.2.2: it can neither end the comment nor the
-/// line. What is not ASCII would need SMTPUTF8 of every later host, and becomes a question mark.
+/// A configured name as `ctext` of RFC 5322 section 3.2.2: it can end neither the comment nor the
+/// line. A character beyond ASCII would need SMTPUTF8 on every later host, and becomes a question
+/// mark.
 fn comment_text(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for character in name.chars() {
@@ -131,13 +133,13 @@ fn date_time(at: SystemTime) -> String {
     )
 }
 
-/// A field as we write it, for the tests of those who read it again.
+/// A field as we write it, for the tests of its readers.
 #[cfg(test)]
 pub(super) fn example(by: &str) -> Bytes {
-    let client = IpAddr::from([10, 38, 97, 3]);
+    let client = ClientAddress::from(IpAddr::from([10, 38, 97, 3]));
     let hello = &HelloName::read("by");
     let (protocol, id, connector) = (WithKeyword::Esmtp, QueueId::from_u64(1), "by nobody;");
-    let (local, principal, at) = (client, Principal::Anonymous, SystemTime::UNIX_EPOCH);
+    let (local, principal, at) = (client.ip(), Principal::Anonymous, SystemTime::UNIX_EPOCH);
     ReceivedField { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
         .to_field()
 }

@@ -1,20 +1,20 @@
-//! Where the header section of a message ends. Reception, storage, sending and reports all ask
-//! here.
+//! Finds the end of a message's header section, for reception, storage, sending and reports.
 //!
-//! The section is a run of fields: lines that begin with a name and a colon, each with the lines
-//! that continue it. It ends before the first line that is no field. A name is octets 33 to 126 (RFC
-//! 5322 section 2.2): readers differ about what a line with another octet before its colon means,
-//! and in the body it means nothing. Where the first line that is no field is not the empty line of
-//! RFC 5322 section 2.1, one has to be put there, or another reader may find the end elsewhere. Lines of an mbox file (`From ` or `>From `) are passed over before the first field.
+//! The section is a run of fields: lines that begin with a name and a colon, each with its
+//! continuation lines. It ends before the first line that is not a field. A name is octets 33 to
+//! 126 (RFC 5322 section 2.2): readers differ about a line with another octet before its colon; in
+//! the body it has no meaning. If the first line that is not a field is not the empty line of RFC
+//! 5322 section 2.1, an empty line must be added, because otherwise another reader may find another
+//! end. Lines of an mbox file (`From ` or `>From `) are skipped before the first field.
 //!
-//! Only CRLF ends a line. The message comes in pieces of any size; no more is held back than a name
-//! that may still turn out to be none.
+//! Only CRLF ends a line. The message arrives in pieces of any size; only a possible name is held
+//! back.
 
-use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS};
+use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS, PIECE_OCTETS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use memchr::memchr;
+use relay_mail::line_end::{LineMark, LineScanner};
 
-/// What the next octets of a message are.
+/// The kind of the next octets of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Lines of an mbox file, before the first field.
@@ -23,7 +23,7 @@ pub enum Part {
     Name(Bytes),
     /// More of the field: of its value, line ends included.
     Value(Bytes),
-    /// The section has ended. Comes once.
+    /// The section has ended. Returned once.
     End {
         /// The body begins with an empty line, or nothing follows.
         is_separated: bool,
@@ -36,42 +36,39 @@ pub enum Part {
 #[derive(Debug)]
 pub struct SectionReader {
     place: Place,
+    lines: LineScanner,
     /// Octets that can still turn out to be a name or to be body.
     held: BytesMut,
     /// Octets of `held` that are whole mbox lines.
     mbox_lines: usize,
     has_fields: bool,
-    /// What comes before the next octets.
+    /// The part before the next octets.
     ready: Option<Part>,
 }
 
-/// Where the next octet stands.
+/// The position of the next octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In a line of which it is not known yet whether it is a field.
+    /// In a line that may or may not be a field.
     Undecided(Line),
-    Value {
-        after_cr: bool,
-    },
+    Value,
     Body,
 }
 
-/// How far an undecided line has come.
+/// The progress of an undecided line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Start,
     /// A CR at its start.
     Cr,
     Name,
-    /// In white space behind the name (RFC 5322 section 4.5).
+    /// In white space after the name (RFC 5322 section 4.5).
     Blank,
     /// In a line of an mbox file.
-    Mbox {
-        after_cr: bool,
-    },
+    Mbox,
 }
 
-/// What an octet makes of an undecided line.
+/// The effect of an octet on an undecided line.
 enum Step {
     Undecided(Line),
     /// The name of a field has ended.
@@ -86,6 +83,7 @@ impl Default for SectionReader {
     fn default() -> Self {
         Self {
             place: Place::Undecided(Line::Start),
+            lines: LineScanner::default(),
             held: BytesMut::new(),
             mbox_lines: 0,
             has_fields: false,
@@ -95,24 +93,24 @@ impl Default for SectionReader {
 }
 
 impl SectionReader {
-    /// The next part of the message, taken off the piece. `None` when the piece is used up.
+    /// The next part of the message, taken from the piece. `None` if the piece is used up.
     pub fn next(&mut self, piece: &mut Bytes) -> Option<Part> {
         if let Some(part) = self.ready.take() {
             return Some(part);
         }
         match self.place {
             Place::Undecided(line) => self.decide(line, piece),
-            Place::Value { after_cr } if !piece.is_empty() => Some(self.value(after_cr, piece)),
+            Place::Value if !piece.is_empty() => Some(self.value(piece)),
             Place::Body if !self.held.is_empty() => Some(Part::Body(self.held.split().freeze())),
             Place::Body if !piece.is_empty() => Some(Part::Body(std::mem::take(piece))),
-            Place::Value { .. } | Place::Body => None,
+            Place::Value | Place::Body => None,
         }
     }
 
-    /// What is left when the message has ended. To be asked until there is nothing more.
+    /// The rest after the message has ended. Call this until it returns `None`.
     pub fn finish(&mut self) -> Option<Part> {
         match self.place {
-            Place::Undecided(_) | Place::Value { .. } if self.ready.is_none() => {
+            Place::Undecided(_) | Place::Value if self.ready.is_none() => {
                 self.place = Place::Body;
                 Some(Part::End { is_separated: self.held.is_empty() })
             }
@@ -127,7 +125,8 @@ impl SectionReader {
 
     fn decide(&mut self, mut line: Line, piece: &mut Bytes) -> Option<Part> {
         for at in 0..piece.len() {
-            match self.step(line, piece[at]) {
+            let mark = self.lines.next(&piece[at..=at]).map(|(_, mark)| mark);
+            match self.step(line, piece[at], mark) {
                 Step::Undecided(next) => line = next,
                 decided => {
                     self.held.put_u8(piece[at]);
@@ -146,35 +145,39 @@ impl SectionReader {
     }
 
     /// What the next octet makes of an undecided line.
-    fn step(&self, line: Line, octet: u8) -> Step {
+    fn step(&self, line: Line, octet: u8, mark: Option<LineMark>) -> Step {
+        match (line, mark) {
+            (Line::Mbox, Some(LineMark::End)) => return Step::Undecided(Line::Start),
+            // Any other line with a CR in it was decided at the CR.
+            (_, Some(LineMark::End)) => return Step::Empty,
+            (_, Some(LineMark::BareCr | LineMark::BareLf | LineMark::Nul)) => return Step::NoField,
+            (_, None) => {}
+        }
         let so_far = &self.held[self.mbox_lines..];
         match (line, octet) {
             (Line::Start, b' ' | b'\t') if self.has_fields => Step::Continued,
             (Line::Start, b' ' | b'\t' | b':') => Step::NoField,
             (Line::Start, b'\r') => Step::Undecided(Line::Cr),
-            (Line::Cr, b'\n') => Step::Empty,
-            (Line::Mbox { after_cr: true }, b'\n') => Step::Undecided(Line::Start),
-            (Line::Cr | Line::Mbox { after_cr: true }, _) | (_, b'\n' | 0) => Step::NoField,
-            (Line::Mbox { .. }, _) if self.held.len() >= MBOX_LINES_OCTETS => Step::NoField,
-            (Line::Mbox { .. }, _) => Step::Undecided(Line::Mbox { after_cr: octet == b'\r' }),
+            (Line::Mbox, _) if self.held.len() >= MBOX_LINES_OCTETS => Step::NoField,
+            (Line::Mbox, _) => Step::Undecided(Line::Mbox),
             (Line::Name | Line::Blank, b':') => Step::Field,
             (_, _) if so_far.len() >= FIELD_NAME_OCTETS => Step::NoField,
             (Line::Name | Line::Blank, b' ' | b'\t') => Step::Undecided(Line::Blank),
             (Line::Blank, _) if !self.has_fields && is_mbox_line(so_far) => {
-                Step::Undecided(Line::Mbox { after_cr: octet == b'\r' })
+                Step::Undecided(Line::Mbox)
             }
             (Line::Start | Line::Name, _) if octet.is_ascii_graphic() => {
                 Step::Undecided(Line::Name)
             }
-            (Line::Start | Line::Name | Line::Blank, _) => Step::NoField,
+            (Line::Start | Line::Cr | Line::Name | Line::Blank, _) => Step::NoField,
         }
     }
 
-    /// The line is known for what it is, with what is held.
+    /// The kind of the line is known, including the octets held back.
     fn decided(&mut self, step: Step) -> Part {
         match step {
             Step::Field => {
-                self.place = Place::Value { after_cr: false };
+                self.place = Place::Value;
                 self.has_fields = true;
                 let mbox_lines = self.held.split_to(std::mem::take(&mut self.mbox_lines));
                 let name = Part::Name(self.held.split().freeze());
@@ -185,12 +188,12 @@ impl SectionReader {
                 Part::MboxLines(mbox_lines.freeze())
             }
             Step::Continued => {
-                self.place = Place::Value { after_cr: false };
+                self.place = Place::Value;
                 Part::Value(self.held.split().freeze())
             }
             Step::Empty | Step::NoField | Step::Undecided(_) => {
                 self.place = Place::Body;
-                // Behind mbox lines that no field follows, the empty line is within the body.
+                // After mbox lines without a field, the empty line is within the body.
                 let is_separated = matches!(step, Step::Empty) && self.mbox_lines == 0;
                 Part::End { is_separated }
             }
@@ -198,24 +201,59 @@ impl SectionReader {
     }
 
     /// As much of the field as the piece holds.
-    fn value(&mut self, mut after_cr: bool, piece: &mut Bytes) -> Part {
-        let mut read = 0;
-        while let Some(found) = memchr(b'\n', &piece[read..]) {
-            let ends_line = if found > 0 { piece[read + found - 1] == b'\r' } else { after_cr };
-            read += found + 1;
-            after_cr = false;
-            if ends_line && !matches!(piece.get(read), Some(b' ' | b'\t')) {
+    fn value(&mut self, piece: &mut Bytes) -> Part {
+        match field_end(&mut self.lines, piece) {
+            Some(end) => {
                 self.place = Place::Undecided(Line::Start);
-                return Part::Value(piece.split_to(read));
+                Part::Value(piece.split_to(end))
             }
+            None => Part::Value(std::mem::take(piece)),
         }
-        let after_cr = if read < piece.len() { piece.ends_with(b"\r") } else { after_cr };
-        self.place = Place::Value { after_cr };
-        Part::Value(std::mem::take(piece))
     }
 }
 
-/// Does a line begin as those do that stand before each message of an mbox file?
+/// The octets of a field up to its end: a CRLF that no blank follows, as far as these octets show.
+/// `None`: its last line has no end here.
+pub(crate) fn field_end(lines: &mut LineScanner, octets: &[u8]) -> Option<usize> {
+    let mut read = 0;
+    while let Some((more, mark)) = lines.next(&octets[read..]) {
+        read += more;
+        if mark == LineMark::End && !matches!(octets.get(read), Some(b' ' | b'\t')) {
+            return Some(read);
+        }
+    }
+    None
+}
+
+/// The octets of the header section of a whole message, without the empty line.
+///
+/// ```
+/// use relay_message::section::section_octets;
+///
+/// // A folded line belongs to its field.
+/// assert_eq!(section_octets(b"Subject: a\r\n b\r\n\r\nbody\r\n"), 16);
+/// // A line that is no field ends the section, even without an empty line.
+/// assert_eq!(section_octets(b"Subject: a\r\nno field\r\nTo: b\r\n"), 12);
+/// // An LF alone ends no line, so the second name is part of the first value.
+/// assert_eq!(section_octets(b"Subject: a\nTo: b\r\n\r\n"), 19);
+/// ```
+pub fn section_octets(message: &[u8]) -> usize {
+    let (mut reader, mut octets) = (SectionReader::default(), 0);
+    for piece in message.chunks(PIECE_OCTETS) {
+        let mut piece = Bytes::copy_from_slice(piece);
+        while let Some(part) = reader.next(&mut piece) {
+            match part {
+                Part::MboxLines(part) | Part::Name(part) | Part::Value(part) => {
+                    octets += part.len();
+                }
+                Part::End { .. } | Part::Body(_) => return octets,
+            }
+        }
+    }
+    octets
+}
+
+/// Does a line begin like the line before each message of an mbox file?
 fn is_mbox_line(line: &[u8]) -> bool {
     let quotes = line.iter().take_while(|&&octet| octet == b'>').count();
     line[quotes..].starts_with(b"From ")
@@ -260,8 +298,8 @@ mod tests {
         section.iter().flat_map(octets).collect()
     }
 
-    /// The rule once more, line by line, with all of the message at hand: its octets before the
-    /// end of the section.
+    /// The rule again, line by line, with the whole message available: the octets before the end of
+    /// the section.
     fn plainly(message: &[u8]) -> usize {
         let lines: Vec<&[u8]> = {
             let (mut lines, mut from) = (Vec::new(), 0);

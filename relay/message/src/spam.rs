@@ -1,8 +1,8 @@
-//! Our field about mail that was let pass: is it suspicious?
+//! Our field about mail that was accepted: is it suspicious?
 //!
-//! SPF, DKIM and DMARC have their words in Authentication-Results; block lists and Rspamd have
-//! none there. One field with one word in front is what a rule of a mailbox server can be made of.
-//! Like Authentication-Results of ours, nobody brings it in.
+//! SPF, DKIM and DMARC have their results in Authentication-Results; block lists and Rspamd have
+//! none there. One field that begins with one word is easy to use in a rule of a mailbox server.
+//! Like our Authentication-Results, it is removed from received mail.
 
 use crate::finding::{
     DmarcPolicy, DmarcResult, ListVerdict, MessageFound, RspamdAction, RspamdFinding, SenderFound,
@@ -17,8 +17,7 @@ pub fn is_claimed_by(field: Field<'_>) -> bool {
     field.name().eq_ignore_ascii_case(NAME.as_bytes())
 }
 
-/// `X-Relay-Spam: Yes` or `No`, and why, its CRLF included; `None` where nobody has said anything
-/// about it.
+/// `X-Relay-Spam: Yes` or `No`, and the reason, with its CRLF; `None` if no check ran.
 pub fn field(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Option<String> {
     let suspicions = suspicions(sender, message);
     let word = if suspicions.is_empty() { "No" } else { "Yes" };
@@ -37,8 +36,8 @@ pub fn field(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Op
     Some(field)
 }
 
-/// What those say who were asked and find nothing suspicious, or give no answer; `None` where
-/// neither a list nor Rspamd was asked.
+/// The checks that ran and found nothing suspicious, or gave no answer; `None` if neither a list
+/// nor Rspamd ran.
 fn asked(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Option<Vec<String>> {
     let lists = sender.map(|sender| sender.block_lists.as_slice()).unwrap_or_default();
     let rspamd = message.and_then(|message| message.rspamd.as_ref());
@@ -58,8 +57,8 @@ fn asked(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Option
 }
 
 /// The findings that make a message suspicious although the policy accepts it: a block list, a
-/// domain that asks for quarantine or refusal, Rspamd. A failed SPF or DKIM alone is not suspicious:
-/// forwarded mail fails SPF, and much mail has no signature.
+/// domain whose policy is quarantine or reject, Rspamd. A failed SPF or DKIM alone is not
+/// suspicious: forwarded mail fails SPF, and much mail has no signature.
 fn suspicions(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> Vec<String> {
     let mut suspicions = Vec::new();
     for list in sender.iter().flat_map(|sender| &sender.block_lists) {
@@ -83,7 +82,7 @@ fn suspicions(sender: Option<&SenderFound>, message: Option<&MessageFound>) -> V
     suspicions
 }
 
-/// Does this action of Rspamd speak against a message for good?
+/// Does this action of Rspamd mark a message as spam?
 const fn is_spam(action: RspamdAction) -> bool {
     match action {
         RspamdAction::AddHeader

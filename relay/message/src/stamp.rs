@@ -1,8 +1,8 @@
-//! Our own fields that say how the sender was known.
+//! Our own fields about how the sender was known.
 //!
-//! They stand under our trace field, above everything that came in, and are written after the header
-//! firewall has removed what others wrote under these names. A server that may bring such fields
-//! keeps its own: it knew the sender, and we know only it.
+//! They follow our trace field, before all received fields, and are written after the header
+//! firewall has removed received fields with these names. A server that may send such fields keeps
+//! its own: it knew the sender, and we know only the server.
 
 use std::fmt;
 
@@ -11,30 +11,30 @@ use bytes::Bytes;
 /// Values of `X-MS-Exchange-Organization-AuthAs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthAs {
-    /// Nobody whom we know.
+    /// An unknown sender.
     Anonymous,
-    /// Somebody whom we know and who does not count as one of ours.
+    /// A known sender who does not count as internal.
     External,
-    /// One of ours.
+    /// A sender of our organization.
     Internal,
     /// A partner, by its certificate.
     Partner,
 }
 
-/// What is stamped on a message.
+/// The stamp of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// As what the sender counts.
+    /// The kind of the sender.
     pub auth_as: AuthAs,
-    /// `X-MS-Exchange-Organization-AuthMechanism`: how it was known, by Exchange's numbers. `None`
-    /// where no published source tells the number: then there is no such field.
+    /// `X-MS-Exchange-Organization-AuthMechanism`: the mechanism, by Exchange's numbers. `None` if
+    /// no published source has the number: then there is no such field.
     pub mechanism: Option<u8>,
 }
 
 /// The field that says whether a message is stamped.
 pub const AUTH_AS: &[u8] = b"X-MS-Exchange-Organization-AuthAs";
 
-/// The fields, with their CRLFs. `source` is the host that judged: the connector's `fqdn`.
+/// The fields, with their CRLFs. `source` is the host that decided: the connector's `fqdn`.
 pub fn fields(stamp: Stamp, source: &str) -> Bytes {
     let Stamp { auth_as, mechanism } = stamp;
     let mechanism = mechanism.map_or_else(String::new, |mechanism| {

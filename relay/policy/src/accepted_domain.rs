@@ -1,4 +1,4 @@
-//! Which domains are ours to take mail for.
+//! The domains for which this host accepts mail.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use relay_mail::domain_pattern::{DomainPattern, at_and_above};
 use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::smart_host::SmartHost;
 
-/// `[[accepted_domain]]`: a pattern and who owns its recipients.
+/// `[[accepted_domain]]`: a pattern and its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedDomain {
     /// `name`.
@@ -20,7 +20,7 @@ pub struct AcceptedDomain {
     pub line: u32,
     /// `type`.
     pub kind: AcceptedDomainType,
-    /// `recipient_lookup`: who knows the recipients; `None`: all are taken.
+    /// `recipient_lookup`: the server that knows the recipients; `None`: all are accepted.
     pub recipient_lookup: Option<RecipientLookup>,
     /// `recipients_file`: the recipients; `None`: no file lists them.
     pub recipients_file: Option<RecipientsFile>,
@@ -31,28 +31,28 @@ pub struct AcceptedDomain {
 pub struct RecipientsFile {
     /// The file.
     pub path: PathBuf,
-    /// What it lists. `None` until it is read: then nobody knows who exists.
+    /// The recipients of the file. `None` until it is read: then no recipient is known.
     pub list: Option<Arc<RecipientList>>,
 }
 
 /// `recipient_lookup`: the server that is asked whether it knows a recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecipientLookup {
-    /// What it speaks. In both the answer to RCPT is the answer.
+    /// Its protocol. In both protocols the reply to RCPT decides.
     pub protocol: DeliveryProtocol,
     /// Where it is.
     pub server: SmartHost,
 }
 
-/// Who owns the recipients. For a relay that knows no mailboxes the difference is in the sender
-/// check: only authoritative domains are ours to speak for.
+/// The type of an accepted domain. For a relay without mailboxes it matters in the sender check:
+/// only mail from authoritative domains counts as our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AcceptedDomainType {
     /// All recipients are in our organization.
     Authoritative,
-    /// Some are, the rest is behind us.
+    /// Some recipients are here, the others are on other servers of the organization.
     InternalRelay,
-    /// None is; we relay for somebody else.
+    /// No recipients are here; we relay for another organization.
     ExternalRelay,
 }
 
@@ -86,7 +86,7 @@ impl AcceptedDomain {
 }
 
 impl AcceptedDomains {
-    /// Adds a domain; what had the same pattern is replaced.
+    /// Adds a domain, and replaces a domain with the same pattern.
     pub fn insert(&mut self, accepted: AcceptedDomain) {
         let domain = accepted.pattern.domain().to_owned();
         if accepted.kind == AcceptedDomainType::Authoritative {
@@ -106,13 +106,14 @@ impl AcceptedDomains {
         self.exact.get(domain).or_else(with_subdomains)
     }
 
-    /// The authoritative domain that was added first, in A-labels; of a pattern, what it begins at.
+    /// The authoritative domain that was added first, in A-labels; for a pattern, the domain
+    /// without the star.
     pub fn first_authoritative(&self) -> Option<&str> {
         self.first_authoritative.as_deref()
     }
 
-    /// A domain of this type, the same each time: for a self-test, which has to name one.
-    pub fn an_example(&self, kind: AcceptedDomainType) -> Option<String> {
+    /// A domain of this type, the same each time: for a self-test, which must name one.
+    pub fn example_domain(&self, kind: AcceptedDomainType) -> Option<String> {
         self.all().filter(|accepted| accepted.kind == kind).map(AcceptedDomain::domain).min()
     }
 
@@ -126,12 +127,12 @@ impl AcceptedDomains {
         self.exact.values().chain(self.with_subdomains.values())
     }
 
-    /// Every domain, to be completed by what its file lists.
+    /// Every domain; the recipients of its file are entered here.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut AcceptedDomain> {
         self.exact.values_mut().chain(self.with_subdomains.values_mut())
     }
 
-    /// Is there none?
+    /// Is there no domain?
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.with_subdomains.is_empty()
     }

@@ -1,8 +1,8 @@
-//! How the sender of a message was known, in the words of Exchange: what our own fields say of it.
+//! How was the sender of a message known? In Exchange's terms, for our own header fields.
 //!
-//! `AuthAs` is what later servers act on: a group that takes mail from authenticated senders only
-//! takes what is `Internal`. The right `ms-Exch-SMTP-Accept-Authentication-Flag` says who counts as
-//! one of ours; a user of ours does without it, since it has proved who it is.
+//! Later servers act on `AuthAs`: a group that accepts mail from authenticated senders only accepts
+//! `Internal`. The right `ms-Exch-SMTP-Accept-Authentication-Flag` makes a client count as
+//! internal; a user does not need it, since it has authenticated.
 
 use crate::{Peer, Reasons, Rule};
 use relay_connector::{Permission, Principal};

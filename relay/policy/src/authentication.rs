@@ -1,12 +1,13 @@
-//! AUTH: which mechanisms a client is offered, and what it means to have proved who one is.
+//! AUTH: which mechanisms does a client get, and what follows from a proof?
 //!
-//! How it is proved is for [`relay_smtp::sasl`]. A refusal says the same to the client whatever
-//! its reason; the reason is for the log.
+//! [`relay_smtp::sasl`] verifies the proof. A refusal tells the client the same for every reason;
+//! the log has the reason.
 
 use std::sync::Arc;
 
 use crate::{
-    Decision, DecisionOrInquiry, Findings, Inquiry, PasswordFinding, Peer, Reasons, Rule, Rules,
+    Consequence, Decision, DecisionOrInquiry, Findings, Inquiry, PasswordFinding, Peer, Reasons,
+    Rule, Rules,
 };
 use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
@@ -17,7 +18,7 @@ use relay_mail::reply::{
 use relay_smtp::sasl::{ClaimedIdentity, Mechanism};
 use relay_users::password::PasswordCheck;
 
-/// The mechanisms that the peer may choose from now. None: AUTH is not offered.
+/// The mechanisms that the peer may choose now. None: AUTH is not offered.
 pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {
     match is_offered(peer) {
         Ok(_) => {
@@ -31,20 +32,20 @@ pub fn mechanisms(rules: &Rules, peer: &Peer) -> Vec<Mechanism> {
     }
 }
 
-/// AUTH with a mechanism of this name: 334, or why there is none.
+/// AUTH with a mechanism of this name: 334, or the reason of its refusal.
 pub fn auth(rules: &Rules, peer: &Peer, name: &str) -> Decision {
     let mut reasons = Reasons::default();
     match is_offered(peer) {
         Ok(found) => reasons.note(Rule::AuthMechanism, found),
         Err(found) => {
             reasons.note(Rule::AuthMechanism, found);
-            return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
+            return reasons.conclude(UNRECOGNIZED_AUTHENTICATION, Consequence::ProtocolError);
         }
     }
     let mechanism = Mechanism::of_name(name);
     if !mechanisms(rules, peer).iter().any(|&offered| Some(offered) == mechanism) {
         reasons.note(Rule::Mechanism, format!("`{name}` is not among those that are offered"));
-        return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
+        return reasons.conclude(UNRECOGNIZED_AUTHENTICATION, Consequence::ProtocolError);
     }
     reasons.decide(CHALLENGE)
 }
@@ -62,9 +63,8 @@ fn is_offered(peer: &Peer) -> Result<&'static str, &'static str> {
     }
 }
 
-/// AUTH= of MAIL (RFC 4954 section 5): who submitted the message first, as far as the peer is
-/// believed. Others may say what they like and are taken to have said `<>`. It gives no right, and
-/// stands in the log.
+/// AUTH= of MAIL (RFC 4954 section 5): the original submitter, if the peer is trusted. The value of
+/// other peers counts as `<>`. It gives no right, and is logged.
 pub fn submitter<'m>(peer: &Peer, claimed: Option<&'m ReversePath>) -> Option<&'m Mailbox> {
     match claimed? {
         ReversePath::Mailbox(mailbox) => {
@@ -74,7 +74,7 @@ pub fn submitter<'m>(peer: &Peer, claimed: Option<&'m ReversePath>) -> Option<&'
     }
 }
 
-/// The end of an exchange in which the client has shown a password.
+/// The end of an exchange in which the client has sent a password.
 pub fn password(
     peer: &Peer,
     claim: &ClaimedIdentity,
@@ -87,19 +87,23 @@ pub fn password(
     }
 }
 
-/// AUTH from a source that has had too many failures: nothing is compared, so that a right password
-/// cannot be told from a wrong one, and nothing follows for the users who were named.
+/// AUTH from a source with too many failures: no password is compared, so that a client cannot tell
+/// a right one from a wrong one, and the named users are not affected.
 pub fn logon_refused() -> Decision {
     let mut reasons = Reasons::default();
     reasons.note(Rule::LogonFailures, "too many logons from the client's source have failed");
-    reasons.decide(AUTHENTICATION_UNAVAILABLE)
+    reasons.conclude(AUTHENTICATION_UNAVAILABLE, Consequence::LogonRefused)
 }
 
-/// The end of an exchange: the client claims to be a user, and this was found of the proof.
+/// The end of an exchange: the client claims to be a user, with this result of its proof.
 pub fn logon(peer: &Peer, claim: &ClaimedIdentity, proof: &PasswordFinding) -> Decision {
     let mut reasons = Reasons::default();
     let reply = decide(peer, claim, proof, &mut reasons);
-    reasons.decide(reply)
+    let consequence = match reply == AUTHENTICATION_UNSUCCESSFUL {
+        true => Consequence::LogonFailure,
+        false => Consequence::None,
+    };
+    reasons.conclude(reply, consequence)
 }
 
 fn decide(
@@ -122,7 +126,7 @@ fn decide(
         }
         PasswordFinding::Right => {}
         PasswordFinding::NotAsked => {
-            reasons.note(RULE, "the client would have to prove it; taken for proved here");
+            reasons.note(RULE, "the client would have to prove it; assumed proved here");
         }
     }
     let Some(user) = &claim.user else {
@@ -130,7 +134,7 @@ fn decide(
         return AUTHENTICATION_UNSUCCESSFUL;
     };
     reasons.note(RULE, format!("the client is the user {name}"));
-    // Exchange has AUTH fail, even with the right password, where Submit is missing.
+    // In Exchange AUTH fails, even with the right password, if Submit is missing.
     if !reasons.permits(&peer.authenticated(Arc::clone(user)), Permission::Submit) {
         return AUTHENTICATION_UNSUCCESSFUL;
     }

@@ -1,9 +1,9 @@
-//! What follows from a level of back pressure, and for whom.
+//! What follows from a level of back pressure, and for which clients?
 //!
-//! At Medium mail is put off at MAIL, but for servers: what they hold was accepted by somebody
-//! already, and to make them keep it helps nobody. At High mail is put off for everybody, and new
-//! connections are turned away. Exchange may delay the reply to MAIL before it refuses; we do not,
-//! since a client that waits holds what is short.
+//! At Medium, MAIL is refused temporarily, except from servers: their messages were already
+//! accepted elsewhere, and keeping them there does not reduce the load. At High, mail of every
+//! client is refused temporarily, and new connections are refused. Exchange may delay the reply to
+//! MAIL before it refuses; we do not, since a waiting client uses the short resource.
 
 use crate::limits::RECIPIENTS_BEYOND_MEMORY;
 use crate::pressure::{Pressure, PressureLevel};
@@ -16,7 +16,7 @@ pub fn connect_under_pressure(pressure: Pressure) -> Option<Decision> {
     (pressure.level == PressureLevel::High).then(|| because(pressure).decide(SYSTEM_NOT_ACCEPTING))
 }
 
-/// MAIL that the checks of the sender let pass: its refusal, if there is one.
+/// MAIL that passes the checks of the sender: its refusal, if there is one.
 pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> {
     let mut reasons = because(pressure);
     match pressure.level {
@@ -30,10 +30,10 @@ pub fn mail_under_pressure(peer: &Peer, pressure: Pressure) -> Option<Decision> 
     Some(reasons.decide(INSUFFICIENT_RESOURCES))
 }
 
-/// RCPT that everything else lets pass, of a transaction whose recipients take so many octets: its
-/// refusal while `message_memory` is used up, if there is one. The first few recipients are taken
-/// all the same, so that ordinary mail passes.
-pub fn rcpt_beyond_memory(is_used_up: bool, octets: usize) -> Option<Decision> {
+/// RCPT that passes everything else, in a transaction whose recipients use this many octets: its
+/// refusal while `message_memory` is used up, if there is one. The first few recipients are
+/// accepted nevertheless, so that ordinary mail passes.
+pub fn rcpt_over_memory_share(is_used_up: bool, octets: usize) -> Option<Decision> {
     if !is_used_up || octets < RECIPIENTS_BEYOND_MEMORY {
         return None;
     }
@@ -43,6 +43,12 @@ pub fn rcpt_beyond_memory(is_used_up: bool, octets: usize) -> Option<Decision> {
         format!("used up, and the recipients so far take {octets} octets"),
     );
     Some(reasons.decide(INSUFFICIENT_RESOURCES))
+}
+
+/// A message whose header section must still be gathered while `message_memory` is used up.
+pub fn message_beyond_memory() -> Decision {
+    let found = "the memory for messages that are being received is used up";
+    Decision::new(INSUFFICIENT_RESOURCES, Rule::MessageMemory, found)
 }
 
 fn is_server(principal: Principal) -> bool {

@@ -1,8 +1,8 @@
 //! RCPT: does the recipient exist?
 //!
-//! Only of an authoritative domain are all recipients known to somebody here: to a file, or to a
-//! server that can be asked. Unknown recipients of the other types are sent on. `postmaster` exists
-//! in every domain (RFC 5321 section 4.5.1).
+//! All recipients are known here only for an authoritative domain: from a file, or from a server
+//! that can be asked. Unknown recipients of the other types are relayed. `postmaster` exists in
+//! every domain (RFC 5321 section 4.5.1).
 
 use crate::{
     AcceptedDomain, AcceptedDomainType, DecisionOrInquiry, Findings, Inquiry, Reasons,
@@ -11,7 +11,7 @@ use crate::{
 use relay_mail::path::Mailbox;
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, RECIPIENT_UNVERIFIED, Reply};
 
-/// Judges a recipient in this domain that everything else lets pass.
+/// Decides about a recipient in this domain that passes everything else.
 pub(super) fn judge(
     mailbox: &Mailbox,
     accepted: &AcceptedDomain,
@@ -47,7 +47,7 @@ fn by_file(mailbox: &Mailbox, file: &RecipientsFile, reasons: &mut Reasons) -> R
             RECIPIENT_OK
         }
         Some(list) => {
-            reasons.note(RULE, format!("the recipient is none of the {} in {path}", list.len()));
+            reasons.note(RULE, format!("the recipient is not among the {} in {path}", list.len()));
             RECIPIENT_NOT_FOUND
         }
         None => {
@@ -57,8 +57,8 @@ fn by_file(mailbox: &Mailbox, file: &RecipientsFile, reasons: &mut Reasons) -> R
     }
 }
 
-/// Not to know whether a recipient exists is no reason to take mail that may have to come back,
-/// and none to refuse it for good.
+/// If it is unknown whether a recipient exists, accepting could lead to a report, and a permanent
+/// refusal could be wrong: the refusal is temporary.
 fn by_finding(
     finding: &RecipientFinding,
     lookup: &RecipientLookup,
@@ -71,7 +71,7 @@ fn by_finding(
             RECIPIENT_OK
         }
         RecipientFinding::NotAsked => {
-            reasons.note(RULE, format!("{lookup} would be asked; taken for known here"));
+            reasons.note(RULE, format!("{lookup} would be asked; assumed to know the recipient"));
             RECIPIENT_OK
         }
         RecipientFinding::Unavailable(why) => {

@@ -1,7 +1,7 @@
-//! Extensions that a connector does not offer: what belongs to one is as unknown as if there were
-//! no such thing.
+//! Extensions that a connector does not offer: their commands and parameters are treated as
+//! unknown.
 
-use crate::{Decision, Peer, Reasons, Rule};
+use crate::{Consequence, Decision, Peer, Reasons, Rule};
 use relay_connector::SizeEnabled;
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
 use relay_mail::envelope::BodyType;
@@ -9,7 +9,7 @@ use relay_mail::reply::{UNRECOGNIZED_COMMAND, UNSUPPORTED_PARAMETER};
 use relay_smtp::command::{Command, Mail};
 
 /// The refusal of a command, or of one of its parameters, that belongs to an extension which the
-/// connector does not offer; `None` where it may be used.
+/// connector does not offer; `None` if it may be used.
 pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
     let (rule, found, reply) = match command {
         Command::Mail(mail) => {
@@ -33,14 +33,14 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
     };
     let mut reasons = Reasons::default();
     reasons.note(rule, found);
-    Some(reasons.decide(reply))
+    Some(reasons.conclude(reply, Consequence::ProtocolError))
 }
 
-/// BDAT where CHUNKING is off, whatever its arguments.
+/// BDAT if CHUNKING is off, with any arguments.
 pub fn unknown_bdat() -> Decision {
     let mut reasons = Reasons::default();
     reasons.note(Rule::ChunkingEnabled, "BDAT is not offered");
-    reasons.decide(UNRECOGNIZED_COMMAND)
+    reasons.conclude(UNRECOGNIZED_COMMAND, Consequence::ProtocolError)
 }
 
 /// The key and the name of the first parameter that is not offered.

@@ -1,8 +1,8 @@
-//! HELO and EHLO: what a client is told of us, and which extensions it may use.
+//! HELO and EHLO: our name, and the extensions that the client may use.
 
-use std::net::IpAddr;
+use relay_connector::ClientAddress;
 
-use crate::{Decision, Peer, Reasons, Rule, Rules, mechanisms, start_tls};
+use crate::{Consequence, Decision, Peer, Reasons, Rule, Rules, mechanisms, start_tls};
 use relay_connector::{Permission, SizeEnabled};
 use relay_mail::hello::HelloName;
 use relay_mail::path::Domain;
@@ -11,13 +11,13 @@ use relay_smtp::command::XClient;
 use relay_smtp::sasl::Mechanism;
 
 /// HELO: one line.
-pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
-    greet(peer, name, greeting(peer, remote))
+pub fn helo(peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
+    greet(peer, name, greeting(peer, client))
 }
 
 /// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
-pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
-    let mut text = greeting(peer, remote);
+pub fn ehlo(rules: &Rules, peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
+    let mut text = greeting(peer, client);
     let extensions = &peer.connector.extensions;
     let limits = &peer.connector.limits;
     let mut list = |is_offered: bool, keyword: &str| {
@@ -26,7 +26,7 @@ pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Dec
             text.push_str(keyword);
         }
     };
-    // RFC 1870 section 4: without a number there is no fixed maximum to tell.
+    // RFC 1870 section 4: without a number no fixed maximum is announced.
     let is_exempt = peer.permissions.contains(Permission::BypassMessageSizeLimit);
     match extensions.size_enabled {
         SizeEnabled::Disabled => {}
@@ -44,7 +44,7 @@ pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Dec
     list(extensions.eight_bit_mime_enabled, "8BITMIME");
     list(extensions.binary_mime_enabled, "BINARYMIME");
     list(extensions.chunking_enabled, "CHUNKING");
-    // RFC 9422 section 5: what would be refused anyway, told before a client tries.
+    // RFC 9422 section 5: announces a refusal before a client runs into it.
     list(true, &format!("LIMITS RCPTMAX={}", limits.max_recipients_per_message));
     list(peer.may_use_xclient, &format!("XCLIENT {}", XClient::ATTRIBUTES));
     list(extensions.smtp_utf8_enabled, "SMTPUTF8");
@@ -57,12 +57,12 @@ fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
     let is_host = || Domain::parse(name.as_str()).is_ok_and(|domain| domain.is_host_name());
     if peer.connector.require_ehlo_domain && !is_host() {
         reasons.note(Rule::RequireEhloDomain, format!("`{name}` is not a domain name"));
-        return reasons.decide(INVALID_DOMAIN_NAME);
+        return reasons.conclude(INVALID_DOMAIN_NAME, Consequence::NoDomainName);
     }
-    reasons.note(Rule::Hello, "what a client calls itself gives it no right");
+    reasons.note(Rule::Hello, "the name of a client gives it no right");
     reasons.decide(HELLO.with_text(text))
 }
 
-fn greeting(peer: &Peer, remote: IpAddr) -> String {
-    format!("{} Hello [{}]", peer.connector.fqdn, remote.to_canonical())
+fn greeting(peer: &Peer, client: ClientAddress) -> String {
+    format!("{} Hello [{}]", peer.connector.fqdn, client)
 }

@@ -1,18 +1,19 @@
-//! Who the peer is once TLS has begun: a certificate of our own fleet makes a server, one of a
-//! partner's makes a partner, and nothing else changes anything.
+//! The principal of the peer after the TLS handshake: a certificate of our own servers makes a
+//! server, one of a partner makes a partner, and other certificates change nothing.
 //!
-//! Exchange knows its servers by Kerberos (`X-EXPS GSSAPI`); a relay without a domain controller
-//! knows them by certificate. A certificate counts when its authority is the configured one *and* it
-//! is for a name that the configuration lists: an authority vouches for more hosts than those.
+//! Exchange identifies its servers by Kerberos (`X-EXPS GSSAPI`); a relay without a domain
+//! controller identifies them by certificate. A certificate counts if its authority is the
+//! configured one *and* if it has a name that the configuration lists: an authority also signs for
+//! other hosts.
 
 use crate::{Because, Peer, Rule, Rules};
 use relay_connector::Principal;
 use relay_mail::domain_pattern::DomainPattern;
-use relay_mail::tls::ClientCertificate;
+use relay_mail::tls::{CertificateRefusal, ClientCertificate};
 
 impl Peer {
-    /// The peer as it is from the handshake on. What was known of it before is forgotten, its rights
-    /// with it. Returned are the reasons, where the connector asks for a certificate.
+    /// The peer after the handshake. Its principal and rights from before are dropped. Also returns
+    /// the reasons, if the connector asks for a certificate.
     pub fn secure(
         &mut self,
         rules: &Rules,
@@ -36,7 +37,7 @@ impl Peer {
             self.partner_domains = domains;
             note(Rule::DomainSecureEnabled, found);
         }
-        // A server of ours that is a partner as well is a server: it has the more rights.
+        // A server of ours that is also a partner counts as a server, which has more rights.
         if self.connector.can_be(Principal::Server) {
             let (names, found) = match certificate {
                 Some(certificate) => {
@@ -58,10 +59,10 @@ impl Peer {
 
 const NO_CERTIFICATE: &str = "the client showed no certificate";
 
-/// Which of the listed names a certificate is for, and what is said of it.
+/// Which of the listed names does the certificate have? With the text for the reason.
 fn covered(
     certificate: &ClientCertificate,
-    verified: &Result<(), String>,
+    verified: &Result<(), CertificateRefusal>,
     list: &[DomainPattern],
 ) -> (Vec<DomainPattern>, String) {
     if let Err(error) = verified {
@@ -78,13 +79,13 @@ fn covered(
         Some(pattern) => {
             format!("the client's certificate is for {names}, and {pattern} is listed")
         }
-        None => format!("the client's certificate is for {names}, and none of it is listed"),
+        None => format!("the client's certificate is for {names}; none of them is listed"),
     };
     (found, text)
 }
 
-/// Is a certificate for this name one for this entry? A name may have a star for its first label
-/// (RFC 6125 section 6.4.3); an entry may stand for everything below it.
+/// Does a certificate for this name match this entry? A name may have a star as its first label
+/// (RFC 6125 section 6.4.3); an entry may include its subdomains.
 fn is_for(name: &str, pattern: &DomainPattern) -> bool {
     match name.strip_prefix("*.") {
         None => pattern.covers(name),

@@ -1,18 +1,17 @@
-//! What a decision needs to know and neither session nor policy can find out: it takes a network,
-//! a disk, or long arithmetic.
+//! The facts that a decision needs and that neither the session nor the policy can find: they need
+//! a network, a disk, or long computations.
 //!
-//! A function of this module's parent returns [`DecisionOrInquiry::Needs`] at the check that lacks its
-//! fact, and is asked again with the [`InquiryAnswer`]. So the order of the checks is written once, what
-//! an earlier check refuses is never inquired after, and a decision stays a pure function.
-//! Who performs an inquiry is for `server`; that the session waits meanwhile, for
-//! `smtp::session`.
+//! A function of this crate returns [`DecisionOrInquiry::Needs`] at the check that lacks its fact,
+//! and is called again with the [`InquiryAnswer`]. So the order of the checks is written once, no
+//! inquiry is made after an earlier check has refused, and a decision stays a pure function.
+//! `server` performs inquiries; the session waits meanwhile, see `relay_session::inquiry`.
 
 use crate::{Decision, MessageRateFinding, MessageRatePayers, RecipientLookup};
 use relay_mail::path::Mailbox;
 use relay_message::finding::{MessageFinding, MessageQuestion, SenderFinding, SenderQuestion};
 use relay_users::password::PasswordCheck;
 
-/// A decision, or what is missing for one.
+/// A decision, or the fact that it still needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecisionOrInquiry {
     /// Nothing is missing.
@@ -21,28 +20,28 @@ pub enum DecisionOrInquiry {
     Needs(Inquiry),
 }
 
-/// A question to somebody else.
+/// A question to another server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inquiry {
-    /// What do the checks say of a message that has come as a whole?
+    /// What do the checks find about a message that was received completely?
     Message(MessageQuestion),
     /// Is this the right password?
     Password(PasswordCheck),
-    /// Has this client sent too many messages lately? Where it has not, one more is counted.
+    /// Has this client sent too many messages recently? If not, one more is counted.
     MessageRate {
         /// `message_rate_limit`: messages a minute.
         limit: u32,
-        /// Who pays.
+        /// The payers.
         payers: MessageRatePayers,
     },
     /// Does the server that owns the domain know this recipient?
     Recipient {
         /// The recipient.
         mailbox: Mailbox,
-        /// Where to ask.
+        /// The server to ask.
         lookup: RecipientLookup,
     },
-    /// What do the checks say of client and sender?
+    /// What do the checks find about client and sender?
     Sender(SenderQuestion),
 }
 
@@ -61,29 +60,29 @@ pub enum InquiryAnswer {
     Sender(SenderFinding),
 }
 
-/// What is known of a client's proof to be a user.
+/// The result of a client's proof to be a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordFinding {
     /// It is right.
     Right,
     /// It is wrong; why, in a sentence.
     Wrong(String),
-    /// Nobody was asked: an explanation goes on as if it were right.
+    /// Not asked: an explanation continues as if the proof were right.
     NotAsked,
     /// It could not be compared; why, in a sentence.
     Unavailable(String),
 }
 
-/// What is known of a recipient.
+/// The result for a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientFinding {
-    /// The server takes mail for it.
+    /// The server accepts mail for it.
     Known,
-    /// Nobody was asked: an explanation goes on as if it were known.
+    /// Not asked: an explanation continues as if the recipient were known.
     NotAsked,
-    /// No answer, or none that settles it; why, in a sentence.
+    /// No reply, or none that decides; the reason, in a sentence.
     Unavailable(String),
-    /// The server refuses it for good; its reply on one line.
+    /// The server refuses it permanently; its reply on one line.
     Unknown(String),
 }
 
@@ -116,15 +115,15 @@ impl Findings {
 }
 
 impl Inquiry {
-    /// The answer when none came in time.
-    pub fn unanswered(&self) -> InquiryAnswer {
-        const WHY: &str = "the question was not answered in time";
+    /// The answer if none arrived in time.
+    pub fn without_answer(&self) -> InquiryAnswer {
+        const WHY: &str = "no answer in time";
         match self {
             Self::Message(question) => {
                 InquiryAnswer::Message(MessageFinding::Found(question.unavailable(WHY)))
             }
             Self::Password(_) => {
-                let why = "the comparison did not come to its end in time".to_owned();
+                let why = "the comparison did not end in time".to_owned();
                 InquiryAnswer::Password(PasswordFinding::Unavailable(why))
             }
             Self::MessageRate { .. } => InquiryAnswer::MessageRate(MessageRateFinding::Exceeded),
@@ -137,7 +136,7 @@ impl Inquiry {
         }
     }
 
-    /// The answer of an explanation, which asks nobody.
+    /// The answer of an explanation, which asks no server.
     pub fn not_asked(&self) -> InquiryAnswer {
         match self {
             Self::Message(_) => InquiryAnswer::Message(MessageFinding::NotAsked),

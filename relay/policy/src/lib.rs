@@ -1,15 +1,13 @@
-//! May this principal do that? Pure functions from what is known to a decision with its reasons.
+//! May this principal do that? Pure functions from facts to a decision with its reasons.
 //!
-//! The session asks and the log tells; an explanation plays a session, so that the three can
-//! never differ. There is
-//! one file for each family of checks, in the order of a session: [`mod@connect`] at the greeting,
-//! [`ehlo`], [`start_tls`] and [`auth`] for what is offered, [`logon`] at the end of AUTH, [`mail`]
-//! for the sender, [`rcpt`] for a recipient, [`mod@message`] at the end of data; after MAIL and after
-//! the message [`antispam`] screens what all of them let pass. A check that passes is named in the
-//! decision as well as one that fails, with where the right comes from.
+//! The session uses the decisions and the log shows them; an explanation plays a session, so the
+//! three can never differ. There is one file for each family of checks, in the order of a session:
+//! [`mod@connect`] for the greeting, [`ehlo`], [`start_tls`] and [`auth`] for the offers, [`logon`]
+//! at the end of AUTH, [`mail`] for the sender, [`rcpt`] for a recipient, [`mod@message`] at the
+//! end of data; after MAIL and after the message [`antispam`] checks the mail that all of them let
+//! pass. Passed checks are listed in the decision like failed ones, with the source of the right.
 //!
-//! Which connector a peer has is not decided here, see [`relay_connector::table`]; nor is the
-//! order of commands, see `smtp`.
+//! [`relay_connector::table`] decides which connector a peer has, and `smtp` the order of commands.
 
 mod accepted_domain;
 pub mod antispam;
@@ -26,6 +24,8 @@ pub mod limits;
 mod message;
 mod message_rate;
 pub mod pressure;
+mod protocol;
+mod queue;
 mod recipient;
 mod recipient_list;
 mod reports;
@@ -49,15 +49,19 @@ pub use accepted_domain::{
 };
 pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
-pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_beyond_memory};
+pub use back_pressure::{
+    connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_beyond_memory,
+};
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{
     DecisionOrInquiry, Findings, Inquiry, InquiryAnswer, PasswordFinding, RecipientFinding,
 };
-pub use message::{MessageFacts, chunk, message};
+pub use message::{MessageFacts, chunk, header_too_large, message};
 pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
+pub use protocol::{malformed, out_of_order};
+pub use queue::{not_begun, not_stored, queue_closed};
 pub use recipient::rcpt;
 pub use recipient_list::{InvalidRecipientList, RecipientList};
 pub use reports::{limit_notify, limit_ret};
@@ -65,34 +69,61 @@ pub use rule::Rule;
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
-pub use transaction::{Begun, begin_transaction, no_certificate};
+pub use transaction::{begin_transaction, no_certificate};
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What the client is told.
+    /// The reply to the client.
     pub reply: Reply,
-    /// The rules in the order they were asked; the last one decided.
+    /// The rules in the order of their checks; the last one decided.
     pub because: Vec<Because>,
+    /// What follows beside the reply.
+    pub consequence: Consequence,
 }
 
-/// One rule and what it found.
+/// What follows from a decision, beside its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing more.
+    None,
+    /// A failed logon: counted for `max_logon_failures`, and the reply is delayed.
+    LogonFailure,
+    /// The logon was not tried, since too many others had failed.
+    LogonRefused,
+    /// The session ends: `require_ehlo_domain`.
+    NoDomainName,
+    /// A protocol error: counted for `max_protocol_errors`.
+    ProtocolError,
+    /// The session ends: `message_rate_limit`.
+    TooManyMessages,
+}
+
+impl Decision {
+    /// A decision without a further consequence, for one reason.
+    pub fn new(reply: Reply, rule: Rule, found: impl Into<String>) -> Self {
+        let because = vec![Because { rule, found: found.into() }];
+        Self { reply, because, consequence: Consequence::None }
+    }
+}
+
+/// One rule and its finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Because {
     /// The rule.
     pub rule: Rule,
-    /// What the rule found, in a sentence.
+    /// The finding, in a sentence.
     pub found: String,
 }
 
-/// Who is at the other end of a session, and what it may do.
+/// The client of a session, and its rights.
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The connector that the connection belongs to.
     pub connector: Arc<Connector>,
-    /// Who the peer is.
+    /// The identity of the peer for the connector.
     pub principal: Principal,
-    /// What the connector gives that principal.
+    /// The permissions of that principal at the connector.
     pub permissions: PermissionSet,
     /// Is the session encrypted?
     pub tls: bool,
@@ -100,12 +131,12 @@ pub struct Peer {
     pub partner_domains: Vec<DomainPattern>,
     /// The user that it is, once it has authenticated.
     pub user: Option<Arc<User>>,
-    /// Is what it says with XCLIENT believed? By the address of the connection, whatever was told.
+    /// Is its XCLIENT trusted? Decided by the address of the connection, not by XCLIENT.
     pub may_use_xclient: bool,
 }
 
 impl Peer {
-    /// The peer as it is when the connection begins: without TLS, without authentication.
+    /// The peer at the beginning of a connection: without TLS, without authentication.
     pub fn new(connector: Arc<Connector>) -> Self {
         let principal = connector.principal();
         let permissions = connector.permissions(principal);
@@ -120,8 +151,8 @@ impl Peer {
         }
     }
 
-    /// The peer after it has authenticated as this user: what it was before, and what it was given
-    /// for that, holds no more.
+    /// The peer after it has authenticated as this user: its former principal and permissions no
+    /// longer apply.
     pub fn authenticated(&self, user: Arc<User>) -> Self {
         let connector = Arc::clone(&self.connector);
         let principal = Principal::User;
@@ -141,18 +172,19 @@ impl Peer {
         self.user.as_ref().map(|user| &user.name)
     }
 
-    /// Does the peer have this permission? The answer goes with its reason.
-    fn has(&self, permission: Permission) -> (bool, Because) {
+    fn has(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission)
+    }
+
+    /// Why the peer has this permission, or why not.
+    fn standing(&self, permission: Permission) -> Because {
         let standing = self.connector.standing(self.principal, self.user_name(), permission);
         let found = standing.sentence(self.principal);
-        (
-            self.permissions.contains(permission),
-            Because { rule: Rule::Permission(permission), found },
-        )
+        Because { rule: Rule::Permission(permission), found }
     }
 }
 
-/// The reasons of a decision while it is made: each rule is noted, whatever it finds.
+/// The reasons of a decision while it is made: each rule is noted with its finding.
 #[derive(Default)]
 struct Reasons(Vec<Because>);
 
@@ -163,12 +195,15 @@ impl Reasons {
 
     /// Notes whether the peer has the permission, and says so.
     fn permits(&mut self, peer: &Peer, permission: Permission) -> bool {
-        let (has, because) = peer.has(permission);
-        self.0.push(because);
-        has
+        self.0.push(peer.standing(permission));
+        peer.has(permission)
     }
 
     fn decide(self, reply: Reply) -> Decision {
-        Decision { reply, because: self.0 }
+        self.conclude(reply, Consequence::None)
+    }
+
+    fn conclude(self, reply: Reply, consequence: Consequence) -> Decision {
+        Decision { reply, because: self.0, consequence }
     }
 }

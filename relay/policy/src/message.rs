@@ -8,7 +8,7 @@ use relay_mail::reply::{
     QUEUED, Reply,
 };
 
-/// What the checks need to know of a message.
+/// The facts about a message for the checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageFacts {
     /// Octets as received, after dot-unstuffing and without the terminator.
@@ -19,10 +19,17 @@ pub struct MessageFacts {
     pub header_fields: usize,
     /// Received fields, counted before any is removed.
     pub hops: u32,
-    /// Of these: that name this host. Zero where `max_local_hop_count` is, without a look.
+    /// Of these, those that name this host. Zero, without counting, if `max_local_hop_count` is
+    /// zero.
     pub local_hops: u32,
-    /// Does it hold a bare CR, a bare LF or a NUL? With BODY=BINARYMIME, in its header section.
+    /// Does it have a bare CR, a bare LF or a NUL? With BODY=BINARYMIME, in its header section.
     pub bare_line_ending: bool,
+}
+
+/// A header section over `max_header_size` whose end has not come yet. `size` counts what has come.
+pub fn header_too_large(size: u64) -> Decision {
+    let found = format!("{size} octets or more of header");
+    Decision::new(HEADER_TOO_LARGE, Rule::MaxHeaderSize, found)
 }
 
 /// The message as a whole. A positive reply is due only once the message is on stable storage;
@@ -33,13 +40,13 @@ pub fn message(peer: &Peer, facts: &MessageFacts) -> Decision {
     reasons.decide(reply)
 }
 
-/// BDAT with so many octets, after `so_far` octets of the same message: asked before any of them
-/// is taken.
+/// BDAT with this size, after `so_far` octets of the same message: called before any of its octets
+/// is read.
 pub fn chunk(peer: &Peer, so_far: u64, octets: u64) -> Decision {
     let mut reasons = Reasons::default();
-    // A sum that no size can hold is over every limit.
+    // An overflowing sum exceeds every limit.
     let Some(size) = so_far.checked_add(octets) else {
-        reasons.note(Rule::ChunkSize, format!("{so_far} and {octets} octets are no size"));
+        reasons.note(Rule::ChunkSize, format!("{so_far} plus {octets} octets overflow"));
         return reasons.decide(MESSAGE_TOO_LARGE);
     };
     let is_too_large = is_too_large(peer, size, &mut reasons);
@@ -81,7 +88,7 @@ fn decide(peer: &Peer, facts: &MessageFacts, reasons: &mut Reasons) -> Reply {
     QUEUED
 }
 
-/// `max_message_size`, for SIZE of MAIL as well as for the real size.
+/// `max_message_size`, for SIZE of MAIL and for the real size.
 pub(super) fn is_too_large(peer: &Peer, size: u64, reasons: &mut Reasons) -> bool {
     let most = peer.connector.limits.max_message_size;
     if size <= most {

@@ -1,16 +1,15 @@
-//! MAIL: has this client sent too many messages lately?
+//! MAIL: has this client sent too many messages recently?
 //!
-//! Asked when all that is known here lets a message pass, and before others are asked about its
-//! sender, which costs them and us more.
-//! What counts as one sender is decided here; how many messages it has left, by
-//! `server`, which keeps count over connections.
+//! Checked after the local rules have let a message pass, and before other servers are asked about
+//! its sender, which costs them and us more. This module decides which payer a message counts for;
+//! `server` counts messages across connections.
 
-use crate::{DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
+use crate::{Consequence, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
 
-/// Who pays for a message.
+/// The payers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRatePayers {
     /// The source of the connection.
@@ -19,18 +18,18 @@ pub struct MessageRatePayers {
     pub user: Option<UserName>,
 }
 
-/// What is known of a client's rate.
+/// The finding about a client's rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageRateFinding {
     /// It has used its messages up.
     Exceeded,
-    /// Nobody counted: an explanation sends nothing.
+    /// Not counted: an explanation sends nothing.
     NotAsked,
-    /// It had one left, which is counted now.
+    /// A message was left, and is counted now.
     Within,
 }
 
-/// `None` where the message may pass.
+/// `None` if the message may pass.
 pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<DecisionOrInquiry> {
     let limits = &peer.connector.limits;
     let limit = limits.message_rate_limit?;
@@ -43,13 +42,15 @@ pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<DecisionOrInquir
             let source = limits.message_rate_source;
             let found = format!("more than {limit} messages a minute, counted by {source}");
             reasons.note(Rule::MessageRateLimit, found);
-            Some(DecisionOrInquiry::Decided(reasons.decide(MESSAGE_RATE_EXCEEDED)))
+            Some(DecisionOrInquiry::Decided(
+                reasons.conclude(MESSAGE_RATE_EXCEEDED, Consequence::TooManyMessages),
+            ))
         }
     }
 }
 
-/// A client that is no user is counted by its source where users are counted: the sender that it
-/// names is its own claim, and would give every message a limit of its own.
+/// If users are counted, a client without a user is counted by its source: the sender in MAIL is
+/// only a claim, and would give every message its own limit.
 fn payers(source: MessageRateSource, user: Option<&UserName>) -> Option<MessageRatePayers> {
     let (by_source, by_user) = match source {
         MessageRateSource::None => return None,

@@ -1,7 +1,7 @@
 //! The levels of back pressure, and the values at which they change.
 //!
-//! Which commands a level refuses is decided in [`super::back_pressure`]; how the values are measured,
-//! by the server's meter.
+//! [`super::back_pressure`] decides which commands a level refuses; the server's meter measures the
+//! values.
 
 use std::fmt;
 
@@ -18,27 +18,28 @@ pub enum PressureLevel {
     /// There is enough.
     #[default]
     Normal,
-    /// Mail of servers is taken, other mail is put off.
+    /// Mail of servers is accepted, other mail is deferred.
     Medium,
-    /// Nothing is taken.
+    /// No mail is accepted.
     High,
 }
 
-/// What is metered, by its key in `[back_pressure]`.
+/// The measured resources, by their keys in `[back_pressure]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// Percent of the file system of the queue that is in use.
     DiskUse,
-    /// Messages in the queue that are due and that delivery has not come to.
+    /// Messages in the queue that are due and that delivery has not claimed yet.
     QueueLength,
-    /// Percent of the memory of this host that belongs to this process alone.
+    /// Percent of the memory of this host that only this process uses.
     MemoryUse,
-    /// Percent of `message_memory` that messages on their way in take.
+    /// Percent of `message_memory` that messages being received use.
     MessageMemoryUse,
 }
 
-/// The values at which a level changes. A level rises at its value and falls at its value.
+/// The values at which a level changes. A level rises at or above its value and falls at or below
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thresholds {
     /// At this value Normal becomes Medium.
@@ -62,12 +63,11 @@ pub struct BackPressureSettings {
     pub memory_use: Thresholds,
     /// `message_memory_use`, in percent of `message_memory`.
     pub message_memory_use: Thresholds,
-    /// `message_memory`: octets that messages on their way in may take, all sessions together.
+    /// `message_memory`: octets that messages being received may use, in all sessions together.
     pub message_memory: u64,
 }
 
-/// The level that holds, and the resource that it is due to: the first one of [`Resource::ALL`]
-/// that has it.
+/// The current level, and its cause: the first resource of [`Resource::ALL`] at that level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
     /// The highest level of all resources.
@@ -77,11 +77,11 @@ pub struct Pressure {
 }
 
 impl Resource {
-    /// Every resource, in the order in which one is blamed.
+    /// Every resource, in the order in which the cause is chosen.
     pub const ALL: [Self; 4] =
         [Self::DiskUse, Self::QueueLength, Self::MemoryUse, Self::MessageMemoryUse];
 
-    /// The key that holds its thresholds.
+    /// The key of its thresholds.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DiskUse => "disk_use",
@@ -91,7 +91,7 @@ impl Resource {
         }
     }
 
-    /// What its value is counted in.
+    /// The unit of its value.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::QueueLength => "messages",
@@ -132,7 +132,7 @@ impl Thresholds {
         }
     }
 
-    /// Does each level fall at a lower value than it rises at, and High beyond Medium?
+    /// Does each level fall at a lower value than it rises at, and is High above Medium?
     pub const fn is_sound(&self) -> bool {
         self.medium_to_low < self.low_to_medium
             && self.high_to_medium < self.medium_to_high
@@ -142,7 +142,7 @@ impl Thresholds {
 }
 
 impl Pressure {
-    /// Level and resource in one octet, so that one atomic word holds both.
+    /// Level and resource in one octet, for one atomic word.
     pub const fn pack(self) -> u8 {
         let level = match self.level {
             PressureLevel::Normal => 0,

@@ -1,8 +1,8 @@
-//! The recipients of an accepted domain, as a file lists them.
+//! The recipients of an accepted domain from a file.
 //!
-//! One to a line: a local part, which is then known in every domain that the accepted domain covers,
-//! or a whole address. Empty lines and lines that begin with `#` say nothing. Case does not matter,
-//! as it does not to Exchange, nor whether a local part stands in quotes that it does not need.
+//! One per line: either a local part, which is then known in every domain that the accepted domain
+//! covers, or a whole address. Empty lines and lines that begin with `#` are ignored. Case is
+//! ignored, as in Exchange, and so are needless quotes around a local part.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,10 +12,10 @@ use relay_mail::domain_pattern::DomainPattern;
 use relay_mail::path::{AddressError, Domain, Mailbox};
 use unicode_normalization::UnicodeNormalization;
 
-/// The recipients that one file lists.
+/// The recipients of one file.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RecipientList {
-    /// Local parts by themselves, and those of addresses before an LF and the domain.
+    /// Local parts alone, and local parts of addresses followed by an LF and the domain.
     recipients: HashSet<Box<str>>,
 }
 
@@ -23,9 +23,9 @@ pub struct RecipientList {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct InvalidRecipientList {
-    /// Counted from one.
+    /// The number of the line, beginning with one.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error.
     pub problem: String,
 }
 
@@ -33,7 +33,7 @@ impl RecipientList {
     /// Reads a list for the domains that `pattern` covers.
     ///
     /// # Errors
-    /// A line is no recipient of these domains, or there are more than [`RECIPIENTS_LISTED`].
+    /// A line is not a recipient of these domains, or there are more than [`RECIPIENTS_LISTED`].
     pub fn parse(text: &str, pattern: &DomainPattern) -> Result<Self, InvalidRecipientList> {
         let mut list = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -63,13 +63,13 @@ impl RecipientList {
         self.recipients.len()
     }
 
-    /// Is nobody on it?
+    /// Is the list empty?
     pub fn is_empty(&self) -> bool {
         self.recipients.is_empty()
     }
 }
 
-/// A list is long, and whoever prints what it belongs to does not want to read it.
+/// Without the recipients: a list may be too long for a log.
 impl fmt::Debug for RecipientList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} recipients", self.len())
@@ -92,13 +92,13 @@ fn recipient(line: &str, pattern: &DomainPattern) -> Result<Box<str>, String> {
     }
 }
 
-/// The local part as it is compared: what quotes hold without them, in lower case, each letter in the
-/// form of one character (NFC, RFC 6532 section 3.1).
+/// The local part for comparison: without quotes, in lower case, with composed characters (NFC, RFC
+/// 6532 section 3.1).
 fn as_compared(mailbox: &Mailbox) -> String {
     mailbox.local_part_content().nfc().collect::<String>().to_lowercase()
 }
 
-/// No local part holds a line feed.
+/// A local part cannot contain a line feed.
 fn in_domain(local_part: &str, domain: &Domain) -> String {
     format!("{local_part}\n{}", domain.ascii())
 }

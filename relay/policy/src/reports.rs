@@ -1,10 +1,11 @@
-//! NOTIFY and RET (RFC 3461): what may the sender of a message be told, and how much comes back?
+//! NOTIFY and RET (RFC 3461): which reports may the sender of a message get, and with how much of
+//! the message?
 //!
-//! A report goes to the address in MAIL. A stranger can put any address there, and with
+//! A report is sent to the address in MAIL. A stranger can put any address there, and with
 //! NOTIFY=SUCCESS or RET=FULL this host would send that address mail of the stranger's choice. So
-//! both are granted only where the address is proven, or where the client may send to any address
-//! itself. Reports of failure stay: they are owed to the sender (RFC 5321 section 6.1). Those to an
-//! address that is not proven return the header section, also where RET was not given.
+//! both are granted only if the address is proven, or if the client itself may send to any address.
+//! Reports of failure are always sent: the sender must get them (RFC 5321 section 6.1). Reports to
+//! an address that is not proven return only the header section, even without RET.
 
 use crate::{Because, Decision, Peer, Rule};
 use relay_connector::Permission;
@@ -12,8 +13,8 @@ use relay_mail::dsn::{MailDsn, RcptDsn, Ret};
 use relay_mail::path::ReversePath;
 use relay_message::finding::{SenderFound, SpfIdentity, SpfResult};
 
-/// Records whether the address of a MAIL that was accepted is proven, and takes RET=FULL from one that
-/// is not; the decision says so.
+/// Records whether the address of an accepted MAIL is proven, and removes RET=FULL if it is not;
+/// the decision says so.
 pub fn limit_ret(
     peer: &Peer,
     sender: &ReversePath,
@@ -31,8 +32,8 @@ pub fn limit_ret(
     }
 }
 
-/// Takes SUCCESS out of the NOTIFY of a RCPT that was accepted, unless it is granted; the decision
-/// says so. What is left may be NEVER, as the client did not ask for more.
+/// Removes SUCCESS from the NOTIFY of an accepted RCPT, unless it is granted; the decision says so.
+/// The rest may be NEVER, as the client did not ask for more.
 pub fn limit_notify(
     peer: &Peer,
     sender: &ReversePath,
@@ -49,14 +50,14 @@ pub fn limit_notify(
     }
 }
 
-/// Why the address in MAIL may belong to somebody else; `None` where that does no harm.
+/// Why the address in MAIL may belong to another person; `None` if that does no harm.
 fn obstacle(
     peer: &Peer,
     sender: &ReversePath,
     found: Option<&SenderFound>,
 ) -> Option<&'static str> {
     let ReversePath::Mailbox(mailbox) = sender else { return None };
-    let (may_send_anywhere, _) = peer.has(Permission::AcceptAnyRecipient);
+    let may_send_anywhere = peer.has(Permission::AcceptAnyRecipient);
     let is_users = peer
         .user
         .as_ref()

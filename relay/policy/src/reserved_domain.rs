@@ -1,8 +1,8 @@
-//! RCPT: is the domain one that no mail of ours should go to?
+//! RCPT: is the domain one to which this host should not send mail?
 //!
-//! Three refusals of Exchange that a connector can switch on. They hold for every principal and
-//! before the question whether the domain is accepted, since who switches one on says that such a
-//! recipient is a mistake, whoever makes it.
+//! Three refusals of Exchange that a connector can switch on. They are valid for every principal
+//! and checked before the accepted domains: an administrator who switches one on considers such a
+//! recipient a mistake of any client.
 
 use crate::{Peer, Reasons, Rule};
 use relay_mail::path::Mailbox;
@@ -12,10 +12,11 @@ use relay_mail::reply::{
 
 /// RFC 2606 section 2.
 const TOP_LEVEL: [&str; 4] = ["test", "example", "invalid", "localhost"];
-/// RFC 2606 section 3. What lies below them is as reserved as they are.
+/// RFC 2606 section 3. Their subdomains are reserved too.
 const SECOND_LEVEL: [&str; 3] = ["example.com", "example.net", "example.org"];
 
-/// The refusal of a recipient, if the connector refuses its domain. An address literal has none.
+/// The refusal of a recipient, if the connector refuses its domain. Address literals are never
+/// refused here.
 pub(super) fn refusal(peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> Option<Reply> {
     let refused = peer.connector.reject_recipient_domains;
     let domain = mailbox.domain()?;

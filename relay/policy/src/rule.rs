@@ -1,4 +1,5 @@
-//! Which rule found something: the names by which configuration, Exchange, log and `explain` know it.
+//! Which rule made a finding? Its name in the configuration, in Exchange, in the log and in
+//! `explain`.
 //!
 //! The names are documented, and administrators search logs for them.
 
@@ -8,7 +9,7 @@ use relay_connector::Permission;
 
 macro_rules! rules {
     ($($(#[$meta:meta])* $rule:ident = $name:literal,)*) => {
-        /// A rule. Most bear the name of their configuration key, a permission bears Exchange's.
+        /// A rule. Most have the name of their configuration key; a permission has Exchange's name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Rule {
             /// Does the client have this permission?
@@ -32,7 +33,7 @@ macro_rules! rules {
 }
 
 rules! {
-    /// As whom the message is stamped.
+    /// The principal in the stamp of a message.
     AuthAs = "AuthAs",
     /// `[[accepted_domain]]`.
     AcceptedDomain = "accepted_domain",
@@ -54,7 +55,7 @@ rules! {
     BlockLists = "block_lists",
     /// `chunking_enabled`.
     ChunkingEnabled = "chunking_enabled",
-    /// Which connector takes the connection.
+    /// The connector of a connection.
     Connector = "connector",
     /// `delivery_status_notification_enabled`.
     DeliveryStatusNotificationEnabled = "delivery_status_notification_enabled",
@@ -74,7 +75,7 @@ rules! {
     Guard = "guard",
     /// The number of header fields.
     HeaderFields = "header fields",
-    /// Whom From and Sender name.
+    /// The addresses in From and Sender.
     HeaderFrom = "header From",
     /// Failed logons of the client's source.
     LogonFailures = "logon failures",
@@ -106,7 +107,7 @@ rules! {
     Postmaster = "postmaster",
     /// The grammar of commands, and their order.
     Protocol = "protocol",
-    /// Does the queue take the message?
+    /// Does the queue accept the message?
     Queue = "queue",
     /// How the recipient is written.
     Recipient = "recipient",
@@ -132,7 +133,7 @@ rules! {
     Rspamd = "rspamd",
     /// `send_as` of a user.
     SendAs = "send_as",
-    /// What kind of sender MAIL names.
+    /// The kind of sender in MAIL.
     Sender = "sender",
     /// How the session ended.
     Session = "session",
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// Administrators search for these, so a change is one of the log's format.
+    /// Administrators search for these names, so a change would change the log's format.
     #[test]
     fn every_rule_has_a_name_of_its_own() {
         let names: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();

@@ -1,4 +1,4 @@
-//! One loaded configuration in the form that sessions ask.
+//! One loaded configuration in the form that sessions use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use relay_mail::dsn::Addressee;
 use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_users::Users;
 
-/// Everything that decisions depend on. A session keeps the rules that it began with.
+/// All settings that decisions depend on. A session keeps the rules it began with.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Which loaded configuration this is. Numbered by the caller, never reused.
+    /// The number of this loaded configuration. The caller assigns it and never reuses one.
     pub generation: u32,
-    /// `hostname`: the name that results of our checks are written under.
+    /// `hostname`: the name under which results of our checks are written.
     pub hostname: Domain,
     /// `[[accepted_domain]]`.
     pub accepted_domains: AcceptedDomains,
-    /// Where mail for `<postmaster>` without a domain goes: `postmaster`, or that of the first
-    /// authoritative domain. Without either such a recipient is refused.
+    /// The recipient of mail for `<postmaster>` without a domain: `postmaster`, or the postmaster
+    /// of the first authoritative domain. Without either such a recipient is refused.
     pub postmaster: Option<Mailbox>,
     /// `[partners] tls_receive_domain_secure_list`.
     pub partner_domains: Vec<DomainPattern>,
@@ -30,18 +30,18 @@ pub struct Rules {
     pub proxies: Proxies,
     /// Which connector a connection belongs to.
     pub table: Table,
-    /// Who may authenticate.
+    /// The users who may authenticate.
     pub users: Arc<Users>,
     /// The digest of the configuration.
     pub digest: [u8; 32],
     /// The connectors by their ids.
     pub connectors: BTreeMap<ConnectorId, Arc<Connector>>,
-    /// What this host calls itself, in lower case.
+    /// The names of this host, in lower case.
     pub host_names: BTreeSet<String>,
 }
 
 impl Rules {
-    /// A recipient that was accepted, with the address that its mail goes to.
+    /// An accepted recipient, with the address to which its mail is sent.
     pub fn addressed(&self, recipient: Addressee) -> Addressee {
         match (&recipient.path, &self.postmaster) {
             (ForwardPath::Postmaster, Some(mailbox)) => {

@@ -1,8 +1,8 @@
-//! MAIL: may this principal send, as this sender, that much? And at the end of data: may it send a
-//! message that says so of its authors?
+//! MAIL: may this principal send, as this sender, a message of this size? And at the end of data:
+//! may it send a message with these authors?
 //!
-//! The null sender passes both sender checks: a report must reach its reader. Its authors are
-//! judged all the same, or `<>` would open what the check closes.
+//! The null sender passes both sender checks, because a report must reach its reader. Its authors
+//! are checked nevertheless: otherwise `<>` would bypass the check.
 
 use crate::{AcceptedDomainType, Decision, Peer, Reasons, Rule, Rules};
 use relay_connector::Permission;
@@ -12,7 +12,7 @@ use relay_mail::reply::{
 };
 use relay_message::author::Unclear;
 
-/// MAIL with this sender and, where the client gave one, this SIZE in octets.
+/// MAIL with this sender and, if the client gave one, this SIZE in octets.
 pub fn mail(
     rules: &Rules,
     peer: &Peer,
@@ -54,9 +54,9 @@ fn decide(
     SENDER_OK
 }
 
-/// The header's authors, for who lacks Accept-Any-Sender: each of them must be one that it could give
-/// to MAIL. They are read only where that is so. With Accept-Any-Sender the header is not looked at,
-/// not even for our own domains: a mailing list sends its members' words from outside.
+/// The header's authors, for a client without Accept-Any-Sender: it must be allowed to give each of
+/// them in MAIL. They are parsed only in this case. With Accept-Any-Sender the header is not
+/// checked, even for our own domains: a mailing list sends its members' messages from outside.
 pub fn authors(
     rules: &Rules,
     peer: &Peer,
@@ -76,19 +76,20 @@ pub fn authors(
     reasons.decide(if may_send { QUEUED } else { MAY_NOT_SEND_AS })
 }
 
-/// A user sends as itself, whatever the domain; as anybody else only like everybody else, with
-/// Accept-Any-Sender.
+/// A user may send as its own addresses, in any domain; as other senders only like every other
+/// client, with Accept-Any-Sender.
 ///
-/// Two rights, two questions. A sender in an authoritative domain speaks for us and needs
-/// Accept-Authoritative-Domain-Sender. Accept-Any-Sender spares the other check: without it the
-/// sender has to be in an accepted domain, or in a domain that the certificate of a partner is for.
+/// There are two rights for two questions. A sender in an authoritative domain is one of ours and
+/// needs Accept-Authoritative-Domain-Sender. Accept-Any-Sender replaces the other check: without it
+/// the sender must be in an accepted domain, or in a domain of a partner's certificate.
 fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reasons) -> bool {
     if let Some(user) = &peer.user {
         if let Some(entry) = user.send_as.iter().find(|entry| entry.covers(mailbox)) {
             reasons.note(Rule::SendAs, format!("the user {} may send as {entry}", user.name));
             return true;
         }
-        reasons.note(Rule::SendAs, format!("`{mailbox}` is no address of the user {}", user.name));
+        reasons
+            .note(Rule::SendAs, format!("`{mailbox}` is not in send_as of the user {}", user.name));
         if !reasons.permits(peer, Permission::AcceptAnySender) {
             return false;
         }
@@ -107,7 +108,7 @@ fn may_send_as(rules: &Rules, peer: &Peer, mailbox: &Mailbox, reasons: &mut Reas
     if let Some(domain) = domain
         && let Some(proven) = peer.partner_domains.iter().find(|proven| proven.covers(domain))
     {
-        let found = format!("the sender is in {proven}, which its certificate is for");
+        let found = format!("the sender is in {proven}, a domain of the client's certificate");
         reasons.note(Rule::TlsReceiveDomainSecureList, found);
         return true;
     }

@@ -1,8 +1,8 @@
-//! What an administrator may see of a message and do to it: `relay queue show ID | hold ID |
-//! release ID | retry ID | remove ID`, as functions on the running daemon's [`Queue`]. For many at
-//! once there is [`super::bulk`].
+//! The commands of an administrator for one message: `relay queue show ID | hold ID | release ID |
+//! retry ID | remove ID`, as functions on the running daemon's [`Queue`]. [`super::bulk`] has the
+//! commands for many messages.
 //!
-//! The rows are what goes over the control socket and what `--json` prints.
+//! The rows are sent over the control socket and printed by `--json`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,16 +33,16 @@ pub struct Row {
     pub due: u64,
     /// Attempts so far.
     pub attempts: u32,
-    /// An administrator holds it.
+    /// Is the message on hold?
     pub held: bool,
-    /// What deferred it last.
+    /// The reason of the last deferral.
     pub because: Option<String>,
-    /// Why it waits now; none where the daemon is not asked.
+    /// Why the message waits now; none if the daemon was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What `relay queue show ID` prints.
+/// The output of `relay queue show ID`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
     /// The same as in the list.
@@ -61,32 +61,32 @@ pub struct Detail {
 pub struct RecipientRow {
     /// The address.
     pub address: String,
-    /// How far its delivery has come.
+    /// The state of its delivery.
     pub state: RecipientStatus,
     /// The next hop that answered last.
     pub hop: Option<String>,
-    /// The code of its reply; none when there was no reply.
+    /// The code of its reply; none if the next hop did not reply.
     pub code: Option<u16>,
-    /// Its reply, or what we found without one.
+    /// The text of its reply, or the local cause if there was no reply.
     pub because: Option<String>,
-    /// Why it waits now; none where it does not, or the daemon is not asked.
+    /// Why the recipient waits now; none if it does not wait, or if the daemon was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// How far the delivery to one recipient has come.
+/// The state of the delivery to one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecipientStatus {
     /// Still to be delivered.
     Pending,
-    /// A next hop took it.
+    /// A next hop accepted it.
     Delivered,
     /// Given up and reported.
     Failed,
 }
 
-/// All about one message.
+/// Everything about one message.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::Damaged`].
@@ -94,10 +94,10 @@ pub async fn show(queue: &Queue, id: QueueId) -> Result<Detail, StoreError> {
     queue.store().find(id).await.map(|entry| Detail::from(&entry))
 }
 
-/// Stops the delivery of a message. False where it was held before.
+/// Puts a message on hold. False if it was on hold before.
 ///
 /// # Errors
-/// [`StoreError::NotFound`]; [`StoreError::Claimed`] while an attempt is under way.
+/// [`StoreError::NotFound`]; [`StoreError::Claimed`] while an attempt is running.
 pub async fn hold(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     if queue.store().find(id).await?.held {
         return Ok(false);
@@ -107,7 +107,7 @@ pub async fn hold(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Lets the delivery of a message go on. False where it was not held.
+/// Releases a message. False if it was not on hold.
 ///
 /// # Errors
 /// As for [`hold`].
@@ -120,7 +120,7 @@ pub async fn release(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Tries a message now. False where it is held: then it is tried once it is released.
+/// Makes a message due now. False if it is on hold: it is tried after its release.
 ///
 /// # Errors
 /// As for [`hold`].
@@ -131,7 +131,7 @@ pub async fn retry(queue: &Queue, id: QueueId) -> Result<bool, StoreError> {
     Ok(!held)
 }
 
-/// Forgets a message without a report.
+/// Removes a message without a report.
 ///
 /// # Errors
 /// As for [`hold`].
@@ -142,7 +142,7 @@ pub async fn remove(queue: &Queue, id: QueueId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Gives a message up, and sends its sender a report as for one that a next hop has refused.
+/// Gives a message up, and sends its sender the same report as after a refusal by a next hop.
 ///
 /// # Errors
 /// As for [`hold`].

@@ -1,8 +1,9 @@
-//! Many messages at once, page by page: what `relay queue` lists and changes by a [`Filter`].
+//! Many messages at once, page by page: `relay queue` lists and changes those that match a
+//! [`Filter`].
 //!
-//! A page is bounded in messages, in recipients and in what is looked at for it, so that neither a
-//! long queue nor a filter that hardly anything fits takes the daemon's time or memory. Whoever
-//! asks goes on after [`PageCursor::last`].
+//! The messages, the recipients and the examined messages of a page are bounded, so that neither a
+//! long queue nor a filter with few matches costs the daemon much time or memory. The caller
+//! continues after [`PageCursor::last`].
 
 use crate::admin::{self, Row};
 use crate::filter::Filter;
@@ -19,16 +20,16 @@ use crate::limits;
 /// A part of the queue, in order of arrival.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// Only what arrived after this one.
+    /// Only messages that arrived after this one.
     pub after: Option<QueueId>,
-    /// Only what arrived up to this one.
+    /// Only messages that arrived up to this one.
     pub until: Option<QueueId>,
 }
 
-/// How far a page has come.
+/// The end of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageCursor {
-    /// The last message that was looked at; none where there was nothing to look at.
+    /// The last message that was examined; none if there was none.
     pub last: Option<String>,
     /// There may be more after it.
     pub more: bool,
@@ -57,7 +58,7 @@ pub struct Count {
     pub place: PageCursor,
 }
 
-/// What is done to messages.
+/// A change of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkAction {
@@ -71,19 +72,20 @@ pub enum BulkAction {
     Remove,
     /// [`admin::remove_with_report`].
     RemoveWithReport,
-    /// [`admin::retry`], after whoever delivers was told to leave their next hops alone no longer.
+    /// [`admin::retry`], after delivery was told to end the back-off of their next hops.
     Flush,
 }
 
-/// What became of a page of messages.
+/// The result of a change of one page of messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// How many were changed.
     pub changed: u64,
-    /// How many there was nothing to do for: held already, not held, or held and so not tried.
+    /// How many needed no change: on hold already, not on hold, or not retried because of a hold.
     #[serde(default)]
     pub unchanged: u64,
-    /// How many of those changed are to be tried now, and wait since their next hops are in back-off.
+    /// How many of the changed messages are due now and wait only because their next hops are in
+    /// back-off.
     #[serde(default)]
     pub left_alone: u64,
     /// Those that could not be changed.
@@ -102,7 +104,7 @@ pub struct ChangeFailure {
     pub because: String,
 }
 
-/// Messages that a filter means, for something to be done to them.
+/// Messages that match a filter and are to be changed.
 #[derive(Debug)]
 pub struct Selected {
     /// They, as they are now.
@@ -112,12 +114,18 @@ pub struct Selected {
 }
 
 impl PageCursor {
-    fn new(last: Option<QueueId>, more: bool) -> Self {
-        Self { last: last.map(|id| id.to_string()), more }
+    /// More messages follow.
+    fn more_after(last: Option<QueueId>) -> Self {
+        Self { last: last.map(|id| id.to_string()), more: true }
+    }
+
+    /// No more messages follow.
+    fn end_at(last: Option<QueueId>) -> Self {
+        Self { last: last.map(|id| id.to_string()), more: false }
     }
 }
 
-/// A page of the list, of `limit` messages at most. `reason` says why a message waits.
+/// A page of the list, with at most `limit` messages. `reason` returns why a message waits.
 ///
 /// # Errors
 /// [`StoreError::Closed`].
@@ -137,7 +145,7 @@ pub async fn list(
     Ok(Page { rows, total: queue.counters().lengths.queued, place })
 }
 
-/// How many messages are meant, of as many as one page looks at.
+/// How many messages match, among the messages that one page examines.
 ///
 /// # Errors
 /// [`StoreError::Closed`].
@@ -147,7 +155,7 @@ pub async fn count(queue: &Queue, span: Span, filter: &Filter) -> Result<Count, 
     Ok(Count { messages, place })
 }
 
-/// The messages of one page of changes.
+/// The matching messages of one page.
 ///
 /// # Errors
 /// [`StoreError::Closed`].
@@ -158,8 +166,8 @@ pub async fn select(queue: &Queue, span: Span, filter: &Filter) -> Result<Select
     Ok(Selected { entries, place })
 }
 
-/// Does this to each of these messages. One that cannot be changed, for example because it is being
-/// delivered at the moment, keeps no other from it.
+/// Applies an action to each of these messages. If one cannot be changed, for example because it is
+/// being delivered, the others are changed nevertheless.
 pub async fn change(queue: &Queue, verb: BulkAction, selected: Selected) -> Changed {
     let ids = selected.entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
     // Together, so that they share syncs.
@@ -201,13 +209,13 @@ async fn change_one(queue: &Queue, verb: BulkAction, id: QueueId) -> Result<bool
         }
         BulkAction::RemoveWithReport => {
             admin::remove_with_report(queue, id).await?;
-            info!(%id, "an administrator removed a message, and its sender is sent a report");
+            info!(%id, "an administrator removed a message; its sender gets a report");
             Ok(true)
         }
     }
 }
 
-/// Gives `most` messages that the filter means to `take`, or fewer where a page ends sooner.
+/// Passes at most `most` matching messages to `take`; fewer if the page ends earlier.
 async fn look(
     queue: &Queue,
     span: Span,
@@ -222,16 +230,16 @@ async fn look(
             || looked_at >= limits::QUEUE_PAGE_LOOKED_AT
             || recipients >= limits::QUEUE_PAGE_RECIPIENTS
         {
-            return Ok(PageCursor::new(last, true));
+            return Ok(PageCursor::more_after(last));
         }
         let wanted = limits::QUEUE_LOOKED_AT_ONCE.min(most - taken);
         let entries = queue.store().list(last, wanted).await?;
         if entries.is_empty() {
-            return Ok(PageCursor::new(last, false));
+            return Ok(PageCursor::end_at(last));
         }
         for entry in entries {
             if span.until.is_some_and(|until| entry.id > until) {
-                return Ok(PageCursor::new(last, false));
+                return Ok(PageCursor::end_at(last));
             }
             last = Some(entry.id);
             looked_at += 1;

@@ -1,34 +1,35 @@
-//! What is known of a message's octets, counted as they pass.
+//! What the queue learns about the octets of a message while they pass.
 
 use bytes::Bytes;
 use relay_mail::envelope::BodyType;
+use relay_mail::line_end::LineScanner;
 use relay_message::outbound::is_of_organization;
 use relay_message::section::{Part, SectionReader};
 use relay_smtp::data::LineEndings;
 
-/// The size of a message, and where it holds octets above 127.
+/// The size of a message, and the positions of octets above 127.
 ///
-/// A header section that does needs SMTPUTF8 of the next hop (RFC 6531 section 3.2), a body only
-/// 8BITMIME. Header fields within the body, those of MIME parts, count as the body.
+/// If the header section has such octets, the next hop needs SMTPUTF8 (RFC 6531 section 3.2); if
+/// only the body has them, 8BITMIME is enough. The header fields of MIME parts belong to the body.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) size: u64,
     /// Anywhere in the message.
     pub(super) eight_bit: bool,
     pub(super) eight_bit_header: bool,
-    /// Octets of the fields that leave only for a next hop of our organization.
+    /// Octets of the fields that are sent only to next hops of our organization.
     pub(super) organization_octets: u64,
-    /// Looked at in a body that was declared BODY=BINARYMIME; no other may hold what it finds.
+    /// Only for a body that was declared BODY=BINARYMIME; no other body may have such endings.
     endings: Option<LineEndings>,
     section: SectionReader,
-    /// The field that is being read is one of those of our organization.
+    /// Is the current field one of those of our organization?
     in_organization: bool,
-    /// The last two octets.
-    tail: [u8; 2],
+    /// The position behind the last octet.
+    lines: LineScanner,
 }
 
 impl Content {
-    /// Nothing yet. A message that begins with an empty line has no header section.
+    /// Before the first octet. A message that begins with an empty line has no header section.
     pub(super) fn new(body: BodyType) -> Self {
         let endings = (body == BodyType::BinaryMime).then(LineEndings::default);
         Self {
@@ -39,20 +40,21 @@ impl Content {
             endings,
             section: SectionReader::default(),
             in_organization: false,
-            tail: *b"\r\n",
+            lines: LineScanner::default(),
         }
     }
 
-    /// Does it hold what DATA cannot carry: a bare CR, a bare LF, a NUL, or an end without CRLF?
+    /// Does it have something that DATA cannot carry: a bare CR, a bare LF, a NUL, or an end
+    /// without CRLF?
     pub(super) fn is_binary(&self) -> bool {
         let cannot =
             |endings: &LineEndings| endings.violation().is_some() || !endings.is_at_line_start();
         self.endings.as_ref().is_some_and(cannot)
     }
 
-    /// The last line has no CRLF, so that DATA adds one.
+    /// Does the last line lack CRLF? DATA adds it.
     pub(super) fn is_unterminated(&self) -> bool {
-        self.tail != *b"\r\n"
+        !self.lines.is_at_line_start()
     }
 
     /// All of a message.
@@ -69,18 +71,14 @@ impl Content {
         }
         self.size += piece.len() as u64;
         self.eight_bit |= !piece.is_ascii();
-        match piece[..] {
-            [.., before, last] => self.tail = [before, last],
-            [last] => self.tail = [self.tail[1], last],
-            [] => {}
-        }
+        self.lines.skip(piece);
         let mut rest = piece.clone();
         while let Some(part) = self.section.next(&mut rest) {
             self.add_part(&part);
         }
     }
 
-    /// Counts whole fields that go before everything counted so far.
+    /// Counts whole fields that are put before everything counted so far.
     pub(super) fn add_in_front(&mut self, fields: &[u8]) {
         self.size += fields.len() as u64;
         self.eight_bit |= !fields.is_ascii();

@@ -1,4 +1,4 @@
-//! What the queue knows about one message besides its bytes.
+//! The queue's knowledge of one message, without its octets.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Enhanced;
 use relay_message::outbound::Audience;
 
-/// One accepted message: its envelope and how far its delivery has come.
+/// One accepted message: its envelope and the state of its delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name that the 250 gave to the client.
@@ -26,20 +26,20 @@ pub struct Entry {
     pub body: BodyType,
     /// SMTPUTF8 of MAIL.
     pub smtputf8: bool,
-    /// The message holds octets above 127, whatever BODY said.
+    /// The message has octets above 127, independent of BODY.
     pub eight_bit: bool,
     /// Some of them are in its header section.
     pub eight_bit_header: bool,
-    /// The message was declared BODY=BINARYMIME and holds what DATA cannot carry.
+    /// The message was declared BODY=BINARYMIME and has something that DATA cannot carry.
     pub binary: bool,
-    /// The message as it is kept, in octets, without the end of data.
+    /// Octets of the stored message, without the end of data.
     pub size: u64,
-    /// Octets of it that leave only for a next hop of our organization.
+    /// Of these, octets that are sent only to a next hop of our organization.
     pub organization_octets: u64,
     /// Its last line has no CRLF.
     pub unterminated: bool,
-    /// Fields that stand before the octets of a message's own file and are kept here: what they
-    /// say was found out after the file was written. Empty for a message in the database.
+    /// Fields that precede the octets of a message's own file. They are stored here because their
+    /// values were not known when the file was written. Empty for a message in the database.
     pub(super) fields_before_file: String,
     /// When the message was committed.
     pub arrived: SystemTime,
@@ -49,20 +49,20 @@ pub struct Entry {
     pub due: SystemTime,
     /// An administrator stopped its delivery.
     pub held: bool,
-    /// The sender was told that it waits, which is done once.
+    /// The sender has got the report of a delay, which is sent once.
     pub warned: bool,
 }
 
-/// The places of recipients that an attempt was about.
+/// The recipients of an attempt, by their index in [`Entry::recipients`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AttemptedRecipients {
-    /// Who waited before it, in order, tried or not.
+    /// Recipients that waited before the attempt, in order, tried or not.
     pub(super) was_pending: Vec<usize>,
-    /// Of these, who was tried.
+    /// Of these, the recipients that were tried.
     pub(super) all: Vec<usize>,
-    /// Those that were given up for want of time.
+    /// Recipients that were given up because their lifetime has passed.
     pub(super) expired: Vec<usize>,
-    /// Those of whose delivery nobody after us tells.
+    /// Recipients whose next hop will not report the delivery.
     pub(super) relayed: Vec<usize>,
 }
 
@@ -73,16 +73,16 @@ pub struct Recipient {
     pub path: ForwardPath,
     /// NOTIFY and ORCPT of RCPT.
     pub dsn: RcptDsn,
-    /// How far its delivery has come.
+    /// The state of its delivery.
     pub state: RecipientState,
 }
 
-/// How far the delivery to one recipient has come.
+/// The state of the delivery to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientState {
-    /// Still to be delivered; the answer that deferred it last, if there was one.
+    /// Still to be delivered; with the reason of its last deferral, if it was deferred.
     Pending(Option<OutcomeReason>),
-    /// A next hop took it.
+    /// A next hop accepted it.
     Delivered(OutcomeReason),
     /// It never will be.
     Failed(OutcomeReason),
@@ -115,7 +115,7 @@ impl Entry {
         }
     }
 
-    /// Octets of the message as it leaves.
+    /// Octets of the message as it is sent.
     pub fn size_as_sent(&self, audience: Audience) -> u64 {
         let left_out = match audience {
             Audience::Organization => 0,
@@ -124,12 +124,12 @@ impl Entry {
         self.size.saturating_sub(left_out)
     }
 
-    /// Octets of the message's own file, where it has one.
+    /// Octets of the message's own file, if it has one.
     pub(super) fn file_octets(&self) -> u64 {
         self.size.saturating_sub(self.fields_before_file.len() as u64)
     }
 
-    /// The recipients that still wait, with their place in [`Entry::recipients`].
+    /// The recipients that still wait, with their index in [`Entry::recipients`].
     pub fn pending(&self) -> impl Iterator<Item = (usize, &ForwardPath)> {
         let waits = |recipient: &Recipient| matches!(recipient.state, RecipientState::Pending(_));
         let all = self.recipients.iter().enumerate();
@@ -137,14 +137,13 @@ impl Entry {
             .map(|(i, recipient)| (i, &recipient.path))
     }
 
-    /// The message cannot be sent to a hop without SMTPUTF8 (RFC 6531 section 3.6), whoever the
-    /// recipients are: it was declared so, and the sender or the header section really needs it. A
-    /// body does not.
+    /// Does the message need SMTPUTF8 for every recipient (RFC 6531 section 3.6)? It does if it was
+    /// declared so and the sender or the header section is beyond ASCII. A body does not need it.
     pub fn message_needs_smtputf8(&self) -> bool {
         self.smtputf8 && (self.eight_bit_header || !self.sender.is_ascii())
     }
 
-    /// Enters outcomes, and says whom they were for.
+    /// Enters outcomes, and returns their recipients.
     pub(super) fn apply_all(&mut self, outcomes: Vec<(usize, Outcome)>) -> AttemptedRecipients {
         let was_pending = self.pending().map(|(place, _)| place).collect();
         let mut tried = AttemptedRecipients { was_pending, ..AttemptedRecipients::default() };
@@ -160,7 +159,7 @@ impl Entry {
         tried
     }
 
-    /// Enters one outcome. Recipients that are settled already stay as they are.
+    /// Enters one outcome. Recipients with a final outcome stay as they are.
     pub(super) fn apply(&mut self, recipient: usize, outcome: Outcome) {
         let Some(recipient) = self.recipients.get_mut(recipient) else { return };
         if matches!(recipient.state, RecipientState::Pending(_)) {
@@ -174,7 +173,7 @@ impl Entry {
         }
     }
 
-    /// Gives up every recipient that still waits, for want of time.
+    /// Gives up every recipient that still waits, because the lifetime has passed.
     pub(super) fn expire(&mut self) {
         for recipient in &mut self.recipients {
             if let RecipientState::Pending(last) = &recipient.state {
@@ -187,19 +186,19 @@ impl Entry {
         }
     }
 
-    /// The recipients that wait and whose delay the sender is to hear of, if it has not: of a
-    /// report nobody hears (RFC 3461 section 6.1).
-    pub(super) fn to_be_warned_of(&self) -> impl Iterator<Item = usize> {
-        let nobody = self.warned || self.sender == ReversePath::Null;
+    /// The waiting recipients for a report of a delay, unless the sender has got one. The null
+    /// sender gets no report (RFC 3461 section 6.1).
+    pub(super) fn recipients_for_delay_report(&self) -> impl Iterator<Item = usize> {
+        let is_unneeded = self.warned || self.sender == ReversePath::Null;
         let waiting = self.recipients.iter().enumerate().filter(move |(_, recipient)| {
             let waits = matches!(recipient.state, RecipientState::Pending(_));
-            !nobody && waits && recipient.dsn.wants_delay()
+            !is_unneeded && waits && recipient.dsn.wants_delay()
         });
         waiting.map(|(place, _)| place)
     }
 
-    /// Of these recipients, those that the sender wants to hear of (RFC 3461 section 4.1).
-    pub(super) fn to_be_told(&self, failed: &[usize], relayed: &[usize]) -> Vec<usize> {
+    /// Of these recipients, those for which the sender wants a report (RFC 3461 section 4.1).
+    pub(super) fn recipients_for_report(&self, failed: &[usize], relayed: &[usize]) -> Vec<usize> {
         let wanted = |place: &usize, wants: fn(&RcptDsn) -> bool| {
             self.recipients.get(*place).is_some_and(|recipient| wants(&recipient.dsn))
         };
@@ -208,15 +207,15 @@ impl Entry {
         failed.chain(relayed).copied().collect()
     }
 
-    /// Was the recipient at this place given up?
+    /// Was the recipient at this index given up?
     pub(super) fn has_failed(&self, place: usize) -> bool {
         let recipient = self.recipients.get(place);
         recipient.is_some_and(|recipient| matches!(recipient.state, RecipientState::Failed(_)))
     }
 
-    /// Was the recipient at this place given up since the next hop lacks 8BITMIME, BINARYMIME or
-    /// SMTPUTF8? What needs one of them would fail there again.
-    pub(super) fn failed_for_its_octets(&self, place: usize) -> bool {
+    /// Was the recipient at this index given up because the next hop lacks 8BITMIME, BINARYMIME or
+    /// SMTPUTF8? A report that needs the same extension would fail there too.
+    pub(super) fn failed_because_of_content(&self, place: usize) -> bool {
         let state = self.recipients.get(place).map(|recipient| &recipient.state);
         let Some(RecipientState::Failed(answer)) = state else { return false };
         matches!(answer.cause, Cause::Local { status: Enhanced(5, 6, 1 | 3 | 7), .. })

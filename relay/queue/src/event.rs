@@ -1,7 +1,7 @@
-//! The events of messages in the queue, and who is told of them.
+//! The events of messages in the queue, and their observer.
 //!
-//! The queue and delivery make the events; an [`Observer`], such as the message tracking log, decides
-//! what becomes of them.
+//! The queue and delivery make the events; an [`Observer`], such as the message tracking log,
+//! decides what to do with them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,19 +13,19 @@ use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
 
-/// Who is told what happens to messages.
+/// Observes what happens to messages.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// Does it want events at the moment? Otherwise none is made.
+    /// Does the observer want events now? If not, none is made.
     fn is_listening(&self) -> bool;
 
-    /// An event of a message. It is called while the message is worked on, so it must not wait.
+    /// An event of a message. The caller is working on the message, so the observer must not wait.
     fn observe(&self, id: QueueId, event: QueueEvent);
 }
 
 /// One thing that happened to one message.
 #[derive(Debug)]
 pub enum QueueEvent {
-    /// A next hop was asked to take it.
+    /// The message was offered to a next hop.
     Attempted(Box<Attempt>),
     /// Its time was over for these recipients.
     Expired(Vec<(ForwardPath, OutcomeReason)>),
@@ -33,32 +33,32 @@ pub enum QueueEvent {
     Reported {
         /// The id of the report, which is a message of its own.
         report: QueueId,
-        /// Whom the report is for.
+        /// The recipient of the report.
         sender: ReversePath,
-        /// The recipients that it tells of.
+        /// The recipients that the report is about.
         recipients: Vec<ForwardPath>,
     },
     /// An administrator changed something.
     Administered(AdminAction),
-    /// A part of it could not be read at a start, and it left the queue undelivered.
+    /// A part of the message could not be read at a start; the message left the queue undelivered.
     Damaged {
-        /// What is wrong.
+        /// The damage.
         what: String,
         /// Where its octets are kept for an administrator.
         set_aside: Option<PathBuf>,
     },
-    /// It has left the queue.
+    /// The message has left the queue.
     Ended,
 }
 
-/// What an administrator may do to a message.
+/// An action of an administrator on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminAction {
     /// Stop its delivery.
     Hold,
     /// Let its delivery go on.
     Release,
-    /// Take it out of the queue.
+    /// Remove the message from the queue.
     Remove,
     /// Try it now.
     Retry,
@@ -83,13 +83,13 @@ pub struct Attempt {
     pub next_hop: String,
     /// Is it a Maildir of this host?
     pub is_local: bool,
-    /// The connection that it was asked on; none where there was no way to have one.
+    /// The connection of the attempt; none if no connection could be opened.
     pub connection: Option<Arc<NextHopConnection>>,
-    /// What became of each recipient that was tried, by its place.
+    /// The outcome of each recipient that was tried, by its index.
     pub outcomes: Vec<(usize, Outcome)>,
 }
 
-/// What is known of a connection to a next hop.
+/// The facts about a connection to a next hop.
 #[derive(Debug)]
 pub struct NextHopConnection {
     /// The other end.

@@ -1,4 +1,4 @@
-//! A message with its envelope, as it would leave: `relay queue export ID`.
+//! A message with its envelope, as it would be sent: `relay queue export ID`.
 
 use crate::{Entry, MessageReader, Queue, Recipient, RecipientState};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use relay_mail::store_error::StoreError;
 use relay_message::outbound::{Audience, OutboundFirewall};
 use serde::{Deserialize, Serialize};
 
-/// The commands that a message would be sent with to a next hop that knows every extension.
+/// The commands before the message, as a next hop with every extension would get them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeText {
     /// MAIL and its parameters.
@@ -26,12 +26,12 @@ pub struct Export {
     pub envelope: EnvelopeText,
     reader: MessageReader,
     firewall: Option<OutboundFirewall>,
-    /// What goes out before more is read.
+    /// Octets that are returned before more is read.
     ready: std::vec::IntoIter<Bytes>,
 }
 
-/// Opens a message. `audience` says for whom it leaves where it goes to a recipient. Where one of
-/// those that wait is outside, what organizations say to themselves is left out.
+/// Opens a message. `audience` returns the audience of the next hop of a recipient. If one of the
+/// waiting recipients is outside, the fields that are for our organization only are left out.
 ///
 /// # Errors
 /// [`StoreError::NotFound`], [`StoreError::Damaged`].
@@ -56,11 +56,11 @@ pub async fn open(
 }
 
 impl Export {
-    /// The next piece; none at the end, which is reached only when every octet was as it was
+    /// The next piece; none at the end. The end is reached only if every octet is as it was
     /// committed.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when it was not.
+    /// [`StoreError::Damaged`] if an octet differs.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
             if let Some(piece) = self.ready.next() {

@@ -1,8 +1,8 @@
-//! Which messages an administrator means: `relay queue list --sender … --domain …`. Pure.
+//! Which messages does an administrator select? `relay queue list --sender … --domain …`. Pure.
 //!
-//! All that a filter says must hold of a message. What it says of recipients is about one that
-//! still waits, and the same one: `--domain a.example --next-hop b` means a recipient in a.example
-//! that b has deferred. The filter travels to the daemon as it is and is evaluated there.
+//! A message must match all conditions of a filter. The conditions on recipients must match the
+//! same waiting recipient: `--domain a.example --next-hop b` selects messages with a recipient in
+//! a.example that b has deferred. The filter is sent to the daemon unchanged and evaluated there.
 
 use crate::admin::seconds;
 use crate::{Entry, Recipient, RecipientState};
@@ -11,25 +11,26 @@ use relay_mail::outcome::OutcomeReason;
 use relay_mail::path::{Domain, ForwardPath, local_part_content};
 use serde::{Deserialize, Serialize};
 
-/// What must hold of a message. The default holds of all.
+/// The conditions on a message. The default selects all messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// The sender, in which `*` stands for anything; empty for the null sender.
+    /// The sender, in which `*` stands for any text; empty for the null sender.
     pub sender: Option<Wildcard>,
-    /// A recipient that waits, in which `*` stands for anything.
+    /// A waiting recipient, in which `*` stands for any text.
     pub recipient: Option<Wildcard>,
-    /// The domain of a recipient that waits, or `*.domain` for it and all below it, in lower case and
-    /// A-labels.
+    /// The domain of a waiting recipient, or `*.domain` for the domain and its subdomains, in lower
+    /// case and A-labels.
     pub domain: Option<DomainPattern>,
-    /// A part of the next hop that answered last for a recipient that waits, whatever its case.
+    /// A part of the name of the next hop that replied last for a waiting recipient; case is
+    /// ignored.
     pub next_hop: Option<String>,
-    /// A part of what that next hop said, or of what we found without it, whatever its case.
+    /// A part of its reply, or of the local cause if there was no reply; case is ignored.
     pub because: Option<String>,
-    /// It was accepted before this time, in seconds since 1970, so that it means the same while one
-    /// page after the other is worked on.
+    /// Accepted before this time, in seconds since 1970. A time, not an age: an age would select
+    /// other messages on each page.
     pub arrived_before: Option<u64>,
-    /// It was accepted at this time or later, in seconds since 1970.
+    /// Accepted at this time or later, in seconds since 1970.
     pub arrived_since: Option<u64>,
     /// It has more octets.
     pub larger_than: Option<u64>,
@@ -41,13 +42,13 @@ pub struct Filter {
     pub deferred: bool,
 }
 
-/// A text in which `*` stands for anything. Case does not matter.
+/// A text in which `*` stands for any text. Case is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Wildcard(String);
 
 impl Filter {
-    /// Does it hold of this message?
+    /// Does this message match?
     pub fn matches(&self, entry: &Entry) -> bool {
         let arrived = seconds(entry.arrived);
         let holds = self.arrived_before.is_none_or(|time| arrived < time)
@@ -60,11 +61,11 @@ impl Filter {
         holds
             && self.sender.as_ref().is_none_or(|wanted| wanted.matches_address(&sender()))
             && (!self.asks_for_recipients()
-                || entry.recipients.iter().any(|recipient| self.means(recipient)))
+                || entry.recipients.iter().any(|recipient| self.selects(recipient)))
     }
 
     /// Does it mean this recipient, if that waits?
-    pub fn means(&self, recipient: &Recipient) -> bool {
+    pub fn selects(&self, recipient: &Recipient) -> bool {
         let RecipientState::Pending(answer) = &recipient.state else { return false };
         let answer = answer.as_ref();
         let hop = || answer.and_then(|answer| answer.hop.clone());
@@ -93,27 +94,28 @@ fn is_deferred(entry: &Entry) -> bool {
     !entry.held && entry.recipients.iter().any(was_deferred)
 }
 
-/// Is this a part of the text? A blank part is in none, and nothing is in no text.
+/// Is this a part of the text? A blank part is in no text.
 fn contains(text: Option<String>, part: &str) -> bool {
     let is_blank = part.trim().is_empty();
     text.is_some_and(|text| !is_blank && text.to_lowercase().contains(&part.to_lowercase()))
 }
 
 impl Wildcard {
-    /// Reads a text; angle brackets around an address are left out, so that `<>` is the null sender.
+    /// Reads a text and removes angle brackets around an address, so that `<>` is the null sender.
     pub fn new(text: &str) -> Self {
         let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
         Self(inner.unwrap_or(text).to_lowercase())
     }
 
-    /// Does it stand for this text?
+    /// Does this text match?
     pub fn matches(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let Some((first, rest)) = self.0.split_once('*') else { return text == self.0 };
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
         let Some(text) = text.strip_prefix(first) else { return false };
         let Some(mut text) = text.strip_suffix(last) else { return false };
-        // The first place will do for each part: what follows has the more room.
+        // The first occurrence of each part is enough: it leaves most of the text for the parts
+        // that follow.
         for part in middle.split('*') {
             let Some(at) = text.find(part) else { return false };
             text = &text[at + part.len()..];
@@ -121,10 +123,10 @@ impl Wildcard {
         true
     }
 
-    /// Does it stand for this address? As for RCPT, quotes that change nothing do not matter, nor in
-    /// which form a domain is written.
+    /// Does this address match? As for RCPT, needless quotes and the form of the domain are
+    /// ignored.
     pub fn matches_address(&self, address: &str) -> bool {
-        // Most addresses have one form only.
+        // Most addresses have only one form.
         let has_forms = |text: &str| text.contains(['"', '\\']) || has_labels(text);
         self.matches(address)
             || (has_forms(address) || has_forms(&self.0))
@@ -136,7 +138,7 @@ fn has_labels(text: &str) -> bool {
     !text.is_ascii() || text.to_ascii_lowercase().contains("xn--")
 }
 
-/// The address without quotes, its domain in A-labels. Only to be compared.
+/// The address without quotes, its domain in A-labels. For comparisons only.
 fn in_one_form(address: &str) -> String {
     let Some((local_part, domain)) = address.rsplit_once('@') else { return address.to_owned() };
     let local_part = local_part_content(local_part);
@@ -228,7 +230,7 @@ mod tests {
             (Filter { because: text("550"), ..all.clone() }, false),
             (Filter { because: text(""), ..all.clone() }, false),
             (Filter { next_hop: text(" "), ..all.clone() }, false),
-            // The recipient that the next hop has deferred is in another domain.
+            // The deferred recipient is in another domain.
             (
                 Filter { domain: "c.example".parse().ok(), next_hop: text("mail"), ..all.clone() },
                 false,

@@ -1,19 +1,20 @@
-//! Hands out queue ids that rise, whatever the clock does.
+//! Assigns queue ids that rise even if the clock is set back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use relay_mail::queue_id::QueueId;
 
-/// Hands out ids: milliseconds above, a counter below, never less than the last one.
+/// Assigns ids: milliseconds in the high bits, a counter in the low bits, never less than the last
+/// id.
 #[derive(Debug)]
 pub(super) struct QueueIds {
     last: AtomicU64,
 }
 
 impl QueueIds {
-    /// Ids above `highest`, which is the highest one that the store ever held. A clock that was
-    /// set back between two runs therefore repeats none.
+    /// Ids above `highest`, the highest id that the store ever had. So a clock that was set back
+    /// between two runs repeats no id.
     pub(super) fn above(highest: u64) -> Self {
         Self { last: AtomicU64::new(highest) }
     }

@@ -1,4 +1,4 @@
-//! A message on its way into the queue: in memory while it is small, then in its own file.
+//! A message that is being received: in memory while it is small, then in its own file.
 
 use std::fs::File;
 use std::mem;
@@ -23,31 +23,32 @@ use tokio::task::spawn_blocking;
 
 use crate::limits;
 
-/// A message that is being received. Dropped before [`Incoming::commit`] it leaves no trace.
+/// A message that is being received. If it is dropped before [`Incoming::commit`], no trace is
+/// left.
 #[derive(Debug)]
 pub struct Incoming {
     store: Arc<dyn Store>,
-    /// What envelope and pieces take of the budget that all share.
+    /// The memory of envelope and pieces, counted in the budget of all messages.
     memory: MemoryAccount,
     id: QueueId,
     envelope: Envelope,
-    /// Octets that the envelope keeps, all that it points to counted.
+    /// Octets of the envelope, with all allocations that it points to.
     envelope_octets: u64,
-    /// Pieces not yet in the file; the whole message while there is none.
+    /// Pieces that are not in the file yet; the whole message if there is no file.
     pieces: Vec<Bytes>,
     /// Octets in `pieces`.
     waiting: usize,
     file: Option<MessageFile>,
-    /// What goes before all of that.
+    /// The fields before all of that.
     fields: Bytes,
     content: Content,
 }
 
-/// Gives the octets that were written so far, piece by piece, without what was put in front.
+/// Returns the octets that were written so far, piece by piece, without the fields put in front.
 #[derive(Debug)]
 pub struct IncomingReader {
     file: Option<(Arc<File>, PathBuf)>,
-    /// What has been read of the file, and what there is.
+    /// The position in the file, and its length.
     at: u64,
     end: u64,
     pieces: vec::IntoIter<Bytes>,
@@ -99,14 +100,14 @@ impl Incoming {
         if self.file.is_some() { MessageStorage::File } else { MessageStorage::Database }
     }
 
-    /// Puts whole fields before everything written: what they say is known only when all of the
-    /// message has come. Instead of those that were put there before.
+    /// Sets the fields that precede everything written, and replaces fields set before. Their
+    /// values are known only after all of the message has arrived.
     pub fn put_in_front(&mut self, fields: Bytes) {
         self.content.add_in_front(&fields);
         self.fields = fields;
     }
 
-    /// Reads what was written so far. To write meanwhile changes nothing of it.
+    /// Reads the octets written so far. Later writes do not change what it returns.
     pub fn reader(&self) -> IncomingReader {
         IncomingReader {
             file: self.file.as_ref().map(MessageFile::handle),
@@ -117,10 +118,10 @@ impl Incoming {
     }
 
     /// Appends to the message. Waits for the disk only when [`limits::MESSAGE_IN_MEMORY`] octets
-    /// have gathered, or when the budget of all messages is used up.
+    /// are buffered, or when the budget of all messages is used up.
     ///
     /// # Errors
-    /// [`StoreError::Full`] or [`StoreError::Io`]; the message cannot be kept and is dropped.
+    /// [`StoreError::Full`] or [`StoreError::Io`]; the message cannot be stored and is dropped.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
         self.content.add(&piece);
         self.waiting += piece.len();
@@ -136,11 +137,12 @@ impl Incoming {
         Ok(())
     }
 
-    /// Keeps the message. When this returns `Ok`, bytes and envelope are on stable storage, and
-    /// only then may the client be told 250. A dropped future may still commit.
+    /// Stores the message. When this returns `Ok`, octets and envelope are on stable storage; only
+    /// then may the client get the 250. If the future is dropped, the message may be committed all
+    /// the same.
     ///
     /// # Errors
-    /// Whatever [`Store::enqueue`] gives; the message is not in the queue.
+    /// The errors of [`Store::enqueue`]; the message is not in the queue.
     pub async fn commit(mut self) -> Result<(), StoreError> {
         let message = if self.file.is_some() {
             self.spill().await?;
@@ -175,18 +177,17 @@ impl Incoming {
         appended
     }
 
-    /// Charges the budget with what is held now.
+    /// Charges the budget with the current memory.
     fn meter(&mut self) {
         self.memory.set(self.envelope_octets + self.waiting as u64);
     }
 }
 
 impl IncomingReader {
-    /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at the
-    /// end.
+    /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at the end.
     ///
     /// # Errors
-    /// [`StoreError::Io`]: the disk does not give back what it has taken.
+    /// [`StoreError::Io`]: the disk does not return the octets that were written.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         let Some((file, path)) = self.file.as_ref().filter(|_| self.at < self.end) else {
             return Ok(self.pieces.next());

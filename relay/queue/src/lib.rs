@@ -1,9 +1,9 @@
-//! Accepted mail, from the 250 until it is delivered or reported.
+//! Accepted mail, from the 250 reply until it is delivered or reported.
 //!
-//! This module decides what a message's state is and what follows from an attempt. When it is
-//! tried again is for [`schedule`] to say, where it goes for `delivery`, and how bytes
-//! get to the disk for the engine behind [`store::Store`], so that one shared by several hosts
-//! can take the place of the database of this one.
+//! This crate decides the state of a message and the consequences of an attempt. [`schedule`]
+//! decides the time of the next attempt, and `delivery` the next hop. The engine behind
+//! [`store::Store`] writes to the disk; a store that several hosts share could replace the database
+//! of this host.
 
 pub mod adapt;
 pub mod admin;
@@ -41,7 +41,7 @@ use crate::memory::{MemoryAccount, MessageMemory};
 use crate::report::{Original, Report};
 use crate::schedule::{Next, Schedule};
 use crate::sqlite::SqliteStore;
-use crate::store::{Lengths, Settlement, Store};
+use crate::store::{ClaimAfter, Lengths, Settlement, Store};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use relay_mail::dsn::Ret;
@@ -61,16 +61,16 @@ pub use crate::message_file::{MessageFile, MessageReader};
 pub use crate::sqlite::{Damage, Offline, OpenError, Recovery, StoreSettings, Unserved, is_part};
 pub use relay_mail::store_error::StoreError;
 
-/// What a queue needs to know besides its engine.
+/// Settings of a queue besides its engine.
 #[derive(Clone, Debug)]
 pub struct QueueSettings {
-    /// The name that reports come from.
+    /// The host name in reports.
     pub hostname: Domain,
     /// When messages are tried again and given up.
     pub schedule: Schedule,
 }
 
-/// The queue, as the server and the delivery see it. Clones are the same queue.
+/// The queue, as the server and delivery see it. All clones are the same queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
     store: Arc<dyn Store>,
@@ -89,18 +89,18 @@ struct Shared {
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
-/// What the queue has done since the daemon began. Recipients are counted, not messages.
+/// Counters since the daemon began. They count recipients, not messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
-    /// Recipients that a next hop took.
+    /// Recipients that a next hop accepted.
     pub delivered: u64,
-    /// Attempts that left a recipient for later.
+    /// Attempts that deferred a recipient.
     pub deferred: u64,
     /// Recipients that were given up.
     pub failed: u64,
     /// Reports that were sent to senders.
     pub reports: u64,
-    /// What is in the queue now.
+    /// The current contents of the queue.
     #[serde(flatten)]
     pub lengths: Lengths,
 }
@@ -109,7 +109,7 @@ impl Queue {
     /// Opens the queue of a single host: the database in `store.directory`.
     ///
     /// # Errors
-    /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
+    /// [`OpenError`] if the directory cannot be used at all, or if another process uses it.
     pub fn open(
         store: &StoreSettings,
         settings: QueueSettings,
@@ -133,15 +133,15 @@ impl Queue {
         Self { store, shared: Arc::new(shared) }
     }
 
-    /// Begins a message. Nothing is kept before [`Incoming::commit`].
+    /// Begins a message. Nothing is stored before [`Incoming::commit`].
     ///
     /// # Errors
-    /// [`BeginError::Store`] when the disk is short or a sync has failed.
+    /// [`BeginError::Store`] if the disk is short of space or a sync has failed.
     pub async fn begin(&self, envelope: Envelope) -> Result<Incoming, BeginError> {
-        self.begin_for(envelope, self.shared.memory.share().holder()).await
+        self.begin_for(envelope, self.shared.memory.share().account()).await
     }
 
-    /// The same for a session, whose `memory` is charged with what the message takes of it.
+    /// As [`Queue::begin`], for a session: its `memory` is charged with the memory of the message.
     ///
     /// # Errors
     /// As [`Queue::begin`].
@@ -158,7 +158,7 @@ impl Queue {
         Ok(Incoming::new(Arc::clone(&self.store), memory, id, envelope))
     }
 
-    /// Other settings from now on: for the next attempt of every message, and for reports.
+    /// Replaces the settings: for the next attempt of every message, and for reports.
     pub fn set_settings(&self, settings: QueueSettings) {
         self.shared.settings.store(Arc::new(settings));
     }
@@ -173,25 +173,26 @@ impl Queue {
         &*self.store
     }
 
-    /// The highest id that there ever was in this queue: new ones are above it.
+    /// The highest id that was ever in this queue: new ids are above it.
     pub fn highest_id(&self) -> QueueId {
         self.shared.ids.last()
     }
 
-    /// Sets who is told what happens to messages from now on. Only the first call has an effect: a
-    /// second observer would lack the events before.
+    /// Sets the observer of all later events. Only the first call has an effect: a second observer
+    /// would not have the earlier events.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         let _ = self.shared.observer.set(observer);
     }
 
-    /// Tells the observer an event of a message. The event is not made where it is not wanted.
+    /// Passes an event of a message to the observer. If there is no listening observer, the event
+    /// is not made.
     pub fn tell(&self, id: QueueId, event: impl FnOnce() -> QueueEvent) {
         if let Some(observer) = self.shared.observer.get().filter(|it| it.is_listening()) {
             observer.observe(id, event());
         }
     }
 
-    /// What the queue has done and holds.
+    /// What the queue has done, and its current contents.
     pub fn counters(&self) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counters {
@@ -203,16 +204,16 @@ impl Queue {
         }
     }
 
-    /// Records what an attempt at a claimed entry came to, one outcome for each recipient that
-    /// was tried, and what follows from it: the next time, or the end, and a report to the
-    /// sender when recipients were given up or have waited for long. Returns the entry as it is
-    /// then.
+    /// Records the outcomes of an attempt at a claimed entry, one for each recipient that was
+    /// tried. Also enters the consequences: the time of the next attempt or the end, and a report
+    /// to the sender if recipients were given up or have waited for long. Returns the changed
+    /// entry.
     ///
-    /// While the disk refuses this is tried again and again, since a message that was delivered
-    /// must not be delivered again.
+    /// While the disk refuses, this repeats its attempt to write, since a message that was
+    /// delivered must not be delivered again.
     ///
     /// # Errors
-    /// [`StoreError::Closed`], or [`StoreError::NotFound`] for an entry that nobody claimed.
+    /// [`StoreError::Closed`], or [`StoreError::NotFound`] for an entry that is not claimed.
     pub async fn record(
         &self,
         mut entry: Entry,
@@ -223,18 +224,18 @@ impl Queue {
         entry.attempts = entry.attempts.saturating_add(1);
         let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts, now) {
-            Next::At(due) => entry.due = self.wakes(&entry, due, now),
+            Next::At(due) => entry.due = self.wakes_at(&entry, due, now),
             Next::Expired => {
                 tried.expired = places(entry.pending());
                 entry.expire();
             }
         }
-        self.settle(entry, &tried, now, false).await
+        self.settle(entry, &tried, now, ClaimAfter::Released).await
     }
 
-    /// Records that a claimed entry was not tried, and what follows from its age alone: it is due
-    /// again at `due` and its sender warned, or it is given up. The outcomes are for recipients of
-    /// whom nothing is known yet. Otherwise as [`Queue::record`].
+    /// Records that a claimed entry was not tried, and the consequences of its age: either it is
+    /// due again at `due`, perhaps with a report of the delay, or it is given up. The outcomes are
+    /// for recipients that have no recorded reason yet. Otherwise as [`Queue::record`].
     ///
     /// # Errors
     /// As [`Queue::record`].
@@ -250,13 +251,13 @@ impl Queue {
             tried.expired = places(entry.pending());
             entry.expire();
         } else {
-            entry.due = self.wakes(&entry, due, now);
+            entry.due = self.wakes_at(&entry, due, now);
         }
-        self.settle(entry, &tried, now, false).await
+        self.settle(entry, &tried, now, ClaimAfter::Released).await
     }
 
-    /// Records what one next hop of several did with its recipients of a claimed entry. The
-    /// claim stands, and the attempt goes on at the others. Otherwise as [`Queue::record`].
+    /// Records the outcomes of one of several next hops of a claimed entry. The claim stays, and
+    /// the attempt continues at the others. Otherwise as [`Queue::record`].
     ///
     /// # Errors
     /// As [`Queue::record`].
@@ -267,14 +268,14 @@ impl Queue {
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
         let tried = entry.apply_all(outcomes);
-        self.settle(entry, &tried, now, true).await
+        self.settle(entry, &tried, now, ClaimAfter::Kept).await
     }
 
     /// When an entry is due again that was tried in part and is now put back.
     pub fn due_after_part(&self, entry: &Entry, now: SystemTime) -> SystemTime {
         let schedule = self.shared.settings.load().schedule;
         match schedule.next(entry.id, entry.arrived, entry.attempts.saturating_add(1), now) {
-            Next::At(due) => self.wakes(entry, due, now),
+            Next::At(due) => self.wakes_at(entry, due, now),
             Next::Expired => now,
         }
     }
@@ -284,28 +285,28 @@ impl Queue {
         mut entry: Entry,
         tried: &AttemptedRecipients,
         now: SystemTime,
-        keeps_claim: bool,
+        claim: ClaimAfter,
     ) -> Result<Entry, StoreError> {
         let was_pending = tried.was_pending.iter().copied();
         let failed: Vec<_> = was_pending.filter(|&place| entry.has_failed(place)).collect();
         let mut told = entry.to_be_told(&failed, &tried.relayed);
         // Others of its recipients may be on their way as long as the claim stands.
-        if !keeps_claim && self.warns_at(&entry).is_some_and(|at| at <= now) {
+        if claim == ClaimAfter::Released && self.warns_at(&entry).is_some_and(|at| at <= now) {
             told.extend(entry.to_be_warned_of());
             entry.warned = true;
         }
         let report = self.report(&entry, &told, &tried.all, now).await;
         let reported = u64::from(report.is_some());
         let report_id = report.as_ref().map(|(report, _)| report.id);
-        let settlement = Settlement { entry: entry.clone(), report, keeps_claim };
+        let settlement = Settlement { entry: entry.clone(), report, claim };
         while let Err(error) = self.store.record(settlement.clone()).await {
             if matches!(error, StoreError::Closed | StoreError::NotFound(_)) {
                 return Err(error);
             }
-            warn!(id = %entry.id, %error, "cannot record what an attempt came to; trying again");
+            warn!(id = %entry.id, %error, "cannot record the outcome of an attempt; trying again");
             tokio::time::sleep(limits::STORE_RETRY).await;
         }
-        track::settled(self, &entry, &tried.expired, report_id.map(|id| (id, &told[..])));
+        track::emit_events(self, &entry, &tried.expired, report_id.map(|id| (id, &told[..])));
         // Both are in order.
         let pending = places(entry.pending());
         let is_in = |places: &[usize], place: &usize| places.binary_search(place).is_ok();
@@ -320,20 +321,20 @@ impl Queue {
         Ok(entry)
     }
 
-    /// Is there something to tell the sender of a message, whether it is tried now or not?
-    pub fn owes_a_report(&self, entry: &Entry, now: SystemTime) -> bool {
+    /// Does the sender of a message get a report now, even if the message is not tried?
+    pub fn has_pending_report(&self, entry: &Entry, now: SystemTime) -> bool {
         self.has_expired(entry, now) || self.warns_at(entry).is_some_and(|at| at <= now)
     }
 
-    /// When an entry comes up that is due at `due`: no later than its sender is to be warned.
-    pub fn wakes(&self, entry: &Entry, due: SystemTime, now: SystemTime) -> SystemTime {
+    /// When an entry that is due at `due` wakes up: not later than the report of its delay.
+    pub fn wakes_at(&self, entry: &Entry, due: SystemTime, now: SystemTime) -> SystemTime {
         self.warns_at(entry).filter(|&at| at > now).map_or(due, |at| at.min(due))
     }
 
-    /// When the sender is to be told that a message waits.
+    /// When the sender gets a report that a message waits.
     fn warns_at(&self, entry: &Entry) -> Option<SystemTime> {
         let schedule = self.shared.settings.load().schedule;
-        let is_wanted = entry.to_be_warned_of().next().is_some();
+        let is_wanted = entry.recipients_for_delay_report().next().is_some();
         schedule.warns_at(entry.arrived).filter(|_| is_wanted)
     }
 
@@ -343,7 +344,7 @@ impl Queue {
         schedule.next(entry.id, entry.arrived, entry.attempts, now) == Next::Expired
     }
 
-    /// The report for these recipients, unless nobody may be told.
+    /// The report about these recipients, unless the sender is null.
     async fn report(
         &self,
         entry: &Entry,
@@ -359,7 +360,7 @@ impl Queue {
             warn!(id = %entry.id, %error, "a report cannot return its message");
             Original::Lost
         });
-        let seven_bit = told.iter().any(|&place| entry.failed_for_its_octets(place));
+        let seven_bit = told.iter().any(|&place| entry.failed_because_of_content(place));
         let original = if seven_bit { original.in_seven_bits() } else { original };
         let id = self.shared.ids.next(now);
         let (boundary, original) = report::separate(id, original);
@@ -381,21 +382,21 @@ impl Queue {
         Some((Entry::new(id, envelope, Content::of(&message), now), message))
     }
 
-    /// What a report returns: of a message that failed, what RET asked for; of another, the header
-    /// section (RFC 3461 section 4.3).
+    /// The part of a message that a report returns: after a failure, the part that RET asked for;
+    /// otherwise the header section (RFC 3461 section 4.3).
     async fn original(&self, entry: &Entry, of_failure: bool) -> Result<Original, StoreError> {
         let mut reader = self.store.read(entry.id).await?;
-        // Of a binary message only the header section may leave otherwise than by BDAT.
+        // A binary message can be sent by BDAT only; its header section can be sent by DATA too.
         let most = match entry.dsn.ret {
             Some(Ret::Full) => limits::REPORT_FULL_OCTETS,
             Some(Ret::Headers) => 0,
-            // A stranger would choose who gets the mail.
+            // The sender is not proven: a stranger would choose who gets the message.
             None if entry.dsn.is_unproven => 0,
             None => limits::REPORT_ORIGINAL_OCTETS,
         };
         let whole = of_failure && entry.size <= most && !entry.binary;
         let mut beginning = BytesMut::new();
-        // A report goes to whoever sent the message.
+        // The report is sent to the sender of the message.
         let mut firewall = OutboundFirewall::new(Audience::Outside);
         while (whole || beginning.len() < limits::REPORT_HEADER_OCTETS)
             && let Some(piece) = reader.next().await?
@@ -408,7 +409,7 @@ impl Queue {
         }
         let beginning = beginning.freeze();
         let returned = if whole { beginning } else { report::header_section(&beginning) };
-        // What may not leave must not leave inside a report either.
+        // Octets that may not be sent in a message may not be sent in a report either.
         if DotStuffer::new().stuff(&returned, &mut Vec::new()).is_err() {
             return Ok(Original::Lost);
         }

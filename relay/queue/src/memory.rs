@@ -1,15 +1,16 @@
-//! The octets of messages that are on their way in and have no other place than memory.
+//! The memory of messages that are being received.
 //!
-//! One budget for all sessions, and a share of it for the clients of each connector, so that
-//! strangers at one connector cannot use up what another needs. Nobody waits for it: what a session
-//! would hold beyond it goes to disk, or is not taken. So a client that sends slowly can use its
-//! share up, and then costs others the use of the disk instead of their turn.
+//! There is one budget for all sessions, and a share of it for the clients of each connector, so
+//! that the clients of one connector cannot use up the memory of the others. No session waits for
+//! memory: a session beyond the budget writes its message to the disk, or refuses it. So a slow
+//! client can use its share up; other clients then need the disk, but need not wait.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::limits::CONNECTOR_MEMORY_PERCENT;
+use parking_lot::Mutex;
 use relay_connector::ConnectorId;
 
 /// How much is held, and how much may be.
@@ -17,18 +18,18 @@ use relay_connector::ConnectorId;
 pub struct MessageMemory {
     octets: AtomicU64,
     budget: AtomicU64,
-    /// The shares of connectors that have sessions. There are no more of them than connector ids.
+    /// The shares of connectors that have sessions: at most one for each connector id.
     shares: Mutex<HashMap<ConnectorId, Weak<Share>>>,
 }
 
-/// What the clients of one connector hold.
+/// The memory that the clients of one connector use.
 #[derive(Debug)]
 pub struct Share {
     memory: Arc<MessageMemory>,
     octets: AtomicU64,
 }
 
-/// One holder's part of a share. Dropped, it holds nothing.
+/// One account in a share. Dropping it returns its memory.
 #[derive(Debug)]
 pub struct MemoryAccount {
     share: Arc<Share>,
@@ -47,17 +48,17 @@ impl MessageMemory {
         self.octets.load(Ordering::Relaxed)
     }
 
-    /// Octets that press: what the clients of one connector hold beyond their share is theirs to be
-    /// short of, and no reason to put off the mail of another.
-    pub fn pressing(&self) -> u64 {
+    /// Octets that count for back pressure. Memory that the clients of one connector use beyond
+    /// their share does not count: it must not defer mail of other connectors.
+    pub fn octets_for_back_pressure(&self) -> u64 {
         let most = self.of_connector();
-        let shares = self.shares();
+        let shares = self.shares.lock();
         let held = shares.values().filter_map(Weak::upgrade);
         let beyond = held.map(|share| share.octets.load(Ordering::Relaxed).saturating_sub(most));
         self.octets().saturating_sub(beyond.sum())
     }
 
-    /// Octets that the clients of one connector may hold.
+    /// Octets that the clients of one connector may use.
     fn of_connector(&self) -> u64 {
         self.budget() / 100 * CONNECTOR_MEMORY_PERCENT
     }
@@ -67,7 +68,7 @@ impl MessageMemory {
         self.budget.load(Ordering::Relaxed)
     }
 
-    /// Another budget from now on. What is held stays.
+    /// Changes the budget. Memory in use stays in use.
     pub fn set_budget(&self, octets: u64) {
         self.budget.store(octets, Ordering::Relaxed);
     }
@@ -79,7 +80,7 @@ impl MessageMemory {
 
     /// The share of a connector's clients.
     pub fn share_of(self: &Arc<Self>, connector: ConnectorId) -> Arc<Share> {
-        let mut shares = self.shares();
+        let mut shares = self.shares.lock();
         if let Some(share) = shares.get(&connector).and_then(Weak::upgrade) {
             return share;
         }
@@ -87,20 +88,15 @@ impl MessageMemory {
         shares.insert(connector, Arc::downgrade(&share));
         share
     }
-
-    /// The table is right after every statement, so a panic elsewhere does no harm.
-    fn shares(&self) -> MutexGuard<'_, HashMap<ConnectorId, Weak<Share>>> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Share {
-    /// A holder of nothing.
-    pub fn holder(self: &Arc<Self>) -> MemoryAccount {
+    /// An account without memory.
+    pub fn account(self: &Arc<Self>) -> MemoryAccount {
         MemoryAccount { share: Arc::clone(self), octets: 0 }
     }
 
-    /// Is more held than may be, by all or by the holders of this share?
+    /// Is more memory used than allowed, by all or in this share?
     fn is_used_up(&self) -> bool {
         self.memory.octets() > self.memory.budget()
             || self.octets.load(Ordering::Relaxed) > self.memory.of_connector()
@@ -108,9 +104,9 @@ impl Share {
 }
 
 impl MemoryAccount {
-    /// Another holder of the same share, which holds nothing yet.
-    pub fn sibling(&self) -> Self {
-        self.share.holder()
+    /// Another account in the same share, without memory.
+    pub fn another_account(&self) -> Self {
+        self.share.account()
     }
 
     /// So many octets are held now.
@@ -132,7 +128,7 @@ impl MemoryAccount {
         }
     }
 
-    /// Is more held than may be, by all or by the clients of this connector?
+    /// Is more memory used than allowed, by all or by the clients of this connector?
     pub fn is_used_up(&self) -> bool {
         self.share.is_used_up()
     }
@@ -152,7 +148,7 @@ mod tests {
     fn what_is_held_is_given_back() {
         let memory = MessageMemory::new(200);
         let (one, other) = (memory.share(), memory.share());
-        let (mut first, mut second) = (one.holder(), other.holder());
+        let (mut first, mut second) = (one.account(), other.account());
         first.set(90);
         second.set(100);
         assert!(!first.is_used_up() && !second.is_used_up());
@@ -171,20 +167,20 @@ mod tests {
     #[test]
     fn one_connector_cannot_use_up_what_others_need() {
         let memory = MessageMemory::new(1000);
-        let mut strangers = memory.share_of(ConnectorId(1)).holder();
-        let mut more = memory.share_of(ConnectorId(1)).holder();
-        let honest = memory.share_of(ConnectorId(2)).holder();
+        let mut strangers = memory.share_of(ConnectorId(1)).account();
+        let mut more = memory.share_of(ConnectorId(1)).account();
+        let honest = memory.share_of(ConnectorId(2)).account();
         strangers.set(300);
         more.set(200);
         assert!(!more.is_used_up(), "half of the budget is theirs");
         more.set(201);
-        assert!(strangers.is_used_up() && more.is_used_up() && more.sibling().is_used_up());
+        assert!(strangers.is_used_up() && more.is_used_up() && more.another_account().is_used_up());
         assert!(!honest.is_used_up());
-        // However much they hold beyond it, they do not raise back pressure for the others.
+        // Memory of one connector beyond its share does not raise the back pressure of the others.
         more.set(600);
-        assert_eq!((memory.octets(), memory.pressing()), (900, 500));
+        assert_eq!((memory.octets(), memory.octets_for_back_pressure()), (900, 500));
         drop((strangers, more));
         assert_eq!(memory.octets(), 0);
-        assert!(!memory.share_of(ConnectorId(1)).holder().is_used_up());
+        assert!(!memory.share_of(ConnectorId(1)).account().is_used_up());
     }
 }

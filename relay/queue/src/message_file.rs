@@ -1,6 +1,6 @@
-//! The bytes of one message outside the database: a large one has its own file.
+//! The octets of a message outside the database: a large message has its own file.
 //!
-//! The file is made in its final place and unlinked again unless an entry names it, so an
+//! The file is created with its final name and removed again unless an entry names it. So an
 //! abandoned message leaves nothing, and a crash leaves only files that no entry names.
 
 use std::fs::{File, OpenOptions};
@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 use crate::limits;
 
-/// A file that a large message is written to. Dropped, it is unlinked, unless it was kept.
+/// The file of a large message. Dropping it removes the file, unless the message was stored.
 #[derive(Debug)]
 pub struct MessageFile {
     path: PathBuf,
@@ -43,12 +43,13 @@ impl MessageFile {
         self.size
     }
 
-    /// The checksum of what was written so far.
+    /// The checksum of the octets written so far.
     pub(super) fn checksum(&self) -> u32 {
         self.checksum.clone().finalize()
     }
 
-    /// The file, to read what was written so far. Writing goes on at the end, wherever it is read.
+    /// The file, to read the octets written so far. Writes continue at the end, independent of
+    /// reads.
     pub(super) fn handle(&self) -> (Arc<File>, PathBuf) {
         (Arc::clone(&self.file), self.path.clone())
     }
@@ -67,10 +68,10 @@ impl MessageFile {
         self.blocking("write", write).await
     }
 
-    /// Brings the file and its directory entry to stable storage.
+    /// Syncs the file and its directory entry.
     ///
     /// # Errors
-    /// [`StoreError::Io`]. What was written must then not be believed.
+    /// [`StoreError::Io`]. The octets written so far must then not be trusted.
     pub(super) async fn sync(&self) -> Result<(), StoreError> {
         let file = Arc::clone(&self.file);
         let directory = self.path.parent().map(Path::to_owned);
@@ -107,11 +108,12 @@ impl Drop for MessageFile {
                 // The sweep at the next start removes it.
                 tracing::warn!(path = %path.display(), %error, "cannot remove abandoned message");
             }
-            // With its last descriptor the file system frees what the file had.
+            // Closing the last descriptor frees the file's space, which may block.
             drop(file);
         };
         match Handle::try_current() {
-            // Sessions drop their messages on the threads that serve all of them.
+            // Sessions drop their messages on the threads that serve all sessions, so the removal
+            // runs elsewhere.
             Ok(runtime) => drop(runtime.spawn_blocking(unlink)),
             // The committer may wait for a disk.
             Err(_) => unlink(),
@@ -119,8 +121,8 @@ impl Drop for MessageFile {
     }
 }
 
-/// Gives the bytes of a message piece by piece. The end is only reached when every byte was as
-/// it was committed, so a sender that ends its data at the end never sends a damaged message.
+/// Returns the octets of a message piece by piece. The end is reached only if every octet is as it
+/// was committed, so a caller that sends its end of data at the end never sends a damaged message.
 #[derive(Debug)]
 pub struct MessageReader {
     id: QueueId,
@@ -132,7 +134,7 @@ enum Source {
     /// A small message, already checked.
     Memory(Option<Bytes>),
     File {
-        /// What stands before the file.
+        /// The fields before the file.
         fields: Option<Bytes>,
         path: PathBuf,
         file: Arc<File>,
@@ -148,8 +150,8 @@ impl MessageReader {
         Self { id, source: Source::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())) }
     }
 
-    /// A message in its own file, which must have as many octets as the entry says and the
-    /// checksum `expected`.
+    /// A message in its own file, which must have the size of the entry and the checksum
+    /// `expected`.
     pub(super) fn file(entry: Entry, path: PathBuf, expected: u32) -> Result<Self, StoreError> {
         let (id, size) = (entry.id, entry.file_octets());
         let fields = Some(Bytes::from(entry.fields_before_file)).filter(|f| !f.is_empty());
@@ -164,11 +166,10 @@ impl MessageReader {
         Ok(Self { id, source: Source::File { fields, path, file, remaining: size, sum, expected } })
     }
 
-    /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at
-    /// the end.
+    /// The next piece, at most [`limits::MESSAGE_READ`] octets of a large message; none at the end.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] when the bytes are not those that were committed.
+    /// [`StoreError::Damaged`] if the octets are not those that were committed.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         match &mut self.source {
             Source::Memory(bytes) => Ok(bytes.take()),

@@ -1,7 +1,7 @@
-//! An entry as it is stored: JSON that a person can read and a later version extend.
+//! The stored form of an entry: JSON that people can read and that a later version can extend.
 //!
-//! Paths are stored as text and parsed again, so a damaged record cannot bring an ill-formed
-//! address into the daemon.
+//! Paths are stored as text and parsed again, so a damaged record cannot bring an invalid address
+//! into the daemon.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -69,8 +69,8 @@ pub(super) fn encode(entry: &Entry, body: StoredBody) -> Vec<u8> {
             StoredBody::InFile { checksum } => Some(checksum),
         },
     };
-    // Only a map with keys that are no strings, or a failing Serialize, makes this an error;
-    // the types below have neither. An empty record would be set aside at the next start.
+    // Only map keys that are not strings, or a failing Serialize, cause an error; the types below
+    // have neither. An empty record would be moved to `damaged/` at the next start.
     serde_json::to_vec(&stored).unwrap_or_default()
 }
 
@@ -128,7 +128,7 @@ fn parsed<T>(
     text.map(|text| parse(&text).ok_or(RecordError::Parameter(text))).transpose()
 }
 
-/// Can the record be of a message in a file? Cheap, and true for a few that are not.
+/// Can this be the record of a message with its own file? Cheap; sometimes true for others.
 pub(super) fn may_be_in_file(json: &[u8]) -> bool {
     memchr::memmem::find(json, b"\"file_checksum\"").is_some()
 }
@@ -150,13 +150,13 @@ fn is_zero(octets: &u64) -> bool {
 struct StoredEntry {
     /// Without brackets; empty for the null path.
     sender: String,
-    /// RET and ENVID, NOTIFY and ORCPT as they were given; absent in a record of a version without
-    /// DSN.
+    /// RET and ENVID, NOTIFY and ORCPT as the client gave them; absent in a record of a version
+    /// without DSN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     envelope_id: Option<String>,
-    /// Absent in a record of a version that did not ask.
+    /// Absent in a record of a version that did not record it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unproven: bool,
     recipients: Vec<StoredRecipient>,
@@ -168,16 +168,16 @@ struct StoredEntry {
     binary: bool,
     smtputf8: bool,
     eight_bit: bool,
-    /// None in a record of a version that did not tell header and body apart.
+    /// None in a record of a version that did not distinguish header section and body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     eight_bit_header: Option<bool>,
     size: u64,
-    /// Absent in a record of a version that declared the size as kept, like `unterminated`.
+    /// Absent in a record of a version that declared the stored size, like `unterminated`.
     #[serde(default, skip_serializing_if = "is_zero")]
     organization_octets: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unterminated: bool,
-    /// Absent in a record of a version that put nothing before a file.
+    /// Absent in a record of a version that put no fields before a file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     fields_before_file: String,
     /// Milliseconds since 1970, like `due`.
@@ -185,7 +185,7 @@ struct StoredEntry {
     attempts: u32,
     due: u64,
     held: bool,
-    /// Absent in a record of a version that told nobody of a delay.
+    /// Absent in a record of a version without reports of delays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     warned: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,10 +216,10 @@ enum StoredState {
 struct StoredAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hop: Option<String>,
-    /// What the reply was to. Absent in a record of a version that did not say.
+    /// The command that the reply answers. Absent in a record of a version that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<AnsweredCommand>,
-    /// The reply's code; none when no next hop replied.
+    /// The reply's code; none if no next hop replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,9 +1,9 @@
-//! The delivery status notification that tells a sender what will never arrive, what still waits,
-//! and what nobody will tell of any more (RFC 3464).
+//! The delivery status notification for a sender: recipients that failed, that wait, and that were
+//! relayed without further reports (RFC 3464).
 //!
-//! Whether one is due is decided by [`super::Queue::record`]: never for the null sender, so a
-//! report cannot cause another. Texts of next hops are quoted, never trusted: no line break or
-//! control character of theirs survives.
+//! [`super::Queue::record`] decides whether a report is due: never for the null sender, so a report
+//! cannot cause another. Texts of next hops are quoted without their line breaks and control
+//! characters.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -25,31 +25,31 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::limits;
 
-/// What a report says.
+/// The contents of a report.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     /// The report's own id.
     pub(super) id: QueueId,
-    /// What stands between its parts.
+    /// The boundary between its parts.
     pub(super) boundary: &'a str,
     /// The host that reports.
     pub(super) hostname: &'a Domain,
     /// The message.
     pub(super) entry: &'a Entry,
-    /// The recipients that the sender is told of. What it is told follows from their state.
+    /// The recipients that the report is about. Their states decide the text.
     pub(super) told: &'a [usize],
     /// The recipients that were tried just now.
     pub(super) tried: &'a [usize],
-    /// What is returned of it.
+    /// The part of the message that is returned.
     pub(super) original: Original,
-    /// The next hop takes ASCII only: recipients' addresses are encoded.
+    /// The next hop accepts ASCII only: recipients' addresses are encoded.
     pub(super) seven_bit: bool,
     /// When recipients that wait are given up.
     pub(super) expires: Option<SystemTime>,
     pub(super) now: SystemTime,
 }
 
-/// What the sender is told of a recipient (RFC 3464 section 2.3.3).
+/// The Action field of a recipient (RFC 3464 section 2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Failed,
@@ -58,19 +58,19 @@ enum Action {
     Relayed,
 }
 
-/// What a report returns of the message.
+/// The part of the message that a report returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Original {
     /// All of a small message.
     Whole(Bytes),
-    /// The header section of a large one.
+    /// The header section of a large message.
     Headers(Bytes),
     /// Nothing: it cannot be read any more, or may not be sent.
     Lost,
 }
 
 impl Original {
-    /// What of it a next hop without 8BITMIME takes: the header section, if that is ASCII.
+    /// The part for a next hop without 8BITMIME: the header section, if it is ASCII.
     pub(super) fn in_seven_bits(self) -> Self {
         match self {
             Self::Whole(bytes) if !bytes.is_ascii() => {
@@ -97,7 +97,7 @@ impl Report<'_> {
 
     /// The report as a message.
     pub(super) fn compose(&self) -> Bytes {
-        // A header section of ours holds what cannot fail to be written to a String.
+        // Writing to a String cannot fail.
         let mut text = String::new();
         let _ = self.write(&mut text);
         let mut message = text.replace('\n', "\r\n").into_bytes();
@@ -182,8 +182,9 @@ impl Report<'_> {
                 RecipientState::Failed(answer) | RecipientState::Delivered(answer) => {
                     write_answer(text, answer, |status| status)?;
                 }
-                // What waits has not failed, whatever it was told: programs strike off addresses
-                // of class 5 (RFC 3463 section 2, RFC 3464 section 2.3.3).
+                // A waiting recipient has not failed, even if the next hop's reply had class 5:
+                // programs remove addresses of class 5 from their lists (RFC 3463 section 2, RFC
+                // 3464 section 2.3.3).
                 RecipientState::Pending(Some(answer)) => {
                     let delayed = |Enhanced(_, subject, detail)| Enhanced(4, subject, detail);
                     write_answer(text, answer, delayed)?;
@@ -199,7 +200,7 @@ impl Report<'_> {
             }
         }
 
-        // A header section beyond ASCII makes an internationalized message of any (RFC 6532).
+        // With a header section beyond ASCII, any message is internationalized (RFC 6532).
         let global = utf8 || (entry.smtputf8 && entry.eight_bit_header && !self.seven_bit);
         let part = match &self.original {
             Original::Lost => {
@@ -290,9 +291,9 @@ impl std::fmt::Display for Action {
     }
 }
 
-/// What stands between the parts of a new report, and what it returns. The boundary is random: who
-/// sends the message that is returned must not foretell it, as ids can be foretold, and write parts
-/// of a report.
+/// The boundary of a new report, and the part it returns. The boundary is random: otherwise the
+/// sender of the returned message could predict it, as ids can be predicted, and add parts to the
+/// report.
 pub(super) fn separate(id: QueueId, original: Original) -> (String, Original) {
     let beginning = boundary_beginning(id);
     let Ok(random) = random::<16>() else { return (beginning, Original::Lost) };
@@ -316,8 +317,8 @@ fn date_time(time: SystemTime) -> String {
     OffsetDateTime::from(time).format(&Rfc2822).unwrap_or_default()
 }
 
-/// The header section of a message that begins with `beginning`, its empty line left out. Of a
-/// section that is longer than what was read, its whole lines.
+/// The header section of a message that begins with `beginning`, without its empty line. If the
+/// section is longer than `beginning`, only its whole lines.
 pub(super) fn header_section(beginning: &Bytes) -> Bytes {
     let (mut reader, mut rest, mut end) = (SectionReader::default(), beginning.clone(), 0);
     while let Some(part) = reader.next(&mut rest) {
@@ -339,7 +340,7 @@ fn write_answer(
 ) -> std::fmt::Result {
     match &answer.cause {
         Cause::Reply { reply, .. } => {
-            // RFC 3464 section 2.3.4 wants a status; without one the class is what is known.
+            // RFC 3464 section 2.3.4 requires a status; without one only the class is known.
             let class = u8::try_from(reply.code / 100).unwrap_or(5);
             let status = reply.enhanced.unwrap_or(Enhanced(class, 0, 0));
             writeln!(text, "Status: {}", told(status))?;
@@ -376,8 +377,8 @@ fn xtext(address: &str) -> String {
     })
 }
 
-/// Somebody else's text on one line of ours: printable ASCII, and short enough for a header
-/// line without folding (RFC 5322 section 2.1.1).
+/// A text of another host on one line of the report: printable ASCII, and short enough for a line
+/// without folding (RFC 5322 section 2.1.1).
 fn quoted(text: &str) -> String {
     let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
     text.chars().map(printable).take(limits::REPORT_LINE_OCTETS).collect()

@@ -1,11 +1,14 @@
-//! When is a message tried again, when is its sender warned, and when is it given up? Pure.
+//! When is a message tried again, when does its sender get a report of the delay, and when is the
+//! message given up? Pure.
 //!
-//! The wait doubles from the first to the longest and is then moved by up to an eighth either
-//! way, so that what was deferred together does not come back together. The move follows from
-//! the message's id and the attempt, so the schedule of a message can be foretold.
+//! The interval doubles from the first to the longest and is then changed by up to an eighth in
+//! either direction, so that messages deferred together are not all tried at the same time. The
+//! change depends on the message's id and the attempt only, so the schedule of a message can be
+//! predicted.
 
 use std::time::{Duration, SystemTime};
 
+use relay_host::back_off::BackOff;
 use relay_mail::queue_id::QueueId;
 
 use crate::limits;
@@ -17,19 +20,19 @@ pub struct Schedule {
     pub first: Duration,
     /// The longest wait between two attempts.
     pub longest: Duration,
-    /// How long after its arrival a message is given up, the last attempt being made then.
+    /// How long after its arrival a message is given up, after a last attempt.
     pub lifetime: Duration,
-    /// How long after its arrival the sender of a message that waits is told so. With a lifetime
-    /// that is no longer nobody is.
+    /// How long after its arrival the sender of a waiting message gets a report of the delay. If
+    /// the lifetime is not longer, no such report is sent.
     pub warning: Duration,
 }
 
-/// What follows an attempt that left recipients pending.
+/// What follows after an attempt that left recipients pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Another one, then.
+    /// Another attempt at this time.
     At(SystemTime),
-    /// None: the lifetime has passed.
+    /// No attempt: the lifetime has passed.
     Expired,
 }
 
@@ -50,19 +53,19 @@ impl Schedule {
         self.longest.saturating_add(self.longest / 8)
     }
 
-    /// What follows the `attempts`th attempt, which ended at `now`.
+    /// What follows after the attempt with number `attempts`, which ended at `now`.
     pub fn next(&self, id: QueueId, arrived: SystemTime, attempts: u32, now: SystemTime) -> Next {
         let expires = self.expires(arrived).unwrap_or(now);
         if now >= expires {
             return Next::Expired;
         }
-        let doublings = attempts.saturating_sub(1).min(31);
-        let wait = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let back_off = BackOff { first: self.first, longest: self.longest };
+        let wait = back_off.pause(attempts.saturating_sub(1));
         let wait = wait.saturating_sub(wait / 8) + jitter(wait / 4, id, attempts);
         Next::At(now.checked_add(wait).map_or(expires, |next| next.min(expires)))
     }
 
-    /// When the sender of a message that still waits is told so.
+    /// When the sender of a waiting message gets a report of the delay.
     pub fn warns_at(&self, arrived: SystemTime) -> Option<SystemTime> {
         (self.warning < self.lifetime).then(|| arrived.checked_add(self.warning)).flatten()
     }
@@ -73,7 +76,7 @@ impl Schedule {
     }
 }
 
-/// A wait below `most` that looks random from message to message and attempt to attempt.
+/// A duration below `most` that looks random across messages and attempts.
 fn jitter(most: Duration, id: QueueId, attempts: u32) -> Duration {
     let mut seed = [0; 12];
     seed[..8].copy_from_slice(&id.to_u64().to_le_bytes());

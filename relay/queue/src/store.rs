@@ -1,9 +1,9 @@
-//! The trait that an engine fulfils, and the errors it may give.
+//! The trait of an engine, and its errors.
 //!
-//! It is written for an engine that several hosts share: every call that touches storage is a
-//! future, and no call blocks the thread that polls it; an entry is worked on only by the host that claimed it, and what an attempt changed
-//! (states, next time, the report it caused) is one atomic step. [`super::sqlite`] is the engine
-//! of a single host.
+//! It is designed for an engine that several hosts share: every call that touches storage is a
+//! future, and no call blocks the thread that polls it; only the host with the claim works on an
+//! entry; and the changes of an attempt (states, next time, its report) are one atomic step.
+//! [`super::sqlite`] is the engine of a single host.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,60 +22,61 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 
 /// Where accepted mail is kept.
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// The highest id that this store ever held; new ones must be above it.
+    /// The highest id that this store ever had; new ids must be above it.
     fn highest_id(&self) -> u64;
 
-    /// A place for a message that is too large to wait in memory. Nothing refers to it until
+    /// A file for a message that is too large for memory. No entry names it before
     /// [`Store::enqueue`].
     ///
     /// # Errors
-    /// [`StoreError::Full`] or [`StoreError::Io`] when the file cannot be made.
+    /// [`StoreError::Full`] or [`StoreError::Io`] if the file cannot be created.
     fn create_file(&self, id: QueueId) -> Pending<'_, MessageFile>;
 
-    /// May a message begin? Asked at DATA, so that a client need not send what cannot be kept.
+    /// May a message begin? Asked at DATA, so that a client does not send a message that cannot be
+    /// stored.
     ///
     /// # Errors
     /// [`StoreError::Full`] or [`StoreError::Refusing`].
     fn accepts(&self) -> Pending<'_, ()>;
 
-    /// How full the store is, for whoever meters it.
+    /// The usage of the store, for back pressure.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when its file system does not say.
+    /// [`StoreError::Io`] if the file system does not report it.
     fn usage(&self) -> Pending<'_, Usage>;
 
-    /// Files of what was found damaged, kept for an administrator.
+    /// The number of files in `damaged/`, which are kept for an administrator.
     fn damaged_files(&self) -> Pending<'_, u64> {
-        // An engine that sets nothing aside has none.
+        // An engine without `damaged/` has none.
         Box::pin(async { Ok(0) })
     }
 
-    /// Keeps a message. Ready only after entry and bytes are on stable storage.
+    /// Stores a message. Ready only after entry and octets are on stable storage.
     fn enqueue(&self, entry: Entry, message: Message) -> Pending<'_, ()>;
 
-    /// Claims at most `limit` entries that are due, not held and not claimed, oldest due first.
+    /// Claims at most `limit` entries that are due, not on hold and not claimed, oldest due first.
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>>;
 
-    /// Claims one entry that nobody has claimed, due and held or not.
+    /// Claims one unclaimed entry, due or not, on hold or not.
     fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
-        // An engine that keeps no claims of single entries has none to give.
+        // An engine without claims of single entries has none to give.
         Box::pin(async move { Err(StoreError::Claimed(id)) })
     }
 
-    /// Is this entry claimed? An engine that cannot say so says no.
+    /// Is this entry claimed? An engine that does not know returns false.
     fn is_claimed(&self, _id: QueueId) -> bool {
         false
     }
 
-    /// Records what an attempt came to and gives up the claim, unless it is only part of an
-    /// attempt. Ready only after it is on stable storage. On an error the claim stands, and the
-    /// caller records again.
+    /// Records the outcome of an attempt and gives up the claim, unless the attempt continues.
+    /// Ready only after it is on stable storage. After an error the claim stands, and the caller
+    /// records again.
     fn record(&self, settlement: Settlement) -> Pending<'_, ()>;
 
     /// Gives up a claim without an attempt: due again at `due`. Nothing is written.
     fn put_back(&self, id: QueueId, due: SystemTime);
 
-    /// Makes entries due at `due` that nobody has claimed, if they are due later. Nothing is written.
+    /// Makes unclaimed entries due at `due`, if they are due later. Nothing is written.
     fn bring_forward(&self, ids: &[QueueId], due: SystemTime);
 
     /// Opens the bytes of a message.
@@ -87,16 +88,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// At most `limit` entries with ids above `after`, in order of arrival.
     fn list(&self, after: Option<QueueId>, limit: usize) -> Pending<'_, Vec<Entry>>;
 
-    /// Changes an entry that nobody has claimed: holds it, releases it, makes it due.
+    /// Changes an unclaimed entry: holds it, releases it, makes it due.
     fn change(&self, id: QueueId, change: EntryChange) -> Pending<'_, ()>;
 
-    /// Forgets an entry that nobody has claimed, without a report.
+    /// Removes an unclaimed entry, without a report.
     fn remove(&self, id: QueueId) -> Pending<'_, ()>;
 
-    /// When the next entry that is neither held nor claimed is due.
+    /// When the next entry that is neither on hold nor claimed is due.
     fn next_due(&self) -> Option<SystemTime>;
 
-    /// Woken when an entry may have become due earlier than [`Store::next_due`] said.
+    /// Notified when an entry may be due earlier than [`Store::next_due`] returned.
     fn became_due(&self) -> Arc<Notify>;
 
     /// How many entries there are.
@@ -106,25 +107,34 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 /// The bytes of a message on their way into a store.
 #[derive(Debug)]
 pub enum Message {
-    /// All of a small message, in the pieces it came in.
+    /// All of a small message, in pieces as they were received.
     Memory(Vec<Bytes>),
-    /// A large one, written to its own file and not yet synced.
+    /// A large message, written to its own file and not yet synced.
     File(MessageFile),
 }
 
-/// What an attempt came to, as one atomic step.
+/// The result of an attempt, recorded in one atomic step.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    /// The claimed entry as it is now. When no recipient is pending it leaves the queue.
+    /// The changed claimed entry. If no recipient is pending, it leaves the queue.
     pub entry: Entry,
     /// The report to the sender that this attempt caused.
     pub report: Option<(Entry, Bytes)>,
-    /// The attempt goes on at another next hop: the claim stands. Never for an entry without
-    /// pending recipients.
-    pub keeps_claim: bool,
+    /// What becomes of the claim.
+    pub claim: ClaimAfter,
 }
 
-/// What an administrator may change about an entry.
+/// What becomes of a claim when the store has recorded the settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimAfter {
+    /// The attempt continues at another next hop and keeps the claim. Never for an entry without
+    /// pending recipients.
+    Kept,
+    /// The attempt has ended, and the entry can be claimed again.
+    Released,
+}
+
+/// A change of an entry by an administrator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryChange {
     /// Stop its delivery.
@@ -140,7 +150,7 @@ pub enum EntryChange {
 pub struct Lengths {
     /// All of them.
     pub queued: u64,
-    /// Those that an administrator holds.
+    /// Entries on hold.
     pub held: u64,
     /// Those being delivered now.
     pub claimed: u64,
@@ -149,8 +159,7 @@ pub struct Lengths {
 /// How full a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Messages that are due and that nobody has claimed, [`crate::limits::BACKLOG_COUNTED`] at
-    /// most.
+    /// Messages that are due and not claimed, at most [`crate::limits::BACKLOG_COUNTED`].
     pub backlog: u64,
     /// Octets of the file system that are in use.
     pub used_octets: u64,

@@ -1,4 +1,4 @@
-//! Entries without a queue, for the tests of crates above this one.
+//! Entries without a queue, for the tests of other crates.
 
 #![expect(clippy::unwrap_used, reason = "a test with a malformed address has failed")]
 

@@ -4,6 +4,7 @@ mod adapting;
 mod bulk;
 mod delay;
 mod dsn;
+mod scanners;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -23,7 +24,7 @@ use relay_mail::path::ForwardPath;
 use relay_mail::reply::{Enhanced, Reply};
 use tempfile::TempDir;
 
-/// Names the directory to a child process that plays the daemon.
+/// Names the directory for a child process that acts as the daemon.
 const CHILD: &str = "RELAY_TEST_QUEUE_CHILD";
 
 pub(super) fn envelope() -> Envelope {
@@ -81,7 +82,7 @@ pub(super) async fn bytes_of(queue: &Queue, id: QueueId) -> Result<Vec<u8>, Stor
     Ok(bytes)
 }
 
-/// This test binary again, running one test as a child with `directory` as its queue.
+/// This test binary again, with one test as a child and `directory` as its queue.
 fn child(test: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, directory);
@@ -94,7 +95,7 @@ fn numbered(number: usize) -> Vec<u8> {
     format!("message {number}\r\n").into_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// Commits and removes until it is killed, saying each thing only when it is done (or, for a
+/// Commits and removes until it is killed. Prints each action only after it is done (or, for a
 /// removal, just before).
 fn commit_until_killed(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -150,8 +151,8 @@ fn killed_at_any_moment_nothing_confirmed_is_lost() {
             }
         }
         let (queue, recovery) = open(directory.path());
-        // A kill that hits the write of the last transaction, which nobody was told of, leaves a part
-        // of it. Its frames cannot be told from damaged ones, so that is told.
+        // A kill during the write of the last transaction, which was not confirmed, leaves a part
+        // of it. Its frames look like damaged ones, so the recovery reports them.
         let last = "its last transaction is not whole and was left out";
         let others = recovery.damages.iter().filter(|damage| damage.what != last);
         assert_eq!(others.collect::<Vec<_>>(), Vec::<&Damage>::new(), "round {round}");
@@ -166,8 +167,8 @@ fn killed_at_any_moment_nothing_confirmed_is_lost() {
     assert!(kept.len() > 20, "only {} messages were kept in all", kept.len());
 }
 
-/// Fills a small file system with mail, checks that it is refused politely, takes mail away, and
-/// checks that it is accepted again.
+/// Fills a small file system with mail, checks that more is refused with a temporary reply, removes
+/// mail, and checks that mail is accepted again.
 fn fill_the_disk(directory: &Path) {
     use rustix::mount::{MountFlags, mount};
     mount("queue", directory, "tmpfs", MountFlags::empty(), c"size=4m").unwrap();
@@ -215,7 +216,7 @@ fn a_full_disk_refuses_mail_and_service_resumes() {
     let directory = TempDir::new().unwrap();
     let test = "tests::a_full_disk_refuses_mail_and_service_resumes";
     let inner = child(test, directory.path());
-    // A mount namespace of its own; without root, a user namespace around it.
+    // A new mount namespace; without root, a user namespace around it.
     let flags: &[&str] = if rustix::process::geteuid().is_root() {
         &["--mount"]
     } else {
@@ -289,7 +290,7 @@ async fn a_permanent_failure_is_reported_to_the_sender() {
     let parsed = mail_parser::MessageParser::default().parse(text.as_bytes()).unwrap();
     assert_eq!(parsed.parts.len(), 4);
 
-    // The report itself fails: nobody is told.
+    // The report itself fails: no further report is sent.
     queue.record(report, vec![(0, failed("gone"))], SystemTime::now()).await.unwrap();
     let counters = queue.counters();
     assert_eq!(counters.lengths.queued, 0);

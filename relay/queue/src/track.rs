@@ -1,12 +1,12 @@
-//! The events that follow from the recorded outcome of an attempt and that only the queue knows.
+//! Events that only the queue knows: they follow from the recorded outcome of an attempt.
 
 use crate::event::QueueEvent;
 use crate::{Entry, Queue, RecipientState};
 use relay_mail::queue_id::QueueId;
 
-/// An attempt at this entry has been recorded. Some recipients were given up for want of time, and
-/// the sender may be sent a report about some.
-pub(super) fn settled(
+/// An attempt at this entry was recorded. Some recipients may have been given up because the
+/// lifetime has passed, and the sender may get a report about some.
+pub(super) fn emit_events(
     queue: &Queue,
     entry: &Entry,
     expired: &[usize],

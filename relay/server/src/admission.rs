@@ -12,17 +12,20 @@ mod tests;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use crate::Shared;
 use crate::admission::shares::Network;
 use crate::admission::shares::network_share;
 use crate::admission::shares::reserve;
 use crate::admission::shares::share;
 use crate::admission::shares::shares_beyond;
+use parking_lot::Mutex;
 use relay_common::address::Address;
-use relay_connector::{ConnectorId, Limits, Range};
+use relay_connector::{ClientAddress, Connection, ConnectorId, Limits, Range};
+use relay_kernel::classifier::{Classification, ConnectorChoice};
 use relay_mail::reply;
-use relay_policy::{Because, Decision, Rule};
+use relay_policy::{Decision, Rule};
 use serde::{Deserialize, Serialize};
 
 /// Counts the connections of every connector. Only connectors and sources with connections need
@@ -71,6 +74,34 @@ pub struct LimitUse {
     pub most: u64,
 }
 
+impl Shared {
+    /// A permit for one more connection of this client, or the refusal: back pressure, or a limit of
+    /// the connector.
+    pub(super) fn admit(
+        &self,
+        chosen: &ConnectorChoice,
+        client: ClientAddress,
+    ) -> Result<ConnectionPermit, Decision> {
+        let pressure = self.back_pressure.pressure();
+        if let Some(refusal) = relay_policy::connect_under_pressure(pressure) {
+            return Err(refusal);
+        }
+        let (limits, range) = (&chosen.connector.limits, chosen.range());
+        let admitted = self.admission.admit(chosen.id, limits, range, client.ip());
+        admitted.map_err(AdmissionRefusal::decision)
+    }
+
+    /// Records a connection that was refused before its session.
+    pub(super) fn record_refused(
+        &self,
+        classification: &Classification,
+        connection: &Connection,
+        decision: &Decision,
+    ) {
+        self.refusals.record_connection(&self.tracker, classification, connection, decision);
+    }
+}
+
 impl AdmissionRefusal {
     pub(super) fn decision(self) -> Decision {
         let of_source = reply::TOO_MANY_CONNECTIONS_PER_SOURCE;
@@ -81,7 +112,7 @@ impl AdmissionRefusal {
             }
             Self::Source => (of_source, Rule::MaxInboundConnectionPerSource),
         };
-        Decision { reply, because: vec![Because { rule, found: self.to_string() }] }
+        Decision::new(reply, rule, self.to_string())
     }
 }
 
@@ -96,7 +127,7 @@ impl Admission {
         remote: IpAddr,
     ) -> Result<ConnectionPermit, AdmissionRefusal> {
         let source = Address::from(remote);
-        let mut connectors = self.lock();
+        let mut connectors = self.0.lock();
         let occupancy = connectors.entry(connector).or_default();
         let of_source = occupancy.count(Network::source(source));
         if limits.max_inbound_connection_per_source.is_some_and(|most| of_source >= most) {
@@ -136,7 +167,7 @@ impl Admission {
         range: Option<&Range>,
         remote: IpAddr,
     ) -> Vec<LimitUse> {
-        let connectors = self.lock();
+        let connectors = self.0.lock();
         let occupancy = connectors.get(&connector);
         let source = Address::from(remote);
         let connections = occupancy.map_or(0, |occupancy| occupancy.connections);
@@ -171,12 +202,7 @@ impl Admission {
 
     /// The connections of all connectors.
     pub(super) fn connections(&self) -> u64 {
-        self.lock().values().map(|occupancy| u64::from(occupancy.connections)).sum()
-    }
-
-    /// The counts are right after every statement, so that a panic elsewhere does no harm.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectorId, Occupancy>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().values().map(|occupancy| u64::from(occupancy.connections)).sum()
     }
 }
 
@@ -188,7 +214,7 @@ impl Occupancy {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut connectors = self.admission.lock();
+        let mut connectors = self.admission.0.lock();
         let Entry::Occupied(mut connector) = connectors.entry(self.connector) else { return };
         let occupancy = connector.get_mut();
         occupancy.connections = occupancy.connections.saturating_sub(1);

@@ -10,9 +10,9 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::{Mutex, PoisonError};
 
 use crate::listener::{ListenError, addresses, is_free};
+use parking_lot::Mutex;
 use relay_connector::Binding;
 use sd_notify::NotifyState;
 use socket2::SockRef;
@@ -84,14 +84,14 @@ impl StoredListeners {
 
     /// The listener of this address, if there is one.
     pub(super) fn take(&self, address: SocketAddr) -> Option<TcpListener> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address)
+        self.0.lock().remove(&address)
     }
 
     /// Ends listeners that are not needed. Must run before other addresses are bound: a stored
     /// wildcard would prevent the binding of its own addresses. The service manager has the socket
     /// too and closes it later, so the socket is shut down here.
     pub(super) fn end_others(&self, is_wanted: impl Fn(&SocketAddr) -> bool) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         for (address, listener) in kept.extract_if(|address, _| !is_wanted(address)) {
             // This fails if the socket does not listen any longer.
             let _ = SockRef::from(&listener).shutdown(Shutdown::Both);

@@ -4,11 +4,10 @@
 //! [`relay_kernel::classifier`] classifies connections, [`relay_session`] speaks SMTP, and
 //! [`relay_queue`] keeps messages.
 //!
-//! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts connections, [`driver`]
-//! performs the actions of a session on a [`transport`], and [`inquiries`] answers the inquiries of
-//! decisions. [`rates`] counts messages, [`logons`] failed logons, and [`refusals`] decides which
-//! refusals are recorded. [`tls`] has the certificates, [`record`] writes the log line of a
-//! session, and [`protocol_log`] the lines of verbose connectors.
+//! [`listener`] accepts, [`new_connection`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
+//! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
+//! messages, [`logons`] of failed logons, [`refusals`] says which refusals are recorded, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
+//! connectors that want more of them.
 
 mod admission;
 pub mod back_pressure;
@@ -19,21 +18,23 @@ pub mod kept;
 pub mod limits;
 mod listener;
 mod logons;
+mod new_connection;
 pub mod protocol_log;
+mod proxy_header;
 mod rates;
 pub mod recipients;
 mod record;
 mod refusals;
 pub mod tls;
 mod transport;
-mod welcome;
 
 #[cfg(test)]
 mod tests;
 
+use relay_connector::ClientAddress;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
@@ -50,6 +51,7 @@ use crate::recipients::RecipientLookups;
 use crate::refusals::RefusalRecorder;
 use crate::tls::{CertificateStatus, Handshake, ServerHandshakes, TlsCredentials};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use relay_antispam::Checks;
 use relay_connector::{ConnectorId, Limits, Range, TableMatch};
 use relay_kernel::classifier::{Classifier, ConnectorChoice};
@@ -161,12 +163,12 @@ impl Server {
     /// Sets the credentials of handshakes. Encrypted sessions continue unchanged.
     pub fn set_credentials(&self, credentials: TlsCredentials) {
         self.shared.handshakes.store(credentials.handshakes());
-        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
+        *self.credentials.lock() = Some(credentials);
     }
 
     /// Loads certificates that have changed on disk. Reads files.
     pub fn renew_credentials(&self) {
-        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut credentials = self.credentials.lock();
         if let Some(credentials) = &mut *credentials
             && credentials.check_for_renewal()
         {
@@ -176,7 +178,7 @@ impl Server {
 
     /// The certificates in use.
     pub fn certificates(&self) -> Vec<CertificateStatus> {
-        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let credentials = self.credentials.lock();
         credentials.as_ref().map(TlsCredentials::status).unwrap_or_default()
     }
 
@@ -201,7 +203,7 @@ impl Server {
     /// # Errors
     /// An address cannot be listened on.
     pub fn prepare(&self, rules: &Rules) -> Result<PreparedServer, ListenError> {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.lock();
         let wanted = addresses(rules.table.bindings());
         self.kept.end_others(|address| wanted.contains(address));
         let new: Vec<_> =
@@ -218,7 +220,7 @@ impl Server {
 
     /// Listens on the prepared addresses, and stops listening on addresses that are not needed.
     pub fn listen_to(&self, PreparedServer { wanted, sockets }: PreparedServer) {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock();
         for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
             listening.end();
             kept::remove_from_store(address);
@@ -239,15 +241,12 @@ impl Server {
     /// connections are served as soon as the address appears.
     pub fn check_addresses(&self) {
         let listening: Vec<_> = {
-            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            let listeners = self.listeners.lock();
             listeners.keys().copied().collect()
         };
-        let absent: BTreeSet<_> = listening
-            .iter()
-            .copied()
-            .filter(|&address| !listener::host_has_address(address))
-            .collect();
-        let mut before = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent: BTreeSet<_> =
+            listening.iter().copied().filter(|&address| !listener::is_here(address)).collect();
+        let mut before = self.absent.lock();
         for address in absent.difference(&before) {
             tracing::warn!(%address, "the host does not have this address now; connections are served when the address appears");
         }
@@ -259,8 +258,8 @@ impl Server {
 
     /// Addresses that we listen on but the host does not have now.
     pub fn absent_addresses(&self) -> Vec<SocketAddr> {
-        self.check_addresses();
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.look_at_addresses();
+        self.absent.lock().iter().copied().collect()
     }
 
     /// The message tracking log.
@@ -288,10 +287,10 @@ impl Server {
         &self,
         inquiry: Inquiry,
         connector: ConnectorId,
-        remote: IpAddr,
+        client: ClientAddress,
     ) -> InquiryAnswer {
         let unanswered = inquiry.unanswered();
-        let asker = Asker { connector, remote };
+        let asker = Asker { connector, client };
         if let Inquiry::MessageRate { limit, payers } = inquiry {
             return InquiryAnswer::MessageRate(inquiries::peek_rate(
                 limit,
@@ -306,17 +305,17 @@ impl Server {
     }
 
     /// The state of this host for a client that connects now. Admits and releases a connection.
-    pub fn host_state(&self, local: SocketAddr, remote: SocketAddr) -> HostState {
+    pub fn host_state(&self, local: SocketAddr, client: ClientAddress) -> HostState {
         let shared = &self.shared;
         // Do not use the classifier, which would count a connection.
         let rules = shared.classifier.rules();
-        let chosen = match rules.table.classify(local, remote.ip()) {
+        let chosen = match rules.table.classify(local, client) {
             TableMatch::Connector { connector: id, range } => rules
                 .connector(id)
                 .map(|connector| ConnectorChoice { id, connector: Arc::clone(connector), range }),
             TableMatch::NoBinding | TableMatch::NoConnector => None,
         };
-        let admitted = chosen.as_ref().map(|chosen| welcome::admit(chosen, remote, shared));
+        let admitted = chosen.as_ref().map(|chosen| shared.admit(chosen, client));
         let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);
         HostState {
             connection: admitted.and_then(Result::err),
@@ -324,7 +323,7 @@ impl Server {
                 pressure: shared.back_pressure.pressure(),
                 queue: shared.back_pressure.queue(),
                 certificate: shared.handshake(connector).is_some(),
-                logon_is_refused: shared.logon_failures.refuses(Instant::now(), remote.ip()),
+                logon_is_refused: shared.logon_failures.refuses(Instant::now(), client.ip()),
                 seed: None,
             },
             storage: Ok(()),
@@ -332,29 +331,28 @@ impl Server {
                 .queue
                 .message_memory()
                 .share_of(connector)
-                .holder()
+                .account()
                 .is_used_up(),
         }
     }
 
-    /// The use of the limits that apply to another connection from `remote`. `range` is the range
-    /// of the connector that contains it.
+    /// How far the limits are used up that another connection of `client` would meet.
+    /// `range` is the one of the connector that contains it.
     pub fn limits_of(
         &self,
         id: ConnectorId,
         limits: &Limits,
         range: Option<&Range>,
-        remote: IpAddr,
+        client: ClientAddress,
     ) -> Vec<LimitUse> {
-        self.shared.admission.uses(id, limits, range, remote)
+        self.shared.admission.uses(id, limits, range, client.ip())
     }
 
     /// Stops listening, tells every session, and waits at most `limit` for their end. Remaining
     /// sessions are told to end, and their unfinished messages are dropped. A message that the
     /// queue is storing may be stored: its session has time until the runtime ends.
     pub async fn drain(&self, limit: Duration) {
-        let listeners =
-            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        let listeners = std::mem::take(&mut *self.listeners.lock());
         for listening in listeners.into_values() {
             match kept::are_kept() {
                 true => listening.stop_accepting(),

@@ -6,8 +6,10 @@ use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
-use crate::{Shared, Stop, kept, welcome};
+use crate::new_connection::NewConnection;
+use crate::{Shared, Stop, kept};
 use relay_connector::Binding;
+use relay_host::back_off::BackOff;
 use relay_host::vital;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
@@ -156,17 +158,21 @@ pub(super) fn host_has_address(address: SocketAddr) -> bool {
     }
 }
 
+/// Pauses after failures to accept.
+const PAUSES: BackOff = BackOff { first: ACCEPT_PAUSE, longest: LONGEST_ACCEPT_PAUSE };
+
 /// Accepts until the daemon stops. Acquires a permit first: connections beyond the limit wait in
 /// the system's queue and use no memory of ours.
 async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
-    let mut pause = ACCEPT_PAUSE;
+    let mut failures = 0_u32;
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&shared.sessions).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, remote)) => {
-                pause = ACCEPT_PAUSE;
-                welcome::welcome(stream, remote, &shared, &stop, permit);
+                failures = 0;
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                NewConnection { stream, shared, stop, permit }.start(remote);
             }
             // `Listening::end` came before the abort.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
@@ -174,10 +180,11 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Usually no file descriptor is left. Sessions that end release some.
+                let pause = PAUSES.pause(failures);
                 tracing::warn!(%error, ?pause, "cannot accept");
                 drop(permit);
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
+                failures = failures.saturating_add(1);
             }
         }
     }

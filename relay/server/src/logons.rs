@@ -12,13 +12,13 @@
 //! never deferred. The module has no clock.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::limits::{
     LOGON_FAILURE_BUCKETS, LOGON_FAILURE_INTERVAL, LOGON_FAILURES_PER_NETWORK,
     LOGON_FAILURES_PER_SOURCE,
 };
+use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_host::ttl_cache::TtlCache;
 
@@ -38,7 +38,7 @@ impl Default for LogonFailures {
 impl LogonFailures {
     /// Counts a failed logon. Returns true if further logons are deferred from now on.
     pub(super) fn failed(&self, now: Instant, remote: IpAddr) -> bool {
-        let mut buckets = self.lock();
+        let mut buckets = self.0.lock();
         let mut is_last = false;
         for (network, most) in networks(remote) {
             let full = buckets.get(now, &network).map_or(now, |(_, full)| full);
@@ -51,16 +51,11 @@ impl LogonFailures {
 
     /// Are logons from this address deferred now?
     pub(super) fn refuses(&self, now: Instant, remote: IpAddr) -> bool {
-        let buckets = self.lock();
+        let buckets = self.0.lock();
         let is_used_up = |(network, most)| {
             buckets.get(now, &network).is_some_and(|(_, full)| is_used_up(now, full, most))
         };
         networks(remote).any(is_used_up)
-    }
-
-    /// The table is right after every statement, so that a panic elsewhere does no harm.
-    fn lock(&self) -> MutexGuard<'_, Buckets> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

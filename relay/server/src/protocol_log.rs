@@ -3,10 +3,10 @@
 //! [`relay_session`] decides the content; this module adds the session, the sequence number and the
 //! addresses to each line.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_connector::Connection;
 use relay_session::{ProtocolEvent, ProtocolRecord};
 
 /// The target of the lines. Only `protocol_logging_level` applies to them, not `log.level`.
@@ -22,13 +22,6 @@ pub(super) struct ProtocolLogWriter {
     session_id: u64,
     /// The number of written lines.
     written: u64,
-}
-
-/// The fields of every line of a session.
-pub(super) struct SessionEndpoints<'s> {
-    pub(super) connector: &'s str,
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
 }
 
 impl Default for SessionIds {
@@ -52,15 +45,20 @@ impl ProtocolLogWriter {
         (self.written > 0).then(|| self.name())
     }
 
-    pub(super) fn write(&mut self, ends: &SessionEndpoints<'_>, record: &ProtocolRecord) {
+    pub(super) fn write(
+        &mut self,
+        connector: &str,
+        connection: &Connection,
+        record: &ProtocolRecord,
+    ) {
         let ProtocolRecord { event, data } = record;
         tracing::info!(
             target: TARGET,
             session_id = self.name(),
             sequence_number = self.written,
-            connector = ends.connector,
-            local = %ends.local,
-            remote = %ends.remote,
+            connector,
+            local = %connection.local(),
+            remote = %connection.remote(),
             event = event.sign(),
             data,
             "protocol"
@@ -69,16 +67,14 @@ impl ProtocolLogWriter {
     }
 
     /// Written here, because the session knows neither its range nor its proxy.
-    pub(super) fn connected(
-        &mut self,
-        ends: &SessionEndpoints<'_>,
-        range: &str,
-        proxy: Option<SocketAddr>,
-    ) {
-        let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
-        let data = format!("connected: connector {}, range {range}{proxy}", ends.connector);
+    pub(super) fn connected(&mut self, connector: &str, connection: &Connection, range: &str) {
+        let proxy = connection
+            .proxy()
+            .map(|proxy| format!(", through the proxy {proxy}"))
+            .unwrap_or_default();
+        let data = format!("connected: connector {connector}, range {range}{proxy}");
         let event = ProtocolEvent::Information;
-        self.write(ends, &ProtocolRecord { event, data });
+        self.write(connector, connection, &ProtocolRecord { event, data });
     }
 
     /// The number in [`Self::session_id`], even if no line was written.

@@ -6,14 +6,15 @@
 //! message tracking log has the number of all sources every minute.
 
 use relay_smtp::command::Verb;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS_OF_SOURCE,
 };
+use parking_lot::Mutex;
 use relay_common::address::Address;
+use relay_connector::Connection;
 use relay_delivery::limits::REFUSALS;
 use relay_host::ttl_cache::TtlCache;
 use relay_kernel::classifier::Classification;
@@ -55,7 +56,7 @@ impl RefusalRecorder {
     /// Counts one more refusal. `Some`: record it, with this number of earlier refusals of the
     /// source that were not recorded.
     fn admit(&self, now: Instant, remote: IpAddr, kind: Kind) -> Option<u64> {
-        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budget = self.0.lock();
         let key = (Address::from(remote).source(), kind);
         let (suppressed, full) =
             budget.sources.get(now, &key).map_or((0, now), |(&count, full)| (count, full));
@@ -77,7 +78,8 @@ impl RefusalRecorder {
 
     /// Records a refusal, or counts it.
     pub(super) fn record(&self, tracker: &Tracker, kind: Kind, refusal: RefusalEvent) {
-        let Some(suppressed) = self.admit(Instant::now(), refusal.remote.ip(), kind) else {
+        let Some(suppressed) = self.admit(Instant::now(), refusal.connection.client().ip(), kind)
+        else {
             return tracker.suppress(1);
         };
         let refusal = RefusalEvent { suppressed, ..refusal };
@@ -90,10 +92,9 @@ impl RefusalRecorder {
         &self,
         tracker: &Tracker,
         classification: &Classification,
-        ends: RefusalEndpoints,
+        connection: &Connection,
         decision: &Decision,
     ) {
-        let RefusalEndpoints { local, remote, proxy } = ends;
         let refused = Refused {
             command: Some(Verb::Connect),
             sender: None,
@@ -106,9 +107,7 @@ impl RefusalRecorder {
         let chosen = classification.connector.as_ref();
         let refusal = RefusalEvent {
             session: None,
-            remote,
-            proxy,
-            local,
+            connection: *connection,
             connector: chosen.map(|chosen| chosen.connector.name.clone()),
             principal: None,
             user: None,
@@ -120,14 +119,6 @@ impl RefusalRecorder {
     }
 }
 
-/// The addresses of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RefusalEndpoints {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
-    pub(super) proxy: Option<SocketAddr>,
-}
-
 /// The new time of a bucket that is full at `full`, after one more record; `None` if the bucket is
 /// empty.
 fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Option<Instant> {
@@ -137,6 +128,7 @@ fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Optio
 
 /// The line of the daemon's log.
 fn write(refusal: &RefusalEvent) {
+    let connection = &refusal.connection;
     let Refused { command, sender, recipients, recipients_left_out, identity, reply, because } =
         &refusal.refused;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
@@ -150,9 +142,9 @@ fn write(refusal: &RefusalEvent) {
     };
     tracing::info!(
         session_id = refusal.session.map(|session| format!("{session:016X}")),
-        remote = %refusal.remote,
-        proxy = refusal.proxy.map(tracing::field::display),
-        local = %refusal.local,
+        remote = %connection.remote(),
+        proxy = connection.proxy().map(tracing::field::display),
+        local = %connection.local(),
         connector = refusal.connector,
         command = command.map(Verb::name),
         sender = sender.as_ref().map(tracing::field::display),

@@ -1,18 +1,18 @@
-//! Why did the client get these replies? Every reply with its reasons, for those who ask.
+//! Why did the client get these replies? Keeps every reply with its reasons, for explanations.
 //!
-//! An explanation asks; a session that serves a client keeps none of it. A reply is noted where
-//! it is written, so that no reply can be missing here.
+//! A session that serves a client keeps none of them. A reply is noted where it is written, so no
+//! reply can be missing here.
 
 use relay_mail::reply::Reply;
 
 use crate::Session;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Consequence, Decision};
 
-/// The replies since the last time they were taken.
+/// The replies since the last call of `take`.
 #[derive(Debug, Default)]
 pub(super) struct ExplainedReplies {
     list: Vec<Decision>,
-    /// Reasons of the reply that comes next.
+    /// Reasons of the next reply.
     reasons: Vec<Because>,
 }
 
@@ -22,12 +22,13 @@ impl ExplainedReplies {
         self.reasons.extend_from_slice(because);
     }
 
-    /// The client is told this.
+    /// The client gets this reply.
     pub(super) fn reply(&mut self, reply: Reply) {
-        self.list.push(Decision { reply, because: std::mem::take(&mut self.reasons) });
+        let because = std::mem::take(&mut self.reasons);
+        self.list.push(Decision { reply, because, consequence: Consequence::None });
     }
 
-    /// What TLS brings to light belongs to the reply that it began with.
+    /// Reasons that arise in TLS belong to the reply that started it.
     fn take(&mut self) -> Vec<Decision> {
         if let Some(last) = self.list.last_mut() {
             last.because.append(&mut self.reasons);
@@ -37,8 +38,8 @@ impl ExplainedReplies {
 }
 
 impl Session {
-    /// The replies since the last call, in order, each with all of its reasons. Empty unless the session
-    /// began with [`Session::explained`].
+    /// The replies since the last call, in order, each with all of its reasons. Empty unless the
+    /// session began with [`Session::explained`].
     pub fn take_answers(&mut self) -> Vec<Decision> {
         self.output.answers.as_deref_mut().map(ExplainedReplies::take).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! AUTH in the dialogue (RFC 4954 section 4): the command, the lines of its exchange, its end.
 //!
-//! It begins between messages and leads back there. What a message of the exchange means is for
-//! [`relay_smtp::sasl`], whether its outcome is welcome for [`relay_policy`].
+//! It begins between messages and returns there. [`relay_smtp::sasl`] interprets the messages of
+//! the exchange; [`relay_policy`] decides about its outcome.
 
 use relay_smtp::command::Verb;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    /// An exchange that is under way has failed; any other state stays.
+    /// A running exchange has failed; any other state stays.
     pub(super) fn end_exchange(&mut self) {
         self.state = match self.state.take() {
             SessionState::Authenticating(state) => SessionState::Ready(Ready::new(state.hello)),
@@ -45,20 +45,20 @@ impl SessionState {
     pub(super) fn auth(self, auth: AuthCommand, context: &Context) -> (Self, Effect) {
         let ready = match self {
             Self::Ready(ready) => ready,
-            Self::Connected(_) => return (self, Effect::Fault(reply::HELLO_FIRST)),
-            _ => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            Self::Connected(_) => return (self, Effect::out_of_order(reply::HELLO_FIRST)),
+            _ => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         };
         // RFC 4954 section 4: no more than once.
         if context.peer.user.is_some() {
-            return (Self::Ready(ready), Effect::Fault(reply::BAD_SEQUENCE));
+            return (Self::Ready(ready), Effect::out_of_order(reply::BAD_SEQUENCE));
         }
         let decision = relay_policy::auth(&context.rules, &context.peer, &auth.mechanism);
         let mechanism = Mechanism::of_name(&auth.mechanism);
         let (Some(mechanism), true) = (mechanism, decision.reply.is_positive()) else {
-            return (Self::Ready(ready), Effect::DecidedFault(decision));
+            return (Self::Ready(ready), Effect::Decided(decision));
         };
         if context.conditions.logon_is_refused {
-            return (Self::Ready(ready), Effect::LogonRefused(relay_policy::logon_refused()));
+            return (Self::Ready(ready), Effect::Decided(relay_policy::logon_refused()));
         }
         let (exchange, challenge) = SaslExchange::begin(mechanism);
         match &auth.initial {
@@ -79,10 +79,10 @@ impl SessionState {
         let Authenticating { hello, exchange } = match self {
             Self::Authenticating(state) => state,
             // Elsewhere no line is taken for one.
-            _ => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            _ => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         };
         let Response::Message(SaslMessage(message)) = &response else {
-            return (Self::ready(hello), Effect::Fault(reply::AUTHENTICATION_CANCELLED));
+            return (Self::ready(hello), Effect::out_of_order(reply::AUTHENTICATION_CANCELLED));
         };
         let step = exchange.step(message, &context.rules.users, context.conditions.seed.as_ref());
         let again = |hello| authenticating(hello, exchange);
@@ -102,8 +102,8 @@ fn challenged(challenge: Vec<u8>) -> Effect {
     Effect::Reply(reply::CHALLENGE.with_text(SaslMessage(challenge).encoded()))
 }
 
-/// What comes of a message. While a password is compared, the state is the one before it: `again`
-/// makes that.
+/// Handles a message. While a password is compared, the session stays in the state before it, which
+/// `again` makes.
 fn advance(
     hello: Hello,
     step: SaslStep,
@@ -113,7 +113,6 @@ fn advance(
 ) -> (SessionState, Effect) {
     let end = |claim: ClaimedIdentity, decision: relay_policy::Decision| match claim.user {
         Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision, user),
-        _ if decision.reply == reply::AUTHENTICATION_UNSUCCESSFUL => Effect::LogonFailure(decision),
         _ => Effect::Decided(decision),
     };
     let effect = match step {
@@ -141,10 +140,13 @@ fn advance(
         }
         SaslStep::Unavailable(why) => {
             let proof = PasswordFinding::Unavailable(why.to_owned());
-            let nobody = ClaimedIdentity { name: None, user: None };
-            end(nobody.clone(), relay_policy::logon(&context.peer, &nobody, &proof))
+            let unknown = ClaimedIdentity { name: None, user: None };
+            end(unknown.clone(), relay_policy::logon(&context.peer, &unknown, &proof))
         }
-        SaslStep::Malformed(why) => Effect::Malformed(CommandError::Sasl(why)),
+        SaslStep::Malformed(why) => {
+            let error = CommandError::Sasl(why);
+            Effect::Decided(relay_policy::malformed(error.reply(), &error))
+        }
     };
     (SessionState::ready(hello), effect)
 }

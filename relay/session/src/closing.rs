@@ -1,4 +1,4 @@
-//! How a session ends: what it still says, and what it lets go of.
+//! How does a session end: its last replies, and what it drops?
 
 use crate::state::SessionState;
 use crate::timers::Awaited;
@@ -6,15 +6,15 @@ use crate::{Action, Session, SessionEnding};
 use relay_mail::reply::{self, Reply};
 
 impl Session {
-    /// The daemon is stopping. A session between messages is told and closed; one with a message
-    /// on its way is closed after the reply to it.
+    /// The daemon is stopping. A session between messages gets a reply and is closed; a session
+    /// that receives a message is closed after the reply to it.
     pub fn handle_shutdown(&mut self) {
         self.shutting_down = true;
         self.finish_if_shutting_down();
     }
 
-    /// The daemon waits no longer: the client is told, and nothing of an unfinished message is kept.
-    /// What the queue is asked to keep may be kept, so that session still waits for its reply.
+    /// The daemon does not wait any longer: the client gets a reply, and an unfinished message is
+    /// dropped. A commit that has begun may still succeed, so that session waits for its reply.
     pub fn handle_cut_off(&mut self) {
         self.cut_off = true;
         let is_kept = matches!(
@@ -28,25 +28,24 @@ impl Session {
         }
     }
 
-    /// Was the session told that the daemon waits no longer?
+    /// Was the session told that the daemon does not wait any longer?
     pub fn is_cut_off(&self) -> bool {
         self.cut_off
     }
 
-    /// The client sends nothing more, and may still read. What it has sent is served first, with all
-    /// that takes time; then the session ends. A client that has gone altogether shows when
-    /// something is sent to it.
+    /// The client sends nothing more, but may still read. Its octets are processed first, including
+    /// slow steps; then the session ends. A client that has disconnected completely is noticed at
+    /// the next write.
     pub fn handle_end_of_input(&mut self) {
         self.input_ended = true;
     }
 
-    /// The client has gone, or nothing can be sent to it. Nothing of an unfinished message is
-    /// kept.
+    /// The client has disconnected, or nothing can be sent to it. An unfinished message is dropped.
     pub fn handle_disconnect(&mut self) {
         self.close(SessionEnding::Disconnected);
     }
 
-    /// Does the session wait for octets that will not come?
+    /// Does the session wait for octets that will not arrive?
     pub(super) fn waits_in_vain(&self) -> bool {
         self.input_ended && self.awaited() == Awaited::Client && self.waits_for_octets()
     }
@@ -54,7 +53,7 @@ impl Session {
     fn waits_for_octets(&self) -> bool {
         !matches!(
             self.state,
-            SessionState::Closed | SessionState::Reclassifying | SessionState::Screening(_)
+            SessionState::Closed | SessionState::Reclassifying(_) | SessionState::Screening(_)
         )
     }
 
@@ -69,7 +68,7 @@ impl Session {
             SessionState::Chunking(_)
                 | SessionState::Closed
                 | SessionState::Receiving(_)
-                | SessionState::Reclassifying
+                | SessionState::Reclassifying(_)
                 | SessionState::Screening(_)
                 | SessionState::Skipping(_)
                 | SessionState::WaitingForQueue(_)
@@ -80,10 +79,10 @@ impl Session {
         }
     }
 
-    /// Ends the session with a last reply, after one that the tarpit still holds.
+    /// Ends the session with a last reply, after a reply that the tarpit still delays.
     pub(super) fn close_with(&mut self, reply: &Reply, ending: SessionEnding) {
         self.release();
-        // In the middle of a handshake nobody could read it.
+        // During a handshake the client could not read it.
         if !matches!(self.state, SessionState::StartingTls) {
             self.output.reply(reply);
         }
@@ -102,7 +101,7 @@ impl Session {
         {
             self.context.summary.decisions.identity = reception.identity().clone();
         }
-        // One that the queue is asked to keep may be kept: see `Receipt::answered`.
+        // A commit that has begun may still succeed: see `Receipt::answered`.
         if !matches!(self.state, SessionState::WaitingForStore(_)) {
             self.context.summary.tell_broken_off(ending);
         }

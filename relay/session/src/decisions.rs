@@ -1,8 +1,7 @@
-//! What was decided about the message at hand, from MAIL to the end of its data, for message
-//! tracking.
+//! The decisions about the current message, from MAIL to the end of its data, for message tracking.
 //!
-//! The decisions are those that the client was answered by, refused recipients included. They are
-//! gone with the transaction, unless the driver takes them once the message is kept.
+//! These are the decisions behind the replies to the client, including refused recipients. They end
+//! with the transaction, unless the driver takes them after the message is stored.
 
 use relay_smtp::command::Verb;
 use std::borrow::Cow;
@@ -14,7 +13,7 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::changes::Changes;
 use relay_message::identity::Identity;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Consequence, Decision};
 
 /// The decisions about one message, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,11 +22,11 @@ pub struct Decisions {
     pub list: Vec<Decided>,
     /// Those for which there was no room.
     pub left_out: u32,
-    /// What the checks found of the message, or why they were skipped.
+    /// The findings of the checks about the message, or why they were skipped.
     pub checks: Option<String>,
-    /// What was changed in its header section.
+    /// The changes in its header section.
     pub changes: Changes,
-    /// What the message calls itself, once its header section has come.
+    /// The message's own identification, once its header section has been read.
     pub identity: Identity,
     /// The argument of the MAIL that was accepted.
     pub(super) sender: Option<ReversePath>,
@@ -50,9 +49,9 @@ pub struct Decided {
     pub command: Verb,
     /// The argument of RCPT.
     pub recipient: Option<ForwardPath>,
-    /// What the client was told.
+    /// The reply to the client.
     pub reply: Reply,
-    /// The rule that decided: the last one that was asked.
+    /// The rule that decided: the last one that was checked.
     pub because: Option<Because>,
 }
 
@@ -68,7 +67,7 @@ impl HeapOctets for Decided {
 }
 
 impl Decisions {
-    /// Whom the next decision is about.
+    /// The recipient of the next decision.
     pub(super) fn of_recipient(&mut self, path: &ForwardPath) {
         self.recipient = Some(path.clone());
     }
@@ -78,7 +77,7 @@ impl Decisions {
         self.asked_sender = Some(path.clone());
     }
 
-    /// Another command comes.
+    /// Another command follows.
     pub(super) fn forget_asked(&mut self) {
         (self.asked_sender, self.recipient) = (None, None);
     }
@@ -93,7 +92,7 @@ impl Decisions {
         self.push(command, decision);
     }
 
-    /// A command was refused, if it was one of a transaction.
+    /// A command was refused; recorded if it belongs to a transaction.
     pub(super) fn refused(&mut self, command: Verb, decision: &Decision) {
         if !matches!(command, Verb::Bdat | Verb::Data | Verb::Mail | Verb::Rcpt) {
             return;
@@ -110,13 +109,13 @@ impl Decisions {
         self.end_of_data = because.pop();
     }
 
-    /// The message is kept, and the client is told so.
+    /// The message is stored, and the client gets this reply.
     pub(super) fn kept(&mut self, reply: Reply) {
         let because = self.end_of_data.take().into_iter().collect();
-        self.push(Verb::EndOfData, Decision { reply, because });
+        self.push(Verb::EndOfData, Decision { reply, because, consequence: Consequence::None });
     }
 
-    /// The recipients that were accepted, as far as the list has room.
+    /// The accepted recipients, as far as the list has room.
     pub(super) fn accepted_recipients(&self) -> impl Iterator<Item = ForwardPath> {
         let accepted =
             self.list.iter().filter(|it| it.command == Verb::Rcpt && it.reply.is_positive());
@@ -134,7 +133,7 @@ impl Decisions {
         *self = Self { is_memory_short, ..Self::default() };
     }
 
-    /// Octets that the list takes, all that its members point to counted.
+    /// Octets of the list, with all allocations that its members point to.
     pub(super) fn octets(&self) -> usize {
         let Identity { message_id, from } = &self.identity;
         let beside = self.sender.heap_octets() + message_id.heap_octets() + from.heap_octets();
@@ -158,7 +157,7 @@ impl Decisions {
             self.left_out += 1;
             return;
         }
-        let Decision { reply, mut because } = decision;
+        let Decision { reply, mut because, .. } = decision;
         let decided = Decided { command, recipient, reply, because: because.pop() };
         self.octets += decided.heap_octets();
         self.list.push(decided);
@@ -166,8 +165,7 @@ impl Decisions {
 }
 
 impl Session {
-    /// What was decided about the message that has just been kept, or that may have been. To be
-    /// asked for once.
+    /// The decisions about the message that was just stored, or that may have been. Call this once.
     pub fn take_decisions(&mut self) -> Decisions {
         std::mem::take(&mut self.context.summary.decisions)
     }
@@ -182,7 +180,7 @@ mod tests {
     fn decision(reply: Reply, found: &str) -> Decision {
         let because = ["asked first", found]
             .map(|found| Because { rule: Rule::Sender, found: found.to_owned() });
-        Decision { reply, because: because.to_vec() }
+        Decision { reply, because: because.to_vec(), consequence: Consequence::None }
     }
 
     #[test]

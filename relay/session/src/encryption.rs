@@ -1,4 +1,4 @@
-//! TLS as the session sees it: what it begins with, and what it leaves of what was before.
+//! TLS in the session: its beginning, and what it keeps from before.
 
 use std::time::Instant;
 
@@ -16,8 +16,8 @@ impl Session {
         self.output.push(Action::StartTls);
     }
 
-    /// The handshake that [`Action::StartTls`] asked for has failed, for this reason. Nothing can be
-    /// said on the connection any more. `left`: the client has gone without a word.
+    /// The handshake of [`Action::StartTls`] has failed, for this reason. Nothing more can be sent
+    /// on the connection. `left`: the client has disconnected without an alert.
     pub fn handle_tls_failed(&mut self, why: &str, left: bool) {
         if !matches!(self.state, SessionState::StartingTls) {
             return;
@@ -28,19 +28,19 @@ impl Session {
         self.close(SessionEnding::HandshakeFailed);
     }
 
-    /// The handshake that [`Action::StartTls`] asked for is done.
+    /// The handshake of [`Action::StartTls`] is complete.
     pub fn handle_tls(&mut self, now: Instant, tls: TlsInfo) {
         self.now = now;
         if !matches!(self.state, SessionState::StartingTls) {
             return;
         }
-        // RFC 3207 section 4.2: whatever the client said before is forgotten, AUTH included.
+        // RFC 3207 section 4.2: everything the client sent before is discarded, including AUTH.
         self.state = SessionState::connected();
         self.timers.active(now);
         self.output.protocol.information(|| format!("TLS established: {tls}"));
         let context = &mut self.context;
         let before = context.peer.principal;
-        // A certificate that a proxy shows is its own, and says nothing of the client it told of.
+        // A proxy's certificate is its own, and proves nothing about the client that it named.
         let certificate = tls.client.as_ref().filter(|_| !context.is_told);
         let because = context.peer.secure(&context.rules, certificate);
         context.summary.note_certificate(&because);

@@ -1,8 +1,9 @@
-//! A command, or a message, that waits until somebody else has answered.
+//! A command, or a message, that waits for the answer of another server.
 //!
-//! The policy says what it needs to know, the driver finds it out, and the same command is then
-//! applied to the same state, or the same message judged again. Until then nothing more is read. An answer that does not come in time
-//! is a finding as well, which the policy judges; it never ends the session.
+//! The policy states the needed fact, the driver finds it, and the same command is then applied to
+//! the same state, or the same message is checked again. Until then nothing more is read. If no
+//! answer arrives in time, that is a finding as well, about which the policy decides; it never ends
+//! the session.
 
 use std::time::Instant;
 
@@ -10,14 +11,14 @@ use crate::{Action, Session};
 use relay_policy::{Inquiry, InquiryAnswer};
 use relay_smtp::command::Command;
 
-/// What the session waits for, and what it does then.
+/// The inquiry that the session waits for, and its next step.
 #[derive(Debug)]
 pub(super) struct PendingInquiry {
     inquiry: Inquiry,
     waiting: Waiting,
 }
 
-/// What waits for the answer.
+/// The command or message that waits for the answer.
 #[derive(Debug)]
 pub(super) enum Waiting {
     Command(Command),
@@ -26,11 +27,11 @@ pub(super) enum Waiting {
 }
 
 impl Session {
-    /// What came of [`Action::Ask`].
+    /// The result of [`Action::Ask`].
     pub fn handle_finding(&mut self, now: Instant, finding: InquiryAnswer) {
         self.now = now;
         let Some(PendingInquiry { waiting, .. }) = self.asked.take() else { return };
-        // The client had to wait for us; that was no silence of its own.
+        // The client had to wait for us; that was not its own silence.
         self.timers.active(now);
         self.context.findings.insert(finding);
         match waiting {
@@ -39,17 +40,17 @@ impl Session {
         }
     }
 
-    /// What waits goes on when the inquiry has its answer.
+    /// `waiting` continues after the inquiry has its answer.
     pub(super) fn ask(&mut self, inquiry: Inquiry, waiting: Waiting) {
         self.timers.ask(self.now);
         self.output.push(Action::Ask(inquiry.clone()));
         self.asked = Some(PendingInquiry { inquiry, waiting });
     }
 
-    /// No answer came in time.
+    /// No answer arrived in time.
     pub(super) fn unanswered(&mut self) {
         if let Some(asked) = &self.asked {
-            self.handle_finding(self.now, asked.inquiry.unanswered());
+            self.handle_finding(self.now, asked.inquiry.without_answer());
         }
     }
 }

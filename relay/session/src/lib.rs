@@ -1,75 +1,76 @@
-//! The receiving side of one connection: bytes and `now` in, actions out.
+//! The receiving side of one connection. Its input is octets and `now`, its output actions.
 //!
-//! Methods come in three families. `handle_*` says what happened outside. [`Session::poll_action`]
-//! says what the driver must do now; it is to be called until it returns `None` after every
-//! `handle_*`, and each action is to be done before the next is asked for. The rest only tell.
+//! Methods belong to three families. `handle_*` reports an event from outside.
+//! [`Session::poll_action`] returns the driver's next action; the driver calls it after every
+//! `handle_*` until it returns `None`, and performs each action before it asks for the next. The
+//! other methods only return values.
 //!
-//! The session decides what is read when and in which order things happen. The other questions have
-//! a module each:
+//! The session decides what is read when, and the order of all steps. The other questions have
+//! their own modules:
 //! - how a session begins: [`opening`], and how it ends: [`closing`];
 //! - which command is legal in which state: [`state`];
 //! - how a client authenticates: [`authentication`];
 //! - how a command waits for an answer: [`inquiry`];
-//! - what becomes of a message: [`reception`] and [`storage`], what follows when its octets have
-//!   come: [`transfer`], and in which parts it is written: [`writer`];
+//! - what becomes of a message: [`reception`] and [`queue_answers`], what follows when its octets have
+//!   come: [`end_of_data`], and in which parts it is written: [`message_parts`];
 //! - what is for the log: [`protocol_log`], for message tracking: [`decisions`], and for
 //!   explanations: [`answers`];
-//! - whose session it is after XCLIENT: [`told`];
+//! - whose session it is after XCLIENT: [`xclient`];
 //! - how long a client may take: [`timers`].
 //!
-//! Whether something is allowed is decided by [`relay_policy`]. A session without a socket is played
-//! by [`player`].
+//! [`relay_policy`] decides whether something is allowed. [`player`] plays a session without a
+//! socket.
 
+mod actions;
 mod answers;
 mod authentication;
 mod closing;
+mod content_checks;
 mod decisions;
 mod encryption;
+mod end_of_data;
 mod inquiry;
 pub mod limits;
-mod memory;
+mod memory_use;
+mod message_parts;
 mod opening;
-mod output;
 pub mod player;
 mod protocol_log;
+mod queue_answers;
 mod reception;
 mod refusal;
 mod refused;
-mod screening;
 mod state;
-mod storage;
 mod summary;
 mod timers;
-mod told;
-mod transfer;
-mod writer;
+mod xclient;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::actions::Output;
 use crate::inquiry::{PendingInquiry, Waiting};
 use crate::limits::INPUT_OCTETS;
-use crate::output::Output;
 use crate::reception::ReceptionProgress;
 use crate::refusal::DelayedReply;
 use crate::state::{Effect, SessionState};
 use crate::timers::Timers;
 use bytes::BytesMut;
+use relay_connector::connection::Connection;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
-use relay_policy::{self, Findings, Peer, Rules};
+use relay_policy::{self, Consequence, Decision, Findings, Peer, Rules};
 use relay_smtp::command::{Command, Verb};
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
+pub use crate::actions::{Action, Conditions, MessageBegun};
 pub use crate::decisions::{Decided, Decisions};
 pub use crate::opening::Opening;
-pub use crate::output::{Action, Conditions, MessageBegun};
 pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use crate::refused::Refused;
 pub use crate::summary::{CommandRefusal, SessionEnding, Summary};
@@ -88,40 +89,39 @@ pub struct Session {
     now: Instant,
     shutting_down: bool,
     cut_off: bool,
-    /// The client has ended its side: nothing follows what is in `input`.
+    /// The client has ended its side: nothing follows after `input`.
     input_ended: bool,
-    /// Has the client been greeted? Where TLS begins with the first octet it is greeted in TLS.
+    /// Has the client got its greeting? With implicit TLS it gets the greeting in TLS.
     greeted: bool,
 }
 
-/// What holds in every state.
+/// Data that is common to all states.
 #[derive(Debug)]
 struct Context {
     rules: Arc<Rules>,
     peer: Peer,
-    local: IpAddr,
-    remote: IpAddr,
+    connection: Connection,
     /// The client is whom a proxy told of with XCLIENT.
     is_told: bool,
-    /// What a proxy says the client calls itself.
+    /// The client's name that the proxy stated.
     told_hello: Option<HelloName>,
     conditions: Conditions,
     /// For the command at hand.
     findings: Findings,
     /// Is the memory for messages on their way in used up?
     memory_is_short: bool,
-    /// What the checks found at the last MAIL, where they were asked.
+    /// The findings of the checks at the last MAIL, if they ran.
     sender: Option<SenderFound>,
     summary: Summary,
 }
 
 impl Session {
-    /// The client sent these octets. To be called only while [`Session::wants_bytes`].
+    /// The client sent these octets. Call this only while [`Session::wants_bytes`].
     pub fn handle_bytes(&mut self, now: Instant, octets: &[u8]) {
         self.now = now;
         match self.state {
             SessionState::Closed => {}
-            // Plain text where a TLS handshake was due: somebody put it there.
+            // Plain text instead of a TLS handshake: an attacker may have inserted it.
             SessionState::StartingTls => self.close(SessionEnding::PlaintextAfterStartTls),
             _ => {
                 if matches!(self.state, SessionState::Receiving(_) | SessionState::Skipping(_)) {
@@ -132,13 +132,13 @@ impl Session {
         }
     }
 
-    /// How things stand. To be called before [`Session::handle_bytes`] where
+    /// The current conditions. Call this before [`Session::handle_bytes`] if
     /// [`Session::wants_conditions`].
     pub fn handle_conditions(&mut self, conditions: Conditions) {
         self.context.conditions = conditions;
     }
 
-    /// What the driver must do now.
+    /// The driver's next action.
     pub fn poll_action(&mut self) -> Option<Action> {
         loop {
             if let Some(action) = self.output.next_action() {
@@ -157,16 +157,16 @@ impl Session {
         }
     }
 
-    /// May the driver read from the client? Not while enough waits to be understood, so that a
-    /// client which sends faster than the disk writes has to wait as well. While memory is short,
-    /// nothing is read ahead of a command that has no reply yet.
+    /// May the driver read from the client? Not while enough input is unprocessed, so that a client
+    /// that sends faster than the disk writes has to wait. While memory is short, nothing is read
+    /// after a command that has no reply yet.
     pub fn wants_bytes(&self) -> bool {
         let waits = self.held.is_some() || self.asked.is_some();
         let most = if self.context.memory_is_short && waits { 1 } else { INPUT_OCTETS };
         self.input.len() < most && !self.input_ended && !matches!(self.state, SessionState::Closed)
     }
 
-    /// Does what comes next depend on conditions? In the middle of a message it does not.
+    /// Does the next step depend on conditions? In the middle of a message it does not.
     pub fn wants_conditions(&self) -> bool {
         !matches!(
             self.state,
@@ -182,17 +182,22 @@ impl Session {
         matches!(self.state, SessionState::Closed)
     }
 
+    /// The addresses of the connection. XCLIENT changes the client's.
+    pub const fn connection(&self) -> &Connection {
+        &self.context.connection
+    }
+
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.context.peer
     }
 
-    /// What happened so far, for the log.
+    /// The events so far, for the log.
     pub fn summary(&self) -> &Summary {
         &self.context.summary
     }
 
-    /// Goes on by one command or one part of a message. `false`: not before something happens.
+    /// Processes one command or one part of a message. `false`: an event is needed first.
     fn step(&mut self) -> bool {
         if self.held.is_some() || self.asked.is_some() {
             return false;
@@ -202,7 +207,7 @@ impl Session {
         }
         match &mut self.state {
             SessionState::Closed
-            | SessionState::Reclassifying
+            | SessionState::Reclassifying(_)
             | SessionState::Screening(_)
             | SessionState::StartingTls
             | SessionState::WaitingForQueue(_)
@@ -232,7 +237,8 @@ impl Session {
                 let in_exchange = matches!(self.state, SessionState::Authenticating(_));
                 let line = self.lines.next_line(&mut self.input, in_exchange);
                 let Some(line) = line else { return false };
-                // Only a whole line is a sign of life; a client that drips is silent.
+                // Only a whole line counts as activity; a client that sends single octets is
+                // silent.
                 self.timers.active(self.now);
                 self.context.summary.commands = self.context.summary.commands.saturating_add(1);
                 match line {
@@ -272,7 +278,7 @@ impl Session {
         self.apply(command);
     }
 
-    /// Does what a command does in this state, or asks first what must be known for it.
+    /// Applies a command to this state, or first asks for a fact that it needs.
     fn apply(&mut self, command: Command) {
         let verb = command.verb();
         if let Some(refusal) = relay_policy::not_offered(&self.context.peer, &command) {
@@ -303,8 +309,8 @@ impl Session {
         {
             self.output.push(Action::AbandonMessage);
         }
-        // Whatever was found was found for this command, which may need more than one fact. What it
-        // says of client and sender is of use until their message has its reply.
+        // The findings belong to this command, which may need more than one. Findings about client
+        // and sender are used until their message has its reply.
         if !matches!(effect, Effect::Ask(..)) {
             let findings = std::mem::take(&mut self.context.findings);
             if let Some(SenderFinding::Found(found)) = findings.sender {
@@ -320,7 +326,7 @@ impl Session {
         self.finish_if_shutting_down();
     }
 
-    /// Does what a command does besides changing the state.
+    /// Performs the effects of a command besides the change of state.
     fn carry_out(&mut self, verb: Verb, effect: Effect) {
         match effect {
             Effect::Ask(inquiry, command) => self.ask(inquiry, Waiting::Command(*command)),
@@ -329,56 +335,57 @@ impl Session {
                 self.note_principal();
                 self.output.decided(&decision);
             }
-            Effect::BecomeClient(told) => self.become_client(told),
+            Effect::BecomeClient(told, connection) => self.become_client(told, connection),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
-            Effect::Close(reply) => {
-                self.close_with(&reply, SessionEnding::Quit);
-            }
-            Effect::Decided(decision) if decision.reply.is_positive() => {
-                self.output.decided(&decision);
-                self.context.summary.decisions.allowed(verb, decision);
-            }
-            Effect::Decided(decision) => self.refused(verb, decision),
-            Effect::DecidedEnd(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.refuse(verb, decision);
-                self.close_with(&reply, SessionEnding::MessageRate);
-            }
-            Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
-            Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
-            Effect::Hello(decision) => {
-                self.context.summary.hello = self.state.hello_name();
-                self.output.decided(&decision);
-            }
-            Effect::LogonFailure(decision) => self.logon_failure(decision),
-            Effect::LogonRefused(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.logons_refused += 1;
-                self.context.summary.note(verb, decision);
-                self.refuse(reply);
-            }
-            Effect::Malformed(error) => self.fault(verb, error.reply(), &error),
+            Effect::Decided(decision) => self.conclude(verb, decision),
             Effect::Nothing => {}
+            Effect::Quit => self.close_with(&reply::CLOSING, SessionEnding::Quit),
             Effect::Reply(reply) => self.answer(reply),
-            Effect::SendAway(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.note(verb, decision);
-                self.close_with(&reply, SessionEnding::NoDomainName);
-            }
             Effect::StartTls(decision) => {
                 self.output.decided(&decision);
-                // What came with STARTTLS in the same packets is not from the client that will
-                // speak TLS. To understand it as if it were is CVE-2011-0411; to throw it away
-                // would keep a session that somebody has tampered with.
+                // Octets after STARTTLS in the same packets are not from the client that will use
+                // TLS. Processing them as its octets is CVE-2011-0411; dropping them would continue
+                // a session that an attacker has changed.
                 if self.input.is_empty() {
                     self.timers.begin_handshake(self.now);
                     self.output.push(Action::StartTls);
                 } else {
                     self.close(SessionEnding::PlaintextAfterStartTls);
                 }
+            }
+        }
+    }
+    /// Tells the client the decision, and does what follows from it.
+    fn conclude(&mut self, verb: Verb, decision: Decision) {
+        match decision.consequence {
+            Consequence::None if decision.reply.is_positive() => {
+                if matches!(verb, Verb::Ehlo | Verb::Helo) {
+                    self.context.summary.hello = self.state.hello_name();
+                }
+                self.output.decided(&decision);
+                self.context.summary.decisions.allowed(verb, decision);
+            }
+            Consequence::None => self.refused(verb, decision),
+            Consequence::LogonFailure => self.logon_failure(decision),
+            Consequence::LogonRefused => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.logons_refused += 1;
+                self.context.summary.note(verb, decision);
+                self.refuse(reply);
+            }
+            Consequence::ProtocolError => self.protocol_error(verb, decision),
+            Consequence::NoDomainName => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.note(verb, decision);
+                self.close_with(&reply, SessionEnding::NoDomainName);
+            }
+            Consequence::TooManyMessages => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.refuse(verb, decision);
+                self.close_with(&reply, SessionEnding::MessageRate);
             }
         }
     }

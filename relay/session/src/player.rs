@@ -1,15 +1,16 @@
-//! What does a session do, given what its client sends and what the world answers?
+//! What does a session do, given the octets of its client and the answers of its surroundings?
 //!
-//! A [`Player`] owns a [`Session`] and the time, feeds octets, and performs the session's actions. A
-//! [`World`] answers what a session asks for: storage, other servers, a TLS handshake. Explanations, the
-//! self-test, the dialogues, the fuzz targets and the unit tests all play sessions here, so none of them
-//! has an order of its own. Only the server performs actions elsewhere, since it waits for sockets.
+//! A [`Player`] owns a [`Session`] and the time, passes octets, and performs the session's actions.
+//! A [`World`] answers the session's requests: storage, other servers, a TLS handshake.
+//! Explanations, the self-test, the dialogues, the fuzz targets and the unit tests all play
+//! sessions here, so they all use the same order. Only the server performs actions elsewhere, since
+//! it waits for sockets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use relay_connector::connection::Connection;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply::{Reply, SERVICE_NOT_AVAILABLE};
 use relay_mail::store_error::{BeginError, StoreError};
@@ -20,13 +21,14 @@ use crate::timers::Awaited;
 use crate::{Action, Conditions, MessageBegun, Session};
 use relay_policy::{Decision, Inquiry, InquiryAnswer, Peer, Rules};
 
-/// Octets that a client of [`Player::say`] sends at once. A session takes more while it may read.
+/// Octets that a client of [`Player::say`] sends at once. A session accepts more while it may read.
 const PACKET_OCTETS: usize = INPUT_OCTETS / 4;
 
-/// What a session asks for. By default the world asks no server, stores nothing, and does every
-/// handshake. `None` is an answer that comes later or never: [`Player::happen`] gives it.
+/// The answers to a session's requests. By default the world asks no server, stores nothing, and
+/// completes every handshake. `None` is an answer that follows later or never: [`Player::happen`]
+/// gives it.
 pub trait World {
-    /// How things stand when octets of the client come.
+    /// The conditions when octets of the client arrive.
     fn conditions(&mut self) -> Conditions {
         Conditions::default()
     }
@@ -36,7 +38,7 @@ pub trait World {
         false
     }
 
-    /// This action comes next.
+    /// This action is next.
     fn observe(&mut self, _session: &mut Session, _action: &Action) {}
 
     /// The answer to a question of the policy.
@@ -52,7 +54,7 @@ pub trait World {
     /// Appends octets to the message.
     ///
     /// # Errors
-    /// The message cannot be kept.
+    /// The message cannot be stored.
     fn write(&mut self, _octets: Bytes) -> Result<(), StoreError> {
         Ok(())
     }
@@ -73,11 +75,11 @@ pub trait World {
         Some(Ok(TlsInfo::new("TLS1.3", "none")))
     }
 
-    /// Finds the connector of the client that a proxy tells of.
+    /// Finds the connector of the client that a proxy names.
     ///
     /// # Errors
     /// The reply for a client that gets no session.
-    fn reclassify(&mut self, _remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
+    fn reclassify(&mut self, _connection: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
         Err(SERVICE_NOT_AVAILABLE)
     }
 
@@ -89,6 +91,48 @@ pub trait World {
 }
 
 /// A session and the world that it takes place in.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use relay_connector::Connection;
+/// use relay_policy::Peer;
+/// use relay_session::Session;
+/// use relay_session::player::{Player, World};
+///
+/// /// A world that stores nothing and keeps the octets that the client gets.
+/// #[derive(Default)]
+/// struct Client(String);
+///
+/// impl World for Client {
+///     fn send(&mut self, octets: &[u8]) {
+///         self.0.push_str(std::str::from_utf8(octets).unwrap());
+///     }
+/// }
+///
+/// # use std::sync::Arc;
+/// # let text = r#"
+/// # hostname = "edge1.contoso.example"
+/// # delivery.smart_host = "127.0.0.1:2626"
+/// # accepted_domain = [{ name = "contoso.example" }]
+/// # [[connector]]
+/// # name = "Default Frontend"
+/// # bindings = ["0.0.0.0:25"]
+/// # remote_ip_ranges = ["0.0.0.0/0"]
+/// # permission_groups = ["AnonymousUsers"]
+/// # "#;
+/// # let config = relay_config::Config::parse(text, "relay.toml").unwrap();
+/// # let rules = config.rules(&mut relay_connector::ConnectorIds::default(), 1).unwrap();
+/// # let connector = Arc::clone(rules.connectors().next().unwrap().1);
+/// let (local, remote) = ("192.0.2.1:25".parse().unwrap(), "203.0.113.9:40000".parse().unwrap());
+/// let (now, connection) = (Instant::now(), Connection::accepted(local, remote));
+/// let session = Session::new(now, rules, Peer::new(connector), connection);
+/// let mut player = Player::new(now, session, Client::default());
+/// player.say(b"HELO client.example\r\nRCPT TO:<b@contoso.example>\r\nQUIT\r\n");
+/// let codes: Vec<_> = player.world().0.lines().map(|line| &line[..3]).collect();
+/// // RCPT before MAIL is out of order.
+/// assert_eq!(codes, ["220", "250", "503", "221"]);
+/// ```
 #[derive(Debug)]
 pub struct Player<W> {
     session: Session,
@@ -97,17 +141,16 @@ pub struct Player<W> {
 }
 
 impl<W: World> Player<W> {
-    /// Performs what the session begins with.
+    /// Performs the first actions of the session.
     pub fn new(now: Instant, session: Session, world: W) -> Self {
         let mut player = Self { session, world, now };
         player.perform();
         player
     }
 
-    /// The client sends these octets. It waits for each reply that the tarpit keeps back, so that time
-    /// passes; the replies come with their reasons if the session was begun with
-    /// [`Session::explained`]. What the session does not read, because an answer of the world is
-    /// missing, is lost.
+    /// The client sends these octets. It waits for each reply that the tarpit delays, so time
+    /// passes; the replies have their reasons if the session was begun with [`Session::explained`].
+    /// Octets that the session does not read, because an answer of the world is missing, are lost.
     pub fn say(&mut self, octets: &[u8]) -> Vec<Decision> {
         for packet in octets.chunks(PACKET_OCTETS) {
             if !self.session.wants_bytes() {
@@ -119,7 +162,7 @@ impl<W: World> Player<W> {
         self.session.take_answers()
     }
 
-    /// The client sends one packet, and no time passes. To be called only while
+    /// The client sends one packet, and no time passes. Call this only while
     /// [`Session::wants_bytes`].
     pub fn receive(&mut self, packet: &[u8]) {
         if self.session.wants_conditions() {
@@ -129,7 +172,7 @@ impl<W: World> Player<W> {
         self.perform();
     }
 
-    /// Something else happens to the session.
+    /// Another event of the session.
     pub fn happen(&mut self, event: impl FnOnce(&mut Session, Instant)) {
         event(&mut self.session, self.now);
         self.perform();
@@ -166,7 +209,7 @@ impl<W: World> Player<W> {
         &mut self.world
     }
 
-    /// What time it is.
+    /// The current time.
     pub const fn now(&self) -> Instant {
         self.now
     }
@@ -182,7 +225,7 @@ impl<W: World> Player<W> {
     }
 }
 
-/// Performs what the session wants done now.
+/// Performs all pending actions of the session.
 pub(super) fn perform(session: &mut Session, world: &mut impl World, now: Instant) {
     loop {
         while let Some(action) = session.poll_action() {
@@ -216,7 +259,7 @@ fn perform_one(session: &mut Session, world: &mut impl World, now: Instant, acti
             }
         }
         Action::PutInFront(fields) => world.put_in_front(fields),
-        Action::Reclassify(remote) => session.handle_client(now, world.reclassify(remote)),
+        Action::Reclassify(client) => session.handle_client(now, world.reclassify(&client)),
         Action::Send(octets) => world.send(&octets),
         Action::StartTls => match world.shake_hands() {
             Some(Ok(tls)) => session.handle_tls(now, tls),

@@ -1,9 +1,9 @@
-//! What a session says and hears, for the protocol log of connectors that keep one
+//! The lines that a session sends and receives, for the protocol log of connectors that have one
 //! (`ProtocolLoggingLevel`).
 //!
-//! This module decides what such a record holds and what it leaves out: what authenticates a
-//! client, on either side of an exchange, and the octets of messages are never in it. The driver
-//! fetches the records and writes them. Of other connectors nothing is noted.
+//! This module decides what a record contains and what it leaves out: it never contains
+//! authentication data, from either side of an exchange, or the octets of messages. The driver
+//! fetches the records and writes them. For other connectors nothing is recorded.
 
 use std::fmt::{Display, Write as _};
 
@@ -15,22 +15,22 @@ use relay_smtp::command::{Command, CommandError};
 use relay_smtp::line::LineError;
 use relay_smtp::sasl::Mechanism;
 
-/// Stands where somebody could learn how to authenticate.
+/// Replaces data that would allow a reader to authenticate.
 const AUTHENTICATION_DATA: &str = "<authentication data>";
 
 /// One line of the protocol log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtocolRecord {
-    /// Who speaks.
+    /// The side that speaks.
     pub event: ProtocolEvent,
-    /// What: one printable line of [`PROTOCOL_LOG_LINE_OCTETS`] at most.
+    /// The text: one printable line of at most [`PROTOCOL_LOG_LINE_OCTETS`].
     pub data: String,
 }
 
-/// Who speaks in a record.
+/// The side that speaks in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolEvent {
-    /// `*`: nobody; something has happened to the session.
+    /// `*`: neither side; an event of the session.
     Information,
     /// `<`: the client.
     Received,
@@ -41,7 +41,7 @@ pub enum ProtocolEvent {
 /// The records of a session that have not been fetched.
 #[derive(Debug, Default)]
 pub(super) struct ProtocolRecords {
-    /// `None` where the connector keeps no such log.
+    /// `None` if the connector has no such log.
     noted: Option<Box<Noted>>,
 }
 
@@ -51,13 +51,13 @@ struct Noted {
     octets: usize,
     /// Records for which there was no room.
     left_out: u64,
-    /// The last command was AUTH, or could not be read. A client that does not look at replies goes
-    /// on with the messages of an exchange that has not begun: what is no command may be a password.
+    /// The last command was AUTH, or could not be parsed. A client that ignores replies continues
+    /// with the messages of an exchange that has not begun: an unknown command may be a password.
     hides_unknown: bool,
 }
 
 impl ProtocolEvent {
-    /// The sign that Exchange has for it.
+    /// Exchange's sign for it.
     pub const fn sign(self) -> &'static str {
         match self {
             Self::Information => "*",
@@ -75,18 +75,18 @@ impl ProtocolRecords {
         }
     }
 
-    /// Something has happened. `what` is asked for only where it is noted.
+    /// An event. `what` is called only if it is recorded.
     pub(super) fn information<D: Display>(&mut self, what: impl FnOnce() -> D) {
         if let Some(noted) = &mut self.noted {
             noted.push(ProtocolEvent::Information, what().to_string().as_bytes());
         }
     }
 
-    /// A command line, and what it was understood as.
+    /// A command line, and its parsed form.
     pub(super) fn command(&mut self, line: &[u8], understood: &Result<Command, CommandError>) {
         let Some(noted) = &mut self.noted else { return };
         let is_command = !matches!(understood, Err(CommandError::Verb | CommandError::NotUtf8));
-        // As the command parser has it, blanks may stand before the verb and in runs.
+        // As in the command parser, blanks may precede the verb and may repeat.
         let words = line.trim_ascii_start();
         let is_auth = if is_command { begins_with(words, b"AUTH") } else { holds_auth(line) };
         noted.hides_unknown = is_auth || (noted.hides_unknown && !is_command);
@@ -101,7 +101,7 @@ impl ProtocolRecords {
         }
     }
 
-    /// A line that holds what no line may hold, or too much of it.
+    /// A line with forbidden octets, or too long.
     pub(super) fn no_line(&mut self, error: LineError) {
         if let Some(noted) = &mut self.noted {
             noted.hides_unknown = true;
@@ -117,17 +117,17 @@ impl ProtocolRecords {
         }
     }
 
-    /// What the client sent and nobody shall read here.
+    /// Octets of the client that must not be readable here.
     pub(super) fn received<D: Display>(&mut self, what: impl FnOnce() -> D) {
         if let Some(noted) = &mut self.noted {
             noted.push(ProtocolEvent::Received, format!("<{}>", what()).as_bytes());
         }
     }
 
-    /// A reply as it goes to the client.
+    /// A reply as it is sent to the client.
     pub(super) fn reply(&mut self, code: u16, encoded: &[u8]) {
         let Some(noted) = &mut self.noted else { return };
-        // Who reads a whole SCRAM exchange but the proof can try passwords on it.
+        // A reader of a whole SCRAM exchange without the proof could test passwords with it.
         if code == reply::CHALLENGE.code {
             let challenge = format!("{code} {AUTHENTICATION_DATA}");
             return noted.push(ProtocolEvent::Sent, challenge.as_bytes());
@@ -142,7 +142,7 @@ impl ProtocolRecords {
         self.noted.as_ref().map_or(0, |noted| noted.octets)
     }
 
-    /// Is it time to fetch the records, lest some be left out?
+    /// Must the records be fetched now, so that none are left out?
     pub(super) fn is_full(&self) -> bool {
         self.noted.as_ref().is_some_and(|noted| noted.octets >= PROTOCOL_LOG_OCTETS / 2)
     }
@@ -164,7 +164,8 @@ impl Noted {
     fn push(&mut self, event: ProtocolEvent, octets: &[u8]) {
         let record = ProtocolRecord { event, data: printable(octets) };
         let size = size_of::<ProtocolRecord>() + record.data.len();
-        // Once one is left out the later ones are too, until the gap can be told where it is.
+        // After one record is left out, all later ones are too, until the gap can be recorded at
+        // its position.
         if self.left_out > 0 || self.octets + size > PROTOCOL_LOG_OCTETS {
             self.left_out += 1;
             return;
@@ -175,14 +176,14 @@ impl Noted {
 }
 
 impl Session {
-    /// What was said and heard since the last time, in order, for the protocol log. To be asked for
-    /// before each action is done, and again when there is none; it is empty unless the connector's
+    /// The records since the last call, in order, for the protocol log. Call this before each
+    /// action is performed, and again when there is none; it is empty unless the connector's
     /// `protocol_logging_level` is Verbose.
     pub fn take_protocol_records(&mut self) -> Vec<ProtocolRecord> {
         self.output.protocol.take()
     }
 
-    /// Who the client is from now on.
+    /// The identity of the client from now on.
     pub(super) fn note_principal(&mut self) {
         let peer = &self.context.peer;
         self.output.protocol.information(|| match peer.user_name() {
@@ -192,8 +193,8 @@ impl Session {
     }
 }
 
-/// The octets as one printable line: no client can write another one. What is not UTF-8 shows as
-/// octets.
+/// The octets as one printable line: a client cannot write a second one. Octets that are not UTF-8
+/// are shown as numbers.
 fn printable(octets: &[u8]) -> String {
     let mut line = String::with_capacity(octets.len().min(PROTOCOL_LOG_LINE_OCTETS));
     let rest = format!("… {} octets", octets.len());
@@ -225,13 +226,13 @@ fn begins_with(line: &[u8], verb: &[u8]) -> bool {
     line.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb))
 }
 
-/// Of what is no command: may somebody have meant AUTH, or a header field of HTTP, by it?
+/// Could a line that is no command have been meant as AUTH, or as a header field of HTTP?
 fn holds_auth(line: &[u8]) -> bool {
     line.windows(4).any(|part| part.eq_ignore_ascii_case(b"AUTH"))
 }
 
-/// AUTH with the name of its mechanism, and nothing else that it holds. What is no such name may be
-/// a password.
+/// AUTH with the name of its mechanism, without the rest of the line. An unknown mechanism may be a
+/// password.
 fn auth(line: &[u8]) -> Vec<u8> {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let (verb, mechanism, rest) = (words.next(), words.next(), words.next());
@@ -255,7 +256,7 @@ fn auth(line: &[u8]) -> Vec<u8> {
     }
 }
 
-/// XCLIENT without the name that the client has logged on by at the proxy.
+/// XCLIENT without the user name that the client has used at the proxy.
 fn without_login(line: &[u8]) -> Vec<u8> {
     let attributes = line.split(u8::is_ascii_whitespace).map(|attribute| {
         match begins_with(attribute, b"LOGIN=") {

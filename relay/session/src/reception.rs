@@ -1,16 +1,16 @@
-//! A message on its way in, from 354 to the end of data, or from the first chunk to the last.
+//! A message that is being received, from 354 to the end of data, or from the first chunk to the
+//! last.
 //!
-//! The header section is gathered, judged and written after our own Received field; the body goes
-//! through as it comes. A message that is refused is read to its end first: to answer earlier
-//! would leave the rest of it to be taken for commands.
+//! The header section is buffered, checked and written after our own Received field; the body
+//! passes through at once. A refused message is read to its end first: an earlier reply would make
+//! the rest of it look like commands.
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::message_parts::MessageWriter;
 use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
-use crate::writer::MessageWriter;
 use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
-use relay_mail::reply;
 use relay_message::authentication_results::AuthservIds;
 use relay_message::author;
 use relay_message::changes::Changes;
@@ -19,7 +19,7 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, WithKeyword};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
-use relay_policy::{self, Because, Decision, MessageFacts, Rule};
+use relay_policy::{self, Decision, MessageFacts};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
@@ -33,17 +33,17 @@ pub(super) struct Reception {
     facts: MessageFacts,
     identity: Identity,
     writer: MessageWriter,
-    /// The end of data has come, and all of the message is with the queue.
+    /// The end of data has arrived, and all of the message was passed to the queue.
     ended: bool,
     /// Our Received field, until it is written.
     trace: Bytes,
-    /// What was changed in the header section.
+    /// The changes in the header section.
     changes: Changes,
     /// The size at which the policy is asked again.
     next_check: u64,
 }
 
-/// How the octets of the message are told from commands.
+/// How the octets of the message are separated from commands.
 #[derive(Debug)]
 enum Reader {
     Chunks {
@@ -55,7 +55,7 @@ enum Reader {
     Data(DataReader),
 }
 
-/// What happens to the octets that come.
+/// The processing of the octets that arrive.
 #[derive(Debug)]
 enum Stage {
     /// They are gathered; nothing has been written.
@@ -66,15 +66,15 @@ enum Stage {
     Discarded {
         /// Octets of the message before.
         at: u64,
-        /// Why, unless the whole message gives a reason that comes before it.
+        /// The refusal, unless the whole message gives a reason that goes before it.
         because: Decision,
     },
 }
 
-/// How far [`Reception::read`] came.
+/// The progress of [`Reception::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReceptionProgress {
-    /// A chunk has been taken that was not the last, with so many octets.
+    /// A chunk of this size was read that was not the last.
     ChunkEnded(u64),
     Ended,
     MoreToCome,
@@ -105,9 +105,9 @@ impl Reception {
             };
         let trace = received::ReceivedField {
             hello: &hello.name,
-            client: context.remote,
+            client: context.connection.client(),
             by: &connector.fqdn,
-            local: context.local,
+            local: context.connection.local().ip(),
             protocol,
             id: begun.id,
             connector: &connector.name,
@@ -131,7 +131,7 @@ impl Reception {
         }
     }
 
-    /// Takes the next part of the message off the input.
+    /// Reads the next part of the message from the input.
     pub(super) fn read(
         &mut self,
         context: &Context,
@@ -166,7 +166,7 @@ impl Reception {
         ReceptionProgress::MoreToCome
     }
 
-    /// Judges the message as one of so many octets: an explanation has no body to send.
+    /// Checks the message as if it had this size: an explanation has no body to send.
     pub(super) fn imagine(&mut self, context: &Context, octets: u64, act: &mut impl FnMut(Action)) {
         self.facts.size = octets;
         if self.is_open() {
@@ -174,7 +174,7 @@ impl Reception {
         }
     }
 
-    /// The next chunk comes.
+    /// The next chunk begins.
     pub(super) fn begin_chunk(&mut self, next: Chunk) {
         if let Reader::Chunks { reader, chunk, .. } = &mut self.reader {
             *chunk = next;
@@ -182,17 +182,17 @@ impl Reception {
         }
     }
 
-    /// What was changed in the header section. To be asked for once.
+    /// The changes in the header section. Call this once.
     pub(super) fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
     }
 
-    /// Who sends it.
+    /// The client's introduction.
     pub(super) fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Octets of the chunk, or of what has come of a message that is sent by DATA.
+    /// Octets of the chunk, or the octets received so far of a message that is sent by DATA.
     pub(super) fn octets(&self) -> u64 {
         match &self.reader {
             Reader::Chunks { chunk, .. } => chunk.octets,
@@ -200,18 +200,18 @@ impl Reception {
         }
     }
 
-    /// What the message calls itself, once its header section has come.
+    /// The message's own identification, once its header section has been read.
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Octets that have come.
+    /// Octets received so far.
     pub(super) fn size(&self) -> u64 {
         self.facts.size
     }
 
-    /// After [`ReceptionProgress::Ended`]: what the client is told, and whether the message is still to be
-    /// committed. After a refusal nothing of it is open any more.
+    /// After [`ReceptionProgress::Ended`]: the reply to the client, and whether the message must
+    /// still be committed. After a refusal nothing of it is open any more.
     pub(super) fn conclude(
         mut self,
         context: &Context,
@@ -228,7 +228,7 @@ impl Reception {
         (WaitingForStore { hello: self.hello, id: self.id }, decision)
     }
 
-    /// Nothing more of this message is wanted. The queue lets go of it, if it has not yet.
+    /// The rest of this message is not needed. The queue drops the message, if it has not yet.
     pub(super) fn discard(&mut self, because: Decision, act: &mut impl FnMut(Action)) {
         if self.is_open() {
             self.stage = Stage::Discarded { at: self.facts.size, because };
@@ -236,10 +236,10 @@ impl Reception {
         }
     }
 
-    /// Octets of the header section that wait for its end.
+    /// Octets of the header section that are buffered until its end.
     pub(super) fn gathered(&self) -> usize {
         match &self.stage {
-            Stage::Header(collector) => collector.gathered(),
+            Stage::Header(collector) => collector.received_octets(),
             Stage::Body | Stage::Discarded { .. } => 0,
         }
     }
@@ -249,7 +249,7 @@ impl Reception {
         self.gathered() + self.writer.octets() + self.trace.len()
     }
 
-    /// Octets that came after the message was refused.
+    /// Octets that arrived after the message was refused.
     pub(super) fn discarded(&self) -> u64 {
         match &self.stage {
             Stage::Header(_) | Stage::Body => 0,
@@ -257,7 +257,7 @@ impl Reception {
         }
     }
 
-    /// What the message is refused with, whatever is still to come.
+    /// The refusal of the message, independent of its remaining octets.
     pub(super) fn refusal(&self, context: &Context) -> Option<Decision> {
         let decision = relay_policy::message(&context.peer, &self.facts);
         match &self.stage {
@@ -267,18 +267,18 @@ impl Reception {
         }
     }
 
-    /// Does the queue still hold this message open?
+    /// Does the queue still have this message open?
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Header(_) | Stage::Body)
     }
 
-    /// Writes what is left. The queue may fail at it; only after that is there anything to conclude.
+    /// Writes the rest. The queue may fail; only then is the result known.
     fn end(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
         if let Stage::Header(collector) = &mut self.stage {
             let collected = collector.finish();
             self.header(context, collected, act);
         }
-        // A CR that the last chunk ended with has turned out to stand alone.
+        // A CR at the end of the last chunk is bare.
         self.facts.bare_line_ending |= self.finds_violation();
         if self.is_open() {
             self.writer.flush(act);
@@ -315,15 +315,13 @@ impl Reception {
         }
     }
 
-    /// The header section has ended, perhaps: judges it and writes what may pass.
+    /// If the header section has ended: checks it and writes the fields that may pass.
     fn header(&mut self, context: &Context, collected: Collected, act: &mut impl FnMut(Action)) {
         let (section, body, is_separated) = match collected {
             Collected::Incomplete => return,
             Collected::TooLarge { size } => {
                 self.facts.header_size = size;
-                let found = format!("{size} octets or more of header");
-                let because = vec![Because { rule: Rule::MaxHeaderSize, found }];
-                let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
+                let decision = relay_policy::header_too_large(size);
                 return self.discard(decision, act);
             }
             Collected::Complete { section, body, is_separated } => (section, body, is_separated),
@@ -337,7 +335,7 @@ impl Reception {
         if !matches!(self.stage, Stage::Body) {
             return;
         }
-        // Before the firewall removes them, or a loop would be hidden.
+        // Before the firewall removes them: otherwise a loop would be hidden.
         self.facts.hops = section.hops();
         if context.peer.connector.limits.max_local_hop_count > 0 {
             self.facts.local_hops = hops::local(&section, |name| context.rules.is_our_name(name));
@@ -380,8 +378,8 @@ impl Reception {
         }
     }
 
-    /// BODY=BINARYMIME frees the body of the rules of lines, and never the header section: what the
-    /// firewall reads there must be what everybody else reads.
+    /// BODY=BINARYMIME allows any line endings in the body, but never in the header section: every
+    /// later program must read the same fields as the firewall.
     fn finds_violation(&self) -> bool {
         let Some(violation) = self.reader.violation() else { return false };
         match self.reader {
@@ -393,7 +391,7 @@ impl Reception {
         }
     }
 
-    /// Asks the policy about what is known so far; what it refuses now it refuses at the end.
+    /// Asks the policy about the facts so far; a refusal now is also the refusal at the end.
     fn check(&mut self, context: &Context, act: &mut impl FnMut(Action)) {
         let decision = relay_policy::message(&context.peer, &self.facts);
         if !decision.reply.is_positive() {

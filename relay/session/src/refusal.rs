@@ -1,4 +1,4 @@
-//! Errors on their way to the client: counted, and late where the connector has a tarpit.
+//! Errors for the client: counted, and delayed if the connector has a tarpit.
 
 use relay_smtp::command::Verb;
 use std::fmt::Display;
@@ -9,10 +9,10 @@ use crate::state::SessionState;
 use crate::{Session, SessionEnding};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
-use relay_policy::{Because, Decision, Rule};
+use relay_policy::Decision;
 use relay_smtp::command::{Command, CommandError};
 
-/// A reply that the tarpit keeps back. Nothing more is read before it is released.
+/// A reply that the tarpit delays. Nothing more is read before it is sent.
 #[derive(Debug)]
 pub(super) struct DelayedReply {
     pub(super) reply: Reply,
@@ -23,15 +23,15 @@ pub(super) struct DelayedReply {
 
 impl Session {
     pub(super) fn fault(&mut self, verb: Verb, reply: Reply, found: &dyn Display) {
-        let because = vec![Because { rule: Rule::Protocol, found: found.to_string() }];
-        self.protocol_error(verb, Decision { reply, because });
+        self.protocol_error(verb, relay_policy::malformed(reply, found));
     }
 
-    /// A line that is no command, or none for this client.
+    /// A line that is no command, or no command for this client.
     pub(super) fn misunderstood(&mut self, error: &CommandError) {
         match error {
             CommandError::ChunkSize => self.close_after_reply(),
-            // Whether it is well written is nobody's business who may not use it.
+            // Check permission before syntax, so that a client without the right learns nothing
+            // about the arguments.
             CommandError::Arguments { verb: Verb::XClient }
                 if !self.context.peer.may_use_xclient =>
             {
@@ -41,14 +41,14 @@ impl Session {
         }
     }
 
-    /// A line of another protocol. Nothing that follows it was meant for us.
+    /// A line of another protocol. The lines after it were not meant for us.
     pub(super) fn leave_other_protocol(&mut self, line: &[u8], protocol: &str) {
         self.output.protocol.command(line, &Err(CommandError::Verb));
         self.fault(Verb::Unknown, reply::OTHER_PROTOCOL, &format_args!("a line of {protocol}"));
         self.close(SessionEnding::OtherProtocol);
     }
 
-    /// A protocol error: counted, and one too many ends the session.
+    /// A protocol error: counted, and the session ends beyond the limit.
     pub(super) fn protocol_error(&mut self, verb: Verb, decision: Decision) {
         let most = self.context.peer.connector.limits.max_protocol_errors;
         let reply = decision.reply.clone();
@@ -69,9 +69,9 @@ impl Session {
         }
     }
 
-    /// Policy refused a command. Recipients that an anonymous client tries in vain are counted for
-    /// the whole session, so that neither RSET nor another MAIL makes room for more of them. MAIL
-    /// and what else leads to no message counts as [`JUNK_COMMANDS`] do.
+    /// The policy refused a command. Refused recipients of an anonymous client are counted for the
+    /// whole session, so that neither RSET nor another MAIL allows more of them. MAIL and other
+    /// commands without a message count as [`JUNK_COMMANDS`] do.
     pub(super) fn refused(&mut self, verb: Verb, decision: Decision) {
         let reply = decision.reply.clone();
         self.output.because(&decision.because);
@@ -103,8 +103,8 @@ impl Session {
         self.refuse(reply);
     }
 
-    /// Sends an error, late if the connector has a tarpit: who tries many recipients, or many
-    /// guesses, shall not be fast. Only those who did not authenticate wait.
+    /// Sends an error, delayed if the connector has a tarpit: a client that tries many recipients,
+    /// or many passwords, must be slow. Only clients that did not authenticate wait.
     pub(super) fn refuse(&mut self, reply: Reply) {
         let interval = match self.context.peer.principal {
             Principal::Anonymous => self.context.peer.connector.limits.tarpit_interval,
@@ -113,8 +113,8 @@ impl Session {
         self.hold(reply, interval, None);
     }
 
-    /// A failure to authenticate: counted, and late. The last one that `max_logon_failures` allows
-    /// is answered like any other, and then the session ends.
+    /// A failed logon: counted, and delayed. The last one that `max_logon_failures` allows gets the
+    /// usual reply, and then the session ends.
     pub(super) fn logon_failure(&mut self, decision: Decision) {
         let limits = &self.context.peer.connector.limits;
         let (most, interval) = (limits.max_logon_failures, limits.auth_tarpit_interval);
@@ -135,7 +135,7 @@ impl Session {
         }
     }
 
-    /// Sends what was held back, and ends the session if that is what follows.
+    /// Sends a delayed reply, and ends the session if that follows.
     pub(super) fn give(&mut self, held: DelayedReply) {
         self.output.reply(&held.reply);
         if let Some(ending) = held.ending {
@@ -143,8 +143,8 @@ impl Session {
         }
     }
 
-    /// Counts a command that brings no message nearer; true when there were enough of them. The
-    /// first HELO or EHLO is none.
+    /// Counts a command without a message; true beyond the limit. The first HELO or EHLO does not
+    /// count.
     pub(super) fn exceeds_command_limit(&mut self, command: &Command) -> bool {
         let is_junk = match command {
             Command::Helo(_) | Command::Ehlo(_) => {
@@ -160,7 +160,7 @@ impl Session {
             | Command::Rcpt(_)
             | Command::Response(_)
             | Command::StartTls => false,
-            // A proxy that starts over again and again works for nobody.
+            // A proxy that starts over again and again serves no client.
             Command::XClient(_) => true,
         };
         let junk = &mut self.context.summary.junk_commands;
@@ -168,7 +168,7 @@ impl Session {
         is_junk && *junk > JUNK_COMMANDS
     }
 
-    /// Sends what the tarpit holds, since the session ends.
+    /// Sends the reply that the tarpit delays, since the session ends.
     pub(super) fn release(&mut self) {
         if let Some(held) = self.held.take() {
             self.output.reply(&held.reply);

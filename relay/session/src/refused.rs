@@ -1,8 +1,7 @@
-//! What the session refuses, told when it happens: for the log and for message tracking.
+//! The refusals of the session, reported when they happen: for the log and for message tracking.
 //!
-//! A refusal is told with what is known of its transaction: sender, recipients, Message-ID and
-//! From. Whether it is written down is for the driver to decide, which knows how often a source is
-//! refused.
+//! A refusal is reported with the facts of its transaction: sender, recipients, Message-ID and
+//! From. The driver decides whether it is recorded, since it knows how often a source is refused.
 
 use crate::limits::{REFUSALS_UNTOLD, REFUSED_RECIPIENTS};
 use crate::{Decisions, Session, SessionEnding, Summary};
@@ -15,28 +14,28 @@ use relay_smtp::command::Verb;
 /// One refusal, or a session that ended before its message had a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The verb, `CONNECT`, or `.` for the end of data; `None` where the session ended.
+    /// The verb, `CONNECT`, or `.` for the end of data; `None` if the session ended.
     pub command: Option<Verb>,
-    /// The sender, once MAIL has named one.
+    /// The sender, if MAIL has named one.
     pub sender: Option<ReversePath>,
-    /// The recipient that was refused, or those of the message, [`REFUSED_RECIPIENTS`] at most.
+    /// The recipient that was refused, or those of the message, at most [`REFUSED_RECIPIENTS`].
     pub recipients: Vec<ForwardPath>,
     /// Further recipients of the message.
     pub recipients_left_out: usize,
-    /// What the message calls itself, once its header section has come.
+    /// The message's own identification, once its header section has been read.
     pub identity: Identity,
-    /// What the client was told; `None` where the session ended.
+    /// The reply to the client; `None` if the session ended.
     pub reply: Option<Reply>,
     /// The rule that decided.
     pub because: Option<Because>,
 }
 
-/// Refusals that the driver has not asked for yet.
+/// Refusals that the driver has not fetched yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Untold {
     list: Vec<Refused>,
     left_out: u64,
-    /// Something was told of, in this session.
+    /// Was something reported in this session?
     has_told: bool,
 }
 
@@ -52,7 +51,7 @@ impl Untold {
 }
 
 impl Summary {
-    /// Tells of a refusal. Commands that no message needs are not told of.
+    /// Reports a refusal. Commands without which a message can be sent are not reported.
     pub(super) fn tell_refused(&mut self, command: Verb, decision: &Decision) {
         let recipients = match command {
             Verb::Rcpt => Recipients::of(self.decisions.recipient.iter().cloned()),
@@ -78,9 +77,9 @@ impl Summary {
         self.untold.push(refused);
     }
 
-    /// The session ends. A message that had recipients and no reply yet is told of; and so is a session
-    /// that came to nothing else that is told of: its client meant to send something, and somebody may
-    /// ask why it did not arrive.
+    /// The session ends. A message with recipients and without a reply is reported; and so is a
+    /// session without any other report: its client meant to send something, and a person may ask
+    /// why it did not arrive.
     pub(super) fn tell_broken_off(&mut self, ending: SessionEnding) {
         let recipients = Recipients::of(self.decisions.accepted_recipients());
         let is_open = !recipients.first.is_empty() && !self.decisions.is_answered();
@@ -102,8 +101,8 @@ impl Summary {
         });
     }
 
-    /// Nothing was accepted and nothing told of. A client that says no more than who it is, without an
-    /// error, is one that looks whether this host is alive.
+    /// Nothing was accepted and nothing reported. A client that only introduces itself, without an
+    /// error, checks whether this host is alive.
     fn came_to_nothing(&self, ending: SessionEnding) -> bool {
         let is_error = match ending {
             SessionEnding::ShutDown => false,
@@ -136,7 +135,7 @@ impl Recipients {
 }
 
 impl Session {
-    /// What was refused since the last time, oldest first, and how many more there were.
+    /// The refusals since the last call, oldest first, and the number of further ones.
     pub fn take_refused(&mut self) -> (Vec<Refused>, u64) {
         let untold = &mut self.context.summary.untold;
         (std::mem::take(&mut untold.list), std::mem::take(&mut untold.left_out))

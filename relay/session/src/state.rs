@@ -1,19 +1,21 @@
-//! Which command is legal in which state, and what it does there.
+//! Which command is legal in which state, and what is its effect?
 //!
-//! Each state owns what exists in it: an envelope cannot be looked at before MAIL, nor used twice,
-//! since a command consumes the state. Refusals come before changes. The whole table, every
-//! command in every state, is in tests/transitions.snap.
+//! Each state owns its data: an envelope cannot be used before MAIL, nor used twice, since a
+//! command consumes the state. Refusals come before changes. The whole table, every command in
+//! every state, is in tests/transitions.snap.
 
 mod message;
 mod recipients;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::authentication::Authenticating;
+use crate::content_checks::Screening;
 use crate::reception::Reception;
-use crate::screening::Screening;
 use crate::state::recipients::EnvelopeRecipients;
 use crate::{Conditions, Context};
+use relay_connector::Connection;
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
@@ -21,13 +23,13 @@ use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 use relay_message::finding::SenderFinding;
-use relay_policy::{self, Begun, Decision, DecisionOrInquiry, Inquiry};
-use relay_smtp::command::{Command, CommandError, Mail, XClient};
+use relay_policy::{self, Decision, DecisionOrInquiry, Inquiry};
+use relay_smtp::command::{Command, Mail, XClient};
 use relay_users::User;
 
 pub(super) use crate::state::message::{MessageInput, Skipping};
 
-/// Where the dialogue stands.
+/// The state of the dialogue.
 #[derive(Debug)]
 pub(super) enum SessionState {
     /// After AUTH, before its end.
@@ -47,12 +49,12 @@ pub(super) enum SessionState {
     /// At least one recipient is accepted.
     Recipients(EnvelopeRecipients),
     /// After XCLIENT, before it is known whose connector this is.
-    Reclassifying,
+    Reclassifying(Connection),
     /// After the end of data, while somebody is asked about the message.
     Screening(Screening),
     /// Within a chunk that is refused.
     Skipping(Skipping),
-    /// After 220 to STARTTLS, before the handshake is done.
+    /// After 220 to STARTTLS, before the handshake is complete.
     StartingTls,
     /// After DATA or the first BDAT, before the queue has begun the message.
     WaitingForQueue(WaitingForQueue),
@@ -82,7 +84,7 @@ pub(super) enum HelloKind {
 pub(super) struct Ready {
     pub(super) hello: Hello,
     /// A MAIL or a chunk was refused. The RCPT, DATA and BDAT that a pipelining client sent after
-    /// it are answered like any others, but they are no errors of its own.
+    /// it get their usual replies, but are no errors of the client.
     transaction_refused: bool,
 }
 
@@ -116,40 +118,31 @@ pub(super) struct WaitingForStore {
     pub(super) id: QueueId,
 }
 
-/// What a command does besides changing the state.
+/// The effect of a command besides the change of state.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// The command cannot be decided before this is answered. The state is as it was.
+    /// The command needs this answer first. The state does not change.
     Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
     Authenticated(Decision, Arc<User>),
-    /// XCLIENT: the session is somebody else's.
-    BecomeClient(XClient),
+    /// XCLIENT: the session is that of another client, on this connection.
+    BecomeClient(XClient, Connection),
     BeginMessage(Envelope),
-    Close(Reply),
-    /// Policy was asked.
+    /// The decision says what follows beside its reply.
     Decided(Decision),
-    /// Policy was asked, and the session ends with its reply.
-    DecidedEnd(Decision),
-    /// Policy was asked whether there is such a command or parameter for this client; a protocol
-    /// error.
-    DecidedFault(Decision),
-    /// The command is not legal here; a protocol error.
-    Fault(Reply),
-    /// The client has introduced itself.
-    Hello(Decision),
-    /// The client has not proved to be a user.
-    LogonFailure(Decision),
-    /// The client's source has failed too often.
-    LogonRefused(Decision),
-    /// A message of an exchange that its mechanism does not know; a protocol error.
-    Malformed(CommandError),
     /// Octets of the client come next; it is answered after them.
     Nothing,
+    Quit,
+    /// A reply for which no rule was asked.
     Reply(Reply),
-    /// The client is told why, and the session ends.
-    SendAway(Decision),
     StartTls(Decision),
+}
+
+impl Effect {
+    /// The command is not legal in this state.
+    pub(super) fn out_of_order(reply: Reply) -> Self {
+        Self::Decided(relay_policy::out_of_order(reply))
+    }
 }
 
 impl SessionState {
@@ -165,12 +158,12 @@ impl SessionState {
         }
     }
 
-    /// Moves the state out. What is left behind lasts only until the next one is put there.
+    /// Moves the state out. The state left behind exists only until the next one is set.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Closed)
     }
 
-    /// What a command does in this state.
+    /// The effect of a command in this state.
     pub(super) fn apply(self, command: Command, context: &Context) -> (Self, Effect) {
         match command {
             Command::Helo(name) => self.hello(name, HelloKind::Helo, context),
@@ -186,17 +179,18 @@ impl SessionState {
             Command::Noop => (self, Effect::Reply(reply::NOOP_OK)),
             Command::Vrfy => (self, Effect::Reply(reply::CANNOT_VERIFY)),
             Command::Help => (self, Effect::Reply(reply::HELP)),
-            Command::Quit => (self, Effect::Close(reply::CLOSING)),
+            Command::Quit => (self, Effect::Quit),
             Command::XClient(told) => match self {
                 Self::Connected(_) | Self::Ready(_) => {
-                    (Self::Reclassifying, Effect::BecomeClient(told))
+                    let connection = told_connection(&context.connection, &told);
+                    (Self::Reclassifying(connection), Effect::BecomeClient(told, connection))
                 }
-                _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+                _ => (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
             },
         }
     }
 
-    /// The client's name for itself, once it has introduced itself.
+    /// The client's name, if it has introduced itself.
     pub(super) fn hello_name(&self) -> Option<String> {
         match self {
             Self::Ready(state) => Some(state.hello.name.as_str().to_owned()),
@@ -204,35 +198,40 @@ impl SessionState {
         }
     }
 
-    /// RFC 5321 section 4.1.4: HELO and EHLO may come again, and then end a transaction.
+    /// RFC 5321 section 4.1.4: HELO and EHLO may be repeated, and then end a transaction.
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let name = context.told_hello.clone().unwrap_or(name);
         let decision = match kind {
-            HelloKind::Ehlo => {
-                relay_policy::ehlo(&context.rules, &context.peer, context.remote, &name)
+            HelloKind::Ehlo => relay_policy::ehlo(
+                &context.rules,
+                &context.peer,
+                context.connection.client(),
+                &name,
+            ),
+            HelloKind::Helo => {
+                relay_policy::helo(&context.peer, context.connection.client(), &name)
             }
-            HelloKind::Helo => relay_policy::helo(&context.peer, context.remote, &name),
         };
         if !decision.reply.is_positive() {
-            return (self, Effect::SendAway(decision));
+            return (self, Effect::Decided(decision));
         }
-        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision))
+        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Decided(decision))
     }
 
     fn start_tls(self, context: &Context) -> (Self, Effect) {
         match self {
-            Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
+            Self::Connected(_) => (self, Effect::out_of_order(reply::HELLO_FIRST)),
             Self::Ready(_) => {
                 let decision = relay_policy::start_tls(&context.peer);
                 if !decision.reply.is_positive() {
-                    (self, Effect::DecidedFault(decision))
+                    (self, Effect::Decided(decision))
                 } else if !context.conditions.certificate {
                     (self, Effect::Decided(relay_policy::no_certificate()))
                 } else {
                     (Self::StartingTls, Effect::StartTls(decision))
                 }
             }
-            _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            _ => (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         }
     }
 
@@ -241,13 +240,12 @@ impl SessionState {
             Self::Ready(Ready { hello, transaction_refused }) => {
                 let client = context.client(&hello);
                 let Conditions { pressure, queue, .. } = &context.conditions;
-                let refusal = queue.as_ref().err().map(|error| error as &dyn std::fmt::Display);
                 let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
-                let host = (*pressure, refusal);
+                let host = (*pressure, queue.as_ref().err());
                 let begun =
                     relay_policy::begin_transaction(rules, peer, &client, &mail, host, findings);
                 let effect = match begun {
-                    Begun::Accepted(mut decision) => {
+                    DecisionOrInquiry::Decided(mut decision) if decision.reply.is_positive() => {
                         let found = match &context.findings.sender {
                             Some(SenderFinding::Found(found)) => Some(found),
                             Some(SenderFinding::NotAsked) | None => None,
@@ -257,20 +255,18 @@ impl SessionState {
                         let given = MailGiven { hello, mail, recipient_refused: false };
                         return (Self::Mail(given), Effect::Decided(decision));
                     }
-                    Begun::Needs(inquiry) => {
+                    DecisionOrInquiry::Needs(inquiry) => {
                         let state = Self::Ready(Ready { hello, transaction_refused });
                         return (state, Effect::Ask(inquiry, Box::new(Command::Mail(mail))));
                     }
-                    Begun::Refused(decision) => Effect::Decided(decision),
-                    Begun::Fault(decision) => Effect::DecidedFault(decision),
-                    Begun::Ends(decision) => Effect::DecidedEnd(decision),
+                    DecisionOrInquiry::Decided(decision) => Effect::Decided(decision),
                 };
                 (Self::Ready(Ready::after_refusal(hello)), effect)
             }
             Self::Chunking(_) | Self::Mail(_) | Self::Recipients(_) => {
-                (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
+                (self, Effect::out_of_order(reply::SENDER_ALREADY_SPECIFIED))
             }
-            _ => (self, Effect::Fault(reply::HELLO_FIRST)),
+            _ => (self, Effect::out_of_order(reply::HELLO_FIRST)),
         }
     }
 
@@ -282,11 +278,11 @@ impl SessionState {
                 let effect = ready.without_sender();
                 return (self, effect);
             }
-            Self::Chunking(_) => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
-            _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
+            Self::Chunking(_) => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
+            _ => return (self, Effect::out_of_order(reply::HELLO_FIRST)),
         };
         if let Some(refusal) = relay_policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
-            return (self.without(), Effect::DecidedFault(refusal));
+            return (self.without(), Effect::Decided(refusal));
         }
         let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
         match relay_policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
@@ -296,7 +292,7 @@ impl SessionState {
             DecisionOrInquiry::Decided(mut decision) => {
                 if decision.reply.is_positive()
                     && let Some(refusal) =
-                        relay_policy::rcpt_beyond_memory(context.memory_is_short, octets)
+                        relay_policy::rcpt_over_memory_share(context.memory_is_short, octets)
                 {
                     decision = refusal;
                 }
@@ -347,6 +343,12 @@ impl SessionState {
     }
 }
 
+/// The connection as XCLIENT states it. Where XCLIENT states no address, the address stays.
+fn told_connection(connection: &Connection, told: &XClient) -> Connection {
+    let address = told.address.unwrap_or(connection.client().ip());
+    connection.through_proxy(SocketAddr::new(address, told.port.unwrap_or(0)))
+}
+
 impl Ready {
     pub(super) fn new(hello: Hello) -> Self {
         Self { hello, transaction_refused: false }
@@ -361,7 +363,7 @@ impl Ready {
     fn without_sender(&self) -> Effect {
         match self.transaction_refused {
             true => Effect::Reply(reply::NEED_MAIL),
-            false => Effect::Fault(reply::NEED_MAIL),
+            false => Effect::out_of_order(reply::NEED_MAIL),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a session came to, for the one line that the log has of it.
+//! The result of a session, for its line in the log.
 
 use relay_smtp::command::Verb;
 use std::fmt::{self, Display};
@@ -15,16 +15,16 @@ use relay_policy::{Because, Decision, Peer};
 use relay_policy::{Rule, antispam};
 use relay_smtp::line::LineError;
 
-/// What a session came to.
+/// The result of a session.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// The client's last name for itself.
+    /// The client's last name.
     pub hello: Option<String>,
     /// The encryption, once it has begun.
     pub tls: Option<TlsInfo>,
-    /// What the client's certificate was worth, where one was asked for.
+    /// The verification of the client's certificate, if one was requested.
     pub client_certificate: Option<String>,
-    /// The last AUTH= of MAIL that was believed: who submitted a message first.
+    /// The last trusted AUTH= of MAIL: the original submitter of a message.
     pub submitter: Option<String>,
     /// Messages that got a 250.
     pub messages_accepted: u32,
@@ -34,36 +34,36 @@ pub struct Summary {
     pub commands_refused: u32,
     /// Failures to authenticate.
     pub logon_failures: u32,
-    /// Logons that were put off since the client's source had too many failures.
+    /// Logons that were refused temporarily because the client's source had too many failures.
     pub logons_refused: u32,
     /// Errors that count against `max_protocol_errors`.
     pub protocol_errors: u32,
-    /// The names of the first accepted messages, [`LOGGED_VERDICTS`] at most.
+    /// The queue ids of the first accepted messages, at most [`LOGGED_VERDICTS`].
     pub queue_ids: Vec<QueueId>,
     /// The first refusals, [`LOGGED_VERDICTS`] at most.
     pub verdicts: Vec<CommandRefusal>,
-    /// What the checks found of the first messages, [`LOGGED_VERDICTS`] at most; or why they were
-    /// skipped, once.
+    /// The findings of the checks for the first messages, at most [`LOGGED_VERDICTS`]; or why they
+    /// were skipped, once.
     pub checks: Vec<String>,
-    /// What was decided about the message at hand.
+    /// The decisions about the current message.
     pub decisions: Decisions,
-    /// Refusals that the driver has not asked for yet.
+    /// Refusals that the driver has not fetched yet.
     pub(super) untold: Untold,
     /// Refusals, protocol errors included.
     pub refusals: u32,
     /// Lines that the client has sent as commands.
     pub commands: u32,
-    /// Commands since the last message that lead to none.
+    /// Commands without a message since the last message.
     pub junk_commands: u32,
-    /// Octets since the last message that can lead to none, see [`USELESS_OCTETS`].
+    /// Octets since the last message that cannot lead to a message, see [`USELESS_OCTETS`].
     pub useless_octets: u64,
-    /// Recipients that were refused for good while the client was anonymous.
+    /// Recipients that were refused permanently while the client was anonymous.
     pub recipients_refused: u32,
     /// Why the TLS handshake failed.
     pub tls_failure: Option<String>,
     /// The client went away in the handshake, without a word.
     pub left_handshake: bool,
-    /// How it ended; `None` while it lasts.
+    /// How it ended; `None` while it runs.
     pub ending: Option<SessionEnding>,
 }
 
@@ -72,14 +72,14 @@ pub struct Summary {
 pub struct CommandRefusal {
     /// The verb, `CONNECT`, or `.` for the end of data.
     pub command: Verb,
-    /// What the client was told and why.
+    /// The reply to the client and its reasons.
     pub decision: Decision,
 }
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnding {
-    /// BDAT without a size: what followed could not be told from commands.
+    /// BDAT without a size: the octets after it could not be distinguished from commands.
     ChunkSize,
     /// `connection_timeout`.
     ConnectionTimeout,
@@ -97,11 +97,11 @@ pub enum SessionEnding {
     HandshakeTimeout,
     /// A line that ends with LF alone.
     LineFeed,
-    /// A line, or the first octet of one, that is of another protocol.
+    /// A line, or the first octet of one, that belongs to another protocol.
     OtherProtocol,
     /// More messages than `message_rate_limit`.
     MessageRate,
-    /// Something came in plain text between STARTTLS and the handshake.
+    /// Plain text between STARTTLS and the handshake.
     PlaintextAfterStartTls,
     /// The queue did not answer in time.
     QueueTimeout,
@@ -121,12 +121,12 @@ pub enum SessionEnding {
     TooManyLogonFailures,
     /// More refused recipients than `max_refused_recipients`.
     TooManyRefusedRecipients,
-    /// More octets that can lead to no message than [`USELESS_OCTETS`], or an endless line.
+    /// More octets without a message than [`USELESS_OCTETS`], or an endless line.
     UselessOctets,
 }
 
 impl Summary {
-    /// Has the client said nothing, and gone?
+    /// Has the client disconnected without sending anything?
     pub fn is_silent(&self) -> bool {
         matches!(self.ending, Some(SessionEnding::Disconnected | SessionEnding::HandshakeFailed))
             && self.commands == 0
@@ -148,13 +148,13 @@ impl Summary {
         }
     }
 
-    /// Would so many octets more, which can lead to no message, be too many?
+    /// Would this many further octets without a message exceed the limit?
     pub(super) fn exceeds_useless(&self, more: u64, peer: &Peer) -> bool {
         let most = USELESS_OCTETS.max(peer.connector.limits.max_message_size);
         self.useless_octets.saturating_add(more) > most
     }
 
-    /// Notes what was found of one message.
+    /// Notes the findings about one message.
     pub(super) fn checked(
         &mut self,
         peer: &Peer,
@@ -182,12 +182,12 @@ impl Summary {
         self.decisions.checks = Some(found);
     }
 
-    /// Notes that the message is larger than others may send, where a right had to allow it.
+    /// Notes that the message is larger than others may send, if a right allowed it.
     pub(super) fn passed(&mut self, because: &[Because]) {
         let right = Rule::Permission(Permission::BypassMessageSizeLimit);
         let Some(at) = because.iter().position(|because| because.rule == right) else { return };
         let size = because[..at].last().map_or("", |size| size.found.as_str());
-        let found = format!("size not limited ({right}: {}; {size})", because[at].found);
+        let found = format!("no size limit ({right}: {}; {size})", because[at].found);
         if self.checks.len() < LOGGED_VERDICTS {
             self.checks.push(found.clone());
         }
@@ -242,7 +242,7 @@ impl Display for CommandRefusal {
 }
 
 impl SessionEnding {
-    /// The ending after a line that is the last one, see [`LineError::is_last`].
+    /// The ending after a last line, see [`LineError::is_last`].
     pub(super) const fn of_line(error: LineError) -> Self {
         match error {
             LineError::BareLf => Self::LineFeed,

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -53,8 +54,9 @@ pub(super) fn session_with(more: &str) -> Session {
     let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let (_, connector) = rules.connectors().next().unwrap();
     let peer = Peer::new(Arc::clone(connector));
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Session::new(Instant::now(), Arc::clone(&rules), peer, here, here)
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
+    let connection = Connection::accepted(here, here);
+    Session::new(Instant::now(), Arc::clone(&rules), peer, connection)
 }
 
 fn talk(chunks: &[&[u8]]) -> Outcome {
@@ -157,7 +159,7 @@ fn state_name(session: &Session) -> &'static str {
         SessionState::Ready(_) => "Ready",
         SessionState::Receiving(_) => "Receiving",
         SessionState::Recipients(_) => "Recipients",
-        SessionState::Reclassifying => "Reclassifying",
+        SessionState::Reclassifying(_) => "Reclassifying",
         SessionState::Screening(_) => "Screening",
         SessionState::Skipping(_) => "Skipping",
         SessionState::StartingTls => "StartingTls",
@@ -166,7 +168,7 @@ fn state_name(session: &Session) -> &'static str {
     }
 }
 
-/// A client that sends without end is read no further than it is understood.
+/// A client that sends without end is read no further than its octets are processed.
 #[test]
 fn input_is_bounded_while_the_queue_is_asked() {
     let mut session = session();
@@ -187,7 +189,7 @@ fn input_is_bounded_while_the_queue_is_asked() {
     assert!(octets < INPUT_OCTETS + 1000);
 }
 
-/// However small the packets and the lines are, the queue gets few parts.
+/// Even with small packets and lines, the queue gets few parts.
 #[test]
 fn small_pieces_of_a_message_are_gathered() {
     let mut session = session();
@@ -209,7 +211,7 @@ fn small_pieces_of_a_message_are_gathered() {
     assert!(parts.len() <= 30_000 / SMALL_WRITE_OCTETS + 1, "{parts:?}");
 }
 
-/// Replies are sent in between, however many commands came at once.
+/// Replies are sent in between, even if many commands arrive at once.
 #[test]
 fn output_is_bounded() {
     let mut session = session_with("max_refused_recipients = \"unlimited\"\n");
@@ -223,7 +225,7 @@ fn output_is_bounded() {
     assert!(sent > 10 * OUTPUT_OCTETS);
 }
 
-/// AUTH= is in the log where the peer is believed, and nowhere else.
+/// AUTH= is logged only if the peer is trusted.
 #[test]
 fn a_submitter_is_believed_of_some() {
     let granted = "grants = { anonymous = [\"ms-Exch-SMTP-Accept-Authentication-Flag\"] }\n";

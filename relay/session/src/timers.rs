@@ -1,8 +1,8 @@
-//! How long a client may take, and how long it is made to wait.
+//! The time limits of a client, and its delays.
 //!
-//! The inactivity timeout counts from the last whole command line or the last sign of progress
-//! in a message, the connection timeout from the beginning. Octets that complete nothing
-//! postpone neither.
+//! The inactivity timeout counts from the last whole command line or the last progress in a
+//! message, the connection timeout from the beginning. Octets that complete nothing postpone
+//! neither.
 
 use std::time::Instant;
 
@@ -25,15 +25,15 @@ pub(super) struct Timers {
     octets: u64,
 }
 
-/// Who has to do something before the session goes on.
+/// Who must act before the session continues?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
-    /// Whoever was asked what a decision needs to know.
+    /// The server that was asked for a fact.
     Answer,
     Client,
     Handshake,
     Queue,
-    /// A reply is held back: until the client has it, the client cannot be late.
+    /// A reply is delayed: until the client has it, the client cannot be late.
     Tarpit,
 }
 
@@ -71,7 +71,7 @@ impl Timers {
         self.octets = 0;
     }
 
-    /// Octets of a message came: a line end or a line's worth of them is progress.
+    /// Octets of a message arrived: a line end or the octets of one line count as progress.
     pub(super) fn message_octets(&mut self, now: Instant, octets: &[u8]) {
         self.octets += octets.len() as u64;
         if self.octets >= TEXT_LINE_OCTETS || memchr::memchr(b'\n', octets).is_some() {
@@ -84,7 +84,7 @@ impl Timers {
         self.queue = now + QUEUE_WAIT;
     }
 
-    /// Somebody else was asked something.
+    /// Another server was asked something.
     pub(super) fn ask(&mut self, now: Instant) {
         self.answer = now + INQUIRY_WAIT;
     }
@@ -145,8 +145,8 @@ impl Session {
         self.close_with(&reply, ending);
     }
 
-    /// A client that waits or ends its side after the end of a message as it sees it, at LF.LF, learns
-    /// why the message is refused.
+    /// A client that waits or ends its side after LF.LF, which it considers the end of its message,
+    /// gets the reason of the refusal.
     pub(super) fn refuse_unended(&mut self) -> Option<Reply> {
         let SessionState::Receiving(reception) = &self.state else { return None };
         let decision = reception.refusal(&self.context)?;
@@ -165,14 +165,14 @@ impl Session {
         }
     }
 
-    /// By when replies must be with the client, whatever the session waits for beside it: a reply
-    /// that is held back is given later, and does not hurry those before it.
+    /// The deadline for sending replies. It does not depend on other waits: a delayed reply is
+    /// written later, and does not shorten the time for replies before it.
     pub fn send_deadline(&self) -> Instant {
         self.timers.deadline(Awaited::Client)
     }
 
-    /// [`Session::send_deadline`] has passed. A client that does not read its replies is as silent
-    /// as one that sends nothing, and there is no way to tell it so.
+    /// [`Session::send_deadline`] has passed. A client that does not read its replies is treated as
+    /// silent, and no reply can reach it.
     pub fn handle_unread(&mut self) {
         self.close(SessionEnding::RepliesUnread);
     }

@@ -1,16 +1,16 @@
-//! Lines of other protocols, after which no line is a command.
+//! Recognizes lines of other protocols, after which no line is a command.
 //!
-//! A browser, or a server that fetches what it is told to, connects from an address that a
-//! connector may trust. Whoever chooses what it sends has it write an SMTP transaction into the
-//! body of a request. The lines before that body betray it: a request line, a header field, the
-//! verb of another protocol. This module decides which lines do. Which first octets do, without a
-//! whole line, is for [`crate::line`]. The session ends at such a line, whatever its state.
+//! A browser, or a server that fetches URLs for others, may connect from an address that a
+//! connector trusts. An attacker who chooses its request puts an SMTP transaction into the body.
+//! The lines before that body reveal it: a request line, a header field, the verb of another
+//! protocol. This module recognizes such lines; [`crate::line`] recognizes first octets without a
+//! whole line. The session ends at such a line, in any state.
 //!
 //! Postfix does the same for CONNECT, GET, POST, for lines that do not begin with a letter and for
 //! header fields (`smtpd_forbidden_commands`).
 
-/// Verbs that are not SMTP's. An HTTP request has a version in any case; some clients of old
-/// versions and proxies leave it out.
+/// Verbs that do not belong to SMTP. An HTTP request usually has a version; some old clients and
+/// proxies omit it.
 const VERBS: &[(&str, &str)] = &[
     ("CONNECT", "HTTP"),
     ("COPY", "HTTP"),
@@ -33,7 +33,7 @@ const VERBS: &[(&str, &str)] = &[
     ("DESCRIBE", "RTSP"),
     ("INVITE", "SIP"),
     ("REGISTER", "SIP"),
-    // What curl writes for dict:// before a word that a stranger chose.
+    // curl sends it for dict:// URLs, before a word that an attacker chose.
     ("CLIENT", "DICT"),
     ("PASS", "FTP or POP3"),
     ("USER", "FTP or POP3"),
@@ -47,8 +47,7 @@ const VERBS: &[(&str, &str)] = &[
 /// Protocols whose request lines end with their name and a version.
 const VERSIONED: &[&str] = &["HTTP/", "RTSP/", "SIP/", "ICAP/"];
 
-/// Which other protocol this line is of, as the log has it. `None`: it may be a command, or an
-/// error in one.
+/// The protocol of this line, for the log. `None`: it may be a command, or an error in one.
 pub fn other_protocol(line: &[u8]) -> Option<&'static str> {
     let mut words = line.split(|octet| b" \t".contains(octet)).filter(|word| !word.is_empty());
     let first = words.next()?;
@@ -70,7 +69,7 @@ pub fn other_protocol(line: &[u8]) -> Option<&'static str> {
     version.map(|name| name.trim_end_matches('/'))
 }
 
-/// Does the first word hold the name of a header field and its colon? No verb has a colon.
+/// Is the first word the name of a header field with its colon? No verb has a colon.
 fn is_field_name(word: &[u8]) -> bool {
     let Some(colon) = memchr::memchr(b':', word) else { return false };
     let name = &word[..colon];

@@ -1,8 +1,8 @@
-//! The SMTP protocol, receiving and sending. Synchronous: octets and `now` come in, values go out.
+//! The SMTP protocol, receiving and sending. Synchronous: its input is octets and `now`, its output
+//! values.
 //!
-//! This crate owns no socket and no clock, and no input makes it panic. The order of commands in a
-//! session, the decision whether a command is allowed, and the delivery of a message are decided
-//! above it.
+//! This crate has no socket and no clock, and no input makes it panic. Other crates decide the
+//! order of commands in a session, whether a command is allowed, and the delivery of a message.
 
 pub mod client;
 pub mod command;

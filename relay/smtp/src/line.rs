@@ -1,31 +1,31 @@
-//! Bytes become command lines. A line ends in CRLF and in nothing else.
+//! Divides octets into command lines. A line ends in CRLF and in nothing else.
 //!
-//! This module decides where a line ends, which octets no line may hold, and after which lines
-//! there are no more: those whose end is not certain, or that never end. What a line means is for
-//! [`crate::command`], and which whole lines are of another protocol, for
-//! [`crate::foreign`].
+//! This module finds the end of a line, checks for octets that no line may have, and decides after
+//! which lines the session ends: lines whose end is not certain, or that never end.
+//! [`crate::command`] parses a line, and [`crate::foreign`] recognizes whole lines of other
+//! protocols.
 
 use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, SKIPPED_LINE_OCTETS};
 use bytes::{Buf, BytesMut};
-use memchr::{memchr, memchr2};
+use relay_mail::line_end::{LineMark, LineScanner};
 use relay_mail::reply::{self, Reply};
 
-/// Why a line is answered with an error before its words are read.
+/// Why a line gets an error before its words are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// A CR that is not part of CRLF, or a NUL.
-    #[error("the line holds a bare CR or a NUL")]
+    #[error("the line has a bare CR or a NUL")]
     ForbiddenOctet,
     /// An LF that is not part of CRLF. No line follows.
     #[error("the line ends with LF alone, and not with CRLF")]
     BareLf,
-    /// The first octet begins no command, so that another protocol is spoken. No line follows.
+    /// The first octet begins no command, so the client uses another protocol. No line follows.
     #[error("{}", describe(*.0))]
     NoCommand(u8),
     /// The line is longer than [`COMMAND_LINE_OCTETS`].
     #[error("the line is longer than {COMMAND_LINE_OCTETS} octets")]
     TooLong,
-    /// A line of an AUTH exchange, the first included, is longer than [`AUTH_LINE_OCTETS`].
+    /// A line of an AUTH exchange, or its AUTH command, is longer than [`AUTH_LINE_OCTETS`].
     #[error("the line of an AUTH exchange is longer than {AUTH_LINE_OCTETS} octets")]
     ResponseTooLong,
     /// The line has not ended after [`SKIPPED_LINE_OCTETS`]. No line follows.
@@ -38,22 +38,38 @@ pub enum LineError {
 
 /// Takes command lines off the front of a buffer. The result depends on the octets only, never on
 /// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::line::{LineError, LineReader};
+///
+/// let (mut reader, mut input) = (LineReader::default(), BytesMut::from("NOOP\r"));
+/// assert_eq!(reader.next_line(&mut input, false), None);
+/// input.extend_from_slice(b"\nRSET\nQUIT\r\n");
+/// assert_eq!(reader.next_line(&mut input, false).unwrap().unwrap(), "NOOP");
+/// // LF alone ends no command, and what follows it is not read.
+/// assert_eq!(reader.next_line(&mut input, false), Some(Err(LineError::BareLf)));
+/// assert_eq!(reader.next_line(&mut input, false), None);
+/// ```
 #[derive(Debug, Default)]
 pub struct LineReader {
-    /// How far the unfinished line was searched already, so that a drip costs no second search.
+    /// How far the unfinished line was searched, so that a slow client does not cause repeated
+    /// searches.
     searched: usize,
-    /// Octets of the unfinished line that were dropped, since it is over the limit.
+    /// Octets of the unfinished line that were dropped because of the limit.
     dropped: usize,
     /// Which limit that is.
     too_long: Option<LineError>,
-    /// Octets of the last line, its end left out.
+    /// Octets of the last line, without its end.
     length: usize,
+    /// The unfinished line holds a bare CR or a NUL.
+    is_forbidden: bool,
     /// No line follows.
     ended: bool,
 }
 
 impl LineError {
-    /// What the client is told.
+    /// The reply to the client.
     pub fn reply(self) -> Reply {
         match self {
             Self::ForbiddenOctet => reply::INVALID_CHARACTER,
@@ -64,15 +80,15 @@ impl LineError {
         }
     }
 
-    /// Does no line follow? Then the session has nothing more to read either.
+    /// Is this the last line? Then the session has nothing more to read.
     pub fn is_last(self) -> bool {
         matches!(self, Self::BareLf | Self::NoCommand(_) | Self::Endless { .. })
     }
 }
 
 impl LineReader {
-    /// The next line without its CRLF. `None` while its end is still to come, and for ever after an
-    /// error that [`LineError::is_last`]. Every line `in_exchange` is one of an AUTH exchange.
+    /// The next line without its CRLF. `None` while its end has not arrived, and always after an
+    /// error that [`LineError::is_last`]. Every line `in_exchange` belongs to an AUTH exchange.
     pub fn next_line(
         &mut self,
         input: &mut BytesMut,
@@ -99,7 +115,7 @@ impl LineReader {
         };
         let endless = LineError::Endless { in_exchange };
         let from = self.searched.min(input.len());
-        let Some(at) = memchr(b'\n', &input[from..]).map(|at| from + at) else {
+        let Some((next, mark)) = self.find_end(input, from) else {
             // A CR at the end may be half of the CRLF.
             let keep = usize::from(input.last() == Some(&b'\r'));
             if self.dropped + input.len() - keep >= SKIPPED_LINE_OCTETS {
@@ -113,35 +129,52 @@ impl LineReader {
             self.searched = input.len();
             return None;
         };
-        let end = match at.checked_sub(1) {
-            Some(cr) if input[cr] == b'\r' => Some(cr),
-            _ => None,
-        };
-        self.length = self.dropped + end.unwrap_or(at);
+        let end_octets = if mark == LineMark::End { 2 } else { 1 };
+        self.length = self.dropped + next - end_octets;
         if self.length >= SKIPPED_LINE_OCTETS {
             return Some(Err(self.end(input, endless)));
         }
         // RFC 5321 section 2.3.8: nothing but CRLF ends a line. Were a bare LF taken for an end,
         // an address with an LF in it, passed on by a careless client, could begin a command of
         // its own. It is no octet of a command either, so nothing that follows it is read.
-        let Some(end) = end else { return Some(Err(self.end(input, LineError::BareLf))) };
+        if mark == LineMark::BareLf {
+            return Some(Err(self.end(input, LineError::BareLf)));
+        }
         self.searched = 0;
         self.dropped = 0;
-        let line = input.split_to(end);
-        input.advance(2);
+        let line = input.split_to(next - end_octets);
+        input.advance(end_octets);
+        let is_forbidden = std::mem::take(&mut self.is_forbidden);
         let skipped = self.too_long.take();
-        if let Some(error) = skipped.or((end + 2 > most).then_some(too_long)) {
+        if let Some(error) = skipped.or((next > most).then_some(too_long)) {
             return Some(Err(error));
         }
-        if memchr2(b'\r', 0, &line).is_some() {
+        if is_forbidden {
             return Some(Err(LineError::ForbiddenOctet));
         }
         Some(Ok(line))
     }
 
-    /// Octets of the last line, its end left out.
+    /// Octets of the last line, without its end.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The octets up to the first LF, and whether it belongs to a CRLF. The octets before `from` were
+    /// searched already.
+    fn find_end(&mut self, input: &[u8], from: usize) -> Option<(usize, LineMark)> {
+        // The position comes from the octets that are still there, not from a memory of others: only
+        // a CR in the buffer can be half of a CRLF.
+        let (mut scanner, mut read) = (LineScanner::default(), from);
+        scanner.skip(&input[..from]);
+        loop {
+            let (octets, mark) = scanner.next(&input[read..])?;
+            read += octets;
+            match mark {
+                LineMark::End | LineMark::BareLf => return Some((read, mark)),
+                LineMark::BareCr | LineMark::Nul => self.is_forbidden = true,
+            }
+        }
     }
 
     fn end(&mut self, input: &mut BytesMut, error: LineError) -> LineError {
@@ -151,19 +184,21 @@ impl LineReader {
     }
 }
 
-/// The line as far as its verb is looked for. The same octets are looked at however many have come.
+/// The part of the line in which the verb is searched. It does not depend on how many octets have
+/// arrived.
 fn verb_on(line: &[u8]) -> &[u8] {
     line[..line.len().min(COMMAND_LINE_OCTETS)].trim_ascii_start()
 }
 
-/// Is this the AUTH command? RFC 4954 section 4 gives it, with its initial response, more room.
+/// Is this the AUTH command? RFC 4954 section 4 allows a longer line, because of its initial
+/// response.
 fn begins_exchange(line: &[u8]) -> bool {
     let verb = verb_on(line).get(..5);
     verb.is_some_and(|verb| verb[..4].eq_ignore_ascii_case(b"AUTH") && b" \t".contains(&verb[4]))
 }
 
-/// The first octet that is no blank, unless a command may begin with it, or an empty line end
-/// there. It is known before the line ends, and for a protocol of records the line never does.
+/// The first octet that is no blank, unless it can begin a command or an empty line ends there. It
+/// is known before the line ends; in a protocol of records a line may never end.
 fn begins_no_command(line: &[u8]) -> Option<u8> {
     let blanks = line.iter().take_while(|octet| b" \t".contains(octet)).count();
     let first = line.get(blanks).filter(|_| blanks < COMMAND_LINE_OCTETS)?;
@@ -172,11 +207,11 @@ fn begins_no_command(line: &[u8]) -> Option<u8> {
 
 fn describe(first: u8) -> String {
     let guess = match first {
-        // The content type of a TLS record that holds a handshake (RFC 8446 section 5.1).
+        // The content type of a TLS record with a handshake (RFC 8446 section 5.1).
         0x16 => ", perhaps a TLS handshake without STARTTLS",
         _ => "",
     };
-    format!("a line begins with the octet 0x{first:02X}, and so does no command{guess}")
+    format!("a line begins with the octet 0x{first:02X}, which begins no command{guess}")
 }
 
 #[cfg(test)]
@@ -236,7 +271,7 @@ mod tests {
         let mut reader = LineReader::default();
         let line = reader.next_line(&mut BytesMut::from(&b"+/==\r\n"[..]), true);
         assert!(line.unwrap().is_ok());
-        // Blanks beyond the limit are a line that is too long, however they come.
+        // Blanks beyond the limit are a line that is too long, in any division.
         let blanks = [b" ".repeat(COMMAND_LINE_OCTETS), b"{\r\n".to_vec()].concat();
         assert_eq!(lines(&blanks), [Err(LineError::TooLong)]);
     }

@@ -1,14 +1,13 @@
-//! The header that a proxy writes before the first octet of its client (PROXY protocol, versions 1
-//! and 2, as HAProxy specifies it).
+//! Reads the header that a proxy writes before the first octet of its client (PROXY protocol,
+//! versions 1 and 2, as HAProxy specifies it).
 //!
-//! This module decides what the header says and where it ends; it never wants an octet beyond that
-//! end, since what follows may be a TLS handshake. Whose header is believed, and what follows from
-//! it, is for `server`.
+//! This module parses the header and finds its end; it never reads an octet beyond that end, since
+//! a TLS handshake may follow. `server` decides whose header is trusted, and its effect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::limits::{PROXY_HEADER_OCTETS, PROXY_LINE_OCTETS};
-use memchr::memmem;
+use relay_mail::line_end::first_line_octets;
 
 /// How a header of version 1 begins.
 const TEXT: &[u8] = b"PROXY ";
@@ -17,13 +16,13 @@ const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Octets of a header of version 2 before its addresses.
 const FIXED: usize = 16;
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// The connection of this client is passed on.
     Client(SocketAddr),
-    /// The proxy speaks for itself (LOCAL, as for a health check), or does not know (UNKNOWN): the
-    /// connection is what it looks like.
+    /// The proxy connects on its own behalf (LOCAL, as for a health check), or does not know the
+    /// client (UNKNOWN): the addresses of the connection count.
     Own,
 }
 
@@ -36,28 +35,45 @@ pub enum ProxyError {
     /// It is longer than [`PROXY_LINE_OCTETS`] or [`PROXY_HEADER_OCTETS`].
     #[error("the PROXY header is too long")]
     TooLong,
-    /// A command, a family or an address that is none.
+    /// An unknown command or family, or an invalid address.
     #[error("the PROXY header is malformed")]
     Malformed,
 }
 
 /// Collects a header, however it is cut.
+///
+/// ```
+/// use relay_smtp::proxy::{ProxyHeader, ProxyReader};
+///
+/// let mut stream = &b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\nEHLO client.example\r\n"[..];
+/// let mut reader = ProxyReader::default();
+/// let header = loop {
+///     // The reader never wants an octet beyond the header: a TLS handshake may follow.
+///     let (octets, rest) = stream.split_at(reader.wants());
+///     stream = rest;
+///     if let Some(header) = reader.take(octets).unwrap() {
+///         break header;
+///     }
+/// };
+/// assert_eq!(header, ProxyHeader::Client("192.0.2.7:40000".parse().unwrap()));
+/// assert_eq!(stream, b"EHLO client.example\r\n");
+/// ```
 #[derive(Debug, Default)]
 pub struct ProxyReader {
     octets: Vec<u8>,
 }
 
 impl ProxyReader {
-    /// Has nothing come yet?
+    /// Have no octets arrived yet?
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
     /// How many octets may be read now: more might not belong to the header. Never zero.
-    pub fn wants(&self) -> usize {
+    pub fn missing_octets(&self) -> usize {
         let present = self.octets.len();
         if self.octets.starts_with(TEXT) {
-            // A line that does not end yet lacks two octets, or one.
+            // An unfinished line lacks two octets, or one.
             return if self.octets.ends_with(b"\r") { 1 } else { 2 };
         }
         match self.octets.get(14..FIXED) {
@@ -68,7 +84,7 @@ impl ProxyReader {
         }
     }
 
-    /// Takes octets, [`ProxyReader::wants`] at most. `None` while the header goes on.
+    /// Reads octets, at most [`ProxyReader::missing_octets`]. `None` while the header continues.
     ///
     /// # Errors
     /// [`ProxyError`], as soon as it is certain.
@@ -76,13 +92,13 @@ impl ProxyReader {
         self.octets.extend_from_slice(octets);
         let header = &self.octets[..];
         if begins(header, TEXT) {
-            return match memmem::find(header, b"\r\n") {
+            return match first_line_octets(header) {
                 // Had its octets come one by one, its end would not have been waited for.
-                Some(end) if end + 2 > PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
-                Some(end) if end + 2 == header.len() => {
-                    parse_text(&header[..end]).map(Some).ok_or(ProxyError::Malformed)
+                Some(octets) if octets > PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
+                Some(octets) if octets == header.len() => {
+                    parse_text(&header[..octets - 2]).map(Some).ok_or(ProxyError::Malformed)
                 }
-                // A line that ends before the first octets that are wanted do says nothing.
+                // A line that ends before the first octets that are needed is no header.
                 Some(_) => Err(ProxyError::Malformed),
                 None if header.len() >= PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
                 None => Ok(None),
@@ -112,7 +128,7 @@ fn be16(octets: &[u8]) -> u16 {
     octets.iter().take(2).fold(0, |number, octet| number << 8 | u16::from(*octet))
 }
 
-/// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 56324 25`, or `PROXY UNKNOWN` and anything.
+/// Version 1: `PROXY TCP4 192.0.2.1 192.0.2.2 56324 25`, or `PROXY UNKNOWN` and any text.
 fn parse_text(line: &[u8]) -> Option<ProxyHeader> {
     // CR and LF only where the line ends.
     if !line.iter().all(|octet| matches!(octet, b' '..=b'~')) {
@@ -147,10 +163,10 @@ fn port(text: &str) -> Option<u16> {
     if is_number && is_short { text.parse().ok() } else { None }
 }
 
-/// Version 2: the addresses come first, and whatever follows them (TLVs) is none of our business.
+/// Version 2: the addresses come first, and the fields after them (TLVs) are ignored.
 fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<ProxyHeader> {
     match (command, family) {
-        // LOCAL: whatever the rest says is to be ignored.
+        // LOCAL: the rest must be ignored.
         (0x20, _) => Some(ProxyHeader::Own),
         // UNSPEC.
         (0x21, 0x00) => Some(ProxyHeader::Own),
@@ -161,7 +177,7 @@ fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Option<ProxyHeader> {
     }
 }
 
-/// The source of a connection whose addresses have so many octets.
+/// The source of a connection whose addresses have this many octets.
 fn source<const OCTETS: usize>(rest: &[u8]) -> Option<ProxyHeader>
 where
     IpAddr: From<[u8; OCTETS]>,
@@ -173,9 +189,8 @@ where
     Some(client(IpAddr::from(*source), u16::from_be_bytes(*port)))
 }
 
-/// An IPv4 client of an IPv6 proxy is the IPv4 client that it is.
 fn client(address: IpAddr, port: u16) -> ProxyHeader {
-    ProxyHeader::Client(SocketAddr::new(address.to_canonical(), port))
+    ProxyHeader::Client(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]
@@ -186,12 +201,12 @@ mod tests {
 
     type Read = Result<Option<ProxyHeader>, ProxyError>;
 
-    /// What the header says and how many octets it took, read in pieces of `most` at most.
+    /// The contents of the header and its length, read in pieces of at most `most` octets.
     fn read(mut octets: &[u8], most: usize) -> (Read, usize) {
         let mut reader = ProxyReader::default();
         let all = octets.len();
         loop {
-            let wanted = reader.wants().min(most).min(octets.len());
+            let wanted = reader.missing_octets().min(most).min(octets.len());
             if wanted == 0 {
                 return (Ok(None), all);
             }
@@ -204,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Every cut must give the same, and nothing beyond the header may be read.
+    /// Every division must give the same result, and nothing beyond the header may be read.
     fn header(octets: &[u8]) -> Read {
         let whole = read(octets, usize::MAX);
         let mut longer = octets.to_vec();
@@ -232,7 +247,7 @@ mod tests {
     fn version_1() {
         assert_eq!(header(b"PROXY TCP4 192.0.2.7 10.0.0.1 56324 25\r\n"), of("192.0.2.7:56324"));
         assert_eq!(header(b"PROXY TCP6 2001:db8::7 ::1 1 25\r\n"), of("[2001:db8::7]:1"));
-        assert_eq!(header(b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n"), of("192.0.2.7:1"));
+        assert_eq!(header(b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n"), of("[::ffff:192.0.2.7]:1"));
         assert_eq!(header(b"PROXY UNKNOWN\r\n"), Ok(Some(ProxyHeader::Own)));
         assert_eq!(header(b"PROXY UNKNOWN ff:: who knows\r\n"), Ok(Some(ProxyHeader::Own)));
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(PROXY_LINE_OCTETS - 16));
@@ -246,7 +261,7 @@ mod tests {
         let with_tlv = [&v4[..], &[4, 0, 3, 0, 0, 0]].concat();
         assert_eq!(header(&version_2(0x21, 0x11, &with_tlv)), of("192.0.2.7:56324"));
         let mapped = [&[0; 10][..], &[0xff, 0xff, 192, 0, 2, 7], &[0; 16], &[0, 9, 0, 25]].concat();
-        assert_eq!(header(&version_2(0x21, 0x21, &mapped)), of("192.0.2.7:9"));
+        assert_eq!(header(&version_2(0x21, 0x21, &mapped)), of("[::ffff:192.0.2.7]:9"));
         assert_eq!(header(&version_2(0x20, 0x00, b"")), Ok(Some(ProxyHeader::Own)));
         assert_eq!(header(&version_2(0x20, 0x11, &v4)), Ok(Some(ProxyHeader::Own)));
         assert_eq!(header(&version_2(0x21, 0x00, b"anything")), Ok(Some(ProxyHeader::Own)));

@@ -253,7 +253,7 @@ S: 250-BINARYMIME
 S: 250-CHUNKING
 S: 250-LIMITS RCPTMAX=200
 S: 250 SMTPUTF8
-     EHLO: what a client calls itself gives it no right
+     EHLO: the name of a client gives it no right
 C: MAIL FROM:<a@b.example> SIZE=1000
 S: 250 2.1.0 Sender OK
      ms-Exch-SMTP-Submit: granted to anonymous by permission group AnonymousUsers

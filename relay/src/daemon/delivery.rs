@@ -98,7 +98,7 @@ impl RunningDelivery {
     /// Do these settings trust the same certificates as the current settings? A `ca_file` may have
     /// new content under the same name.
     pub(super) fn trusts_alike(&self, settings: &DeliverySettings) -> bool {
-        self.handshakes.trust_alike(&settings.handshakes)
+        self.handshakes.has_same_authorities(&settings.handshakes)
     }
 
     /// Delivers with other settings from now on, including waiting mail. Attempts under way end in

@@ -4,8 +4,8 @@
 //! [`relay_explanation`] makes the decisions. The daemon adds its own state: the rules in force,
 //! the answers of other servers, and the use of its limits.
 
+use relay_connector::ClientAddress;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,11 +17,11 @@ use relay_explanation::{ExplainedCommand, Explanation, Question, explain_with};
 use relay_kernel::GuardState;
 use relay_kernel::classifier::publication;
 use relay_mail::hello::HelloName;
-use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
-use relay_mail::user_name::UserName;
+use relay_mail::user_name::{UserName, UserNameError};
 use relay_policy::pressure::PressureLevel;
 use relay_policy::{Because, Decision, Peer, Rule};
 use relay_server::LimitUse;
@@ -221,13 +221,13 @@ pub fn rights(
     user: Option<&UserName>,
 ) -> Vec<ExplainedRight> {
     let right = |&permission: &Permission| {
-        let standing = connector.standing(principal, user, permission);
+        let standing = connector.source_of_permission(principal, user, permission);
         let has = match standing {
             Standing::Granted(_) => true,
             Standing::Denied { .. } => false,
             Standing::NotGranted => return None,
         };
-        let (permission, because) = (permission.name().to_owned(), standing.sentence(principal));
+        let (permission, because) = (permission.name().to_owned(), standing.describe(principal));
         Some(ExplainedRight { permission, has, because })
     };
     Permission::ALL.iter().filter_map(right).collect()
@@ -263,23 +263,35 @@ pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
     })
 }
 
-impl TryFrom<QuestionText> for Question {
-    type Error = String;
+/// Why the daemon cannot explain what would become of a message.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExplainError {
+    #[error("{path}: {error}")]
+    Path { path: String, error: AddressError },
+    #[error("auth: {0}")]
+    UserName(UserNameError),
+    #[error("the explanation was not completed")]
+    Incomplete(#[source] tokio::task::JoinError),
+}
 
-    fn try_from(text: QuestionText) -> Result<Self, String> {
-        let wrong = |what: &str, error: &dyn std::error::Error| format!("{what}: {error}");
-        let recipient = |path: &String| ForwardPath::parse(path).map_err(|e| wrong(path, &e));
+impl TryFrom<QuestionText> for Question {
+    type Error = ExplainError;
+
+    fn try_from(text: QuestionText) -> Result<Self, ExplainError> {
+        let wrong = |path: &str, error| ExplainError::Path { path: path.to_owned(), error };
+        let recipient =
+            |path: &String| ForwardPath::parse(path).map_err(|error| wrong(path, error));
         let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
-            remote: text.from,
+            remote: text.from.into(),
             local: text.to_binding,
             helo: text.helo.as_deref().map(HelloName::read),
             tls: text.tls,
             client_certificate: certificate(text.client_certificate),
-            auth: auth.map_err(|error| wrong("auth", &error))?,
+            auth: auth.map_err(ExplainError::UserName)?,
             smtputf8: text.smtputf8,
             sender: ReversePath::parse(&text.mail_from)
-                .map_err(|error| wrong(&text.mail_from, &error))?,
+                .map_err(|error| wrong(&text.mail_from, error))?,
             recipients: text.rcpt_to.iter().map(recipient).collect::<Result<_, _>>()?,
             size: text.size,
         })
@@ -290,14 +302,13 @@ impl Daemon {
     /// Explains what would happen to a message now. Asks the same servers as a session.
     ///
     /// # Errors
-    /// The question is not valid.
+    /// The question cannot be read, or the explanation panicked.
     pub(super) async fn explain(
         self: Arc<Self>,
         question: QuestionText,
-    ) -> Result<Explained, String> {
+    ) -> Result<Explained, ExplainError> {
         let question = Question::try_from(question)?;
         let rules = self.classifier.rules();
-        let client = SocketAddr::new(question.remote, 0);
         let (id, range) = match rules.table.classify(question.local, question.remote) {
             TableMatch::Connector { connector, range } => (Some(connector), Some(range)),
             TableMatch::NoBinding | TableMatch::NoConnector => (None, None),
@@ -307,7 +318,7 @@ impl Daemon {
             let range = range.and_then(|range| connector.range(range));
             self.server.limits_of(id, &connector.limits, range, question.remote)
         });
-        let mut host = self.server.host_state(question.local, client);
+        let mut host = self.server.host_state(question.local, question.remote);
         let interfaces = self.guarded_interfaces().await;
         let is_guarded = interfaces.iter().any(|it| matches!(it.state, GuardState::Attached(_)));
         let guard = id.filter(|_| is_guarded);
@@ -337,7 +348,7 @@ impl Daemon {
             let waits = |hop: &_| outlook.hops.status_of(hop)?.reason(super::queue::moment);
             explained.with_routes(&outlook.routes, &question, waits)
         });
-        let explained = explaining.await.map_err(|error| error.to_string())?;
+        let explained = explaining.await.map_err(ExplainError::Incomplete)?;
         Ok(Explained { live: Some(live), ..explained })
     }
 
@@ -346,7 +357,7 @@ impl Daemon {
         &self,
         id: ConnectorId,
         connector: Option<&Arc<Connector>>,
-        remote: IpAddr,
+        client: ClientAddress,
     ) -> Option<GuardLive> {
         let InUse::Kernel(kernel) = &self.kernel else { return None };
         let counters = kernel.counters.connector(id).ok();
@@ -356,7 +367,7 @@ impl Daemon {
             .map(|(name, count)| (name.to_owned(), count))
             .collect();
         let entry = publication::guarded(connector?);
-        let drops = kernel.buckets.drops(id, &entry, remote).map(ToOwned::to_owned);
+        let drops = kernel.buckets.drops(id, &entry, client.ip()).map(ToOwned::to_owned);
         Some(GuardLive { dropped, drops })
     }
 }
@@ -366,8 +377,6 @@ const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_sou
 
 /// The explanation of a SYN that the guard drops: no reply at all.
 fn dropped_by_guard(rule: &str) -> Decision {
-    let found =
-        format!("the guard drops the client's SYN because of {rule}: the client gets no answer");
-    let because = vec![Because { rule: Rule::Guard, found }];
-    Decision { reply: SERVICE_NOT_AVAILABLE, because }
+    let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
+    Decision::new(SERVICE_NOT_AVAILABLE, Rule::Guard, found)
 }

@@ -4,8 +4,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use relay_config::ClassifierMode;
 use relay_host::error_chain::error_chain;
 use relay_kernel::classifier::Classifier;
@@ -38,7 +39,7 @@ pub(super) struct Kernel {
     pub(super) programs: Attachment,
     pub(super) self_test: String,
     pub(super) cgroup: PathBuf,
-    pub(super) pins: Result<PathBuf, String>,
+    pub(super) pins: Result<PathBuf, KernelError>,
 }
 
 /// Resources that must live as long as the daemon.
@@ -56,28 +57,28 @@ pub(super) struct Attachment(Arc<Mutex<Option<Programs>>>);
 impl Attachment {
     /// The interfaces with an attached guard.
     pub(super) fn interfaces(&self) -> Vec<GuardedInterface> {
-        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut programs = self.0.lock();
         programs.as_mut().map(Programs::interfaces).unwrap_or_default()
     }
 
     /// Attaches the guard to configured interfaces that do not have it. Blocks as long as a driver
     /// needs.
-    pub(super) fn check_interfaces(&self) {
-        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = programs.as_mut().map(Programs::check_interfaces) {
-            error!(%error, "cannot check the guard's interfaces");
+    pub(super) fn look_at_interfaces(&self) {
+        let mut programs = self.0.lock();
+        if let Some(Err(error)) = programs.as_mut().map(Programs::look_at_interfaces) {
+            error!(%error, "the guard's interfaces cannot be looked at");
         }
     }
 
     /// Changes the owner of the pins to the daemon's user.
-    pub(super) fn change_owner_of_pins(&self, user: u32) -> io::Result<()> {
-        let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        programs.as_ref().map_or(Ok(()), |programs| programs.change_owner_of_pins(user))
+    pub(super) fn give_pins_to(&self, user: u32) -> io::Result<()> {
+        let programs = self.0.lock();
+        programs.as_ref().map_or(Ok(()), |programs| programs.give_pins_to(user))
     }
 
     /// Detaches the programs and removes their pins.
     pub(super) fn detach(&self) {
-        let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let programs = self.0.lock().take();
         drop(programs);
     }
 }
@@ -169,7 +170,7 @@ fn with_kernel(
         programs: programs.clone(),
         self_test: self_test.to_string(),
         cgroup,
-        pins: pins.map_err(|error| error.to_string()),
+        pins,
     };
     Ok(ChosenClassifier {
         classifier,

@@ -16,7 +16,7 @@ use relay_antispam::{Checks, ResolverError};
 use relay_config::{Config, ConfigProblem};
 use relay_connector::ConnectorIds;
 use relay_connector::id::TooManyConnectorNames;
-use relay_delivery::{DeliverySettings, NextHop, leads_back};
+use relay_delivery::{DeliverySettings, NextHop, own_binding};
 use relay_mail::smart_host::SmartHost;
 use relay_policy::Rules;
 use relay_server::tls::{TlsCredentials, TlsError};
@@ -97,7 +97,7 @@ fn of_next_hops(config: &Config, settings: &DeliverySettings, now: i64) -> Vec<C
         };
         if let NextHop::SmartHosts(servers) = next_hop {
             let back =
-                |host: &SmartHost| Some((host.clone(), leads_back(host, &settings.exchangers)?));
+                |host: &SmartHost| Some((host.clone(), own_binding(host, &settings.exchangers)?));
             for (host, binding) in servers.hosts.iter().filter_map(back) {
                 findings.push(warn(
                     "smart_hosts",
@@ -118,7 +118,7 @@ fn of_next_hops(config: &Config, settings: &DeliverySettings, now: i64) -> Vec<C
     }
     for domain in config.accepted_domains.all() {
         let Some(lookup) = &domain.recipient_lookup else { continue };
-        if let Some(binding) = leads_back(&lookup.server, &settings.exchangers) {
+        if let Some(binding) = own_binding(&lookup.server, &settings.exchangers) {
             findings.push(ConfigProblem {
                 line: domain.line,
                 place: format!("accepted domain \"{}\"", domain.pattern),

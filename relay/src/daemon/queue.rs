@@ -215,7 +215,7 @@ pub(super) async fn change(
         let configured = daemon.configured.lock().await;
         let routes = &configured.config.routes;
         for entry in &selected.entries {
-            let meant = entry.recipients.iter().filter(|recipient| filter.means(recipient));
+            let meant = entry.recipients.iter().filter(|recipient| filter.selects(recipient));
             let hops = meant.map(|it| routes.destination(&entry.sender, &it.path));
             configured.delivery.resume(hops);
         }

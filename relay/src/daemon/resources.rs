@@ -3,9 +3,9 @@
 //! Checked at the start, because a daemon without them would run but accept no connection.
 
 use std::io;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use parking_lot::{Condvar, Mutex};
 use relay_server::limits::SESSIONS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -87,9 +87,9 @@ pub(super) fn check_threads() -> Result<(), ResourceError> {
     let may_end = (Mutex::new(false), Condvar::new());
     let wait = || {
         let (ends, told) = &may_end;
-        let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = ends.lock();
         // The threads end when all are started, or one could not be started.
-        drop(told.wait_while(ends, |ends| !*ends));
+        told.wait_while(&mut ends, |ends| !*ends);
     };
     thread::scope(|scope| {
         let mut result = Ok(());
@@ -99,7 +99,7 @@ pub(super) fn check_threads() -> Result<(), ResourceError> {
                 break;
             }
         }
-        *may_end.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *may_end.0.lock() = true;
         may_end.1.notify_all();
         result
     })

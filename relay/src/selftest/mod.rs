@@ -12,6 +12,8 @@ mod probes;
 #[cfg(test)]
 mod tests;
 
+use relay_connector::Connection;
+use std::net::SocketAddr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -71,7 +73,7 @@ fn run_with(
     hostname: &str,
     is_granted: fn(PermissionSet, Asks) -> bool,
 ) -> Vec<Trial> {
-    let own = rules.accepted_domains.an_example(AcceptedDomainType::Authoritative);
+    let own = rules.accepted_domains.example_domain(AcceptedDomainType::Authoritative);
     let accepted = own.clone().or_else(|| rules.accepted_domains.an_example_of_any_type());
     let mut trials = Vec::new();
     for (binding, remote, id) in rules.table.first_addresses() {
@@ -82,9 +84,13 @@ fn run_with(
         let permissions = peer.permissions;
         let local = local_address(binding);
         let names = Names { hostname, local, own: own.as_deref(), accepted: accepted.as_deref() };
+        let connection = Connection::accepted(
+            SocketAddr::new(local, binding.address().port()),
+            SocketAddr::new(remote, 0),
+        );
         let results = probes(&names).into_iter().map(|probe| {
             let ProbeDialogue { accepted, dialogue } =
-                player::play(rules, &peer, local, remote, &probe);
+                player::play(rules, &peer, connection, &probe);
             ProbeResult { granted: is_granted(permissions, probe.asks), probe, accepted, dialogue }
         });
         let results = results.collect();

@@ -1,7 +1,7 @@
 //! The events of messages, in the form in which they are reported: typed, and cheap to send. The
 //! writer of the log makes texts of them, in [`super::line`].
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -47,12 +47,8 @@ impl From<QueueEvent> for Happening {
 pub struct Receipt {
     /// The name of the session in the protocol log.
     pub session: u64,
-    /// The client.
-    pub remote: SocketAddr,
-    /// The proxy that stated the client's address, if any.
-    pub proxy: Option<SocketAddr>,
-    /// The local address of the connection.
-    pub local: SocketAddr,
+    /// The addresses of its connection.
+    pub connection: Connection,
     /// The connector and its range.
     pub connector: Option<ConnectorChoice>,
     /// The generation of the session's rules.
@@ -88,12 +84,8 @@ pub struct Receipt {
 pub struct RefusalEvent {
     /// The name of the session; `None` for a connection without a session.
     pub session: Option<u64>,
-    /// The client.
-    pub remote: SocketAddr,
-    /// The proxy that stated the client's address.
-    pub proxy: Option<SocketAddr>,
-    /// The local address of the connection.
-    pub local: SocketAddr,
+    /// The addresses of its connection.
+    pub connection: Connection,
     /// The connector's name.
     pub connector: Option<String>,
     /// The principal of the client; `None` for a connection without a session.

@@ -1,4 +1,4 @@
-//! Memory of a server with sessions that have said EHLO and then nothing.
+//! Memory of a server with sessions that have sent EHLO and then nothing.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

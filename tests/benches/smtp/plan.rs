@@ -71,7 +71,7 @@ impl Plan {
         let time = self.time.as_secs_f64();
         vec![
             format!(
-                "Each server is started anew for each workload, with an empty queue, and warmed \
+                "Each server is started for each workload, with an empty queue, and warmed \
                  up with two messages for each session. Then the client begins messages for \
                  {time} s. The rate counts the messages accepted until the last reply, or \
                  delivered to the sink until the last one arrives, for at most 12 s more."

@@ -59,7 +59,7 @@ impl Run {
         Load { server, sessions, messages, time: self.plan.time, size, connect_each }
     }
 
-    /// Starts the system anew, warms it up, and sends the workload.
+    /// Starts the system for this workload alone, warms it up, and sends the workload.
     fn measure(&self, system: &dyn System, workload: Workload) -> Result<Cell> {
         let folder = self.folder()?;
         let next_hop = workload.deliver.then_some(self.sink.address);

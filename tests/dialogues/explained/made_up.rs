@@ -1,4 +1,4 @@
-//! Configurations and questions that are made up: every choice is as likely as it is useful.
+//! Random configurations and questions, in which useful choices are more likely.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -10,9 +10,9 @@ use relay_explanation::Question;
 use relay_mail::hello::HelloName;
 use relay_mail::path::{ForwardPath, ReversePath};
 
-/// Ranges of connectors, each within the one before it.
+/// Ranges of connectors, each inside the previous one.
 const RANGES: [&str; 3] = ["127.0.0.0/8", "127.0.2.0/24", "127.0.2.7"];
-/// The sources of clients: one for each range, and two that share the widest.
+/// The sources of clients: one for each range, and two in the widest range.
 const SOURCES: [[u8; 4]; 4] = [[127, 0, 0, 1], [127, 0, 2, 3], [127, 0, 2, 7], [127, 0, 9, 9]];
 
 /// The text of a configuration, which may be refused. Certificate and key are files of `directory`.
@@ -134,7 +134,7 @@ fn connector(
         ("message_rate_source", &["\"User\"", "\"All\"", "\"IPAddress\""]),
         ("banner", &["\"220 another name\""]),
         ("fqdn", &["\"other.example\""]),
-        // No other server is asked: its answer is missing for both.
+        // No other server is asked: both lack its answer.
         ("antispam", &["{ spf = \"Enforce\" }", "{ spf = \"Annotate\", dkim = \"Annotate\" }"]),
     ] {
         if rng.u8(..5) == 0 {
@@ -147,7 +147,7 @@ fn connector(
 pub fn question(rng: &mut Rng, plain: SocketAddr, implicit: SocketAddr) -> Question {
     let source = SOURCES[rng.usize(..SOURCES.len())];
     let helo = one_of(rng, &["", "client.example", "c", "[127.0.0.1]", "HP_Laser"]);
-    let auth = one_of(rng, &["", "", "", "", "", "", "", "", "alice", "alice", "bob", "nobody"]);
+    let auth = one_of(rng, &["", "", "", "", "", "", "", "", "alice", "alice", "bob", "carol"]);
     let senders = [
         "<>",
         "<a@accepted.example>",
@@ -178,7 +178,7 @@ pub fn question(rng: &mut Rng, plain: SocketAddr, implicit: SocketAddr) -> Quest
     let many = 1 + rng.usize(..3);
     let recipients: Vec<_> = (0..many).map(|_| one_of(rng, &recipients)).collect();
     Question {
-        remote: IpAddr::from(source),
+        remote: IpAddr::from(source).into(),
         local: if rng.u8(..6) == 0 { implicit } else { plain },
         helo: (!helo.is_empty()).then(|| HelloName::read(helo)),
         tls: rng.u8(..5) == 0,

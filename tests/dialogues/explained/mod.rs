@@ -1,7 +1,7 @@
-//! Does a live session answer as `relay explain` says? Made-up questions are explained, and then
-//! asked over a socket: reply by reply both must be the same octets.
+//! Does a live session reply as `relay explain` predicts? Random questions are explained, and then
+//! asked over a socket: reply by reply, both must have the same octets.
 //!
-//! The seeds are fixed, so that a difference comes again.
+//! The seeds are fixed, so that a difference can be repeated.
 
 mod made_up;
 
@@ -81,13 +81,13 @@ pub fn run() -> Result<(), String> {
     for kind in ["accepted", "connect", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "data"]
     {
         if !outcomes.contains_key(kind) {
-            return Err(format!("no question came to this: {kind}"));
+            return Err(format!("no question had this result: {kind}"));
         }
     }
     Ok(())
 }
 
-/// What a question came to: accepted, or the first command that was refused.
+/// The result of a question: accepted, or the first command that was refused.
 fn outcome(explanation: &Explanation) -> String {
     let refused = |step: &&ExplainedCommand| !step.decision.reply.is_positive();
     match explanation.steps.iter().find(refused).map(|step| step.command.as_str()) {
@@ -145,7 +145,7 @@ impl Host {
         Ok(Self { server, rules, store, plain, implicit, text })
     }
 
-    /// The disk of the queue fills up or empties. The meter learns of a queue that is full, or not yet.
+    /// The disk of the queue fills up or empties. The meter may or may not have noticed it yet.
     fn press(&self, rng: &mut Rng, runtime: &Runtime) {
         let thresholds = pressure::BackPressureSettings::default().disk_use;
         let disk = match rng.u8(..40) {
@@ -163,14 +163,14 @@ impl Host {
 
     /// Another connection of the client.
     fn hold(&self, question: &Question) -> Result<Client, String> {
-        let client = Client::connect_from(question.remote, self.plain);
+        let client = Client::connect_from(question.remote.ip(), self.plain);
         let mut client = client.map_err(|error| error.to_string())?;
         client.read_line()?;
         Ok(client)
     }
 
     fn explain(&self, question: &Question, runtime: &Runtime) -> Explanation {
-        let state = self.server.host_state(question.local, SocketAddr::new(question.remote, 0));
+        let state = self.server.host_state(question.local, question.remote);
         let state = HostState { storage: runtime.block_on(self.store.accepts()), ..state };
         let id = match self.rules.table.classify(question.local, question.remote) {
             TableMatch::Connector { connector, .. } => connector,
@@ -181,14 +181,14 @@ impl Host {
         explain_with(Instant::now(), &self.rules, question, &state, find_out)
     }
 
-    /// Asks a session the same; an error is where it answers otherwise.
+    /// Asks a session the same question; an error describes a different reply.
     fn ask(
         &self,
         question: &Question,
         explanation: &Explanation,
         certificate: &CertificateDer<'static>,
     ) -> Result<(), String> {
-        let mut client = match Client::connect_from(question.remote, question.local) {
+        let mut client = match Client::connect_from(question.remote.ip(), question.local) {
             // Nobody listens there: `explain` says that no connector takes the connection.
             Err(_) if explanation.binding.is_none() && is_refused(explanation) => return Ok(()),
             client => client.map_err(|error| error.to_string())?,
@@ -204,24 +204,26 @@ impl Host {
                 "(end of data)" => message(question).into_bytes(),
                 command => format!("{command}\r\n").into_bytes(),
             };
-            // What a session does not take any more shows in its reply.
+            // The reply shows if a session does not accept more octets.
             let _ = client.write_all(&octets);
             let mut expected = Vec::new();
             step.decision.reply.encode(&mut expected);
             let expected = String::from_utf8(expected).map_err(|error| error.to_string())?;
             let command = &step.command;
             let lived = match reply(&mut client) {
-                // Whoever waits for a handshake is told nothing: `explain` names the reason all the
-                // same.
+                // A client that waits for a handshake gets no reply: `explain` gives the reason
+                // nevertheless.
                 Err(_) if question.local == self.implicit && is_refused(explanation) => {
                     return Ok(());
                 }
                 lived => lived.map_err(|problem| {
-                    format!("{command:?}: explained as {expected:?}, lived: {problem}")
+                    format!("{command:?}: explained as {expected:?}, but the session: {problem}")
                 })?,
             };
             if without_name(&lived) != expected {
-                return Err(format!("{command:?}: explained as {expected:?}, lived {lived:?}"));
+                return Err(format!(
+                    "{command:?}: explained as {expected:?}, but the session gave {lived:?}"
+                ));
             }
             if command == "STARTTLS" && lived.starts_with('2') {
                 client = encrypt(client)?;
@@ -264,7 +266,7 @@ fn message(question: &Question) -> String {
     let mut message = question.header_section();
     let size = question.size.and_then(|size| usize::try_from(size).ok()).unwrap_or_default();
     while let left @ 3.. = size.saturating_sub(message.len()) {
-        // What is left has room for another line, or is none.
+        // The rest has room for another line, or is the last line.
         let line = if left < LINE + 3 { left } else { LINE };
         message.push_str(&"x".repeat(line - 2));
         message.push_str("\r\n");
@@ -290,7 +292,7 @@ fn reply(client: &mut Client) -> Result<String, String> {
     }
 }
 
-/// A message that is kept has a name, which nobody knows before.
+/// A stored message has a queue id, which is not known before.
 fn without_name(reply: &str) -> String {
     let text = format!(" {}\r\n", QUEUED.text);
     match reply.strip_suffix(&text).and_then(|before| before.rsplit_once(' ')) {

@@ -353,7 +353,7 @@ impl fmt::Display for Report {
             ("  over IPv6", self.ipv6.to_string()),
             ("  over IPv4 on an IPv6 socket", self.dual_stack.to_string()),
             ("  by SYN cookie", self.cookies.to_string()),
-            ("  that no connector takes", self.without_connector.to_string()),
+            ("  that no connector serves", self.without_connector.to_string()),
             ("generations", self.generations.to_string()),
             ("reloads per second", format!("{:.1}", self.reloads_per_second)),
             ("tags missing", self.tags_missing.to_string()),

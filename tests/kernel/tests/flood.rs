@@ -47,11 +47,11 @@ fn a_budget_protects_the_relay_connector_from_a_flood() {
     assert_eq!(seen, outcome.flood.delivered, "every SYN on the cable is counted once");
     assert!(kernel("syn_over_budget") > seen / 2, "{frontend:?}");
     assert_eq!(outcome.dropped(), kernel("syn_over_budget") + kernel("syn_over_source_budget"));
-    // What passes is the burst and then the rate, of the configuration in `flood::world`.
+    // The allowed SYNs: the burst and then the rate, from the configuration in `flood::world`.
     let passed = seen - outcome.dropped();
     let most = 400.0 + 200.0 * outcome.flood.took.as_secs_f64();
     assert!(passed >= 400 && passed as f64 <= most + 1.0, "{passed} of at most {most}");
-    // No handshake was finished, so the daemon never heard of the flood.
+    // No handshake was completed, so the daemon did not notice the flood.
     assert_eq!((kernel("tagged"), frontend.daemon.by_kernel), (0, 0));
 }
 

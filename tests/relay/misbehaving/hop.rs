@@ -145,7 +145,7 @@ impl Shared {
             usual = match verb.as_str() {
                 "EHLO" => self.hello(),
                 "QUIT" => "221 bye\r\n".to_owned(),
-                "DATA" if recipients.is_empty() => "503 5.5.1 nobody\r\n".to_owned(),
+                "DATA" if recipients.is_empty() => "503 5.5.1 no recipient\r\n".to_owned(),
                 "DATA" => "354 go\r\n".to_owned(),
                 "STARTTLS" => "454 4.7.0 there is none\r\n".to_owned(),
                 "BDAT" => "500 5.5.1 what\r\n".to_owned(),

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 pub struct Message {
     /// The client's address and port.
     pub client: SocketAddr,
-    /// What the client called itself in HELO or EHLO.
+    /// The client's name in HELO or EHLO.
     pub helo: String,
     /// The argument of MAIL FROM; its address is empty for a report.
     pub sender: Path,

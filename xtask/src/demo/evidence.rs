@@ -56,7 +56,7 @@ impl Row {
             Some(session) => (session.connector.as_str(), session.decided_by.as_str()),
             // The guard dropped the SYN: the daemon did not see the connection.
             None if !scene.connects => (scene.connector, "kernel (guard)"),
-            None => ("none", "nobody"),
+            None => ("none", "none"),
         };
         let reply = transcript.verdict().unwrap_or("no connection");
         let arrived = message.as_ref().map_or("nothing".to_owned(), |message| {

@@ -1,4 +1,4 @@
-//! The settings of the shipped unit, read from the unit itself: so the test uses the deployed
+//! The settings of the shipped unit, read from the unit itself, so that the test uses the deployed
 //! settings.
 
 use std::fs;

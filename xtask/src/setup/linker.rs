@@ -15,7 +15,7 @@ const VERSION: &str = "0.10.3";
 /// The oldest release that works.
 const OLDEST: [u32; 3] = [0, 10, 3];
 
-/// The linker in our own tools, else the one on `PATH`, else a newly built one in our own tools.
+/// The linker in our own tools, otherwise the one on `PATH`, otherwise a new one in our own tools.
 pub fn find_or_install(workspace: &Workspace) -> Result<PathBuf> {
     let own = workspace.tools().join("bin/bpf-linker");
     let on_path = process::find_program("bpf-linker");

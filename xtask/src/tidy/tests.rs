@@ -179,6 +179,6 @@ fn a_long_file_warns_and_a_longer_one_fails() {
 #[test]
 fn a_file_that_names_this_checkout_is_found() {
     let rule = size::no_file_names_this_checkout;
-    let text = "fine\nsee /checkout/of/somebody/target\n";
+    let text = "fine\nsee /checkout/of/user/target\n";
     assert_eq!(complaints(rule, &[("docs/a.md", text)]), ["docs/a.md:2"]);
 }

@@ -24,7 +24,7 @@ impl Tree {
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
         let own = |&(path, text): &(&str, &str)| (path.to_owned(), text.to_owned());
-        Self { root: "/checkout/of/somebody".to_owned(), files: files.iter().map(own).collect() }
+        Self { root: "/checkout/of/user".to_owned(), files: files.iter().map(own).collect() }
     }
 
     /// The checkout's absolute path.

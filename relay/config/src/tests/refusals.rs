@@ -168,7 +168,7 @@ fn routes() {
     refused(
         "senders = [\"a@b@c\"]\n",
         "5: [[route]]: senders: `a@b@c` is not an address: the domain is invalid: a label \
-         holds a character that is no letter, digit, hyphen or underscore\n    write an address or a domain, as \
+         has a character that is not a letter, digit, hyphen or underscore\n    write an address or a domain, as \
          in scanner@contoso.example",
     );
     refused(

@@ -1,5 +1,5 @@
-//! One pass over the ranges on one binding: which of them wins where, which conflict, and the
-//! prefixes that they are made of.
+//! One pass over the ranges on one binding: the winner at each address, the conflicts, and the
+//! prefixes of each range.
 
 use std::collections::HashSet;
 
@@ -30,9 +30,9 @@ impl Conflicts {
     }
 }
 
-/// The ranges of a family, of all enabled connectors that have the binding, ordered so that an
-/// outer range comes before the ranges inside it.
-pub(super) fn claims_on(
+/// The ranges of a family, of all enabled connectors with the binding, ordered so that an outer
+/// range precedes the ranges inside it.
+pub(super) fn ranges_on(
     binding: Binding,
     family: Family,
     connectors: &[Connector],
@@ -53,8 +53,8 @@ pub(super) fn claims_on(
     claims
 }
 
-/// One pass over the sorted ranges with a stack of those that are open: the top is the smallest
-/// range that contains the current address. A range that does not fit into the top is a conflict.
+/// One pass over the sorted ranges with a stack of open ranges: the top is the smallest range that
+/// contains the current address. A range that does not fit into the top is a conflict.
 pub(super) fn sweep(
     binding: Binding,
     claims: &[RangeClaim],
@@ -96,7 +96,7 @@ pub(super) fn sweep(
     segments.0
 }
 
-/// Segments in ascending order. What would be empty is overwritten by what begins in its place.
+/// Segments in ascending order. An empty segment is overwritten by the next one with its beginning.
 struct Segments(Vec<(u128, Option<RangeAt>)>);
 
 impl Segments {

@@ -1,4 +1,4 @@
-//! The table against the rule spelled out by brute force, and what is refused.
+//! The table compared with a brute-force version of the rule, and the refused ranges.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ fn found(table: &Table, local: &str, remote: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// The winner by longest prefix over the published blocks: what the kernel does.
+/// The winner by longest prefix over the published blocks, as in the kernel.
 fn longest_prefix(table: &Table, number: u32, remote: IpAddr) -> Option<(ConnectorId, RangeId)> {
     let address = number_of(remote);
     table
@@ -206,11 +206,11 @@ fn a_hundred_thousand_ranges_compile_in_no_time() {
     let table = compile(&[connector]).unwrap();
     let taken = begun.elapsed();
     assert_eq!(table.block_count(), 100_001);
-    // Far above what an unoptimised build needs, far below what a quadratic check would take.
+    // Far above the time of an unoptimised build, far below the time of a quadratic check.
     assert!(taken < Duration::from_secs(5), "{taken:?}");
 }
 
-/// Ranges that nest: each is cut from one before it, or stands anywhere.
+/// Ranges that nest: each is cut from one before it, or has any position.
 fn nested_ranges() -> impl Strategy<Value = Vec<(u32, u32)>> {
     proptest::collection::vec((any::<u32>(), any::<u32>(), any::<proptest::sample::Index>()), 1..40)
         .prop_map(|seeds| {
@@ -271,7 +271,7 @@ proptest! {
                 .min()
                 .map(|&(.., owner, range)| (ConnectorId(owner as u32 + 1), RangeId(range as u32)));
             let local: SocketAddr = binding.parse().unwrap();
-            let daemon = match table.classify(local, address(number)) {
+            let daemon = match table.classify(local, address(number).into()) {
                 TableMatch::Connector { connector, range } => Some((connector, range)),
                 TableMatch::NoBinding | TableMatch::NoConnector => None,
             };
@@ -280,7 +280,7 @@ proptest! {
         }
     }
 
-    /// What is not legal is always refused.
+    /// An illegal range is always refused.
     #[test]
     fn a_crossing_range_is_always_a_conflict(
         candidates in nested_ranges(),

@@ -1,4 +1,4 @@
-//! Why can a next hop not be used, in one status and one sentence?
+//! Why can a next hop not be used? In one status and one sentence.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,10 +7,11 @@ use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::reply::Enhanced;
 use relay_tls::tls_failure;
 
-/// Why nothing more comes from a next hop.
+/// Why a next hop sends nothing more.
 pub(super) const CLOSED: &str = "the next hop closed it";
 
-/// Why nothing more comes. Most programs that end within TLS do not say so before (close_notify).
+/// Why nothing more can be received. Most programs that end within TLS do not send close_notify
+/// before.
 pub(super) fn why_lost(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => CLOSED.to_owned(),
@@ -18,7 +19,7 @@ pub(super) fn why_lost(error: &io::Error) -> String {
     }
 }
 
-/// What is told when no address could be used. A lone one speaks for itself.
+/// The cause if no address could be used. A single cause is returned unchanged.
 pub(super) fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
     if causes.len() == 1
         && let Some((_, cause)) = causes.pop()
@@ -29,13 +30,13 @@ pub(super) fn one_cause(mut causes: Vec<(SocketAddr, Cause)>) -> Cause {
     let sentence = |(address, cause)| format!("{address}: {}", OutcomeReason { hop: None, cause });
     let sentences: Vec<_> = causes.into_iter().map(sentence).collect();
     let mut text = format!("no address of the next hop can be used: {}", sentences.join("; "));
-    // Kept for every recipient of every message that waits for the next hop.
+    // Stored for every recipient of every message that waits for the next hop.
     text.truncate(text.floor_char_boundary(relay_smtp::limits::ANSWER_OCTETS));
     Cause::Local { status, text }
 }
 
-/// What stands for several causes: a trouble with TLS or AUTH (X.7.n), which is ours to mend, and
-/// else what all of them say.
+/// The common status of several causes: an error of TLS or AUTH (X.7.n), which an administrator of
+/// this host must correct; otherwise the part that all of them share.
 fn common_status(causes: &[(SocketAddr, Cause)]) -> Enhanced {
     let statuses = || {
         causes.iter().filter_map(|(_, cause)| match cause {

@@ -25,15 +25,15 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-/// What is needed to make a connection.
+/// The inputs for opening a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial<'a> {
     pub(crate) protocol: DeliveryProtocol,
     pub(crate) security: &'a Security,
     pub(crate) settings: &'a DeliverySettings,
-    /// Becomes true when an attempt under way is to end.
+    /// Becomes true when a running attempt must end.
     pub(crate) cut: &'a watch::Receiver<Cut>,
-    /// Where connections are counted, and for which message this one is made.
+    /// The count of connections, and the message for which this one is opened.
     pub(crate) counted: Option<(&'a Arc<Remotes>, QueueId)>,
 }
 
@@ -44,20 +44,20 @@ struct Unopened {
     failed: Failed,
 }
 
-/// What failed.
+/// The failed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failed {
     /// The handshake, or STARTTLS before it.
     Tls,
-    /// Anything else: plain text would fail as well.
+    /// Another step, which would fail in plain text too.
     Other,
 }
 
 impl Connection {
-    /// Connects to a destination, wherever it is at the moment.
+    /// Connects to the servers that a destination has at the moment.
     ///
     /// # Errors
-    /// What keeps it from being used.
+    /// The reason why none of them can be used.
     pub async fn to(
         destination: &Destination,
         settings: &DeliverySettings,
@@ -81,14 +81,14 @@ impl Connection {
         }
     }
 
-    /// Connects to the first address whose server greets us and takes our EHLO (RFC 5321 section
-    /// 5.1: the others are tried in order, whatever is wrong with the first).
+    /// Connects to the first address whose server sends its greeting and accepts our EHLO (RFC 5321
+    /// section 5.1: the others are tried in order after any failure of the first).
     ///
-    /// Addresses that could not be used are added to `failed`, whether or not another could, and
-    /// the one that is being tried where this future is dropped.
+    /// Addresses that could not be used are added to `failed`, even if another could be used. If
+    /// this future is dropped, the address that is being tried is added too.
     ///
     /// # Errors
-    /// What kept the next hop from being used; its messages are deferred.
+    /// The reason why the next hop cannot be used; its messages are deferred.
     pub(crate) async fn open(
         candidates: &[Candidate],
         dial: &Dial<'_>,
@@ -123,14 +123,14 @@ impl Connection {
                 Self::open_one(candidate, opening, security, settings, cut)
             };
             let opened = match open(security.encryption()).await {
-                // RFC 7435: where plain text would have done, TLS that fails is no reason to keep
-                // the mail.
+                // RFC 7435: if plain text is allowed, a failure of TLS is no reason to keep the
+                // mail.
                 Err(Unopened { cause, failed: Failed::Tls })
                     if security.tls == TlsMode::Opportunistic =>
                 {
                     let address = candidate.address;
                     let answer = OutcomeReason { hop: None, cause };
-                    info!(hop = %candidate.server, %address, %answer, "no TLS with this next hop; it gets plain text");
+                    info!(hop = %candidate.server, %address, %answer, "TLS failed with this next hop; sending in plain text");
                     open(NextHopTls::Never).await
                 }
                 opened => opened,
@@ -164,7 +164,7 @@ impl Connection {
             let cause = Cause::Local { status: Enhanced(4, 4, 1), text };
             Unopened { cause, failed: Failed::Other }
         })?;
-        // Commands are small and each waits for its reply.
+        // Commands are small, and each waits for its reply.
         let _ = stream.set_nodelay(true);
         let hop = candidate.server.to_string();
         let session = ClientSession::new(&hop, opening, settings.timeouts, Instant::now());
@@ -191,9 +191,9 @@ impl Connection {
             return Ok(connection);
         }
         let is_tls = match connection.handshake {
-            Handshake::With(..) => connection.session.balked_at_start_tls(),
+            Handshake::With(..) => connection.session.failed_at_start_tls(),
             Handshake::Failed => true,
-            // In TLS 1.3 our side is done before the server has looked at what we sent.
+            // In TLS 1.3 our side is done before the server has examined our last message.
             Handshake::Done => connection.lost_unheard,
         };
         let failed = if is_tls { Failed::Tls } else { Failed::Other };

@@ -1,9 +1,9 @@
-//! How many recipients a transaction gets, and with which of them an attempt begins.
+//! How many recipients does a transaction get, and with which of them does an attempt begin?
 //!
-//! Some servers say that they take no more recipients, or do not like one of them, by 421 or by
-//! closing at its RCPT. The same transaction would end there each time, and no recipient would get
-//! the message. So the next attempts have as many recipients as were accepted before, and those that
-//! break off at the first begin with another each time.
+//! Some servers reply 421, or close the connection, at the RCPT after their limit or at the RCPT of
+//! a recipient they refuse. The same transaction would end there each time, and no recipient would
+//! get the message. So the next attempts have as many recipients as were accepted before; and
+//! attempts that end at the first recipient begin with another one each time.
 
 use std::collections::VecDeque;
 
@@ -22,18 +22,18 @@ pub(super) struct BrokeOff {
 }
 
 impl Hop {
-    /// The next hop broke off a transaction of so many recipients after it had accepted some.
+    /// The next hop ended a transaction of `recipients` after it had accepted `accepted` of them.
     pub(crate) fn remember_break(&self, accepted: usize, recipients: usize) {
         if recipients > 1 {
             let until = Instant::now() + limits::FEW_RECIPIENTS;
-            self.state().broke_off = Some(BrokeOff { accepted, until });
+            self.state.lock().broke_off = Some(BrokeOff { accepted, until });
         }
     }
 
-    /// The recipients of a job in the order in which they are tried, and how many a transaction gets.
-    pub(crate) fn arrange(&self, job: &Job) -> (VecDeque<usize>, usize) {
+    /// The recipients of a job in the order of the attempt, and how many a transaction gets.
+    pub(crate) fn order_recipients(&self, job: &Job) -> (VecDeque<usize>, usize) {
         let mut places: VecDeque<_> = job.places.iter().copied().collect();
-        let broke_off = self.state().broke_off.filter(|it| it.until > Instant::now());
+        let broke_off = self.state.lock().broke_off.filter(|it| it.until > Instant::now());
         match broke_off.map(|it| it.accepted) {
             None => (places, limits::RECIPIENTS_PER_TRANSACTION),
             Some(0) => {

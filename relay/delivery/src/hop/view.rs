@@ -1,12 +1,13 @@
-//! What an administrator sees of a next hop, in `relay status` and as the reason why a message
-//! waits; and the way to take back what waits for it.
+//! The state of a next hop for administrators, in `relay status` and as the reason why a message
+//! waits; and the withdrawal of messages that wait for it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Destination;
 use crate::hop::Hop;
+use parking_lot::Mutex;
 use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
@@ -17,14 +18,15 @@ use tokio::time::Instant;
 pub struct HopStatus {
     /// As it was configured or found.
     pub name: String,
-    /// What it is doing.
+    /// Its state.
     pub state: HopState,
-    /// Since when it is in trouble, in seconds since 1970; none where it is in none. One that works may
-    /// be: it answers, and every attempt breaks off.
+    /// Since when it has failed, in seconds since 1970; none if it does not fail. A working next
+    /// hop may fail too: it replies, but every attempt ends early.
     pub since: Option<u64>,
-    /// What the last attempt to reach it came to, where that failed, or why it takes no mail.
+    /// The result of the last attempt to reach it, if that failed, or the reason why it accepts no
+    /// mail.
     pub because: Option<String>,
-    /// When it is tried next, in seconds since 1970; none where it is not left alone.
+    /// When it is tried next, in seconds since 1970; none if it is not in back-off.
     pub next_try: Option<u64>,
     /// Failures to reach it in a row.
     pub failures: u32,
@@ -32,27 +34,27 @@ pub struct HopStatus {
     pub connections: u64,
     /// Messages that wait for one of its connections.
     pub in_hand: u64,
-    /// Further messages in the queue that are put back until it has room, or is tried again.
+    /// Further messages in the queue, which are put back until it has room or is tried again.
     pub put_back: u64,
 }
 
-/// What a next hop is doing.
+/// The state of a next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HopState {
-    /// It could not be reached, and is left alone until [`HopStatus::next_try`].
+    /// It could not be reached, and is in back-off until [`HopStatus::next_try`].
     BackOff,
     /// It could not be reached, and is tried now or with the next message.
     Retrying,
-    /// It takes connections and answers to no message: a connection more is not made.
+    /// It accepts connections and replies to no message: no further connection is opened.
     Stalled,
-    /// It takes mail.
+    /// It accepts mail.
     Working,
-    /// Nothing waits for it.
+    /// No message waits for it.
     Idle,
 }
 
-/// Why a next hop is left alone.
+/// Why a next hop is in back-off.
 #[derive(Clone, Debug)]
 pub(super) struct Trouble {
     since: SystemTime,
@@ -61,7 +63,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// Another failure, after `before`.
-    pub(super) fn after(before: Option<Self>, cause: &Cause) -> Self {
+    pub(super) fn after_failure(before: Option<Self>, cause: &Cause) -> Self {
         let because = OutcomeReason { hop: None, cause: cause.clone() }.to_string();
         let since = before.map_or_else(SystemTime::now, |before| before.since);
         Self { since, because }
@@ -69,18 +71,18 @@ impl Trouble {
 }
 
 impl Hop {
-    /// What is told of it.
+    /// Its state for administrators.
     pub(crate) fn status(&self) -> HopStatus {
-        let state = self.state();
+        let state = self.state.lock();
         let pause = state.paused_until.map(|until| until.duration_since(Instant::now()));
         let pause = pause.filter(|pause| !pause.is_zero());
         let in_hand = state.waiting.len() as u64;
-        let put_back =
-            state.parking.len() as u64 + state.returning.min(crate::limits::PAUSE_ENDS_WITH) as u64;
+        let put_back = state.waiting_for_hop.len() as u64
+            + state.returning.min(crate::limits::PAUSE_ENDS_WITH) as u64;
         let now = Instant::now();
         let stalled = state.stalled_since(now).map(|since| Trouble {
             since: SystemTime::now() - now.saturating_duration_since(since),
-            because: "it takes connections and does not answer".to_owned(),
+            because: "it accepts connections and does not reply".to_owned(),
         });
         let trouble = state.trouble.as_ref().or(stalled.as_ref()).or(state.breaking_off.as_ref());
         HopStatus {
@@ -104,7 +106,7 @@ impl Hop {
 }
 
 impl HopStatus {
-    /// Why a message for it waits; `None` where the next hop is no reason.
+    /// Why a message for it waits; `None` if the next hop is not the reason.
     pub fn reason(&self, moment: impl Fn(u64) -> String) -> Option<String> {
         let Self { name, because, put_back, .. } = self;
         let because = because.as_deref().unwrap_or("it could not be reached");
@@ -116,52 +118,54 @@ impl HopStatus {
             (HopState::BackOff | HopState::Retrying, _) => {
                 Some(format!("its next hop {name} is being tried again, because {because}"))
             }
-            (HopState::Stalled, _) => Some(format!("its next hop {name} takes no mail: {because}")),
-            (HopState::Working, _) if *put_back > 0 => {
-                Some(format!("its next hop {name} has no room: {put_back} messages wait for it"))
+            (HopState::Stalled, _) => {
+                Some(format!("its next hop {name} accepts no mail: {because}"))
             }
+            (HopState::Working, _) if *put_back > 0 => Some(format!(
+                "its next hop {name} has no free connection: {put_back} messages wait for one"
+            )),
             (HopState::Working | HopState::Idle, _) => None,
         }
     }
 }
 
 fn seconds(time: SystemTime) -> u64 {
-    // To the next whole second: a message is not late because of a fraction.
+    // Rounded up to a whole second, so that a message does not look late because of a fraction.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     (since + Duration::from_millis(500)).as_secs()
 }
 
-/// The next hops of one delivery, for those who only look. Clones are the same.
+/// The next hops of one delivery, for readers. All clones share the same next hops.
 #[derive(Clone, Debug, Default)]
 pub struct Hops(Arc<Mutex<HashMap<Destination, Weak<Hop>>>>);
 
 impl Hops {
-    /// One more next hop. Those that are gone are forgotten.
+    /// Adds a next hop, and forgets those that no longer exist.
     pub(crate) fn add(&self, hop: &Arc<Hop>) {
-        let mut hops = self.lock();
+        let mut hops = self.0.lock();
         if hops.len() >= hops.capacity() {
             hops.retain(|_, hop| hop.strong_count() > 0);
         }
         hops.insert(hop.destination.clone(), Arc::downgrade(hop));
     }
 
-    /// Puts these messages back into the queue, as far as they only wait for a connection. Then an
-    /// administrator can hold or remove them, though their next hop does not answer.
+    /// Puts these messages back into the queue, unless they have a connection. So an administrator
+    /// can hold or remove them even if their next hop does not reply.
     pub fn withdraw(&self, ids: &HashSet<QueueId>) {
-        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let hops: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         hops.iter().for_each(|hop| hop.withdraw(ids));
     }
 
-    /// What is told of one.
+    /// The state of one next hop.
     pub fn status_of(&self, destination: &Destination) -> Option<HopStatus> {
-        let hop = self.lock().get(destination)?.upgrade()?;
+        let hop = self.0.lock().get(destination)?.upgrade()?;
         Some(hop.status())
     }
 
-    /// What is told of all: those first for which most waits or is under way, of equals those in
-    /// trouble.
+    /// The states of all next hops: those with the most messages first; among equals, those that
+    /// fail first.
     pub fn status(&self) -> Vec<HopStatus> {
-        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let hops: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         let mut all: Vec<_> = hops.iter().map(|hop| hop.status()).collect();
         all.sort_by(|one, other| {
             let key = |hop: &HopStatus| {
@@ -170,11 +174,6 @@ impl Hops {
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
         all
-    }
-
-    /// No invariant spans two entries.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Weak<Hop>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,7 +201,7 @@ mod tests {
         assert_eq!((hop.status().state, hop.status().since), (HopState::Idle, None));
 
         let silent = limits::STALLED_AFTER + Duration::from_secs(10);
-        hop.state().under_way.push(Instant::now() - silent);
+        hop.state.lock().under_way.push(Instant::now() - silent);
         let status = hop.status();
         assert_eq!(status.state, HopState::Stalled);
         let since = Duration::from_secs(status.since.unwrap());

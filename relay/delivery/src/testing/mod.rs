@@ -1,5 +1,5 @@
-//! A scripted next hop and delivery that does not wait for minutes, for the tests of this crate and of
-//! those above it.
+//! A scripted next hop, and delivery with short waits, for the tests of this crate and of crates
+//! that use it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot have its queue or next hop has failed")]
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use relay_host::back_off::BackOff;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
@@ -24,7 +25,7 @@ pub use self::sink::{Fault, TestNextHop};
 
 use crate::{ClientHandshakes, DeliverySettings, NextHop, Routes, Security, SmartHosts};
 
-/// A queue in which deferred mail comes back soon, so that a test can see it arrive.
+/// A queue that retries deferred mail soon, so that a test can see it arrive.
 pub fn open_queue(directory: &Path, lifetime: Duration) -> Queue {
     let mut log = StoreSettings::new(directory);
     log.min_free_octets = 0;
@@ -37,13 +38,12 @@ pub fn open_queue(directory: &Path, lifetime: Duration) -> Queue {
     queue
 }
 
-/// Delivery that waits for half a second where the real one waits for minutes.
+/// Delivery that waits half a second instead of minutes.
 pub fn impatient(address: SocketAddr) -> DeliverySettings {
     let second = Duration::from_secs(1);
     let routes = Routes::new(Vec::new(), to_servers(&[address], Security::default()));
     let mut settings = DeliverySettings::new(routes, ClientHandshakes::load([]).unwrap(), "edge1");
-    settings.pause_first = second / 10;
-    settings.pause_longest = second / 2;
+    settings.back_off = BackOff { first: second / 10, longest: second / 2 };
     settings.timeouts = every_step(second / 2);
     settings
 }
@@ -67,7 +67,7 @@ pub fn every_step(timeout: Duration) -> Timeouts {
     }
 }
 
-/// Delivery that waits for a minute at each step, and hardly at all once it is to end.
+/// Delivery that waits a minute at each step, and almost no time after it is told to end.
 pub fn patient(address: SocketAddr) -> DeliverySettings {
     let timeouts = every_step(Duration::from_secs(60));
     DeliverySettings { timeouts, drain: Duration::from_millis(100), ..impatient(address) }

@@ -1,12 +1,13 @@
-//! A next hop on loopback that keeps what it takes, and goes wrong as a test says.
+//! A next hop on loopback that keeps accepted messages, and fails as a test demands.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
 };
@@ -15,30 +16,31 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// How one connection to the scripted next hop goes wrong.
+/// The fault of one connection to the scripted next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing goes wrong.
+    /// No fault.
     None,
     /// Accepts the connection and says nothing.
     Silent,
-    /// Says this in place of the reply to a verb (or the greeting, the end of data), and closes.
+    /// Sends this text instead of the reply to a verb (or the greeting, the end of data), and
+    /// closes.
     Says(&'static str, &'static str),
-    /// Says this in place of the reply to a verb, and goes on.
+    /// Sends this text instead of the reply to a verb, and continues.
     Replies(&'static str, &'static str),
     /// Resets the connection once it has said 354.
     ResetsInData,
-    /// Takes so many recipients in a transaction, and says this to the others.
+    /// Accepts this many recipients in a transaction, and sends this reply to the others.
     TakesFew(usize, &'static str),
-    /// Takes so many recipients in a transaction, says this to the next one and closes.
+    /// Accepts this many recipients in a transaction, sends this reply to the next one and closes.
     EndsAfter(usize, &'static str),
-    /// Says this to a recipient with this in its address, and closes.
+    /// Sends this reply to a recipient with this text in its address, and closes.
     EndsAt(&'static str, &'static str),
-    /// Takes so many messages on a connection, and then says this to MAIL and closes.
+    /// Accepts this many messages on a connection, then sends this reply to MAIL and closes.
     Retires(usize, &'static str),
-    /// Offers PIPELINING and throws away what comes behind a command.
+    /// Offers PIPELINING and drops all octets after a command.
     DropsPipelined,
-    /// Offers PIPELINING and throws away the command behind MAIL.
+    /// Offers PIPELINING and drops the command after MAIL.
     DropsSecond,
     /// Offers CHUNKING and does not know BDAT.
     KnowsNoChunks,
@@ -52,35 +54,35 @@ pub enum Fault {
     ImplicitTls,
 }
 
-/// A connection, whatever it goes over.
+/// A connection, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A next hop that keeps what it takes.
+/// A next hop that keeps accepted messages.
 #[derive(Clone, Debug, Default)]
 pub struct TestNextHop {
-    /// What it was told to do, and what it has seen.
+    /// Its instructions, and its observations.
     pub state: Arc<Mutex<SinkState>>,
     /// STARTTLS is offered with this.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Connections at a time, and what happens to more.
+    /// Connections at a time, and the fault of further ones.
     pub limit: Option<(usize, Fault)>,
     /// Connections that are served now.
     pub open: Arc<AtomicUsize>,
 }
 
-/// What a sink was told to do, and what it has seen.
+/// The instructions and observations of a sink.
 #[derive(Debug, Default)]
 pub struct SinkState {
-    /// One for each connection; then none.
+    /// One for each connection; none after the last.
     pub faults: VecDeque<Fault>,
     connections: usize,
-    /// The most of them at one time.
+    /// The largest number at one time.
     peak: usize,
-    /// Recipients and message, dots still doubled as they came.
+    /// Recipients and message, with dots still doubled as received.
     taken: Vec<(Vec<String>, Vec<u8>)>,
-    /// Verbs that came within TLS.
+    /// Verbs that were received within TLS.
     pub encrypted: Vec<String>,
 }
 
@@ -90,7 +92,7 @@ impl TestNextHop {
         Self::start_with(None, faults).await
     }
 
-    /// One that serves so many connections at a time.
+    /// A next hop that serves this many connections at a time.
     pub async fn limited(most: usize, surplus: Fault) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -116,17 +118,17 @@ impl TestNextHop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sink = Self { tls, ..Self::default() };
-        sink.state.lock().unwrap().faults.extend(faults);
+        sink.state.lock().faults.extend(faults);
         sink.clone().serve(listener);
         (sink, address)
     }
 
-    /// Serves what comes to this listener.
+    /// Serves the connections of this listener.
     pub fn serve(self, listener: TcpListener) {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let fault = {
-                    let mut state = self.state.lock().unwrap();
+                    let mut state = self.state.lock();
                     state.connections += 1;
                     state.faults.pop_front().unwrap_or(Fault::None)
                 };
@@ -134,12 +136,12 @@ impl TestNextHop {
                 let surplus = self.limit.filter(|(most, _)| sink.open.load(Relaxed) >= *most);
                 if surplus.is_none() {
                     let open = sink.open.fetch_add(1, Relaxed) + 1;
-                    let mut state = self.state.lock().unwrap();
+                    let mut state = self.state.lock();
                     state.peak = state.peak.max(open);
                 }
                 tokio::spawn(async move {
                     let fault = surplus.map_or(fault, |(_, fault)| fault);
-                    // The client closing early is what half of these tests are about.
+                    // Many tests close the connection early, so errors are ignored.
                     let _ = sink.clone().session(stream, fault).await;
                     if surplus.is_none() {
                         sink.open.fetch_sub(1, Relaxed);
@@ -232,7 +234,7 @@ impl TestNextHop {
                 }
                 taken_here += 1;
                 let taken = (std::mem::take(&mut recipients), message);
-                self.state.lock().unwrap().taken.push(taken);
+                self.state.lock().taken.push(taken);
                 continue;
             }
             if fault == Fault::DropsPipelined {
@@ -249,7 +251,7 @@ impl TestNextHop {
             }
             verb = line.split([' ', '\r']).next().unwrap_or_default().to_owned();
             if encrypted {
-                self.state.lock().unwrap().encrypted.push(verb.clone());
+                self.state.lock().encrypted.push(verb.clone());
             }
             if let Some(path) = line.trim_end().strip_prefix("RCPT TO:") {
                 match fault {
@@ -270,21 +272,21 @@ impl TestNextHop {
 
     /// The recipients and the octets of each message that was accepted.
     pub fn taken(&self) -> Vec<(Vec<String>, Vec<u8>)> {
-        self.state.lock().unwrap().taken.clone()
+        self.state.lock().taken.clone()
     }
 
-    /// The most connections at one time.
+    /// The largest number of connections at one time.
     pub fn peak(&self) -> usize {
-        self.state.lock().unwrap().peak
+        self.state.lock().peak
     }
 
     /// Connections so far.
     pub fn connections(&self) -> usize {
-        self.state.lock().unwrap().connections
+        self.state.lock().connections
     }
 }
 
-/// The message without the end of data, its doubled dots undone line by line.
+/// The message without the end of data, with its doubled dots undone line by line.
 async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut message = Vec::new();
     loop {

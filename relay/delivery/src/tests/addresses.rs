@@ -43,11 +43,11 @@ async fn what_is_wrong_with_each_is_told() {
     assert_eq!(status, Enhanced(4, 4, 1));
     assert!(
         text.contains(&format!(
-            "{one}: 554 5.7.1 go away, in place of a greeting; {two}: 421 later, to EHLO or HELO"
+            "{one}: 554 5.7.1 go away, instead of a greeting; {two}: 421 later, to EHLO or HELO"
         )),
         "{text}"
     );
-    // A lone address: its own reply, as the report should quote it.
+    // A single address: its own reply, as the report should quote it.
     let alone = open(&[one]).await;
     assert!(matches!(&alone, Err(Cause::Reply { reply, .. }) if reply.code == 554), "{alone:?}");
 }

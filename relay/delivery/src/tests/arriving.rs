@@ -1,4 +1,4 @@
-//! What arrives at a next hop, in which transactions, and what does not.
+//! Which octets arrive at a next hop, and in which transactions?
 
 use crate::tests::*;
 
@@ -16,7 +16,7 @@ async fn bytes_arrive_as_they_were_accepted() {
     let counters = daemon.finish().await;
     assert_eq!((counters.delivered, counters.deferred, counters.failed), (4, 0, 0));
     let mut taken: Vec<_> = sink.taken().into_iter().map(|(_, message)| message).collect();
-    // Text without a header section leaves as a body, behind the empty line that makes it one.
+    // Text without a header section is sent as a body, after the empty line that makes it one.
     let is_text = |message: &str| message.starts_with('.');
     let as_body = |message: &str| if is_text(message) { "\r\n" } else { "" }.to_owned() + message;
     let mut expected: Vec<_> = messages.map(|message| as_body(message).into_bytes()).into();
@@ -75,7 +75,7 @@ async fn a_message_with_a_bare_line_feed_is_never_sent() {
     daemon.accept(&[ONE], b"x\n.\nMAIL FROM:<evil@example>\r\n").await;
     let counters = daemon.finish().await;
     assert_eq!((counters.delivered, counters.failed, counters.reports), (1, 1, 1));
-    // The sender is told, without the message.
+    // The sender gets a report, without the message.
     let taken = sink.taken();
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0].0, ["<sender@contoso.example>"]);

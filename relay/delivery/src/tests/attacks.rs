@@ -1,5 +1,5 @@
-//! Strangers who name next hops that accept connections and then do nothing: all other mail is
-//! delivered as if they were not there.
+//! Strangers name next hops that accept connections and then do nothing: all other mail is
+//! delivered as if they did not exist.
 
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use relay_dns::testing::{Says, Scripted, a, servers};
 use relay_mail::domain_pattern::DomainPattern;
 
-/// What a next hop does that keeps connections as long as it can.
+/// Faults of a next hop that occupy connections as long as possible.
 const STALLS: [Fault; 6] = [
     Fault::Silent,
     Fault::Replies("EHLO", ""),
@@ -21,8 +21,8 @@ const STALLS: [Fault; 6] = [
     Fault::Replies("end", ""),
 ];
 
-/// Every domain below `bad.example` has one exchanger, 127.0.0.9; those below `good.example` have
-/// 127.0.0.8; of those below `slow.example` nothing can be found out.
+/// Every domain below `bad.example` has one mail exchanger, 127.0.0.9; those below `good.example`
+/// have 127.0.0.8; look-ups of those below `slow.example` get no answer.
 async fn names() -> Scripted {
     Scripted::start(|name, records| {
         let exchanger = |host| {
@@ -42,7 +42,7 @@ async fn names() -> Scripted {
     .await
 }
 
-/// Delivery by DNS, but for a smart host for `fabrikam.example`.
+/// Delivery by DNS, with a smart host for `fabrikam.example`.
 async fn daemon(names: &Scripted, port: u16, smart_host: SocketAddr) -> Daemon {
     let domain = "fabrikam.example".parse::<DomainPattern>().unwrap();
     let route = Route {
@@ -60,10 +60,10 @@ async fn daemon(names: &Scripted, port: u16, smart_host: SocketAddr) -> Daemon {
     })
 }
 
-/// Sooner than any attempt at a server that does nothing is given up, by far.
+/// Much shorter than the time limit of an attempt at a server that does nothing.
 const WHILE_THE_ATTACK_LASTS: Duration = Duration::from_secs(30);
 
-/// Each of these messages reaches the sink while the attack lasts.
+/// Each of these messages reaches the sink during the attack.
 async fn are_served(daemon: &Daemon, sink: &TestNextHop, recipients: &[&str]) {
     for recipient in recipients {
         let (before, begin) = (sink.taken().len(), Instant::now());
@@ -76,7 +76,7 @@ async fn are_served(daemon: &Daemon, sink: &TestNextHop, recipients: &[&str]) {
     }
 }
 
-/// Bounces and other mail, to a domain or address of its own for each.
+/// Reports and other mail, each to another domain or address.
 async fn attack(daemon: &Daemon, to: impl Fn(usize) -> String, messages: usize) {
     let senders = ["<>", "<sender@contoso.example>"];
     let accepted = (0..messages).map(|number| {
@@ -95,7 +95,7 @@ async fn reaches(sink: &TestNextHop, peak: usize) {
     }
 }
 
-/// No more connections than an address may have, and those that the sink has not seen end yet.
+/// No more connections than allowed for an address, plus those whose end the sink has not seen yet.
 fn assert_few(sink: &TestNextHop) {
     assert!(sink.peak() < 2 * limits::DELIVERY_CONCURRENCY, "{}", sink.peak());
 }
@@ -108,7 +108,7 @@ async fn an_exchanger_of_many_domains_that_does_nothing_holds_nothing_else_up() 
         let names = names().await;
         let (smart_host, smart_host_address) = TestNextHop::start([]).await;
         let (bad, bad_address) = TestNextHop::start_on("127.0.0.9:0").await;
-        bad.state.lock().unwrap().faults.extend([stall; 2000]);
+        bad.state.lock().faults.extend([stall; 2000]);
         let port = bad_address.port();
         let (good, _) = TestNextHop::start_on(&format!("127.0.0.8:{port}")).await;
         let daemon = daemon(&names, port, smart_host_address).await;
@@ -126,7 +126,7 @@ async fn many_addresses_that_do_nothing_hold_no_configured_next_hop_up() {
     let names = names().await;
     let (smart_host, smart_host_address) = TestNextHop::start([]).await;
     let (bad, bad_address) = TestNextHop::start_on("0.0.0.0:0").await;
-    bad.state.lock().unwrap().faults.extend([Fault::Silent; 2000]);
+    bad.state.lock().faults.extend([Fault::Silent; 2000]);
     let daemon = daemon(&names, bad_address.port(), smart_host_address).await;
     let to = |number: usize| format!("<a@[127.2.{}.{}]>", number / 250, number % 250 + 1);
     attack(&daemon, to, 2 * limits::UNPROVEN_CLAIMS).await;
@@ -143,7 +143,7 @@ async fn name_servers_that_do_nothing_hold_no_configured_next_hop_up() {
     let daemon = daemon(&names, 9, smart_host_address).await;
     let to = |number: usize| format!("<a@{number}.slow.example>");
     attack(&daemon, to, 2 * limits::UNPROVEN_CLAIMS).await;
-    // Until all questions are asked that may be.
+    // Until all allowed look-ups are running.
     sleep(Duration::from_millis(500)).await;
     are_served(&daemon, &smart_host, &[ONE; 5]).await;
     daemon.delivery.abort();
@@ -169,7 +169,7 @@ async fn what_waited_for_room_at_an_address_follows_once_there_is_some() {
     let (_smart_host, smart_host_address) = TestNextHop::start([]).await;
     let (sink, address) = TestNextHop::start_on("127.0.0.9:0").await;
     let slow = Fault::IsSlow(Duration::from_millis(300));
-    sink.state.lock().unwrap().faults.extend([slow; limits::DELIVERY_CONCURRENCY]);
+    sink.state.lock().faults.extend([slow; limits::DELIVERY_CONCURRENCY]);
     let daemon = daemon(&names, address.port(), smart_host_address).await;
     attack(&daemon, |number| format!("<a@{number}.bad.example>"), 100).await;
     assert_eq!(daemon.finish().await.delivered, 100);
@@ -185,14 +185,15 @@ async fn domains_of_an_exchanger_that_allows_few_connections_take_turns() {
         let listener = TcpListener::bind("127.0.0.9:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sink = TestNextHop { limit: Some((most, refusal)), ..TestNextHop::default() };
-        sink.state.lock().unwrap().faults.extend([Fault::IsSlow(Duration::from_millis(50)); 100]);
+        sink.state.lock().faults.extend([Fault::IsSlow(Duration::from_millis(50)); 100]);
         sink.clone().serve(listener);
         let daemon = daemon(&names, address.port(), smart_host_address).await;
         attack(&daemon, |number| format!("<a@{number}.bad.example>"), 40).await;
         let counters = daemon.finish().await;
         assert_eq!(counters.delivered, 40);
 
-        // A refusal counts as an attempt only while the exchanger serves none of ours.
+        // A refusal counts as an attempt only while the mail exchanger serves no other connection
+        // of ours.
         assert!(counters.deferred <= 40, "{counters:?}");
     }
 }

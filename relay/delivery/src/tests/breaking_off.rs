@@ -1,9 +1,9 @@
-//! Next hops that go away, fall silent or speak nonsense before they have the message: who takes
-//! it then, and when.
+//! Next hops that disconnect, fall silent or violate the protocol before they have the message: who
+//! accepts it then, and when?
 
 use crate::tests::*;
 
-/// What ends an attempt before the end of data.
+/// Faults that end an attempt before the end of data.
 const BREAKS: [Fault; 8] = [
     Fault::Says("MAIL", "421 later\r\n"),
     Fault::Says("MAIL", ""),
@@ -15,7 +15,7 @@ const BREAKS: [Fault; 8] = [
     Fault::ResetsInData,
 ];
 
-/// Large enough that a reset comes while it is being sent.
+/// Large enough that a reset arrives while it is being sent.
 fn large() -> Vec<u8> {
     [b"Subject: x\r\n\r\n".to_vec(), b"0123456789abcde\r\n".repeat(40_000)].concat()
 }
@@ -100,7 +100,7 @@ async fn a_connection_that_has_served_its_time_costs_no_attempt() {
 #[tokio::test]
 async fn a_server_that_does_not_bear_what_it_offers_is_spoken_to_plainly() {
     let unterminated = large().strip_suffix(b"\r\n").unwrap().to_vec();
-    // Only what DATA would change goes by BDAT.
+    // Only octets that DATA would change are sent by BDAT.
     for (fault, message) in [
         (Fault::DropsPipelined, large()),
         (Fault::DropsSecond, large()),

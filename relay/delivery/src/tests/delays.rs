@@ -1,17 +1,18 @@
-//! Senders whose messages wait are told so, whether an attempt is made or not.
+//! Senders of waiting messages get a report of the delay, with or without an attempt.
 
 use crate::tests::*;
+use relay_host::back_off::BackOff;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A delivery whose next hop is left alone for an hour, since the one message could not be
-/// delivered, and whose senders are told after this time.
+/// A delivery whose next hop is in back-off for an hour, since the one message could not be
+/// delivered, and whose senders get a report after this time.
 async fn left_alone(warning: Duration) -> (Daemon, QueueId) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let daemon = Daemon::start_with(address, |settings| {
-        (settings.pause_first, settings.pause_longest) = (HOUR, HOUR);
+        settings.back_off = BackOff { first: HOUR, longest: HOUR };
     });
     let schedule = Schedule { first: HOUR, longest: HOUR, lifetime: 9 * HOUR, warning };
     let hostname = Domain::parse("edge1.contoso.example").unwrap();
@@ -52,7 +53,7 @@ async fn what_waits_for_a_paused_next_hop_is_told_of_in_time() {
         let entry = daemon.queue.store().find(id).await.unwrap();
         assert_eq!((entry.attempts, entry.warned), (attempts, true));
     }
-    // Both and a report for each, which wait for the same next hop.
+    // Both messages and a report for each, which wait for the same next hop.
     assert_eq!(daemon.queue.counters().lengths.queued, 4);
     daemon.stop().await;
 }

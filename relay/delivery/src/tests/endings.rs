@@ -1,4 +1,4 @@
-//! How delivery ends, and what becomes of the attempts under way.
+//! How does delivery end, and what happens to running attempts?
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ async fn connected(sink: &TestNextHop) {
     }
 }
 
-/// Stops, within ten seconds, and its one message is in the queue and nobody's.
+/// Stops within ten seconds; its one message is in the queue and unclaimed.
 async fn stops_and_keeps_it(daemon: Daemon) -> Queue {
     let queue = daemon.queue.clone();
     tokio::time::timeout(Duration::from_secs(10), daemon.stop()).await.unwrap();
@@ -49,7 +49,7 @@ async fn nothing_is_waited_for_without_a_connection() {
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
     let queue = stops_and_keeps_it(daemon).await;
-    // Nobody was asked, so it was no attempt, and it is due at once.
+    // No server was asked, so it was no attempt, and the message is due at once.
     assert_eq!(queue.counters().deferred, 0);
     assert!(queue.store().next_due().unwrap() <= SystemTime::now());
 }
@@ -70,7 +70,7 @@ async fn an_attempt_after_the_end_of_data_is_waited_for() {
     let daemon = Daemon::start_with(address, |settings| *settings = patient(address));
     daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
-    // The whole session takes no time on the loopback.
+    // The whole session needs almost no time on the loopback.
     sleep(Duration::from_millis(200)).await;
     let queue = daemon.queue.clone();
     daemon.stop().await;
@@ -89,7 +89,7 @@ async fn an_attempt_that_is_cut_off_after_the_end_of_data_is_recorded_as_an_atte
     });
     let id = daemon.accept(&[ONE], b"x\r\n").await;
     connected(&sink).await;
-    // The whole session takes no time on the loopback.
+    // The whole session needs almost no time on the loopback.
     sleep(Duration::from_millis(200)).await;
     cut_all.unwrap().send_replace(true);
     // The directory stays until the entry has been read.

@@ -39,7 +39,7 @@ async fn one_copy_for_each_recipient_and_nothing_left_in_tmp() {
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_keeps_the_mail() {
     let directory = TempDir::new().unwrap();
-    // A file in the place of the directory: nobody can write below it.
+    // A file with the name of the directory: no file can be created below it.
     fs::write(directory.path().join("mail"), "").unwrap();
     let daemon = into(&directory);
     let id = daemon.accept(&[ONE], b"x\r\n").await;

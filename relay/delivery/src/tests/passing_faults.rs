@@ -1,4 +1,4 @@
-//! Faults of a next hop that pass: nothing is lost, and the next hop is left alone meanwhile.
+//! Temporary faults of a next hop: nothing is lost, and the next hop is in back-off meanwhile.
 
 use crate::tests::*;
 
@@ -26,14 +26,14 @@ async fn every_passing_fault_is_survived() {
     ];
     for fault in faults {
         let (sink, address) = TestNextHop::start([fault]).await;
-        // The next attempt needs a connection of its own to find the fault gone.
+        // The next attempt needs a new connection to find that the fault has ended.
         let daemon = Daemon::start_with(address, |settings| settings.idle = Duration::ZERO);
-        // Large enough that a reset comes while it is being sent.
+        // Large enough that a reset arrives while it is being sent.
         let message = "Subject: x\r\n\r\n".to_owned() + &"0123456789abcde\r\n".repeat(40_000);
         daemon.accept(&[ONE], message.as_bytes()).await;
         let counters = daemon.finish().await;
         assert_eq!((counters.delivered, counters.failed, counters.reports), (1, 0, 0), "{fault:?}");
-        // Either deferred, or tried again over another connection at once.
+        // Either deferred, or tried again at once over another connection.
         assert!(sink.connections() >= 2, "{fault:?} was not noticed");
         let whole = sink.taken().iter().all(|(_, taken)| taken == message.as_bytes());
         assert!(whole && !sink.taken().is_empty(), "{fault:?}");
@@ -51,7 +51,8 @@ async fn a_dead_next_hop_is_left_alone_and_then_served() {
     }
     sleep(Duration::from_secs(2)).await;
     let counters = daemon.queue.counters();
-    // Pauses of 0.1, 0.2, 0.4 and 0.5 seconds, one attempt in each, and the first in parallel.
+    // Back-offs of 0.1, 0.2, 0.4 and 0.5 seconds, one attempt in each, and the first attempts in
+    // parallel.
     let most = 8 + limits::DELIVERY_CONCURRENCY as u64;
     assert!((2..=most).contains(&counters.deferred), "{} attempts", counters.deferred);
     let sink = TestNextHop::default();

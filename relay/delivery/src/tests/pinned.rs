@@ -1,4 +1,4 @@
-//! Certificates that stand in a `ca_file` themselves, and what is said of those that are refused.
+//! Certificates in a `ca_file` itself, and the errors for those that are refused.
 
 use crate::tests::tls::{NAME, open, open_any, with};
 use crate::tests::*;
@@ -14,10 +14,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-/// X.509 version 1, as old appliances have it; made by `openssl ca -selfsign` without extensions.
+/// X.509 version 1, as old appliances have; made by `openssl ca -selfsign` without extensions.
 const VERSION_1: &str = include_str!("version_1.pem");
 
-/// A server that shows this certificate, whatever it is, in these versions of TLS.
+/// A server with this certificate in these versions of TLS.
 fn showing(
     certificate: CertificateDer<'static>,
     key: &PrivateKeyDer<'_>,
@@ -33,7 +33,7 @@ fn showing(
     Arc::new(config)
 }
 
-/// What `openssl req -x509` makes: self-signed, and an authority by its basic constraints.
+/// As `openssl req -x509` makes it: self-signed, and an authority by its basic constraints.
 fn self_signed(
     change: impl FnOnce(&mut CertificateParams),
 ) -> (Certificate, PrivateKeyDer<'static>) {
@@ -45,7 +45,7 @@ fn self_signed(
     (certificate, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
 }
 
-/// Connects to a server with this certificate, by a `ca_file` that holds these.
+/// Connects to a server with this certificate, with a `ca_file` of these certificates.
 async fn verified(server: Arc<ServerConfig>, ca_file: &[&str], name: &str) -> Result<bool, String> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("ca.pem");
@@ -91,7 +91,7 @@ async fn a_certificate_of_x509_version_1_is_trusted_where_it_is_pinned() {
         assert_eq!(verified(server(), &[VERSION_1], NAME).await, Ok(true));
         let refused = verified(server(), &[VERSION_1], "other.example").await.unwrap_err();
         assert!(refused.contains("not for other.example"), "{refused}");
-        // Where nothing is verified, its form is no reason to refuse it.
+        // Without verification the form of a certificate does not matter.
         let (_sink, address) = TestNextHop::start_with(Some(server()), []).await;
         assert_eq!(open(address, NAME, &with(TlsMode::Required)).await, Ok(true));
     }
@@ -119,7 +119,7 @@ async fn what_a_pinned_certificate_lacks_is_said_in_words() {
         let refused = verified(server, &[&certificate.pem()], name).await.unwrap_err();
         assert!(refused.starts_with("4.7.5 ") && refused.contains(words), "{refused}");
     }
-    // One that is not in the file, but alike.
+    // A certificate with the same names that is not in the file.
     let (certificate, key) = self_signed(|_| {});
     let server = showing(certificate.der().clone(), &key, &[&TLS13]);
     let (other, _) = self_signed(|_| {});

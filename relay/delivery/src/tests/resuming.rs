@@ -1,8 +1,9 @@
-//! A next hop that is left alone is tried when an administrator says so.
+//! A next hop in back-off is tried when an administrator asks for it.
 
 use std::time::SystemTime;
 
 use crate::tests::*;
+use relay_host::back_off::BackOff;
 use relay_queue::store::EntryChange;
 
 #[tokio::test]
@@ -13,7 +14,7 @@ async fn a_next_hop_that_is_resumed_is_tried_at_once() {
     let hour = Duration::from_secs(3600);
     let resumed = Resumed::default();
     let daemon = Daemon::start_with(address, |settings| {
-        (settings.pause_first, settings.pause_longest) = (hour, hour);
+        settings.back_off = BackOff { first: hour, longest: hour };
         settings.resumed = resumed.clone();
     });
     let schedule = Schedule { first: hour, longest: hour, ..Schedule::default() };
@@ -30,7 +31,7 @@ async fn a_next_hop_that_is_resumed_is_tried_at_once() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    // Tried now means nothing while its next hop is left alone.
+    // A retry has no effect while the next hop is in back-off.
     retry().await;
     while daemon.queue.store().next_due().is_none_or(|due| due <= SystemTime::now()) {
         sleep(Duration::from_millis(10)).await;

@@ -1,5 +1,5 @@
-//! Messages whose recipients have different next hops, next hops that stand in for each other, and
-//! next hops that hold nobody up.
+//! Messages whose recipients have different next hops, next hops that replace each other, and next
+//! hops that must not delay the others.
 
 use crate::route::{RecipientPattern, SenderPattern};
 use crate::tests::*;
@@ -14,7 +14,7 @@ fn route(domain: &str, address: SocketAddr) -> Route {
     }
 }
 
-/// Delivery to one server for everybody and to another for `far.example`.
+/// Delivery to one server for `far.example` and to another for all other domains.
 fn start(near: SocketAddr, far: SocketAddr) -> Daemon {
     Daemon::start_with(near, |settings| {
         let otherwise = to_servers(&[near], Security::default());
@@ -24,8 +24,8 @@ fn start(near: SocketAddr, far: SocketAddr) -> Daemon {
 
 const FAR: &str = "<two@far.example>";
 
-/// An address that nobody listens on.
-async fn nobody() -> SocketAddr {
+/// An address without a listener.
+async fn closed_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
@@ -43,7 +43,7 @@ async fn each_recipient_goes_to_its_own_next_hop() {
 #[tokio::test]
 async fn what_one_next_hop_took_is_not_sent_again_while_another_is_dead() {
     let (near, near_address) = TestNextHop::start([]).await;
-    let daemon = start(near_address, nobody().await);
+    let daemon = start(near_address, closed_address().await);
     let id = daemon.accept(&[ONE, FAR], b"x\r\n").await;
     sleep(Duration::from_secs(2)).await;
     assert_eq!(near.taken().len(), 1, "delivered once");
@@ -113,7 +113,7 @@ async fn what_there_was_no_room_for_follows_once_there_is() {
     for _ in 0..many {
         daemon.accept(&[ONE], b"x\r\n").await;
     }
-    // The first ones are tried again by their own schedule, and long after all the others.
+    // The first messages are retried by their own schedule, long after all the others.
     let begin = Instant::now();
     while sink.taken().len() < many - limits::DELIVERY_CONCURRENCY_FIRST {
         let counters = daemon.queue.counters();
@@ -126,7 +126,7 @@ async fn what_there_was_no_room_for_follows_once_there_is() {
 #[tokio::test]
 async fn the_next_smart_host_stands_in() {
     let (sink, address) = TestNextHop::start([]).await;
-    let dead = nobody().await;
+    let dead = closed_address().await;
     let daemon = Daemon::start_with(address, |settings| {
         settings.routes = Routes::new(vec![], to_servers(&[dead, address], Security::default()));
     });

@@ -12,7 +12,7 @@ use relay_mail::smart_host::SmartHost;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// An authority, and what a server that it has given a certificate shows.
+/// An authority, and the certificate of a server that it has signed.
 struct Authority {
     server: Arc<ServerConfig>,
     folder: TempDir,
@@ -56,7 +56,7 @@ pub(super) fn with(tls: TlsMode) -> Security {
     Security { tls, ..Security::default() }
 }
 
-/// Connects to a server that should be called so. The reason why not, or whether there is TLS.
+/// Connects to a server with this expected name. Returns the error, or whether TLS is in use.
 pub(super) async fn open(
     address: SocketAddr,
     name: &str,
@@ -109,7 +109,7 @@ async fn a_certificate_for_another_name_or_from_another_authority() {
 
 #[tokio::test]
 async fn a_handshake_that_fails() {
-    // In place of a handshake: text, which is no TLS; silence; plain text in the same packet.
+    // Instead of a handshake: text, which is no TLS; silence; plain text in the same packet.
     let not_tls = Fault::Says("STARTTLS", "220 go\r\n");
     let (sink, address) = Authority::new().sink([not_tls]).await;
     assert_eq!(open(address, NAME, &with(TlsMode::Opportunistic)).await, Ok(false));
@@ -156,7 +156,7 @@ async fn mail_and_credentials_go_inside() {
     taken.sort();
     assert!(taken == [b"\r\nsmall\r\n".to_vec(), ["\r\n", &large].concat().into_bytes()]);
     assert_eq!(sink.connections(), 1, "the connection is kept for the second");
-    let encrypted = sink.state.lock().unwrap().encrypted.clone();
+    let encrypted = sink.state.lock().encrypted.clone();
     assert_eq!(encrypted[..3], ["EHLO", "AUTH", "MAIL"]);
 }
 
@@ -186,7 +186,7 @@ async fn the_reason_of_a_refusal_is_the_hops_own() {
 #[tokio::test]
 async fn a_server_that_gives_up_after_the_handshake_gets_plain_text_where_that_is_allowed() {
     let authority = Authority::new();
-    // TLS 1.3: our side is done when the server says what it thinks of it.
+    // TLS 1.3: our side is done before the server accepts or refuses our part.
     let ends = Fault::Says("handshake", "");
     let (sink, address) = authority.sink([ends]).await;
     assert_eq!(open(address, NAME, &with(TlsMode::Opportunistic)).await, Ok(false));
@@ -196,7 +196,7 @@ async fn a_server_that_gives_up_after_the_handshake_gets_plain_text_where_that_i
         assert!(open(address, NAME, &mode).await.is_err());
         assert_eq!(sink.connections(), 1);
     }
-    // What it says within TLS is an answer.
+    // A text within TLS is a reply.
     let (sink, address) = authority.sink([Fault::Says("handshake", "421 4.3.2 later\r\n")]).await;
     assert!(open(address, NAME, &with(TlsMode::Opportunistic)).await.is_err());
     assert_eq!(sink.connections(), 1);
@@ -205,7 +205,7 @@ async fn a_server_that_gives_up_after_the_handshake_gets_plain_text_where_that_i
 #[tokio::test]
 async fn a_server_that_goes_away_at_starttls_gets_plain_text_where_that_is_allowed() {
     let authority = Authority::new();
-    // It closes, or says what is no reply to it.
+    // The server closes, or sends octets that are no reply to it.
     for answer in ["", "nonsense\r\n", "421 4.3.2 later\r\n", "250 ok\r\n", "354 go\r\n"] {
         let balks = Fault::Says("STARTTLS", answer);
         let (sink, address) = authority.sink([balks]).await;

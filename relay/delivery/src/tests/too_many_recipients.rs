@@ -1,8 +1,8 @@
-//! Next hops that take fewer recipients in a transaction than a message has.
+//! Next hops that accept fewer recipients in a transaction than a message has.
 
 use crate::tests::*;
 
-/// The limit of a server that does not say it by a refusal of a recipient.
+/// The limit of a server that disconnects instead of refusing a recipient.
 #[tokio::test]
 async fn where_the_connection_ends_at_a_recipient_the_others_get_the_message() {
     for reply in ["421 4.5.3 enough\r\n", ""] {
@@ -15,7 +15,7 @@ async fn where_the_connection_ends_at_a_recipient_the_others_get_the_message() {
         let counts: Vec<_> = sink.taken().iter().map(|(taken, _)| taken.len()).collect();
         assert_eq!(counts, [3, 3, 2], "{reply}");
     }
-    // The server does not like one of them, which stands in any place.
+    // The server refuses one of them, at any position.
     for bad in ["r0", "r1", "r2"] {
         let (sink, address) = TestNextHop::start([Fault::EndsAt(bad, "421 no\r\n"); 100]).await;
         let daemon = Daemon::start(address);
@@ -37,7 +37,7 @@ async fn the_surplus_goes_at_once_in_further_transactions() {
         "452 4.5.3 enough\r\n",
         "452 enough\r\n",
         "552 enough\r\n",
-        // X.5.3 says it, whatever the basic code.
+        // X.5.3 decides, with any basic code.
         "451 4.5.3 enough\r\n",
         "450 4.5.3 enough\r\n",
         "550 5.5.3 enough\r\n",

@@ -1,10 +1,10 @@
-//! What does one transaction come to, and over which connection does it go?
+//! What is the result of one transaction, and which connection does it use?
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::connection::{Connection, Dial, told};
+use crate::connection::{Connection, Dial, until_true};
 use crate::hop::Hop;
 use crate::job::Job;
 use crate::reach::{Unreachable, candidates};
@@ -20,21 +20,21 @@ use tracing::error;
 
 use crate::limits;
 
-/// What a transaction came to.
+/// The result of a transaction.
 pub(super) enum TransactionEnd {
-    /// One outcome for each recipient, and the server that named them, if it was one.
+    /// One outcome for each recipient, and the server that gave them, if it was a server.
     Outcomes(Vec<Outcome>, Option<SocketAddr>),
     /// It did not begin, since delivery ends.
     Stopped,
-    /// It did not begin: the next hop serves others of our connections, and not this one.
+    /// It did not begin: the next hop serves other connections of this host, and refused this one.
     Surplus,
     /// It did not begin: there is no room for a further connection to this address.
     Full(Key),
 }
 
 impl Hop {
-    /// One transaction for some of the recipients. A connection that was used before may have served
-    /// its time, with whatever code the next hop says so: only what a new one says of MAIL counts.
+    /// One transaction for some of the recipients. The next hop may end a connection that was used
+    /// before, with any reply code; so only the reply of a new connection to MAIL counts.
     pub(super) async fn transaction(
         self: &Arc<Self>,
         line: &mut Option<CountedConnection>,
@@ -51,7 +51,7 @@ impl Hop {
         self.transaction_on(line, job, places, servers).await
     }
 
-    /// One transaction on the connection that is open, or a new one.
+    /// One transaction on the open connection, or on a new one.
     async fn transaction_on(
         self: &Arc<Self>,
         line: &mut Option<CountedConnection>,
@@ -67,10 +67,10 @@ impl Hop {
             Some(Ok(open)) => &mut open.connection,
             Some(Err(Unreachable::AddressBusy(key))) => return TransactionEnd::Full(key),
             Some(Err(Unreachable::Temporary(cause))) => {
-                if servers.is_untouched() && self.is_surplus(0) {
+                if servers.is_unused() && self.is_surplus(0) {
                     return TransactionEnd::Surplus;
                 }
-                // Where no other can be reached, the one that broke off is the reason.
+                // If no other server can be reached, the server that disconnected is the reason.
                 let last = servers.broke_off.clone().unwrap_or_else(|| answer(cause));
                 let outcomes = places.iter().map(|place| match servers.earlier.remove(place) {
                     Some(Outcome::Deferred(known)) => Outcome::Deferred(known),
@@ -85,7 +85,7 @@ impl Hop {
                 );
             }
         };
-        // Not before there is a connection: without room for one the message is not needed.
+        // Read only after there is a connection: without room for one the message is not needed.
         let message = match self.queue.store().read(entry.id).await {
             Ok(message) => message,
             Err(error) => {
@@ -109,15 +109,15 @@ impl Hop {
         let adapted = self.adapted(&open.capabilities(), entry, &transaction).await;
         let (transaction, message) = adapted.unwrap_or((transaction, message));
         let outcomes = open.deliver(transaction, message, &servers.patience).await;
-        let (address, broke_off) = (open.address(), open.broke_off().cloned());
-        if open.was_misled() {
-            self.remember_misled(address);
+        let (address, broke_off) = (open.address(), open.disconnected_early().cloned());
+        if open.broke_on_pipelining() {
+            self.remember_pipelining_failure(address);
         }
-        let is_refused = broke_off.is_some() && !open.was_misled()
+        let is_refused = broke_off.is_some() && !open.broke_on_pipelining()
             || open.mail_refusal() == Some(MailRefusal::Connection);
         if is_refused
             && servers.is_first_on_connection
-            && servers.is_untouched()
+            && servers.is_unused()
             && !job.was_surplus
             && self.is_surplus(1)
         {
@@ -130,17 +130,17 @@ impl Hop {
         if let Some(cause) = broke_off {
             servers.another_may = true;
             servers.broke_off = Some(answer(cause));
-            // Next hops end connections after a number of messages or a while, which says nothing
-            // about them.
+            // Next hops end connections after a number of messages or some time, which is no fault
+            // of theirs.
             if !servers.is_first_on_connection {
                 return TransactionEnd::Outcomes(outcomes, Some(address));
             }
             self.remember_failed(vec![address]);
-            if !open.was_misled() {
+            if !open.broke_on_pipelining() {
                 servers.tried.push(address);
             }
         }
-        self.learn(outcomes.iter());
+        self.record_result(outcomes.iter());
         TransactionEnd::Outcomes(outcomes, Some(address))
     }
 
@@ -153,8 +153,8 @@ impl Hop {
         ))
     }
 
-    /// The open connection, or a new one. `None` when delivery ends before there is one: nothing of
-    /// a message is under way then, so nothing is waited for.
+    /// The open connection, or a new one. `None` if delivery ends before there is one: no
+    /// transaction is running then, so nothing needs to be waited for.
     async fn connect<'a>(
         self: &Arc<Self>,
         line: &'a mut Option<CountedConnection>,
@@ -180,8 +180,8 @@ impl Hop {
         let found = tokio::select! {
             biased;
             found = usable => found,
-            () = told(&mut closing) => return None,
-            () = patience.ends() => {
+            () = until_true(&mut closing) => return None,
+            () = patience.wait_for_deadline() => {
                 let text = "no server of the next hop could be used in the time of one attempt";
                 // X.4.1 of RFC 3463: no answer from host.
                 let status = Enhanced(4, 4, 1);
@@ -200,7 +200,7 @@ impl Hop {
                 // Another next hop may have all the connections that a server allows.
                 let refused = || failed.iter().find_map(|address| self.remotes.refused(*address));
                 if began.elapsed() < limits::STALLED_AFTER
-                    && servers.is_untouched()
+                    && servers.is_unused()
                     && let Some(key) = refused()
                 {
                     return Some(Err(Unreachable::AddressBusy(key)));
@@ -216,7 +216,7 @@ impl Hop {
         })
     }
 
-    /// A connection to one of its servers, but for those that the attempt broke off at.
+    /// A connection to one of its servers, except those at which the attempt ended early.
     async fn open(
         &self,
         tried: &[SocketAddr],

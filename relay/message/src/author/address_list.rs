@@ -1,16 +1,17 @@
 //! Reads the value of From or Sender as a list of addresses (RFC 5322 section 3.4, RFC 6854).
 //!
-//! The grammar is narrower than the RFC's: it has only the forms that every reader of mail
-//! understands in the same way. White space, comments and line breaks inside an address, the
-//! obsolete syntax of section 4.4, and quoted text in which another reader could find an address
-//! are [`Unclear::Ambiguous`]. Which fields are read, and whose answer counts, is for the parent.
+//! The grammar is narrower than that of the RFC: it has only the forms that every mail program
+//! reads in the same way. White space, comments and line breaks inside an address, the obsolete
+//! syntax of section 4.4, and quoted text in which another reader could find an address are
+//! [`Unclear::Ambiguous`]. The parent decides which fields are read, and whose result counts.
 
 use crate::author::Unclear;
+use crate::comment;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use relay_mail::path::{Mailbox, ReversePath, folded};
 
-/// Reads a whole list. It holds one address at least.
+/// Reads a whole list, which has at least one address.
 pub(super) fn parse(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
     let tokens = tokens(value)?;
     if tokens.iter().all(|token| token.kind == Kind::Comment) {
@@ -26,7 +27,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A run of octets that mean nothing by themselves: words, dots, and the `@` of an address.
+    /// A run of octets without a meaning of their own: words, dots, and the `@` of an address.
     Word,
     /// `"…"`
     Quoted,
@@ -50,8 +51,8 @@ struct List<'value> {
 }
 
 impl List<'_> {
-    /// Addresses, separated by commas, or one group and nothing else: some readers take what stands
-    /// beside a group for a part of it, or it for a part of an address.
+    /// Addresses, separated by commas, or one group alone: some readers take text beside a group
+    /// for a part of it, or the group for a part of an address.
     fn read(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let Some(colon) = position(tokens, b':') else { return self.mailboxes(tokens) };
         let (name, members) = (&tokens[..colon], &tokens[colon + 1..]);
@@ -65,7 +66,7 @@ impl List<'_> {
         self.members(members)
     }
 
-    /// What a group holds, perhaps nothing.
+    /// The members of a group, perhaps none.
     fn members(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         match tokens.iter().all(|token| token.kind == Kind::Comment) {
             true => Ok(()),
@@ -78,16 +79,16 @@ impl List<'_> {
         tokens.split(is_comma).try_for_each(|mailbox| self.mailbox(mailbox))
     }
 
-    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may stand behind both,
-    /// and before the name.
+    /// `addr-spec`, or a display name and `<addr-spec>`. Comments may follow both, and precede the
+    /// name.
     fn mailbox(&mut self, tokens: &[Token]) -> Result<(), Unclear> {
         let Some(open) = position(tokens, b'<') else {
             let last = tokens.iter().rfind(|token| token.kind != Kind::Comment);
             let (Some(first), Some(last)) = (tokens.first(), last) else {
                 return Err(Unclear::Ambiguous);
             };
-            // A comment before the parts of an address, or between them, would stand within these
-            // octets. Some readers take it for a part of the local part.
+            // A comment before or between the parts of an address would be within these octets.
+            // Some readers take it for a part of the local part.
             return self.address(first.from, last.to);
         };
         let name = &tokens[..open];
@@ -103,15 +104,15 @@ impl List<'_> {
         let leading = blanks(inside);
         let reversed: Vec<u8> = inside.iter().rev().copied().collect();
         let (from, to) = (from + leading, (to - blanks(&reversed)).max(from + leading));
-        // Programs that know no name write the address in its place. To whom the name is the
-        // address, it is the same one.
+        // Programs without a name write the address instead of it. Readers that use the name as the
+        // address find the same address.
         if !self.is_text(name, &self.value[from..to]) {
             self.phrase(name)?;
         }
         self.address(from, to)
     }
 
-    /// Are these tokens one word, and this word, which means nothing by itself but for its `@`?
+    /// Are these tokens one word, equal to this text, without structure except its `@`?
     fn is_text(&self, tokens: &[Token], text: &[u8]) -> bool {
         match tokens {
             [Token { kind: Kind::Word, from, to }] => {
@@ -123,8 +124,8 @@ impl List<'_> {
         }
     }
 
-    /// A display name, perhaps empty. Some readers know quotes only where a name begins, and no
-    /// comments in it: what stands there must mean nothing without them.
+    /// A display name, perhaps empty. Some readers recognize quotes only at the beginning of a
+    /// name, and no comments in it: their contents must have no structure without them.
     fn phrase(&self, tokens: &[Token]) -> Result<(), Unclear> {
         let means = |octets: &[u8]| octets.iter().any(|&it| it == b'"' || is_structure(it.into()));
         let fits = |(place, token): (usize, &Token)| {
@@ -140,8 +141,8 @@ impl List<'_> {
         is_clear.then_some(()).ok_or(Unclear::Ambiguous)
     }
 
-    /// Is each `=?` in a name the begin of an encoded word with one end only? Some readers look for
-    /// that end before they look for quotes.
+    /// Does each `=?` in a name begin an encoded word with only one possible end? Some readers look
+    /// for that end before they look for quotes.
     fn encoded_words_end(&self, tokens: &[Token]) -> bool {
         let is_word = |token: &Token| token.kind == Kind::Word;
         let mut runs = tokens.chunk_by(|one, next| is_word(one) && is_word(next));
@@ -156,7 +157,7 @@ impl List<'_> {
         if !text.contains('@') {
             return Err(Unclear::Unreadable);
         }
-        // A reader may take all of the field for Latin-1 because of one octet elsewhere in it.
+        // A reader may decode the whole field as Latin-1 because of one octet elsewhere in it.
         if !text.is_ascii() && std::str::from_utf8(self.value).is_err() {
             return Err(Unclear::Ambiguous);
         }
@@ -164,13 +165,13 @@ impl List<'_> {
             return Err(Unclear::Ambiguous);
         };
         let local_part = mailbox.local_part();
-        // Readers that decode encoded words or take quotes off before they look for the address
-        // must come to the same one.
+        // Readers that decode encoded words or remove quotes before they look for the address must
+        // find the same one.
         let encoded = ["=?", "?="].iter().any(|mark| local_part.contains(mark));
         if encoded || folded(local_part).contains(is_structure) {
             return Err(Unclear::Ambiguous);
         }
-        // The same for readers that take off blanks as well, and then find nothing.
+        // The same for readers that also remove blanks, and then find nothing.
         let content = mailbox.local_part_content();
         if content.is_empty() || content.trim() != content {
             return Err(Unclear::Ambiguous);
@@ -180,13 +181,14 @@ impl List<'_> {
     }
 }
 
-/// Characters that mean something else outside quotes than inside.
+/// Characters with another meaning outside quotes than inside.
 fn is_structure(character: char) -> bool {
     matches!(character, '@' | '<' | '>' | ',' | ';' | ':' | '(' | ')' | '\\' | '[' | ']')
 }
 
-/// Does each `=?` begin an encoded word (RFC 2047 section 2) that ends at the first `?` of its text, with
-/// a blank or nothing behind it? Many programs leave blanks in that text, though none may be there.
+/// Does each `=?` begin an encoded word (RFC 2047 section 2) that ends at the first `?` of its
+/// text, followed by a blank or nothing? Many programs leave blanks in that text, although they are
+/// not allowed.
 fn has_whole_encoded_words(mut octets: &[u8]) -> bool {
     let is_token = |octet: &u8| octet.is_ascii_graphic() && !b"()<>@,;:\"/[]?.=\\".contains(octet);
     while let Some(at) = memchr::memmem::find(octets, b"=?") {
@@ -219,13 +221,13 @@ fn is_base64(text: &[u8]) -> bool {
     engine.decode(text).is_ok_and(|decoded| !decoded.iter().any(ends_text))
 }
 
-/// An octet at which some readers take a text to end.
+/// An octet at which some readers end a text.
 const fn ends_text(octet: &u8) -> bool {
     matches!(octet, 0 | b'\r' | b'\n')
 }
 
-/// The "Q" encoding of RFC 2047 section 4.2, in which quotes and backslashes stand for themselves
-/// nowhere.
+/// The "Q" encoding of RFC 2047 section 4.2, in which quotes and backslashes never stand for
+/// themselves.
 fn is_quoted_printable(text: &[u8]) -> bool {
     let is_plain = |octet: &u8| match octet {
         b'"' | b'\\' => false,
@@ -243,7 +245,7 @@ fn position(tokens: &[Token], special: u8) -> Option<usize> {
     tokens.iter().position(|token| token.kind == Kind::Special(special))
 }
 
-/// Splits the value; white space separates tokens and is not one.
+/// Splits the value; white space separates tokens and is not a token.
 fn tokens(value: &[u8]) -> Result<Vec<Token>, Unclear> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -258,7 +260,7 @@ fn tokens(value: &[u8]) -> Result<Vec<Token>, Unclear> {
                 continue;
             }
             b'"' => (Kind::Quoted, quoted(value, at)?),
-            b'(' => (Kind::Comment, comment(value, at)?),
+            b'(' => (Kind::Comment, comment_end(value, at)?),
             b'<' | b'>' | b',' | b';' | b':' => (Kind::Special(*octet), at + 1),
             _ => (Kind::Word, word(value, at)?),
         };
@@ -268,21 +270,21 @@ fn tokens(value: &[u8]) -> Result<Vec<Token>, Unclear> {
     Ok(tokens)
 }
 
-/// Where the line after this line end begins. A line of white space alone continues the field to
-/// some readers, and ends the header section to others.
+/// The beginning of the line after this line end. A line of white space alone continues the field
+/// for some readers, and ends the header section for others.
 fn line_end(value: &[u8], at: usize) -> Result<usize, Unclear> {
     let after = value[at..].strip_prefix(b"\r\n").ok_or(Unclear::Ambiguous)?;
     let text = after.iter().find(|octet| !matches!(octet, b' ' | b'\t'));
     match text {
         Some(b'\r') => Err(Unclear::Ambiguous),
-        // The end of the field, or white space behind its last line.
+        // The end of the field, or white space after its last line.
         None if !after.is_empty() => Err(Unclear::Ambiguous),
         _ => Ok(at + 2),
     }
 }
 
-/// A run of octets up to white space, a quote, a comment or a special. After an `@` it may hold an
-/// address literal, whose colons are its own.
+/// A run of octets up to white space, a quote, a comment or a special. After an `@` it may contain
+/// an address literal with colons.
 fn word(value: &[u8], from: usize) -> Result<usize, Unclear> {
     let mut at = from;
     while let Some(octet) = value.get(at) {
@@ -292,7 +294,7 @@ fn word(value: &[u8], from: usize) -> Result<usize, Unclear> {
                 let close = memchr::memchr(b']', &value[at..]).ok_or(Unclear::Ambiguous)?;
                 at += close + 1;
             }
-            // A parenthesis that closes nothing, a backslash outside quotes, control characters.
+            // An unmatched parenthesis, a backslash outside quotes, control characters.
             b')' | b'\\' | 0..0x20 | 0x7f => return Err(Unclear::Ambiguous),
             _ => at += 1,
         }
@@ -318,30 +320,26 @@ fn quoted(value: &[u8], from: usize) -> Result<usize, Unclear> {
 
 /// The end of the comment that begins here. Many readers know neither nested comments nor
 /// backslashes in them.
-fn comment(value: &[u8], from: usize) -> Result<usize, Unclear> {
+fn comment_end(value: &[u8], from: usize) -> Result<usize, Unclear> {
+    let end = from + comment::octets(&value[from..]).ok_or(Unclear::Ambiguous)?;
     let mut enclosed = Enclosed::default();
     let mut at = from + 1;
-    while let Some(octet) = value.get(at) {
-        match octet {
+    while at < end - 1 {
+        match value[at] {
             b'(' | b'\\' => return Err(Unclear::Ambiguous),
-            b')' => {
-                enclosed.check()?;
-                return Ok(at + 1);
-            }
-            b'"' | b',' | b';' | b':' | b'<' | b'>' => {
-                enclosed.is_plain = false;
-                at += enclosed.take(value, at)?;
-            }
-            _ => at += enclosed.take(value, at)?,
+            b'"' | b',' | b';' | b':' | b'<' | b'>' => enclosed.is_plain = false,
+            _ => {}
         }
+        at += enclosed.take(value, at)?;
     }
-    Err(Unclear::Ambiguous)
+    enclosed.check()?;
+    Ok(end)
 }
 
-/// What stands between quotes or parentheses.
+/// The text between quotes or parentheses.
 ///
-/// A reader that knows no comments, no backslashes or no folding inside quotes comes out of them
-/// at another octet. Then it must find nothing there that could be an address.
+/// A reader without comments, backslashes or folding inside quotes ends them at another octet. So
+/// the text must contain nothing that could be an address.
 struct Enclosed {
     /// Does every reader find the same end?
     is_plain: bool,
@@ -356,7 +354,7 @@ impl Default for Enclosed {
 }
 
 impl Enclosed {
-    /// Takes what begins at `at`; returns its octets.
+    /// Reads the item at `at`; returns its number of octets.
     fn take(&mut self, value: &[u8], at: usize) -> Result<usize, Unclear> {
         match value[at] {
             b'\\' => {

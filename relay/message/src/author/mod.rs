@@ -1,9 +1,9 @@
-//! Whom a message says it is from: the addresses of From and Sender (RFC 5322 section 3.6.2).
+//! The authors of a message: the addresses of From and Sender (RFC 5322 section 3.6.2).
 //!
-//! This is the one reading of authors: DMARC and the right to send as somebody go by it. What a
-//! person sees is what has to be judged, and mail programs differ. So a field that two of them can
-//! read differently has no addresses here: it is [`Unclear`], which no check lets pass.
-//! [`address_list`] has the grammar; mail-parser is asked for a second opinion.
+//! All checks of authors, DMARC and the right to send as a sender, use this one reading. The
+//! addresses that a person sees must be checked, and mail programs differ. So a field that two of
+//! them can read differently has no addresses here: it is [`Unclear`], and no check lets it pass.
+//! [`address_list`] has the grammar; mail-parser gives a second reading.
 
 mod address_list;
 
@@ -14,21 +14,21 @@ use crate::header::HeaderSection;
 use mail_parser::MessageParser;
 use relay_mail::path::{Domain, MailHost, Mailbox};
 
-/// Why it cannot be said whom a message is from.
+/// Why the authors of a message are not certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
     /// Which of them is shown differs from reader to reader.
     #[error("there is more than one From, or more than one Sender")]
     Several,
     /// There is no address in it.
-    #[error("a From or Sender holds no address, or one that cannot be read")]
+    #[error("a From or Sender has no address, or an invalid one")]
     Unreadable,
     /// Mail programs may find different addresses in it.
     #[error("a From or Sender can be read in more than one way")]
     Ambiguous,
 }
 
-/// The addresses of From, and of Sender if there is one. Empty where there is neither.
+/// The addresses of From, and of Sender if there is one. Empty if there is neither.
 ///
 /// # Errors
 /// As [`Unclear`] lists them.
@@ -38,7 +38,7 @@ pub fn authors(section: &HeaderSection) -> Result<Vec<Mailbox>, Unclear> {
     Ok(authors)
 }
 
-/// The addresses of From. Empty where there is none.
+/// The addresses of From. Empty if there is none.
 ///
 /// # Errors
 /// As [`Unclear`] lists them.
@@ -59,6 +59,16 @@ fn addresses_of(section: &HeaderSection, name: &[u8]) -> Result<Vec<Mailbox>, Un
 ///
 /// # Errors
 /// As [`Unclear`] lists them.
+///
+/// ```
+/// use relay_message::author::{Unclear, addresses};
+///
+/// let found = addresses(b" \"Doe, Jane\" <jane@contoso.example>\r\n").unwrap();
+/// assert_eq!(found[0].to_string(), "jane@contoso.example");
+/// // Some mail programs show the address in the name, others the one in brackets.
+/// let two = addresses(b" ceo@contoso.example <jane@fabrikam.example>\r\n");
+/// assert_eq!(two, Err(Unclear::Ambiguous));
+/// ```
 pub fn addresses(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
     let value = value.strip_suffix(b"\r\n").unwrap_or(value);
     let mailboxes = address_list::parse(value)?;
@@ -77,7 +87,7 @@ fn second_opinion(value: &[u8]) -> Option<Vec<String>> {
     message.from()?.iter().map(address).collect()
 }
 
-/// Is this text the address? Other readers take the quotes off the local part.
+/// Is this text the address? Other readers remove the quotes of the local part.
 pub fn is_same(mailbox: &Mailbox, text: &str) -> bool {
     let Some((local_part, host)) = text.rsplit_once('@') else { return false };
     let own = mailbox.local_part();

@@ -51,7 +51,7 @@ fn addresses_that_are_clear() {
     }
 }
 
-/// Octets that are no UTF-8 make a reader take the whole field for Latin-1.
+/// Because of octets that are not UTF-8, a reader decodes the whole field as Latin-1.
 #[test]
 fn addresses_beside_octets_that_are_no_utf_8() {
     assert_eq!(addresses(b"\"J\xf6rg\" <j\xc3\xb6rg@b.example>"), Err(Unclear::Ambiguous));
@@ -77,7 +77,7 @@ fn what_two_readers_may_read_differently() {
         ("From: <@c.example:a@b.example>", &[Unreadable, Ambiguous]),
         ("From: \"a@b.example <c@d.example>", &[Unreadable, Ambiguous]),
         ("From: (a@b.example <c@d.example>", &[Unreadable, Ambiguous]),
-        // White space, comments and dots where only some readers pass over them.
+        // White space, comments and dots that only some readers ignore.
         ("From: a @ b . example", &[Ambiguous]),
         ("From: a@b .example", &[Ambiguous]),
         ("From: a@b(x).example", &[Ambiguous]),
@@ -91,7 +91,7 @@ fn what_two_readers_may_read_differently() {
         ("From: a@b..example", &[Ambiguous]),
         ("From: a@b.\r\n example", &[Ambiguous]),
         ("From: \r\n \r\n a@b.example", &[Ambiguous]),
-        // Two addresses, or one in the other.
+        // Two addresses, or one inside the other.
         ("From: <a@b.example@c.example>", &[Ambiguous]),
         ("From: <@b.example,@x:x@c.example>", &[Ambiguous]),
         ("From: \"a@b.example\"@c.example", &[Ambiguous]),
@@ -134,7 +134,7 @@ fn what_two_readers_may_read_differently() {
         ("From: \"a@b.example\r\n \" <c@d.example>", &[Ambiguous]),
         ("From: \"x\r\n <a@b.example>\" <c@d.example>", &[Ambiguous]),
         ("From: a@b.example\\, c@d.example", &[Ambiguous]),
-        // Quotes that begin no name, which some readers take for letters.
+        // Quotes that do not begin a name, which some readers treat as letters.
         ("From: Ann \"<a@b.example>\" <c@d.example>", &[Ambiguous]),
         ("From: A\"n \"n \"<a@b.example> \".e <c@d.example>", &[Ambiguous]),
         ("From: (x) \"Doe, Ann\" <c@d.example>", &[Ambiguous]),

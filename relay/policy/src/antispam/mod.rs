@@ -1,10 +1,10 @@
-//! From what the checks found to what becomes of client, sender and message.
+//! From the findings of the checks to the decision about client, sender and message.
 //!
-//! The checks are asked after everything else has let the command pass, so nobody waits for DNS to
-//! be told that it may not relay. What a connector annotates never refuses. What it enforces
-//! refuses what fails, and what could not be checked now it refuses for now: neither is mail lost
-//! nor does it pass unseen. A refusal for good goes before one for now, or the client would
-//! come back for it. How the questions are answered is for [`crate::antispam`].
+//! The checks run after everything else has let the command pass, so a client that may not relay
+//! gets its refusal without waiting for DNS. Checks in mode annotate never refuse. Checks in mode
+//! enforce refuse mail that fails, and refuse temporarily if they cannot run now: mail is neither
+//! lost nor accepted unchecked. A permanent refusal goes before a temporary one, because otherwise
+//! the client would come back only to get it. `antispam` performs the inquiries.
 
 use crate::{Because, Decision, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
 use relay_connector::{AntiSpam, CheckMode, Permission};
@@ -45,7 +45,7 @@ pub fn screen_sender(
                 spf: antispam.spf.is_on(),
             }));
         }
-        Some(SenderFinding::NotAsked) => screening.not_asked(sender_checks(antispam)),
+        Some(SenderFinding::NotAsked) => screening.note_checks_not_made(sender_checks(antispam)),
         Some(SenderFinding::Found(found)) => {
             for list in &found.block_lists {
                 let zone = list.zone.ascii();
@@ -90,7 +90,7 @@ pub fn screen_message(
                 rspamd: antispam.rspamd.is_on(),
             }));
         }
-        Some(MessageFinding::NotAsked) => screening.not_asked(message_checks(antispam)),
+        Some(MessageFinding::NotAsked) => screening.note_checks_not_made(message_checks(antispam)),
         Some(MessageFinding::Found(found)) => {
             if let Some(dkim) = &found.dkim {
                 let (found, reply) = by_dkim(dkim);
@@ -109,16 +109,15 @@ pub fn screen_message(
     screening.decide()
 }
 
-/// Why this peer is spared the checks that its connector has; `None` where it is not, or where
-/// there are none.
+/// Why this peer bypasses the checks of its connector; `None` if it does not, or if there are none.
 pub fn bypass(peer: &Peer) -> Option<Because> {
     let antispam = &peer.connector.antispam;
     let has_checks = antispam.checks_sender() || antispam.checks_message();
-    let (is_granted, because) = peer.has(Permission::BypassAntiSpam);
-    (has_checks && is_granted).then_some(because)
+    let is_spared = has_checks && peer.has(Permission::BypassAntiSpam);
+    is_spared.then(|| peer.standing(Permission::BypassAntiSpam))
 }
 
-/// The reply is the one that enforcement would give.
+/// The reply is that of mode enforce.
 fn by_list(zone: &str, verdict: &ListVerdict) -> (String, Option<Reply>) {
     match verdict {
         ListVerdict::Clear => (format!("the client is not listed in {zone}"), None),
@@ -133,8 +132,8 @@ fn by_list(zone: &str, verdict: &ListVerdict) -> (String, Option<Reply>) {
     }
 }
 
-/// Only what the domain disowns is refused. A domain whose record cannot be understood has
-/// disowned nobody (RFC 7208 section 8.7 leaves it to us).
+/// Only a `fail` of the domain is refused. A domain whose record cannot be understood does not say
+/// that the client is unauthorised (RFC 7208 section 8.7 leaves the choice).
 fn by_spf(spf: &SpfFinding) -> (String, Option<Reply>) {
     let SpfFinding { result, identity, domain } = spf;
     let whose = match identity {
@@ -154,7 +153,7 @@ fn by_spf(spf: &SpfFinding) -> (String, Option<Reply>) {
     (found, reply)
 }
 
-/// One signature that holds is enough, whoever made it; none is too few.
+/// One valid signature of any domain is enough; no signature is a failure.
 fn by_dkim(dkim: &DkimFinding) -> (String, Option<Reply>) {
     let signatures = match dkim {
         DkimFinding::Unavailable(why) => {
@@ -178,7 +177,7 @@ fn by_dkim(dkim: &DkimFinding) -> (String, Option<Reply>) {
     (each.collect::<Vec<_>>().join(", "), reply)
 }
 
-/// The domain decides what becomes of mail that fails; quarantine is not refused, it is marked.
+/// The domain decides about mail that fails; quarantine is not refused but marked.
 fn by_dmarc(dmarc: &DmarcFinding) -> (String, Option<Reply>) {
     let DmarcFinding { result, policy, domain, why } = dmarc;
     let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -199,7 +198,7 @@ fn by_dmarc(dmarc: &DmarcFinding) -> (String, Option<Reply>) {
     }
 }
 
-/// What Rspamd would throw away is refused: then its sender knows.
+/// Mail that Rspamd would discard is refused, so that its sender learns of it.
 fn by_rspamd(rspamd: &RspamdFinding) -> (String, Option<Reply>) {
     match rspamd {
         RspamdFinding::Unavailable(why) => {
@@ -238,7 +237,7 @@ fn message_checks(antispam: &AntiSpam) -> Vec<(Rule, String, CheckMode)> {
     checks.into_iter().map(|(rule, mode)| (rule, "it would be asked".to_owned(), mode)).collect()
 }
 
-/// A decision that was positive so far, and what the checks add to it.
+/// A decision that was positive so far, and the additions of the checks.
 struct Screening {
     reasons: Reasons,
     reply: Reply,
@@ -248,11 +247,12 @@ struct Screening {
 
 impl Screening {
     fn new(allowed: Decision) -> Self {
-        let Decision { reply, because } = allowed;
+        let Decision { reply, because, .. } = allowed;
         Self { reasons: Reasons(because), reply, refusal: None }
     }
 
-    /// Takes in one check. The first refusal counts, unless a later one is for good and it is not.
+    /// Enters one check. The first refusal counts, unless it is temporary and a later one is
+    /// permanent.
     fn take(&mut self, rule: Rule, mode: CheckMode, found: String, reply: Option<Reply>) {
         let because = Because { rule, found: format!("{found} ({mode})") };
         let Some(reply) = reply.filter(|_| mode.is_enforced()) else {
@@ -270,10 +270,10 @@ impl Screening {
         }
     }
 
-    fn not_asked(&mut self, checks: Vec<(Rule, String, CheckMode)>) {
+    fn note_checks_not_made(&mut self, checks: Vec<(Rule, String, CheckMode)>) {
         for (rule, found, mode) in checks {
             if mode.is_on() {
-                self.reasons.note(rule, format!("{found} ({mode}); taken for harmless here"));
+                self.reasons.note(rule, format!("{found} ({mode}); assumed harmless here"));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The whole table: for each principal each right alone and each right taken away, what every
-//! command answers.
+//! The whole table: for each principal each right alone and each right removed, with the reply to
+//! every command.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,8 +21,8 @@ const HEADER: &str = "Received: from a\r\n\
     X-MS-Exchange-Forest-RulesExecuted: x\r\n\
     Subject: x\r\n";
 
-/// The user of the table. Nobody computes with these: the table is about what follows once a
-/// password was right.
+/// The user of the table. These values are never computed with: the table is about the consequences
+/// of a right password.
 const USERS: &str = r#"
 secret = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 [[user]]
@@ -31,8 +31,8 @@ password = "$argon2id$v=19$m=64,t=1,p=1$6wdvjjFc2zeJvdzquxyvXA$U3f10w21kOb/IRf4f
 send_as = ["alice@contoso.example"]
 "#;
 
-/// A peer that is this principal and has exactly these rights, by a connector that grants them and
-/// denies all others: the groups have no say, except where a mechanism demands one.
+/// A peer with this principal and exactly these rights, by a connector that grants them and denies
+/// all others: the groups have no effect, except if a mechanism requires one.
 fn peer_with(principal: Principal, rights: PermissionSet) -> (Arc<Rules>, Peer) {
     let names = |rights: PermissionSet| {
         let names: Vec<_> = rights.iter().map(|right| format!("\"{right}\"")).collect();
@@ -48,7 +48,7 @@ fn peer_with(principal: Principal, rights: PermissionSet) -> (Arc<Rules>, Peer) 
     build(principal, &keys)
 }
 
-/// A peer that is this principal and has what its permission group gives.
+/// A peer with this principal and the permissions of its group.
 fn peer_of_group(principal: Principal) -> (Arc<Rules>, Peer) {
     let groups = PermissionGroup::ALL
         .iter()
@@ -57,7 +57,7 @@ fn peer_of_group(principal: Principal) -> (Arc<Rules>, Peer) {
     build(principal, &keys)
 }
 
-/// The keys without which nobody is this principal.
+/// The keys that this principal requires.
 fn mechanism(principal: Principal) -> &'static str {
     match principal {
         Principal::Anonymous => "permission_groups = []",
@@ -111,7 +111,7 @@ remote_ip_ranges = ["10.0.0.1"]
     (rules, peer)
 }
 
-/// What every command answers.
+/// The reply to every command.
 fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
     let large = peer.connector.limits.max_message_size + 1;
     let from = |path: &str, size| mail(rules, peer, &sender(path), size).reply.code.to_string();
@@ -124,7 +124,8 @@ fn answers(rules: &Rules, peer: &Peer) -> Vec<(&'static str, String)> {
     let kept = admit(&section, peer.permissions, ours, |_| false).slices.concat();
     let kept = String::from_utf8(kept).unwrap();
     let field = |name: &str| if kept.contains(name) { "kept" } else { "removed" }.to_owned();
-    // AUTH comes before a peer is a user: with the right password, by the right of users to send.
+    // AUTH comes before a peer is a user: with the right password, by the permission of users to
+    // send.
     let before = Peer::new(Arc::clone(&peer.connector));
     let offered = auth(rules, &before, "PLAIN");
     let logged_on = if offered.reply.is_positive() {

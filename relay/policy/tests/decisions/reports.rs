@@ -1,11 +1,11 @@
-//! Who may be told of success, and who gets a whole message back.
+//! Which clients may get reports of success, and which get a whole message back?
 
 use relay_mail::dsn::{MailDsn, Notify, RcptDsn, Ret};
 use relay_message::finding::{SenderFound, SpfFinding, SpfIdentity, SpfResult};
 
 use super::*;
 
-/// What is left of RET=FULL and NOTIFY=SUCCESS,FAILURE, and the rules that took something.
+/// The rest of RET=FULL and NOTIFY=SUCCESS,FAILURE, and the rules that removed something.
 fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Ret, bool, usize) {
     let sender = super::sender(sender);
     let found = SenderFound {
@@ -20,7 +20,8 @@ fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Re
     let notify = Notify { success: true, failure: true, delay: false };
     let mut rcpt = RcptDsn { notify: Some(notify), original: None };
     let because = vec![Because { rule: Rule::Sender, found: String::new() }];
-    let mut decision = Decision { reply: reply::SENDER_OK, because };
+    let mut decision =
+        Decision { reply: reply::SENDER_OK, because, consequence: Consequence::None };
     limit_ret(peer, &sender, Some(&found), &mut mail, &mut decision);
     limit_notify(peer, &sender, Some(&found), &mut rcpt, &mut decision);
     assert_eq!(decision.because.last().unwrap().rule, Rule::Sender);
@@ -46,7 +47,7 @@ fn a_stranger_cannot_have_mail_sent_to_an_address_that_it_names() {
         let spf = Some((result, identity));
         assert_eq!(left(&stranger, "<a@b.example>", spf), expected, "{result} {identity:?}");
     }
-    // A null sender is told nothing anyway.
+    // A null sender gets no reports anyway.
     assert_eq!(left(&stranger, "<>", None), granted);
 }
 

@@ -1,9 +1,8 @@
-//! Who gives up a claim when a caller drops the future that made the claim?
+//! Who gives up a claim after the future that made it was dropped?
 //!
-//! Whoever works on the message at that moment: the future itself, the thread that reads the entry,
-//! or the committer that has the change. If the future gave up the claim while the committer still
-//! had the change, a delivery could claim the message, and the commit would end the claim of that
-//! delivery.
+//! The owner of the work at that moment: the future, the thread that reads the entry, or the
+//! committer that has the change. If the future gave up the claim while the committer still had the
+//! change, a delivery could claim the message, and the commit would end the claim of that delivery.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +12,7 @@ use relay_mail::store_error::StoreError;
 
 use super::Shared;
 
-/// The claim on one message. Dropped, it makes the message due again at `due`.
+/// The claim on one message. Dropping it makes the message due again at `due`.
 #[derive(Debug)]
 pub(super) struct ClaimGuard {
     shared: Arc<Shared>,
@@ -29,13 +28,13 @@ impl ClaimGuard {
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::Claimed`] by another.
     pub(super) fn take(shared: &Arc<Shared>, id: QueueId) -> Result<Self, StoreError> {
-        let due = shared.index().claim(id)?.due;
+        let due = shared.index.lock().claim(id)?.due;
         Ok(Self { shared: Arc::clone(shared), id, due, is_held: true })
     }
 
     /// Claims at most `limit` messages that are due, neither held nor claimed, oldest due first.
     pub(super) fn take_due(shared: &Arc<Shared>, now: SystemTime, limit: usize) -> Vec<Self> {
-        let claimed = shared.index().claim_due(now, limit).into_iter();
+        let claimed = shared.index.lock().claim_due(now, limit).into_iter();
         claimed
             .map(|(due, id)| Self { shared: Arc::clone(shared), id, due, is_held: true })
             .collect()
@@ -45,12 +44,12 @@ impl ClaimGuard {
         self.id
     }
 
-    /// When the message was due before the claim, on the steady clock.
+    /// When the message was due before the claim, by the monotonic clock.
     pub(super) fn due(&self) -> SystemTime {
         self.due
     }
 
-    /// Leaves the claim as it is: it has a new holder, or the index no longer has it.
+    /// Keeps the claim: it has a new owner, or the index no longer has the message.
     pub(super) fn release(mut self) {
         self.is_held = false;
     }

@@ -1,14 +1,14 @@
-//! Two clocks. What is on the disk says when by the wall clock, which somebody may set; what waits
-//! in memory goes by a clock that nobody sets, so that it neither waits for a day nor comes all at
-//! once when the other one jumps.
+//! Two clocks. Times on the disk are by the wall clock, which an administrator may set. Times in
+//! memory are by a monotonic clock, so that messages neither wait for a day nor become due all at
+//! once when the wall clock is set.
 //!
-//! Moments of the steady clock are what the wall clock would say had it not been set since the
-//! process began. Both are the same until it is.
+//! A monotonic time here is the time that the wall clock would show if it had not been set since
+//! the process began. Both are equal until it is set.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::limits;
+use parking_lot::Mutex;
 
 /// How far the two clocks are apart.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Reading {
     steady: Instant,
 }
 
-/// What the wall clock is ahead of the steady one, or behind.
+/// How far the wall clock is ahead of the monotonic clock, or behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Apart {
     Ahead(Duration),
@@ -41,8 +41,8 @@ impl Clock {
         Self { started, apart: Mutex::new(Apart::Ahead(Duration::ZERO)) }
     }
 
-    /// A moment of the wall clock, as it is now, by the steady one.
-    pub(super) fn steady(&self, wall: SystemTime) -> SystemTime {
+    /// Converts a current wall clock time to monotonic time.
+    pub(super) fn monotonic(&self, wall: SystemTime) -> SystemTime {
         match self.apart(Reading::now()) {
             Apart::Ahead(by) => wall.checked_sub(by),
             Apart::Behind(by) => wall.checked_add(by),
@@ -50,7 +50,7 @@ impl Clock {
         .unwrap_or(wall)
     }
 
-    /// A moment of the steady clock by the wall clock, as it is now.
+    /// Converts a monotonic time to a current wall clock time.
     pub(super) fn wall(&self, steady: SystemTime) -> SystemTime {
         match self.apart(Reading::now()) {
             Apart::Ahead(by) => steady.checked_add(by),
@@ -59,7 +59,7 @@ impl Clock {
         .unwrap_or(steady)
     }
 
-    /// Differences that come from reading one clock after the other are none.
+    /// Small differences arise from reading one clock after the other and are ignored.
     fn apart(&self, now: Reading) -> Apart {
         let passed = now.steady.saturating_duration_since(self.started.steady);
         let unset = self.started.wall.checked_add(passed).unwrap_or(now.wall);
@@ -67,7 +67,7 @@ impl Clock {
             Ok(by) => Apart::Ahead(by),
             Err(error) => Apart::Behind(error.duration()),
         };
-        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apart = self.apart.lock();
         if found.differs_from(*apart) {
             *apart = found;
         }
@@ -108,7 +108,7 @@ mod tests {
     fn clocks_that_nobody_sets_agree_to_the_nanosecond() {
         let clock = Clock::start();
         let moment = SystemTime::now();
-        assert_eq!((clock.steady(moment), clock.wall(moment)), (moment, moment));
+        assert_eq!((clock.monotonic(moment), clock.wall(moment)), (moment, moment));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The one thread that writes: it commits everything that arrived while its last sync ran as one
-//! transaction, which is one sync, and moves the log into the database when there is time.
+//! The one thread that writes. It commits everything that arrived during its last sync as one
+//! transaction with one sync, and moves the log into the database in idle times.
 //!
-//! A lone message waits for nothing but its own sync. After any error nothing is tried again on
-//! the same connection: a kernel may report a failed write-back once and then call the pages
-//! clean. Every waiting commit fails, new mail is refused, and once a second the database is
-//! closed and opened anew from the frames whose sync had succeeded, written and synced again. A
-//! message whose commit failed is not among them; should one be found all the same it is removed,
-//! since its client was told to try again and a second copy would be delivered.
+//! A message that arrives alone waits only for its own sync. After any error nothing is repeated on
+//! the same connection: a kernel may report a failed write-back once and then mark the pages as
+//! clean. Every waiting commit fails, and new mail is refused. Once a second the database is closed
+//! and opened again from the frames whose sync had succeeded; these are written and synced again. A
+//! message whose commit failed is not among them. If such a message is found nevertheless, it is
+//! removed: its client will send it again, and both copies would be delivered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +23,7 @@ use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::recovery::{self, Occasion, Opened};
 use crate::sqlite::wal;
 use crate::sqlite::writer::DatabaseWriter;
+use crate::store::ClaimAfter;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, ErrorCode};
@@ -31,11 +32,10 @@ use tracing::{error, info, warn};
 
 use crate::limits;
 
-/// What is to be committed, all of it or nothing.
+/// Steps that are committed together or not at all.
 pub(super) struct CommitRequest {
     pub(super) steps: Vec<CommitStep>,
-    /// It only adds to the queue, and is the first to be refused when space is short.
-    pub(super) is_new_mail: bool,
+    pub(super) purpose: CommitPurpose,
     /// On a message that the steps change and that no delivery has claimed.
     pub(super) claim: Option<ClaimGuard>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
@@ -43,12 +43,21 @@ pub(super) struct CommitRequest {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
+/// What a commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitPurpose {
+    /// New mail. When space is short, the committer refuses it first.
+    NewMail,
+    /// A change of queued mail, which may free space.
+    Change,
+}
+
 /// One change and what it means for the index.
 pub(super) enum CommitStep {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
-    /// Its entry has changed; whoever claimed it is done unless `claimed` says otherwise.
-    Update { entry: EntryRow, due: SystemTime, claimed: bool },
+    /// Its entry has changed.
+    Update { entry: EntryRow, due: SystemTime, claim: ClaimAfter },
     /// It has left the queue.
     Remove { id: QueueId },
 }
@@ -60,6 +69,15 @@ pub(super) enum NewBody {
     File(MessageFile),
 }
 
+/// Do readers continue during a checkpoint?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckpointMode {
+    /// Yes. The part of the log that a reader needs stays in the log.
+    BesideReaders,
+    /// No, they wait, and the whole log is moved.
+    WithoutReaders,
+}
+
 pub(super) struct Committer {
     shared: Arc<Shared>,
     requests: Receiver<CommitRequest>,
@@ -67,7 +85,7 @@ pub(super) struct Committer {
     writer: Option<DatabaseWriter>,
     /// After an error: the frames of the log that had been synced.
     believed: u32,
-    /// No earlier than this is the database opened anew.
+    /// The earliest time for opening the database again.
     retry_at: Instant,
 }
 
@@ -83,7 +101,7 @@ impl Committer {
         Self { shared, requests, writer: Some(writer), believed: 0, retry_at: Instant::now() }
     }
 
-    /// Commits until the last sender is gone.
+    /// Commits until the last sender is dropped.
     pub(super) fn run(mut self) {
         loop {
             let wait = match &self.writer {
@@ -97,7 +115,9 @@ impl Committer {
             };
             match first {
                 Ok(first) => self.commit(first),
-                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => self.checkpoint(false),
+                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => {
+                    self.checkpoint(CheckpointMode::BesideReaders)
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -105,7 +125,7 @@ impl Committer {
                 self.reopen();
             }
         }
-        self.checkpoint(true);
+        self.checkpoint(CheckpointMode::WithoutReaders);
         if let Some(writer) = &self.writer
             && let Err(error) = database::truncate_log(&writer.connection)
         {
@@ -114,7 +134,7 @@ impl Committer {
         }
     }
 
-    /// Commits one request and everything that waits behind it.
+    /// Commits one request and all requests that wait behind it.
     fn commit(&mut self, first: CommitRequest) {
         let mut octets = first.octets();
         let mut batch = vec![first];
@@ -126,7 +146,8 @@ impl Committer {
         }
         if let Err(error) = self.make_room(octets as u64) {
             // Without room for new mail there is still some for what makes room.
-            for request in batch.extract_if(.., |request| request.is_new_mail) {
+            for request in batch.extract_if(.., |request| request.purpose == CommitPurpose::NewMail)
+            {
                 request.answer(Err(error.clone()));
             }
         }
@@ -144,16 +165,20 @@ impl Committer {
                     self.shared.apply(steps, &lost);
                     // The steps have changed the index, and with it the claim.
                     claim.into_iter().for_each(ClaimGuard::release);
-                    // Whoever asked may have gone; the commit stands.
+                    // The caller may have gone; the commit is valid.
                     let _ = done.send(Ok(()));
                 }
                 self.shared.became_due.notify_one();
-                // Whoever waited has the CPU first, if there is only one; the rest is for later.
+                // If there is only one CPU, the waiting tasks run first; the rest can wait.
                 std::thread::yield_now();
                 self.make_log_room();
                 let log_octets = self.writer.as_ref().map_or(0, DatabaseWriter::log_octets);
                 if log_octets > limits::DATABASE_LOG_OCTETS {
-                    self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
+                    self.checkpoint(if log_octets > 2 * limits::DATABASE_LOG_OCTETS {
+                        CheckpointMode::WithoutReaders
+                    } else {
+                        CheckpointMode::BesideReaders
+                    });
                 }
                 if let Some(Err(failure)) = self.writer.as_ref().map(DatabaseWriter::begin) {
                     self.fail(failure);
@@ -166,7 +191,7 @@ impl Committer {
         }
     }
 
-    /// Room for commits to come, where the disk has more than mail may ever need of it.
+    /// Preallocates room for the next commits, if the disk has more space than mail may need.
     fn make_log_room(&mut self) {
         let Some(writer) = &mut self.writer else { return };
         let spare = self.shared.min_free_octets + limits::LOG_ROOM_MOST;
@@ -177,8 +202,8 @@ impl Committer {
         }
     }
 
-    /// Is there room for a commit, and for the checkpoint that follows it one day? A disk that is
-    /// full to the last octet could not even record that a message has gone.
+    /// Is there room for a commit, and for the checkpoint that follows later? With a completely
+    /// full disk the queue could not even record deliveries.
     fn make_room(&mut self, octets: u64) -> Result<(), StoreError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let enough = 2 * (writer.log_octets() + octets) + limits::DATABASE_SPARE_OCTETS;
@@ -186,7 +211,7 @@ impl Committer {
             return Ok(());
         }
         // Under a shortage the log begins anew at each commit, and the room within the files counts.
-        self.checkpoint(true);
+        self.checkpoint(CheckpointMode::WithoutReaders);
         let Some(writer) = &self.writer else { return Ok(()) };
         let path = self.shared.directory.database();
         let log = std::fs::metadata(wal::path(&path)).map_or(0, |file| file.len());
@@ -203,15 +228,14 @@ impl Committer {
         Err(StoreError::Full(format!("{directory} has {free} octets free")))
     }
 
-    /// Moves the log into the database. With `pause`, readers wait meanwhile, so that nothing of
-    /// it stays behind for them.
-    fn checkpoint(&mut self, pause: bool) {
+    /// Moves the log into the database.
+    fn checkpoint(&mut self, mode: CheckpointMode) {
         let Some(writer) = &self.writer else { return };
-        let readers = pause.then(|| self.shared.readers.pause());
+        let readers = (mode == CheckpointMode::WithoutReaders).then(|| self.shared.readers.pause());
         let moved = writer.checkpoint();
         drop(readers);
         match moved {
-            // The next commit begins the log anew, in the same place.
+            // The next commit restarts the log at the beginning of its file.
             Ok(true) => writer.frames.store(0, Ordering::Release),
             Ok(false) => {}
             Err(failure) => {
@@ -225,19 +249,19 @@ impl Committer {
         if let Some(writer) = self.writer.take() {
             self.believed = writer.frames();
         }
-        // What is read must be what the disk has after all.
-        self.shared.fresh.clear();
+        // From now on only the contents of the disk count.
+        self.shared.recent_commits.clear();
         if database::is_corrupt(&failure) {
             self.shared.ask_for_salvage(&failure);
         }
         let refusal = self.shared.store_error("commit to", failure);
-        error!(error = %refusal, "the queue refuses mail until its database could be opened anew");
+        error!(error = %refusal, "the queue refuses mail until its database can be opened again");
         self.shared.set_refusal(Some(refusal.clone()));
         self.retry_at = Instant::now() + limits::STORE_RETRY;
         refusal
     }
 
-    /// Opens the database from what is on the disk, and makes index and disk agree.
+    /// Opens the database from the contents of the disk, and makes index and disk agree.
     fn reopen(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut pause = shared.readers.pause();
@@ -247,13 +271,13 @@ impl Committer {
         let Opened { connection, frames, index, reserved, .. } = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                warn!(%error, "the queue's database cannot be opened anew; trying again");
+                warn!(%error, "the queue's database cannot be opened; trying again");
                 self.retry_at = Instant::now() + limits::STORE_RETRY;
                 return;
             }
         };
         let mut writer = DatabaseWriter::new(connection, frames, reserved, shared.log_room());
-        let agreed = writer.agree_with(&shared, &index);
+        let agreed = writer.reconcile_with_index(&shared, &index);
         self.writer = Some(writer);
         match agreed {
             Ok(()) => {
@@ -261,7 +285,7 @@ impl Committer {
                 drop(pause);
                 shared.set_refusal(None);
                 shared.became_due.notify_one();
-                info!(messages = index.lengths().queued, "the queue takes mail again");
+                info!(messages = index.lengths().queued, "the queue accepts mail again");
             }
             Err(failure) => {
                 drop(pause);
@@ -272,32 +296,36 @@ impl Committer {
 }
 
 impl Shared {
-    /// Follows a committed request in the index and among the message files.
+    /// Applies a committed request to the index and to the message files.
     fn apply(&self, steps: Vec<CommitStep>, lost: &[QueueId]) {
-        let mut index = self.index();
+        let mut index = self.index.lock();
         for step in steps {
             match step {
                 CommitStep::Put { entry, due, body } => {
                     let (id, stored) = (entry.id, body.stored());
                     match body {
                         NewBody::File(file) => file.keep(),
-                        NewBody::Row(body) => self.fresh.put(id, entry.record, body.message),
+                        NewBody::Row(body) => {
+                            self.recent_commits.put(id, entry.record, body.message)
+                        }
                     }
-                    index.put(id, Item::new(self.clock.steady(due), false, stored));
+                    let due = self.clock.steady(due);
+                    index.put(id, Item { due, held: false, body: stored, claimed: false });
                 }
                 CommitStep::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
                     index.remove(entry.id);
                 }
-                CommitStep::Update { entry, due, claimed } => {
+                CommitStep::Update { entry, due, claim } => {
                     self.fresh.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
-                        let item = Item::new(self.clock.steady(due), entry.held, old.body);
-                        index.put(entry.id, Item { claimed, ..item });
+                        let (due, held) = (self.clock.steady(due), entry.held);
+                        let claimed = claim == ClaimAfter::Kept;
+                        index.put(entry.id, Item { due, held, body: old.body, claimed });
                     }
                 }
                 CommitStep::Remove { id } => {
-                    self.fresh.take(id);
+                    self.recent_commits.take(id);
                     let body = index.remove(id).map(|item| item.body);
                     if let Some(StoredBody::InFile { .. }) = body {
                         let path = self.directory.message(id);
@@ -315,7 +343,7 @@ impl Shared {
         LogRoom::new(wal::path(&self.directory.database()))
     }
 
-    /// What a failure of SQLite means to whoever asked.
+    /// The error for the caller after a failure of SQLite.
     pub(super) fn store_error(&self, doing: &'static str, failure: rusqlite::Error) -> StoreError {
         let path = self.directory.database();
         match failure.sqlite_error_code() {
@@ -328,7 +356,7 @@ impl Shared {
 }
 
 impl NewBody {
-    /// What the record says about it.
+    /// The stored form in the record.
     pub(super) fn stored(&self) -> StoredBody {
         match self {
             Self::Row(_) => StoredBody::InDatabase,
@@ -351,7 +379,7 @@ impl CommitRequest {
 
     fn answer(self, result: Result<(), StoreError>) {
         let Self { claim, done, .. } = self;
-        // Before the answer: whoever asked may ask again at once.
+        // Before the reply, because the caller may repeat its request at once.
         drop(claim);
         let _ = done.send(result);
     }

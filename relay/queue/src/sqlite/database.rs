@@ -1,8 +1,8 @@
-//! The tables, and what is asked of SQLite about durability.
+//! The tables, and the settings of SQLite for durability.
 //!
-//! A message is one row of `entry` and, unless it has a file of its own, one of `body`, so that
-//! recording an attempt does not write the message again. Every row carries a checksum of ours,
-//! since SQLite has none for its pages: what was flipped on the disk is noticed here.
+//! A message is one row of `entry` and, unless it has its own file, one row of `body`, so that
+//! recording an attempt does not write the message again. Every row has our own checksum, since
+//! SQLite has none for its pages: this detects bits that were flipped on the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::limits;
 
 const PAGE: i64 = limits::DATABASE_PAGE_OCTETS as i64;
 
-/// Root pages of the tables, in the order of the schema. They never move, since nothing is ever
-/// dropped or vacuumed.
+/// Root pages of the tables, in the order of the schema. They never move, since no table is ever
+/// dropped and the database is never vacuumed.
 pub(super) const ROOT_PAGES: [u32; 3] = [2, 3, 4];
 
-/// `reserved` has one row: no id up to it may be given again.
+/// `reserved` has one row: no id up to it may be assigned again.
 const SCHEMA: &str = "
     CREATE TABLE entry (
         id INTEGER PRIMARY KEY,
@@ -49,7 +49,7 @@ pub(super) struct EntryRow {
     /// Milliseconds since 1970.
     pub(super) due: i64,
     pub(super) held: bool,
-    /// What [`crate::record`] makes of an entry.
+    /// The entry as [`crate::record`] encodes it.
     pub(super) record: Vec<u8>,
 }
 
@@ -58,6 +58,27 @@ pub(super) struct EntryRow {
 pub(super) struct BodyRow {
     pub(super) id: QueueId,
     pub(super) message: Bytes,
+}
+
+/// A row that was read, compared with its checksum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CheckedRow<Row> {
+    /// The row is as it was written.
+    Whole(Row),
+    /// The row does not have its checksum.
+    Damaged(Row),
+}
+
+impl<Row> CheckedRow<Row> {
+    fn new(row: Row, stored: i64, computed: u32) -> Self {
+        if stored == i64::from(computed) { Self::Whole(row) } else { Self::Damaged(row) }
+    }
+
+    /// The row, whole or damaged.
+    pub(super) fn into_row(self) -> Row {
+        let (Self::Whole(row) | Self::Damaged(row)) = self;
+        row
+    }
 }
 
 impl EntryRow {
@@ -70,16 +91,15 @@ impl EntryRow {
         sum.finalize()
     }
 
-    /// The row and whether it is as it was written.
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(Self, bool)> {
+    fn read(row: &Row<'_>) -> rusqlite::Result<CheckedRow<Self>> {
         let entry = Self {
             id: id_of(row.get(0)?),
             due: row.get(2)?,
             held: row.get(3)?,
             record: row.get(4)?,
         };
-        let is_whole = row.get::<_, i64>(1)? == i64::from(entry.checksum());
-        Ok((entry, is_whole))
+        let computed = entry.checksum();
+        Ok(CheckedRow::new(entry, row.get(1)?, computed))
     }
 }
 
@@ -113,7 +133,7 @@ pub(super) fn id_of(key: i64) -> QueueId {
     QueueId::from_u64(key.cast_unsigned())
 }
 
-/// Opens the database for the committer, and makes its tables if there are none. `frames` follows
+/// Opens the database for the committer, and creates its tables if there are none. `frames` follows
 /// the length of the write-ahead log after each commit.
 pub(super) fn open_writer(
     path: &Path,
@@ -128,15 +148,15 @@ pub(super) fn open_writer(
     if mode != "wal" {
         return Err(corrupt(format!("the journal mode is {mode} and cannot be changed")));
     }
-    // One sync of the log at each commit; the database is synced by checkpoints.
+    // Each commit syncs the log once; checkpoints sync the database.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", "OFF")?;
     connection.pragma_update(None, "cache_size", -limits::DATABASE_CACHE_KIBIBYTES)?;
-    // A commit larger than the cache, COMMIT_OCTETS at most, stays in memory until it is written:
-    // pages written ahead and changed again would have the log's frames summed up once more.
+    // A commit larger than the cache, at most COMMIT_OCTETS, stays in memory until it is written:
+    // if pages were written early and changed again, the checksums of the log's frames would have
+    // to be computed a second time.
     connection.pragma_update(None, "cache_spill", false)?;
-    // Checkpoints are the committer's, at moments of its choice. This hook takes the place of the
-    // automatic one.
+    // The committer decides when to run checkpoints. This hook replaces the automatic one.
     let frames = Arc::clone(frames);
     connection.wal_hook(Some(move |_: &mut Wal, count| {
         frames.store(u32::try_from(count).unwrap_or(0), Ordering::Release);
@@ -180,21 +200,21 @@ fn open(path: &Path, flags: OpenFlags, vfs: Option<&str>) -> rusqlite::Result<Co
     Ok(connection)
 }
 
-/// What holds for every connection.
+/// Settings for every connection.
 pub(super) fn set_for_reading(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    // Closing must not move into the database what was not believed before.
+    // Closing must not move frames into the database that were not trusted before.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "cell_size_check", "ON")
 }
 
-/// Did the flags of .cargo/config.toml reach the compiler of SQLite? Cargo looks for that file from
-/// the directory it is called in, so a build from elsewhere goes without them.
+/// Did the compiler of SQLite get the flags of .cargo/config.toml? Cargo looks for that file from
+/// the current directory, so a build from another directory does not use them.
 ///
-/// SQLite does not say whether it was compiled with HAVE_FDATASYNC. HAVE_ISNAN is in the same
-/// variable because SQLite does say that one.
+/// SQLite does not report whether it was compiled with HAVE_FDATASYNC. HAVE_ISNAN is in the same
+/// variable because SQLite reports it.
 pub(super) fn is_built_with_our_flags() -> bool {
-    // SAFETY: the name ends with a null octet, and SQLite only reads it.
+    // SAFETY: the name ends with a NUL octet, and SQLite only reads it.
     unsafe { rusqlite::ffi::sqlite3_compileoption_used(c"HAVE_ISNAN".as_ptr()) != 0 }
 }
 
@@ -207,8 +227,8 @@ fn corrupt(what: String) -> rusqlite::Error {
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, ReadOnly, Unknown};
     match error {
-        // A damaged header may ask for a later version of SQLite to write, or name a schema that
-        // cannot be parsed. Somebody else's read-only file system was noticed before.
+        // A damaged header may require a later version of SQLite for writing, or name a schema that
+        // cannot be parsed. A read-only file system was detected before.
         rusqlite::Error::SqliteFailure(failure, _) => {
             matches!(failure.code, DatabaseCorrupt | NotADatabase | ReadOnly | Unknown)
         }
@@ -226,7 +246,7 @@ pub(super) fn put_entry(connection: &Connection, row: &EntryRow) -> rusqlite::Re
     connection.prepare_cached(insert)?.execute(values).map(drop)
 }
 
-/// Writes an entry in the place of its older self. False when there is none.
+/// Writes an entry over its older version. False if there is none.
 pub(super) fn update_entry(connection: &Connection, row: &EntryRow) -> rusqlite::Result<bool> {
     let update = "UPDATE entry SET checksum = ?2, due = ?3, held = ?4, record = ?5 WHERE id = ?1";
     let values = params![key(row.id), row.checksum(), row.due, row.held, row.record];
@@ -260,25 +280,25 @@ pub(super) fn reserved(connection: &Connection) -> rusqlite::Result<Option<Queue
     Ok(rows.into_iter().filter(is_whole).map(|(id, _)| id).max())
 }
 
-/// One entry and whether its row is whole.
+/// The row of one entry.
 pub(super) fn find_entry(
     connection: &Connection,
     id: QueueId,
-) -> rusqlite::Result<Option<(EntryRow, bool)>> {
+) -> rusqlite::Result<Option<CheckedRow<EntryRow>>> {
     let select = "SELECT id, checksum, due, held, record FROM entry WHERE id = ?1";
     connection.prepare_cached(select)?.query_row([key(id)], EntryRow::read).optional()
 }
 
-/// One body and whether its row is whole.
+/// The row of one body.
 pub(super) fn find_body(
     connection: &Connection,
     id: QueueId,
-) -> rusqlite::Result<Option<(BodyRow, bool)>> {
+) -> rusqlite::Result<Option<CheckedRow<BodyRow>>> {
     let select = "SELECT checksum, message FROM body WHERE id = ?1";
     let read = |row: &Row<'_>| {
         let body = BodyRow { id, message: Bytes::from(row.get::<_, Vec<u8>>(1)?) };
-        let is_whole = row.get::<_, i64>(0)? == i64::from(body.checksum());
-        Ok((body, is_whole))
+        let computed = body.checksum();
+        Ok(CheckedRow::new(body, row.get(0)?, computed))
     };
     connection.prepare_cached(select)?.query_row([key(id)], read).optional()
 }
@@ -286,20 +306,19 @@ pub(super) fn find_body(
 /// Every entry, in order of ids.
 pub(super) fn each_entry(
     connection: &Connection,
-    mut take: impl FnMut(EntryRow, bool),
+    mut take: impl FnMut(CheckedRow<EntryRow>),
 ) -> rusqlite::Result<()> {
     let mut statement =
         connection.prepare("SELECT id, checksum, due, held, record FROM entry ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (entry, is_whole) = EntryRow::read(row)?;
-        take(entry, is_whole);
+        take(EntryRow::read(row)?);
     }
     Ok(())
 }
 
-/// Moves what is in the log to its place in the database and syncs it. True when nothing in the
-/// log is needed any more; false when a reader still needs some of it.
+/// Moves the frames of the log into the database and syncs it. True if the log is no longer needed;
+/// false if a reader still needs a part of it.
 pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     let result = |row: &Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
     let (log, moved) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], result)?;
@@ -311,13 +330,13 @@ pub(super) fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Octets of the file that are on no list of rows and will be used again.
+/// Octets of the file that are on the list of free pages and will be used again.
 pub(super) fn free_octets(connection: &Connection) -> rusqlite::Result<u64> {
     let pages: u32 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     Ok(u64::from(pages) * limits::DATABASE_PAGE_OCTETS as u64)
 }
 
-/// Does SQLite find its own structure sound? Reads the whole file.
-pub(super) fn is_sound(connection: &Connection) -> rusqlite::Result<bool> {
+/// Does SQLite's integrity check pass? Reads the whole file.
+pub(super) fn passes_integrity_check(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("PRAGMA quick_check(1)", [], |row| Ok(row.get::<_, String>(0)? == "ok"))
 }

@@ -1,4 +1,4 @@
-//! What is where in the queue's directory, and the lock that keeps it to one process.
+//! The files of the queue's directory, and the lock that reserves it for one process.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -27,14 +27,14 @@ pub enum OpenError {
     /// The system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The failed action, as a verb.
         doing: &'static str,
         /// To which file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Others than this process's user have a say in the directory.
+    /// The directory is not owned by this process's user alone.
     #[error("the queue: {0}")]
     Directory(#[from] DirectoryError),
     /// SQLite refused, and not because of damage.
@@ -42,7 +42,7 @@ pub enum OpenError {
     Database {
         /// The database.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
 }
@@ -53,7 +53,7 @@ impl OpenError {
     }
 }
 
-/// Is this the name of something that a daemon makes in the queue's directory?
+/// Is this the name of a file that a daemon creates in the queue's directory?
 pub fn is_part(name: &OsStr) -> bool {
     const PARTS: [&str; 5] =
         ["damaged", "lock", "message_tracking", "messages", "salvage-at-next-start"];
@@ -69,7 +69,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes the directories that are missing and locks the queue for this process.
+    /// Creates missing directories and locks the queue for this process.
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
         make(path)?;
         directory::secure(path, DirectoryAccess::Owner, is_part)?;
@@ -84,8 +84,8 @@ impl Directory {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut lock =
             options.open(&lock_path).map_err(|source| OpenError::io("open", &lock_path, source))?;
-        // Whoever held it may be ending at this moment: a process that was killed, or a child of it
-        // that has not yet become another program.
+        // The owner of the lock may be ending at this moment: a process that was killed, or its
+        // child that has not executed another program yet.
         let mut tries = 1;
         while matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) && tries < QUEUE_LOCK_TRIES {
             tries += 1;
@@ -101,7 +101,7 @@ impl Directory {
                 return Err(OpenError::io("lock", &lock_path, source));
             }
         }
-        // The number only serves the message above; a full disk must not keep the queue closed.
+        // The number only serves the message above; a full disk must not prevent opening the queue.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         let synced = File::open(path).and_then(|directory| directory.sync_all());
         synced.map_err(|source| OpenError::io("sync", path, source))?;
@@ -121,7 +121,7 @@ impl Directory {
         self.path.join("salvaged.db")
     }
 
-    /// A file that asks the next start to save the rows of the database into a new one.
+    /// A file that tells the next start to save the rows of the database into a new database.
     pub(super) fn salvage_mark(&self) -> PathBuf {
         self.path.join("salvage-at-next-start")
     }
@@ -140,8 +140,8 @@ impl Directory {
     }
 }
 
-/// Closes to other users what a daemon with another umask has made. A lock that a stranger has on one
-/// of these files would stop the queue.
+/// Closes the files of a daemon with another umask to other users. A lock of another user on one of
+/// these files would stop the queue.
 fn secure_files(path: &Path) -> Result<(), OpenError> {
     for name in ["queue.db", "salvaged.db"] {
         for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -151,8 +151,8 @@ fn secure_files(path: &Path) -> Result<(), OpenError> {
     Ok(directory::secure_file(&path.join("lock"))?)
 }
 
-/// Makes a directory and those above it that are missing. The name of each is on stable storage
-/// before anything is put into it: with the name all of it would be lost.
+/// Creates a directory and its missing parents. The name of each is synced before anything is
+/// written into it: losing the name would lose all contents.
 fn make(path: &Path) -> Result<(), OpenError> {
     if path.is_dir() {
         return Ok(());
@@ -169,9 +169,9 @@ fn make(path: &Path) -> Result<(), OpenError> {
     synced.map_err(|source| OpenError::io("sync", above, source))
 }
 
-/// A daemon that was killed may have made the queue's directory and not synced its name. Where that
-/// is kept by somebody else, in a directory that we may not read or whose file system syncs none,
-/// there is nothing that we could do.
+/// A daemon that was killed may have created the queue's directory without syncing its name. If the
+/// parent belongs to another user and cannot be read, or its file system cannot sync directories,
+/// this is skipped.
 fn sync_above(path: &Path) -> Result<(), OpenError> {
     let above = above(path);
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};

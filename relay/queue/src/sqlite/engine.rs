@@ -1,4 +1,4 @@
-//! The calls of [`Store`], each upon the index, the readers or the committer.
+//! The calls of [`Store`], each on the index, the readers or the committer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,24 +7,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::Entry;
 use crate::message_file::{MessageFile, MessageReader};
 use crate::record::{self, StoredBody};
-use crate::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
+use crate::store::{ClaimAfter, EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 use super::claim::ClaimGuard;
-use super::committer::{CommitStep, NewBody};
+use super::committer::{CommitPurpose, CommitStep, NewBody};
 use super::database::{BodyRow, EntryRow};
 use super::{Shared, SqliteStore};
 use crate::limits;
 
 impl SqliteStore {
-    /// The entries of messages that were just claimed. The caller has the claims from then on.
+    /// The entries of messages that were just claimed. The caller owns the claims from then on.
     async fn read_claimed(&self, claims: Vec<ClaimGuard>) -> Result<Vec<Entry>, StoreError> {
         let ids: Vec<_> = claims.iter().map(ClaimGuard::id).collect();
-        let fresh: Option<Vec<_>> = ids.iter().map(|&id| self.shared.fresh_entry(id)).collect();
-        let (entries, claims) = match fresh {
+        let recent_commits: Option<Vec<_>> =
+            ids.iter().map(|&id| self.shared.recent_commit(id)).collect();
+        let (entries, claims) = match recent_commits {
             Some(entries) => (entries, claims),
             None => self.blocking(move |shared| (shared.read_claimed(&ids), claims)).await?,
         };
@@ -32,9 +33,9 @@ impl SqliteStore {
         Ok(entries)
     }
 
-    fn update(&self, entry: &Entry, claimed: bool) -> Result<CommitStep, StoreError> {
-        let body = self.shared.index().find(entry.id)?.body;
-        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claimed })
+    fn update(&self, entry: &Entry, claim: ClaimAfter) -> Result<CommitStep, StoreError> {
+        let body = self.shared.index.lock().find(entry.id)?.body;
+        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claim })
     }
 
     fn put(&self, entry: &Entry, body: NewBody) -> CommitStep {
@@ -70,7 +71,7 @@ impl Store for SqliteStore {
             if let Some(refusal) = self.shared.refusal() {
                 return Err(refusal);
             }
-            let queued = self.shared.index().lengths().queued;
+            let queued = self.shared.index.lock().lengths().queued;
             if queued >= limits::QUEUED_MESSAGES {
                 return Err(StoreError::Full(format!("it holds {queued} messages")));
             }
@@ -114,17 +115,17 @@ impl Store for SqliteStore {
             };
             let step = self.put(&entry, body);
             if let CommitStep::Put { entry: row, .. } = &step {
-                // An entry that cannot be read again could never be delivered.
+                // An entry that cannot be parsed again could never be delivered.
                 let read = record::decode(entry.id, &row.record);
                 read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
             }
-            self.commit(vec![step], true).await
+            self.commit(vec![step], CommitPurpose::NewMail).await
         })
     }
 
     fn claim_due(&self, now: SystemTime, limit: usize) -> Pending<'_, Vec<Entry>> {
         Box::pin(async move {
-            let now = self.shared.clock.steady(now);
+            let now = self.shared.clock.monotonic(now);
             let claimed = ClaimGuard::take_due(&self.shared, now, limit);
             if claimed.is_empty() { Ok(Vec::new()) } else { self.read_claimed(claimed).await }
         })
@@ -133,7 +134,7 @@ impl Store for SqliteStore {
     fn claim(&self, id: QueueId) -> Pending<'_, Entry> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.shared.fresh.take(id);
+            self.shared.recent_commits.take(id);
             let read = move |shared: &Shared| shared.read_entry(id).map(|entry| (entry, claim));
             let (entry, claim) = self.blocking(read).await??;
             claim.release();
@@ -142,15 +143,15 @@ impl Store for SqliteStore {
     }
 
     fn is_claimed(&self, id: QueueId) -> bool {
-        self.shared.index().find(id).is_ok_and(|item| item.claimed)
+        self.shared.index.lock().find(id).is_ok_and(|item| item.claimed)
     }
 
     fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
         Box::pin(async move {
-            let Settlement { entry, report, keeps_claim } = settlement;
+            let Settlement { entry, report, claim } = settlement;
             let mut steps = Vec::with_capacity(2);
             steps.push(if entry.pending().next().is_some() {
-                self.update(&entry, keeps_claim)?
+                self.update(&entry, claim)?
             } else {
                 CommitStep::Remove { id: entry.id }
             });
@@ -158,13 +159,13 @@ impl Store for SqliteStore {
                 let body = NewBody::Row(BodyRow { id: entry.id, message });
                 steps.push(self.put(&entry, body));
             }
-            self.commit(steps, false).await
+            self.commit(steps, CommitPurpose::Change).await
         })
     }
 
     fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.shared.fresh.take(id);
-        self.shared.put_back(id, self.shared.clock.steady(due));
+        self.shared.recent_commits.take(id);
+        self.shared.put_back(id, self.shared.clock.monotonic(due));
     }
 
     fn bring_forward(&self, ids: &[QueueId], due: SystemTime) {
@@ -172,7 +173,7 @@ impl Store for SqliteStore {
             return;
         }
         let due = self.shared.clock.steady(due);
-        let mut index = self.shared.index();
+        let mut index = self.shared.index.lock();
         ids.iter().for_each(|&id| index.bring_forward(id, due));
         drop(index);
         self.shared.became_due.notify_one();
@@ -180,7 +181,7 @@ impl Store for SqliteStore {
 
     fn read(&self, id: QueueId) -> Pending<'_, MessageReader> {
         Box::pin(async move {
-            if let Some(message) = self.shared.fresh.take(id) {
+            if let Some(message) = self.shared.recent_commits.take(id) {
                 return Ok(MessageReader::memory(id, message));
             }
             self.blocking(move |shared| shared.read_message(id)).await?
@@ -195,13 +196,13 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let mut after = after;
             loop {
-                let ids = self.shared.index().list(after, limit);
+                let ids = self.shared.index.lock().list(after, limit);
                 let Some(&last) = ids.last() else { return Ok(Vec::new()) };
                 let entries = self.blocking(move |shared| shared.read_listed(&ids)).await?;
                 if !entries.is_empty() {
                     return Ok(entries);
                 }
-                // Nothing of it can be read, and that is not the end of the queue.
+                // None of these entries can be read, but the queue may have more.
                 after = Some(last);
             }
         })
@@ -218,20 +219,21 @@ impl Store for SqliteStore {
                 EntryChange::Release => entry.held = false,
                 EntryChange::Retry => entry.due = SystemTime::now(),
             }
-            let step = self.update(&entry, false)?;
-            self.commit_claimed(Some(claim), vec![step], false).await
+            let step = self.update(&entry, ClaimAfter::Released)?;
+            self.commit_claimed(Some(claim), vec![step], CommitPurpose::Change).await
         })
     }
 
     fn remove(&self, id: QueueId) -> Pending<'_, ()> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.commit_claimed(Some(claim), vec![CommitStep::Remove { id }], false).await
+            let steps = vec![CommitStep::Remove { id }];
+            self.commit_claimed(Some(claim), steps, CommitPurpose::Change).await
         })
     }
 
     fn next_due(&self) -> Option<SystemTime> {
-        let due = self.shared.index().next_due()?;
+        let due = self.shared.index.lock().next_due()?;
         Some(self.shared.clock.wall(due))
     }
 
@@ -240,20 +242,20 @@ impl Store for SqliteStore {
     }
 
     fn lengths(&self) -> Lengths {
-        self.shared.index().lengths()
+        self.shared.index.lock().lengths()
     }
 }
 
 impl Shared {
-    /// How full the store is. Asks the file system.
+    /// The usage of the store. Asks the file system.
     fn usage(&self) -> Result<Usage, StoreError> {
         let system = self.space.file_system()?;
         let block = system.f_frsize;
         let used_octets = system.f_blocks.saturating_sub(system.f_bfree).saturating_mul(block);
-        // As df counts: what is reserved for root can never be ours.
+        // As df counts: space reserved for root is not available to this process.
         let free_octets = system.f_bavail.saturating_mul(block);
         let octets = used_octets.saturating_add(free_octets);
-        let backlog = self.index().backlog(self.clock.steady(SystemTime::now()));
+        let backlog = self.index.lock().backlog(self.clock.steady(SystemTime::now()));
         let min_free_octets = self.min_free_octets;
         Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
     }

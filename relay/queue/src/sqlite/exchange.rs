@@ -1,8 +1,8 @@
-//! A damaged database makes room for a new one that its rows have moved to.
+//! Replaces a damaged database by a new one with its rows.
 //!
-//! The new one is complete and synced before the damaged one is renamed, and the damaged one is
-//! out of the way before the new one takes its name. Where a crash comes in between, the next
-//! start sees which of the two has happened.
+//! The new database is complete and synced before the damaged one is renamed, and the damaged one
+//! is renamed before the new one gets its name. After a crash in between, the next start sees which
+//! of the two renames has happened.
 
 use std::fs::{self, File};
 
@@ -14,14 +14,14 @@ use crate::sqlite::wal;
 use tracing::error;
 
 impl Recovering<'_> {
-    /// A crash may have come between the two renames of [`Recovering::exchange`].
+    /// Completes an exchange after a crash between the two renames of [`Recovering::exchange`].
     pub(super) fn finish_exchange(&mut self) -> Result<(), OpenError> {
         let (path, salvaged) = (self.directory.database(), self.directory.salvaged());
         if !salvaged.exists() {
             return Ok(());
         }
         if path.exists() {
-            // It was not complete; the database it was made from is still in its place.
+            // The new database was not complete; the old one still has its name.
             self.io("remove", &salvaged, fs::remove_file(&salvaged))?;
             let _ = fs::remove_file(wal::path(&salvaged));
             return Ok(());
@@ -29,7 +29,7 @@ impl Recovering<'_> {
         self.put_salvaged_in_place()
     }
 
-    /// Moves the rows that can be read to a new database and sets the damaged one aside.
+    /// Moves the readable rows to a new database and moves the damaged one to `damaged/`.
     pub(super) fn exchange(&mut self, cause: &rusqlite::Error) -> Result<(), OpenError> {
         self.entries_lost = true;
         let path = self.directory.database();
@@ -67,7 +67,7 @@ impl Recovering<'_> {
             self.damage(&place, id, what, None);
         }
         for (id, message) in lost.bodies {
-            let set_aside = self.set_aside(&format!("{id}.eml"), &message);
+            let set_aside = self.move_to_damaged(&format!("{id}.eml"), &message);
             self.damage(
                 &place,
                 Some(id),
@@ -76,7 +76,7 @@ impl Recovering<'_> {
             );
         }
         for (id, record) in lost.entries {
-            let set_aside = self.set_aside(&format!("{id}.entry"), &record);
+            let set_aside = self.move_to_damaged(&format!("{id}.entry"), &record);
             self.damage(
                 &place,
                 Some(id),

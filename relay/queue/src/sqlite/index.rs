@@ -1,6 +1,6 @@
-//! Which messages there are and which is due next, in memory.
+//! The messages of the queue and their due times, in memory.
 //!
-//! Pure. The database is the truth; this is made from it at start-up and follows every commit.
+//! Pure. The database decides; this index is built from it at start-up and follows every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -13,13 +13,13 @@ use relay_mail::store_error::StoreError;
 
 use crate::limits;
 
-/// What is known of a message without reading it.
+/// The facts about a message that are known without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) due: SystemTime,
     pub(super) held: bool,
     pub(super) body: StoredBody,
-    /// Being delivered, or being changed by a commit that is under way.
+    /// Being delivered, or being changed by a commit.
     pub(super) claimed: bool,
 }
 
@@ -33,14 +33,8 @@ pub(super) struct Index {
     claimed: u64,
 }
 
-impl Item {
-    pub(super) fn new(due: SystemTime, held: bool, body: StoredBody) -> Self {
-        Self { due, held, body, claimed: false }
-    }
-}
-
 impl Index {
-    /// Adds an item, or puts it in the place of the one with the same id.
+    /// Adds an item, or replaces the item with the same id.
     pub(super) fn put(&mut self, id: QueueId, item: Item) {
         if let Some(old) = self.items.insert(id, item) {
             self.unschedule(id, &old);
@@ -80,7 +74,7 @@ impl Index {
     /// Claims one item.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or [`StoreError::Claimed`] by somebody else.
+    /// [`StoreError::NotFound`], or [`StoreError::Claimed`] by another caller.
     pub(super) fn claim(&mut self, id: QueueId) -> Result<Item, StoreError> {
         let item = self.find(id)?;
         if item.claimed {
@@ -98,7 +92,7 @@ impl Index {
     }
 
     /// Due at `due`, unless it is claimed or due before that.
-    pub(super) fn bring_forward(&mut self, id: QueueId, due: SystemTime) {
+    pub(super) fn make_due(&mut self, id: QueueId, due: SystemTime) {
         if let Ok(item) = self.find(id)
             && !item.claimed
             && item.due > due
@@ -107,15 +101,15 @@ impl Index {
         }
     }
 
-    /// Stops an item whose entry cannot be read from being claimed again and again.
-    pub(super) fn hold_unreadable(&mut self, id: QueueId) {
+    /// Prevents an item whose entry cannot be read from being claimed again and again.
+    pub(super) fn hold_damaged(&mut self, id: QueueId) {
         if let Ok(item) = self.find(id) {
             self.put(id, Item { claimed: false, held: true, ..item });
         }
     }
 
-    /// What is due after `latest` is due at `now`.
-    pub(super) fn bring_late_forward(&mut self, latest: SystemTime, now: SystemTime) {
+    /// Makes items that are due after `latest` due at `now`.
+    pub(super) fn limit_due_times(&mut self, latest: SystemTime, now: SystemTime) {
         let late = |(id, item): (&QueueId, &Item)| (item.due > latest).then_some((*id, *item));
         let late: Vec<_> = self.items.iter().filter_map(late).collect();
         for (id, item) in late {
@@ -142,7 +136,7 @@ impl Index {
         self.items.last_key_value().map(|(id, _)| *id)
     }
 
-    /// Every item that `other` does not have and nobody has claimed.
+    /// Every unclaimed item that `other` does not have.
     pub(super) fn missing_in(&self, other: &Self) -> Vec<QueueId> {
         let missing =
             |(id, item): &(&QueueId, &Item)| !item.claimed && !other.items.contains_key(*id);

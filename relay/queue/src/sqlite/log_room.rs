@@ -1,11 +1,10 @@
-//! Room for the log in front of its end, so that a commit writes over octets that the file has.
+//! Preallocates the log, so that a commit overwrites octets that the file has.
 //!
-//! A sync after an append also has to bring the file's new length to the disk, which a journalling
-//! file system does in a transaction of its own, behind the data. Over octets that were written
-//! and synced before, a sync is the data alone: half the time, measured in docs/queue-storage.md.
-//! The room is zeros, which no frame of a log can be taken for: SQLite and [`super::wal`] end
-//! there as they end at old frames. It is a help and no more: where it cannot be had, the log grows
-//! as it always did.
+//! A sync after an append must also write the file's new length, for which a journalling file
+//! system needs another transaction after the data. After overwriting octets that were synced
+//! before, a sync writes the data alone, in half the time: measured in docs/queue-storage.md. The
+//! preallocated octets are zeros, which are never a valid frame: SQLite and [`super::wal`] stop
+//! there as they stop at old frames. If preallocation fails, the log grows as usual.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,7 +15,7 @@ use tracing::info;
 
 use crate::limits;
 
-/// The room of one log.
+/// The preallocated room of one log.
 #[derive(Debug)]
 pub(super) struct LogRoom {
     path: PathBuf,
@@ -37,7 +36,7 @@ impl LogRoom {
         !self.ends_here && self.length < used + limits::LOG_ROOM_LEAST
     }
 
-    /// Makes more, while nobody writes to the log.
+    /// Preallocates more, while no transaction writes to the log.
     pub(super) fn extend(&mut self) {
         match self.try_extend() {
             Ok(length) => {
@@ -45,7 +44,7 @@ impl LogRoom {
                 self.ends_here = length >= limits::LOG_ROOM_MOST;
             }
             Err(error) => {
-                info!(path = %self.path.display(), %error, "no room ahead of the queue's log");
+                info!(path = %self.path.display(), %error, "cannot preallocate the queue's log");
                 self.ends_here = true;
             }
         }
@@ -57,7 +56,7 @@ impl LogRoom {
         let from = file.metadata()?.len();
         let length = from + limits::LOG_ROOM_STEP;
         fill(&file, from, length)?;
-        // Not left to the next commit, which would have to wait for it.
+        // Synced here, because otherwise the next commit would wait for it.
         file.sync_data()?;
         Ok(length)
     }

@@ -1,21 +1,21 @@
-//! The engine of a single host: an SQLite database, large messages in files beside it, and an
-//! index in memory.
+//! The engine of a single host: an SQLite database, files of large messages beside it, and an index
+//! in memory.
 //!
-//! - [`directory`]: what is where, and the lock.
-//! - [`database`]: tables, statements, checksums, and what is asked of SQLite about durability.
+//! - [`directory`]: the files of the directory, and the lock.
+//! - [`database`]: tables, statements, checksums, and the settings of SQLite for durability.
 //! - [`engine`]: the calls of [`super::store::Store`].
-//! - [`committer`]: the thread that writes; group commit, checkpoints, what follows an error.
-//!   [`writer`]: its connection. [`log_room`]: what makes a commit a short one.
-//! - [`readers`]: connections for reads beside it; [`reading`]: what they find. [`fresh`]: what need
-//!   not be read at all.
-//! - [`space`]: what the disk has free. [`offline`]: the queue of a daemon that does not run.
-//! - [`index`]: which messages there are and when they are due; [`clock`]: by which clock;
-//!   [`claim`]: who gives up a claim.
+//! - [`committer`]: the thread that writes; group commit, checkpoints, the steps after an error.
+//!   [`writer`]: its connection. [`log_room`]: preallocation, which makes commits short.
+//! - [`readers`]: connections for reads; [`reading`]: from rows to messages. [`recent_commits`]: recent
+//!   commits, which need not be read.
+//! - [`space`]: the free space of the disk. [`offline`]: the queue without a running daemon.
+//! - [`index`]: the messages and their due times; [`clock`]: the clock of these times; [`claim`]:
+//!   who gives up a claim.
 //! - [`recovery`]: from the files of the last run to an index, with [`wal`] for the log,
-//!   [`salvage`] for the rows of a damaged database, [`saving`] for where they go and [`exchange`]
-//!   for the moment when it takes the place of the old one.
+//!   [`salvage`] for the rows of a damaged database, [`saving`] for the new database, and
+//!   [`exchange`] for the renames that put it in use.
 //!
-//! docs/queue-storage.md says why it is SQLite, and what was measured.
+//! docs/queue-storage.md explains the choice of SQLite and lists the measurements.
 
 mod claim;
 mod clock;
@@ -24,12 +24,12 @@ mod database;
 mod directory;
 mod engine;
 mod exchange;
-mod fresh;
 mod index;
 mod log_room;
 mod offline;
 mod readers;
 mod reading;
+mod recent_commits;
 mod recovery;
 mod salvage;
 mod saving;
@@ -41,22 +41,23 @@ mod writer;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crate::schedule::Schedule;
 use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
-use crate::sqlite::committer::{CommitRequest, CommitStep, Committer};
+use crate::sqlite::committer::{CommitPurpose, CommitRequest, CommitStep, Committer};
 use crate::sqlite::directory::Directory;
-use crate::sqlite::fresh::Fresh;
 use crate::sqlite::index::Index;
 use crate::sqlite::readers::Readers;
+use crate::sqlite::recent_commits::RecentCommits;
 use crate::sqlite::recovery::{Occasion, Opened};
 use crate::sqlite::space::Space;
+use parking_lot::Mutex;
 use relay_host::vital;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -70,19 +71,19 @@ pub use crate::sqlite::recovery::{Damage, Recovery};
 
 use crate::limits;
 
-/// Where the queue is and how much of the disk it leaves.
+/// The directory of the queue, and the space that it leaves free.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// The queue's directory; made if it is missing, and locked.
     pub directory: PathBuf,
     /// Octets that the file system must have free for a message to begin.
     pub min_free_octets: u64,
-    /// The longest that a message waits for its next attempt. One that is due later, when the
-    /// queue is opened, was put off by a clock that was wrong, and is due at once.
+    /// The longest interval between attempts. A message that is due later when the queue is opened
+    /// was deferred by a wrong clock, and is due at once.
     pub longest_wait: Duration,
 }
 
-/// The database of a queue directory. Dropped, it has committed everything that was asked of it.
+/// The database of a queue directory. When it is dropped, all requests are committed first.
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
@@ -91,18 +92,18 @@ pub struct SqliteStore {
     committer: Option<JoinHandle<()>>,
 }
 
-/// What the committer and the callers share.
+/// The state that the committer and the callers share.
 #[derive(Debug)]
 struct Shared {
     directory: Directory,
-    /// The layer between SQLite and the files; none for its own. Tests put errors there.
+    /// The layer between SQLite and the files; none for SQLite's own. Tests inject errors there.
     vfs: Option<&'static str>,
     min_free_octets: u64,
     /// Moments in the index are of the steady clock.
     index: Mutex<Index>,
     clock: Clock,
     readers: Readers,
-    fresh: Fresh,
+    recent_commits: RecentCommits,
     space: Space,
     /// Why new mail is refused, while it is.
     refusal: Mutex<Option<StoreError>>,
@@ -122,11 +123,11 @@ impl StoreSettings {
 }
 
 impl SqliteStore {
-    /// Opens the queue directory and reads what the last run left. What is damaged is set aside
-    /// and named in the [`Recovery`]; it does not keep the rest from being served.
+    /// Opens the queue directory and reads the files of the last run. Damaged parts are moved to
+    /// `damaged/` and named in the [`Recovery`]; the rest is served.
     ///
     /// # Errors
-    /// [`OpenError`] when the directory cannot be used at all, or another process uses it.
+    /// [`OpenError`] if the directory cannot be used at all, or if another process uses it.
     pub fn open(settings: &StoreSettings) -> Result<(Self, Recovery), OpenError> {
         if !database::is_built_with_our_flags() {
             warn!(
@@ -145,11 +146,11 @@ impl SqliteStore {
         let opened = recovery::open(&directory, vfs, Occasion::Start)?;
         let Opened { connection, frames, mut index, reserved, recovery } = opened;
         let now = SystemTime::now();
-        index.bring_late_forward(now + settings.longest_wait, now);
+        index.limit_due_times(now + settings.longest_wait, now);
         let highest = index.highest().max(reserved).map_or(0, QueueId::to_u64);
         let shared = Arc::new(Shared {
             readers: Readers::new(directory.database(), vfs),
-            fresh: Fresh::default(),
+            recent_commits: RecentCommits::default(),
             space: Space::of(directory.path()),
             directory,
             vfs,
@@ -176,22 +177,26 @@ impl SqliteStore {
     }
 
     /// Hands steps to the committer and waits until they are on stable storage.
-    async fn commit(&self, steps: Vec<CommitStep>, is_new_mail: bool) -> Result<(), StoreError> {
-        self.commit_claimed(None, steps, is_new_mail).await
+    async fn commit(
+        &self,
+        steps: Vec<CommitStep>,
+        purpose: CommitPurpose,
+    ) -> Result<(), StoreError> {
+        self.commit_claimed(None, steps, purpose).await
     }
 
-    /// The same for a message that this store has claimed only to change it.
+    /// The same for a message that this store has claimed only in order to change it.
     async fn commit_claimed(
         &self,
         claim: Option<ClaimGuard>,
         steps: Vec<CommitStep>,
-        is_new_mail: bool,
+        purpose: CommitPurpose,
     ) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.waiting).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
-        let request = CommitRequest { steps, is_new_mail, claim, done, _permit: permit };
+        let request = CommitRequest { steps, purpose, claim, done, _permit: permit };
         requests.send(request).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -218,23 +223,17 @@ impl Drop for SqliteStore {
 }
 
 impl Shared {
-    /// The index holds no invariant over a panic that the database could not restore, so a
-    /// poisoned lock is as good as any.
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives up a claim; due again at `due` of the steady clock.
     fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.index().put_back(id, due);
+        self.index.lock().put_back(id, due);
         self.became_due.notify_one();
     }
 
     fn refusal(&self) -> Option<StoreError> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refusal.lock().clone()
     }
 
     fn set_refusal(&self, refusal: Option<StoreError>) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        *self.refusal.lock() = refusal;
     }
 }

@@ -1,9 +1,10 @@
-//! The queue of a daemon that does not run, for reading only: nothing in the directory is changed,
-//! made or locked.
+//! The queue without a running daemon, read-only: nothing in the directory is changed, created or
+//! locked.
 //!
-//! SQLite would make the index of the write-ahead log beside it, as the user who asks. So the file
-//! is opened without locks and as if by its only user: then the index is in memory. A daemon that
-//! starts meanwhile is not kept waiting; [`Offline::is_in_use`] tells that what was read may be torn.
+//! SQLite would create the index of the write-ahead log beside the file, owned by the user of the
+//! command. So the file is opened without locks and as if this process were its only user: then the
+//! index is in memory. A daemon that starts meanwhile need not wait; [`Offline::is_in_use`] shows
+//! that the data read may be inconsistent.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Entry;
 use crate::record::{self, StoredBody};
+use crate::sqlite::database::CheckedRow;
 use crate::sqlite::{OpenError, database};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -25,20 +27,20 @@ pub struct Offline {
     connection: Connection,
 }
 
-/// A message that cannot be read, and what becomes of it.
+/// A message that cannot be read, and what the next start will do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unserved {
     /// The next start sets it aside.
     SetAside(QueueId),
-    /// The daemon holds it.
+    /// The daemon will put it on hold.
     Held(QueueId),
 }
 
 impl Offline {
-    /// Opens the queue in this directory. `None`: there is none yet.
+    /// Opens the queue in this directory. `None` if there is none yet.
     ///
     /// # Errors
-    /// [`OpenError`]: a daemon uses it, or it cannot be read.
+    /// [`OpenError`] if a daemon uses it, or if it cannot be read.
     pub fn open(directory: &Path) -> Result<Option<Self>, OpenError> {
         if is_locked(directory)? {
             let lock = std::fs::read_to_string(directory.join("lock")).unwrap_or_default();
@@ -61,25 +63,28 @@ impl Offline {
         is_locked(&self.directory).unwrap_or(true)
     }
 
-    /// Gives every message, oldest first, or what the next start does with one that is damaged.
+    /// Passes every message, oldest first, or what the next start will do with a damaged one.
     ///
     /// # Errors
-    /// What SQLite says of the file.
+    /// The errors of SQLite for the file.
     pub fn each(
         &self,
         mut take: impl FnMut(Result<Entry, Unserved>),
     ) -> Result<(), rusqlite::Error> {
-        database::each_entry(&self.connection, |row, is_whole| {
-            take(match record::decode(row.id, &row.record) {
-                Ok((entry, body)) if is_whole && self.has_file(&entry, body) => Ok(entry),
-                // Its row is as it was written, by a later version perhaps.
-                Err(_) if is_whole => Err(Unserved::Held(row.id)),
-                Ok(_) | Err(_) => Err(Unserved::SetAside(row.id)),
+        database::each_entry(&self.connection, |row| {
+            take(match row {
+                CheckedRow::Whole(row) => match record::decode(row.id, &row.record) {
+                    Ok((entry, body)) if self.has_file(&entry, body) => Ok(entry),
+                    Ok(_) => Err(Unserved::SetAside(row.id)),
+                    // A later version may have written the row.
+                    Err(_) => Err(Unserved::Held(row.id)),
+                },
+                CheckedRow::Damaged(row) => Err(Unserved::SetAside(row.id)),
             });
         })
     }
 
-    /// Is the message where its entry says, as long as it should be?
+    /// Does the message have its file, with the right length?
     fn has_file(&self, entry: &Entry, body: StoredBody) -> bool {
         let path = || self.directory.join("messages").join(entry.id.to_string());
         match body {
@@ -98,19 +103,21 @@ impl Offline {
     pub fn find(&self, id: QueueId) -> Result<Entry, StoreError> {
         let damaged = |what: String| StoreError::Damaged { id, what };
         match database::find_entry(&self.connection, id) {
-            Ok(Some((row, true))) => match record::decode(id, &row.record) {
+            Ok(Some(CheckedRow::Whole(row))) => match record::decode(id, &row.record) {
                 Ok((entry, body)) if self.has_file(&entry, body) => Ok(entry),
                 Ok(_) => Err(damaged("its file is missing or has another length".to_owned())),
                 Err(error) => Err(damaged(error.to_string())),
             },
-            Ok(Some((_, false))) => Err(damaged("its entry does not have its checksum".to_owned())),
+            Ok(Some(CheckedRow::Damaged(_))) => {
+                Err(damaged("its entry does not have its checksum".to_owned()))
+            }
             Ok(None) => Err(StoreError::NotFound(id)),
             Err(error) => Err(damaged(error.to_string())),
         }
     }
 }
 
-/// Does a daemon hold the lock? It is tried for a moment only, and never made.
+/// Does a daemon hold the lock? Tries the lock only for a moment, and never creates the file.
 fn is_locked(directory: &Path) -> Result<bool, OpenError> {
     let path = directory.join("lock");
     let lock = match File::open(&path) {
@@ -133,7 +140,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = if has_log {
         Connection::open_with_flags_and_vfs(path, flags, NO_LOCKS)?
     } else {
-        // Without a log SQLite would make an empty one.
+        // If there is no log, SQLite would create an empty one.
         let name = path.to_string_lossy();
         let name = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
         let flags = flags | OpenFlags::SQLITE_OPEN_URI;

@@ -1,15 +1,15 @@
-//! Connections for reads, which neither wait for a commit nor make one wait.
+//! Connections for reads, which neither wait for commits nor delay them.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::sqlite::database;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use relay_mail::store_error::StoreError;
 use rusqlite::Connection;
 
 use crate::limits;
 
-/// Connections that are idle, and a gate that keeps everybody out while the database is closed.
+/// Idle connections, and a gate that keeps all readers out while the database is closed.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
 }
 
-/// While this lives nobody reads.
+/// While this value lives, no reader reads.
 pub(super) struct Pause<'a>(RwLockWriteGuard<'a, bool>);
 
 impl Readers {
@@ -40,14 +40,14 @@ impl Readers {
         if !*gate {
             return Err(StoreError::Refusing);
         }
-        let idle = self.idle().pop();
+        let idle = self.idle.lock().pop();
         let connection = match idle.map_or_else(|| database::open_reader(&self.path, self.vfs), Ok)
         {
             Ok(connection) => connection,
             Err(error) => return Ok(Err(error)),
         };
         let result = read(&connection);
-        let mut idle = self.idle();
+        let mut idle = self.idle.lock();
         // A connection that has seen an error may have more of it in its cache.
         if result.is_ok() && idle.len() < limits::DATABASE_READERS {
             idle.push(connection);
@@ -57,13 +57,13 @@ impl Readers {
 
     /// Waits for those that read and keeps others waiting.
     pub(super) fn pause(&self) -> Pause<'_> {
-        Pause(self.gate.write().unwrap_or_else(PoisonError::into_inner))
+        Pause(self.gate.write())
     }
 
-    /// Closes the idle connections, which under a [`Pause`] are all, and opens no other.
+    /// Closes the idle connections (all of them during a [`Pause`]), and opens no other.
     pub(super) fn close(&self, pause: &mut Pause<'_>) {
         *pause.0 = false;
-        self.idle().clear();
+        self.idle.lock().clear();
     }
 
     /// The committer has opened the database again.
@@ -72,10 +72,6 @@ impl Readers {
     }
 
     fn enter(&self) -> RwLockReadGuard<'_, bool> {
-        self.gate.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate.read()
     }
 }

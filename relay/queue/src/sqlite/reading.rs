@@ -1,10 +1,10 @@
-//! From rows to entries and messages, and what a row that cannot be read means.
+//! From rows to entries and messages, and the consequences of rows that cannot be read.
 
 use std::time::SystemTime;
 
 use crate::record::{self, StoredBody};
 use crate::sqlite::Shared;
-use crate::sqlite::database::{self, EntryRow};
+use crate::sqlite::database::{self, BodyRow, CheckedRow, EntryRow};
 use crate::{Entry, MessageReader};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -13,28 +13,34 @@ use tracing::error;
 
 use crate::limits;
 
-/// What there is of an entry: its row and whether that is whole; and, without a row, whether
-/// nothing else of the message is there either.
-type Found = (Option<(EntryRow, bool)>, bool);
+/// What the database has of one half of a message, its entry or its body. Both leave the database
+/// in one step, so one half without the other is damage.
+enum Found<Row> {
+    Row(CheckedRow<Row>),
+    /// Only the other half of the message is there.
+    Lost,
+    /// The message has left the queue.
+    Gone,
+}
 
 impl Shared {
-    /// Claimed entries in this order, on this thread. Those that cannot be read are given up or put
-    /// off.
+    /// Claimed entries in this order, on this thread. Entries that cannot be read are given up or
+    /// postponed.
     pub(super) fn read_claimed(&self, ids: &[QueueId]) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(ids.len());
         self.read_each(ids, |id, read| match read {
             Ok(entry) => entries.push(entry),
-            // It left the queue a moment ago.
+            // The message left the queue a moment ago.
             Err(StoreError::NotFound(_)) => {}
             Err(error @ StoreError::Damaged { .. }) => self.give_up(id, &error),
-            // The database is closed for a moment, or the disk is ill; the entry is not.
+            // The database is closed for a moment, or the disk has an error; the entry may be good.
             Err(error) => self.postpone(id, &error),
         });
         entries
     }
 
-    /// Entries in this order, on this thread, whoever has claimed them. What cannot be read is named
-    /// in the log and left out.
+    /// Entries in this order, on this thread, claimed or not. Entries that cannot be read are
+    /// logged and left out.
     pub(super) fn read_listed(&self, ids: &[QueueId]) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(ids.len());
         self.read_each(ids, |id, read| match read {
@@ -47,11 +53,13 @@ impl Shared {
 
     fn read_each(&self, ids: &[QueueId], mut take: impl FnMut(QueueId, Result<Entry, StoreError>)) {
         for ids in ids.chunks(limits::CLAIMED_AT_ONCE) {
-            // One transaction for all, since its locks cost more than a row. Whatever is wrong with
-            // it shows again, and with its message, when they are read one by one.
+            // One transaction for all, since its locks cost more than a row. If it fails, the rows
+            // are read one by one, and an error then names its message.
             let found = self.readers.read(|connection| {
                 let _snapshot = connection.unchecked_transaction()?;
-                ids.iter().map(|&id| find(connection, id)).collect::<rusqlite::Result<Vec<_>>>()
+                ids.iter()
+                    .map(|&id| find_entry(connection, id))
+                    .collect::<rusqlite::Result<Vec<_>>>()
             });
             let mut found = found.ok().and_then(Result::ok).unwrap_or_default().into_iter();
             for &id in ids {
@@ -63,22 +71,24 @@ impl Shared {
 
     /// One entry, on this thread.
     pub(super) fn read_entry(&self, id: QueueId) -> Result<Entry, StoreError> {
-        self.index().find(id)?;
-        match self.readers.read(|connection| find(connection, id))? {
+        self.index.lock().find(id)?;
+        match self.readers.read(|connection| find_entry(connection, id))? {
             Ok(found) => self.entry(id, found),
             Err(error) => Err(self.unreadable(id, error)),
         }
     }
 
-    fn entry(&self, id: QueueId, found: Found) -> Result<Entry, StoreError> {
+    fn entry(&self, id: QueueId, found: Found<EntryRow>) -> Result<Entry, StoreError> {
         let damaged = |what: String| StoreError::Damaged { id, what };
         match found {
-            (Some((row, true)), _) => record::decode(id, &row.record)
+            Found::Row(CheckedRow::Whole(row)) => record::decode(id, &row.record)
                 .map(|(entry, _)| entry)
                 .map_err(|error| damaged(error.to_string())),
-            (Some(_), _) => Err(damaged("its entry does not have its checksum".to_owned())),
-            (None, true) => Err(StoreError::NotFound(id)),
-            (None, false) => {
+            Found::Row(CheckedRow::Damaged(_)) => {
+                Err(damaged("its entry does not have its checksum".to_owned()))
+            }
+            Found::Gone => Err(StoreError::NotFound(id)),
+            Found::Lost => {
                 self.ask_for_salvage(&"an entry cannot be found");
                 Err(damaged("its entry is lost".to_owned()))
             }
@@ -86,29 +96,26 @@ impl Shared {
     }
 
     /// An entry that need not be read.
-    pub(super) fn fresh_entry(&self, id: QueueId) -> Option<Entry> {
-        let decoded = self.fresh.record(id, |record| record::decode(id, record))?;
+    pub(super) fn recent_commit(&self, id: QueueId) -> Option<Entry> {
+        let decoded = self.recent_commits.record(id, |record| record::decode(id, record))?;
         decoded.ok().map(|(entry, _)| entry)
     }
 
     /// Opens the bytes of a message, on this thread.
     pub(super) fn read_message(&self, id: QueueId) -> Result<MessageReader, StoreError> {
         // The index must not stay locked while the entry is read.
-        let body = self.index().find(id)?.body;
+        let body = self.index.lock().find(id)?.body;
         if let StoredBody::InFile { checksum } = body {
             return MessageReader::file(self.read_entry(id)?, self.directory.message(id), checksum);
         }
         let damaged = |what: &str| StoreError::Damaged { id, what: what.to_owned() };
-        let read = |connection: &Connection| {
-            let found = database::find_body(connection, id)?;
-            let is_gone = found.is_none() && database::find_entry(connection, id)?.is_none();
-            Ok((found, is_gone))
-        };
-        match self.readers.read(read)? {
-            Ok((Some((body, true)), _)) => Ok(MessageReader::memory(id, body.message)),
-            Ok((Some(_), _)) => Err(damaged("its bytes do not have their checksum")),
-            Ok((None, true)) => Err(StoreError::NotFound(id)),
-            Ok((None, false)) => {
+        match self.readers.read(|connection| find_body(connection, id))? {
+            Ok(Found::Row(CheckedRow::Whole(body))) => Ok(MessageReader::memory(id, body.message)),
+            Ok(Found::Row(CheckedRow::Damaged(_))) => {
+                Err(damaged("its bytes do not have their checksum"))
+            }
+            Ok(Found::Gone) => Err(StoreError::NotFound(id)),
+            Ok(Found::Lost) => {
                 self.ask_for_salvage(&"a message cannot be found");
                 Err(damaged("its bytes are lost"))
             }
@@ -124,33 +131,42 @@ impl Shared {
         StoreError::Damaged { id, what: error.to_string() }
     }
 
-    /// The structure of the database is damaged. Saving its rows takes a while, so it is left to
-    /// the next start, and until then everything else is served.
+    /// The structure of the database is damaged. Saving its rows needs some time, so the next start
+    /// does it; until then the rest is served.
     pub(super) fn ask_for_salvage(&self, why: &dyn std::fmt::Display) {
         let mark = self.directory.salvage_mark();
         error!(%why, "the queue's database is damaged; its rows will be saved at the next start");
         if let Err(error) = std::fs::write(&mark, []) {
-            error!(path = %mark.display(), %error, "cannot ask the next start for it");
+            error!(path = %mark.display(), %error, "cannot mark the database for salvage at the next start");
         }
     }
 
     /// An entry that cannot be read must not be claimed again and again.
     pub(super) fn give_up(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message; it is held");
-        self.index().hold_unreadable(id);
+        self.index.lock().hold_unreadable(id);
     }
 
-    /// An entry that could not be read just now comes back soon.
+    /// An entry that cannot be read at the moment is soon tried again.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
         let due = self.clock.steady(SystemTime::now() + limits::STORE_RETRY);
-        self.index().put_back(id, due);
+        self.index.lock().put_back(id, due);
     }
 }
 
-/// An entry and its body leave in one step, so a body without an entry is damage.
-fn find(connection: &Connection, id: QueueId) -> rusqlite::Result<Found> {
-    let found = database::find_entry(connection, id)?;
-    let is_gone = found.is_none() && database::find_body(connection, id)?.is_none();
-    Ok((found, is_gone))
+fn find_entry(connection: &Connection, id: QueueId) -> rusqlite::Result<Found<EntryRow>> {
+    Ok(match database::find_entry(connection, id)? {
+        Some(row) => Found::Row(row),
+        None if database::find_body(connection, id)?.is_some() => Found::Lost,
+        None => Found::Gone,
+    })
+}
+
+fn find_body(connection: &Connection, id: QueueId) -> rusqlite::Result<Found<BodyRow>> {
+    Ok(match database::find_body(connection, id)? {
+        Some(row) => Found::Row(row),
+        None if database::find_entry(connection, id)?.is_some() => Found::Lost,
+        None => Found::Gone,
+    })
 }

@@ -1,9 +1,9 @@
 //! From the files of the last run to an open database and an index.
 //!
-//! What is whole is served. What is not is named, set aside in `damaged/`, and the start goes on:
-//! a row whose checksum does not fit; a database whose structure is damaged, whose rows move to a
-//! new one; a log whose frames are damaged; a message file that is missing or has another length.
-//! Message files that no entry names are swept.
+//! Intact parts are served. Damaged parts are named and moved to `damaged/`, and the start
+//! continues: a row whose checksum does not match; a database whose structure is damaged, whose
+//! rows move to a new database; a log with damaged frames; a message file that is missing or has
+//! another length. Message files that no entry names are removed.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::record::{self, StoredBody};
+use crate::sqlite::database::{CheckedRow, EntryRow};
 use crate::sqlite::directory::{Directory, OpenError};
 use crate::sqlite::index::{Index, Item};
 use crate::sqlite::{database, wal};
@@ -22,33 +23,33 @@ use tracing::{info, warn};
 
 use crate::limits;
 
-/// What opening a queue found.
+/// The findings of opening a queue.
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// Messages that are served again.
     pub messages: u64,
-    /// What could not be read, at most [`limits::DAMAGES_REPORTED`] of it.
+    /// The parts that could not be read, at most [`limits::DAMAGES_REPORTED`].
     pub damages: Vec<Damage>,
     /// Message files that no entry named, now removed.
     pub orphans: u64,
-    /// How long it took.
+    /// The duration.
     pub took: Duration,
 }
 
-/// One thing that could not be read.
+/// One part that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The file, and the page or table where there is one.
+    /// The file, and the page or table if there is one.
     pub place: String,
-    /// The message, where the damage leaves its id readable.
+    /// The message, if its id is still readable.
     pub id: Option<QueueId>,
-    /// What is wrong.
+    /// The damage.
     pub what: String,
-    /// Where the bytes are kept for an administrator, if they could be.
+    /// The file in `damaged/` with the octets, if they could be copied.
     pub set_aside: Option<PathBuf>,
 }
 
-/// A database that is open, and what it holds.
+/// An open database and its contents.
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) frames: Arc<AtomicU32>,
@@ -61,8 +62,17 @@ pub(super) struct Opened {
 pub(super) enum RecoveryFailure {
     /// The database is damaged; its rows may be saved.
     Corrupt(rusqlite::Error),
-    /// Something else, which damage does not explain.
+    /// Another error, which is not damage.
     Other(rusqlite::Error),
+}
+
+/// Does SQLite examine the structure of a database when it is opened?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SoundnessCheck {
+    /// Yes, up to [`limits::DATABASE_CHECKED_OCTETS`].
+    OfSmallDatabase,
+    /// No: its rows were saved into a new file just now.
+    None,
 }
 
 /// When a database is opened.
@@ -77,10 +87,10 @@ pub(super) enum Occasion {
     },
 }
 
-/// Opens the database of a directory that nobody else has open.
+/// Opens the database of a directory that no other process has open.
 ///
 /// # Errors
-/// [`OpenError`] when the system refuses. Damage is not an error.
+/// [`OpenError`] if the system refuses. Damage is not an error.
 pub(super) fn open(
     directory: &Directory,
     vfs: Option<&'static str>,
@@ -98,13 +108,14 @@ pub(super) fn open(
     let attempt = if marked {
         Err(RecoveryFailure::Corrupt(marked_error()))
     } else {
-        recovering.open(vfs, true)
+        recovering.open(vfs, SoundnessCheck::OfSmallDatabase)
     };
     let (connection, frames, index) = match attempt {
         Ok(opened) => opened,
         Err(RecoveryFailure::Corrupt(cause)) => {
             recovering.exchange(&cause)?;
-            recovering.open(vfs, false).map_err(|failure| recovering.failed(failure))?
+            let opened = recovering.open(vfs, SoundnessCheck::None);
+            opened.map_err(|failure| recovering.failed(failure))?
         }
         Err(failure) => return Err(recovering.failed(failure)),
     };
@@ -143,21 +154,22 @@ pub(super) struct Recovering<'a> {
 impl Recovering<'_> {
     fn renew_log(&mut self, believed: Option<u32>) -> Result<(), OpenError> {
         let path = self.directory.database();
-        // Nobody has it open: whatever the last run's shared memory says is made again.
+        // The database is not open: the shared memory of the last run is not needed.
         let _ = fs::remove_file(with_suffix(&path, "-shm"));
         let log = wal::path(&path);
         let set_aside = self.directory.damaged(&self.unique("log"));
         let page = limits::DATABASE_PAGE_OCTETS;
-        let judgement = self.io("renew", &log, wal::renew(&path, page, believed, &set_aside))?;
+        let judgement =
+            self.io("renew", &log, wal::rewrite_log(&path, page, believed, &set_aside))?;
         if judgement.cut > 0 {
             let (frames, kept) = (judgement.cut, judgement.frames);
-            info!(frames, kept, "cut off what the queue's log holds behind its last commit");
+            info!(frames, kept, "cut off the frames of the queue's log after its last commit");
         }
         if judgement.is_damaged() {
             self.entries_lost = true;
             let mut what = Vec::new();
             if judgement.header_damaged {
-                what.push("its header was damaged and has been made anew".to_owned());
+                what.push("its header was damaged and has been rebuilt".to_owned());
             }
             if judgement.last_is_doubtful {
                 what.push("its last transaction is not whole and was left out".to_owned());
@@ -174,7 +186,7 @@ impl Recovering<'_> {
     fn open(
         &mut self,
         vfs: Option<&'static str>,
-        check: bool,
+        check: SoundnessCheck,
     ) -> Result<(Connection, Arc<AtomicU32>, Index), RecoveryFailure> {
         let path = self.directory.database();
         let frames = Arc::new(AtomicU32::new(0));
@@ -186,30 +198,34 @@ impl Recovering<'_> {
             }
         };
         let connection = database::open_writer(&path, vfs, &frames).map_err(sort)?;
-        // After a start from a log the hook has not spoken yet; the log is as long as its file.
+        // After a start with a log, the hook has not run yet; the length of the log is the length
+        // of its file.
         let octets = fs::metadata(wal::path(&path)).map_or(0, |file| file.len());
         let in_log = octets / (limits::DATABASE_PAGE_OCTETS as u64 + 24);
         frames.fetch_max(u32::try_from(in_log).unwrap_or(u32::MAX), Ordering::AcqRel);
         let small = fs::metadata(&path).is_ok_and(|f| f.len() <= limits::DATABASE_CHECKED_OCTETS);
-        if check && small && !database::is_sound(&connection).map_err(sort)? {
+        if check == SoundnessCheck::OfSmallDatabase
+            && small
+            && !database::is_sound(&connection).map_err(sort)?
+        {
             return Err(RecoveryFailure::Corrupt(unsound_error()));
         }
         let mut index = Index::default();
         let mut damaged = Vec::new();
-        let read = database::each_entry(&connection, |row, is_whole| {
-            let item = is_whole.then(|| item(row.id, row.due, row.held, &row.record)).flatten();
-            match item {
+        let read = database::each_entry(&connection, |row| match row {
+            CheckedRow::Whole(row) => match item(&row) {
                 Some(item) => index.put(row.id, item),
                 None => damaged.push(row),
-            }
+            },
+            CheckedRow::Damaged(row) => damaged.push(row),
         });
         read.map_err(sort)?;
         self.entries_lost |= !damaged.is_empty();
         for row in damaged {
-            let set_aside = self.set_aside(&format!("{}.entry", row.id), &row.record);
+            let set_aside = self.move_to_damaged(&format!("{}.entry", row.id), &row.record);
             let body = database::find_body(&connection, row.id);
-            if let Ok(Some((body, _))) = body {
-                self.set_aside(&format!("{}.eml", row.id), &body.message);
+            if let Ok(Some(body)) = body {
+                self.set_aside(&format!("{}.eml", row.id), &body.into_row().message);
             }
             let what = "its entry does not have its checksum; it leaves the queue".to_owned();
             self.damage(format!("{}, table entry", path.display()), Some(row.id), what, set_aside);
@@ -218,11 +234,12 @@ impl Recovering<'_> {
         Ok((connection, frames, index))
     }
 
-    /// Messages whose file is gone or has another length leave the schedule.
+    /// Messages whose file is missing or has another length leave the schedule.
     fn files(&mut self, opened: &mut Opened) -> rusqlite::Result<()> {
         let ids: Vec<_> = opened.index.in_files().collect();
         for id in ids {
-            let Some((row, _)) = database::find_entry(&opened.connection, id)? else { continue };
+            let Some(row) = database::find_entry(&opened.connection, id)? else { continue };
+            let row = row.into_row();
             let Ok((entry, _)) = record::decode(id, &row.record) else { continue };
             let path = self.directory.message(id);
             let what = match fs::symlink_metadata(&path) {
@@ -243,7 +260,7 @@ impl Recovering<'_> {
             };
             let target = self.directory.damaged(&id.to_string());
             let set_aside = fs::rename(&path, &target).is_ok().then_some(target);
-            let envelope = self.set_aside(&format!("{id}.entry"), &row.record);
+            let envelope = self.move_to_damaged(&format!("{id}.entry"), &row.record);
             let set_aside = set_aside.or(envelope);
             database::remove(&opened.connection, id)?;
             opened.index.remove(id);
@@ -252,8 +269,9 @@ impl Recovering<'_> {
         Ok(())
     }
 
-    /// Removes message files that no entry names: abandoned, or removed just before a crash.
-    /// Where entries may have been lost, the file may be all that is left: it is set aside.
+    /// Removes message files that no entry names: abandoned, or removed just before a crash. If
+    /// entries may have been lost, the file may be the only remaining part: it is moved to
+    /// `damaged/`.
     fn orphans(&mut self, index: &Index) -> io::Result<()> {
         let named: std::collections::HashSet<_> =
             index.in_files().map(|id| id.to_string()).collect();
@@ -275,8 +293,8 @@ impl Recovering<'_> {
         Ok(())
     }
 
-    /// Keeps octets for an administrator, as far as there is room for reports of damage.
-    pub(super) fn set_aside(&self, name: &str, bytes: &[u8]) -> Option<PathBuf> {
+    /// Copies octets to `damaged/`, while the bound of damage reports is not reached.
+    pub(super) fn move_to_damaged(&self, name: &str, bytes: &[u8]) -> Option<PathBuf> {
         let target = self.directory.damaged(name);
         let room = self.recovery.damages.len() < limits::DAMAGES_REPORTED;
         (room && fs::write(&target, bytes).is_ok()).then_some(target)
@@ -293,13 +311,13 @@ impl Recovering<'_> {
         let Damage { place, id, what, set_aside } = &damage;
         let id = id.map(|id| id.to_string());
         let set_aside = set_aside.as_ref().map(|path| path.display().to_string());
-        warn!(place, id, what, set_aside, "something in the queue is damaged");
+        warn!(place, id, what, set_aside, "found damage in the queue");
         if self.recovery.damages.len() < limits::DAMAGES_REPORTED {
             self.recovery.damages.push(damage);
         }
     }
 
-    /// A name in `damaged/` that no earlier damage has taken.
+    /// A name in `damaged/` that no earlier damage has.
     pub(super) fn unique(&self, what: &str) -> String {
         let taken = |name: &String| self.directory.damaged(name).exists();
         let mut names = (1..).map(|number: u32| format!("{what}-{number}"));
@@ -322,15 +340,15 @@ impl Recovering<'_> {
 }
 
 /// What the index keeps of an entry. None when its record cannot be read.
-fn item(id: QueueId, due: i64, held: bool, record: &[u8]) -> Option<Item> {
+fn item(row: &EntryRow) -> Option<Item> {
     // Nearly all messages are in the database, and their records need not be read.
-    let body = if record::may_be_in_file(record) {
-        record::decode(id, record).ok()?.1
+    let body = if record::may_be_in_file(&row.record) {
+        record::decode(row.id, &row.record).ok()?.1
     } else {
         StoredBody::InDatabase
     };
-    let due = UNIX_EPOCH + Duration::from_millis(u64::try_from(due).unwrap_or(0));
-    Some(Item::new(due, held, body))
+    let due = UNIX_EPOCH + Duration::from_millis(u64::try_from(row.due).unwrap_or(0));
+    Some(Item { due, held: row.held, body, claimed: false })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

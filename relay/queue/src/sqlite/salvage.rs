@@ -1,9 +1,9 @@
-//! The rows of a database that SQLite cannot open or walk any more.
+//! The rows of a database that SQLite can no longer open or read completely.
 //!
-//! SQLite refuses a whole subtree for one damaged page in the middle of it, and its own recovery
-//! tool is not part of the library. This reads the pages themselves: from the roots down as far as
-//! they lead and, where they break off, every leaf that is neither reached nor free. The checksum
-//! of each row decides whether it is believed, so a misreading costs a row and invents none.
+//! SQLite refuses a whole subtree because of one damaged page in it, and its own recovery tool is
+//! not part of the library. This module reads the pages: from the roots down, and, if the tree is
+//! broken, every leaf that was not reached and is not free. The checksum of each row decides
+//! whether the row is accepted, so a wrong reading may lose a row but never invents one.
 //!
 //! The format: <https://www.sqlite.org/fileformat2.html#b_tree_pages>.
 
@@ -24,10 +24,10 @@ const PAGE: usize = limits::DATABASE_PAGE_OCTETS;
 /// First octet of a page of a table's tree.
 const INTERIOR: u8 = 0x05;
 const LEAF: u8 = 0x0d;
-/// Octets of the database's header, which stands before the tree on page 1.
+/// Octets of the database's header, which precedes the tree on page 1.
 const DATABASE_HEADER: usize = 100;
 
-/// One thing that was found.
+/// One row or damaged page that was found.
 #[derive(Debug)]
 pub(super) enum SalvagedRow {
     Entry(EntryRow),
@@ -35,14 +35,14 @@ pub(super) enum SalvagedRow {
     Reserved(QueueId),
     /// A row whose checksum does not fit.
     DamagedRow(QueueId),
-    /// A page of a tree that cannot be read as one.
+    /// A page of a tree that cannot be parsed.
     DamagedPage(u32),
 }
 
-/// Gives every row of a database and its log to `take`.
+/// Passes every row of a database and its log to `take`.
 ///
 /// # Errors
-/// What reading the files gave, and what `take` gave.
+/// The errors of reading the files, and of `take`.
 pub(super) fn read<E: From<io::Error>>(
     path: &Path,
     mut take: impl FnMut(SalvagedRow) -> Result<(), E>,
@@ -57,7 +57,7 @@ pub(super) fn read<E: From<io::Error>>(
     let mut waiting: Vec<_> = ROOT_PAGES.into_iter().rev().collect();
     let mut broken = false;
     while let Some(number) = waiting.pop() {
-        // A child that is free or has another parent is a damaged pointer.
+        // A child that is free or has another parent: the pointer is damaged.
         let is_free = free.as_ref().is_some_and(|free| free.contains(&number));
         if is_free || !reached.insert(number) {
             broken = true;
@@ -79,8 +79,7 @@ pub(super) fn read<E: From<io::Error>>(
             }
         }
     }
-    // Without the list of free pages a leaf of old, long delivered messages cannot be told from
-    // one that is in use.
+    // Without the list of free pages, a leaf of messages delivered long ago looks like one in use.
     if let Some(free) = free.filter(|_| broken) {
         for number in 2..=pages.count {
             if free.contains(&number) || reached.contains(&number) {
@@ -109,7 +108,7 @@ enum Value<'a> {
 }
 
 impl Pages {
-    /// One page; zeros where the file has ended.
+    /// One page; zeros beyond the end of the file.
     fn page(&self, number: u32) -> io::Result<Vec<u8>> {
         if let Some(page) = self.newer.get(&number) {
             return Ok(page.clone());
@@ -126,7 +125,7 @@ impl Pages {
         Ok(page)
     }
 
-    /// The free pages. None when the list of them is not sound.
+    /// The free pages. None if the list of them is damaged.
     fn free(&self) -> Option<HashSet<u32>> {
         let first = self.page(1).ok()?;
         if !first.starts_with(b"SQLite format 3\0") {
@@ -166,7 +165,7 @@ impl Pages {
         Ok(())
     }
 
-    /// The row of one cell; none where not even its id can be read.
+    /// The row of one cell; none if even its id cannot be read.
     fn cell(&self, page: &[u8], offset: usize) -> io::Result<Option<SalvagedRow>> {
         let Some((octets, rest)) = page.get(offset..).and_then(varint) else { return Ok(None) };
         let Some((rowid, rest)) = varint(rest) else { return Ok(None) };
@@ -255,7 +254,7 @@ fn values(payload: &[u8]) -> Option<Vec<Value<'_>>> {
     Some(values)
 }
 
-/// Octets of a row that stand on its leaf; the rest is on overflow pages.
+/// Octets of a row that are on its leaf; the rest is on overflow pages.
 fn local_octets(octets: usize) -> usize {
     let (most, least) = (PAGE - 35, (PAGE - 12) * 32 / 255 - 23);
     if octets <= most {
@@ -274,7 +273,7 @@ fn children(page: &[u8]) -> Option<Vec<u32>> {
     Some(children)
 }
 
-/// Cells that a page says it has, as far as it has room for their pointers.
+/// The number of cells in the page's header, bounded by the room for their pointers.
 fn cell_count(page: &[u8]) -> usize {
     half(page, 3).map_or(0, usize::from).min((PAGE - DATABASE_HEADER) / 2)
 }
@@ -287,7 +286,7 @@ fn word(bytes: &[u8], offset: usize) -> Option<u32> {
     bytes.get(offset..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
 }
 
-/// SQLite's variable-length integer: seven bits to an octet, eight in the ninth.
+/// SQLite's variable-length integer: seven bits per octet, eight in the ninth.
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     for (position, &octet) in bytes.iter().enumerate().take(9) {

@@ -1,4 +1,4 @@
-//! The new database that the rows of a damaged one move to.
+//! The new database for the rows of a damaged one.
 
 use std::fs;
 use std::io;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::record;
+use crate::sqlite::database::CheckedRow;
 use crate::sqlite::salvage::SalvagedRow;
 use crate::sqlite::{database, wal};
 use bytes::Bytes;
@@ -21,10 +22,10 @@ pub(super) struct Saving {
     rows: usize,
 }
 
-/// What was saved and still is not a message.
+/// Saved rows that are not a complete message.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
-    /// Messages without an entry: nobody knows where they should go.
+    /// Messages without an entry: their recipients are not known.
     pub(super) bodies: Vec<(QueueId, Bytes)>,
     /// Entries without a message.
     pub(super) entries: Vec<(QueueId, Vec<u8>)>,
@@ -61,7 +62,7 @@ impl Saving {
         Ok(())
     }
 
-    /// Takes out what is no whole message, and brings the rest to stable storage.
+    /// Removes rows that are not a complete message, and syncs the rest.
     pub(super) fn finish(self) -> Result<Lost, SaveError> {
         let lost = self.lost()?;
         for (id, _) in &lost.bodies {
@@ -88,12 +89,12 @@ impl Saving {
         };
         let mut lost = Lost::default();
         for id in ids("SELECT id FROM body WHERE id NOT IN (SELECT id FROM entry)")? {
-            if let Some((body, _)) = database::find_body(&self.connection, id)? {
-                lost.bodies.push((id, body.message));
+            if let Some(body) = database::find_body(&self.connection, id)? {
+                lost.bodies.push((id, body.into_row().message));
             }
         }
         for id in ids("SELECT id FROM entry WHERE id NOT IN (SELECT id FROM body)")? {
-            if let Some((row, _)) = database::find_entry(&self.connection, id)?
+            if let Some(row) = database::find_entry(&self.connection, id)?.map(CheckedRow::into_row)
                 && !record::may_be_in_file(&row.record)
             {
                 lost.entries.push((id, row.record));

@@ -1,13 +1,12 @@
-//! What the file system has free, asked for by every message and every commit.
+//! The free space of the file system, which every message and every commit needs to know.
 //!
-//! Asking costs as much as a small write. While there is much more than could be written in a
-//! moment, what was seen that moment ago is as good; where space is short, the disk is asked each
-//! time.
+//! Asking costs as much as a small write. While there is much more space than can be written in a
+//! moment, the value of a moment ago is used; when space is short, the disk is asked each time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use relay_mail::store_error::StoreError;
 use rustix::fs::StatVfs;
 
@@ -17,7 +16,7 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Space {
     directory: PathBuf,
-    /// Octets that were free, when that was far more than is ever needed.
+    /// The free octets, if they were more than is ever needed, and when they were read.
     plenty: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -26,21 +25,16 @@ impl Space {
         Self { directory: directory.to_owned(), plenty: Mutex::new(None) }
     }
 
-    /// Octets that were free a moment ago, if that was plenty. Asks nobody.
+    /// The free octets of a moment ago, if they were plenty. Does not ask the disk.
     pub(super) fn seen(&self) -> Option<u64> {
-        let (seen, free) = (*self.plenty())?;
+        let (seen, free) = (*self.plenty.lock())?;
         (seen.elapsed() < limits::SPACE_SEEN).then_some(free)
-    }
-
-    /// What is remembered is right after every statement, so a panic elsewhere does no harm.
-    fn plenty(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
-        self.plenty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Octets that are free.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when no inode is, whatever there is of octets.
+    /// [`StoreError::Full`] if no inode is free, even if octets are.
     pub(super) fn free_octets(&self) -> Result<u64, StoreError> {
         if let Some(free) = self.seen() {
             return Ok(free);
@@ -56,11 +50,11 @@ impl Space {
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let is_plenty = free >= limits::SPACE_PLENTY_OCTETS
             && (!counts_inodes || system.f_favail >= limits::SPACE_PLENTY_INODES);
-        *self.plenty() = is_plenty.then_some((now, free));
+        *self.plenty.lock() = is_plenty.then_some((now, free));
         Ok(free)
     }
 
-    /// All of what the file system says, asked now.
+    /// The current state of the file system.
     pub(super) fn file_system(&self) -> Result<StatVfs, StoreError> {
         let examined = rustix::fs::statvfs(&self.directory);
         examined.map_err(|error| StoreError::io("examine", &self.directory, error.into()))
@@ -78,11 +72,11 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let space = Space::of(directory.path());
         let free = space.free_octets().unwrap();
-        assert_eq!(space.plenty().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
-        *space.plenty() = Some((Instant::now() + limits::SPACE_SEEN, 7));
+        assert_eq!(space.plenty.lock().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
+        *space.plenty.lock() = Some((Instant::now() + limits::SPACE_SEEN, 7));
         assert_eq!(space.free_octets().unwrap(), 7, "what was seen a moment ago");
         let long_ago = Instant::now().checked_sub(limits::SPACE_SEEN).unwrap();
-        *space.plenty() = Some((long_ago, 7));
+        *space.plenty.lock() = Some((long_ago, 7));
         assert_ne!(space.free_octets().unwrap(), 7, "too old");
     }
 

@@ -1,5 +1,5 @@
-//! The engine under ordinary use. Damage: [`damage`]; errors of the disk: [`errors`]. Crashes and
-//! a full disk: [`crate::tests`].
+//! The engine under ordinary use. [`damage`] tests damage, [`errors`] errors of the disk, and
+//! [`crate::tests`] crashes and a full disk.
 
 mod claims;
 mod damage;
@@ -63,7 +63,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     assert_eq!(bytes_of(&queue, small).await.unwrap(), b"Subject: small\r\n\r\n.\r\n");
     assert_eq!(bytes_of(&queue, empty).await.unwrap(), b"");
     assert_eq!(bytes_of(&queue, in_file).await.unwrap(), large);
-    // Milliseconds are what the record keeps.
+    // The record stores milliseconds.
     let again = queue.store().find(small).await.unwrap();
     assert!(entry.arrived.duration_since(again.arrived).unwrap() < Duration::from_millis(1));
     assert_eq!(Entry { arrived: entry.arrived, due: entry.due, ..again }, entry);
@@ -204,7 +204,7 @@ async fn held_mail_stays_held_and_the_log_stays_bounded() {
         });
     }
     tasks.join_all().await;
-    // Nearly a hundred million octets went through a log of a third of that.
+    // Nearly a hundred million octets were written through a log of a third of that size.
     let log = fs::metadata(wal::path(&directory.path().join("queue.db"))).unwrap().len();
     assert!(log < 3 * limits::DATABASE_LOG_OCTETS, "the log has {log} octets");
     drop(queue);

@@ -1,18 +1,18 @@
-//! SQLite's write-ahead log between two openings: what of it is believed.
+//! Which frames of SQLite's write-ahead log does a start trust?
 //!
-//! SQLite reads its log up to the first frame that does not fit its checksum and forgets the rest
-//! without a word. That is right for a torn tail, and wrong for a byte that was flipped long after
-//! the transactions behind it were confirmed. So before SQLite sees the log it is judged here,
-//! frame by frame, and written anew:
+//! SQLite reads its log up to the first frame whose checksum does not match and silently ignores
+//! the rest. That is right for a torn end, and wrong for a byte that was flipped long after the
+//! following transactions were confirmed. So before SQLite opens the log, this module checks it
+//! frame by frame and rewrites it:
 //!
-//! - What follows the last transaction that was synced for certain is cut off.
-//! - A damaged frame in front of that point stays in the chain, so that the damage costs its page
-//!   and not everything behind it. The checksums of rows tell what the page cost.
-//! - Everything that stays is written and synced again. After a failed sync the page cache may
-//!   hold frames as clean that the disk does not have; nothing is believed on its word.
+//! - Frames after the last transaction that was certainly synced are cut off.
+//! - A damaged frame before that point stays in the chain, so that the damage costs its page and
+//!   not everything after it. The checksums of rows show the loss on the page.
+//! - Every frame that stays is written and synced again. Recovery does not trust the page cache
+//!   after a failed sync: it may have frames marked as clean that the disk does not have.
 //!
 //! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>. It has not changed
-//! since 2010 and is promised not to.
+//! since 2010, and SQLite promises not to change it.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -23,25 +23,25 @@ use std::path::{Path, PathBuf};
 /// Octets of the log's header, and of a frame's.
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// What a log begins with; the lowest bit says how checksums read their words.
+/// The first octets of a log; the lowest bit is the byte order of the checksums.
 const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 
 type Checksum = (u32, u32);
 
-/// What was found in a log, and what became of it.
+/// The findings in a log, and the action taken.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LogRecovery {
     /// Frames that were kept.
     pub(super) frames: usize,
-    /// Frames behind them that were cut off.
+    /// Frames after them that were cut off.
     pub(super) cut: usize,
-    /// The last transaction has its end, but not all in front of it: it was either interrupted
-    /// by a power cut or damaged afterwards.
+    /// The last transaction has its end, but not all frames before it: either a power cut
+    /// interrupted it, or it was damaged later.
     pub(super) last_is_doubtful: bool,
     /// Pages whose newest contents are damaged.
     pub(super) damaged_pages: Vec<u32>,
-    /// The header had to be made anew.
+    /// The header had to be rebuilt.
     pub(super) header_damaged: bool,
 }
 
@@ -59,11 +59,11 @@ pub(super) fn path(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Judges the log of a database that nobody has open and writes it anew. `believed` is the number
-/// of frames that were synced, where that is known; none behind them stays.
+/// Checks the log of a closed database and rewrites it. `believed` is the number of frames that
+/// were synced, if it is known; later frames are cut off.
 ///
-/// A log that was damaged is copied to `set_aside` first.
-pub(super) fn renew(
+/// A damaged log is copied to `set_aside` first.
+pub(super) fn rewrite_log(
     database: &Path,
     page_octets: usize,
     believed: Option<u32>,
@@ -80,19 +80,19 @@ pub(super) fn renew(
     if judgement.is_damaged() {
         fs::write(set_aside, &bytes)?;
     }
-    let anew = log.write(judgement.frames);
-    if bytes.starts_with(&anew) {
-        // The same bytes in the same places: no moment in which a crash could lose them, and no
-        // need for space on a full disk.
+    let rewritten = log.write(judgement.frames);
+    if bytes.starts_with(&rewritten) {
+        // The octets are equal and stay at their offsets: a crash cannot lose them, and a full disk
+        // has room for them.
         let file = OpenOptions::new().write(true).open(&path)?;
-        file.write_all_at(&anew, 0)?;
-        file.set_len(anew.len() as u64)?;
+        file.write_all_at(&rewritten, 0)?;
+        file.set_len(rewritten.len() as u64)?;
         file.sync_all()?;
         return Ok(judgement);
     }
     let temporary = path.with_extension("renewed");
     let mut file = File::create(&temporary)?;
-    file.write_all(&anew)?;
+    file.write_all(&rewritten)?;
     file.sync_all()?;
     fs::rename(&temporary, &path)?;
     if let Some(directory) = path.parent() {
@@ -101,7 +101,7 @@ pub(super) fn renew(
     Ok(judgement)
 }
 
-/// The newest contents of each page that the log of a database holds.
+/// The newest contents of each page in the log of a database.
 pub(super) fn pages(database: &Path, page_octets: usize) -> io::Result<HashMap<u32, Vec<u8>>> {
     let bytes = match fs::read(path(database)) {
         Ok(bytes) => bytes,
@@ -148,8 +148,8 @@ impl<'a> Log<'a> {
             && word(&header, 0) & !1 == MAGIC
             && word(&header, 8) as usize == page_octets;
         let salts = |frame: &[u8]| [word(frame, 8), word(frame, 12)];
-        // A log that was begun anew over an old one has a whole header and old frames. Only
-        // under a damaged header are the frames asked, two of them, which salts are theirs.
+        // A log that was restarted over an old one has an intact header and old frames. Only if the
+        // header is damaged do two frames decide which salts are valid.
         let header_damaged =
             !is_whole && raw.len() > 1 && salts(raw[0]) == salts(raw[1]) && salts(raw[0]) != [0, 0];
         if header_damaged {
@@ -161,7 +161,7 @@ impl<'a> Log<'a> {
         let mut log = Self { header, header_damaged, big_endian, frames: Vec::new() };
         if is_whole || header_damaged {
             let seal = sum((0, 0), &log.header[..24], big_endian);
-            // Under a damaged header the first frame follows from the seal that was stored.
+            // If the header is damaged, the first frame follows from the stored seal.
             let seed = if is_whole || log.verifies(stored, raw[0]) { stored } else { seal };
             log.read_frames(&raw, seed);
         }
@@ -173,8 +173,8 @@ impl<'a> Log<'a> {
         let is_ours = |frame: Option<&&[u8]>| frame.is_some_and(|frame| &frame[8..16] == salts);
         for (number, &frame) in raw.iter().enumerate() {
             let next = raw.get(number + 1);
-            // Frames of an earlier round of the log follow the newest. One foreign frame between
-            // two of ours is a damaged one, or a power cut came before it was written.
+            // Frames of an earlier round follow the newest frames. A single foreign frame between
+            // two valid ones is damaged, or a power cut prevented its write.
             if !is_ours(Some(&frame)) && !is_ours(next) {
                 break;
             }
@@ -197,9 +197,9 @@ impl<'a> Log<'a> {
                 }
                 seed = stored;
                 if !whole && !is_ours(Some(&frame)) {
-                    // More than a byte of it is wrong: it was never written, and what is there is
-                    // of an earlier round. The frame behind it does not follow from it and is not
-                    // whole, so neither is the transaction.
+                    // More than one byte of it is wrong: the frame was never written, and the
+                    // octets are from an earlier round. The next frame does not follow from it and
+                    // is invalid, and so is the transaction.
                     continue;
                 }
             }
@@ -208,8 +208,8 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// A damaged page number would put a page in the place of another. The checksum is good, so
-    /// it says which single byte of the frame's header was another one.
+    /// With a damaged page number, a page would replace another. The checksum is good, so it shows
+    /// which single byte of the frame's header was changed.
     fn mend(&self, seed: Checksum, frame: &[u8], stored: Checksum) -> Option<[u8; 8]> {
         let mut head: [u8; 8] = frame.first_chunk().copied()?;
         for position in 0..head.len() {
@@ -227,9 +227,9 @@ impl<'a> Log<'a> {
 
     /// Which frames stay.
     ///
-    /// One transaction is written only after the one before it was synced. So a transaction that
-    /// another one follows was confirmed, and whatever is wrong within it was damaged later. The
-    /// last one may as well never have reached the disk; unless it is whole, it is cut off.
+    /// A transaction is written only after the previous one was synced. So a transaction with a
+    /// successor was confirmed, and any damage in it happened later. The last transaction may never
+    /// have reached the disk: unless it is intact, it is cut off.
     fn judge(&self, believed: Option<usize>) -> LogRecovery {
         let known = &self.frames[..self.frames.len().min(believed.unwrap_or(usize::MAX))];
         let last = known.iter().rposition(|frame| frame.whole && frame.commit != 0);
@@ -254,7 +254,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// The first `count` frames as a log whose checksums fit. Empty without frames.
+    /// The first `count` frames as a log with valid checksums. Empty without frames.
     fn write(&self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         if count == 0 {
@@ -290,7 +290,7 @@ fn push_checksum(bytes: &mut Vec<u8>, (first, second): Checksum) {
     bytes.extend_from_slice(&second.to_be_bytes());
 }
 
-/// The big-endian word at an offset; 0 where there is none.
+/// The big-endian word at an offset; 0 beyond the end.
 fn word(bytes: &[u8], offset: usize) -> u32 {
     let word = bytes.get(offset..offset + 4).and_then(|word| word.first_chunk());
     word.map_or(0, |word| u32::from_be_bytes(*word))

@@ -1,4 +1,4 @@
-//! The connection that writes: one transaction for a batch, and agreement after an error.
+//! The connection that writes: one transaction for a batch, and reconciliation after an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ pub(super) struct DatabaseWriter {
     pub(super) connection: Connection,
     /// Frames of the log that are not yet in the database.
     pub(super) frames: Arc<AtomicU32>,
-    /// Ids up to this one need not be reserved again.
+    /// Ids up to this one are reserved already.
     pub(super) reserved: u64,
     pub(super) log_room: LogRoom,
 }
@@ -43,8 +43,8 @@ impl DatabaseWriter {
     }
 
     /// Writes requests in one transaction. Returns the ids of entries that were to be updated and
-    /// are not there. After an error the connection is not used again, and the transaction that it
-    /// is in the midst of ends with it.
+    /// do not exist. After an error the connection is not used again, and its open transaction ends
+    /// with it.
     pub(super) fn commit(&mut self, batch: &[CommitRequest]) -> rusqlite::Result<Vec<QueueId>> {
         let steps = || batch.iter().flat_map(|request| &request.steps);
         self.begin()?;
@@ -79,8 +79,8 @@ impl DatabaseWriter {
         Ok(lost)
     }
 
-    /// Opens the transaction of the next commit. That takes its locks, which nobody else wants: done
-    /// ahead, a lone message does not wait for them.
+    /// Begins the transaction of the next commit. This acquires its locks, which no other
+    /// connection needs. Since it happens ahead, a message that arrives alone does not wait for it.
     pub(super) fn begin(&self) -> rusqlite::Result<()> {
         if self.connection.is_autocommit() {
             self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -88,7 +88,7 @@ impl DatabaseWriter {
         Ok(())
     }
 
-    /// Gives up a transaction that nothing came for: a checkpoint must have none beside it.
+    /// Ends a transaction that was not used: a checkpoint must run without a transaction.
     fn rest(&self) -> rusqlite::Result<()> {
         if !self.connection.is_autocommit() {
             self.connection.prepare_cached("ROLLBACK")?.execute([])?;
@@ -96,17 +96,21 @@ impl DatabaseWriter {
         Ok(())
     }
 
-    /// Moves the log into the database. True when nothing of it is needed any more.
+    /// Moves the log into the database. True if the log is no longer needed.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<bool> {
         self.rest()?;
         database::checkpoint(&self.connection)
     }
 
-    /// After an error: takes out what was refused, forgets what is gone, and shows by one commit
-    /// that the disk can be written and synced.
-    pub(super) fn agree_with(&mut self, shared: &Shared, on_disk: &Index) -> rusqlite::Result<()> {
+    /// After an error: removes messages that were refused, drops messages that are lost, and proves
+    /// with one commit that the disk can be written and synced.
+    pub(super) fn reconcile_with_index(
+        &mut self,
+        shared: &Shared,
+        on_disk: &Index,
+    ) -> rusqlite::Result<()> {
         let (refused, lost) = {
-            let index = shared.index();
+            let index = shared.index.lock();
             (on_disk.missing_in(&index), index.missing_in(on_disk))
         };
         let transaction = self.connection.transaction()?;
@@ -118,7 +122,7 @@ impl DatabaseWriter {
         transaction.commit()?;
         for id in lost {
             error!(%id, "a queued message is lost");
-            shared.index().remove(id);
+            shared.index.lock().remove(id);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Reports that are changed for a next hop which takes less than they need.
+//! Reports that are changed for a next hop that lacks the extensions they need.
 
 use crate::adapt::{Adapted, adapt};
 use crate::tests::*;

@@ -1,4 +1,4 @@
-//! Pages of a long queue, changes of many messages, and a message that is taken out as a file.
+//! Pages of a long queue, changes of many messages, and the export of a message.
 
 use crate::bulk::{self, BulkAction, Span};
 use crate::export;
@@ -7,7 +7,7 @@ use crate::tests::*;
 use relay_mail::envelope::BodyType;
 use relay_message::outbound::Audience;
 
-/// A queue with so many messages, every hundredth of another sender.
+/// A queue with this many messages, every hundredth from another sender.
 async fn filled(messages: usize) -> (TempDir, Queue) {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(directory.path());
@@ -70,7 +70,7 @@ async fn what_is_meant_is_changed_and_nothing_else() {
         .await
         .unwrap();
     let until = Some(all.rows[150].id.parse().unwrap());
-    // One that is being delivered at the moment, and one that has just come.
+    // One message in delivery, and one that has just arrived.
     let busy = queue.store().claim_due(SystemTime::now(), 1).await.unwrap().remove(0);
     let span = Span { after: None, until };
     let meant = bulk::select(&queue, span, &Filter::default()).await.unwrap();
@@ -84,10 +84,10 @@ async fn what_is_meant_is_changed_and_nothing_else() {
     let meant = Filter { held: Some(true), ..rare() };
     let selected = bulk::select(&queue, Span::default(), &meant).await.unwrap();
     let removed = bulk::change(&queue, BulkAction::Remove, selected).await;
-    // The first is the one that is being delivered.
+    // The first message is in delivery.
     assert_eq!((removed.changed, removed.failed.len()), (1, 0));
     assert_eq!(queue.counters().lengths.held, 149);
-    // What is as it is to be is not counted as changed, and a message that is held is not tried.
+    // Messages without a change are not counted as changed, and a message on hold is not tried.
     let all = bulk::select(&queue, Span::default(), &Filter::default()).await.unwrap();
     let many = all.entries.len() as u64;
     for (verb, changed, held) in [
@@ -128,6 +128,6 @@ async fn an_exported_message_is_what_would_leave() {
             assert_eq!(export.envelope.recipients, ["RCPT TO:<one@fabrikam.example>"]);
         }
     }
-    let nobody = export::open(&queue, QueueId::from_u64(7), |_, _| Audience::Outside).await;
-    assert!(matches!(nobody, Err(StoreError::NotFound(_))));
+    let missing = export::open(&queue, QueueId::from_u64(7), |_, _| Audience::Outside).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))));
 }

@@ -1,4 +1,4 @@
-//! Warnings: that a message waits, once, to whoever wants to know.
+//! Reports of a delay: one for each message, for senders who want them.
 
 use crate::tests::dsn::asked;
 use crate::tests::*;
@@ -29,7 +29,7 @@ fn delivered() -> Outcome {
     ))
 }
 
-/// A queue with one message for these recipients, which is claimed.
+/// A queue with one claimed message for these recipients.
 async fn claimed(sender: &str, recipients: Vec<Addressee>) -> (TempDir, Queue, Entry) {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open(directory.path());
@@ -114,7 +114,7 @@ async fn who_is_told_of_a_delay() {
     let (_directory, queue, entry) = claimed("<>", recipients).await;
     let late = entry.arrived + HOUR * 5;
     queue.record(entry, vec![(0, deferred())], late).await.unwrap();
-    assert_eq!(queue.counters().reports, 0, "nobody is told of a report");
+    assert_eq!(queue.counters().reports, 0, "no report is sent about a report");
 }
 
 #[tokio::test]
@@ -129,7 +129,8 @@ async fn what_the_attempt_itself_settled_is_not_late() {
             assert!(!report_of(&queue).await.contains("delayed"));
         }
     }
-    // Given up for want of time, long after the warning would have been due.
+    // Given up because the lifetime has passed, long after the report of the delay would have been
+    // due.
     let (_directory, queue, entry) = claimed_one(None).await;
     let late = entry.arrived + Schedule::default().lifetime;
     queue.record(entry, vec![(0, deferred())], late).await.unwrap();
@@ -179,14 +180,14 @@ async fn no_warning_while_another_next_hop_may_still_take_it() {
 async fn what_was_not_tried_is_told_of_too() {
     let (_directory, queue, entry) = claimed_one(None).await;
     let late = entry.arrived + HOUR * 5;
-    assert!(queue.owes_a_report(&entry, late));
+    assert!(queue.has_pending_report(&entry, late));
     let due = late + Duration::from_secs(7);
     let why =
         OutcomeReason::local(Some("mail.fabrikam.example:25"), Enhanced(4, 4, 1), "left alone");
     let outcomes = vec![(0, Outcome::Deferred(why))];
     let entry = queue.record_untried(entry, outcomes, due, late).await.unwrap();
     assert_eq!((entry.attempts, entry.due, entry.warned), (0, due, true));
-    assert!(!queue.owes_a_report(&entry, late));
+    assert!(!queue.has_pending_report(&entry, late));
     let text = report_of(&queue).await;
     assert!(text.contains("Status: 4.4.1\r\nDiagnostic-Code: x-relay; left alone\r\n"), "{text}");
     assert!(!text.contains("Last-Attempt-Date"), "there was none: {text}");
@@ -208,8 +209,8 @@ async fn a_lifetime_that_is_no_longer_warns_nobody() {
     assert_eq!(queue.counters().reports, 0);
 }
 
-/// A greeting of class 5 defers, and a program that reads reports must not take the address off its
-/// list.
+/// A greeting of class 5 defers the message; a program that reads reports must not remove the
+/// address from its list.
 #[tokio::test]
 async fn a_delay_is_of_class_4_whatever_the_next_hop_said() {
     let (_directory, queue, entry) = claimed_one(None).await;

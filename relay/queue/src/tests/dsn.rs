@@ -1,4 +1,4 @@
-//! What a sender is told, by what it asked for (RFC 3461).
+//! The reports a sender gets for each DSN request (RFC 3461).
 
 use crate::tests::*;
 use relay_mail::dsn::Addressee;
@@ -24,7 +24,7 @@ fn relayed() -> Outcome {
     ))
 }
 
-/// What a Maildir says.
+/// The outcome of a Maildir.
 fn filed() -> Outcome {
     Outcome::Relayed(OutcomeReason::local(Some("/var/mail/archive"), Enhanced(2, 0, 0), "written"))
 }
@@ -77,7 +77,7 @@ async fn who_is_told_what() {
         (Some("SUCCESS"), filed(), Some("delivered")),
         (Some("FAILURE"), filed(), None),
         (None, filed(), None),
-        // The next hop knows what was asked, and tells the sender itself.
+        // The next hop knows the request, and reports to the sender itself.
         (Some("SUCCESS"), delivered(), None),
     ] {
         let recipients = vec![asked(path, notify, None)];
@@ -128,7 +128,7 @@ async fn a_report_returns_what_was_asked_for() {
     }
 }
 
-/// A stranger chooses who gets a report, so not what stands in it.
+/// A stranger chooses who gets a report, so the report must not return the stranger's body.
 #[tokio::test]
 async fn a_report_to_an_unproven_sender_returns_the_header_section() {
     for (ret, is_unproven, whole) in
@@ -148,7 +148,7 @@ fn boundary(text: &str) -> &str {
     text.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap()
 }
 
-/// What was seen of earlier reports, their ids included, tells nothing of the boundary.
+/// Earlier reports and their ids tell nothing about the boundary.
 #[tokio::test]
 async fn the_boundary_of_a_report_cannot_be_foretold() {
     let mut tails = Vec::new();
@@ -162,7 +162,7 @@ async fn the_boundary_of_a_report_cannot_be_foretold() {
         tails.push(boundary.rsplit('_').next().unwrap().to_owned());
     }
     assert!(tails.iter().all(|tail| tail.len() == 32), "128 bits");
-    // That one of 32 digits is the same in all twenty by chance: once in 10^22.
+    // The probability that one of 32 digits is equal in all twenty: once in 10^22.
     for digit in 0..32 {
         assert!(tails.iter().any(|tail| tail.as_bytes()[digit] != tails[0].as_bytes()[digit]));
     }
@@ -215,7 +215,7 @@ async fn a_header_section_beyond_ascii_is_returned_as_what_it_is() {
         let report = claim_one(&queue).await;
         let text = String::from_utf8(bytes_of(&queue, report.id).await.unwrap()).unwrap();
         assert!(text.contains(&format!("\r\nContent-Type: {part}\r\n")), "{text}");
-        // The addresses are ASCII, so what is said of them is as well.
+        // The addresses are ASCII, so the delivery status is ASCII as well.
         assert!(text.contains("\r\nContent-Type: message/delivery-status\r\n"), "{text}");
     }
 }

@@ -40,7 +40,7 @@ impl Meter {
         let used = tokio::task::spawn_blocking(private_memory).await.ok().flatten();
         let memory = used.zip(self.memory).map(|(used, all)| percent(used, all));
         let held = self.queue.message_memory();
-        let messages = percent(held.pressing(), held.budget());
+        let messages = percent(held.octets_for_back_pressure(), held.budget());
         let refusal = store.accepts().await.err();
         Readings { values: [disk, backlog, memory, Some(messages)], refusal }
     }

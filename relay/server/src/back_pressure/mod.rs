@@ -13,10 +13,11 @@ pub mod meter;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use relay_mail::store_error::StoreError;
 use relay_policy::pressure::{BackPressureSettings, Pressure, PressureLevel, Resource, Thresholds};
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,7 @@ impl BackPressure {
 
     /// Sets other thresholds. Levels change at the next measurement.
     pub fn set(&self, settings: &BackPressureSettings) {
-        for (gauge, thresholds) in self.gauges().iter_mut().zip(settings.thresholds()) {
+        for (gauge, thresholds) in self.gauges.lock().iter_mut().zip(settings.thresholds()) {
             gauge.thresholds = thresholds;
         }
     }
@@ -108,8 +109,8 @@ impl BackPressure {
     }
 
     /// Sets the measured values, and returns the changed levels.
-    pub fn update(&self, readings: Readings) -> Vec<LevelChange> {
-        let mut gauges = self.gauges();
+    pub fn take(&self, readings: Readings) -> Vec<LevelChange> {
+        let mut gauges = self.gauges.lock();
         let mut changes = Vec::new();
         for ((gauge, value), resource) in gauges.iter_mut().zip(readings.values).zip(Resource::ALL)
         {
@@ -132,7 +133,7 @@ impl BackPressure {
 
     /// The state of each resource.
     pub fn status(&self) -> Vec<ResourceStatus> {
-        let gauges = self.gauges();
+        let gauges = self.gauges.lock();
         let status = gauges.iter().zip(Resource::ALL).map(|(gauge, resource)| ResourceStatus {
             resource,
             level: gauge.level,
@@ -141,10 +142,5 @@ impl BackPressure {
             thresholds: gauge.thresholds,
         });
         status.collect()
-    }
-
-    /// The values are right after every statement, so that a panic elsewhere does no harm.
-    fn gauges(&self) -> MutexGuard<'_, [Gauge; Resource::ALL.len()]> {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn ask(
         let connection = Connection::to(&destination, &settings, &cut).await;
         let mut connection =
             connection.map_err(|cause| OutcomeReason { hop: None, cause }.to_string())?;
-        let outcome = connection.ask(ForwardPath::Mailbox(mailbox.clone())).await;
+        let outcome = connection.verify_recipient(ForwardPath::Mailbox(mailbox.clone())).await;
         // The server may be slow with its reply to QUIT; do not wait for it.
         tokio::spawn(connection.quit());
         outcome.ok_or_else(|| format!("{hop} did not answer"))

@@ -3,7 +3,8 @@ use std::time::Instant;
 use super::*;
 use crate::tests::{Outcome, VERBOSE, perform, session_with};
 
-/// What a session notes that hears these octets at once, but for the greeting, EHLO and the end.
+/// The records of a session that receives these octets at once, without the greeting, EHLO and the
+/// end.
 fn noted(octets: &[u8]) -> Vec<String> {
     let mut session = session_with(VERBOSE);
     let mut outcome = Outcome::default();
@@ -20,7 +21,7 @@ fn lines(records: &[ProtocolRecord]) -> Vec<String> {
     records.iter().map(|record| format!("{} {}", record.event.sign(), record.data)).collect()
 }
 
-/// Of these, what the client said.
+/// Of these, the lines of the client.
 fn heard(octets: &[u8]) -> Vec<String> {
     let lines = noted(octets);
     lines.iter().filter_map(|line| line.strip_prefix("< ").map(str::to_owned)).collect()
@@ -111,7 +112,7 @@ fn what_authenticates_is_not_noted() {
         ("auth plain AGEAYg== more", "auth plain <authentication data>"),
         ("AUTH CRAM-MD5", "AUTH CRAM-MD5"),
         ("AUTH", "AUTH <authentication data>"),
-        // A name in lower case that nobody knows could be a password.
+        // An unknown name in lower case could be a password.
         ("AUTH d29uZGVybGFuZA", "AUTH <authentication data>"),
         ("AUTH  AGEAYg==", "AUTH <authentication data>"),
         ("AUTH\tPLAIN  AGEAYg==", "AUTH PLAIN <authentication data>"),
@@ -141,10 +142,10 @@ fn the_lines_of_an_exchange_are_not_noted() {
         ["AUTH LOGIN", hidden, hidden, "NOOP"]
     );
     assert_eq!(heard(b"AUTH PLAIN\r\n*\r\nNOOP\r\n"), ["AUTH PLAIN", hidden, "NOOP"]);
-    // The client goes on with an exchange that has not begun.
+    // The client continues an exchange that has not begun.
     let blind = heard(b"AUTH NTLM\r\nYQ==\r\nYg==\r\nNOOP\r\nFOO\r\n");
     assert_eq!(blind, ["AUTH NTLM", hidden, hidden, "NOOP", "FOO"]);
-    let no_line = "<the line holds a bare CR or a NUL>";
+    let no_line = "<the line has a bare CR or a NUL>";
     let blind = heard(b"AUTH LOGIN\0\r\nYQ==\r\nNOOP\r\nFOO\r\n");
     assert_eq!(blind, [no_line, hidden, "NOOP", "FOO"]);
 }
@@ -168,8 +169,8 @@ fn no_client_writes_a_line_of_its_own() {
     }
 }
 
-/// As many commands as may come at once: fetched as the driver does, no record is missing, and
-/// where nobody fetches them there are not more than may be.
+/// As many commands as may arrive at once: if the driver fetches the records, none is missing; if
+/// they are not fetched, their number is bounded.
 #[test]
 fn records_are_bounded() {
     let connector = format!("{VERBOSE}max_refused_recipients = \"unlimited\"\n");

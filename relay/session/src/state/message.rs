@@ -1,4 +1,4 @@
-//! DATA and BDAT: where a message may begin or go on, and how it comes then.
+//! DATA and BDAT: where may a message begin or continue, and in which form does it arrive?
 
 use crate::reception::Reception;
 use crate::state::{Effect, EnvelopeRecipients, MailGiven, Ready, SessionState, WaitingForQueue};
@@ -11,14 +11,14 @@ use relay_smtp::command::{Chunk, Mail};
 /// How the client sends the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageInput {
-    /// In chunks, of which this is the first. Where `binary`, the body may hold any octets.
+    /// In chunks, of which this is the first. If `binary`, the body may have any octets.
     Chunks { first: Chunk, binary: bool },
     /// As the argument of DATA.
     Data,
 }
 
-/// The octets of a chunk that is refused are read all the same (RFC 3030 section 2): otherwise they
-/// would be taken for commands. Then the client is told.
+/// The octets of a refused chunk are read nevertheless (RFC 3030 section 2): otherwise they would
+/// be read as commands. Then the client gets the reply.
 #[derive(Debug)]
 pub(crate) struct Skipping {
     /// Of the whole chunk.
@@ -33,10 +33,10 @@ impl SessionState {
             Self::Recipients(EnvelopeRecipients { ref mail, .. })
                 if mail.body == Some(BodyType::BinaryMime) =>
             {
-                (self, Effect::Fault(reply::BINARYMIME_NEEDS_BDAT))
+                (self, Effect::out_of_order(reply::BINARYMIME_NEEDS_BDAT))
             }
             Self::Recipients(state) => state.begin(MessageInput::Data),
-            Self::Chunking(_) => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            Self::Chunking(_) => (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
             _ => {
                 let effect = self.without_recipients();
                 (self, effect)
@@ -78,13 +78,13 @@ impl SessionState {
             Self::Mail(MailGiven { recipient_refused: true, .. }) => {
                 Effect::Reply(reply::NEED_RECIPIENT)
             }
-            Self::Mail(_) => Effect::Fault(reply::NEED_RECIPIENT),
+            Self::Mail(_) => Effect::out_of_order(reply::NEED_RECIPIENT),
             Self::Ready(ready) => ready.without_sender(),
-            _ => Effect::Fault(reply::HELLO_FIRST),
+            _ => Effect::out_of_order(reply::HELLO_FIRST),
         }
     }
 
-    /// This state, once the octets of a refused chunk have been read.
+    /// This state, after the octets of a refused chunk have been read.
     pub(super) fn after_skipping(self, chunk: Chunk, effect: Effect) -> (Self, Effect) {
         if chunk.octets == 0 {
             return (self, effect);

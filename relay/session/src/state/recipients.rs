@@ -1,4 +1,4 @@
-//! The recipients of a transaction: each of them once, however often it was given.
+//! The recipients of a transaction: each of them once, even if it was given several times.
 
 use crate::state::Hello;
 use relay_mail::dsn::Addressee;
@@ -12,7 +12,7 @@ pub(crate) struct EnvelopeRecipients {
     pub(super) mail: Mail,
     /// Each recipient once.
     pub(super) recipients: Vec<Addressee>,
-    /// RCPT commands that were accepted: what `max_recipients_per_message` counts.
+    /// Accepted RCPT commands: the number that `max_recipients_per_message` limits.
     pub(super) accepted: usize,
     /// Octets that the recipients point to.
     pointed_to: usize,
@@ -41,7 +41,7 @@ impl EnvelopeRecipients {
         }
     }
 
-    /// Octets that sender and recipients take, all that they point to counted.
+    /// Octets of sender and recipients, with all allocations that they point to.
     pub(crate) fn octets(&self) -> usize {
         self.mail.heap_octets() + self.list_octets()
     }

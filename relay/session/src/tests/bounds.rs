@@ -25,7 +25,7 @@ impl Talk {
         talk
     }
 
-    /// What the server says to these octets, sent in packets.
+    /// The server's replies to these octets, sent in packets.
     fn say(&mut self, octets: &[u8]) -> String {
         self.outcome.sent.clear();
         for packet in octets.chunks(INPUT_OCTETS / 4) {
@@ -39,7 +39,7 @@ impl Talk {
         String::from_utf8(self.outcome.sent.clone()).unwrap()
     }
 
-    /// A message of so many octets, and what the server says to its end.
+    /// A message of this many octets, and the server's reply to its end.
     fn message(&mut self, octets: usize) -> String {
         assert!(self.say(TRANSACTION).contains("354 "));
         self.say(b"A: b\r\n\r\n");
@@ -69,7 +69,8 @@ fn a_message_without_end_is_given_up() {
     }
 }
 
-/// Its sender is told, and the session goes on: a client that breaks off would come again.
+/// Its client gets the reply, and the session continues: a client whose connection is cut would try
+/// again.
 #[test]
 fn a_message_somewhat_too_large_is_read_to_its_end() {
     let mut talk = Talk::begin("");
@@ -85,7 +86,7 @@ fn a_message_that_is_kept_makes_up_for_useless_octets() {
     assert!(talk.say(&chunk(60 * MIB)).starts_with("503 "));
     assert!(talk.message(1000).starts_with("250 2.6.0 "));
     assert!(talk.say(&chunk(60 * MIB)).starts_with("503 "));
-    // What is not refused is not cut off, whatever came before it.
+    // A message that is not refused is not cut off, after any events before it.
     assert!(talk.message(MIB).starts_with("552 5.3.4 "));
     assert!(talk.say(&chunk(2 * MIB)).starts_with("503 "));
     assert!(talk.message(1000).starts_with("250 2.6.0 "));
@@ -109,7 +110,7 @@ fn refused_lines_have_a_bound_where_errors_have_none() {
     assert!(talk.read <= USELESS_OCTETS + 2 * SKIPPED_LINE_OCTETS as u64, "{}", talk.read);
 }
 
-/// In any state: what has come is served, nothing more is read, and the session ends.
+/// In any state: received octets are processed, nothing more is read, and the session ends.
 #[test]
 fn every_session_ends_after_the_end_of_its_input() {
     for octets in [

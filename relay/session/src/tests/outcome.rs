@@ -1,4 +1,4 @@
-//! What comes out of a session whose queue works.
+//! The results of a session whose queue works.
 
 use std::time::UNIX_EPOCH;
 
@@ -12,7 +12,7 @@ use crate::player::{self, World};
 use crate::{Action, MessageBegun, ProtocolRecord, Session};
 use relay_policy::{Inquiry, InquiryAnswer};
 
-/// What came out of a session.
+/// The results of a session.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) sent: Vec<u8>,
@@ -32,7 +32,7 @@ impl World for Outcome {
     }
 
     fn find_out(&mut self, inquiry: Inquiry) -> Option<InquiryAnswer> {
-        Some(inquiry.unanswered())
+        Some(inquiry.without_answer())
     }
 
     fn begin_message(&mut self, envelope: Envelope) -> Option<Result<MessageBegun, BeginError>> {
@@ -74,7 +74,7 @@ impl World for Outcome {
     }
 }
 
-/// Does what the session wants done.
+/// Performs the session's actions.
 pub(crate) fn perform(session: &mut Session, outcome: &mut Outcome) {
     let now = session.now;
     player::perform(session, outcome, now);

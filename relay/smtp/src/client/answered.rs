@@ -1,18 +1,18 @@
-//! Is a reply the one to the command that it is taken for?
+//! Does a reply belong to the command for which it is counted?
 //!
-//! Replies carry no name: the first is for the first command that was sent, and so on. A server, or
-//! a device before it, that sends one reply too many shifts all that follow, and a 250 to an earlier
-//! command would stand for the message. So
+//! Replies do not name their command: the first reply belongs to the first command that was sent,
+//! and so on. If a server, or a device before it, sends one reply too many, all later replies are
+//! shifted, and a 250 to an earlier command would count for the message. Therefore
 //!
-//! * a reply is taken for a command only once that command has been written,
-//! * codes that belong to other commands are not taken: 220 or 221 is no reply to a message,
-//! * a message follows DATA, whose 354 no other command has: with one reply too many before it, DATA
-//!   gets another code. What has to go in chunks, whose replies are all 250, is followed by QUIT in
-//!   the same write, and so is a message with several results (LMTP): nothing but the results may
-//!   come before the 221,
-//! * what has come behind the result of a message is read before the result counts.
+//! * a reply counts for a command only after that command has been written,
+//! * codes that belong to other commands do not count: 220 or 221 is no reply to a message,
+//! * a message follows DATA, whose 354 belongs to no other command: with one reply too many before
+//!   it, DATA gets another code. Chunks have 250 replies only, so QUIT follows the last chunk in
+//!   the same write, and also a message with several results (LMTP): only the results may arrive
+//!   before the 221,
+//! * octets after the result of a message are read before the result counts.
 //!
-//! Where replies contradict each other, the message is deferred.
+//! If replies contradict each other, the message is deferred.
 
 use std::time::Instant;
 
@@ -23,14 +23,14 @@ use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
 impl ClientSession {
-    /// The message has its result, and it does not count yet: the driver reads what has come
-    /// besides, without waiting for more, and then calls [`ClientSession::settle`].
+    /// The message has its result, which does not count yet: the driver reads the octets that have
+    /// already arrived, without waiting for more, and then calls [`ClientSession::accept_result`].
     pub fn is_answered(&self) -> bool {
         matches!(self.state, State::Answered(_))
     }
 
-    /// Nothing more has come: the result of the message counts.
-    pub fn settle(&mut self) {
+    /// Nothing more has arrived: the result of the message counts.
+    pub fn accept_result(&mut self) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Answered(progress) => {
                 let has_surplus = progress.has_surplus;
@@ -46,8 +46,8 @@ impl ClientSession {
         }
     }
 
-    /// May a reply be to what has been sent? Replies to the first of several commands may come
-    /// while the last of them is being written.
+    /// Can a reply belong to a command that was sent? Replies to the first of several commands may
+    /// arrive while the last of them is being written.
     pub(super) fn has_asked(&self) -> bool {
         let may_be_incomplete = match &self.state {
             State::Envelope(progress) => progress.awaits_several(),
@@ -57,8 +57,8 @@ impl ClientSession {
         self.output.is_empty() && (may_be_incomplete || !self.unwritten)
     }
 
-    /// The whole message has been put out. Where its replies alone do not show whose they are, QUIT
-    /// follows; RFC 2920 section 3.1 allows it as the last command of a group.
+    /// The whole message was written. If its replies do not name their command, QUIT follows; RFC
+    /// 2920 section 3.1 allows it as the last command of a group.
     pub(super) fn await_end(&mut self, mut progress: TransactionProgress, now: Instant) {
         let is_lmtp = self.opening.protocol == DeliveryProtocol::Lmtp;
         if progress.begin_end(is_lmtp && self.capabilities.pipelining) {
@@ -68,7 +68,7 @@ impl ClientSession {
         self.state = State::EndOfData(progress);
     }
 
-    /// Takes a reply to the end of data, or to the last chunk.
+    /// Handles a reply to the end of data, or to the last chunk.
     pub(super) fn handle_end(
         &mut self,
         mut progress: TransactionProgress,
@@ -79,7 +79,7 @@ impl ClientSession {
         if progress.settle_end(&self.hop, reply, is_for_one) {
             self.deadline = Some(now + self.timeouts.data_termination);
             self.state = State::EndOfData(progress);
-        } else if progress.quits() {
+        } else if progress.sends_quit_with_message() {
             self.deadline = Some(now + self.timeouts.quit);
             self.state = State::Leaving(progress);
         } else {
@@ -87,9 +87,13 @@ impl ClientSession {
         }
     }
 
-    /// Another reply says something else than the one that was taken for the result.
-    pub(super) fn doubt(&mut self, mut progress: TransactionProgress, reply: &Reply) {
-        progress.forget_end();
+    /// Another reply contradicts the reply that counted as the result.
+    pub(super) fn handle_contradiction(
+        &mut self,
+        mut progress: TransactionProgress,
+        reply: &Reply,
+    ) {
+        progress.discard_result();
         self.state = State::Envelope(progress);
         let text = format!(
             "the next hop sent more replies than it got commands, and the last was {reply}: it is \
@@ -99,9 +103,9 @@ impl ClientSession {
     }
 }
 
-/// Why a connection ends on which the next hop speaks unasked.
+/// The cause when a next hop sends a reply without a command.
 pub(super) fn unasked(reply: &Reply) -> Cause {
-    local(Enhanced(4, 5, 0), format!("the next hop replied {reply} before it was asked"))
+    local(Enhanced(4, 5, 0), format!("the next hop replied {reply} before the command was sent"))
 }
 
 /// Is this the code of a greeting, a help text, QUIT or AUTH (RFC 5321 section 4.2.3, RFC 4954

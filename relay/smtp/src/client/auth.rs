@@ -1,7 +1,7 @@
 //! AUTH at a next hop (RFC 4954): PLAIN, LOGIN and XOAUTH2.
 //!
-//! It decides which mechanism is used and what is said in it. Whether the connection is fit for
-//! credentials is for [`super::opening`] to say.
+//! This module chooses the mechanism and writes its responses. [`super::opening`] decides whether
+//! credentials may be sent on the connection.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::limits;
 
-/// Who we are for a next hop, and how we prove it.
+/// Our user name at a next hop, and its proof.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NextHopCredentials {
     /// The user name.
@@ -20,16 +20,16 @@ pub struct NextHopCredentials {
     pub secret: ClientSecret,
 }
 
-/// The proof that goes with a user name.
+/// The proof for a user name.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ClientSecret {
     /// For PLAIN (RFC 4616) or LOGIN.
     Password(String),
-    /// An OAuth 2.0 access token, for XOAUTH2 as Google and Microsoft have it.
+    /// An OAuth 2.0 access token, for XOAUTH2 of Google and Microsoft.
     Token(String),
 }
 
-/// The mechanisms that a next hop offers, of those that we know.
+/// The mechanisms that a next hop offers and that we know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mechanisms {
     /// PLAIN (RFC 4616).
@@ -54,12 +54,12 @@ enum Step {
     Said,
     LoginUser,
     LoginPassword,
-    /// A refusal of XOAUTH2 is a challenge with the reason in it, to be answered with nothing.
+    /// XOAUTH2 sends the reason of a refusal in a challenge; an empty response answers it.
     TokenRefused,
 }
 
 impl Mechanisms {
-    /// Reads what follows AUTH in the reply to EHLO.
+    /// Reads the mechanisms after AUTH in the reply to EHLO.
     pub(super) fn add<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
         for word in words {
             match word.to_ascii_uppercase().as_str() {
@@ -73,7 +73,7 @@ impl Mechanisms {
 }
 
 impl ClientSaslExchange {
-    /// The exchange and its first line, or nothing when no mechanism that is offered fits.
+    /// The exchange and its first line, or nothing if no offered mechanism is usable.
     pub(super) fn begin(
         credentials: NextHopCredentials,
         offered: &Capabilities,
@@ -95,7 +95,7 @@ impl ClientSaslExchange {
         let line = format!("AUTH {mechanism}");
         let (line, unsent) = match response {
             None => (line, None),
-            // A space before the response and CRLF behind it.
+            // A space before the response and CRLF after it.
             Some(response) if line.len() + response.len() + 3 <= limits::CLIENT_COMMAND_OCTETS => {
                 (format!("{line} {response}"), None)
             }
@@ -104,9 +104,9 @@ impl ClientSaslExchange {
         Some((Self { credentials, unsent, step }, line))
     }
 
-    /// The answer to a 334, or nothing when there is none to give.
+    /// The response to a 334, or nothing if the exchange has none.
     pub(super) fn answer(&mut self) -> Option<String> {
-        // RFC 4954 section 4: the challenge before it is empty, and nothing depends on that.
+        // RFC 4954 section 4: the challenge before it is empty; its contents do not matter.
         if let Some(response) = self.unsent.take() {
             return Some(response);
         }

@@ -1,20 +1,20 @@
-//! A message on its way out, as the argument of DATA or in chunks (RFC 3030).
+//! Writes a message as the argument of DATA or in chunks (RFC 3030).
 
 use crate::client::dot::{DotStuffer, UnsafeMessage};
-use crate::data::{LineEndings, Violation};
 use crate::limits::CLIENT_CHUNK_OCTETS;
+use relay_mail::line_end::LineScanner;
 
-/// Writes a message that comes in pieces.
+/// Writes a message that arrives in pieces.
 #[derive(Debug)]
 pub(super) enum BodyWriter {
-    /// After BDAT: not one octet changed. How many there will be is known at the end only, since
-    /// fields may have been taken out on the way.
+    /// After BDAT: every octet is unchanged. The size is known only at the end, since fields may be
+    /// removed before.
     Chunks {
-        /// What has not been written yet.
+        /// Octets that are not written yet.
         gathered: Vec<u8>,
-        /// BODY=BINARYMIME was said, so that line endings are what they are.
+        /// BODY=BINARYMIME was declared, so any line ending is allowed.
         binary: bool,
-        endings: LineEndings,
+        lines: LineScanner,
     },
     /// After 354.
     Data(DotStuffer),
@@ -26,21 +26,20 @@ impl BodyWriter {
     }
 
     pub(super) fn chunks(binary: bool) -> Self {
-        Self::Chunks { gathered: Vec::new(), binary, endings: LineEndings::default() }
+        Self::Chunks { gathered: Vec::new(), binary, lines: LineScanner::default() }
     }
 
-    /// Appends a piece of the message to `out`, and says whether a chunk has gone out that will be
-    /// replied to.
+    /// Appends a piece of the message to `out`, and returns whether it wrote a chunk that gets a
+    /// reply.
     ///
     /// # Errors
     /// [`UnsafeMessage`]; the connection must then close before the message is complete.
     pub(super) fn write(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<bool, UnsafeMessage> {
         match self {
             Self::Data(stuffer) => stuffer.stuff(piece, out).map(|()| false),
-            Self::Chunks { gathered, binary, endings } => {
+            Self::Chunks { gathered, binary, lines } => {
                 if !*binary {
-                    endings.scan(piece);
-                    check(endings)?;
+                    check(lines, piece)?;
                 }
                 gathered.extend_from_slice(piece);
                 if gathered.len() < CLIENT_CHUNK_OCTETS {
@@ -53,17 +52,16 @@ impl BodyWriter {
         }
     }
 
-    /// Appends what ends the message.
+    /// Appends the end of the message.
     ///
     /// # Errors
     /// [`UnsafeMessage`], as [`BodyWriter::write`].
     pub(super) fn finish(self, out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
         match self {
             Self::Data(stuffer) => stuffer.finish(out),
-            Self::Chunks { gathered, binary, mut endings } => {
-                if !binary {
-                    endings.finish();
-                    check(&endings)?;
+            Self::Chunks { gathered, binary, mut lines } => {
+                if !binary && let Some(error) = lines.finish().and_then(UnsafeMessage::of) {
+                    return Err(error);
                 }
                 write_chunk(&gathered, " LAST", out);
                 Ok(())
@@ -77,13 +75,15 @@ fn write_chunk(octets: &[u8], marker: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(octets);
 }
 
-fn check(endings: &LineEndings) -> Result<(), UnsafeMessage> {
-    match endings.violation() {
-        None => Ok(()),
-        Some(Violation::BareCr(_)) => Err(UnsafeMessage::BareCr),
-        Some(Violation::BareLf(_)) => Err(UnsafeMessage::BareLf),
-        Some(Violation::Nul(_)) => Err(UnsafeMessage::Nul),
+fn check(lines: &mut LineScanner, piece: &[u8]) -> Result<(), UnsafeMessage> {
+    let mut rest = piece;
+    while let Some((octets, mark)) = lines.next(rest) {
+        if let Some(error) = UnsafeMessage::of(mark) {
+            return Err(error);
+        }
+        rest = &rest[octets..];
     }
+    Ok(())
 }
 
 #[cfg(test)]

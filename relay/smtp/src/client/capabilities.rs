@@ -1,4 +1,4 @@
-//! What a next hop offers in its reply to EHLO (RFC 5321 section 4.1.1.1).
+//! The extensions of a next hop in its reply to EHLO (RFC 5321 section 4.1.1.1).
 
 use crate::client::Mechanisms;
 
@@ -25,7 +25,7 @@ pub struct Capabilities {
     pub auth: Mechanisms,
 }
 
-/// What SIZE promises.
+/// The meaning of SIZE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeLimit {
     /// The parameter is understood; no maximum is named.
@@ -35,8 +35,8 @@ pub enum SizeLimit {
 }
 
 impl Capabilities {
-    /// Reads the text of a 250 to EHLO. Keywords that we do not know, or that are malformed, do
-    /// not count: whoever lies here is asked for less.
+    /// Reads the text of a 250 to EHLO. Unknown or malformed keywords are ignored: a next hop that
+    /// offers too little is only used with fewer extensions.
     pub fn parse(text: &str) -> Self {
         let mut capabilities = Self::default();
         // The first line is the next hop's name and its greeting.
@@ -71,7 +71,8 @@ impl Capabilities {
         capabilities
     }
 
-    /// May a message go by BDAT? Chunks follow each other without a pause, which needs PIPELINING.
+    /// May a message be sent by BDAT? Chunks follow each other without a pause, which needs
+    /// PIPELINING.
     pub fn takes_chunks(&self) -> bool {
         self.chunking && self.pipelining
     }

@@ -1,93 +1,99 @@
-//! A message on its way out as the argument of DATA (RFC 5321 section 4.5.2).
+//! Writes a message as the argument of DATA (RFC 5321 section 4.5.2).
 //!
-//! A dot at the beginning of a line is doubled; otherwise not one byte is changed. A bare CR, a
-//! bare LF or a NUL ends the attempt before it could leave: what one server calls a line ending
-//! and the next one does not is how a second message is smuggled inside a first.
+//! A dot at the beginning of a line is doubled; every other octet is unchanged. A bare CR, a bare
+//! LF or a NUL ends the attempt before it is sent: if two servers disagree about line endings, an
+//! attacker can hide a second message inside the first.
+
+use relay_mail::line_end::{LineMark, LinePosition, LineScanner};
 
 /// Why a message may not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafeMessage {
-    /// A CR without a LF behind it.
-    #[error("the message holds a bare CR")]
+    /// A CR without a LF after it.
+    #[error("the message has a bare CR")]
     BareCr,
     /// A LF without a CR before it.
-    #[error("the message holds a bare LF")]
+    #[error("the message has a bare LF")]
     BareLf,
-    /// A NUL, which RFC 5321 section 4.5.2 forbids and programs downstream may stop at.
-    #[error("the message holds a NUL")]
+    /// A NUL, which RFC 5321 section 4.5.2 forbids and at which other programs may stop.
+    #[error("the message has a NUL")]
     Nul,
 }
 
 /// Doubles dots, whatever the pieces that the message comes in.
-#[derive(Debug)]
+///
+/// ```
+/// use relay_smtp::client::{DotStuffer, UnsafeMessage};
+///
+/// let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
+/// stuffer.stuff(b"one\r\n.two", &mut out).unwrap();
+/// stuffer.finish(&mut out).unwrap();
+/// assert_eq!(out, b"one\r\n..two\r\n.\r\n");
+/// // Another server might see an end of data behind the LF.
+/// let smuggled = DotStuffer::new().stuff(b"one\n.\r\nMAIL FROM:<>\r\n", &mut out);
+/// assert_eq!(smuggled, Err(UnsafeMessage::BareLf));
+/// ```
+#[derive(Debug, Default)]
 pub struct DotStuffer {
-    state: State,
+    lines: LineScanner,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    LineStart,
-    Line,
-    AfterCr,
+impl UnsafeMessage {
+    /// What a mark means for a message that may leave only without bare line ends. `None`: a line
+    /// ends as it must.
+    pub(super) const fn of(mark: LineMark) -> Option<Self> {
+        match mark {
+            LineMark::End => None,
+            LineMark::BareCr => Some(Self::BareCr),
+            LineMark::BareLf => Some(Self::BareLf),
+            LineMark::Nul => Some(Self::Nul),
+        }
+    }
 }
 
 impl DotStuffer {
-    /// At the beginning of a message, which is the beginning of a line.
+    /// Begins a message, at the beginning of a line.
     pub fn new() -> Self {
-        Self { state: State::LineStart }
+        Self::default()
     }
 
     /// Appends a piece of the message to `out`.
     ///
     /// # Errors
-    /// [`UnsafeMessage`]; nothing of the piece must be sent then, and no end of data.
+    /// [`UnsafeMessage`]; then neither the piece nor an end of data may be sent.
     pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
         out.reserve(piece.len() + piece.len() / 64);
         let mut rest = piece;
-        while let Some(&octet) = rest.first() {
-            match (self.state, octet) {
-                (State::AfterCr, b'\n') => self.state = State::LineStart,
-                (State::AfterCr, _) => return Err(UnsafeMessage::BareCr),
-                (_, b'\n') => return Err(UnsafeMessage::BareLf),
-                (_, b'\r') => self.state = State::AfterCr,
-                (_, 0) => return Err(UnsafeMessage::Nul),
-                (State::LineStart, b'.') => {
-                    out.push(b'.');
-                    self.state = State::Line;
-                }
-                (State::LineStart | State::Line, _) => self.state = State::Line,
+        while !rest.is_empty() {
+            if self.lines.is_at_line_start() && rest.starts_with(b".") {
+                out.push(b'.');
             }
-            // Within a line nothing matters up to its end.
-            let plain = if self.state == State::Line {
-                memchr::memchr3(b'\r', b'\n', 0, &rest[1..]).map_or(rest.len(), |at| at + 1)
-            } else {
-                1
+            let Some((octets, mark)) = self.lines.next(rest) else {
+                out.extend_from_slice(rest);
+                break;
             };
-            out.extend_from_slice(&rest[..plain]);
-            rest = &rest[plain..];
+            if let Some(error) = UnsafeMessage::of(mark) {
+                return Err(error);
+            }
+            out.extend_from_slice(&rest[..octets]);
+            rest = &rest[octets..];
         }
         Ok(())
     }
 
-    /// Appends the end of data. A message whose last line lacks its CRLF is given one, since the
-    /// end of data cannot be written without.
+    /// Appends the end of data. If the last line has no CRLF, one is added, since the end of data
+    /// needs it.
     ///
     /// # Errors
-    /// [`UnsafeMessage::BareCr`] for a message that ends with one.
+    /// [`UnsafeMessage::BareCr`] if the message ends with a CR.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
-        match self.state {
-            State::AfterCr => return Err(UnsafeMessage::BareCr),
-            State::Line => out.extend_from_slice(b"\r\n"),
-            State::LineStart => {}
+        match self.lines.position() {
+            LinePosition::AfterCr => return Err(UnsafeMessage::BareCr),
+            LinePosition::Inside => out.extend_from_slice(b"\r\n"),
+            LinePosition::Start => {}
         }
         out.extend_from_slice(b".\r\n");
         Ok(())
-    }
-}
-
-impl Default for DotStuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -108,8 +114,9 @@ mod tests {
         Ok(out)
     }
 
-    /// What a receiver makes of the argument of DATA, as plainly as it can be written down: line
-    /// by line, a lone dot ends, another first dot goes. Gives the message and what follows.
+    /// The argument of DATA as a receiver reads it, in the simplest code: line by line, a lone dot
+    /// ends the message, and any other dot at the beginning of a line is removed. Returns the
+    /// message and the rest.
     fn unstuffed(data: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         let mut message = Vec::new();
         let mut rest = data;

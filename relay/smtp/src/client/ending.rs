@@ -1,4 +1,4 @@
-//! How a connection to a next hop ends, and what that means for a message on its way.
+//! How does a connection to a next hop end, and what does that mean for a message in transfer?
 
 use std::mem;
 
@@ -10,8 +10,7 @@ use relay_mail::reply::{Enhanced, Reply};
 use crate::limits;
 
 impl ClientSession {
-    /// A reply that came out of turn. Refusals are taken at their word, anything else is not
-    /// believed.
+    /// Handles a reply at the wrong time. A refusal is accepted; any other reply is not trusted.
     pub(super) fn fail_with_reply(&mut self, reply: Reply, when: &str) {
         if reply.is_positive() {
             let text = format!("the next hop replied {reply} {when}");
@@ -30,7 +29,7 @@ impl ClientSession {
         }
     }
 
-    /// Defers what is unsettled and closes.
+    /// Defers recipients without an outcome, and closes.
     pub(super) fn fail(&mut self, cause: Cause) {
         match mem::replace(&mut self.state, State::Closed) {
             State::Envelope(progress)
@@ -40,7 +39,7 @@ impl ClientSession {
                 self.events.push_back(ClientEvent::Done(outcomes));
                 self.close(Some(cause));
             }
-            // The result is known, and no other reply has come that would contradict it.
+            // The result is known, and no other reply has contradicted it.
             State::Answered(progress) => {
                 self.events.push_back(ClientEvent::Done(progress.outcomes(&self.hop)));
                 self.close(Some(cause));
@@ -72,21 +71,21 @@ impl ClientSession {
     pub(super) fn close(&mut self, cause: Option<Cause>) {
         self.state = State::Closed;
         self.deadline = None;
-        // Ready or a handshake, if announced, no longer holds.
+        // An announced Ready or handshake is no longer valid.
         self.events.retain(|event| !matches!(event, ClientEvent::Ready | ClientEvent::StartTls));
         self.events.push_back(ClientEvent::Closed(cause));
     }
 }
 
-/// A cause that we found ourselves. Its text may quote the next hop, so it has the limit of a reply.
+/// A local cause. Its text may quote the next hop, so it has the length limit of a reply.
 pub(super) fn local(status: Enhanced, text: impl Into<String>) -> Cause {
     let mut text = text.into();
     text.truncate(text.floor_char_boundary(limits::ANSWER_OCTETS));
     Cause::Local { status, text }
 }
 
-/// A reply is kept for every recipient that it refused; what is kept of it has a limit.
-pub(super) fn shorten(reply: &mut Reply) {
+/// A reply is stored for every recipient that it refused, so its length is limited.
+pub(super) fn truncate_text(reply: &mut Reply) {
     if reply.text.len() > limits::ANSWER_OCTETS {
         let end = reply.text.floor_char_boundary(limits::ANSWER_OCTETS);
         reply.text.to_mut().truncate(end);

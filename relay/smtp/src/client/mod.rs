@@ -1,11 +1,11 @@
-//! The sending side of a session: bytes and `now` come in, bytes and events go out.
+//! The sending side of a session. Its input is octets and `now`; its output is octets and events.
 //!
-//! It decides what to say next to a next hop and what its replies mean for each recipient. It
-//! leaves sockets, name lookup and the reading of the message to `delivery`.
+//! This module decides the next command to a next hop, and the meaning of replies for each
+//! recipient. Sockets, name look-ups and reading the message are the business of `delivery`.
 //!
-//! The driver's part: write what [`ClientSession::poll_output`] gives, hand in what arrives, call
-//! [`ClientSession::handle_timeout`] at [`ClientSession::deadline`], act on [`ClientSession::poll_event`], and read what
-//! else has come where [`ClientSession::is_answered`].
+//! The driver must write the octets of [`ClientSession::poll_output`], pass on received octets,
+//! call [`ClientSession::handle_timeout`] at [`ClientSession::deadline`], handle
+//! [`ClientSession::poll_event`], and read all received octets when [`ClientSession::is_answered`].
 
 mod answered;
 mod auth;
@@ -43,21 +43,24 @@ pub use crate::client::dot::{DotStuffer, UnsafeMessage};
 pub use crate::client::opening::{ClientOpening, NextHopTls};
 pub use crate::client::reply::{ReplyError, ReplyParser};
 pub use crate::client::timeouts::Timeouts;
-pub use crate::client::transaction::{MailRefusal, Transaction, is_lack, says_too_many_recipients};
+pub use crate::client::transaction::{
+    MailRefusal, Transaction, is_missing_extension, says_too_many_recipients,
+};
 
-/// What the driver must know.
+/// Events for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// The TLS handshake is due: [`ClientSession::handle_encrypted`] once it is done, or
+    /// The TLS handshake is due: call [`ClientSession::handle_encrypted`] after it, or
     /// [`ClientSession::handle_failed_handshake`]. Nothing more is read or written in plain text.
     StartTls,
     /// A transaction may begin, or QUIT.
     Ready,
-    /// The message is wanted: [`ClientSession::send_message`] until [`ClientSession::end_message`].
+    /// The message can be sent: [`ClientSession::send_message`] until
+    /// [`ClientSession::end_message`].
     SendMessage,
     /// The transaction has ended, with one outcome for each of its recipients.
     Done(Vec<Outcome>),
-    /// The connection is of no more use. The cause, unless we ended it ourselves.
+    /// The connection cannot be used any more. With the cause, unless we ended it ourselves.
     Closed(Option<Cause>),
 }
 
@@ -91,9 +94,9 @@ enum State {
     Envelope(TransactionProgress),
     Message(TransactionProgress, BodyWriter),
     EndOfData(TransactionProgress),
-    /// Every recipient has its reply, and what else has come is still to be read.
+    /// Every recipient has its reply, and the octets after it must still be read.
     Answered(TransactionProgress),
-    /// The same, and the reply to the QUIT behind the message will show that none is missing.
+    /// The same, and the reply to the QUIT after the message will show that no reply is missing.
     Leaving(TransactionProgress),
     Resetting,
     Quitting,
@@ -101,8 +104,8 @@ enum State {
 }
 
 impl ClientSession {
-    /// A connection has just been made; the next hop speaks first, or with implicit TLS the
-    /// handshake is due.
+    /// A connection was just opened; the next hop sends its greeting first, or with implicit TLS
+    /// the handshake is due.
     pub fn new(hop: &str, opening: ClientOpening, timeouts: Timeouts, now: Instant) -> Self {
         let (stage, events) = match opening.encryption {
             NextHopTls::Implicit => (Stage::Handshake, VecDeque::from([ClientEvent::StartTls])),
@@ -127,19 +130,20 @@ impl ClientSession {
         }
     }
 
-    /// Bytes to write, if there are any. Once they are written, [`ClientSession::handle_written`].
+    /// Octets to write, if there are any. After writing them, call
+    /// [`ClientSession::handle_written`].
     pub fn poll_output(&mut self) -> Option<Bytes> {
         let output = mem::take(&mut self.output);
         self.unwritten |= !output.is_empty();
         if output.is_empty() { None } else { Some(output.into()) }
     }
 
-    /// All that [`ClientSession::poll_output`] gave has been written.
+    /// All octets of [`ClientSession::poll_output`] have been written.
     pub fn handle_written(&mut self) {
         self.unwritten = false;
     }
 
-    /// What the driver must know next.
+    /// The next event for the driver.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.events.pop_front()
     }
@@ -149,23 +153,24 @@ impl ClientSession {
         !self.events.is_empty()
     }
 
-    /// Nothing more will be said or heard.
+    /// Nothing more will be sent or received.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// When [`ClientSession::handle_timeout`] must be called. Part of a reply does not put it off.
+    /// When [`ClientSession::handle_timeout`] must be called. A part of a reply does not extend it.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// What the next hop offers.
+    /// The extensions of the next hop.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
-    /// Did the next hop offer PIPELINING and fall silent or go away while commands waited for their
-    /// replies, or offer CHUNKING and not know BDAT? Then it may bear [`ClientOpening::use_basic_smtp`].
+    /// Did the next hop offer PIPELINING and fall silent or disconnect while commands waited for
+    /// their replies, or offer CHUNKING and not know BDAT? Then [`ClientOpening::use_basic_smtp`]
+    /// may succeed.
     pub fn was_misled(&self) -> bool {
         self.misled
     }
@@ -175,21 +180,21 @@ impl ClientSession {
         self.mail_refusal
     }
 
-    /// At which recipient of the last transaction the next hop ended the connection, by 421 or a close
-    /// in place of the reply to its RCPT.
+    /// The recipient of the last transaction at which the next hop ended the connection, by 421 or
+    /// by closing it instead of the reply to its RCPT.
     pub fn broke_off_at_recipient(&self) -> Option<usize> {
         self.broke_off_at
     }
 
-    /// Did the next hop offer STARTTLS, and go away or speak nonsense in place of a reply to it? Then
-    /// nothing more can be said on this connection, and TLS has failed as in a handshake. Silence is
-    /// no such answer: the next hop may be silent without TLS too.
-    pub fn balked_at_start_tls(&self) -> bool {
+    /// Did the next hop offer STARTTLS, and disconnect or send an invalid reply to it? Then this
+    /// connection cannot be used, and TLS has failed as in a handshake. Silence does not count: the
+    /// next hop may be silent without TLS too.
+    pub fn failed_at_start_tls(&self) -> bool {
         self.balked_at_start_tls
     }
 
-    /// Begins a transaction; only after [`ClientEvent::Ready`]. A message that the next hop cannot
-    /// take is refused here, for good, without a word to it.
+    /// Begins a transaction; only after [`ClientEvent::Ready`]. If the next hop lacks a needed
+    /// extension, the message is refused permanently here, before any command is sent.
     pub fn begin(&mut self, transaction: Transaction, now: Instant) {
         self.mail_refusal = None;
         self.broke_off_at = None;
@@ -200,34 +205,34 @@ impl ClientSession {
             self.events.push_back(ClientEvent::Done(outcomes));
             return;
         }
-        if let Some(cause) = transaction.lacks(&self.capabilities) {
+        if let Some(cause) = transaction.missing_extension(&self.capabilities) {
             let outcomes =
                 TransactionProgress::new(transaction, &self.capabilities).give_up(&self.hop, cause);
             self.events.extend([ClientEvent::Done(outcomes), ClientEvent::Ready]);
             return;
         }
         let mut progress = TransactionProgress::new(transaction, &self.capabilities);
-        progress.settle_unnamed(&self.hop, &self.capabilities);
+        progress.fail_unsendable_recipients(&self.hop, &self.capabilities);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
     }
 
-    /// Asks whether mail for this recipient would be taken; only after [`ClientEvent::Ready`]. The outcome
-    /// is that of RCPT; when MAIL is refused, for whatever reason, that says nothing of the
-    /// recipient, which is then put off.
+    /// Asks whether mail for this recipient would be accepted; only after [`ClientEvent::Ready`].
+    /// The outcome is that of RCPT. If MAIL is refused for any reason, that says nothing about the
+    /// recipient, which is then deferred.
     pub fn ask(&mut self, recipient: ForwardPath, now: Instant) {
         if !matches!(self.state, State::Ready) {
             return;
         }
-        let mut progress = TransactionProgress::question(recipient);
+        let mut progress = TransactionProgress::recipient_verification(recipient);
         progress.write(&self.capabilities, &mut self.output);
         self.set_deadline(now, progress.awaited());
         self.state = State::Envelope(progress);
     }
 
-    /// Sends a piece of the message; only after [`ClientEvent::SendMessage`]. A message with a bare CR,
-    /// a bare LF or a NUL is given up for good: the connection closes without an end of data.
+    /// Sends a piece of the message; only after [`ClientEvent::SendMessage`]. A message with a bare
+    /// CR, a bare LF or a NUL fails permanently: the connection closes without an end of data.
     pub fn send_message(&mut self, piece: &[u8], now: Instant) {
         if let State::Message(progress, writer) = &mut self.state {
             self.deadline = Some(now + self.timeouts.data_block);
@@ -259,30 +264,30 @@ impl ClientSession {
         }
     }
 
-    /// The rest of the message cannot be had. The connection closes without an end of data, so
-    /// that nothing of it counts, and the message is deferred.
+    /// The rest of the message cannot be read. The connection closes without an end of data, so
+    /// that the next hop discards it, and the message is deferred.
     pub fn abort_message(&mut self, text: &str) {
         self.fail(local(Enhanced(4, 3, 0), text));
     }
 
-    /// The attempt ends for a reason of ours. The connection closes, and what is unsettled is
-    /// deferred. After the end of data, see [`ClientSession::awaits_end_of_data`], that is a duplicate.
+    /// Ends the attempt for a local reason. The connection closes, and recipients without an
+    /// outcome are deferred. After the end of data (see [`ClientSession::awaits_end_of_data`]), the
+    /// message may be delivered twice.
     pub fn cut_off(&mut self) {
-        let mut text = format!("the attempt was cut off {}", self.stage());
+        let mut text = format!("the attempt was stopped {}", self.stage());
         if self.awaits_end_of_data() {
             text += ", before the reply: the message may be delivered already, and is sent again";
         }
-        // X.3.2 of RFC 3463: what is said by a system that shuts down.
+        // X.3.2 of RFC 3463: the system is shutting down.
         self.fail(local(Enhanced(4, 3, 2), text));
     }
 
-    /// The whole message has been sent, and the reply to it is awaited. The next hop may have
-    /// taken it.
+    /// The whole message was sent, and its reply is awaited. The next hop may have accepted it.
     pub fn awaits_end_of_data(&self) -> bool {
         matches!(self.state, State::EndOfData(_) | State::Answered(_) | State::Leaving(_))
     }
 
-    /// Ends the connection politely; only after [`ClientEvent::Ready`].
+    /// Ends the connection with QUIT; only after [`ClientEvent::Ready`].
     pub fn quit(&mut self, now: Instant) {
         if matches!(self.state, State::Ready) {
             self.output.extend_from_slice(b"QUIT\r\n");
@@ -291,14 +296,14 @@ impl ClientSession {
         }
     }
 
-    /// Takes bytes from the next hop.
+    /// Handles octets from the next hop.
     pub fn handle_bytes(&mut self, mut bytes: &[u8], now: Instant) {
         while !bytes.is_empty() && !matches!(self.state, State::Closed) {
             if matches!(self.state, State::Opening(Stage::Handshake)) {
                 return self.refuse_plain_text();
             }
             match self.parser.parse(&mut bytes) {
-                // What follows would be taken for the replies to other commands than it is for.
+                // Later replies would count for the wrong commands.
                 Ok(Some(reply)) if !self.has_asked() && reply.code != 421 => {
                     self.fail(unasked(&reply));
                 }
@@ -306,7 +311,7 @@ impl ClientSession {
                 Ok(None) => return,
                 Err(error) => {
                     self.balk();
-                    // X.5.0 of RFC 3463: what was said is no SMTP.
+                    // X.5.0 of RFC 3463: the octets are not SMTP.
                     let text = format!("the next hop's reply cannot be understood: {error}");
                     let text = self.with_what_was_heard(text);
                     self.fail(local(Enhanced(4, 5, 0), text));
@@ -335,31 +340,31 @@ impl ClientSession {
         }
     }
 
-    /// The connection ends by what the next hop does.
+    /// The next hop has ended the connection.
     fn balk(&mut self) {
         self.balked_at_start_tls |= matches!(self.state, State::Opening(Stage::StartTls));
     }
 
     /// Adds the next hop's own words, where they made no reply.
     fn with_what_was_heard(&self, text: String) -> String {
-        match self.parser.heard() {
+        match self.parser.received_text() {
             Some(heard) => format!("{text}; it said: {heard}"),
             None => text,
         }
     }
 
-    /// A server, or something before it, may throw away what comes behind a command.
+    /// A server, or a device before it, may drop octets after a command.
     fn suspect_pipelining(&mut self) {
         if let State::Envelope(progress) = &mut self.state
             && self.capabilities.pipelining
         {
             self.misled = true;
-            progress.breaks_off();
+            progress.handle_end_of_replies();
         }
     }
 
     fn become_ready(&mut self) {
-        // Nobody waits for a reply now; the driver decides how long an idle connection is kept.
+        // No reply is awaited now; the driver decides how long an idle connection is kept.
         self.deadline = None;
         self.state = State::Ready;
         self.events.push_back(ClientEvent::Ready);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::client::auth::ClientSaslExchange;
-use crate::client::ending::{local, shorten};
+use crate::client::ending::{local, truncate_text};
 use crate::client::{
     Capabilities, ClientEvent, ClientSession, NextHopCredentials, ReplyParser, State,
 };
@@ -12,20 +12,20 @@ use relay_mail::outcome::Cause;
 use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
-/// What is done before a transaction may begin.
+/// The steps before a transaction may begin.
 #[derive(Clone, Debug)]
 pub struct ClientOpening {
-    /// What the next hop speaks.
+    /// The protocol of the next hop.
     pub protocol: DeliveryProtocol,
-    /// What we call ourselves in EHLO.
+    /// Our name in EHLO.
     pub hello_name: String,
     /// When the connection is encrypted.
     pub encryption: NextHopTls,
-    /// Who we are for the next hop.
+    /// Our credentials for the next hop.
     pub credentials: Option<NextHopCredentials>,
     /// The credentials may be said without encryption.
     pub credentials_in_clear: bool,
-    /// One command at a time and no chunks, whatever is offered: see [`ClientSession::was_misled`].
+    /// One command at a time and no chunks, even if offered: see [`ClientSession::was_misled`].
     pub use_basic_smtp: bool,
 }
 
@@ -42,7 +42,7 @@ pub enum NextHopTls {
     Implicit,
 }
 
-/// How far the opening has come.
+/// The current step of the opening.
 #[derive(Debug)]
 pub(super) enum Stage {
     Greeting,
@@ -58,8 +58,8 @@ pub(super) enum Stage {
 }
 
 impl ClientOpening {
-    /// EHLO and nothing else.
-    pub fn plain(hello_name: impl Into<String>) -> Self {
+    /// EHLO only.
+    pub fn plain_text(hello_name: impl Into<String>) -> Self {
         Self {
             protocol: DeliveryProtocol::Smtp,
             hello_name: hello_name.into(),
@@ -72,7 +72,7 @@ impl ClientOpening {
 }
 
 impl Stage {
-    /// Where the session stands, for the sentence that a report quotes.
+    /// The current step, for the sentence that a report quotes.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Greeting => "before the greeting",
@@ -85,8 +85,8 @@ impl Stage {
 }
 
 impl Stage {
-    /// What a reply is to.
-    pub(super) const fn asked(&self) -> AnsweredCommand {
+    /// The command whose reply is awaited.
+    pub(super) const fn last_command(&self) -> AnsweredCommand {
         match self {
             Self::Greeting => AnsweredCommand::Connection,
             Self::Hello { .. } => AnsweredCommand::Hello,
@@ -97,9 +97,9 @@ impl Stage {
 }
 
 impl ClientSession {
-    /// The handshake that [`ClientEvent::StartTls`] asked for is done. What was said before it is
-    /// forgotten (RFC 3207 section 4.2), and EHLO is said again. With implicit TLS nothing was said,
-    /// and the next hop speaks first.
+    /// The handshake of [`ClientEvent::StartTls`] is complete. Everything received before it is
+    /// discarded (RFC 3207 section 4.2), and EHLO is sent again. With implicit TLS nothing was
+    /// received, and the next hop sends its greeting first.
     pub fn handle_encrypted(&mut self, now: Instant) {
         if matches!(self.state, State::Opening(Stage::Handshake)) {
             self.encrypted = true;
@@ -112,15 +112,16 @@ impl ClientSession {
         }
     }
 
-    /// The handshake that [`ClientEvent::StartTls`] asked for has failed. The connection is of no more use.
+    /// The handshake of [`ClientEvent::StartTls`] has failed. The connection cannot be used any
+    /// more.
     pub fn handle_failed_handshake(&mut self, reason: &str) {
         // X.7.5 of RFC 3463: cryptographic failure.
         let text = format!("the TLS handshake with the next hop failed: {reason}");
         self.fail(local(Enhanced(4, 7, 5), text));
     }
 
-    /// Nothing may be read any more in plain text: the next hop has agreed to TLS. Whatever came
-    /// behind its 220 came from who knows whom.
+    /// No plain text may be read any more: the next hop has agreed to TLS. Octets after its 220 may
+    /// come from an attacker.
     pub(super) fn refuse_plain_text(&mut self) {
         let text = "plain text behind the reply to STARTTLS";
         self.fail(local(Enhanced(4, 7, 0), text));
@@ -138,7 +139,7 @@ impl ClientSession {
                 self.start_tls(now);
             }
             Stage::Hello { helo: true } if reply.code == 250 => self.start_tls(now),
-            // RFC 5321 section 3.2: a server that does not know EHLO may know HELO.
+            // RFC 5321 section 3.2: a server without EHLO may know HELO.
             Stage::Hello { helo: false }
                 if reply.code / 100 == 5 && self.opening.protocol == DeliveryProtocol::Smtp =>
             {
@@ -166,11 +167,11 @@ impl ClientSession {
                     self.wait(Stage::Auth(exchange), now);
                 }
                 None => {
-                    let text = "the next hop asks for more than AUTH has to say";
+                    let text = "the next hop asks for more responses than the AUTH mechanism has";
                     self.close(Some(local(Enhanced(4, 5, 0), text)));
                 }
             },
-            stage => self.close_with(stage.asked(), reply),
+            stage => self.close_with(stage.last_command(), reply),
         }
     }
 
@@ -185,7 +186,7 @@ impl ClientSession {
             NextHopTls::WhereOffered => self.authenticate(now),
             NextHopTls::Always | NextHopTls::Implicit => {
                 // X.7.4 of RFC 3463: security features not supported.
-                let text = "the next hop does not offer STARTTLS, without which it is not used";
+                let text = "the next hop does not offer STARTTLS, which its route requires";
                 self.close(Some(local(Enhanced(4, 7, 4), text)));
             }
         }
@@ -196,7 +197,7 @@ impl ClientSession {
             return self.become_ready();
         };
         if !self.encrypted && !self.opening.credentials_in_clear {
-            let text = "the connection is not encrypted, so the credentials are not said";
+            let text = "the connection is not encrypted, so the credentials are not sent";
             return self.close(Some(local(Enhanced(4, 7, 4), text)));
         }
         match ClientSaslExchange::begin(credentials, &self.capabilities) {
@@ -205,7 +206,7 @@ impl ClientSession {
                 self.wait(Stage::Auth(exchange), now);
             }
             None => {
-                let text = "the next hop offers no AUTH that the credentials are for";
+                let text = "the next hop offers no AUTH mechanism for the credentials";
                 self.close(Some(local(Enhanced(4, 7, 4), text)));
             }
         }
@@ -233,7 +234,7 @@ impl ClientSession {
     }
 
     fn close_with(&mut self, to: AnsweredCommand, mut reply: Reply) {
-        shorten(&mut reply);
+        truncate_text(&mut reply);
         self.close(Some(Cause::Reply { reply, to: Some(to) }));
     }
 }

@@ -1,4 +1,4 @@
-//! Which command does a reply belong to that comes now, and where does the session stand?
+//! To which command does the next reply belong, and at which stage is the session?
 
 use relay_mail::outcome::AnsweredCommand;
 
@@ -6,7 +6,7 @@ use super::progress::ClientCommand;
 use super::{ClientSession, State};
 
 impl ClientSession {
-    /// The recipient whose reply comes next.
+    /// The recipient whose reply is next.
     pub(super) fn awaited_recipient(&self) -> Option<usize> {
         let State::Envelope(progress) = &self.state else { return None };
         match progress.awaited() {
@@ -15,15 +15,15 @@ impl ClientSession {
         }
     }
 
-    /// What a reply that comes now is to.
+    /// The command of the next reply.
     pub(super) fn asked(&self) -> AnsweredCommand {
         match &self.state {
-            State::Opening(stage) => stage.asked(),
+            State::Opening(stage) => stage.last_command(),
             State::Envelope(progress) => match progress.awaited() {
                 Some(ClientCommand::Mail) => AnsweredCommand::Mail,
                 Some(ClientCommand::Recipient(_)) => AnsweredCommand::Rcpt,
                 Some(ClientCommand::Data) => AnsweredCommand::Data,
-                // All replies have come: what follows is about the message that was to follow.
+                // All replies have arrived: the next one is about the message.
                 None => AnsweredCommand::Message,
             },
             State::Message(..) | State::EndOfData(_) | State::Answered(_) => {
@@ -36,7 +36,7 @@ impl ClientSession {
         }
     }
 
-    /// Where the session stands, for the sentence that a report quotes.
+    /// The stage of the session, for the sentence that a report quotes.
     pub(super) fn stage(&self) -> &'static str {
         match &self.state {
             State::Opening(stage) => stage.name(),

@@ -1,4 +1,4 @@
-//! How far has the transaction come, and what has each recipient got?
+//! How far is the transaction, and which outcome has each recipient?
 
 use std::collections::VecDeque;
 
@@ -23,31 +23,31 @@ pub(super) enum ClientCommand {
     Data,
 }
 
-/// What a reply leads to.
+/// The step after a reply.
 #[derive(Debug)]
 pub(super) enum TransactionStep {
-    /// More replies are awaited, or more commands are to be written.
+    /// More replies are awaited, or more commands must be written.
     Wait,
-    /// The message is wanted.
+    /// The message can be sent.
     SendMessage,
-    /// The message is wanted though nobody would get it.
+    /// The next hop expects the message although no recipient was accepted.
     SendNothing,
-    /// Nothing is left to do but to clear the next hop's buffers.
+    /// Only the next hop's buffers must be cleared.
     Reset,
     /// A reply whose code has no meaning here.
     Nonsense(Reply),
 }
 
-/// How far a transaction has come.
+/// The progress of a transaction.
 #[derive(Debug)]
 pub(super) struct TransactionProgress {
     transaction: Transaction,
     unsent: VecDeque<ClientCommand>,
     /// Sent and not replied to, in order.
     awaited: VecDeque<ClientCommand>,
-    /// One for each recipient that is settled.
+    /// One for each recipient; none while it is open.
     outcomes: Vec<Option<Outcome>>,
-    /// The message goes by BDAT, once its recipients are known.
+    /// The message is sent by BDAT, after the replies to its recipients.
     in_chunks: bool,
     /// Chunks before the last that have not been replied to.
     awaited_chunks: usize,
@@ -57,15 +57,15 @@ pub(super) struct TransactionProgress {
     accepted_one: bool,
     /// The recipients whose outcome the end of data decides.
     at_end: Vec<usize>,
-    /// The class of the replies to the end of data, while all are of one.
+    /// The class of the replies to the end of data, while all are of one class.
     end_class: Option<u16>,
-    /// QUIT has been sent behind the message.
+    /// QUIT was sent after the message.
     quits: bool,
-    /// More replies than commands have come.
+    /// More replies than commands have arrived.
     pub(super) has_surplus: bool,
     /// No message follows: the reply to RCPT is the outcome.
     is_question: bool,
-    /// Commands were written behind others that waited for their replies.
+    /// Commands were written after others that waited for their replies.
     has_grouped: bool,
     /// How MAIL was refused, if it was.
     pub(super) refusal: Option<MailRefusal>,
@@ -103,8 +103,8 @@ impl TransactionProgress {
         }
     }
 
-    /// Gives up the recipients that this next hop cannot be told of.
-    pub(super) fn settle_unnamed(&mut self, hop: &str, capabilities: &Capabilities) {
+    /// Fails the recipients that cannot be sent to this next hop.
+    pub(super) fn fail_unsendable_recipients(&mut self, hop: &str, capabilities: &Capabilities) {
         if capabilities.smtputf8 {
             return;
         }
@@ -116,9 +116,9 @@ impl TransactionProgress {
         }
     }
 
-    /// Would mail for this recipient be taken? From the null sender, which nobody may refuse
-    /// (RFC 5321 section 6.1) and which no report is sent to.
-    pub(super) fn question(recipient: ForwardPath) -> Self {
+    /// Would mail for this recipient be accepted? The sender is null, which a server must not
+    /// refuse (RFC 5321 section 6.1) and which gets no reports.
+    pub(super) fn recipient_verification(recipient: ForwardPath) -> Self {
         let smtputf8 = !recipient.is_ascii();
         let transaction = Transaction {
             sender: ReversePath::Null,
@@ -130,7 +130,7 @@ impl TransactionProgress {
             binary: false,
             smtputf8,
         };
-        // Nothing is sent, in whatever form, and nothing is relayed.
+        // No message is sent, and nothing is relayed.
         let capabilities = Capabilities { chunking: false, dsn: true, ..Capabilities::default() };
         let mut progress = Self::new(transaction, &capabilities);
         progress.unsent.retain(|command| *command != ClientCommand::Data);
@@ -146,7 +146,7 @@ impl TransactionProgress {
         }
     }
 
-    /// Has a recipient got a positive reply, whatever came of it?
+    /// Has a recipient got a positive reply, even if it failed later?
     pub(super) fn has_accepted_one(&self) -> bool {
         self.accepted_one
     }
@@ -156,7 +156,7 @@ impl TransactionProgress {
         self.in_chunks
     }
 
-    /// A chunk has gone out that is not the last.
+    /// A chunk was sent that is not the last.
     pub(super) fn await_chunk(&mut self) {
         self.awaited_chunks += 1;
     }
@@ -166,17 +166,17 @@ impl TransactionProgress {
         self.awaited_chunks > 0
     }
 
-    /// The next hop has taken a chunk that is not the last.
+    /// The next hop has accepted a chunk that is not the last.
     pub(super) fn chunk_taken(&mut self) {
         self.awaited_chunks = self.awaited_chunks.saturating_sub(1);
     }
 
-    /// The command whose reply comes next.
+    /// The command whose reply is next.
     pub(super) fn awaited(&self) -> Option<ClientCommand> {
         self.awaited.front().copied()
     }
 
-    /// Writes what may be written: everything with PIPELINING, else one command at a time.
+    /// Writes the allowed commands: all with PIPELINING, otherwise one at a time.
     pub(super) fn write(&mut self, capabilities: &Capabilities, output: &mut Vec<u8>) {
         while capabilities.pipelining || self.awaited.is_empty() {
             let Some(command) = self.unsent.pop_front() else { return };
@@ -192,7 +192,7 @@ impl TransactionProgress {
         }
     }
 
-    /// Takes the reply to the command that comes next.
+    /// Handles the reply to the next command.
     pub(super) fn handle_reply(&mut self, hop: &str, reply: Reply) -> TransactionStep {
         let Some(command) = self.awaited.pop_front() else {
             return TransactionStep::Nonsense(reply);
@@ -242,27 +242,27 @@ impl TransactionProgress {
             }
             _ => return self.misunderstand(command, reply),
         }
-        // What is not on its way yet and would lead to nothing is not sent.
+        // A command that is not sent yet and would have no effect is dropped.
         let next_is_data = self.unsent.front() == Some(&ClientCommand::Data);
         if !self.has_accepted() && (command == ClientCommand::Mail || next_is_data) {
             self.unsent.clear();
         }
         match (self.unsent.is_empty() && self.awaited.is_empty(), self.has_accepted()) {
             (false, _) => TransactionStep::Wait,
-            // With DATA the last reply is that to DATA, and nobody is left unsettled here.
+            // With DATA the last reply is that to DATA, and every recipient has an outcome here.
             (true, true) if self.in_chunks => TransactionStep::SendMessage,
             (true, _) => TransactionStep::Reset,
         }
     }
 
-    /// The reply to the end of data, for every recipient that was accepted.
+    /// Handles the reply to the end of data, for every recipient that was accepted.
     pub(super) fn finish(mut self, hop: &str, reply: Reply, to: AnsweredCommand) -> Vec<Outcome> {
         self.settle_all(hop, &reply, to);
         self.outcomes(hop)
     }
 
-    /// A code that this command cannot have. The recipients count as unsettled, also those that
-    /// replies have settled: those may have been to other commands.
+    /// Handles a code that this command cannot have. All recipients lose their outcomes: the
+    /// replies may belong to other commands.
     fn misunderstand(&mut self, command: ClientCommand, reply: Reply) -> TransactionStep {
         self.awaited.push_front(command);
         if reply.is_positive() {
@@ -277,15 +277,15 @@ impl TransactionProgress {
         }
     }
 
-    /// No further reply will come. By their order alone are the replies to a group known (RFC 2920
-    /// section 3.1): where one is missing, those that came may have been to other commands.
-    pub(super) fn breaks_off(&mut self) {
+    /// No further reply will arrive. Replies to a group are known by their order only (RFC 2920
+    /// section 3.1): if one is missing, the others may belong to other commands.
+    pub(super) fn handle_end_of_replies(&mut self) {
         if self.has_grouped && !self.awaited.is_empty() {
             self.forget_replies();
         }
     }
 
-    /// The whole message has been sent; it may have a reply for each recipient. Does QUIT follow?
+    /// The whole message was sent; it may have a reply for each recipient. Does QUIT follow?
     pub(super) fn begin_end(&mut self, one_by_one: bool) -> bool {
         let places = self.outcomes.iter().enumerate();
         self.at_end = places.filter(|(_, it)| it.is_none()).map(|(place, _)| place).collect();
@@ -293,13 +293,13 @@ impl TransactionProgress {
         self.quits
     }
 
-    /// Has QUIT been sent behind the message?
-    pub(super) fn quits(&self) -> bool {
+    /// Was QUIT sent after the message?
+    pub(super) fn sends_quit_with_message(&self) -> bool {
         self.quits
     }
 
-    /// A reply to the end of data: for all recipients that were accepted, or from an LMTP server for
-    /// the next of them (RFC 2033 section 4.2). Are there more?
+    /// Handles a reply to the end of data: for all recipients that were accepted, or from an LMTP
+    /// server for the next of them (RFC 2033 section 4.2). Are there more?
     pub(super) fn settle_end(&mut self, hop: &str, reply: &Reply, is_for_one: bool) -> bool {
         let class = reply.code / 100;
         let is_first = !self.at_end.iter().any(|&place| self.outcomes[place].is_some());
@@ -311,15 +311,15 @@ impl TransactionProgress {
         self.has_accepted()
     }
 
-    /// Does this reply, which came after those to the end of data, say something else than they do?
-    /// Where no recipient is left for whom they count, that means nothing.
+    /// Does this reply, which arrived after those to the end of data, contradict them? If no
+    /// recipient depends on them, it does not.
     pub(super) fn contradicts(&self, reply: &Reply) -> bool {
         let is_end = reply.code == 221 && self.quits;
         !self.at_end.is_empty() && !is_end && self.end_class != Some(reply.code / 100)
     }
 
     /// The replies to the end of data count no more.
-    pub(super) fn forget_end(&mut self) {
+    pub(super) fn discard_result(&mut self) {
         for &place in &self.at_end {
             self.outcomes[place] = None;
         }
@@ -348,7 +348,7 @@ impl TransactionProgress {
         self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsettled)).collect()
     }
 
-    /// Are more replies than one awaited?
+    /// Is more than one reply awaited?
     pub(super) fn awaits_several(&self) -> bool {
         self.awaited.len() > 1
     }
@@ -389,9 +389,9 @@ impl TransactionProgress {
     }
 }
 
-/// Does a refusal mean that we should have authenticated, or should have done so otherwise, or that
-/// TLS is missing (RFC 4954 section 6, RFC 3207 section 4)? It says nothing about the message, and an
-/// administrator can mend it.
+/// Does a refusal mean that authentication is missing or wrong, or that TLS is missing (RFC 4954
+/// section 6, RFC 3207 section 4)? It says nothing about the message, and an administrator can
+/// correct it.
 fn is_about_us(reply: &Reply) -> bool {
     matches!(reply.code, 530 | 534 | 535 | 538)
 }

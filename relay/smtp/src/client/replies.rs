@@ -1,4 +1,4 @@
-//! What follows from a reply, in each state of the session?
+//! What is the step after a reply, in each state of the session?
 
 use std::mem;
 use std::time::Instant;
@@ -8,16 +8,17 @@ use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::{Enhanced, Reply};
 
 use super::answered::{is_of_another_command, unasked};
-use super::ending::{local, shorten};
+use super::ending::{local, truncate_text};
 use super::progress::{TransactionProgress, TransactionStep};
 use super::{ClientEvent, ClientSession, State};
 
 impl ClientSession {
     pub(super) fn handle_reply(&mut self, mut reply: Reply, now: Instant) {
         let state = mem::replace(&mut self.state, State::Closed);
-        // RFC 5321 section 3.8: 421 may come at any stage and says that the channel closes.
+        // RFC 5321 section 3.8: 421 may arrive at any stage and announces the end of the
+        // connection.
         if reply.code == 421 && !matches!(state, State::Quitting) {
-            shorten(&mut reply);
+            truncate_text(&mut reply);
             self.state = state;
             self.balk();
             self.broke_off_at = self.awaited_recipient();
@@ -26,7 +27,7 @@ impl ClientSession {
         }
         match state {
             State::Opening(stage) => self.handle_opening(stage, reply, now),
-            // What was sent behind BDAT is being read as commands now.
+            // The server is reading the octets after BDAT as commands.
             State::Message(progress, _) | State::EndOfData(progress)
                 if progress.is_in_chunks() && matches!(reply.code, 500 | 502 | 503) =>
             {
@@ -36,7 +37,7 @@ impl ClientSession {
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
             State::Envelope(progress) => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.handle_envelope(progress, reply, now);
             }
             State::Message(mut progress, writer)
@@ -46,12 +47,12 @@ impl ClientSession {
                 self.state = State::Message(progress, writer);
             }
             State::Message(progress, _) => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "before the end of data");
             }
             State::EndOfData(progress) if self.unwritten && !progress.awaits_chunk() => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "before the end of data");
             }
@@ -69,19 +70,19 @@ impl ClientSession {
                     return;
                 }
                 // The replies to the chunks after it are of no more use.
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.state = State::Envelope(progress);
                 self.fail_with_reply(reply, "to a chunk");
             }
             State::EndOfData(progress) => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.handle_end(progress, &reply, now);
             }
             State::Answered(progress) | State::Leaving(progress)
                 if progress.contradicts(&reply) =>
             {
-                shorten(&mut reply);
-                self.doubt(progress, &reply);
+                truncate_text(&mut reply);
+                self.handle_contradiction(progress, &reply);
             }
             State::Answered(mut progress) => {
                 progress.has_surplus = true;
@@ -98,7 +99,7 @@ impl ClientSession {
             State::Quitting => self.close(None),
             State::Ready => self.close(Some(unasked(&reply))),
             State::Resetting => {
-                shorten(&mut reply);
+                truncate_text(&mut reply);
                 self.close(Some(Cause::Reply { reply, to: Some(AnsweredCommand::Reset) }));
             }
             State::Closed => {}
@@ -123,19 +124,19 @@ impl ClientSession {
             TransactionStep::SendNothing if self.opening.protocol == DeliveryProtocol::Lmtp => {
                 self.state = State::Envelope(progress);
                 // RFC 2033 section 4.2 forbids it, and no reply would end such a message.
-                let text = "the next hop wants a message that it has no recipient for";
+                let text = "the next hop expects a message without an accepted recipient";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
             TransactionStep::SendNothing if progress.has_accepted_one() => {
                 self.state = State::Envelope(progress);
-                // It refused the sender and took recipients all the same: an end of data would
-                // give them an empty message.
-                let text = "the next hop wants a message whose sender it refused";
+                // The next hop refused the sender and accepted recipients nevertheless: an end of
+                // data would send them an empty message.
+                let text = "the next hop expects a message whose sender it refused";
                 self.fail(local(Enhanced(4, 5, 0), text));
             }
             TransactionStep::SendNothing => {
-                // RFC 2920 section 3.1: DATA that was pipelined behind refused recipients may be
-                // accepted all the same; the end of data alone gets out of it.
+                // RFC 2920 section 3.1: DATA that was pipelined after refused recipients may be
+                // accepted nevertheless; only an end of data leaves that state.
                 self.output.extend_from_slice(b".\r\n");
                 self.await_end(progress, now);
             }
@@ -147,7 +148,7 @@ impl ClientSession {
             }
             TransactionStep::Nonsense(reply) => {
                 self.state = State::Envelope(progress);
-                // A reply too many, or one too few, may be why it stands at the wrong command.
+                // A reply too many, or one too few, may be the reason for the wrong command.
                 self.suspect_pipelining();
                 self.fail_with_reply(reply, "where no such code is allowed");
             }

@@ -1,10 +1,10 @@
-//! What a next hop replies (RFC 5321 section 4.2), read within limits.
+//! Reads the replies of a next hop (RFC 5321 section 4.2), within limits.
 //!
-//! Tolerant in form, since refusals of real servers are worth more than their syntax: a line may end
-//! in a bare LF, lack its space, be long, or lack its code within a reply of several lines. The last
-//! line's code counts, as with other clients. Strict where an outcome depends on it: a reply that
-//! says yes in one line and no in another is none. What was said is kept for logs and reports, safe
-//! to print, also where it is no reply: [`ReplyParser::heard`].
+//! Tolerant in form, since refusals of real servers matter more than their syntax: a line may end
+//! in a bare LF, lack its space, be long, or lack its code within a reply of several lines. The
+//! last line's code counts, as with other clients. Strict if an outcome depends on it: a reply that
+//! is positive in one line and negative in another is invalid. The text is kept for logs and
+//! reports, safe to print, even if it is no reply: [`ReplyParser::received_text`].
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ use relay_mail::reply::{Enhanced, Reply};
 
 use crate::limits;
 
-/// Why octets are no reply. The connection is given up, since it is unknown which command the
-/// following replies are for.
+/// Why octets are no reply. The connection is closed, since it is unknown to which commands the
+/// following replies belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
     /// The first line has no code.
@@ -39,7 +39,7 @@ pub struct ReplyParser {
     lines: usize,
     /// Octets of the reply so far.
     octets: usize,
-    /// The beginning of what was said, as it came.
+    /// The beginning of the reply, as received.
     raw: Vec<u8>,
 }
 
@@ -50,11 +50,11 @@ enum Start<'l> {
 }
 
 impl ReplyParser {
-    /// Takes octets up to the end of the next reply and leaves the rest in `bytes`. None when
-    /// more are needed.
+    /// Reads octets up to the end of the next reply and leaves the rest in `bytes`. None if more
+    /// are needed.
     ///
     /// # Errors
-    /// [`ReplyError`]; nothing that follows can be understood.
+    /// [`ReplyError`]; later octets cannot be understood.
     pub fn parse(&mut self, bytes: &mut &[u8]) -> Result<Option<Reply>, ReplyError> {
         while let Some((&octet, rest)) = bytes.split_first() {
             *bytes = rest;
@@ -78,9 +78,9 @@ impl ReplyParser {
         Ok(None)
     }
 
-    /// What has been said of a reply that is not whole, or is none: on one line, safe to print,
-    /// about [`limits::ANSWER_OCTETS`] at most. `None`: nothing.
-    pub fn heard(&self) -> Option<String> {
+    /// The text of an incomplete or invalid reply: on one line, safe to print, with at most about
+    /// [`limits::ANSWER_OCTETS`]. `None` if there is none.
+    pub fn received_text(&self) -> Option<String> {
         let lines = self.raw.split(|&octet| octet == b'\n');
         let lines = lines.map(|line| line.trim_ascii()).filter(|line| !line.is_empty());
         let text = lines.map(printable_octets).collect::<Vec<_>>().join(" ");
@@ -90,7 +90,7 @@ impl ReplyParser {
     fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyError> {
         let (code, more, text) = match (start(line), self.code) {
             (Start::Code { code, more, text }, _) => (code, more, text),
-            // Text with a line end in it, from servers that do not look at what they quote.
+            // Text with a line end in it, from servers that do not check their quotes.
             (Start::NoCode, Some(code)) => (code, true, line),
             (Start::NoCode, None) => return Err(ReplyError::NoCode),
         };
@@ -127,8 +127,8 @@ fn start(line: &[u8]) -> Start<'_> {
         [b' ' | b'\t', text @ ..] => Start::Code { code, more: false, text },
         // A longer number is no code.
         [b'0'..=b'9', ..] => Start::NoCode,
-        // RFC 5321 section 4.2.1: a client should accept a code without a text. Some servers leave
-        // out the space alone.
+        // RFC 5321 section 4.2.1: a client should accept a code without a text. Some servers omit
+        // only the space.
         text => Start::Code { code, more: false, text },
     }
 }
@@ -139,8 +139,8 @@ const fn agree(one: u16, other: u16) -> bool {
     one / 100 == other / 100 || (one >= 400 && other >= 400)
 }
 
-/// Takes the enhanced status code from the beginning of each line (RFC 2034 section 4), if its
-/// class is that of the code. The last one counts, as the last code does.
+/// Removes the enhanced status code from the beginning of each line (RFC 2034 section 4), if its
+/// class matches the code. The last one counts, as for codes.
 fn split_enhanced(code: u16, text: String) -> (Option<Enhanced>, String) {
     let mut found = None;
     let lines: Vec<_> = text
@@ -215,7 +215,7 @@ mod tests {
             all(b"550-5.1.1 no\r\n550 5.1.1 such user\r\n"),
             Ok(vec![reply(550, refused, "no\nsuch user")])
         );
-        // Of another class, or not one at all: part of the text.
+        // Of another class, or no enhanced code: part of the text.
         assert_eq!(all(b"450 5.1.1 no\r\n"), Ok(vec![reply(450, None, "5.1.1 no")]));
         for text in ["5.1 no", "5.1.1.1 no", "5..1 no", "5.1.1000 no", "5.1.1no", "55.1.1 no"] {
             let replies = all(format!("550 {text}\r\n").as_bytes()).unwrap();
@@ -280,11 +280,11 @@ mod tests {
             let shown = String::from_utf8_lossy(bytes);
             assert_eq!(parser.parse(&mut &bytes[..]), Err(error), "{shown}");
             let said = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert_eq!(parser.heard().unwrap_or_default(), said);
+            assert_eq!(parser.received_text().unwrap_or_default(), said);
         }
         let mut parser = ReplyParser::default();
         assert_eq!(parser.parse(&mut &b"550-not\r\n550 fini\x1b"[..]), Ok(None));
-        assert_eq!(parser.heard().as_deref(), Some("550-not 550 fini\\u001b"));
+        assert_eq!(parser.received_text().as_deref(), Some("550-not 550 fini\\u001b"));
     }
 
     proptest! {

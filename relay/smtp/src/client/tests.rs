@@ -17,11 +17,11 @@ use crate::limits;
 
 const FULL: &str = "250-hop\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 1000\r\n";
 
-/// A session and the clock that it is told.
+/// A session and its clock.
 struct Hop {
     session: ClientSession,
     now: Instant,
-    /// What has been sent and not looked at.
+    /// Octets that were sent and not examined yet.
     sent: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl Hop {
         hop
     }
 
-    /// A session that has begun a transaction for so many recipients.
+    /// A session that has begun a transaction for this many recipients.
     fn begun(hello: &str, recipients: usize) -> Self {
         Self::begun_with(hello, transaction(recipients))
     }
@@ -57,15 +57,15 @@ impl Hop {
         hop
     }
 
-    /// The next hop says something, once all has been sent that there was to send.
+    /// The next hop sends a text after it has received all commands.
     fn say(&mut self, text: &str) {
         self.sent.extend(self.session.poll_output().unwrap_or_default());
         self.session.handle_written();
         self.session.handle_bytes(text.as_bytes(), self.now);
-        self.session.settle();
+        self.session.accept_result();
     }
 
-    /// What the next hop has heard since.
+    /// The octets that the next hop has received since.
     fn heard(&mut self) -> String {
         let mut sent = mem::take(&mut self.sent);
         sent.extend(self.session.poll_output().unwrap_or_default());
@@ -78,7 +78,7 @@ impl Hop {
         self.session.poll_event().expect("an event")
     }
 
-    /// What each recipient got: a letter and what it was because of.
+    /// The outcome of each recipient: a letter and the reason.
     #[track_caller]
     fn outcomes(&mut self) -> Vec<(char, String)> {
         let ClientEvent::Done(outcomes) = self.event() else { panic!("the transaction goes on") };
@@ -113,7 +113,7 @@ impl Hop {
 
 /// Without TLS and AUTH.
 fn plain() -> ClientOpening {
-    ClientOpening::plain("edge1")
+    ClientOpening::plain_text("edge1")
 }
 
 fn transaction(recipients: usize) -> Transaction {

@@ -1,4 +1,4 @@
-//! How long a next hop may take for each step.
+//! The time limits of a next hop for each step.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Timeouts {
     pub recipient: Duration,
     /// For the 354.
     pub data_initiation: Duration,
-    /// For a piece of the message to be taken.
+    /// For writing a piece of the message.
     pub data_block: Duration,
     /// For the reply to the end of data.
     pub data_termination: Duration,
@@ -24,7 +24,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// The same, with none of them longer than this.
+    /// The same limits, each at most this long.
     #[must_use]
     pub fn at_most(self, longest: Duration) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What does a message need from its next hop, and how do its commands read?
+//! Which extensions does a message need from its next hop, and how are its commands written?
 
 use crate::client::{Capabilities, SizeLimit};
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
@@ -15,7 +15,7 @@ const LACKS_8BITMIME: Enhanced = Enhanced(5, 6, 3);
 /// X.3.4 of RFC 3463: message too big for system.
 const TOO_LARGE: Enhanced = Enhanced(5, 3, 4);
 
-/// The envelope of a message and what it needs from the next hop.
+/// The envelope of a message and the extensions that it needs from the next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     /// The argument of MAIL.
@@ -26,18 +26,18 @@ pub struct Transaction {
     pub recipients: Vec<Addressee>,
     /// The message as it is sent, in octets.
     pub size: u64,
-    /// Its last line has no CRLF, so that DATA adds one.
+    /// Its last line has no CRLF, so DATA adds one.
     pub unterminated: bool,
-    /// The message holds octets above 127.
+    /// The message has octets above 127.
     pub eight_bit: bool,
-    /// The message holds what only a body declared BODY=BINARYMIME may (RFC 3030).
+    /// The message has octets that only a body declared BODY=BINARYMIME may have (RFC 3030).
     pub binary: bool,
-    /// The header section or the sender needs SMTPUTF8. Recipients that do are known by their
-    /// addresses.
+    /// The header section or the sender needs SMTPUTF8. The addresses of recipients show whether
+    /// they need it.
     pub smtputf8: bool,
 }
 
-/// What a refused MAIL is about.
+/// The reason of a refused MAIL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailRefusal {
     /// The connection: see [`refuses_connection`].
@@ -47,15 +47,15 @@ pub enum MailRefusal {
 }
 
 impl Transaction {
-    /// What the next hop would have to offer and does not.
-    pub fn lacks(&self, capabilities: &Capabilities) -> Option<Cause> {
+    /// The needed extension that the next hop does not offer.
+    pub fn missing_extension(&self, capabilities: &Capabilities) -> Option<Cause> {
         let cause = |status, text: String| Some(Cause::Local { status, text });
         let needs_smtputf8 = self.smtputf8 || self.recipients.iter().all(needs_smtputf8);
         if needs_smtputf8 && !capabilities.smtputf8 {
             return Some(lacks_smtputf8());
         }
         if self.binary && !(capabilities.takes_chunks() && capabilities.binary_mime) {
-            // RFC 3030 section 3: convert or return. Conversion would mean to rewrite MIME parts.
+            // RFC 3030 section 3: convert or return. Conversion would have to rewrite MIME parts.
             let text = "the message needs BINARYMIME, which the next hop does not offer";
             return cause(LACKS_BINARYMIME, text.to_owned());
         }
@@ -76,7 +76,7 @@ impl Transaction {
         }
     }
 
-    /// Only BDAT carries it unchanged. Other messages go by DATA also where BDAT is offered, since
+    /// Only BDAT sends it unchanged. Other messages are sent by DATA even if BDAT is offered, since
     /// no other command is replied to with 354: see [`super::answered`].
     pub(super) fn needs_chunks(&self) -> bool {
         self.binary || self.unterminated
@@ -86,8 +86,8 @@ impl Transaction {
         self.smtputf8 || self.recipients.iter().any(needs_smtputf8)
     }
 
-    /// The value of SIZE: the octets of the message on the wire. Dots that are doubled do not count,
-    /// nor does the end of data (RFC 1870 section 3).
+    /// The value of SIZE: the octets of the message on the wire. Doubled dots do not count, nor
+    /// does the end of data (RFC 1870 section 3).
     pub(super) fn declared_size(&self, capabilities: &Capabilities) -> u64 {
         let added = self.unterminated && !capabilities.takes_chunks();
         self.size.saturating_add(if added { 2 } else { 0 })
@@ -123,8 +123,8 @@ impl Transaction {
                     true => original.clone(),
                     false => original.to_ascii(),
                 });
-            // Written in ASCII it may pass the limit of RFC 3461 section 4.2, by which servers
-            // size their command lines. It is for reports only; the mail is worth more.
+            // In ASCII it may exceed the limit of RFC 3461 section 4.2, on which servers base the
+            // size of their command lines. It is for reports only; the mail is more important.
             let original = original.filter(|original| original.fits_parameter());
             line.push_str(&RcptDsn { original, ..dsn.clone() }.to_string());
         }
@@ -132,9 +132,9 @@ impl Transaction {
     }
 }
 
-/// Does the reply to a RCPT, after others were accepted, mean only that the transaction has enough
-/// of them? X.5.3 of RFC 3463 says so, whatever the code. Without an enhanced code, 452 does (RFC
-/// 5321 section 4.5.3.1.10), and 552 from older servers. After 421 the connection is gone.
+/// Does the reply to a RCPT, after others were accepted, only mean that the transaction has enough
+/// recipients? X.5.3 of RFC 3463 means it, with any code. Without an enhanced code, 452 means it
+/// (RFC 5321 section 4.5.3.1.10), and 552 from older servers. A 421 ends the connection.
 pub fn says_too_many_recipients(reply: &Reply) -> bool {
     match reply.enhanced {
         Some(Enhanced(_, subject, detail)) => (subject, detail) == (5, 3) && reply.code != 421,
@@ -143,21 +143,21 @@ pub fn says_too_many_recipients(reply: &Reply) -> bool {
 }
 
 /// Does the reply to MAIL mean that the next hop serves no further connection of ours? Some servers
-/// say so here and not in place of their greeting: 450, 451 or 454 with X.7.n of RFC 3463, a matter
-/// of policy.
+/// say so here and not in their greeting: 450, 451 or 454 with X.7.n of RFC 3463, a matter of
+/// policy.
 pub(super) fn refuses_connection(reply: &Reply) -> bool {
     let is_policy =
         reply.enhanced.is_some_and(|Enhanced(class, subject, _)| (class, subject) == (4, 7));
     matches!(reply.code, 450 | 451 | 454) && is_policy
 }
 
-/// Is this the status of a failure for which [`Transaction`] needs what the next hop does not
-/// offer? Another server may.
-pub fn is_lack(status: Enhanced) -> bool {
+/// Is this the status of a failure because the next hop lacks an extension that the [`Transaction`]
+/// needs? Another server may have it.
+pub fn is_missing_extension(status: Enhanced) -> bool {
     [LACKS_SMTPUTF8, LACKS_BINARYMIME, LACKS_8BITMIME, TOO_LARGE].contains(&status)
 }
 
-/// The next hop cannot be told of this recipient without SMTPUTF8.
+/// This recipient cannot be sent to a next hop without SMTPUTF8.
 pub(super) fn needs_smtputf8(recipient: &Addressee) -> bool {
     !recipient.path.is_ascii()
 }

@@ -14,11 +14,11 @@ use relay_mail::path::ReversePath;
 pub struct AuthCommand {
     /// The mechanism's name, as the client wrote it.
     pub mechanism: String,
-    /// The initial response, if there is one. Empty where the client wrote `=`.
+    /// The initial response, if there is one. Empty if the client wrote `=`.
     pub initial: Option<SaslMessage>,
 }
 
-/// A message of an exchange. It may hold a password, and shows in no log.
+/// A message of an exchange. It may contain a password, so no log shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SaslMessage(pub Vec<u8>);
 
@@ -53,7 +53,7 @@ impl AuthCommand {
 }
 
 impl Response {
-    /// Reads one line, its CRLF taken off. Blanks around the message are no part of it.
+    /// Reads one line without its CRLF. Blanks around the message are ignored.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
         match line.trim_ascii() {
             b"*" => Ok(Self::Cancel),
@@ -72,7 +72,7 @@ pub(super) fn submitter(value: &str) -> Option<ReversePath> {
 }
 
 impl SaslMessage {
-    /// The message in base64, as it goes on the wire.
+    /// The message in base64, as it is sent.
     pub fn encoded(&self) -> String {
         STANDARD.encode(&self.0)
     }

@@ -1,5 +1,9 @@
 use crate::command::*;
 use proptest::prelude::*;
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::BodyType;
+use relay_mail::path::ReversePath;
+use relay_mail::reply::{self, Reply};
 
 fn mail(line: &str) -> Result<Mail, CommandError> {
     match Command::parse(line.as_bytes())? {
@@ -24,7 +28,7 @@ fn verbs_are_read_in_any_case() {
         ("data", "DATA"),
         ("RSET", "RSET"),
         ("NOOP", "NOOP"),
-        ("NOOP whatever it is", "NOOP"),
+        ("NOOP any text at all", "NOOP"),
         ("VRFY a", "VRFY"),
         ("HELP", "HELP"),
         ("HELP MAIL", "HELP"),
@@ -58,11 +62,11 @@ fn mail_and_its_parameters() {
     assert_eq!(largest.sender, ReversePath::Null);
     assert_eq!(largest.declared_size, Some(u64::MAX));
     assert!(mail("MAIL FROM:<a@bücher.example> SMTPUTF8").is_ok());
-    // A closing bracket and a parameter inside quotes are neither.
+    // A closing bracket and a parameter inside quotes do not count.
     assert_eq!(mail("MAIL FROM:<\"a> SIZE=1\"@b.example>").unwrap().declared_size, None);
 }
 
-/// What devices write otherwise than RFC 5321 has it, and mean the same by.
+/// Forms of devices that differ from RFC 5321 and have the same meaning.
 #[test]
 fn blanks_and_brackets_do_not_matter() {
     let expected = mail("MAIL FROM:<a@b.example> SIZE=5 BODY=8BITMIME");
@@ -118,7 +122,7 @@ fn parameters_that_say_nothing_are_no_error() {
     }
 }
 
-/// The argument of these is kept out of every decision, so its octets do not matter.
+/// The argument of these commands is not used in any decision, so any octets are allowed.
 #[test]
 fn arguments_that_are_not_read_may_be_anything() {
     for verb in ["EHLO", "HELO", "HELP", "NOOP", "QUIT", "VRFY"] {
@@ -169,7 +173,7 @@ fn every_error_has_its_reply() {
         (b"MAIL FROM:<a@b.example> SIZE=-1", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=+1", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=1k", reply::INVALID_ARGUMENTS),
-        // smtp-proto makes 999 of this one.
+        // smtp-proto reads this as 999.
         (b"MAIL FROM:<a@b.example> SIZE=99999999999999999999999", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=18446744073709551616", reply::INVALID_ARGUMENTS),
         (b"MAIL FROM:<a@b.example> SIZE=1 size=1", reply::INVALID_ARGUMENTS),

@@ -1,10 +1,10 @@
-//! The verbs of the commands that we know, and the names that records use where there is no verb.
+//! The verbs of the commands that we know, and the names for records without a verb.
 
 use std::fmt;
 
 macro_rules! verbs {
     ($($(#[$meta:meta])* $verb:ident = $name:literal,)*) => {
-        /// The verb of a command; or the event to which a reply belongs, where no command was read.
+        /// The verb of a command; or the event of a reply, if no command was read.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Verb {
             $($(#[$meta])* $verb,)*
@@ -69,7 +69,7 @@ impl Verb {
         Self::ALL.iter().find(is_word).copied().unwrap_or(Self::Unknown)
     }
 
-    /// Can a client send it as a command? No for the connection, the end of data and unknown lines.
+    /// Can a client send it as a command? Not the connection, the end of data and unknown lines.
     pub const fn is_command(self) -> bool {
         !matches!(self, Self::Connect | Self::EndOfData | Self::Unknown)
     }

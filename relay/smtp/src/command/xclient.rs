@@ -1,8 +1,8 @@
-//! XCLIENT, Postfix's extension: a proxy says whose session it passes on.
+//! XCLIENT, Postfix's extension: a proxy names the client whose session it passes on.
 //!
-//! Every attribute is checked, and three have an effect: ADDR and PORT are the client's, HELO is its
-//! name for itself. NAME, PROTO, LOGIN, DESTADDR and DESTPORT have none: a name gives no right here,
-//! a user is who has authenticated to us, and a binding is where the connection came in.
+//! Every attribute is checked, and three have an effect: ADDR and PORT are the client's, HELO is
+//! its name. NAME, PROTO, LOGIN, DESTADDR and DESTPORT have none: a name gives no right here, a
+//! user must authenticate at this host, and the binding is that of the proxy's connection.
 
 use crate::command::Verb;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,7 @@ use crate::command::{BLANKS, CommandError};
 use relay_mail::hello::HelloName;
 use relay_mail::limits::DOMAIN_OCTETS;
 
-/// What XCLIENT tells; `None` where it says nothing of it, or that it is not known.
+/// The values of XCLIENT; `None` if a value is absent or unavailable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct XClient {
     /// ADDR.
@@ -43,7 +43,7 @@ impl XClient {
             let value = decode(value).ok_or_else(wrong)?;
             let unknown = matches!(&*value.to_ascii_uppercase(), "[UNAVAILABLE]" | "[TEMPUNAVAIL]");
             let is_sound = match &*name {
-                // An address that is not known would leave the proxy's own in force.
+                // With an unknown address, the proxy's own would stay in force.
                 "ADDR" => {
                     told.address = address(&value);
                     told.address.is_some()
@@ -72,7 +72,7 @@ impl XClient {
     }
 }
 
-/// Xtext as XCLIENT has it, which decodes to one printable line.
+/// Xtext of XCLIENT, which must decode to one printable line.
 fn decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut octets = text.bytes();
@@ -97,7 +97,7 @@ fn address(text: &str) -> Option<IpAddr> {
         }
         _ => IpAddr::V4(text.parse::<Ipv4Addr>().ok()?),
     };
-    Some(address.to_canonical())
+    Some(address)
 }
 
 fn port(text: &str) -> Option<u16> {
@@ -123,7 +123,7 @@ mod tests {
         let v6 = XClient::parse("addr=ipv6:2001:db8::7").unwrap();
         assert_eq!(v6.address, "2001:db8::7".parse().ok());
         let mapped = XClient::parse("ADDR=IPV6:::ffff:192.0.2.7").unwrap();
-        assert_eq!(mapped.address, "192.0.2.7".parse().ok());
+        assert_eq!(mapped.address, "::ffff:192.0.2.7".parse().ok(), "as stated");
         let encoded = XClient::parse("HELO=a+2Eb NAME=[UNAVAILABLE]").unwrap();
         assert_eq!(encoded.hello.unwrap().as_str(), "a.b");
     }

@@ -1,22 +1,34 @@
-//! The octets after BDAT (RFC 3030): so many as the command said, whatever they are.
+//! Reads the octets after BDAT (RFC 3030): exactly as many as the command stated.
 //!
-//! Nothing in them ends anything. Line endings are looked at all the same: what may be chunked here
-//! may have to leave in DATA.
+//! No octet among them ends the chunk. Line endings are checked nevertheless: a message received in
+//! chunks may have to be sent by DATA.
 
 use crate::data::{LineEndings, Violation};
 use bytes::{Bytes, BytesMut};
 
-/// What comes next in a chunk.
+/// The next part of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChunkEvent {
     /// Octets of the message.
     Content(Bytes),
-    /// The chunk is complete. What is left of the input are commands.
+    /// The chunk is complete. The rest of the input is commands.
     End,
 }
 
 /// Takes chunk after chunk of one message off the front of a buffer. The result depends on the
 /// octets only, never on how they were cut into packets or into chunks.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::data::{ChunkEvent, ChunkReader};
+///
+/// let (mut reader, mut input) = (ChunkReader::default(), BytesMut::from("a\r\n.\r\nQUIT\r\n"));
+/// reader.begin(6);
+/// // A dot on its own line ends nothing here; only the size does.
+/// assert_eq!(reader.next_event(&mut input), Some(ChunkEvent::Content("a\r\n.\r\n".into())));
+/// assert_eq!(reader.next_event(&mut input), Some(ChunkEvent::End));
+/// assert_eq!(input, "QUIT\r\n");
+/// ```
 #[derive(Debug, Default)]
 pub struct ChunkReader {
     remaining: u64,
@@ -29,7 +41,7 @@ impl ChunkReader {
         self.remaining = octets;
     }
 
-    /// The first violation so far. A CR at the end of a chunk is none yet.
+    /// The first violation so far. A CR at the end of a chunk does not count yet.
     pub fn violation(&self) -> Option<Violation> {
         self.endings.violation()
     }
@@ -39,8 +51,8 @@ impl ChunkReader {
         self.endings.finish();
     }
 
-    /// The next part of the chunk: all that the input holds of it, as a slice of the input. `None`
-    /// when more input is needed.
+    /// The next part of the chunk, as a slice of the input with all octets that it has. `None` if
+    /// more input is needed.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Option<ChunkEvent> {
         if self.remaining == 0 {
             return Some(ChunkEvent::End);
@@ -55,10 +67,9 @@ impl ChunkReader {
     }
 }
 
-/// How many of `present` octets belong to a chunk of which `remaining` are still to come; counts
-/// them off.
+/// How many of `present` octets belong to a chunk with `remaining` octets; subtracts them.
 pub fn skip(remaining: &mut u64, present: usize) -> usize {
-    // What is present fits memory, so the smaller of the two does.
+    // The present octets fit memory, so the smaller number does too.
     let octets = usize::try_from(*remaining).map_or(present, |remaining| remaining.min(present));
     *remaining -= octets as u64;
     octets
@@ -70,7 +81,7 @@ mod tests {
 
     use crate::data::chunk::*;
 
-    /// The message, its violation, and what follows it.
+    /// The message, its violation, and the rest.
     fn read(chunks: &[u64], packets: &[&[u8]]) -> (Vec<u8>, Option<Violation>, Vec<u8>) {
         let (mut reader, mut input, mut message) =
             (ChunkReader::default(), BytesMut::new(), Vec::new());

@@ -1,9 +1,10 @@
-//! The octets after DATA: where the message ends, dots taken out, bare line endings found.
+//! Reads the octets after DATA: finds the end of the message, removes dots, and reports bare line
+//! endings.
 //!
-//! This module decides what belongs to the message and where it ends. After DATA it ends at
-//! CRLF.CRLF and at nothing else, and there is no setting that would make it end elsewhere. After
-//! BDAT, in [`ChunkReader`], nothing ends it but its size. What violates the rules of lines is found
-//! here in both cases; what follows from it is for `policy`.
+//! This module decides which octets belong to the message and where it ends. After DATA it ends at
+//! CRLF.CRLF only, and no setting changes that. After BDAT, in [`ChunkReader`], only its size ends
+//! it. Violations of line endings are found here in both cases; `policy` decides their
+//! consequences.
 
 mod chunk;
 mod endings;
@@ -14,13 +15,13 @@ mod tests;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr3;
+use relay_mail::line_end::{LineMark, LineScanner};
 
 pub use crate::data::chunk::{ChunkEvent, ChunkReader, skip};
 pub use crate::data::endings::LineEndings;
 
-/// An octet that makes a message unfit to be passed on: another server might see a line end, and
-/// so an end of data, where we see none.
+/// An octet with which a message must not be relayed: another server might see a line end, and so
+/// an end of data, that we do not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A CR that no LF follows.
@@ -35,6 +36,17 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// What a mark violates; `place` is the number of octets before its octet. `None`: a line ends
+    /// as it must.
+    pub(crate) const fn of(mark: LineMark, place: u64) -> Option<Self> {
+        match mark {
+            LineMark::End => None,
+            LineMark::BareCr => Some(Self::BareCr(place)),
+            LineMark::BareLf => Some(Self::BareLf(place)),
+            LineMark::Nul => Some(Self::Nul(place)),
+        }
+    }
+
     /// Octets of the message before it.
     pub const fn place(self) -> u64 {
         match self {
@@ -43,34 +55,36 @@ impl Violation {
     }
 }
 
-/// What comes next in the message.
+/// The next part of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataEvent {
     /// Octets of the message.
     Content(Bytes),
-    /// The end of data. What is left of the input are commands.
+    /// The end of data. The rest of the input is commands.
     End,
 }
 
 /// Takes the message off the front of a buffer. The result depends on the octets only, never on
 /// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::data::{DataEvent, DataReader, Violation};
+///
+/// let (mut reader, mut input) = (DataReader::new(), BytesMut::from("..a\r\nb\n.\r\nc\r\n.\r\nQUIT\r\n"));
+/// // The added dot is taken out. LF, dot, CRLF is no end of data, but the LF is a violation.
+/// let content = DataEvent::Content(".a\r\nb\n.\r\nc\r\n".into());
+/// assert_eq!(reader.next_event(&mut input), Some(content));
+/// assert_eq!(reader.next_event(&mut input), Some(DataEvent::End));
+/// assert_eq!(reader.violation(), Some(Violation::BareLf(6)));
+/// assert_eq!(input, "QUIT\r\n");
+/// ```
 #[derive(Debug)]
 pub struct DataReader {
-    position: Position,
+    lines: LineScanner,
     violation: Option<Violation>,
-    /// Octets taken off the input so far, to say where a violation stands.
+    /// Octets removed from the input so far, for the position of a violation.
     taken: u64,
-}
-
-/// Where in a line the next octet stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
-    /// After CRLF, or at the beginning.
-    LineStart,
-    /// Anywhere else.
-    InLine,
-    /// After a CR.
-    AfterCr,
 }
 
 impl Default for DataReader {
@@ -80,12 +94,12 @@ impl Default for DataReader {
 }
 
 impl DataReader {
-    /// A reader that stands right after the reply 354.
+    /// A reader right after the reply 354.
     pub fn new() -> Self {
         // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so that `.` on the first
         // line is the end of an empty message. The first line is then like every other.
-        let position = Position::LineStart;
-        Self { position, violation: None, taken: 0 }
+        let lines = LineScanner::default();
+        Self { lines, violation: None, taken: 0 }
     }
 
     /// The first violation so far.
@@ -93,20 +107,20 @@ impl DataReader {
         self.violation
     }
 
-    /// The next part of the message: all that the input holds of it. `None` when more input is
-    /// needed; up to two octets may then be left, a dot and a CR whose meaning depends on what
-    /// follows.
+    /// The next part of the message, as long as the input allows. `None` if more input is needed;
+    /// then up to two octets may stay in the input, a dot and a CR whose meaning depends on the
+    /// next octets.
     ///
-    /// Content is a slice of the input. Only where a dot was taken out is what follows it moved, so
-    /// that a message made of dots comes in as few parts as any other.
+    /// Content is a slice of the input. Octets are moved only after a removed dot, so that a
+    /// message of many dots needs no more parts than any other.
     pub fn next_event(&mut self, input: &mut BytesMut) -> Option<DataEvent> {
-        // The input before `read` is understood. The content of it is its first `kept` octets and
-        // what stands from `run` to `read`.
+        // The input before `read` is parsed. Its content is its first `kept` octets and the octets
+        // from `run` to `read`.
         let mut read = 0;
         let mut kept = 0;
         let mut run = 0;
         loop {
-            if self.position == Position::LineStart {
+            if self.lines.is_at_line_start() {
                 match &input[read..] {
                     [] | b"." | b".\r" => break,
                     // The reader stays at the line start; the next call finds the end first.
@@ -123,34 +137,16 @@ impl DataReader {
                     }
                     _ => {}
                 }
-                self.position = Position::InLine;
             }
-            if self.position == Position::AfterCr {
-                match input.get(read) {
-                    None => break,
-                    Some(b'\n') => {
-                        read += 1;
-                        self.position = Position::LineStart;
-                        continue;
-                    }
-                    Some(_) => {
-                        // The CR may have gone out with an earlier part of the message.
-                        self.report(Violation::BareCr(self.taken + read as u64 - 1));
-                        self.position = Position::InLine;
-                    }
-                }
-            }
-            let Some(found) = memchr3(b'\r', b'\n', 0, &input[read..]) else {
+            let Some((octets, mark)) = self.lines.next(&input[read..]) else {
                 read = input.len();
                 break;
             };
-            let at = read + found;
-            match input[at] {
-                b'\r' => self.position = Position::AfterCr,
-                b'\n' => self.report(Violation::BareLf(self.taken + at as u64)),
-                _ => self.report(Violation::Nul(self.taken + at as u64)),
+            read += octets;
+            // A bare CR may have gone out with an earlier part of the message.
+            if let Some(violation) = Violation::of(mark, self.taken + read as u64 - 1) {
+                self.violation.get_or_insert(violation);
             }
-            read = at + 1;
         }
         let kept = close_up(input, kept, run..read);
         let mut content = self.take(input, read);
@@ -162,13 +158,9 @@ impl DataReader {
         self.taken += octets as u64;
         input.split_to(octets)
     }
-
-    fn report(&mut self, violation: Violation) {
-        self.violation.get_or_insert(violation);
-    }
 }
 
-/// Moves a run of content to the end of the `kept` octets before it; says how many these are now.
+/// Moves a run of content to the end of the `kept` octets before it; returns their new number.
 fn close_up(input: &mut [u8], kept: usize, run: Range<usize>) -> usize {
     let octets = run.len();
     if kept != run.start {

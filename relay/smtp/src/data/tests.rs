@@ -1,12 +1,12 @@
 use crate::data::*;
 use proptest::prelude::*;
 
-/// What came of some input.
+/// The result for some input.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     content: Vec<u8>,
     violation: Option<Violation>,
-    /// What follows the end of data, if it came.
+    /// The octets after the end of data, if it was found.
     rest: Option<Vec<u8>>,
 }
 
@@ -47,7 +47,7 @@ fn the_end_is_crlf_dot_crlf() {
     assert_eq!(ends(b"a.\r\n.\r\n").unwrap(), b"a.\r\n");
 }
 
-/// Everything that some server somewhere takes for the end.
+/// Every sequence that some server treats as the end.
 #[test]
 fn nothing_else_is() {
     for end in [
@@ -83,7 +83,7 @@ fn the_first_violation_is_remembered() {
     assert_eq!(violation(b"a\r\n.\rb\r\n.\r\n"), Some(Violation::BareCr(4)));
 }
 
-/// A slice of the input, not a copy, and one however many dots are taken out.
+/// A slice of the input, not a copy, and a single one for any number of removed dots.
 #[test]
 fn content_comes_in_one_slice() {
     let dots = "..\r\n".repeat(1000);
@@ -106,7 +106,7 @@ fn content_comes_in_one_slice() {
     assert_eq!(only.as_ptr(), start);
 }
 
-/// Where a message ends and what it is, in the plainest way there is.
+/// The end of a message and its content, in the simplest code.
 fn reference(input: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     let input = [b"\r\n", input].concat();
     let end = input.windows(5).position(|octets| octets == b"\r\n.\r\n");

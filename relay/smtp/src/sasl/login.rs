@@ -1,5 +1,5 @@
-//! LOGIN: two prompts, name and password. There is no RFC; clients do not read the prompts, or
-//! compare them with exactly these.
+//! LOGIN: two prompts, name and password. There is no RFC; clients ignore the prompts, or compare
+//! them with exactly these texts.
 
 use crate::sasl::{ClaimedIdentity, SaslExchange, SaslStep};
 use relay_users::Users;
@@ -14,14 +14,14 @@ pub(super) fn name(response: &[u8]) -> SaslStep {
             let exchange = SaslExchange::LoginPassword { name: name.to_owned() };
             SaslStep::Challenge(exchange, PASSWORD_PROMPT.to_vec())
         }
-        None => SaslStep::Malformed("the name is not UTF-8, or holds a NUL"),
+        None => SaslStep::Malformed("the name is not UTF-8, or has a NUL"),
     }
 }
 
 pub(super) fn password(name: &str, response: &[u8], users: &Users) -> SaslStep {
     match text(response) {
         Some(password) => ClaimedIdentity::new(name, users).with_password(password, users),
-        None => SaslStep::Malformed("the password is not UTF-8, or holds a NUL"),
+        None => SaslStep::Malformed("the password is not UTF-8, or has a NUL"),
     }
 }
 

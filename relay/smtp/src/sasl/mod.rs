@@ -1,11 +1,11 @@
 //! The server's side of SASL (RFC 4422): PLAIN, LOGIN and SCRAM-SHA-256.
 //!
-//! An [`SaslExchange`] is what is awaited of the client. A response turns it into a [`SaslStep`]: the next
-//! challenge, credentials whose password is still to be compared, or the end. Octets in, octets
-//! out: base64 and lines are for [`crate::command`], and nothing here is random or slow.
+//! An [`SaslExchange`] waits for a response of the client. A response turns it into a [`SaslStep`]:
+//! the next challenge, credentials whose password must still be compared, or the end. Octets in,
+//! octets out: [`crate::command`] handles base64 and lines, and nothing here is random or slow.
 //!
-//! This module decides who the client has proved to be. Which mechanism a connector offers, and
-//! whether that user may do anything, is for `policy`.
+//! This module decides which user the client has proved to be. `policy` decides which mechanisms a
+//! connector offers, and the rights of the user.
 
 mod login;
 mod plain;
@@ -25,14 +25,14 @@ use relay_users::{User, Users};
 pub enum Mechanism {
     /// RFC 4616: name and password in one response.
     Plain,
-    /// draft-murchison-sasl-login: name and password in one response each. Obsolete, and what many
-    /// devices have.
+    /// draft-murchison-sasl-login: name and password in one response each. Obsolete, and still used
+    /// by many devices.
     Login,
-    /// RFC 7677: a proof of the password, which itself is not shown.
+    /// RFC 7677: proves knowledge of the password without sending it.
     ScramSha256,
 }
 
-/// An exchange that is under way: what comes next from the client.
+/// A running exchange: the expected message of the client.
 #[derive(Clone, Debug)]
 pub enum SaslExchange {
     /// The one message of PLAIN.
@@ -48,24 +48,24 @@ pub enum SaslExchange {
     ScramFirst,
     /// The client-final-message of SCRAM.
     ScramFinal(scram::ServerFirst),
-    /// The empty response by which a client takes notice of the server-final-message: RFC 4954 has
-    /// no place for it in the reply that says success.
+    /// The empty response with which a client confirms the server-final-message: RFC 4954 cannot
+    /// carry that message in the reply of success.
     ScramEnd {
-        /// Who the client has proved to be.
+        /// The proven user.
         user: Arc<User>,
     },
 }
 
-/// What comes of a response.
+/// The result of a response.
 #[derive(Clone, Debug)]
 pub enum SaslStep {
-    /// The exchange goes on after this challenge.
+    /// The exchange continues after this challenge.
     Challenge(SaslExchange, Vec<u8>),
-    /// The password is still to be compared, and the outcome is that of the exchange.
+    /// The password must still be compared, and the comparison decides the exchange.
     Compare(ClaimedIdentity, PasswordCheck),
     /// The client has proved to be this user.
     Proven(Arc<User>),
-    /// The client has not proved to be whom it claims to be.
+    /// The client has not proved to be the claimed user.
     Unproven(ClaimedIdentity, &'static str),
     /// Nothing can be proved now.
     Unavailable(&'static str),
@@ -73,10 +73,10 @@ pub enum SaslStep {
     Malformed(&'static str),
 }
 
-/// Whom a client claims to be.
+/// The identity that a client claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedIdentity {
-    /// The name, where it can be one.
+    /// The name, if it is a valid user name.
     pub name: Option<UserName>,
     /// The user of that name.
     pub user: Option<Arc<User>>,
@@ -111,8 +111,8 @@ impl SaslExchange {
         }
     }
 
-    /// What comes of a response. `seed` is random and new for each exchange; it makes the nonce of
-    /// SCRAM, which there is none without.
+    /// Handles a response. `seed` is random and new for each exchange; it makes the nonce of SCRAM,
+    /// which cannot work without it.
     pub fn step(&self, response: &[u8], users: &Users, seed: Option<&[u8; 32]>) -> SaslStep {
         match self {
             Self::Plain => plain::step(response, users),
@@ -132,16 +132,17 @@ impl SaslExchange {
 }
 
 impl ClaimedIdentity {
-    /// The claim to be who has this name.
+    /// The claim to be the user with this name.
     pub fn new(name: &str, users: &Users) -> Self {
         let name: Option<UserName> = name.parse().ok();
         let user = name.as_ref().and_then(|name| users.get(name)).cloned();
         Self { name, user }
     }
 
-    /// The step for a claim with a password. Whether there is such a user makes no difference yet.
+    /// The step for a claim with a password. It does not depend yet on whether the user exists.
     fn with_password(self, password: &str, users: &Users) -> SaslStep {
-        // What no password can be is compared with nobody's, and takes as long.
+        // A text that cannot be a password is compared with a dummy user, which needs the same
+        // time.
         let (user, password) = match Password::new(password) {
             Ok(password) => (self.user.clone(), password),
             Err(_) => (None, Password::dummy()),

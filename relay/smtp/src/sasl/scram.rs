@@ -25,12 +25,12 @@ pub struct ServerFirst {
     gs2_header: String,
     /// Both nonces.
     nonce: String,
-    /// `client-first-message-bare "," server-first-message ","`: how the AuthMessage begins.
+    /// `client-first-message-bare "," server-first-message ","`: the beginning of the AuthMessage.
     so_far: String,
 }
 
-/// The client-first-message. The server's nonce is made of `seed` and of this message, so that it
-/// is another for each.
+/// Handles the client-first-message. The server's nonce depends on `seed` and on this message, so
+/// that no two are equal.
 pub(super) fn first(message: &[u8], users: &Users, seed: &[u8; 32]) -> SaslStep {
     let nonce = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, seed), message);
     first_with_nonce(message, users, &STANDARD.encode(&nonce.as_ref()[..18]))
@@ -63,7 +63,7 @@ impl<'m> ClientFirst<'m> {
         let (Some(authorization), Some(bare)) = (parts.next(), parts.next()) else {
             return Err(NOT_THE_FORM);
         };
-        // `y` says that the client would bind a channel and believes that we cannot: that is so.
+        // `y`: the client would bind a channel and assumes that we cannot, which is true.
         if flag.starts_with("p=") {
             return Err("it binds a channel, which was not offered");
         }
@@ -79,7 +79,7 @@ impl<'m> ClientFirst<'m> {
         let name = attributes.next().and_then(|first| first.strip_prefix("n=")).and_then(saslname);
         let nonce = attributes.next().and_then(|second| second.strip_prefix("r="));
         let (Some(name), Some(nonce)) = (name, nonce.filter(|nonce| is_nonce(nonce))) else {
-            // With `m=` in front of them, an extension that must be understood: none is.
+            // `m=` before them announces an extension that must be understood: we know none.
             return Err(NOT_THE_FORM);
         };
         if !attributes.all(is_attribute) {
@@ -93,10 +93,10 @@ impl<'m> ClientFirst<'m> {
         let for_another =
             |other: String| other.parse().ok().is_none_or(|other| Some(other) != claim.name);
         if self.authorization.is_some_and(for_another) {
-            return SaslStep::Unproven(claim, "it asks to act for somebody else");
+            return SaslStep::Unproven(claim, "it asks to act for another user");
         }
         let (user, credentials) = users.scram_credentials(&self.name);
-        // A user who cannot use the mechanism is nobody to it.
+        // A user who cannot use the mechanism counts as unknown.
         let claim = ClaimedIdentity { user: user.cloned(), ..claim };
         let nonce = format!("{}{server_nonce}", self.nonce);
         let salt = STANDARD.encode(&credentials.salt);
@@ -149,7 +149,7 @@ impl ServerFirst {
     }
 }
 
-/// `saslname`: `=2C` is a comma, `=3D` an equals sign, and no other `=` may stand in it.
+/// `saslname`: `=2C` is a comma, `=3D` an equals sign, and no other `=` is allowed.
 fn saslname(text: &str) -> Option<String> {
     let mut name = String::with_capacity(text.len());
     let mut rest = text;
@@ -175,7 +175,7 @@ fn is_nonce(text: &str) -> bool {
         && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b',')
 }
 
-/// `attr-val`: an extension, which we need not understand.
+/// `attr-val`: an extension, which need not be understood.
 fn is_attribute(text: &str) -> bool {
     let mut characters = text.chars();
     characters.next().is_some_and(|letter| letter.is_ascii_alphabetic())

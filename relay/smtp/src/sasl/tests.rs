@@ -22,11 +22,11 @@ fn users() -> Users {
     Users::new(secret, [user("user", Some(scram)), user("plain", None)])
 }
 
-/// What came of it, in a word or two.
+/// The result, in a word or two.
 fn outcome(step: SaslStep) -> String {
     let name = |claim: &ClaimedIdentity| match &claim.user {
         Some(user) => user.name.to_string(),
-        None => "nobody".to_owned(),
+        None => "unknown".to_owned(),
     };
     match step {
         SaslStep::Challenge(_, challenge) => format!("? {}", String::from_utf8(challenge).unwrap()),
@@ -51,12 +51,12 @@ fn plain_messages() {
         ("\0USER\0pencil", "user true"),
         ("user\0user\0pencil", "user true"),
         ("\0user\0Pencil", "user false"),
-        ("\0user\0", "nobody false"),
-        ("\0nobody\0pencil", "nobody false"),
-        ("\0us\ner\0pencil", "nobody false"),
-        ("plain\0user\0pencil", "unproven user: it asks to act for somebody else"),
-        ("nobody\0user\0pencil", "unproven user: it asks to act for somebody else"),
-        ("\n\0nobody\0pencil", "unproven nobody: it asks to act for somebody else"),
+        ("\0user\0", "unknown false"),
+        ("\0unknown\0pencil", "unknown false"),
+        ("\0us\ner\0pencil", "unknown false"),
+        ("plain\0user\0pencil", "unproven user: it asks to act for another user"),
+        ("unknown\0user\0pencil", "unproven user: it asks to act for another user"),
+        ("\n\0unknown\0pencil", "unproven unknown: it asks to act for another user"),
         ("", "malformed: the message does not consist of three parts"),
         ("\0user", "malformed: the message does not consist of three parts"),
         ("\0user\0pencil\0", "malformed: the message does not consist of three parts"),
@@ -81,15 +81,15 @@ fn login_messages() {
     for (password, expected) in [
         ("pencil", "user true"),
         ("pencil ", "user false"),
-        ("", "nobody false"),
-        ("pencil\0", "malformed: the password is not UTF-8, or holds a NUL"),
+        ("", "unknown false"),
+        ("pencil\0", "malformed: the password is not UTF-8, or has a NUL"),
     ] {
         assert_eq!(outcome(exchange.step(password.as_bytes(), &users, Some(&SEED))), expected);
     }
     for (name, expected) in [
         (&b""[..], "malformed: the name is empty"),
-        (b"user\0", "malformed: the name is not UTF-8, or holds a NUL"),
-        (b"\xff", "malformed: the name is not UTF-8, or holds a NUL"),
+        (b"user\0", "malformed: the name is not UTF-8, or has a NUL"),
+        (b"\xff", "malformed: the name is not UTF-8, or has a NUL"),
     ] {
         assert_eq!(outcome(SaslExchange::LoginName.step(name, &users, Some(&SEED))), expected);
     }
@@ -174,17 +174,17 @@ fn first_messages_of_scram() {
         ("n,user,n=user,r=abc", not_it),
         ("x,,n=user,r=abc", not_it),
         ("p=tls-unique,,n=user,r=abc", "malformed: it binds a channel, which was not offered"),
-        ("n,a=plain,n=user,r=abc", "unproven user: it asks to act for somebody else"),
+        ("n,a=plain,n=user,r=abc", "unproven user: it asks to act for another user"),
     ] {
         assert_eq!(first(message), expected, "{message}");
     }
 }
 
-/// Neither the challenge nor the outcome tells whether there is such a user.
+/// Neither the challenge nor the outcome tells whether the user exists.
 #[test]
-fn nobody_looks_like_somebody() {
+fn an_unknown_user_looks_like_a_known_one() {
     let users = users();
-    for name in ["nobody", "plain", "=2C=3D"] {
+    for name in ["unknown", "plain", "=2C=3D"] {
         let message = format!("n,,n={name},r=abc");
         let step = SaslExchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED));
         let again = SaslExchange::ScramFirst.step(message.as_bytes(), &users, Some(&SEED));
@@ -195,7 +195,7 @@ fn nobody_looks_like_somebody() {
         let nonce = challenge.split(',').next().unwrap();
         let last = format!("c=biws,{nonce},p={}", "A".repeat(43) + "=");
         let outcome = outcome(exchange.step(last.as_bytes(), &users, Some(&SEED)));
-        assert_eq!(outcome, "unproven nobody: the proof is wrong");
+        assert_eq!(outcome, "unproven unknown: the proof is wrong");
     }
 }
 

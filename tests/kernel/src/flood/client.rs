@@ -98,7 +98,7 @@ fn session(server: SocketAddr, started: Instant, with_message: bool) -> io::Resu
     };
     say("EHLO client.example\r\n", "250")?;
     say("MAIL FROM:<scanner@contoso.example>\r\n", "250")?;
-    say("RCPT TO:<somebody@fabrikam.example>\r\n", "250")?;
+    say("RCPT TO:<user@fabrikam.example>\r\n", "250")?;
     if with_message {
         say("DATA\r\n", "354")?;
         say("Subject: a page\r\n\r\nScanned.\r\n.\r\n", "250")?;

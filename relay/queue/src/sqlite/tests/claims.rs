@@ -1,4 +1,4 @@
-//! Callers drop the futures that change a message, at each place where one may wait.
+//! Callers drop the futures that change a message, at each point at which a future may wait.
 
 use std::task::{Context, Waker};
 
@@ -60,7 +60,7 @@ async fn messages_whose_entries_are_read_for_a_caller_that_is_gone_are_due_again
     let (store, queue) = open_shared(&directory);
     let id = commit(&queue, b"message\r\n").await;
     // Otherwise the entry is in memory and nothing waits.
-    store.shared.fresh.clear();
+    store.shared.recent_commits.clear();
     for claim_one in [false, true] {
         let reading = store.shared.readers.pause();
         if claim_one {
@@ -68,7 +68,7 @@ async fn messages_whose_entries_are_read_for_a_caller_that_is_gone_are_due_again
         } else {
             abandon(store.claim_due(SystemTime::now(), 10));
         }
-        assert!(store.is_claimed(id), "nobody else may have it while it is read");
+        assert!(store.is_claimed(id), "no other caller may claim it while it is read");
         drop(reading);
         until_none_is_claimed(&*store).await;
     }

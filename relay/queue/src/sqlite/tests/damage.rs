@@ -1,4 +1,4 @@
-//! What a damaged file costs: never more than is on the damaged page, and never silently.
+//! The cost of a damaged file: never more than the damaged page, and never silently.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -13,9 +13,9 @@ fn database(directory: &Path) -> PathBuf {
     directory.join("queue.db")
 }
 
-/// Copies a queue as a crash would leave it: the daemon has it open still.
+/// Copies a queue as a crash would leave it: the daemon still has it open.
 fn copy(from: &Path) -> TempDir {
-    // Hundreds of copies are opened and synced; where they are does not matter to what is read.
+    // Hundreds of copies are opened and synced; their directory does not matter for the test.
     let memory = Path::new("/dev/shm");
     let to = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
     fs::create_dir(to.path().join("messages")).unwrap();
@@ -44,7 +44,7 @@ fn find(path: &Path, needle: &[u8]) -> u64 {
     memchr::memmem::find(&bytes, needle).expect("the text is in the file") as u64
 }
 
-/// Octets that the log's frames take, without the room and the frames of earlier rounds behind.
+/// Octets of the log's frames, without the preallocated room and the frames of earlier rounds.
 fn octets_in_use(log: &Path) -> u64 {
     let bytes = fs::read(log).unwrap();
     let frames = bytes[32..].chunks_exact(FRAME).take_while(|f| f[8..16] == bytes[16..24]);
@@ -69,8 +69,8 @@ async fn fill(queue: &Queue) -> BTreeMap<QueueId, Vec<u8>> {
     kept
 }
 
-/// Opens a damaged queue and compares. Returns the messages that it does not serve; each of them
-/// must have been named.
+/// Opens a damaged queue and compares. Returns the messages that it does not serve; the recovery
+/// must have named each of them.
 async fn missing(directory: &TempDir, kept: &BTreeMap<QueueId, Vec<u8>>) -> Vec<QueueId> {
     let (queue, recovery) = open(directory);
     let mut served = queue.store().list(None, 10_000).await.unwrap();
@@ -92,12 +92,12 @@ async fn missing(directory: &TempDir, kept: &BTreeMap<QueueId, Vec<u8>>) -> Vec<
                 let is_named = recovery.damages.iter().any(|damage| damage.id == Some(*id));
                 // A lost last transaction and a lost page are named as such.
                 let is_part = recovery.damages.iter().any(|damage| damage.id.is_none());
-                assert!(is_named || is_part, "{id} is lost and nobody says so");
+                assert!(is_named || is_part, "{id} is lost and not reported");
                 missing.push(*id);
             }
         }
     }
-    // Whatever was damaged, the queue goes on.
+    // The queue works after any damage.
     let later = commit(&queue, b"later").await;
     assert_eq!(bytes_of(&queue, later).await.unwrap(), b"later");
     missing
@@ -170,7 +170,7 @@ async fn what_is_no_database_is_set_aside() {
     let set_aside: Vec<_> =
         recovery.damages.iter().filter_map(|damage| damage.set_aside.clone()).collect();
     assert!(set_aside.contains(&directory.path().join("damaged/database-1")));
-    // Its entry is lost, so its file is all that is left of it.
+    // Its entry is lost, so its file is the only part that remains.
     assert!(set_aside.contains(&directory.path().join("damaged").join(large.to_string())));
     assert_eq!(fs::read(&set_aside[0]).unwrap().len(), 22_000);
     commit(&queue, b"after").await;
@@ -233,7 +233,7 @@ async fn a_torn_log_costs_what_was_not_confirmed() {
         kept.push((commit(&queue, &message(number)).await, message(number)));
         lengths.push(octets_in_use(&log));
     }
-    // At once, before the committer has time to move the log into the database.
+    // At once, before the committer moves the log into the database.
     let crashed = copy(directory.path());
     let whole = fs::metadata(crashed.path().join("queue.db-wal")).unwrap().len();
     assert!(whole > lengths[19], "there is no room behind the last frame");
@@ -243,13 +243,13 @@ async fn a_torn_log_costs_what_was_not_confirmed() {
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_len(cut).unwrap();
         if room {
-            // Zeros in place of what was not written.
+            // Zeros instead of the octets that were not written.
             file.set_len(whole).unwrap();
         }
         let confirmed = lengths.iter().filter(|&&length| length <= cut).count();
         let (again, recovery) = open(&torn);
         assert_eq!(recovery.messages, confirmed as u64);
-        // Only where a transaction's end is written in part can it be taken for damage.
+        // Only if the end of a transaction is written in part can it look like damage.
         assert!(recovery.damages.len() <= usize::from(room), "{:?}", recovery.damages);
         for (id, bytes) in &kept[..confirmed] {
             assert!(bytes_of(&again, *id).await.unwrap() == *bytes);
@@ -257,8 +257,8 @@ async fn a_torn_log_costs_what_was_not_confirmed() {
     }
 }
 
-/// The power fails while the log is in its second round, and one frame of its last transaction is
-/// still that of the first.
+/// The power fails during the second round of the log, and one frame of its last transaction is
+/// still a frame of the first round.
 #[tokio::test]
 async fn a_frame_that_was_never_written_costs_what_was_not_confirmed() {
     let directory = TempDir::new().unwrap();
@@ -270,7 +270,7 @@ async fn a_frame_that_was_never_written_costs_what_was_not_confirmed() {
     }
     let first_round = fs::read(&log).unwrap();
     tokio::time::sleep(limits::CHECKPOINT_IDLE + Duration::from_millis(500)).await;
-    // The last one lies where the first round had several, with their ends.
+    // The last transaction lies where the first round had several, with their ends.
     for message in [message(20), message(21), vec![b'm'; 60_000]] {
         kept.push((commit(&queue, &message).await, message));
     }

@@ -1,4 +1,5 @@
-//! Errors of the disk, put between SQLite and its files by a layer that fails or waits on demand.
+//! Errors of the disk, injected by a layer between SQLite and its files that fails or waits on
+//! demand.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -48,7 +49,7 @@ unsafe extern "C" fn open_file(
     out: *mut c_int,
 ) -> c_int {
     let own = OWN_OPEN.get().expect("the layer is registered");
-    // SAFETY: the arguments are SQLite's own, for a function of the layer that this one copies.
+    // SAFETY: the arguments are SQLite's own, for the function that this one wraps.
     let result = unsafe { own(vfs, name, file, flags, out) };
     // SAFETY: SQLite gives a file for the layer to fill; its methods are set or null.
     unsafe {
@@ -67,7 +68,7 @@ unsafe extern "C" fn open_file(
     result
 }
 
-/// A disk that is full takes one more write, so that a transaction ends in its midst.
+/// A full disk accepts one more write, so that a transaction ends in the middle.
 unsafe extern "C" fn write_file(
     file: *mut sqlite3_file,
     bytes: *const c_void,
@@ -79,7 +80,7 @@ unsafe extern "C" fn write_file(
         return SQLITE_FULL;
     }
     let own = OWN_WRITE.get().expect("a file was opened");
-    // SAFETY: the arguments are SQLite's own, for the method that this one took the place of.
+    // SAFETY: the arguments are SQLite's own, for the method that this one replaces.
     unsafe { own(file, bytes, length, offset) }
 }
 
@@ -92,7 +93,7 @@ unsafe extern "C" fn sync_file(file: *mut sqlite3_file, flags: c_int) -> c_int {
         std::thread::sleep(Duration::from_millis(20));
     }
     let own = OWN_SYNC.get().expect("a file was opened");
-    // SAFETY: the arguments are SQLite's own, for the method that this one took the place of.
+    // SAFETY: the arguments are SQLite's own, for the method that this one replaces.
     unsafe { own(file, flags) }
 }
 
@@ -100,7 +101,7 @@ fn open_on_layer(directory: &TempDir) -> (Queue, Recovery) {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         // SAFETY: the default layer lives as long as the process and may be copied; the copy is
-        // leaked, so it does too.
+        // leaked, so it lives as long.
         unsafe {
             let own = *sqlite3_vfs_find(std::ptr::null());
             OWN_OPEN.get_or_init(|| own.xOpen.expect("the default layer opens files"));
@@ -118,7 +119,7 @@ fn open_on_layer(directory: &TempDir) -> (Queue, Recovery) {
     (queue_on(Arc::new(store)), recovery)
 }
 
-/// Tries to keep a message and gives its id, whether it was kept or not.
+/// Tries to store a message and returns its id, stored or not.
 async fn try_commit(queue: &Queue, message: &[u8]) -> (QueueId, Result<(), StoreError>) {
     let mut incoming = queue.begin(envelope()).await.unwrap();
     incoming.write(Bytes::copy_from_slice(message)).await.unwrap();
@@ -143,12 +144,12 @@ async fn a_failed_sync_is_never_believed() {
     let claimed = queue.store().claim_due(SystemTime::now(), 1).await.unwrap();
     let log = wal::path(&directory.path().join("queue.db"));
     let mut synced = fs::read(&log).unwrap();
-    // Without the room behind its last frame.
+    // Without the preallocated room after its last frame.
     synced.truncate(synced.iter().rposition(|&octet| octet != 0).unwrap() + 1);
     FAILS.store(true, SeqCst);
     let (refused, result) = try_commit(&queue, b"refused\r\n").await;
     assert!(matches!(result, Err(StoreError::Io { doing: "commit to", .. })), "{result:?}");
-    // The transaction is in the file, whole; only its sync has failed.
+    // The whole transaction is in the file; only its sync has failed.
     assert!(memchr::memmem::find(&fs::read(&log).unwrap(), b"refused").is_some());
     let begun = queue.begin(envelope()).await;
     assert!(matches!(begun, Err(relay_mail::store_error::BeginError::Store(_))));
@@ -157,7 +158,7 @@ async fn a_failed_sync_is_never_believed() {
     let renewed = fs::read(&log).unwrap();
     assert!(memchr::memmem::find(&renewed, b"refused").is_none());
     assert!(renewed.starts_with(&synced), "what had been synced is where it was");
-    // What was being delivered still is.
+    // A message in delivery stays in delivery.
     assert_eq!(queue.store().lengths().claimed, 1);
     assert!(matches!(queue.store().remove(claimed[0].id).await, Err(StoreError::Claimed(_))));
     let after = commit(&queue, b"after\r\n").await;
@@ -192,12 +193,12 @@ async fn a_failed_sync_right_after_a_checkpoint_is_never_believed() {
     let directory = TempDir::new().unwrap();
     let (queue, _) = open_on_layer(&directory);
     let before = commit(&queue, b"before\r\n").await;
-    // The idle checkpoint: the next commit begins the log anew, over the old frames.
+    // The idle checkpoint: the next commit restarts the log, over the old frames.
     tokio::time::sleep(limits::CHECKPOINT_IDLE + Duration::from_millis(500)).await;
     FAILS.store(true, SeqCst);
     let (refused, result) = try_commit(&queue, b"refused\r\n").await;
     assert!(result.is_err());
-    // While the disk is ill the database stays closed, however often it is tried.
+    // While the disk fails the database stays closed, however often it is tried.
     tokio::time::sleep(limits::STORE_RETRY * 2).await;
     assert!(queue.begin(envelope()).await.is_err());
     FAILS.store(false, SeqCst);

@@ -1,4 +1,4 @@
-//! The queue of a daemon that does not run, read by another process.
+//! The queue without a running daemon, read by another process.
 
 use crate::sqlite::tests::*;
 
@@ -27,7 +27,7 @@ async fn what_waits_is_read_and_nothing_is_changed() {
     let error = Offline::open(directory.path()).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
 
-    // As a daemon leaves it that was killed: what was committed is in the log.
+    // As a killed daemon leaves it: the committed data is in the log.
     let killed = TempDir::new().unwrap();
     for name in ["queue.db", "queue.db-wal"] {
         fs::copy(directory.path().join(name), killed.path().join(name)).unwrap();
@@ -43,7 +43,7 @@ async fn what_waits_is_read_and_nothing_is_changed() {
     assert!(matches!(offline.find(QueueId::from_u64(7)), Err(StoreError::NotFound(_))));
     drop(offline);
     assert_eq!(names(killed.path()), before);
-    // A message without its file is not one that waits.
+    // A message without its file does not count as waiting.
     fs::remove_file(large(&killed)).unwrap();
     let offline = Offline::open(killed.path()).unwrap().unwrap();
     let mut found = Vec::new();
@@ -52,7 +52,7 @@ async fn what_waits_is_read_and_nothing_is_changed() {
     assert!(matches!(offline.find(second), Err(StoreError::Damaged { .. })));
     drop(offline);
 
-    // As one leaves it that was stopped.
+    // As a stopped daemon leaves it.
     drop(queue);
     let before = names(directory.path());
     let offline = Offline::open(directory.path()).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Next hops that take BDAT.
+//! Next hops that accept BDAT.
 
 use crate::client::tests::*;
 
@@ -68,7 +68,7 @@ fn the_size_is_that_of_what_is_sent() {
     hop.say("250 ok\r\n250 ok\r\n");
     assert_eq!(hop.event(), ClientEvent::SendMessage);
     hop.heard();
-    // A field was taken out on the way: 100 octets were recorded.
+    // A field was removed before sending: 100 octets were recorded.
     hop.send("shorter");
     assert_eq!(hop.heard(), "BDAT 7 LAST\r\nshorterQUIT\r\n");
     hop.say("250 taken\r\n221 bye\r\n");

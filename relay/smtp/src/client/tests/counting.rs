@@ -6,8 +6,8 @@ use crate::client::tests::*;
 
 const CHUNKING: &str = "250-hop\r\n250-PIPELINING\r\n250-DSN\r\n250 CHUNKING\r\n";
 
-/// What a next hop sends for each step, and how it is sent to: the EHLO reply, whether by BDAT, and
-/// each of its replies apart or all that are due in one.
+/// The replies of a next hop for each step, and the way of sending to it: the EHLO reply, whether
+/// BDAT is used, and whether its replies arrive one by one or all due replies at once.
 struct Way {
     hello: &'static str,
     protocol: DeliveryProtocol,
@@ -23,17 +23,17 @@ const WAYS: [Way; 6] = [
     Way { hello: CHUNKING, protocol: DeliveryProtocol::Lmtp, in_chunks: true },
 ];
 
-/// A server that replies to what it has read, and to some commands more often than it should. All
-/// it says is late: it is read only when the session has nothing more to write.
+/// A server that replies to the commands it has read, and to some of them more often than it
+/// should. All its replies are late: they are read only when the session has nothing more to write.
 struct Server {
     unread: Vec<u8>,
     in_data: bool,
     recipients: usize,
     is_lmtp: bool,
     hello: &'static str,
-    /// The verb, or `end`, whose reply is followed by others, and those.
+    /// The verb, or `end`, whose reply is followed by others, and these replies.
     surplus: (&'static str, &'static str),
-    /// What becomes of the message.
+    /// The result of the message.
     verdict: &'static str,
 }
 
@@ -90,8 +90,8 @@ impl Server {
     }
 }
 
-/// Sends two messages to a server; what each recipient got. With `late` the session reads a reply
-/// only when it has written all it had to write, else as soon as it is there.
+/// Sends two messages to a server; returns the outcomes of each recipient. With `late` the session
+/// reads a reply only after it has written everything, otherwise as soon as the reply has arrived.
 fn letters(
     way: &Way,
     surplus: (&'static str, &'static str),
@@ -154,11 +154,12 @@ fn letters(
                 hop.session.handle_bytes(reply.as_bytes(), hop.now);
             }
         }
-        hop.session.settle();
+        hop.session.accept_result();
     }
 }
 
-/// Any command may have its reply twice, or three times, and each reply may come as late as it can.
+/// Any command may have its reply twice, or three times, and each reply may arrive as late as
+/// possible.
 #[test]
 fn a_refused_message_is_never_delivered() {
     for (number, way) in WAYS.iter().enumerate() {
@@ -177,7 +178,7 @@ fn a_refused_message_is_never_delivered() {
                     let surplus = (verb, &reply[..reply.len() / 3 * times]);
                     for late in [false, true] {
                         let found = letters(way, surplus, verdict, late);
-                        // Who says no and then yes says one of them too many.
+                        // If there is a negative and a positive reply, one of them is too many.
                         let is_right = !found.contains('+');
                         assert!(is_right, "{number} {verb} {times} {verdict} {late}: {found}");
                     }
@@ -190,7 +191,7 @@ fn a_refused_message_is_never_delivered() {
     }
 }
 
-/// The result of a message is taken for one only once the message has been written.
+/// The result of a message counts only after the message has been written.
 #[test]
 fn a_reply_to_an_end_that_has_not_been_written() {
     for (hello, transaction) in
@@ -233,7 +234,7 @@ fn replies_that_contradict_each_other_defer_the_message() {
     }
 }
 
-/// What QUIT behind the last chunk shows.
+/// The purpose of QUIT after the last chunk.
 #[test]
 fn nothing_but_the_result_comes_before_221() {
     for (replies, letters) in [
@@ -260,7 +261,7 @@ fn nothing_but_the_result_comes_before_221() {
     }
 }
 
-/// A reply too many may have settled recipients that it was not about.
+/// A reply too many may have given outcomes to the wrong recipients.
 #[test]
 fn recipients_are_deferred_where_replies_are_shifted() {
     let mut hop = Hop::begun(FULL, 2);

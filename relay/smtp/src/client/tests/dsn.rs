@@ -1,4 +1,4 @@
-//! What a sender asked to be told (RFC 3461), on its way to the next hop.
+//! A sender's DSN requests (RFC 3461), passed on to the next hop.
 
 use crate::client::tests::*;
 use relay_mail::dsn::{Addressee, EnvelopeId, Notify, OriginalRecipient, RcptDsn, Ret};

@@ -13,7 +13,7 @@ fn greeted() -> Hop {
     hop
 }
 
-/// A session that has sent a message for three recipients, of whom the second was refused.
+/// A session that has sent a message for three recipients; the second was refused.
 fn sent() -> Hop {
     let mut hop = greeted();
     hop.say(LHLO);
@@ -91,7 +91,7 @@ fn one_reply_too_many() {
     hop.is_closed();
     let mut hop = sent();
     hop.say("250 stored\r\n250 stored\r\n452 full\r\n221 bye\r\n");
-    assert_eq!(hop.letters(), "~-~", "nobody knows which");
+    assert_eq!(hop.letters(), "~-~", "it is unknown which");
     hop.is_closed();
 }
 

@@ -1,4 +1,4 @@
-//! Next hops that do what they should not, at every stage, and messages that may not leave.
+//! Next hops that violate the protocol, at every stage, and messages that must not be sent.
 
 use std::time::Duration;
 
@@ -51,13 +51,12 @@ const STAGES: [(&str, &str); 10] = [
     ("end of data", "-~"),
 ];
 
-/// What each recipient gets where replies to a group are missing: those that came may have been to
-/// other commands.
+/// The outcomes if replies to a group are missing: the others may belong to other commands.
 fn broken_off<'l>(stage: &str, letters: &'l str) -> &'l str {
     if matches!(stage, "rcpt" | "data") { "~~" } else { letters }
 }
 
-/// Does something to a session at every stage: what is settled stays, the rest is deferred.
+/// Applies an action to a session at every stage: outcomes stay, other recipients are deferred.
 fn at_every_stage(what: &str, act: impl Fn(&mut Hop)) {
     for (stage, letters) in STAGES {
         let mut hop = at_stage(stage);
@@ -163,11 +162,11 @@ fn a_reply_that_nobody_waits_for_or_a_refusal_of_rset() {
 
 #[test]
 fn a_reply_before_its_command() {
-    // Without PIPELINING the second would be taken for the reply to a RCPT that was not sent yet.
+    // Without PIPELINING the second would count for a RCPT that was not sent yet.
     let mut hop = Hop::begun("250 hop\r\n", 1);
     hop.say("250 ok\r\n250 ok\r\n");
     let outcomes = hop.outcomes();
-    assert!(outcomes[0].1.contains("before it was asked"), "{outcomes:?}");
+    assert!(outcomes[0].1.contains("before the command was sent"), "{outcomes:?}");
     hop.is_closed();
     let mut hop = Hop::new();
     hop.say("220 hop\r\n250 hop\r\n");
@@ -271,7 +270,7 @@ fn an_unsafe_message_does_not_leave() {
         assert!(outcomes[1].0 == '-' && outcomes[1].1.starts_with("5.6.0 "), "{}", outcomes[1].1);
         hop.is_closed();
     }
-    // Only the end shows it: what was sent has no end of data.
+    // Only the end shows it: the octets sent have no end of data.
     let mut hop = Hop::begun(FULL, 1);
     hop.say("250 ok\r\n250 ok\r\n354 go\r\n");
     hop.event();
@@ -318,7 +317,7 @@ fn long_replies_are_kept_short() {
     assert!(outcomes[0].1.len() < limits::ANSWER_OCTETS + 40);
 }
 
-/// What throws away RCPT gives DATA's refusal to the recipient.
+/// A server that drops RCPT gives DATA's refusal to the recipient.
 #[test]
 fn a_reply_to_a_group_that_is_short_settles_nobody() {
     for replies in ["250 ok\r\n554 no recipients\r\n", "503 need MAIL\r\n503 need MAIL\r\n"] {
@@ -327,7 +326,7 @@ fn a_reply_to_a_group_that_is_short_settles_nobody() {
         hop.session.handle_timeout(hop.session.deadline().unwrap());
         assert_eq!(hop.letters(), "~", "{replies}");
         assert!(hop.session.was_misled());
-        // One command at a time, each reply is that to its command.
+        // With one command at a time, each reply belongs to its command.
         let mut hop = Hop::begun("250 hop\r\n", 2);
         hop.say("250 ok\r\n");
         hop.say("550 no\r\n");

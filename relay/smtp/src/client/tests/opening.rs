@@ -1,4 +1,4 @@
-//! STARTTLS and AUTH, and next hops that are not what the route asks for.
+//! STARTTLS and AUTH, and next hops that do not match their route.
 
 use crate::client::tests::*;
 
@@ -19,7 +19,7 @@ fn token() -> Option<NextHopCredentials> {
     })
 }
 
-/// A session whose next hop has been told EHLO and has answered.
+/// A session whose next hop has replied to EHLO.
 fn helloed(opening: ClientOpening, hello: &str) -> Hop {
     let mut hop = Hop::opened_with(opening);
     hop.say("220 hop\r\n");
@@ -28,7 +28,7 @@ fn helloed(opening: ClientOpening, hello: &str) -> Hop {
     hop
 }
 
-/// A session that has encrypted its connection, said EHLO again and got this answer.
+/// A session that has encrypted its connection, sent EHLO again and received this reply.
 fn encrypted(credentials: Option<NextHopCredentials>, hello: &str) -> Hop {
     let opening = ClientOpening { encryption: NextHopTls::Always, credentials, ..plain() };
     let mut hop = helloed(opening, BEFORE);
@@ -76,7 +76,7 @@ fn what_was_offered_before_tls_is_forgotten() {
     let mut hop = encrypted(None, "250 hop\r\n");
     assert_eq!(hop.event(), ClientEvent::Ready);
     assert_eq!(hop.session.capabilities(), Capabilities::default());
-    // STARTTLS is never said twice, whatever the next hop offers inside.
+    // STARTTLS is never sent twice, even if the next hop offers it inside.
     let mut hop = encrypted(None, BEFORE);
     assert_eq!(hop.event(), ClientEvent::Ready);
 }
@@ -122,7 +122,7 @@ fn a_refusal_of_starttls() {
     hop.say("354 what\r\n");
     let because = "4.5.0 the next hop replied 354 what to STARTTLS";
     assert_eq!(closed_because(&mut hop), because);
-    assert!(hop.session.balked_at_start_tls());
+    assert!(hop.session.failed_at_start_tls());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_handshake_that_fails_or_never_ends() {
     assert_eq!(hop.event(), ClientEvent::StartTls);
     hop.session.handle_timeout(hop.session.deadline().unwrap());
     assert!(closed_because(&mut hop).contains("did not answer in time in the TLS handshake"));
-    // A driver that comes back from it too late changes nothing.
+    // A driver that calls too late changes nothing.
     hop.session.handle_encrypted(hop.now);
     assert_eq!(hop.heard(), "");
 }
@@ -150,7 +150,7 @@ fn implicit_tls_begins_before_the_greeting() {
     assert_eq!(hop.heard(), "EHLO edge1\r\n");
     hop.say("250-hop\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n");
     assert!(hop.heard().starts_with("AUTH PLAIN "), "STARTTLS is not said inside TLS");
-    // A server that greets in plain text is not read as if that were TLS.
+    // A greeting in plain text is not read as TLS.
     let mut hop = Hop::opened_with(opening.clone());
     hop.event();
     hop.say("220 hop\r\n");
@@ -223,12 +223,12 @@ fn an_initial_response_beyond_the_command_limit_waits_for_its_challenge() {
     for (is_token, verb) in [(true, "AUTH XOAUTH2\r\n"), (false, "AUTH PLAIN\r\n")] {
         let mut hop = encrypted(credentials(3000, is_token), hello);
         assert_eq!(hop.heard(), verb);
-        // RFC 4954 has an empty challenge here; nothing depends on that.
+        // RFC 4954 has an empty challenge here; its contents do not matter.
         hop.say(if is_token { "334 \r\n" } else { "334 R28gYWhlYWQ=\r\n" });
         assert!(hop.heard().len() > 4000);
         hop.say("235 ok\r\n");
         assert_eq!(hop.event(), ClientEvent::Ready);
-        // A refusal takes its usual way.
+        // A refusal is handled as usual.
         let mut hop = encrypted(credentials(3000, is_token), hello);
         hop.say("334\r\n");
         hop.heard();
@@ -249,7 +249,7 @@ fn who_we_are_is_not_believed() {
     hop.heard();
     hop.say("535 5.7.8 no\r\n");
     assert_eq!(closed_because(&mut hop), "535 5.7.8 no, to AUTH");
-    // The reason comes in a challenge first.
+    // The reason arrives in a challenge first.
     let mut hop = encrypted(token(), "250-hop\r\n250 AUTH XOAUTH2\r\n");
     hop.heard();
     hop.say("334 eyJzdGF0dXMiOiI0MDAifQ==\r\n");
@@ -260,7 +260,9 @@ fn who_we_are_is_not_believed() {
     let mut hop = encrypted(password(), AFTER);
     hop.heard();
     hop.say("334 more\r\n");
-    assert!(closed_because(&mut hop).contains("asks for more than AUTH has to say"));
+    assert!(
+        closed_because(&mut hop).contains("asks for more responses than the AUTH mechanism has")
+    );
 }
 
 #[test]
@@ -281,7 +283,7 @@ fn no_mechanism_fits() {
         (token(), AFTER),
     ] {
         let mut hop = encrypted(credentials, hello);
-        assert!(closed_because(&mut hop).contains("no AUTH that the credentials are for"));
+        assert!(closed_because(&mut hop).contains("no AUTH mechanism for the credentials"));
     }
 }
 

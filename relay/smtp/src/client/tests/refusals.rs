@@ -1,4 +1,4 @@
-//! What the next hop refuses before the message has been sent, or with it.
+//! Refusals before the message has been sent, or with it.
 
 use crate::client::tests::*;
 
@@ -31,7 +31,7 @@ fn too_many_recipients_are_no_failure() {
 
 #[test]
 fn nobody_is_accepted() {
-    // Pipelined: DATA is on its way; a refusal of it changes nothing.
+    // Pipelined: DATA was sent already; a refusal of it changes nothing.
     let mut hop = Hop::begun(FULL, 2);
     hop.heard();
     hop.say("250 ok\r\n550 no\r\n450 busy\r\n503 no recipients\r\n");
@@ -40,7 +40,7 @@ fn nobody_is_accepted() {
     hop.say("250 ok\r\n");
     assert_eq!(hop.event(), ClientEvent::Ready);
 
-    // DATA accepted all the same: an empty message for nobody.
+    // DATA accepted nevertheless: an empty message without recipients.
     let mut hop = Hop::begun(FULL, 1);
     hop.heard();
     hop.say("250 ok\r\n550 no\r\n354 go\r\n");

@@ -1,5 +1,5 @@
-//! The octets of a message and those of a refused chunk: what follows when they have come, and what
-//! becomes of a message that nobody waits for any more.
+//! The octets of a message and those of a refused chunk: the steps after they have arrived, and the
+//! end of a message that is not needed any more.
 
 use crate::state::SessionState;
 use crate::{Action, Session, SessionEnding};
@@ -17,8 +17,8 @@ impl Session {
         self.output.push(Action::BeginMessage(envelope));
     }
 
-    /// As if the message on its way had so many octets in all. An explanation sends the header section,
-    /// and would need hours for the body of the largest messages.
+    /// Acts as if the current message had this many octets in all. An explanation sends the header
+    /// section only, because the body of the largest messages would need hours.
     pub fn imagine_message(&mut self, octets: u64) {
         if let SessionState::Receiving(reception) = &mut self.state {
             reception.imagine(&self.context, octets, &mut |action| self.output.push(action));
@@ -41,8 +41,8 @@ impl Session {
         self.refuse_message(decision);
     }
 
-    /// Has so much come of a message which is refused that the rest is not waited for? Then the
-    /// client is told, and the session has ended.
+    /// Have so many octets of a refused message arrived that the rest is not read? Then the client
+    /// has got its reply, and the session has ended.
     pub(super) fn gives_up_message(&mut self) -> bool {
         let SessionState::Receiving(reception) = &self.state else { return false };
         let discarded = reception.discarded();
@@ -54,12 +54,12 @@ impl Session {
         true
     }
 
-    /// What the client is told of a message that is not kept.
+    /// The reply to a message that is not stored.
     pub(super) fn refuse_message(&mut self, decision: Decision) {
         let reply = decision.reply.clone();
         self.output.because(&decision.because);
         self.context.summary.refuse_message(decision);
-        // Exchange closes after this one: what sends such headers once sends them again.
+        // Exchange closes after this reply: a client that sends such headers once sends them again.
         let closes = reply == reply::HEADER_TOO_LARGE;
         self.refuse(reply);
         if closes {
@@ -68,8 +68,8 @@ impl Session {
         self.finish_if_shutting_down();
     }
 
-    /// A chunk has come that was not the last. A message that is refused already is refused now:
-    /// no further chunk of it is wanted.
+    /// A chunk has arrived that was not the last. If the message is already refused, the refusal is
+    /// sent now: no further chunk of it is needed.
     pub(super) fn end_of_chunk(&mut self, octets: u64) {
         match self.state.take() {
             SessionState::Receiving(reception) if reception.is_open() => {
@@ -87,12 +87,13 @@ impl Session {
         }
     }
 
-    /// Reads on in a refused chunk. `false`: not before more of it comes.
+    /// Continues to read a refused chunk. `false`: more octets are needed.
     pub(super) fn skip(&mut self) -> bool {
         let SessionState::Skipping(skipping) = &mut self.state else { return false };
         let summary = &mut self.context.summary;
         if skipping.remaining == skipping.octets {
-            // Before the first octet: the client is told at once what it would be told at the end.
+            // Before the first octet: the client gets the reply at once that it would get at the
+            // end.
             if summary.exceeds_useless(skipping.octets, &self.context.peer) {
                 return self.give_up_chunk();
             }
@@ -124,8 +125,8 @@ impl Session {
         true
     }
 
-    /// A BDAT without a size that can be believed. Nobody can tell the octets after it from
-    /// commands; whoever tried would let a message give commands.
+    /// A BDAT without a valid size. The octets after it cannot be distinguished from commands; an
+    /// attempt would let a message give commands.
     pub(super) fn close_after_reply(&mut self) {
         let error = CommandError::ChunkSize;
         if !self.context.peer.connector.extensions.chunking_enabled {
@@ -135,7 +136,7 @@ impl Session {
         self.close(SessionEnding::ChunkSize);
     }
 
-    /// Lets go of a message that is open. One that is being committed may still be kept: then the
+    /// Drops an open message. A message that is being committed may still be stored: then the
     /// client, which has not seen our 250, sends it again.
     pub(super) fn abandon(&mut self) {
         let is_open = match &self.state {

@@ -1,10 +1,10 @@
 //! XCLIENT: the session starts over as that of another client.
 //!
-//! The proxy is believed, and what it tells is the address: connector, principal and permissions
-//! follow from it as for everybody else. Nothing that the session was before goes on, but TLS, which
-//! is between the proxy and us, and what counts against it.
+//! The proxy is trusted, and states the address: connector, principal and permissions follow from
+//! it as for every other client. Nothing of the former session continues, except TLS, which is
+//! between the proxy and us, and its counted errors.
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,27 +16,23 @@ use relay_policy::{Peer, Rules};
 use relay_smtp::command::XClient;
 
 impl Session {
-    /// Asks for the connector of the client that XCLIENT tells of. Nothing is read before
+    /// Asks for the connector of the client that XCLIENT names. Nothing is read before
     /// [`Session::handle_client`].
-    pub(super) fn become_client(&mut self, told: XClient) {
+    pub(super) fn become_client(&mut self, told: XClient, connection: Connection) {
         let context = &mut self.context;
-        context.remote = told.address.unwrap_or(context.remote);
         context.told_hello = told.hello;
         context.is_told = true;
         context.sender = None;
-        let remote = SocketAddr::new(context.remote, told.port.unwrap_or(0));
-        self.output.push(Action::Reclassify(remote));
+        self.output.push(Action::Reclassify(connection));
     }
 
-    /// What came of [`Action::Reclassify`]: whose session this is from now on, or why there is no
-    /// place for it.
+    /// The result of [`Action::Reclassify`]: the new client of this session, or why it gets none.
     pub fn handle_client(&mut self, now: Instant, client: Result<(Arc<Rules>, Peer), Reply>) {
         self.now = now;
-        if !matches!(self.state, SessionState::Reclassifying) {
-            return;
-        }
+        let SessionState::Reclassifying(connection) = self.state else { return };
         self.state = SessionState::connected();
         let context = &mut self.context;
+        context.connection = connection;
         match client {
             Err(reply) => self.close_with(&reply, SessionEnding::Refused),
             Ok((rules, peer)) => {
@@ -44,7 +40,8 @@ impl Session {
                 context.peer.tls = before.tls;
                 // Behind a proxy that copies what its client sends, the next XCLIENT is the client's:
                 // it would choose its own connector.
-                context.peer.may_use_xclient = rules.proxies.may_use_xclient(context.remote);
+                context.peer.may_use_xclient =
+                    rules.proxies.may_use_xclient(context.connection.client());
                 context.rules = rules;
                 let connector = &context.peer.connector;
                 self.timers = Timers::new(now, &connector.limits);

@@ -1,14 +1,13 @@
-//! What the driver must do, in order, with replies gathered as RFC 2920 section 3.2 wants them.
+//! The driver's actions, in order, with replies collected as RFC 2920 section 3.2 requires.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::answers::ExplainedReplies;
 use crate::limits::OUTPUT_OCTETS;
 use crate::protocol_log::ProtocolRecords;
 use bytes::Bytes;
-use relay_connector::Connector;
+use relay_connector::{Connection, Connector};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
@@ -16,10 +15,10 @@ use relay_mail::store_error::StoreError;
 use relay_policy::pressure::Pressure;
 use relay_policy::{Because, Decision, Inquiry};
 
-/// What the driver must do.
+/// An action of the driver.
 #[derive(Debug)]
 pub enum Action {
-    /// Let go of the message that was begun: nothing of it may be kept.
+    /// Drop the message that was begun: nothing of it may be stored.
     AbandonMessage,
     /// Find this out, then [`super::Session::handle_finding`].
     Ask(Inquiry),
@@ -32,12 +31,13 @@ pub enum Action {
     /// Put these fields before the octets of the message. It comes before a commit.
     PutInFront(Bytes),
     /// Find the connector of this client, then [`super::Session::handle_client`].
-    Reclassify(SocketAddr),
+    Reclassify(Connection),
     /// Send these octets to the client.
     Send(Bytes),
     /// Begin TLS, without reading anything more in plain text, then [`super::Session::handle_tls`].
     StartTls,
-    /// Append these octets to the message; if that fails, [`super::Session::handle_write_failed`].
+    /// Append these octets to the message; if that fails, call
+    /// [`super::Session::handle_write_failed`].
     Write(Bytes),
 }
 
@@ -50,22 +50,23 @@ pub struct MessageBegun {
     pub at: SystemTime,
 }
 
-/// What a session cannot know by itself and may change while it lasts.
+/// Facts that a session cannot know itself and that may change while it lasts.
 #[derive(Clone, Debug)]
 pub struct Conditions {
     /// How short this host is of disk and memory.
     pub pressure: Pressure,
-    /// Did the queue take messages lately? MAIL is answered by it; DATA asks again.
+    /// Did the queue accept messages recently? The reply to MAIL depends on it; DATA asks again.
     pub queue: Result<(), StoreError>,
     /// Is there a certificate for a handshake now?
     pub certificate: bool,
     /// Has the client's source had too many failed logons?
     pub logon_is_refused: bool,
-    /// Random, and new each time: nonces are made of it. `None`: there is nothing random now.
+    /// Random, and new each time: nonces are made from it. `None`: no random numbers are available
+    /// now.
     pub seed: Option<[u8; 32]>,
 }
 
-/// Replies that gather until something else must happen first, and the actions in order.
+/// Replies that are collected until another action is due, and the actions in order.
 #[derive(Debug)]
 pub(super) struct Output {
     actions: VecDeque<Action>,
@@ -74,7 +75,7 @@ pub(super) struct Output {
     has_codes: bool,
     /// Replies are noted in it.
     pub(super) protocol: ProtocolRecords,
-    /// Replies and their reasons, where somebody asks for them.
+    /// Replies and their reasons, if an explanation needs them.
     pub(super) answers: Option<Box<ExplainedReplies>>,
 }
 
@@ -110,7 +111,7 @@ impl Output {
 
     pub(super) fn reply(&mut self, reply: &Reply) {
         let start = self.replies.len();
-        let reply = reply.with_codes(self.has_codes);
+        let reply = reply.with_enhanced_codes(self.has_codes);
         reply.encode(&mut self.replies);
         self.protocol.reply(reply.code, &self.replies[start..]);
         if let Some(answers) = &mut self.answers {
@@ -124,14 +125,14 @@ impl Output {
         self.reply(&decision.reply);
     }
 
-    /// Reasons of the reply that comes next.
+    /// Reasons of the next reply.
     pub(super) fn because(&mut self, because: &[Because]) {
         if let Some(answers) = &mut self.answers {
             answers.because(because);
         }
     }
 
-    /// Replies first: the client must have them before anything else happens.
+    /// Replies first: the client must have them before the action.
     pub(super) fn push(&mut self, action: Action) {
         let replies = self.take_replies();
         self.actions.extend(replies);
@@ -143,7 +144,7 @@ impl Output {
         self.replies.capacity() + self.protocol.octets()
     }
 
-    /// The next action, unless only replies are there: more may gather.
+    /// The next action, unless there are only replies: more may follow.
     pub(super) fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

@@ -1,8 +1,8 @@
-//! Parts of a message on their way to the queue, small ones gathered.
+//! Parts of a message on their way to the queue; small ones are combined.
 //!
-//! A part costs the queue a handle beside its octets, and a small slice keeps all of the input
-//! alive that it was cut from. A client decides how its message is cut into packets and how many
-//! fields the firewall takes out; it does not decide how much memory an octet takes.
+//! A part costs the queue a handle besides its octets, and a small slice keeps its whole input
+//! buffer alive. The client decides how its message is divided into packets and how many fields the
+//! firewall removes; it must not decide how much memory an octet uses.
 
 use crate::Action;
 use bytes::{Bytes, BytesMut};
@@ -32,7 +32,7 @@ impl MessageWriter {
         self.gathered.capacity()
     }
 
-    /// Writes what has gathered.
+    /// Writes the buffered octets.
     pub(super) fn flush(&mut self, act: &mut impl FnMut(Action)) {
         if !self.gathered.is_empty() {
             act(Action::Write(std::mem::take(&mut self.gathered).freeze()));
@@ -42,7 +42,7 @@ impl MessageWriter {
 
 #[cfg(test)]
 mod tests {
-    use crate::writer::*;
+    use crate::message_parts::*;
 
     fn written(parts: &[usize]) -> Vec<usize> {
         let mut written = Vec::new();

@@ -1,8 +1,8 @@
-//! A message that everything else let pass, until the checks of its content have been asked and it
-//! is committed or refused.
+//! A message that has passed everything else, until the content checks have their answers and it is
+//! committed or refused.
 //!
-//! What the checks found stands in front of the message, so it is written last: the queue puts
-//! it there. What becomes of a finding is for [`relay_policy::antispam`].
+//! The findings of the checks precede the message, so they are written last: the queue puts them in
+//! front. [`relay_policy::antispam`] decides about a finding.
 
 use crate::inquiry::Waiting;
 use crate::state::{Hello, SessionState, WaitingForStore};
@@ -13,11 +13,11 @@ use relay_message::{authentication_results, spam};
 use relay_policy::antispam::screen_message;
 use relay_policy::{Decision, DecisionOrInquiry};
 
-/// The message is with the queue, and somebody is asked about it.
+/// The message is in the queue, and another server is asked about it.
 #[derive(Debug)]
 pub(super) struct Screening {
     waiting: WaitingForStore,
-    /// What everything else says.
+    /// The decision of everything else.
     allowed: Decision,
 }
 
@@ -25,7 +25,7 @@ impl Context {
     /// The client as the checks see it.
     pub(super) fn client(&self, hello: &Hello) -> Client {
         Client {
-            address: self.remote,
+            address: self.connection.client(),
             hello: hello.name.as_str().to_owned(),
             user: self.peer.user_name().map(ToString::to_string),
         }
@@ -33,7 +33,7 @@ impl Context {
 }
 
 impl Session {
-    /// Asks what must be known of the message, or commits or refuses it.
+    /// Asks for the needed facts about the message, or commits or refuses it.
     pub(super) fn screen(&mut self, waiting: WaitingForStore, allowed: Decision) {
         let Context { peer, sender, findings, .. } = &self.context;
         let client = self.context.client(&waiting.hello);
@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    /// What was asked about the message has its answer.
+    /// The inquiry about the message has its answer.
     pub(super) fn screen_again(&mut self) {
         match self.state.take() {
             SessionState::Screening(Screening { waiting, allowed }) => {

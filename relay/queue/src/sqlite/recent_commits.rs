@@ -1,21 +1,21 @@
 //! Messages that were committed a moment ago, so that their first attempt reads nothing from the
-//! disk: most messages have no other.
+//! disk. Most messages need only one attempt.
 //!
-//! Only what is in the database is kept here, as it was written there, and only as much as
-//! [`limits::FRESH_OCTETS`] holds; what does not fit is read. It is forgotten with its first
-//! attempt, with any change of its entry, and when it is put off.
+//! Only messages in the database are kept here, as they were written, up to
+//! [`limits::RECENT_COMMITS_OCTETS`] octets; other messages are read. A message is dropped from here with
+//! its first attempt, with any change of its entry, and when its attempt is postponed.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use relay_mail::queue_id::QueueId;
 
 use crate::limits;
 
-/// What is kept of them all.
+/// The recently committed messages.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(Mutex<Kept>);
+pub(super) struct RecentCommits(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -23,13 +23,13 @@ struct Kept {
     octets: usize,
 }
 
-impl Fresh {
+impl RecentCommits {
     /// Keeps the record and the octets of a message, if there is room.
     pub(super) fn put(&self, id: QueueId, record: Vec<u8>, message: Bytes) {
         self.take(id);
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         let octets = kept.octets + record.len() + message.len();
-        if octets <= limits::FRESH_OCTETS {
+        if octets <= limits::RECENT_COMMITS_OCTETS {
             kept.octets = octets;
             kept.messages.insert(id, (record, message));
         }
@@ -37,12 +37,12 @@ impl Fresh {
 
     /// The record of a message, seen by `read`.
     pub(super) fn record<T>(&self, id: QueueId, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        self.kept().messages.get(&id).map(|(record, _)| read(record))
+        self.0.lock().messages.get(&id).map(|(record, _)| read(record))
     }
 
     /// The octets of a message, which are then forgotten with it.
     pub(super) fn take(&self, id: QueueId) -> Option<Bytes> {
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         let (record, message) = kept.messages.remove(&id)?;
         kept.octets -= record.len() + message.len();
         Some(message)
@@ -50,23 +50,18 @@ impl Fresh {
 
     /// Forgets all of them.
     pub(super) fn clear(&self) {
-        *self.kept() = Kept::default();
-    }
-
-    /// A poisoned lock is as good as any: the octets are those of what is there or fewer fit.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = Kept::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::sqlite::fresh::*;
+    use crate::sqlite::recent_commits::*;
 
     #[test]
     fn no_more_than_there_is_room_for() {
-        let fresh = Fresh::default();
-        let half = Bytes::from(vec![0; limits::FRESH_OCTETS / 2]);
+        let recent_commits = RecentCommits::default();
+        let half = Bytes::from(vec![0; limits::RECENT_COMMITS_OCTETS / 2]);
         let id = QueueId::from_u64;
         fresh.put(id(1), vec![1], half.clone());
         fresh.put(id(2), vec![2], half.clone());
@@ -78,6 +73,6 @@ mod tests {
         fresh.put(id(2), Vec::new(), half.clone());
         fresh.put(id(3), Vec::new(), half.clone());
         assert_eq!((fresh.take(id(2)), fresh.take(id(3))), (Some(half.clone()), Some(half)));
-        assert_eq!(fresh.kept().octets, 0);
+        assert_eq!(fresh.0.lock().octets, 0);
     }
 }

@@ -1,18 +1,14 @@
-//! What a session keeps in memory of what its client sent, and what it lets go of when memory is
-//! short.
+//! The memory that a session uses because of its client, and what it drops when memory is short.
 
 use crate::Session;
 use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::state::SessionState;
 use bytes::BytesMut;
-use relay_mail::reply;
-use relay_policy::{Because, Decision, Rule};
 use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
 
 impl Session {
-    /// Octets that the session keeps because of what its client sent, the queue not having them.
-    /// All that its members point to is counted, and nothing of it is walked through: this is asked
-    /// before every wait.
+    /// Octets that the session keeps because of its client and that are not in the queue. Counts
+    /// all allocations, but iterates over nothing: this is called before every wait.
     pub fn held_octets(&self) -> u64 {
         let state = match &self.state {
             SessionState::Authenticating(_) => AUTH_LINE_OCTETS,
@@ -23,7 +19,7 @@ impl Session {
             SessionState::Recipients(recipients) => recipients.octets(),
             _ => 0,
         };
-        // A command that waits for an answer came in one line.
+        // A command that waits for an answer arrived in one line.
         let asked = if self.asked.is_some() { COMMAND_LINE_OCTETS } else { 0 };
         let summary = &self.context.summary;
         // The state has the client's name as well.
@@ -32,13 +28,13 @@ impl Session {
         (input + state + asked + hello + summary.decisions.octets() + self.output.octets()) as u64
     }
 
-    /// Whether all sessions together hold what they may. True when this one has let go of a message
-    /// whose header section it would have had to gather any further: the rest is read and thrown
-    /// away.
+    /// Tells the session whether all sessions together use up their memory. Returns true if this
+    /// session has dropped a message whose header section it would have had to buffer further: the
+    /// rest is read and discarded.
     pub fn handle_memory(&mut self, is_short: bool) -> bool {
         self.context.memory_is_short = is_short;
         self.context.summary.decisions.set_memory_short(is_short);
-        // A few octets would keep the whole buffer in memory that they came in.
+        // A few octets would keep their whole buffer in memory.
         if self.input.len() <= COMMAND_LINE_OCTETS {
             self.input = BytesMut::from(&self.input[..]);
         }
@@ -53,9 +49,7 @@ impl Session {
         if !reception.is_open() || reception.gathered() <= HEADER_BEYOND_MEMORY {
             return false;
         }
-        let found = "the memory for messages on their way in is used up".to_owned();
-        let because = vec![Because { rule: Rule::MessageMemory, found }];
-        let decision = Decision { reply: reply::INSUFFICIENT_RESOURCES, because };
+        let decision = relay_policy::message_beyond_memory();
         reception.discard(decision, &mut |action| self.output.push(action));
         true
     }
