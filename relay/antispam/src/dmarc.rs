@@ -83,7 +83,7 @@ fn no_server() -> DmarcOutput {
     DmarcOutput::default().with_dkim_result(mail_auth::DmarcResult::TempError(error))
 }
 
-/// Why From does not name one domain that DMARC can be asked for.
+/// Why From does not have one domain that DMARC can evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum FromError {
     #[error(transparent)]

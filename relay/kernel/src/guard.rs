@@ -256,7 +256,8 @@ enum AttachError {
     /// EBUSY; EEXIST if the other program is attached in the other mode, native or generic.
     #[error("another XDP program is attached to it; `ip link show` names the program")]
     OtherProgram,
-    /// Without a link the guard would stay after a kill -9, with no process to detach it.
+    /// Without a link the guard would stay attached after a kill -9, without a process that detaches
+    /// it.
     #[error("the kernel has no links for XDP (Linux 5.9 has)")]
     NoLinks,
     #[error(transparent)]

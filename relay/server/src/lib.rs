@@ -4,10 +4,11 @@
 //! [`relay_kernel::classifier`] classifies connections, [`relay_session`] speaks SMTP, and
 //! [`relay_queue`] keeps messages.
 //!
-//! [`listener`] accepts, [`new_connection`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
-//! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
-//! messages, [`logons`] of failed logons, [`refusals`] says which refusals are recorded, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
-//! connectors that want more of them.
+//! [`listener`] accepts, [`new_connection`] begins a session, [`admission`] counts connections,
+//! [`driver`] performs the actions of a session on a [`transport`], and [`inquiries`] answers the
+//! inquiries of decisions. [`rates`] counts messages, [`logons`] failed logons, and [`refusals`]
+//! decides which refusals are recorded. [`tls`] has the certificates, [`record`] writes the log line
+//! of a session, and [`protocol_log`] the lines of verbose connectors.
 
 mod admission;
 pub mod back_pressure;
@@ -244,8 +245,11 @@ impl Server {
             let listeners = self.listeners.lock();
             listeners.keys().copied().collect()
         };
-        let absent: BTreeSet<_> =
-            listening.iter().copied().filter(|&address| !listener::is_here(address)).collect();
+        let absent: BTreeSet<_> = listening
+            .iter()
+            .copied()
+            .filter(|&address| !listener::host_has_address(address))
+            .collect();
         let mut before = self.absent.lock();
         for address in absent.difference(&before) {
             tracing::warn!(%address, "the host does not have this address now; connections are served when the address appears");
@@ -258,7 +262,7 @@ impl Server {
 
     /// Addresses that we listen on but the host does not have now.
     pub fn absent_addresses(&self) -> Vec<SocketAddr> {
-        self.look_at_addresses();
+        self.check_addresses();
         self.absent.lock().iter().copied().collect()
     }
 
@@ -336,8 +340,8 @@ impl Server {
         }
     }
 
-    /// How far the limits are used up that another connection of `client` would meet.
-    /// `range` is the one of the connector that contains it.
+    /// The use of the limits that apply to another connection of `client`. `range` is the range of
+    /// the connector that contains the client.
     pub fn limits_of(
         &self,
         id: ConnectorId,

@@ -144,7 +144,7 @@ mod tests {
         }
         let later = now + MINUTE;
         assert!(rates.take(later, HERE, &[source(most)], 1));
-        assert_eq!(rates.0.lock().len(), 1, "those that were full again are gone");
+        assert_eq!(rates.0.lock().len(), 1, "full buckets are removed");
         for number in 0..most + 100 {
             rates.take(later, HERE, &[source(number)], 1);
         }

@@ -73,7 +73,7 @@ impl Record {
         self.is_probe = true;
     }
 
-    /// The session is that of another client from now on.
+    /// The session belongs to another client from now on.
     pub(super) fn become_client(&mut self, classification: Classification) {
         self.classification = classification;
     }
@@ -166,7 +166,7 @@ impl Record {
         }
         if self.is_probe && summary.is_silent() {
             self.counts.probe(self.connector_id());
-            return tracing::debug!(%remote, %local, "probe of a proxy");
+            return tracing::debug!(%remote, %local, "health check of a proxy");
         }
         let chosen = self.classification.connector.as_ref();
         let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);

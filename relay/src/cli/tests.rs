@@ -151,8 +151,8 @@ fn check_prints_errors_and_warnings() {
     assert_eq!((outcome, out.as_str()), (Outcome::Unusable, ""));
     assert_eq!(
         err,
-        "relay.toml:1: connector: is missing\n    write [[connector]] and its keys below, or take \
-         deploy/relay.toml as a start\n\
+        "relay.toml:1: connector: is missing\n    write [[connector]] with its keys, or begin with \
+         deploy/relay.toml\n\
          relay.toml:3: queues: is not a key of this table\n    did you mean `queue`?\n"
     );
     let (outcome, json, _) = run_with("relay check -c FILE --json", file.path());

@@ -263,7 +263,7 @@ pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
     })
 }
 
-/// Why the daemon cannot explain what would become of a message.
+/// Why the daemon cannot explain what would happen to a message.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExplainError {
     #[error("{path}: {error}")]
@@ -377,6 +377,7 @@ const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_sou
 
 /// The explanation of a SYN that the guard drops: no reply at all.
 fn dropped_by_guard(rule: &str) -> Decision {
-    let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
+    let found =
+        format!("the guard drops the client's SYN because of {rule}: the client gets no answer");
     Decision::new(SERVICE_NOT_AVAILABLE, Rule::Guard, found)
 }

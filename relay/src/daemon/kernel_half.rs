@@ -63,17 +63,17 @@ impl Attachment {
 
     /// Attaches the guard to configured interfaces that do not have it. Blocks as long as a driver
     /// needs.
-    pub(super) fn look_at_interfaces(&self) {
+    pub(super) fn check_interfaces(&self) {
         let mut programs = self.0.lock();
-        if let Some(Err(error)) = programs.as_mut().map(Programs::look_at_interfaces) {
-            error!(%error, "the guard's interfaces cannot be looked at");
+        if let Some(Err(error)) = programs.as_mut().map(Programs::check_interfaces) {
+            error!(%error, "cannot check the guard's interfaces");
         }
     }
 
     /// Changes the owner of the pins to the daemon's user.
-    pub(super) fn give_pins_to(&self, user: u32) -> io::Result<()> {
+    pub(super) fn change_owner_of_pins(&self, user: u32) -> io::Result<()> {
         let programs = self.0.lock();
-        programs.as_ref().map_or(Ok(()), |programs| programs.give_pins_to(user))
+        programs.as_ref().map_or(Ok(()), |programs| programs.change_owner_of_pins(user))
     }
 
     /// Detaches the programs and removes their pins.

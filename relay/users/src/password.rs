@@ -180,7 +180,7 @@ pub enum PasswordCheckError {
     /// The hash is not in the PHC string format.
     #[error("{0}")]
     Hash(argon2::password_hash::phc::Error),
-    /// Argon2 failed, for lack of memory for example.
+    /// Argon2 failed, for example for lack of memory.
     #[error("{0}")]
     Computation(argon2::password_hash::Error),
 }

@@ -51,7 +51,8 @@ pub(super) fn permission_groups(section: &mut Section<'_, '_>) -> PermissionGrou
     }
     let has_none = words.iter().any(|word| matches!(word, GroupWord::None));
     if has_none && !groups.is_empty() {
-        let wrong = Wrong::new("None is combined with other groups", "remove None, or the others");
+        let wrong =
+            Wrong::new("None is combined with other groups", "remove None, or the other entries");
         section.refuse(line, "permission_groups", wrong);
     }
     // Custom means that single rights exist, which Exchange stores elsewhere. Without them, the

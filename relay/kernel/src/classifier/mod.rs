@@ -166,7 +166,7 @@ impl Classifier {
                 return self.by_table(&generations.in_force, connection, Why::TagMissing);
             }
             Err(error) => {
-                tracing::warn!(%error, remote = %connection.remote(), "the kernel did not give a tag");
+                tracing::warn!(%error, remote = %connection.remote(), "the kernel did not return a tag");
                 return self.by_table(&generations.in_force, connection, Why::TagUnreadable);
             }
         };

@@ -109,7 +109,7 @@ impl BackPressure {
     }
 
     /// Sets the measured values, and returns the changed levels.
-    pub fn take(&self, readings: Readings) -> Vec<LevelChange> {
+    pub fn update(&self, readings: Readings) -> Vec<LevelChange> {
         let mut gauges = self.gauges.lock();
         let mut changes = Vec::new();
         for ((gauge, value), resource) in gauges.iter_mut().zip(readings.values).zip(Resource::ALL)

@@ -85,7 +85,7 @@ fn servers_of_the_checks() {
         ),
         (
             "rspamd.url = \"https://127.0.0.1:11333\"\n",
-            "4: [rspamd]: url: `https://127.0.0.1:11333` is not where Rspamd can be\n    write \
+            "4: [rspamd]: url: `https://127.0.0.1:11333` is not a URL of Rspamd\n    write \
              http://host:port or unix:/path, as in `http://127.0.0.1:11333`",
         ),
         (
