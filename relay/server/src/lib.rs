@@ -293,7 +293,7 @@ impl Server {
         connector: ConnectorId,
         client: ClientAddress,
     ) -> InquiryAnswer {
-        let unanswered = inquiry.unanswered();
+        let unanswered = inquiry.without_answer();
         let asker = Asker { connector, client };
         if let Inquiry::MessageRate { limit, payers } = inquiry {
             return InquiryAnswer::MessageRate(inquiries::peek_rate(

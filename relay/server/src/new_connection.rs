@@ -89,7 +89,7 @@ impl NewConnection {
                     let has_codes = chosen.is_none_or(|chosen| {
                         chosen.connector.extensions.enhanced_status_codes_enabled
                     });
-                    refuse(&stream, &decision.reply.with_codes(has_codes));
+                    refuse(&stream, &decision.reply.with_enhanced_codes(has_codes));
                 }
                 return;
             }

@@ -39,7 +39,7 @@ async fn read_all(stream: &mut TcpStream) -> Result<ProxyHeader, ProxyHeaderErro
     let mut reader = ProxyReader::default();
     let mut octets = [0; PROXY_HEADER_OCTETS];
     loop {
-        let wanted = reader.wants().min(octets.len());
+        let wanted = reader.missing_octets().min(octets.len());
         let read = stream.read(&mut octets[..wanted]).await;
         let is_over = !matches!(read, Ok(octets) if octets > 0);
         if is_over && reader.is_empty() {

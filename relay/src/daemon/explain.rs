@@ -265,11 +265,19 @@ pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
 
 /// Why the daemon cannot explain what would happen to a message.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExplainError {
+pub enum ExplainError {
+    /// An address is not valid.
     #[error("{path}: {error}")]
-    Path { path: String, error: AddressError },
+    Path {
+        /// The field of the question, or the address.
+        path: String,
+        /// The problem.
+        error: AddressError,
+    },
+    /// The user's name is not valid.
     #[error("auth: {0}")]
     UserName(UserNameError),
+    /// The task that explains has failed.
     #[error("the explanation was not completed")]
     Incomplete(#[source] tokio::task::JoinError),
 }
