@@ -305,7 +305,7 @@ impl Host {
         Some(InquiryAnswer::Password(match check.perform() {
             Ok(true) => PasswordFinding::Right,
             Ok(false) => PasswordFinding::Wrong("the password is wrong".to_owned()),
-            Err(why) => PasswordFinding::Unavailable(why),
+            Err(why) => PasswordFinding::Unavailable(why.to_string()),
         }))
     }
 }

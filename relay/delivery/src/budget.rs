@@ -165,14 +165,14 @@ impl DeliveryBudget {
     }
 
     /// How many more jobs may be in hand.
-    pub(super) fn left(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         limits::DELIVERY_CLAIMS.saturating_sub(self.state.lock().counts.all)
     }
 
     /// Would another job of this class be admitted now?
-    pub(super) fn has_room(&self, class: DeliveryClass) -> bool {
+    pub(super) fn has_capacity(&self, class: DeliveryClass) -> bool {
         let state = self.state.lock();
-        let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_parked);
+        let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_waiting);
         state.counts.have_room(class) && !is_waited_for
     }
 

@@ -189,7 +189,7 @@ impl Hop {
     }
 
     /// How long the next hop is still to be left alone.
-    pub(super) fn pause(&self) -> Option<Duration> {
+    pub(super) fn remaining_back_off(&self) -> Option<Duration> {
         let until = self.state.lock().paused_until?;
         let pause = until.saturating_duration_since(Instant::now());
         Some(pause).filter(|pause| !pause.is_zero())
@@ -275,7 +275,10 @@ impl Hop {
     }
 
     /// What an attempt says about the next hop, and about how much it can take.
-    pub(super) fn learn<'a>(self: &Arc<Self>, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
+    pub(super) fn record_result<'a>(
+        self: &Arc<Self>,
+        outcomes: impl Iterator<Item = &'a Outcome> + Clone,
+    ) {
         let mut state = self.state.lock();
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
@@ -309,7 +312,7 @@ impl Hop {
     }
 
     /// This address did not bear what it offers.
-    pub(super) fn remember_misled(&self, address: SocketAddr) {
+    pub(super) fn remember_pipelining_failure(&self, address: SocketAddr) {
         let mut state = self.state.lock();
         let now = Instant::now();
         state.basic_smtp_until.retain(|_, until| *until > now);

@@ -111,7 +111,7 @@ impl Remotes {
     }
 
     /// Does a message wait for room at this address, or did one lately?
-    pub(super) fn is_wanted(&self, address: SocketAddr) -> bool {
+    pub(super) fn has_waiters(&self, address: SocketAddr) -> bool {
         let remotes = self.remotes.lock();
         remotes.get(&key(address)).is_some_and(|remote| {
             let lately = |at: Instant| at.elapsed() < limits::CONNECTION_IDLE;

@@ -130,7 +130,7 @@ pub fn explain_with(
     };
     if let Some(mut refusal) = host.connection.clone() {
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
-        refusal.reply = refusal.reply.with_codes(has_codes);
+        refusal.reply = refusal.reply.with_enhanced_codes(has_codes);
         explanation.steps.push(ExplainedCommand::greeting(refusal));
         return explanation;
     }

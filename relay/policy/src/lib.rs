@@ -50,7 +50,7 @@ pub use accepted_domain::{
 pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
 pub use back_pressure::{
-    connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_beyond_memory,
+    connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_over_memory_share,
 };
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
@@ -178,8 +178,9 @@ impl Peer {
 
     /// Why the peer has this permission, or why not.
     fn standing(&self, permission: Permission) -> Because {
-        let standing = self.connector.standing(self.principal, self.user_name(), permission);
-        let found = standing.sentence(self.principal);
+        let standing =
+            self.connector.source_of_permission(self.principal, self.user_name(), permission);
+        let found = standing.describe(self.principal);
         Because { rule: Rule::Permission(permission), found }
     }
 }

@@ -289,10 +289,10 @@ impl Queue {
     ) -> Result<Entry, StoreError> {
         let was_pending = tried.was_pending.iter().copied();
         let failed: Vec<_> = was_pending.filter(|&place| entry.has_failed(place)).collect();
-        let mut told = entry.to_be_told(&failed, &tried.relayed);
+        let mut told = entry.recipients_for_report(&failed, &tried.relayed);
         // Others of its recipients may be on their way as long as the claim stands.
         if claim == ClaimAfter::Released && self.warns_at(&entry).is_some_and(|at| at <= now) {
-            told.extend(entry.to_be_warned_of());
+            told.extend(entry.recipients_for_delay_report());
             entry.warned = true;
         }
         let report = self.report(&entry, &told, &tried.all, now).await;

@@ -269,7 +269,7 @@ pub enum ExplainError {
     /// An address is not valid.
     #[error("{path}: {error}")]
     Path {
-        /// The field of the question, or the address.
+        /// The text.
         path: String,
         /// The problem.
         error: AddressError,

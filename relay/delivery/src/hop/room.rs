@@ -29,7 +29,7 @@ impl Hop {
         let pause = self.remaining_back_off();
         let (class, room) = {
             let mut state = self.state.lock();
-            state.parking.came(id);
+            state.waiting_for_hop.remove(id);
             let class = self.class(&state, &job.entry);
             // If only a report to its sender is due, the message is not in hand for long.
             let is_short = pause.is_some();
@@ -55,7 +55,7 @@ impl Hop {
             }
             self.budget.park(id, class);
             // It comes before others of its class once this next hop has proved alive.
-            self.state.lock().parking.park(id);
+            self.state.lock().waiting_for_hop.add(id);
             return None;
         };
         job.hold = Some(hold);
@@ -146,9 +146,9 @@ impl Hop {
         // First put back: a message that is still claimed cannot be fetched.
         self.put_back(job, limits::PARKED_LOOK);
         let mut state = self.state.lock();
-        state.parking.park(id);
+        state.waiting_for_hop.add(id);
         // There may be room by now, and nobody left to notice.
-        self.fetch(&mut state);
+        self.fetch_waiting_messages(&mut state);
     }
 
     /// Puts a message back for a while, but not beyond the time of its report of a delay.

@@ -309,7 +309,7 @@ impl Shared {
                             self.recent_commits.put(id, entry.record, body.message)
                         }
                     }
-                    let due = self.clock.steady(due);
+                    let due = self.clock.monotonic(due);
                     index.put(id, Item { due, held: false, body: stored, claimed: false });
                 }
                 CommitStep::Update { entry, .. } if lost.contains(&entry.id) => {
@@ -317,9 +317,9 @@ impl Shared {
                     index.remove(entry.id);
                 }
                 CommitStep::Update { entry, due, claim } => {
-                    self.fresh.take(entry.id);
+                    self.recent_commits.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
-                        let (due, held) = (self.clock.steady(due), entry.held);
+                        let (due, held) = (self.clock.monotonic(due), entry.held);
                         let claimed = claim == ClaimAfter::Kept;
                         index.put(entry.id, Item { due, held, body: old.body, claimed });
                     }

@@ -172,9 +172,9 @@ impl Store for SqliteStore {
         if ids.is_empty() {
             return;
         }
-        let due = self.shared.clock.steady(due);
+        let due = self.shared.clock.monotonic(due);
         let mut index = self.shared.index.lock();
-        ids.iter().for_each(|&id| index.bring_forward(id, due));
+        ids.iter().for_each(|&id| index.make_due(id, due));
         drop(index);
         self.shared.became_due.notify_one();
     }
@@ -255,7 +255,7 @@ impl Shared {
         // As df counts: space reserved for root is not available to this process.
         let free_octets = system.f_bavail.saturating_mul(block);
         let octets = used_octets.saturating_add(free_octets);
-        let backlog = self.index.lock().backlog(self.clock.steady(SystemTime::now()));
+        let backlog = self.index.lock().backlog(self.clock.monotonic(SystemTime::now()));
         let min_free_octets = self.min_free_octets;
         Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
     }

@@ -144,13 +144,13 @@ impl Shared {
     /// An entry that cannot be read must not be claimed again and again.
     pub(super) fn give_up(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message; it is held");
-        self.index.lock().hold_unreadable(id);
+        self.index.lock().hold_damaged(id);
     }
 
     /// An entry that cannot be read at the moment is soon tried again.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
         error!(%id, %error, "cannot read a queued message now; it is tried again");
-        let due = self.clock.steady(SystemTime::now() + limits::STORE_RETRY);
+        let due = self.clock.monotonic(SystemTime::now() + limits::STORE_RETRY);
         self.index.lock().put_back(id, due);
     }
 }

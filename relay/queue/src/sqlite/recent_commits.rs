@@ -63,16 +63,19 @@ mod tests {
         let recent_commits = RecentCommits::default();
         let half = Bytes::from(vec![0; limits::RECENT_COMMITS_OCTETS / 2]);
         let id = QueueId::from_u64;
-        fresh.put(id(1), vec![1], half.clone());
-        fresh.put(id(2), vec![2], half.clone());
-        fresh.put(id(1), vec![2], half.clone());
-        assert_eq!(fresh.record(id(1), <[u8]>::to_vec), Some(vec![2]));
-        assert_eq!(fresh.record(id(2), <[u8]>::to_vec), None);
-        assert_eq!(fresh.take(id(1)).as_ref(), Some(&half));
-        assert_eq!(fresh.take(id(1)), None);
-        fresh.put(id(2), Vec::new(), half.clone());
-        fresh.put(id(3), Vec::new(), half.clone());
-        assert_eq!((fresh.take(id(2)), fresh.take(id(3))), (Some(half.clone()), Some(half)));
-        assert_eq!(fresh.0.lock().octets, 0);
+        recent_commits.put(id(1), vec![1], half.clone());
+        recent_commits.put(id(2), vec![2], half.clone());
+        recent_commits.put(id(1), vec![2], half.clone());
+        assert_eq!(recent_commits.record(id(1), <[u8]>::to_vec), Some(vec![2]));
+        assert_eq!(recent_commits.record(id(2), <[u8]>::to_vec), None);
+        assert_eq!(recent_commits.take(id(1)).as_ref(), Some(&half));
+        assert_eq!(recent_commits.take(id(1)), None);
+        recent_commits.put(id(2), Vec::new(), half.clone());
+        recent_commits.put(id(3), Vec::new(), half.clone());
+        assert_eq!(
+            (recent_commits.take(id(2)), recent_commits.take(id(3))),
+            (Some(half.clone()), Some(half))
+        );
+        assert_eq!(recent_commits.0.lock().octets, 0);
     }
 }

@@ -206,7 +206,7 @@ impl Recovering<'_> {
         let small = fs::metadata(&path).is_ok_and(|f| f.len() <= limits::DATABASE_CHECKED_OCTETS);
         if check == SoundnessCheck::OfSmallDatabase
             && small
-            && !database::is_sound(&connection).map_err(sort)?
+            && !database::passes_integrity_check(&connection).map_err(sort)?
         {
             return Err(RecoveryFailure::Corrupt(unsound_error()));
         }
@@ -225,7 +225,7 @@ impl Recovering<'_> {
             let set_aside = self.move_to_damaged(&format!("{}.entry", row.id), &row.record);
             let body = database::find_body(&connection, row.id);
             if let Ok(Some(body)) = body {
-                self.set_aside(&format!("{}.eml", row.id), &body.into_row().message);
+                self.move_to_damaged(&format!("{}.eml", row.id), &body.into_row().message);
             }
             let what = "its entry does not have its checksum; it leaves the queue".to_owned();
             self.damage(format!("{}, table entry", path.display()), Some(row.id), what, set_aside);
