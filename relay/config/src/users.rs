@@ -142,8 +142,8 @@ mod tests {
         for (text, expected) in [
             (
                 String::new(),
-                "users.toml:1: secret: is missing\n    let `relay passwd` make the file; it writes \
-                 a secret of its own",
+                "users.toml:1: secret: is missing\n    create the file with `relay passwd`, which \
+                 writes a secret",
             ),
             (
                 "secret = \"AAAA\"\n".to_owned(),

@@ -131,8 +131,8 @@ fn required_keys() {
     }
     check(
         &format!("{NEEDED}{}", CONNECTOR.replace("name = \"C\"\n", "")),
-        "4: [[connector]]: name: is missing\n    write name = \"Default Frontend\", or what you \
-         call it",
+        "4: [[connector]]: name: is missing\n    write name = \"Default Frontend\", or \
+         another name",
     );
 }
 
@@ -261,8 +261,8 @@ fn delivery() {
         ),
         (
             "delivery.delay_notification_timeout = \"3d\"",
-            "delay_notification_timeout: after 3.00:00:00 no message waits: they are given up after \
-             2.00:00:00\n    write less, or raise message_expiration_timeout",
+            "delay_notification_timeout: has no effect: messages expire after 2.00:00:00, before \
+             3.00:00:00\n    write less, or raise message_expiration_timeout",
         ),
         (
             "delivery.transient_failure_retry_count = 6",
@@ -363,7 +363,7 @@ fn accepted_domains() {
         (
             "{ type = \"Authoritative\" }",
             "[[accepted_domain]]: name: is missing\n    write name = \"contoso.example\", or \
-             \"*.contoso.example\" with all subdomains",
+             \"*.contoso.example\" with its subdomains",
         ),
     ] {
         let text = NEEDED.replace("example\" }]", &format!("example\" }}, {domain}]"));

@@ -338,8 +338,8 @@ fn ports_that_contradict_the_keys() {
         (format!("smart_host = \"m:465\"\n{auth}"), Some("wait for a TLS handshake")),
         ("smart_host = \"m:465\"\ntls = \"off\"".to_owned(), Some("wait for a TLS handshake")),
         (format!("smart_host = \"m:465\"\nimplicit_tls = true\n{auth}"), None),
-        ("smart_host = \"m:465\"\nimplicit_tls = true".to_owned(), Some("want AUTH")),
-        ("smart_host = \"m:587\"".to_owned(), Some("want AUTH")),
+        ("smart_host = \"m:465\"\nimplicit_tls = true".to_owned(), Some("require AUTH")),
+        ("smart_host = \"m:587\"".to_owned(), Some("require AUTH")),
         (format!("smart_host = \"m:587\"\n{auth}"), None),
         (
             format!("smart_host = \"m:25\"\nimplicit_tls = true\n{auth}"),
