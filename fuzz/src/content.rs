@@ -5,7 +5,9 @@
 //! extensions of the next hop; the third the cuts of the message on both sides. The rest is the
 //! message. Refused messages are not checked; messages with a 250 are compared completely.
 
-use std::net::{IpAddr, Ipv4Addr};
+use relay_connector::Connection;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -143,11 +145,11 @@ fn script(settings: u8, cut: usize, message: &[u8]) -> Vec<u8> {
 /// Lets a session accept the message. `None`: the session refused it.
 fn take(settings: u8, cut: usize, message: &[u8]) -> Option<Kept> {
     let now = Instant::now();
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
     let mut connectors = rules().connectors();
     let (_, connector) = connectors.nth(if settings & TRUSTED != 0 { 2 } else { 0 })?;
     let peer = Peer::new(Arc::clone(connector));
-    let session = Session::new(now, Arc::clone(rules()), peer, here, here);
+    let session = Session::new(now, Arc::clone(rules()), peer, Connection::accepted(here, here));
     let mut player = Player::new(now, session, Queue::default());
     let script = script(settings, cut, message);
     for piece in script.chunks(if cut.is_multiple_of(2) { cut } else { READ_OCTETS }) {

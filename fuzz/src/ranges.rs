@@ -48,7 +48,7 @@ fn every_address_agrees(table: &Table, family: &Family, placed: &[Placed]) {
             .filter(|((low, high), _)| (*low..=*high).contains(&number))
             .min_by_key(|((low, high), _)| high - low)
             .map(|&(_, owner)| owner);
-        let daemon = match table.classify(family.binding(), remote) {
+        let daemon = match table.classify(family.binding(), remote.into()) {
             TableMatch::Connector { connector, range } => Some((connector, range)),
             TableMatch::NoBinding | TableMatch::NoConnector => None,
         };

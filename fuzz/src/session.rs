@@ -9,7 +9,9 @@
 
 mod host;
 
-use std::net::{IpAddr, Ipv4Addr};
+use relay_connector::Connection;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -120,9 +122,10 @@ impl Run {
         let connector = connectors.nth(usize::from(settings & CONNECTOR));
         let Some((_, connector)) = connector else { panic!("a connector for each number") };
         let now = Instant::now();
-        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
         let peer = Peer::new(Arc::clone(connector));
-        let session = Session::new(now, Arc::clone(rules()), peer, here, here);
+        let session =
+            Session::new(now, Arc::clone(rules()), peer, Connection::accepted(here, here));
         let host = Host { queue_is_slow: settings & QUEUE_IS_SLOW != 0, ..Host::default() };
         Self { player: Player::new(now, session, host), heard: Vec::new(), backlog: 0 }
     }

@@ -1,6 +1,7 @@
 //! Plays a dialogue against a session, with a queue in memory and its own clock.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use relay_connector::Connection;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -72,9 +73,9 @@ impl Player {
         let (_, connector) = rules.connectors().next().ok_or("no connector")?;
         let peer = Peer::new(Arc::clone(connector));
         let now = Instant::now();
-        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
         let begin = if settings.tls_implicit { Session::encrypted } else { Session::new };
-        let session = begin(now, Arc::clone(&rules), peer, local, local);
+        let session = begin(now, Arc::clone(&rules), peer, Connection::accepted(here, here));
         let host = Host {
             rules,
             sent: Vec::new(),
@@ -229,9 +230,8 @@ impl World for Host {
     }
 
     /// As the server does with its classifier.
-    fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
-        let client = match self.rules.table.classify(local, remote.ip()) {
+    fn reclassify(&mut self, client: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
+        let client = match self.rules.table.classify(client.local(), client.client()) {
             TableMatch::Connector { connector, .. } => self.rules.connector(connector),
             TableMatch::NoBinding | TableMatch::NoConnector => None,
         };

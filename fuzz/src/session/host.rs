@@ -1,6 +1,6 @@
 //! The requests of a script's session, and the required form of its replies.
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -106,8 +106,8 @@ impl World for Host {
         None
     }
 
-    fn reclassify(&mut self, remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
-        panic!("no client may use XCLIENT: {remote}")
+    fn reclassify(&mut self, client: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
+        panic!("no client may use XCLIENT: {client:?}")
     }
 
     fn send(&mut self, octets: &[u8]) {

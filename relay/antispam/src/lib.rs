@@ -66,7 +66,7 @@ impl Checks {
     /// What is found about client and sender. Everything is asked at the same time.
     pub async fn sender(&self, question: &SenderQuestion) -> SenderFound {
         let Some(dns) = &self.dns else { return question.unavailable("there is no resolver") };
-        let address = question.client.address.to_canonical();
+        let address = question.client.address.ip();
         let lists = question.block_lists.iter();
         let block_lists = join_all(lists.map(|zone| block_list::ask(dns, zone, address)));
         let spf = async {

@@ -173,7 +173,7 @@ impl Rspamd {
             .uri("/checkv2")
             .header(HOST, host)
             .header(CONTENT_LENGTH, message.size())
-            .header(name("ip"), client.address.to_canonical().to_string())
+            .header(name("ip"), client.address.to_string())
             .header(name("helo"), value(&client.hello)?)
             .header(name("from"), value(&message.envelope().sender.to_string())?)
             .header(name("queue-id"), message.id().to_string());

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// host's name, which explanations of the domain may quote.
 pub(super) async fn ask(dns: &Dns, host: &str, question: &SenderQuestion) -> SpfFinding {
     let (identity, domain) = question.identity();
-    let address = question.client.address.to_canonical();
+    let address = question.client.address.ip();
     let hello = &question.client.hello;
     let sender = match &question.sender {
         ReversePath::Mailbox(mailbox) => format!("{}@{domain}", mailbox.local_part()),
@@ -98,7 +98,7 @@ mod tests {
             let found = ask(&dns, "edge.example", &question()).await;
             assert_eq!(found.result, SpfResult::Pass, "{failure:?}");
             let zone = Domain::parse("list.example").unwrap();
-            let listed = block_list::ask(&dns, &zone, question().client.address).await;
+            let listed = block_list::ask(&dns, &zone, question().client.address.ip()).await;
             assert!(matches!(listed.verdict, ListVerdict::Listed(_)), "{failure:?}");
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod antispam;
 pub mod binding;
+pub mod connection;
 pub mod connector_limits;
 pub mod encryption;
 pub mod extensions;
@@ -24,6 +25,7 @@ use relay_mail::user_name::UserName;
 
 pub use antispam::{AntiSpam, BlockList, CheckMode};
 pub use binding::Binding;
+pub use connection::{ClientAddress, Connection};
 pub use connector_limits::{Limits, MessageRateSource, RejectRecipientDomains};
 pub use encryption::{CertificateName, ConnectorTls, TlsVersion};
 pub use extensions::{Extensions, SizeEnabled};

@@ -2,7 +2,7 @@
 //!
 //! The lists are the same for every connector, since the stated address selects the connector.
 
-use std::net::IpAddr;
+use crate::connection::ClientAddress;
 
 use crate::Range;
 
@@ -17,8 +17,8 @@ pub struct Proxies {
 
 impl Proxies {
     /// Must a connection from this address begin with a PROXY header?
-    pub fn sends_header(&self, address: IpAddr) -> bool {
-        self.proxy_protocol_from.iter().any(|range| range.contains(address.to_canonical()))
+    pub fn sends_header(&self, client: ClientAddress) -> bool {
+        self.proxy_protocol_from.iter().any(|range| range.contains(client))
     }
 
     /// Is anybody believed at all?
@@ -27,7 +27,7 @@ impl Proxies {
     }
 
     /// May a session from this address use XCLIENT?
-    pub fn may_use_xclient(&self, address: IpAddr) -> bool {
-        self.xclient_from.iter().any(|range| range.contains(address.to_canonical()))
+    pub fn may_use_xclient(&self, client: ClientAddress) -> bool {
+        self.xclient_from.iter().any(|range| range.contains(client))
     }
 }

@@ -3,6 +3,7 @@
 //! Addresses are compared as 128-bit numbers, IPv4 as `::ffff:a.b.c.d`. A range has one family, and
 //! is only compared with addresses of that family: see [`super::table`].
 
+use crate::ClientAddress;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -129,9 +130,9 @@ impl Range {
     }
 
     /// Is this address in the range?
-    pub fn contains(&self, address: IpAddr) -> bool {
-        Family::of(address) == self.family
-            && (self.low..=self.high).contains(&number_of(address.to_canonical()))
+    pub fn contains(&self, address: ClientAddress) -> bool {
+        Family::of(address.ip()) == self.family
+            && (self.low..=self.high).contains(&number_of(address.ip()))
     }
 
     /// The maximal aligned blocks of the range, in ascending order. At most 254.

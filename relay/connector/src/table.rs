@@ -16,6 +16,7 @@
 //! finds the smallest range because an outer range's block around an address contains the inner
 //! range's; if both are equal, the smaller range gets the block.
 
+use crate::ClientAddress;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -229,9 +230,8 @@ impl Table {
         self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
-    /// The match of a connection from `remote` to `local`, or of a client that a proxy states. IPv4
-    /// counts as IPv4 even if a dual-stack socket shows it v4-mapped.
-    pub fn classify(&self, local: SocketAddr, remote: IpAddr) -> TableMatch {
+    /// The match of a client that connects to `local`, or for which a proxy connects.
+    pub fn classify(&self, local: SocketAddr, client: ClientAddress) -> TableMatch {
         let binding = Binding::of_connection(local);
         let numbers = &self.layout.numbers;
         let number = numbers.get(&binding).or_else(|| numbers.get(&binding.wildcard()));
@@ -239,8 +239,8 @@ impl Table {
             return TableMatch::NoBinding;
         };
         let segments =
-            if Family::of(remote) == binding.family() { &claims.own } else { &claims.told };
-        match winner(segments, number_of(remote.to_canonical())) {
+            if Family::of(client.ip()) == binding.family() { &claims.own } else { &claims.told };
+        match winner(segments, number_of(client.ip())) {
             Some(at) => TableMatch::Connector { connector: self.id(at.connector), range: at.range },
             None => TableMatch::NoConnector,
         }

@@ -1,6 +1,7 @@
 //! What does the client of a question send, and which replies does its session give?
 
-use std::net::IpAddr;
+use relay_connector::Connection;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -51,8 +52,9 @@ impl<'a> Dialogue<'a> {
         let binding = rules.table.binding_of(question.local);
         let is_implicit = binding.is_some_and(|it| connector.encryption.is_implicit_on(it));
         let opening = if is_implicit { Opening::Tls } else { Opening::Plain };
-        let ends: (IpAddr, IpAddr) = (question.local.ip(), question.remote);
-        let session = Session::explained(now, Arc::clone(rules), peer, ends, opening);
+        let remote = SocketAddr::new(question.remote.ip(), 0);
+        let connection = Connection::accepted(question.local, remote);
+        let session = Session::explained(now, Arc::clone(rules), peer, connection, opening);
         let world = Imagined { host, certificate: question.client_certificate.clone(), find_out };
         let mut player = Player::new(now, session, world);
         let mut greeting = player.take_answers();

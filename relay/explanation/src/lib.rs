@@ -9,7 +9,8 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use relay_connector::ClientAddress;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +30,7 @@ use dialogue::Dialogue;
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Where the client connects from.
-    pub remote: IpAddr,
+    pub remote: ClientAddress,
     /// The local address and port that it connects to.
     pub local: SocketAddr,
     /// The client's name in EHLO.
@@ -143,7 +144,7 @@ pub fn explain_with(
 fn beaten(
     rules: &Rules,
     binding: Option<Binding>,
-    remote: IpAddr,
+    remote: ClientAddress,
     winner: Option<&(Arc<Connector>, RangeId)>,
 ) -> Vec<(Arc<Connector>, RangeId)> {
     let Some(binding) = binding else { return Vec::new() };

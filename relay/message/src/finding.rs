@@ -1,7 +1,8 @@
 //! The possible findings of the checks, in the words of their standards.
 
+use relay_connector::ClientAddress;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use relay_mail::path::{Domain, ReversePath};
 
@@ -9,7 +10,7 @@ use relay_mail::path::{Domain, ReversePath};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Where it connects from.
-    pub address: IpAddr,
+    pub address: ClientAddress,
     /// Its name in EHLO.
     pub hello: String,
     /// The user as which it authenticated.

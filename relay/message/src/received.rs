@@ -1,5 +1,6 @@
 //! Our own trace field (RFC 5321 section 4.4).
 
+use relay_connector::ClientAddress;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ pub struct ReceivedField<'x> {
     /// in RFC 5321 section 4.4 for clients without a domain.
     pub hello: &'x HelloName,
     /// Where it connects from.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// The connector's `fqdn`.
     pub by: &'x str,
     /// The address it connected to.
@@ -82,12 +83,12 @@ impl ReceivedField<'_> {
     /// section 2.1.1, and below its 78 unless a name is very long.
     pub fn to_field(&self) -> Bytes {
         let Self { hello, by, id, principal, .. } = self;
-        let client = MailHost::Address(self.client.to_canonical());
+        let client = MailHost::Address(self.client.ip());
         let hello = match hello.is_missing() {
             true => client.to_string(),
             false => hello.to_string(),
         };
-        let local = MailHost::Address(self.local.to_canonical());
+        let local = MailHost::Address(self.local);
         let protocol = self.protocol.keyword();
         let connector = comment_text(self.connector);
         let tls = self.tls.map(|tls| format!(";\r\n\t {tls}")).unwrap_or_default();
@@ -135,10 +136,10 @@ fn date_time(at: SystemTime) -> String {
 /// A field as we write it, for the tests of its readers.
 #[cfg(test)]
 pub(super) fn example(by: &str) -> Bytes {
-    let client = IpAddr::from([10, 38, 97, 3]);
+    let client = ClientAddress::from(IpAddr::from([10, 38, 97, 3]));
     let hello = &HelloName::read("by");
     let (protocol, id, connector) = (WithKeyword::Esmtp, QueueId::from_u64(1), "by other;");
-    let (local, principal, at) = (client, Principal::Anonymous, SystemTime::UNIX_EPOCH);
+    let (local, principal, at) = (client.ip(), Principal::Anonymous, SystemTime::UNIX_EPOCH);
     ReceivedField { hello, client, by, local, protocol, id, connector, principal, tls: None, at }
         .to_field()
 }

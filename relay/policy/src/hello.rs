@@ -1,6 +1,6 @@
 //! HELO and EHLO: our name, and the extensions that the client may use.
 
-use std::net::IpAddr;
+use relay_connector::ClientAddress;
 
 use crate::{Decision, Peer, Reasons, Rule, Rules, mechanisms, start_tls};
 use relay_connector::{Permission, SizeEnabled};
@@ -11,13 +11,13 @@ use relay_smtp::command::XClient;
 use relay_smtp::sasl::Mechanism;
 
 /// HELO: one line.
-pub fn helo(peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
-    greet(peer, name, greeting(peer, remote))
+pub fn helo(peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
+    greet(peer, name, greeting(peer, client))
 }
 
 /// EHLO: one keyword per line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
-pub fn ehlo(rules: &Rules, peer: &Peer, remote: IpAddr, name: &HelloName) -> Decision {
-    let mut text = greeting(peer, remote);
+pub fn ehlo(rules: &Rules, peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
+    let mut text = greeting(peer, client);
     let extensions = &peer.connector.extensions;
     let limits = &peer.connector.limits;
     let mut list = |is_offered: bool, keyword: &str| {
@@ -63,6 +63,6 @@ fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
     reasons.decide(HELLO.with_text(text))
 }
 
-fn greeting(peer: &Peer, remote: IpAddr) -> String {
-    format!("{} Hello [{}]", peer.connector.fqdn, remote.to_canonical())
+fn greeting(peer: &Peer, client: ClientAddress) -> String {
+    format!("{} Hello [{}]", peer.connector.fqdn, client)
 }

@@ -14,13 +14,15 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::Shared;
 use crate::admission::shares::Network;
 use crate::admission::shares::network_share;
 use crate::admission::shares::reserve;
 use crate::admission::shares::share;
 use crate::admission::shares::shares_beyond;
 use relay_common::address::Address;
-use relay_connector::{ConnectorId, Limits, Range};
+use relay_connector::{ClientAddress, Connection, ConnectorId, Limits, Range};
+use relay_kernel::classifier::{Classification, ConnectorChoice};
 use relay_mail::reply;
 use relay_policy::{Because, Decision, Rule};
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,34 @@ pub struct LimitUse {
     pub used: u64,
     /// What it may come to.
     pub most: u64,
+}
+
+impl Shared {
+    /// A permit for one more connection of this client, or the refusal: back pressure, or a limit of
+    /// the connector.
+    pub(super) fn admit(
+        &self,
+        chosen: &ConnectorChoice,
+        client: ClientAddress,
+    ) -> Result<ConnectionPermit, Decision> {
+        let pressure = self.back_pressure.pressure();
+        if let Some(refusal) = relay_policy::connect_under_pressure(pressure) {
+            return Err(refusal);
+        }
+        let (limits, range) = (&chosen.connector.limits, chosen.range());
+        let admitted = self.admission.admit(chosen.id, limits, range, client.ip());
+        admitted.map_err(AdmissionRefusal::decision)
+    }
+
+    /// Records a connection that gets no session.
+    pub(super) fn record_refused(
+        &self,
+        classification: &Classification,
+        connection: &Connection,
+        decision: &Decision,
+    ) {
+        self.refusals.record_connection(&self.tracker, classification, connection, decision);
+    }
 }
 
 impl AdmissionRefusal {

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -12,8 +11,9 @@ use crate::limits::{CLOSE_WAIT, TLS_SESSION_OCTETS};
 use crate::record::{Keeping, Record};
 use crate::tls::{Handshake, handshake_failure};
 use crate::transport::ServerStream;
-use crate::{Shared, Stop, inquiries, welcome};
+use crate::{Shared, Stop, inquiries};
 use bytes::Bytes;
+use relay_connector::Connection;
 use relay_mail::store_error::StoreError;
 use relay_policy::{self, Peer};
 use relay_queue::Incoming;
@@ -79,7 +79,7 @@ struct Driver {
 
 impl Driver {
     async fn run(&mut self) {
-        self.record.write_connected();
+        self.record.write_connected(self.session.connection());
         loop {
             while let Some(action) = self.session.poll_action() {
                 self.record.write_protocol(&mut self.session);
@@ -109,16 +109,16 @@ impl Driver {
             }
             self.wait().await;
         }
-        self.record.write(self.session.peer(), self.session.summary());
+        self.record.write(&self.session);
     }
 
     fn count_logon_failures(&self, failures: u32) {
-        let remote = self.record.asker().remote;
+        let client = self.session.connection().client();
         for _ in 0..failures {
-            if self.shared.logon_failures.failed(Instant::now(), remote) {
+            if self.shared.logon_failures.failed(Instant::now(), client.ip()) {
                 let connector = &self.session.peer().connector.name;
                 tracing::warn!(
-                    %remote,
+                    remote = %client,
                     connector,
                     "too many failed logons: further ones from this source are put off"
                 );
@@ -143,13 +143,13 @@ impl Driver {
             if session.wants_conditions() {
                 *handshake = shared.handshake(record.connector_id());
                 let has_nonces = session.peer().connector.auth_mechanism.basic_auth.is_some();
-                let remote = record.asker().remote;
+                let client = session.connection().client().ip();
                 session.handle_conditions(Conditions {
                     pressure: shared.back_pressure.pressure(),
                     queue: shared.back_pressure.queue(),
                     certificate: handshake.is_some(),
                     logon_is_refused: has_nonces
-                        && shared.logon_failures.refuses(Instant::now(), remote),
+                        && shared.logon_failures.refuses(Instant::now(), client),
                     seed: has_nonces.then(|| password::random().ok()).flatten(),
                 });
             }
@@ -175,27 +175,26 @@ impl Driver {
     }
 
     /// The session goes on for another client, which takes a place of its own.
-    fn reclassify(&mut self, remote: SocketAddr) {
-        let classification = self.shared.classifier.classify_told(self.record.local(), remote);
+    fn reclassify(&mut self, connection: &Connection) {
+        let classification = self.shared.classifier.classify_told(connection);
         self.shared.counts.classified(&classification);
         let client = match &classification.connector {
             None => Err(relay_policy::connect(None)),
-            Some(chosen) => welcome::admit(chosen, remote, &self.shared).map(|place| {
+            Some(chosen) => self.shared.admit(chosen, connection.client()).map(|place| {
                 self.place = place;
                 let peer = Peer::new(Arc::clone(&chosen.connector));
                 (Arc::clone(&classification.rules), peer)
             }),
         };
         let client = client.map_err(|decision| {
-            let ends = self.record.ends_of(remote);
-            welcome::record_refused(&classification, ends, &decision, &self.shared);
+            self.shared.record_refused(&classification, connection, &decision);
             decision.reply
         });
-        self.record.become_client(classification, remote);
+        self.record.become_client(classification);
         let memory = self.shared.queue.message_memory();
         self.memory = memory.share_of(self.record.connector_id()).account();
         if client.is_ok() {
-            self.record.write_connected();
+            self.record.write_connected(connection);
         }
         self.session.handle_client(Instant::now(), client);
     }
@@ -208,7 +207,12 @@ impl Driver {
             Action::AbandonMessage => self.incoming = None,
             Action::Ask(inquiry) => {
                 let message = self.incoming.as_ref();
-                let found = inquiries::perform(inquiry, self.record.asker(), &self.shared, message);
+                let found = inquiries::perform(
+                    inquiry,
+                    self.record.asker(&self.session),
+                    &self.shared,
+                    message,
+                );
                 match timeout_at(deadline.into(), Box::pin(found)).await {
                     Ok(finding) => self.session.handle_finding(Instant::now(), finding),
                     Err(_) => self.session.handle_timeout(Instant::now()),
@@ -235,7 +239,7 @@ impl Driver {
                     false => [&self.unsent[..], &octets].concat().into(),
                 };
             }
-            Action::Reclassify(remote) => self.reclassify(remote),
+            Action::Reclassify(connection) => self.reclassify(&connection),
             Action::StartTls => Box::pin(self.start_tls(deadline)).await,
             Action::Write(octets) => {
                 if let Some(incoming) = &mut self.incoming
@@ -288,7 +292,7 @@ impl Driver {
         // The session is to forget them, whether or not anybody wants to know.
         let decisions = self.session.take_decisions();
         let Self { shared, session, record, .. } = self;
-        record.write_changes(keeping.id, &decisions.changes);
+        record.write_changes(keeping.id, &decisions.changes, session.connection());
         shared.tracker.tell(keeping.id, || {
             Happening::Received(Box::new(record.receipt(session, decisions, keeping, answered)))
         });

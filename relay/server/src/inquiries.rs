@@ -1,13 +1,12 @@
 //! Performs what decisions need to know: see [`relay_policy::Inquiry`].
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::Shared;
 use crate::limits::PASSWORD_CHECKS;
 use crate::rates::RateSubject;
 use relay_common::address::Address;
-use relay_connector::ConnectorId;
+use relay_connector::{ClientAddress, ConnectorId};
 use relay_message::finding::{MessageFinding, SenderFinding};
 use relay_policy::{
     Inquiry, InquiryAnswer, MessageRateFinding, MessageRatePayers, PasswordFinding,
@@ -24,7 +23,7 @@ static PASSWORDS: Semaphore = Semaphore::const_new(PASSWORD_CHECKS);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     pub(super) connector: ConnectorId,
-    pub(super) remote: IpAddr,
+    pub(super) client: ClientAddress,
 }
 
 /// The answer, as soon as there is one. The caller bounds the time. `message` is the one that the
@@ -87,7 +86,7 @@ const fn rate_finding(passes: bool) -> MessageRateFinding {
 
 fn counted(payers: MessageRatePayers, asker: Asker) -> Vec<RateSubject> {
     let MessageRatePayers { source, user } = payers;
-    let source = source.then(|| RateSubject::Source(Address::from(asker.remote).source()));
+    let source = source.then(|| RateSubject::Source(Address::from(asker.client.ip()).source()));
     source.into_iter().chain(user.map(RateSubject::User)).collect()
 }
 

@@ -4,7 +4,7 @@
 //! connector a connection belongs to is for [`relay_kernel::classifier`], what is said on it for
 //! [`relay_session`], what becomes of a message for [`relay_queue`].
 //!
-//! [`listener`] accepts, [`welcome`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
+//! [`listener`] accepts, [`new_connection`] begins a session, [`admission`] counts, [`driver`] performs what a session asks for on a
 //! [`transport`], [`inquiries`] finds out what decisions need to know, [`rates`] keeps count of
 //! messages, [`logons`] of failed logons, [`refusals`] says which refusals are recorded, [`tls`] keeps the certificates, [`record`] writes the log line, [`protocol_log`] those of
 //! connectors that want more of them.
@@ -18,20 +18,22 @@ pub mod kept;
 pub mod limits;
 mod listener;
 mod logons;
+mod new_connection;
 pub mod protocol_log;
+mod proxy_header;
 mod rates;
 pub mod recipients;
 mod record;
 mod refusals;
 pub mod tls;
 mod transport;
-mod welcome;
 
 #[cfg(test)]
 mod tests;
 
+use relay_connector::ClientAddress;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -285,10 +287,10 @@ impl Server {
         &self,
         inquiry: Inquiry,
         connector: ConnectorId,
-        remote: IpAddr,
+        client: ClientAddress,
     ) -> InquiryAnswer {
         let unanswered = inquiry.without_answer();
-        let asker = Asker { connector, remote };
+        let asker = Asker { connector, client };
         if let Inquiry::MessageRate { limit, payers } = inquiry {
             return InquiryAnswer::MessageRate(inquiries::peek_rate(
                 limit,
@@ -303,17 +305,17 @@ impl Server {
     }
 
     /// How this host stands for a client that connects now. A place is taken and given back for it.
-    pub fn host_state(&self, local: SocketAddr, remote: SocketAddr) -> HostState {
+    pub fn host_state(&self, local: SocketAddr, client: ClientAddress) -> HostState {
         let shared = &self.shared;
         // Not by the classifier, which would count a connection.
         let rules = shared.classifier.rules();
-        let chosen = match rules.table.classify(local, remote.ip()) {
+        let chosen = match rules.table.classify(local, client) {
             TableMatch::Connector { connector: id, range } => rules
                 .connector(id)
                 .map(|connector| ConnectorChoice { id, connector: Arc::clone(connector), range }),
             TableMatch::NoBinding | TableMatch::NoConnector => None,
         };
-        let admitted = chosen.as_ref().map(|chosen| welcome::admit(chosen, remote, shared));
+        let admitted = chosen.as_ref().map(|chosen| shared.admit(chosen, client));
         let connector = chosen.map_or(ConnectorId::NONE, |chosen| chosen.id);
         HostState {
             connection: admitted.and_then(Result::err),
@@ -321,7 +323,7 @@ impl Server {
                 pressure: shared.back_pressure.pressure(),
                 queue: shared.back_pressure.queue(),
                 certificate: shared.handshake(connector).is_some(),
-                logon_is_refused: shared.logon_failures.refuses(Instant::now(), remote.ip()),
+                logon_is_refused: shared.logon_failures.refuses(Instant::now(), client.ip()),
                 seed: None,
             },
             storage: Ok(()),
@@ -334,16 +336,16 @@ impl Server {
         }
     }
 
-    /// How far the limits are used up that another connection from `remote` would meet.
+    /// How far the limits are used up that another connection of `client` would meet.
     /// `range` is the one of the connector that contains it.
     pub fn limits_of(
         &self,
         id: ConnectorId,
         limits: &Limits,
         range: Option<&Range>,
-        remote: IpAddr,
+        client: ClientAddress,
     ) -> Vec<LimitUse> {
-        self.shared.admission.uses(id, limits, range, remote)
+        self.shared.admission.uses(id, limits, range, client.ip())
     }
 
     /// Stops listening, tells every session, and waits until they have ended, `limit` at most.

@@ -6,7 +6,8 @@ use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUFFER_OCTETS};
-use crate::{Shared, Stop, kept, welcome};
+use crate::new_connection::NewConnection;
+use crate::{Shared, Stop, kept};
 use relay_connector::Binding;
 use relay_host::vital;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -165,7 +166,8 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
         match listener.accept().await {
             Ok((stream, remote)) => {
                 pause = ACCEPT_PAUSE;
-                welcome::welcome(stream, remote, &shared, &stop, permit);
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                NewConnection { stream, shared, stop, permit }.start(remote);
             }
             // `Listening::end` was faster than its abort.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,

@@ -3,10 +3,10 @@
 //! What is in it is for [`relay_session`]; this module gives each line its session, its place
 //! in it, and its ends.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use relay_connector::Connection;
 use relay_session::{ProtocolEvent, ProtocolRecord};
 
 /// The target of its lines. `protocol_logging_level` alone decides about them: `log.level` does not
@@ -23,13 +23,6 @@ pub(super) struct ProtocolLogWriter {
     session_id: u64,
     /// Lines that have been written.
     written: u64,
-}
-
-/// What every line of a session says.
-pub(super) struct SessionEndpoints<'s> {
-    pub(super) connector: &'s str,
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
 }
 
 impl Default for SessionIds {
@@ -53,15 +46,20 @@ impl ProtocolLogWriter {
         (self.written > 0).then(|| self.name())
     }
 
-    pub(super) fn write(&mut self, ends: &SessionEndpoints<'_>, record: &ProtocolRecord) {
+    pub(super) fn write(
+        &mut self,
+        connector: &str,
+        connection: &Connection,
+        record: &ProtocolRecord,
+    ) {
         let ProtocolRecord { event, data } = record;
         tracing::info!(
             target: TARGET,
             session_id = self.name(),
             sequence_number = self.written,
-            connector = ends.connector,
-            local = %ends.local,
-            remote = %ends.remote,
+            connector,
+            local = %connection.local(),
+            remote = %connection.remote(),
             event = event.sign(),
             data,
             "protocol"
@@ -70,16 +68,14 @@ impl ProtocolLogWriter {
     }
 
     /// The session knows neither its range nor the proxy before it, so this is not from it.
-    pub(super) fn connected(
-        &mut self,
-        ends: &SessionEndpoints<'_>,
-        range: &str,
-        proxy: Option<SocketAddr>,
-    ) {
-        let proxy = proxy.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
-        let data = format!("connected: connector {}, range {range}{proxy}", ends.connector);
+    pub(super) fn connected(&mut self, connector: &str, connection: &Connection, range: &str) {
+        let proxy = connection
+            .proxy()
+            .map(|proxy| format!(", through the proxy {proxy}"))
+            .unwrap_or_default();
+        let data = format!("connected: connector {connector}, range {range}{proxy}");
         let event = ProtocolEvent::Information;
-        self.write(ends, &ProtocolRecord { event, data });
+        self.write(connector, connection, &ProtocolRecord { event, data });
     }
 
     /// What [`Self::session_id`] is made of, whether or not anything was written.

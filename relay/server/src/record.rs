@@ -1,21 +1,19 @@
 //! The log lines of a session, and its part of the counts.
 
 use relay_smtp::command::Verb;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::Shared;
 use crate::counts::Counts;
 use crate::inquiries::Asker;
-use crate::protocol_log::{ProtocolLogWriter, SessionEndpoints};
-use crate::refusals::{self, Kind};
-use relay_connector::{ConnectorId, ProtocolLoggingLevel};
+use crate::protocol_log::ProtocolLogWriter;
+use crate::refusals::Kind;
+use relay_connector::{Connection, ConnectorId, ProtocolLoggingLevel};
 use relay_kernel::classifier::Classification;
 use relay_mail::path::ReversePath;
 use relay_mail::queue_id::QueueId;
 use relay_message::changes::Changes;
-use relay_policy::Peer;
 use relay_queue::Incoming;
 use relay_queue::event::MessageStorage;
 use relay_session::{Decisions, Session, SessionEnding, Summary};
@@ -24,10 +22,6 @@ use relay_tracking::event::{Receipt, RefusalEvent};
 /// What is known of a connection beside what its session knows.
 pub(super) struct Record {
     classification: Classification,
-    local: SocketAddr,
-    remote: SocketAddr,
-    /// Who told the remote address, where it is not that of the connection.
-    proxy: Option<SocketAddr>,
     protocol_log: ProtocolLogWriter,
     counts: Arc<Counts>,
     /// The connection is a proxy's own, so that it may be a health check.
@@ -65,25 +59,12 @@ impl Keeping {
 impl Record {
     pub(super) fn new(
         classification: Classification,
-        local: SocketAddr,
-        remote: SocketAddr,
-        proxy: Option<SocketAddr>,
         protocol_log: ProtocolLogWriter,
         counts: Arc<Counts>,
     ) -> Self {
         let (since, counted) = (Instant::now(), Counted::default());
         let is_probe = false;
-        Self {
-            classification,
-            local,
-            remote,
-            proxy,
-            protocol_log,
-            counts,
-            is_probe,
-            since,
-            counted,
-        }
+        Self { classification, protocol_log, counts, is_probe, since, counted }
     }
 
     /// The connection is a proxy's own. If nothing is said on it, it was a health check, which is
@@ -92,43 +73,28 @@ impl Record {
         self.is_probe = true;
     }
 
-    /// Where the connection came in.
-    pub(super) fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// The ends of the connection, where it is this client's from now on.
-    pub(super) fn ends_of(&self, remote: SocketAddr) -> refusals::RefusalEndpoints {
-        let proxy = Some(self.proxy.unwrap_or(self.remote));
-        refusals::RefusalEndpoints { local: self.local, remote, proxy }
-    }
-
-    /// The session is that of another client from now on, whom the peer has told of.
-    pub(super) fn become_client(&mut self, classification: Classification, remote: SocketAddr) {
-        self.proxy.get_or_insert(self.remote);
-        self.remote = remote;
+    /// The session is that of another client from now on.
+    pub(super) fn become_client(&mut self, classification: Classification) {
         self.classification = classification;
     }
 
     /// Begins the protocol log with the connector, where it keeps one.
-    pub(super) fn write_connected(&mut self) {
+    pub(super) fn write_connected(&mut self, connection: &Connection) {
         let Some(chosen) = &self.classification.connector else { return };
         if chosen.connector.protocol_logging_level == ProtocolLoggingLevel::None {
             return;
         }
         let range = chosen.range().map(ToString::to_string).unwrap_or_default();
         let connector = &chosen.connector.name;
-        let ends = SessionEndpoints { connector, local: self.local, remote: self.remote };
-        self.protocol_log.connected(&ends, &range, self.proxy);
+        self.protocol_log.connected(connector, connection, &range);
     }
 
     /// Writes what the session has noted since the last time.
     pub(super) fn write_protocol(&mut self, session: &mut Session) {
         let records = session.take_protocol_records();
         let connector = &session.peer().connector.name;
-        let ends = SessionEndpoints { connector, local: self.local, remote: self.remote };
         for record in &records {
-            self.protocol_log.write(&ends, record);
+            self.protocol_log.write(connector, session.connection(), record);
         }
     }
 
@@ -148,9 +114,7 @@ impl Record {
             let (peer, summary) = (session.peer(), session.summary());
             let refusal = RefusalEvent {
                 session: Some(self.protocol_log.number()),
-                remote: self.remote,
-                proxy: self.proxy,
-                local: self.local,
+                connection: *session.connection(),
                 connector: Some(peer.connector.name.clone()),
                 principal: Some(peer.principal),
                 user: peer.user.clone(),
@@ -193,13 +157,16 @@ impl Record {
     }
 
     /// The one line that the log has of a session.
-    pub(super) fn write(&self, peer: &Peer, summary: &Summary) {
+    pub(super) fn write(&self, session: &Session) {
+        let (peer, summary) = (session.peer(), session.summary());
+        let connection = session.connection();
+        let (remote, local) = (connection.remote(), connection.local());
         if summary.ending == Some(SessionEnding::Refused) {
             self.counts.connection_refused(self.connector_id());
         }
         if self.is_probe && summary.is_silent() {
             self.counts.probe(self.connector_id());
-            return tracing::debug!(remote = %self.remote, local = %self.local, "probe of a proxy");
+            return tracing::debug!(%remote, %local, "probe of a proxy");
         }
         let chosen = self.classification.connector.as_ref();
         let range = chosen.and_then(|chosen| chosen.range()).map(tracing::field::display);
@@ -208,9 +175,9 @@ impl Record {
         let verdicts = summary.verdicts.iter().map(ToString::to_string).collect();
         tracing::info!(
             session_id = self.protocol_log.session_id(),
-            remote = %self.remote,
-            proxy = self.proxy.map(tracing::field::display),
-            local = %self.local,
+            %remote,
+            proxy = connection.proxy().map(tracing::field::display),
+            %local,
             connector = peer.connector.name,
             range,
             generation = self.classification.rules.generation,
@@ -236,11 +203,12 @@ impl Record {
     }
 
     /// A line for a message whose header section was changed: nothing is taken out without one.
-    pub(super) fn write_changes(&self, id: QueueId, changes: &Changes) {
+    pub(super) fn write_changes(&self, id: QueueId, changes: &Changes, connection: &Connection) {
         if !changes.is_empty() {
             let session_id = self.protocol_log.session_id();
             let changes = changes.texts().join("; ");
-            tracing::info!(session_id, %id, remote = %self.remote, changes, "header section changed");
+            let remote = connection.remote();
+            tracing::info!(session_id, %id, %remote, changes, "header section changed");
         }
     }
 
@@ -256,9 +224,7 @@ impl Record {
         let (peer, summary) = (session.peer(), session.summary());
         Receipt {
             session: self.protocol_log.number(),
-            remote: self.remote,
-            proxy: self.proxy,
-            local: self.local,
+            connection: *session.connection(),
             connector: self.classification.connector.clone(),
             generation: self.classification.rules.generation,
             decided_by: self.classification.decided_by,
@@ -277,8 +243,8 @@ impl Record {
     }
 
     /// On whose behalf the session asks.
-    pub(super) fn asker(&self) -> Asker {
-        Asker { connector: self.connector_id(), remote: self.remote.ip() }
+    pub(super) fn asker(&self, session: &Session) -> Asker {
+        Asker { connector: self.connector_id(), client: session.connection().client() }
     }
 
     pub(super) fn connector_id(&self) -> ConnectorId {

@@ -6,7 +6,7 @@
 //! and the message tracking log says every minute how many there were of all sources.
 
 use relay_smtp::command::Verb;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS_OF_SOURCE,
 };
 use relay_common::address::Address;
+use relay_connector::Connection;
 use relay_delivery::limits::REFUSALS;
 use relay_host::ttl_cache::TtlCache;
 use relay_kernel::classifier::Classification;
@@ -76,7 +77,8 @@ impl RefusalRecorder {
 
     /// Records a refusal, or counts it.
     pub(super) fn record(&self, tracker: &Tracker, kind: Kind, refusal: RefusalEvent) {
-        let Some(suppressed) = self.admit(Instant::now(), refusal.remote.ip(), kind) else {
+        let Some(suppressed) = self.admit(Instant::now(), refusal.connection.client().ip(), kind)
+        else {
             return tracker.suppress(1);
         };
         let refusal = RefusalEvent { suppressed, ..refusal };
@@ -89,10 +91,9 @@ impl RefusalRecorder {
         &self,
         tracker: &Tracker,
         classification: &Classification,
-        ends: RefusalEndpoints,
+        connection: &Connection,
         decision: &Decision,
     ) {
-        let RefusalEndpoints { local, remote, proxy } = ends;
         let refused = Refused {
             command: Some(Verb::Connect),
             sender: None,
@@ -105,9 +106,7 @@ impl RefusalRecorder {
         let chosen = classification.connector.as_ref();
         let refusal = RefusalEvent {
             session: None,
-            remote,
-            proxy,
-            local,
+            connection: *connection,
             connector: chosen.map(|chosen| chosen.connector.name.clone()),
             principal: None,
             user: None,
@@ -119,14 +118,6 @@ impl RefusalRecorder {
     }
 }
 
-/// The ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RefusalEndpoints {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
-    pub(super) proxy: Option<SocketAddr>,
-}
-
 /// When a bucket that is full at `full` is full again after one more; `None` where it is empty.
 fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Option<Instant> {
     let after = full.max(now) + interval;
@@ -135,6 +126,7 @@ fn one_more(now: Instant, full: Instant, interval: Duration, most: u32) -> Optio
 
 /// The line of the daemon's log.
 fn write(refusal: &RefusalEvent) {
+    let connection = &refusal.connection;
     let Refused { command, sender, recipients, recipients_left_out, identity, reply, because } =
         &refusal.refused;
     let recipients: Vec<_> = recipients.iter().map(ToString::to_string).collect();
@@ -148,9 +140,9 @@ fn write(refusal: &RefusalEvent) {
     };
     tracing::info!(
         session_id = refusal.session.map(|session| format!("{session:016X}")),
-        remote = %refusal.remote,
-        proxy = refusal.proxy.map(tracing::field::display),
-        local = %refusal.local,
+        remote = %connection.remote(),
+        proxy = connection.proxy().map(tracing::field::display),
+        local = %connection.local(),
         connector = refusal.connector,
         command = command.map(Verb::name),
         sender = sender.as_ref().map(tracing::field::display),

@@ -53,7 +53,7 @@ impl Session {
     fn waits_for_octets(&self) -> bool {
         !matches!(
             self.state,
-            SessionState::Closed | SessionState::Reclassifying | SessionState::Screening(_)
+            SessionState::Closed | SessionState::Reclassifying(_) | SessionState::Screening(_)
         )
     }
 
@@ -68,7 +68,7 @@ impl Session {
             SessionState::Chunking(_)
                 | SessionState::Closed
                 | SessionState::Receiving(_)
-                | SessionState::Reclassifying
+                | SessionState::Reclassifying(_)
                 | SessionState::Screening(_)
                 | SessionState::Skipping(_)
                 | SessionState::WaitingForQueue(_)

@@ -11,55 +11,55 @@
 //! - which command is legal in which state: [`state`];
 //! - how a client authenticates: [`authentication`];
 //! - how a command waits for an answer: [`inquiry`];
-//! - what happens to a message: [`reception`] and [`storage`], what follows after its octets:
-//!   [`transfer`], and in which parts it is written: [`writer`];
+//! - what happens to a message: [`reception`] and [`queue_answers`], what follows after its octets:
+//!   [`end_of_data`], and in which parts it is written: [`message_parts`];
 //! - what is logged: [`protocol_log`], for message tracking: [`decisions`], and for explanations:
 //!   [`answers`];
-//! - whose session it is after XCLIENT: [`told`];
+//! - whose session it is after XCLIENT: [`xclient`];
 //! - the time limits of a client: [`timers`].
 //!
 //! [`relay_policy`] decides whether something is allowed. [`player`] plays a session without a
 //! socket.
 
+mod actions;
 mod answers;
 mod authentication;
 mod closing;
+mod content_checks;
 mod decisions;
 mod encryption;
+mod end_of_data;
 mod inquiry;
 pub mod limits;
-mod memory;
+mod memory_use;
+mod message_parts;
 mod opening;
-mod output;
 pub mod player;
 mod protocol_log;
+mod queue_answers;
 mod reception;
 mod refusal;
 mod refused;
-mod screening;
 mod state;
-mod storage;
 mod summary;
 mod timers;
-mod told;
-mod transfer;
-mod writer;
+mod xclient;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::actions::Output;
 use crate::inquiry::{PendingInquiry, Waiting};
 use crate::limits::INPUT_OCTETS;
-use crate::output::Output;
 use crate::reception::ReceptionProgress;
 use crate::refusal::DelayedReply;
 use crate::state::{Effect, SessionState};
 use crate::timers::Timers;
 use bytes::BytesMut;
+use relay_connector::connection::Connection;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
@@ -68,9 +68,9 @@ use relay_smtp::command::{Command, Verb};
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
 
+pub use crate::actions::{Action, Conditions, MessageBegun};
 pub use crate::decisions::{Decided, Decisions};
 pub use crate::opening::Opening;
-pub use crate::output::{Action, Conditions, MessageBegun};
 pub use crate::protocol_log::{ProtocolEvent, ProtocolRecord};
 pub use crate::refused::Refused;
 pub use crate::summary::{CommandRefusal, SessionEnding, Summary};
@@ -100,8 +100,7 @@ pub struct Session {
 struct Context {
     rules: Arc<Rules>,
     peer: Peer,
-    local: IpAddr,
-    remote: IpAddr,
+    connection: Connection,
     /// The client was named by a proxy with XCLIENT.
     is_told: bool,
     /// The client's name that the proxy stated.
@@ -183,6 +182,11 @@ impl Session {
         matches!(self.state, SessionState::Closed)
     }
 
+    /// The addresses of the connection. XCLIENT changes the client's.
+    pub const fn connection(&self) -> &Connection {
+        &self.context.connection
+    }
+
     /// The client of the session.
     pub fn peer(&self) -> &Peer {
         &self.context.peer
@@ -203,7 +207,7 @@ impl Session {
         }
         match &mut self.state {
             SessionState::Closed
-            | SessionState::Reclassifying
+            | SessionState::Reclassifying(_)
             | SessionState::Screening(_)
             | SessionState::StartingTls
             | SessionState::WaitingForQueue(_)
@@ -331,7 +335,7 @@ impl Session {
                 self.note_principal();
                 self.output.decided(&decision);
             }
-            Effect::BecomeClient(told) => self.become_client(told),
+            Effect::BecomeClient(told, connection) => self.become_client(told, connection),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
             Effect::Close(reply) => {
                 self.close_with(&reply, SessionEnding::Quit);

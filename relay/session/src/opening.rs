@@ -1,16 +1,16 @@
 //! How does a session begin: in plain text or in TLS, and with which reply?
 
 use relay_smtp::command::Verb;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::output::Output;
+use crate::actions::Output;
 use crate::state::SessionState;
 use crate::timers::Timers;
 use crate::{Conditions, Context, Session, SessionEnding, Summary};
+use relay_connector::connection::Connection;
 use relay_policy::{Findings, Peer, Rules};
 use relay_smtp::line::LineReader;
 
@@ -25,21 +25,15 @@ pub enum Opening {
 
 impl Session {
     /// A session that was just accepted. The first action sends the greeting, or a refusal.
-    pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, local: IpAddr, remote: IpAddr) -> Self {
-        Self::silent(now, rules, peer, local, remote).begun(Opening::Plain)
+    pub fn new(now: Instant, rules: Arc<Rules>, peer: Peer, connection: Connection) -> Self {
+        Self::silent(now, rules, peer, connection).begun(Opening::Plain)
     }
 
     /// A session with implicit TLS (RFC 8314 section 3). The first action is the handshake; the
     /// client gets its greeting in TLS. A refused client gets no reply: it could only read TLS, and
     /// a handshake for a refusal is too expensive.
-    pub fn encrypted(
-        now: Instant,
-        rules: Arc<Rules>,
-        peer: Peer,
-        local: IpAddr,
-        remote: IpAddr,
-    ) -> Self {
-        Self::silent(now, rules, peer, local, remote).begun(Opening::Tls)
+    pub fn encrypted(now: Instant, rules: Arc<Rules>, peer: Peer, connection: Connection) -> Self {
+        Self::silent(now, rules, peer, connection).begun(Opening::Tls)
     }
 
     /// A session that keeps its replies with their reasons, see [`Session::take_answers`].
@@ -47,10 +41,10 @@ impl Session {
         now: Instant,
         rules: Arc<Rules>,
         peer: Peer,
-        (local, remote): (IpAddr, IpAddr),
+        connection: Connection,
         opening: Opening,
     ) -> Self {
-        let mut session = Self::silent(now, rules, peer, local, remote);
+        let mut session = Self::silent(now, rules, peer, connection);
         session.output.answers = Some(Box::default());
         session.begun(opening)
     }
@@ -64,21 +58,14 @@ impl Session {
     }
 
     /// A session that has said nothing yet.
-    fn silent(
-        now: Instant,
-        rules: Arc<Rules>,
-        mut peer: Peer,
-        local: IpAddr,
-        remote: IpAddr,
-    ) -> Self {
-        peer.may_use_xclient = rules.proxies.may_use_xclient(remote);
+    fn silent(now: Instant, rules: Arc<Rules>, mut peer: Peer, connection: Connection) -> Self {
+        peer.may_use_xclient = rules.proxies.may_use_xclient(connection.client());
         let timers = Timers::new(now, &peer.connector.limits);
         let output = Output::new(&peer.connector);
         let context = Context {
             rules,
             peer,
-            local,
-            remote,
+            connection,
             is_told: false,
             told_hello: None,
             conditions: Conditions::default(),

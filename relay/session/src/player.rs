@@ -6,11 +6,11 @@
 //! sessions here, so they all use the same order. Only the server performs actions elsewhere, since
 //! it waits for sockets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use relay_connector::connection::Connection;
 use relay_mail::envelope::Envelope;
 use relay_mail::reply::{Reply, SERVICE_NOT_AVAILABLE};
 use relay_mail::store_error::{BeginError, StoreError};
@@ -79,7 +79,7 @@ pub trait World {
     ///
     /// # Errors
     /// The reply for a client that gets no session.
-    fn reclassify(&mut self, _remote: SocketAddr) -> Result<(Arc<Rules>, Peer), Reply> {
+    fn reclassify(&mut self, _connection: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
         Err(SERVICE_NOT_AVAILABLE)
     }
 
@@ -217,7 +217,7 @@ fn perform_one(session: &mut Session, world: &mut impl World, now: Instant, acti
             }
         }
         Action::PutInFront(fields) => world.put_in_front(fields),
-        Action::Reclassify(remote) => session.handle_client(now, world.reclassify(remote)),
+        Action::Reclassify(client) => session.handle_client(now, world.reclassify(&client)),
         Action::Send(octets) => world.send(&octets),
         Action::StartTls => match world.shake_hands() {
             Some(Ok(tls)) => session.handle_tls(now, tls),

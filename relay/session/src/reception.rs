@@ -6,8 +6,8 @@
 //! the rest of it look like commands.
 
 use crate::limits::MESSAGE_CHECK_OCTETS;
+use crate::message_parts::MessageWriter;
 use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
-use crate::writer::MessageWriter;
 use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
@@ -106,9 +106,9 @@ impl Reception {
             };
         let trace = received::ReceivedField {
             hello: &hello.name,
-            client: context.remote,
+            client: context.connection.client(),
             by: &connector.fqdn,
-            local: context.local,
+            local: context.connection.local().ip(),
             protocol,
             id: begun.id,
             connector: &connector.name,

@@ -7,13 +7,15 @@
 mod message;
 mod recipients;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::authentication::Authenticating;
+use crate::content_checks::Screening;
 use crate::reception::Reception;
-use crate::screening::Screening;
 use crate::state::recipients::EnvelopeRecipients;
 use crate::{Conditions, Context};
+use relay_connector::Connection;
 use relay_mail::dsn::Addressee;
 use relay_mail::envelope::Envelope;
 use relay_mail::heap::HeapOctets;
@@ -47,7 +49,7 @@ pub(super) enum SessionState {
     /// At least one recipient is accepted.
     Recipients(EnvelopeRecipients),
     /// After XCLIENT, before it is known whose connector this is.
-    Reclassifying,
+    Reclassifying(Connection),
     /// After the end of data, while another server is asked about the message.
     Screening(Screening),
     /// Within a chunk that is refused.
@@ -124,7 +126,7 @@ pub(super) enum Effect {
     /// The client has proved to be this user.
     Authenticated(Decision, Arc<User>),
     /// XCLIENT: the session belongs to another client.
-    BecomeClient(XClient),
+    BecomeClient(XClient, Connection),
     BeginMessage(Envelope),
     Close(Reply),
     /// The policy has decided.
@@ -189,7 +191,8 @@ impl SessionState {
             Command::Quit => (self, Effect::Close(reply::CLOSING)),
             Command::XClient(told) => match self {
                 Self::Connected(_) | Self::Ready(_) => {
-                    (Self::Reclassifying, Effect::BecomeClient(told))
+                    let connection = told_connection(&context.connection, &told);
+                    (Self::Reclassifying(connection), Effect::BecomeClient(told, connection))
                 }
                 _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
             },
@@ -208,10 +211,15 @@ impl SessionState {
     fn hello(self, name: HelloName, kind: HelloKind, context: &Context) -> (Self, Effect) {
         let name = context.told_hello.clone().unwrap_or(name);
         let decision = match kind {
-            HelloKind::Ehlo => {
-                relay_policy::ehlo(&context.rules, &context.peer, context.remote, &name)
+            HelloKind::Ehlo => relay_policy::ehlo(
+                &context.rules,
+                &context.peer,
+                context.connection.client(),
+                &name,
+            ),
+            HelloKind::Helo => {
+                relay_policy::helo(&context.peer, context.connection.client(), &name)
             }
-            HelloKind::Helo => relay_policy::helo(&context.peer, context.remote, &name),
         };
         if !decision.reply.is_positive() {
             return (self, Effect::SendAway(decision));
@@ -345,6 +353,12 @@ impl SessionState {
             _ => self,
         }
     }
+}
+
+/// The connection as XCLIENT states it. Where XCLIENT states no address, the address stays.
+fn told_connection(connection: &Connection, told: &XClient) -> Connection {
+    let address = told.address.unwrap_or(connection.client().ip());
+    connection.through_proxy(SocketAddr::new(address, told.port.unwrap_or(0)))
 }
 
 impl Ready {

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -53,8 +54,9 @@ pub(super) fn session_with(more: &str) -> Session {
     let rules = config.rules(&mut ConnectorIds::default(), 1).unwrap();
     let (_, connector) = rules.connectors().next().unwrap();
     let peer = Peer::new(Arc::clone(connector));
-    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Session::new(Instant::now(), Arc::clone(&rules), peer, here, here)
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 25));
+    let connection = Connection::accepted(here, here);
+    Session::new(Instant::now(), Arc::clone(&rules), peer, connection)
 }
 
 fn talk(chunks: &[&[u8]]) -> Outcome {
@@ -157,7 +159,7 @@ fn state_name(session: &Session) -> &'static str {
         SessionState::Ready(_) => "Ready",
         SessionState::Receiving(_) => "Receiving",
         SessionState::Recipients(_) => "Recipients",
-        SessionState::Reclassifying => "Reclassifying",
+        SessionState::Reclassifying(_) => "Reclassifying",
         SessionState::Screening(_) => "Screening",
         SessionState::Skipping(_) => "Skipping",
         SessionState::StartingTls => "StartingTls",

@@ -173,9 +173,8 @@ where
     Some(client(IpAddr::from(*source), u16::from_be_bytes(*port)))
 }
 
-/// An IPv4 client of an IPv6 proxy counts as an IPv4 client.
 fn client(address: IpAddr, port: u16) -> ProxyHeader {
-    ProxyHeader::Client(SocketAddr::new(address.to_canonical(), port))
+    ProxyHeader::Client(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]
@@ -232,7 +231,7 @@ mod tests {
     fn version_1() {
         assert_eq!(header(b"PROXY TCP4 192.0.2.7 10.0.0.1 56324 25\r\n"), of("192.0.2.7:56324"));
         assert_eq!(header(b"PROXY TCP6 2001:db8::7 ::1 1 25\r\n"), of("[2001:db8::7]:1"));
-        assert_eq!(header(b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n"), of("192.0.2.7:1"));
+        assert_eq!(header(b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n"), of("[::ffff:192.0.2.7]:1"));
         assert_eq!(header(b"PROXY UNKNOWN\r\n"), Ok(Some(ProxyHeader::Own)));
         assert_eq!(header(b"PROXY UNKNOWN ff:: who knows\r\n"), Ok(Some(ProxyHeader::Own)));
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(PROXY_LINE_OCTETS - 16));
@@ -246,7 +245,7 @@ mod tests {
         let with_tlv = [&v4[..], &[4, 0, 3, 0, 0, 0]].concat();
         assert_eq!(header(&version_2(0x21, 0x11, &with_tlv)), of("192.0.2.7:56324"));
         let mapped = [&[0; 10][..], &[0xff, 0xff, 192, 0, 2, 7], &[0; 16], &[0, 9, 0, 25]].concat();
-        assert_eq!(header(&version_2(0x21, 0x21, &mapped)), of("192.0.2.7:9"));
+        assert_eq!(header(&version_2(0x21, 0x21, &mapped)), of("[::ffff:192.0.2.7]:9"));
         assert_eq!(header(&version_2(0x20, 0x00, b"")), Ok(Some(ProxyHeader::Own)));
         assert_eq!(header(&version_2(0x20, 0x11, &v4)), Ok(Some(ProxyHeader::Own)));
         assert_eq!(header(&version_2(0x21, 0x00, b"anything")), Ok(Some(ProxyHeader::Own)));

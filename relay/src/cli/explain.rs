@@ -103,7 +103,7 @@ pub(super) fn run(
 impl ExplainArguments {
     fn question(&self) -> Question {
         Question {
-            remote: self.from,
+            remote: self.from.into(),
             local: self.to_binding,
             helo: self.helo.clone(),
             tls: self.tls,

@@ -3,8 +3,8 @@
 //! What is decided comes from [`relay_explanation`]. The instance adds what only it knows: the
 //! rules in force, the answers of other servers, and how far its limits are used up.
 
+use relay_connector::ClientAddress;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -269,7 +269,7 @@ impl TryFrom<QuestionText> for Question {
         let recipient = |path: &String| ForwardPath::parse(path).map_err(|e| wrong(path, &e));
         let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
-            remote: text.from,
+            remote: text.from.into(),
             local: text.to_binding,
             helo: text.helo.as_deref().map(HelloName::read),
             tls: text.tls,
@@ -295,7 +295,6 @@ impl Daemon {
     ) -> Result<Explained, String> {
         let question = Question::try_from(question)?;
         let rules = self.classifier.rules();
-        let client = SocketAddr::new(question.remote, 0);
         let (id, range) = match rules.table.classify(question.local, question.remote) {
             TableMatch::Connector { connector, range } => (Some(connector), Some(range)),
             TableMatch::NoBinding | TableMatch::NoConnector => (None, None),
@@ -305,7 +304,7 @@ impl Daemon {
             let range = range.and_then(|range| connector.range(range));
             self.server.limits_of(id, &connector.limits, range, question.remote)
         });
-        let mut host = self.server.host_state(question.local, client);
+        let mut host = self.server.host_state(question.local, question.remote);
         let interfaces = self.guarded_interfaces().await;
         let is_guarded = interfaces.iter().any(|it| matches!(it.state, GuardState::Attached(_)));
         let guard = id.filter(|_| is_guarded);
@@ -344,7 +343,7 @@ impl Daemon {
         &self,
         id: ConnectorId,
         connector: Option<&Arc<Connector>>,
-        remote: IpAddr,
+        client: ClientAddress,
     ) -> Option<GuardLive> {
         let InUse::Kernel(kernel) = &self.kernel else { return None };
         let counters = kernel.counters.connector(id).ok();
@@ -354,7 +353,7 @@ impl Daemon {
             .map(|(name, count)| (name.to_owned(), count))
             .collect();
         let entry = publication::guarded(connector?);
-        let drops = kernel.buckets.drops(id, &entry, remote).map(ToOwned::to_owned);
+        let drops = kernel.buckets.drops(id, &entry, client.ip()).map(ToOwned::to_owned);
         Some(GuardLive { dropped, drops })
     }
 }

@@ -11,6 +11,8 @@ mod probes;
 #[cfg(test)]
 mod tests;
 
+use relay_connector::Connection;
+use std::net::SocketAddr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -81,9 +83,13 @@ fn run_with(
         let permissions = peer.permissions;
         let local = local_address(binding);
         let names = Names { hostname, local, own: own.as_deref(), accepted: accepted.as_deref() };
+        let connection = Connection::accepted(
+            SocketAddr::new(local, binding.address().port()),
+            SocketAddr::new(remote, 0),
+        );
         let results = probes(&names).into_iter().map(|probe| {
             let ProbeDialogue { accepted, dialogue } =
-                player::play(rules, &peer, local, remote, &probe);
+                player::play(rules, &peer, connection, &probe);
             ProbeResult { granted: is_granted(permissions, probe.asks), probe, accepted, dialogue }
         });
         let results = results.collect();

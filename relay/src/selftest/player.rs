@@ -1,7 +1,7 @@
 //! One probe against one session: the octets that a client would send, and what came back.
 
+use relay_connector::Connection;
 use std::mem;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,12 +23,11 @@ pub(super) struct ProbeDialogue {
 pub(super) fn play(
     rules: &Arc<Rules>,
     peer: &Peer,
-    local: IpAddr,
-    remote: IpAddr,
+    connection: Connection,
     probe: &Probe,
 ) -> ProbeDialogue {
     let now = Instant::now();
-    let session = Session::new(now, Arc::clone(rules), peer.clone(), local, remote);
+    let session = Session::new(now, Arc::clone(rules), peer.clone(), connection);
     let mut client =
         Client { player: Player::new(now, session, Heard::default()), dialogue: vec![] };
     client.say(b"EHLO selftest.example");

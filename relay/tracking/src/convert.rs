@@ -14,9 +14,9 @@ impl From<Receipt> for ReceiveLine {
         let Decisions { list, left_out, checks, changes, identity, .. } = receipt.decisions;
         Self {
             session_id: format!("{:016X}", receipt.session),
-            remote: receipt.remote.to_string(),
-            proxy: receipt.proxy.map(|proxy| proxy.to_string()),
-            local: receipt.local.to_string(),
+            remote: receipt.connection.remote().to_string(),
+            proxy: receipt.connection.proxy().map(|proxy| proxy.to_string()),
+            local: receipt.connection.local().to_string(),
             connector: chosen.map(|chosen| chosen.connector.name.clone()),
             range: chosen.and_then(|chosen| chosen.range()).map(ToString::to_string),
             generation: receipt.generation,
@@ -65,15 +65,14 @@ fn decisions(list: Vec<Decided>) -> Vec<DecisionLine> {
 
 impl From<RefusalEvent> for RefusedLine {
     fn from(refusal: RefusalEvent) -> Self {
-        let RefusalEvent { session, remote, proxy, local, connector, refused, suppressed, .. } =
-            refusal;
+        let RefusalEvent { session, connection, connector, refused, suppressed, .. } = refusal;
         let Refused { command, sender, recipients, recipients_left_out, identity, .. } = refused;
         let (rule, found) = refused.because.map(|Because { rule, found }| (rule, found)).unzip();
         Self {
             session_id: session.map(|session| format!("{session:016X}")),
-            remote: remote.to_string(),
-            proxy: proxy.map(|proxy| proxy.to_string()),
-            local: local.to_string(),
+            remote: connection.remote().to_string(),
+            proxy: connection.proxy().map(|proxy| proxy.to_string()),
+            local: connection.local().to_string(),
             connector,
             principal: refusal.principal.map(|principal| principal.name().into()),
             user: refusal.user.map(|user| user.name.to_string()),

@@ -1,7 +1,7 @@
 //! What can happen to a message, as those who see it tell it: typed, and cheap to hand over.
 //! Texts are made of it by whoever writes the log, in [`super::line`].
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -47,12 +47,8 @@ impl From<QueueEvent> for Happening {
 pub struct Receipt {
     /// The name of its session, as the protocol log has it.
     pub session: u64,
-    /// The client.
-    pub remote: SocketAddr,
-    /// Who told the client's address, where it is not that of the connection.
-    pub proxy: Option<SocketAddr>,
-    /// Where the connection came in.
-    pub local: SocketAddr,
+    /// The addresses of its connection.
+    pub connection: Connection,
     /// The connector and its range.
     pub connector: Option<ConnectorChoice>,
     /// The generation whose rules held.
@@ -88,12 +84,8 @@ pub struct Receipt {
 pub struct RefusalEvent {
     /// The name of the session; `None` for a connection that got none.
     pub session: Option<u64>,
-    /// The client.
-    pub remote: SocketAddr,
-    /// Who told the client's address.
-    pub proxy: Option<SocketAddr>,
-    /// Where the connection came in.
-    pub local: SocketAddr,
+    /// The addresses of its connection.
+    pub connection: Connection,
     /// The connector's name.
     pub connector: Option<String>,
     /// Who the client was; `None` for a connection that got no session.

@@ -186,7 +186,7 @@ fn is_id(wanted: &Wildcard, message_id: Option<&str>) -> QueryMatch {
 
 fn is_at(wanted: &Range, remote: &str) -> bool {
     let address = remote.parse::<SocketAddr>().map(|remote| remote.ip());
-    address.or_else(|_| remote.parse::<IpAddr>()).is_ok_and(|ip| wanted.contains(ip.to_canonical()))
+    address.or_else(|_| remote.parse::<IpAddr>()).is_ok_and(|ip| wanted.contains(ip.into()))
 }
 
 #[cfg(test)]

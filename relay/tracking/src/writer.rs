@@ -149,7 +149,7 @@ impl TrackingWriter {
         }
         let id = event.id;
         let source = match &event.what {
-            Happening::Received(receipt) => Some(receipt.remote.ip()),
+            Happening::Received(receipt) => Some(receipt.connection.client().ip()),
             _ => None,
         };
         let is_short = id.is_some_and(|id| self.budget.is_short(id));

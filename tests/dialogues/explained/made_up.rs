@@ -178,7 +178,7 @@ pub fn question(rng: &mut Rng, plain: SocketAddr, implicit: SocketAddr) -> Quest
     let many = 1 + rng.usize(..3);
     let recipients: Vec<_> = (0..many).map(|_| one_of(rng, &recipients)).collect();
     Question {
-        remote: IpAddr::from(source),
+        remote: IpAddr::from(source).into(),
         local: if rng.u8(..6) == 0 { implicit } else { plain },
         helo: (!helo.is_empty()).then(|| HelloName::read(helo)),
         tls: rng.u8(..5) == 0,

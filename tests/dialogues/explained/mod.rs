@@ -163,14 +163,14 @@ impl Host {
 
     /// Another connection of the client.
     fn hold(&self, question: &Question) -> Result<Client, String> {
-        let client = Client::connect_from(question.remote, self.plain);
+        let client = Client::connect_from(question.remote.ip(), self.plain);
         let mut client = client.map_err(|error| error.to_string())?;
         client.read_line()?;
         Ok(client)
     }
 
     fn explain(&self, question: &Question, runtime: &Runtime) -> Explanation {
-        let state = self.server.host_state(question.local, SocketAddr::new(question.remote, 0));
+        let state = self.server.host_state(question.local, question.remote);
         let state = HostState { storage: runtime.block_on(self.store.accepts()), ..state };
         let id = match self.rules.table.classify(question.local, question.remote) {
             TableMatch::Connector { connector, .. } => connector,
@@ -188,7 +188,7 @@ impl Host {
         explanation: &Explanation,
         certificate: &CertificateDer<'static>,
     ) -> Result<(), String> {
-        let mut client = match Client::connect_from(question.remote, question.local) {
+        let mut client = match Client::connect_from(question.remote.ip(), question.local) {
             // There is no listener: `explain` says that no connector serves the connection.
             Err(_) if explanation.binding.is_none() && is_refused(explanation) => return Ok(()),
             client => client.map_err(|error| error.to_string())?,

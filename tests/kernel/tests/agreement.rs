@@ -83,7 +83,7 @@ fn ask(
             Expected::NoBinding => (TableMatch::NoBinding, ConnectionClass::NoBinding, None),
             Expected::NoConnector => (TableMatch::NoConnector, ConnectionClass::NoConnector, None),
         };
-        assert_eq!(rules.table.classify(local, remote), by_daemon, "daemon: {case}");
+        assert_eq!(rules.table.classify(local, remote.into()), by_daemon, "daemon: {case}");
         assert_eq!(kernel.publisher.classify(local, remote), by_tables, "kernel maps: {case}");
         assert_counted(kernel, local, remote, expected, id, &case);
         asked.count(expected);

@@ -271,7 +271,7 @@ proptest! {
                 .min()
                 .map(|&(.., owner, range)| (ConnectorId(owner as u32 + 1), RangeId(range as u32)));
             let local: SocketAddr = binding.parse().unwrap();
-            let daemon = match table.classify(local, address(number)) {
+            let daemon = match table.classify(local, address(number).into()) {
                 TableMatch::Connector { connector, range } => Some((connector, range)),
                 TableMatch::NoBinding | TableMatch::NoConnector => None,
             };

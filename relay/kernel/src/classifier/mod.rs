@@ -7,7 +7,7 @@
 
 pub mod publication;
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -155,49 +155,40 @@ impl Classifier {
     }
 
     /// Where this accepted connection belongs. `local` and `remote` are its own addresses.
-    pub fn classify(
-        &self,
-        socket: BorrowedFd<'_>,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Classification {
+    pub fn classify(&self, socket: BorrowedFd<'_>, connection: &Connection) -> Classification {
         let generations = self.generations.load();
         let Some(kernel) = &self.kernel else {
-            return self.by_table(&generations.in_force, local, remote, Why::Userspace);
+            return self.by_table(&generations.in_force, connection, Why::Userspace);
         };
         let tag = match kernel.tags.read(socket) {
             Ok(Some(tag)) => tag,
             Ok(None) => {
-                return self.by_table(&generations.in_force, local, remote, Why::TagMissing);
+                return self.by_table(&generations.in_force, connection, Why::TagMissing);
             }
             Err(error) => {
-                tracing::warn!(%error, %remote, "the kernel did not give a tag");
-                return self.by_table(&generations.in_force, local, remote, Why::TagUnreadable);
+                tracing::warn!(%error, remote = %connection.remote(), "the kernel did not give a tag");
+                return self.by_table(&generations.in_force, connection, Why::TagUnreadable);
             }
         };
         let Some((rules, connector)) = generations.known(tag) else {
-            return self.by_table(&generations.in_force, local, remote, Why::TagUnknown);
+            return self.by_table(&generations.in_force, connection, Why::TagUnknown);
         };
-        if self.cross_check && rules.table.classify(local, remote.ip()) != match_of(tag) {
-            return self.by_table(rules, local, remote, Why::TagDisagrees);
+        if self.cross_check
+            && rules.table.classify(connection.local(), connection.client()) != match_of(tag)
+        {
+            return self.by_table(rules, connection, Why::TagDisagrees);
         }
         Classification { rules: Arc::clone(rules), connector, decided_by: DecidedBy::Kernel }
     }
 
     /// Where a client belongs whose address somebody else told: a proxy, who is believed. The tag is
     /// about the proxy, so the daemon's table of the generation in force answers.
-    pub fn classify_told(&self, local: SocketAddr, remote: SocketAddr) -> Classification {
-        self.by_table(&self.generations.load().in_force, local, remote, Why::Proxied)
+    pub fn classify_told(&self, connection: &Connection) -> Classification {
+        self.by_table(&self.generations.load().in_force, connection, Why::Proxied)
     }
 
-    fn by_table(
-        &self,
-        rules: &Arc<Rules>,
-        local: SocketAddr,
-        remote: SocketAddr,
-        why: Why,
-    ) -> Classification {
-        let connector = match rules.table.classify(local, remote.ip()) {
+    fn by_table(&self, rules: &Arc<Rules>, connection: &Connection, why: Why) -> Classification {
+        let connector = match rules.table.classify(connection.local(), connection.client()) {
             TableMatch::Connector { connector: id, range } => rules
                 .connector(id)
                 .map(|connector| ConnectorChoice { id, connector: Arc::clone(connector), range }),

@@ -97,7 +97,7 @@ fn address(text: &str) -> Option<IpAddr> {
         }
         _ => IpAddr::V4(text.parse::<Ipv4Addr>().ok()?),
     };
-    Some(address.to_canonical())
+    Some(address)
 }
 
 fn port(text: &str) -> Option<u16> {
@@ -123,7 +123,7 @@ mod tests {
         let v6 = XClient::parse("addr=ipv6:2001:db8::7").unwrap();
         assert_eq!(v6.address, "2001:db8::7".parse().ok());
         let mapped = XClient::parse("ADDR=IPV6:::ffff:192.0.2.7").unwrap();
-        assert_eq!(mapped.address, "192.0.2.7".parse().ok());
+        assert_eq!(mapped.address, "::ffff:192.0.2.7".parse().ok(), "as stated");
         let encoded = XClient::parse("HELO=a+2Eb NAME=[UNAVAILABLE]").unwrap();
         assert_eq!(encoded.hello.unwrap().as_str(), "a.b");
     }

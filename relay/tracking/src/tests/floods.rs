@@ -1,5 +1,6 @@
 //! Whoever sends much does not fill the log: each line, each source and all refusals have a bound.
 
+use relay_connector::Connection;
 use std::sync::Arc;
 
 use crate::event::{Receipt, RefusalEvent};
@@ -24,6 +25,10 @@ fn long_paths() -> Vec<String> {
     (0..TRACKED_DECISIONS).map(|number| format!("<{number:054}@{domain}>")).collect()
 }
 
+fn connection(remote: &str) -> Connection {
+    Connection::accepted("192.0.2.25:25".parse().unwrap(), remote.parse().unwrap())
+}
+
 fn received(remote: &str, paths: &[String]) -> Happening {
     let decided = |path: &String| Decided {
         command: Verb::Rcpt,
@@ -38,9 +43,7 @@ fn received(remote: &str, paths: &[String]) -> Happening {
     decisions.list.extend(paths.iter().map(decided));
     Happening::Received(Box::new(Receipt {
         session: 1,
-        remote: remote.parse().unwrap(),
-        proxy: None,
-        local: "192.0.2.25:25".parse().unwrap(),
+        connection: connection(remote),
         connector: None,
         generation: 1,
         decided_by: DecidedBy::Kernel,
@@ -174,9 +177,7 @@ fn refusals_replace_refusals_only() {
     }
     let refusal = || RefusalEvent {
         session: None,
-        remote: "192.0.2.7:4711".parse().unwrap(),
-        proxy: None,
-        local: "192.0.2.25:25".parse().unwrap(),
+        connection: connection("192.0.2.7:4711"),
         connector: Some("x".repeat(200)),
         principal: None,
         user: None,

@@ -1,14 +1,13 @@
 //! The driver's actions, in order, with replies collected as RFC 2920 section 3.2 requires.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::answers::ExplainedReplies;
 use crate::limits::OUTPUT_OCTETS;
 use crate::protocol_log::ProtocolRecords;
 use bytes::Bytes;
-use relay_connector::Connector;
+use relay_connector::{Connection, Connector};
 use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
@@ -32,7 +31,7 @@ pub enum Action {
     /// Put these fields before the octets of the message. It comes before a commit.
     PutInFront(Bytes),
     /// Find the connector of this client, then call [`super::Session::handle_client`].
-    Reclassify(SocketAddr),
+    Reclassify(Connection),
     /// Send these octets to the client.
     Send(Bytes),
     /// Begin TLS, without reading anything more in plain text, then [`super::Session::handle_tls`].

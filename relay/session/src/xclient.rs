@@ -4,7 +4,7 @@
 //! it as for every other client. Nothing of the former session continues, except TLS, which is
 //! between the proxy and us, and its counted errors.
 
-use std::net::SocketAddr;
+use relay_connector::Connection;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,24 +18,21 @@ use relay_smtp::command::XClient;
 impl Session {
     /// Asks for the connector of the client that XCLIENT names. Nothing is read before
     /// [`Session::handle_client`].
-    pub(super) fn become_client(&mut self, told: XClient) {
+    pub(super) fn become_client(&mut self, told: XClient, connection: Connection) {
         let context = &mut self.context;
-        context.remote = told.address.unwrap_or(context.remote);
         context.told_hello = told.hello;
         context.is_told = true;
         context.sender = None;
-        let remote = SocketAddr::new(context.remote, told.port.unwrap_or(0));
-        self.output.push(Action::Reclassify(remote));
+        self.output.push(Action::Reclassify(connection));
     }
 
     /// The result of [`Action::Reclassify`]: the new client of this session, or why it gets none.
     pub fn handle_client(&mut self, now: Instant, client: Result<(Arc<Rules>, Peer), Reply>) {
         self.now = now;
-        if !matches!(self.state, SessionState::Reclassifying) {
-            return;
-        }
+        let SessionState::Reclassifying(connection) = self.state else { return };
         self.state = SessionState::connected();
         let context = &mut self.context;
+        context.connection = connection;
         match client {
             Err(reply) => self.close_with(&reply, SessionEnding::Refused),
             Ok((rules, peer)) => {
@@ -43,7 +40,8 @@ impl Session {
                 context.peer.tls = before.tls;
                 // If a proxy forwards its client's commands, the next XCLIENT is the client's: it
                 // would choose its own connector.
-                context.peer.may_use_xclient = rules.proxies.may_use_xclient(context.remote);
+                context.peer.may_use_xclient =
+                    rules.proxies.may_use_xclient(context.connection.client());
                 context.rules = rules;
                 let connector = &context.peer.connector;
                 self.timers = Timers::new(now, &connector.limits);

@@ -42,7 +42,7 @@ impl MessageWriter {
 
 #[cfg(test)]
 mod tests {
-    use crate::writer::*;
+    use crate::message_parts::*;
 
     fn written(parts: &[usize]) -> Vec<usize> {
         let mut written = Vec::new();

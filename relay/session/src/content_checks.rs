@@ -25,7 +25,7 @@ impl Context {
     /// The client as the checks see it.
     pub(super) fn client(&self, hello: &Hello) -> Client {
         Client {
-            address: self.remote,
+            address: self.connection.client(),
             hello: hello.name.as_str().to_owned(),
             user: self.peer.user_name().map(ToString::to_string),
         }
