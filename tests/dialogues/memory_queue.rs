@@ -1,9 +1,10 @@
 //! A queue engine that stores messages in memory and fails as configured. It only accepts messages:
 //! only the test reads them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use relay_queue::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
@@ -33,11 +34,7 @@ impl MemoryStore {
     }
 
     pub fn kept(&self) -> Vec<(Entry, Vec<u8>)> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(Entry, Vec<u8>)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().clone()
     }
 }
 
@@ -75,7 +72,7 @@ impl Store for MemoryStore {
         Box::pin(async move {
             match (self.behaviour, message) {
                 (Behaviour::Working, Message::Memory(pieces)) => {
-                    self.lock().push((entry, pieces.concat()));
+                    self.kept.lock().push((entry, pieces.concat()));
                     Ok(())
                 }
                 _ => Err(full()),

@@ -111,7 +111,7 @@ fn send(envelope: &Envelope, message: &[u8], line_end: LineEnd, piece: usize) ->
             session.handle_written();
             let replies = hop.take(&octets);
             session.handle_bytes(&replies, now);
-            session.match_reply();
+            session.accept_result();
         }
         match session.poll_event() {
             Some(ClientEvent::Ready) if begun => session.quit(now),

@@ -12,7 +12,7 @@ use relay_mail::envelope::Envelope;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::Reply;
 use relay_mail::store_error::{BeginError, StoreError};
-use relay_mail::tls::{ClientCertificate, TlsInfo};
+use relay_mail::tls::{CertificateRefusal, ClientCertificate, TlsInfo};
 use relay_message::finding::{MessageFinding, SenderFinding};
 use relay_policy::pressure::{Pressure, PressureLevel, Resource};
 use relay_policy::{
@@ -160,7 +160,7 @@ impl Player {
                 let client = shown.map(|shown| {
                     let verified = || match shown.is_trusted {
                         true => Ok(()),
-                        false => Err("UnknownIssuer".to_owned()),
+                        false => Err(CertificateRefusal::Invalid("UnknownIssuer".to_owned())),
                     };
                     ClientCertificate {
                         names: vec![shown.name.clone()],
@@ -229,7 +229,7 @@ impl World for Host {
         }
     }
 
-    /// As the server does with its classifier.
+    /// What the server does with its classifier.
     fn reclassify(&mut self, client: &Connection) -> Result<(Arc<Rules>, Peer), Reply> {
         let client = match self.rules.table.classify(client.local(), client.client()) {
             TableMatch::Connector { connector, .. } => self.rules.connector(connector),
@@ -305,7 +305,7 @@ impl Host {
         Some(InquiryAnswer::Password(match check.perform() {
             Ok(true) => PasswordFinding::Right,
             Ok(false) => PasswordFinding::Wrong("the password is wrong".to_owned()),
-            Err(why) => PasswordFinding::Unavailable(why),
+            Err(why) => PasswordFinding::Unavailable(why.to_string()),
         }))
     }
 }

@@ -8,11 +8,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::namespace::Namespace;
@@ -125,12 +126,12 @@ impl Daemon {
 
     /// The output so far, of both streams.
     pub fn output(&self) -> String {
-        self.output.lock().join("\n")
+        self.output.lines.lock().join("\n")
     }
 
     /// The number of lines so far: a start for [`Self::wait_for`].
     pub fn line_count(&self) -> usize {
-        self.output.lock().len()
+        self.output.lines.lock().len()
     }
 
     /// Waits until the daemon prints a line that contains `needle`, and returns the first such
@@ -148,7 +149,7 @@ impl Daemon {
         wanted: impl Fn(&str) -> Option<T>,
     ) -> Result<T> {
         let deadline = Instant::now() + patience;
-        let mut lines = self.output.lock();
+        let mut lines = self.output.lines.lock();
         loop {
             if let Some(found) = lines.iter().skip(after).find_map(|line| wanted(line)) {
                 return Ok(found);
@@ -163,8 +164,7 @@ impl Daemon {
                 );
             }
             let slice = left.min(Duration::from_millis(50));
-            let waited = self.output.changed.wait_timeout(lines, slice);
-            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.output.changed.wait_for(&mut lines, slice);
         }
     }
 
@@ -237,15 +237,11 @@ impl Lines {
             let mut line = Vec::new();
             while source.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                lines.lock().push(text);
+                lines.lines.lock().push(text);
                 lines.changed.notify_all();
                 line.clear();
             }
         });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

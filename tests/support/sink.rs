@@ -9,11 +9,12 @@ mod session;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use parking_lot::{Condvar, Mutex};
 
 pub use self::message::{Message, Path};
 pub use self::script::{Answer, Script, Stage};
@@ -54,7 +55,7 @@ impl Sink {
             let (listener, kept) = (Arc::clone(&listener), Arc::clone(&kept));
             thread::spawn(move || {
                 serve(&listener, script, move |message| {
-                    kept.lock().push(message);
+                    kept.messages.lock().push(message);
                     kept.arrived.notify_all();
                 });
             })
@@ -69,20 +70,19 @@ impl Sink {
 
     /// What has arrived so far, oldest first.
     pub fn messages(&self) -> Vec<Message> {
-        self.kept.lock().clone()
+        self.kept.messages.lock().clone()
     }
 
     /// Waits until `count` messages have arrived, and returns all messages.
     pub fn wait_for(&self, count: usize, patience: Duration) -> Result<Vec<Message>> {
         let deadline = Instant::now() + patience;
-        let mut messages = self.kept.lock();
+        let mut messages = self.kept.messages.lock();
         while messages.len() < count {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 bail!("{} of {count} messages arrived within {patience:?}", messages.len());
             }
-            let waited = self.kept.arrived.wait_timeout(messages, left);
-            messages = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.kept.arrived.wait_for(&mut messages, left);
         }
         Ok(messages.clone())
     }
@@ -98,12 +98,6 @@ impl Drop for Sink {
         {
             eprintln!("the sink's listener panicked");
         }
-    }
-}
-
-impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

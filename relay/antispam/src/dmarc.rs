@@ -24,12 +24,12 @@ pub(super) async fn ask(
     let domain = match one_domain(from) {
         Ok(domain) => domain,
         // No domain can answer for it, so it is treated as if its domain asked for refusal.
-        Err(why) => {
+        Err(error) => {
             return DmarcFinding {
                 result: DmarcResult::Fail,
                 policy: DmarcPolicy::Reject,
                 domain: String::new(),
-                why: Some(why),
+                why: Some(error.to_string()),
             };
         }
     };
@@ -82,22 +82,34 @@ fn no_server() -> DmarcOutput {
     DmarcOutput::default().with_dkim_result(mail_auth::DmarcResult::TempError(error))
 }
 
+/// Why From does not name one domain that DMARC can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum FromError {
+    #[error(transparent)]
+    Unclear(#[from] Unclear),
+    #[error("no From field")]
+    Missing,
+    #[error("an address in From has no domain")]
+    NoDomain,
+    #[error("the domain in From is longer than {DMARC_DOMAIN_OCTETS} octets")]
+    TooLong,
+    #[error("{0} domains in From")]
+    Several(usize),
+}
+
 /// The domain of every address in From, if it is one, in A-labels.
-fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, String> {
-    let from = from.map_err(|unclear| unclear.to_string())?;
+fn one_domain(from: Result<Vec<Mailbox>, Unclear>) -> Result<String, FromError> {
+    let from = from?;
     let domains = from.iter().map(|author| author.domain().map(Domain::ascii));
-    let mut domains: Vec<&str> =
-        domains.collect::<Option<_>>().ok_or("an address in From has no domain")?;
+    let mut domains: Vec<&str> = domains.collect::<Option<_>>().ok_or(FromError::NoDomain)?;
     domains.sort_unstable();
     domains.dedup();
     match domains.as_slice() {
-        [] => Err("no From field".to_owned()),
+        [] => Err(FromError::Missing),
         // A longer name could not be asked for, and its parent's policy would not be found.
-        [domain] if domain.len() > DMARC_DOMAIN_OCTETS => {
-            Err(format!("the domain in From is longer than {DMARC_DOMAIN_OCTETS} octets"))
-        }
+        [domain] if domain.len() > DMARC_DOMAIN_OCTETS => Err(FromError::TooLong),
         [domain] => Ok((*domain).to_owned()),
-        [_, ..] => Err(format!("{} domains in From", domains.len())),
+        [_, ..] => Err(FromError::Several(domains.len())),
     }
 }
 
@@ -106,7 +118,7 @@ mod tests {
     use crate::dmarc::*;
     use relay_message::author;
 
-    fn domain(from: &str) -> Result<String, String> {
+    fn domain(from: &str) -> Result<String, FromError> {
         one_domain(author::addresses(from.as_bytes()))
     }
 

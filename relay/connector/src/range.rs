@@ -130,6 +130,18 @@ impl Range {
     }
 
     /// Is this address in the range?
+    ///
+    /// ```
+    /// use relay_connector::Range;
+    ///
+    /// let range: Range = "10.38.96.15-10.38.97.255".parse().unwrap();
+    /// assert!(range.contains("10.38.97.1".parse().unwrap()));
+    /// // A socket for both families shows an IPv4 client as IPv6; the client is the same.
+    /// assert!(range.contains("::ffff:10.38.97.1".parse().unwrap()));
+    /// // All IPv6 addresses include no IPv4 client.
+    /// let everyone: Range = "::/0".parse().unwrap();
+    /// assert!(!everyone.contains("10.38.97.1".parse().unwrap()));
+    /// ```
     pub fn contains(&self, address: ClientAddress) -> bool {
         Family::of(address.ip()) == self.family
             && (self.low..=self.high).contains(&number_of(address.ip()))

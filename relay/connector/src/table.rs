@@ -230,7 +230,55 @@ impl Table {
         self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
-    /// The match of a client that connects to `local`, or for which a proxy connects.
+    /// Where a client belongs that connects to `local`, or for which a proxy does.
+    ///
+    /// ```
+    /// # use relay_connector::*;
+    /// # fn connector(name: &str, bindings: &[&str], ranges: &[&str]) -> Connector {
+    /// #     Connector {
+    /// #         name: name.to_owned(),
+    /// #         line: 1,
+    /// #         comment: String::new(),
+    /// #         enabled: true,
+    /// #         bindings: bindings.iter().map(|text| text.parse().unwrap()).collect(),
+    /// #         remote_ip_ranges: ranges.iter().map(|text| text.parse().unwrap()).collect(),
+    /// #         auth_mechanism: AuthMechanism::default(),
+    /// #         permission_groups: PermissionGroups::default(),
+    /// #         grants: Vec::new(),
+    /// #         denies: Vec::new(),
+    /// #         encryption: ConnectorTls::default(),
+    /// #         require_tls: false,
+    /// #         refuse: false,
+    /// #         syn_budget: None,
+    /// #         syn_budget_per_source: None,
+    /// #         banner: None,
+    /// #         fqdn: "edge1.contoso.example".to_owned(),
+    /// #         require_ehlo_domain: false,
+    /// #         extensions: Extensions::default(),
+    /// #         reject_recipient_domains: RejectRecipientDomains::default(),
+    /// #         protocol_logging_level: ProtocolLoggingLevel::None,
+    /// #         antispam: AntiSpam::default(),
+    /// #         limits: Limits::default(),
+    /// #     }
+    /// # }
+    /// let everyone = connector("Default Frontend", &["0.0.0.0:25"], &["0.0.0.0/0"]);
+    /// let subnet = connector("Scanners", &["0.0.0.0:25"], &["10.38.97.0/24"]);
+    /// let exact = connector("Partners", &["192.0.2.1:25"], &["203.0.113.0/24"]);
+    /// let table =
+    ///     Table::compile(&[everyone, subnet, exact], Clients::OfTheBindingsFamily).unwrap();
+    /// let ask = |local: &str, remote: &str| match table
+    ///     .classify(local.parse().unwrap(), remote.parse().unwrap())
+    /// {
+    ///     TableMatch::Connector { connector, .. } => Some(connector.0),
+    ///     TableMatch::NoBinding | TableMatch::NoConnector => None,
+    /// };
+    /// // The smallest range wins, whatever the order of the connectors.
+    /// assert_eq!(ask("198.51.100.1:25", "10.38.97.9"), Some(2));
+    /// assert_eq!(ask("198.51.100.1:25", "203.0.113.9"), Some(1));
+    /// // An exact binding goes before the wildcard, and its other clients do not fall back to it.
+    /// assert_eq!(ask("192.0.2.1:25", "203.0.113.9"), Some(3));
+    /// assert_eq!(ask("192.0.2.1:25", "10.38.97.9"), None);
+    /// ```
     pub fn classify(&self, local: SocketAddr, client: ClientAddress) -> TableMatch {
         let binding = Binding::of_connection(local);
         let numbers = &self.layout.numbers;

@@ -10,11 +10,12 @@
 //! the connections to one address.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::waiting_list::WaitingList;
+use parking_lot::{Mutex, MutexGuard};
 use relay_mail::queue_id::QueueId;
 use relay_queue::Queue;
 use relay_queue::limits::CLAIMED_AT_ONCE;
@@ -141,7 +142,7 @@ impl DeliveryBudget {
         class: DeliveryClass,
         of_hop: &Arc<AtomicUsize>,
     ) -> Option<Hold> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let was_called = state.came(id);
         let is_guaranteed =
             !class.is_exchanger && of_hop.load(Ordering::Relaxed) < limits::CONFIGURED_CLAIMS;
@@ -157,7 +158,7 @@ impl DeliveryBudget {
 
     /// A message waits in the queue for room. Call this only after its claim has ended.
     pub(super) fn park(&self, id: QueueId, class: DeliveryClass) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.waiting.entry(class).or_default().park(id);
         // There may be room by now, and no job left that could return room.
         self.call(state);
@@ -165,12 +166,12 @@ impl DeliveryBudget {
 
     /// How many more jobs may be in hand.
     pub(super) fn remaining(&self) -> usize {
-        limits::DELIVERY_CLAIMS.saturating_sub(self.state().counts.all)
+        limits::DELIVERY_CLAIMS.saturating_sub(self.state.lock().counts.all)
     }
 
     /// Would another job of this class be admitted now?
     pub(super) fn has_capacity(&self, class: DeliveryClass) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let is_waited_for = state.waiting.get(&class).is_some_and(WaitingList::has_waiting);
         state.counts.have_room(class) && !is_waited_for
     }
@@ -187,17 +188,12 @@ impl DeliveryBudget {
         self.is_short.send_if_modified(|was| std::mem::replace(was, is_short) != is_short);
         self.queue.store().bring_forward(&ids, SystemTime::now());
     }
-
-    /// A poisoned lock is used like any other: no step between two fields can panic.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         self.of_hop.fetch_sub(1, Ordering::Relaxed);
-        let mut state = self.budget.state();
+        let mut state = self.budget.state.lock();
         state.counts.remove(self.class);
         self.budget.call(state);
     }

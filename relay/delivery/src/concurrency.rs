@@ -1,7 +1,6 @@
 //! How many connections to a next hop at a time. Pure.
 
-use std::time::Duration;
-
+use relay_host::back_off::BackOff;
 use tokio::time::Instant;
 
 use crate::limits;
@@ -24,10 +23,14 @@ pub(super) struct Window {
 struct Refused {
     /// Connections that were not refused.
     allowed: usize,
-    /// When a further connection is tried, and how long that is after the refusal.
+    /// When one more is tried.
     again: Instant,
-    wait: Duration,
+    /// Trials before the next one, in a row, that were refused too.
+    trials: u32,
 }
+
+const PROBE: BackOff =
+    BackOff { first: limits::CONNECTION_PROBE_FIRST, longest: limits::CONNECTION_PROBE_LONGEST };
 
 impl Window {
     pub(super) fn new(most: usize) -> Self {
@@ -62,15 +65,15 @@ impl Window {
     /// The next hop refused a further connection, and `allowed` of our connections are left.
     pub(super) fn refused(&mut self, allowed: usize, now: Instant) {
         let allowed = allowed.max(1);
-        let wait = match self.refused {
-            // The refused connection was the test.
+        let trials = match self.refused {
+            // The one that was to find out.
             Some(refused) if refused.allowed <= allowed && now >= refused.again => {
-                (refused.wait * 2).min(limits::CONNECTION_PROBE_LONGEST)
+                refused.trials.saturating_add(1)
             }
-            Some(refused) => refused.wait,
-            None => limits::CONNECTION_PROBE_FIRST,
+            Some(refused) => refused.trials,
+            None => 0,
         };
-        self.refused = Some(Refused { allowed, again: now + wait, wait });
+        self.refused = Some(Refused { allowed, again: now + PROBE.pause(trials), trials });
         self.successes = 0;
         self.size = self.size.min(allowed);
     }
@@ -85,6 +88,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::concurrency::*;
 
     #[test]

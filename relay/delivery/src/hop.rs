@@ -12,8 +12,8 @@ mod workers;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
@@ -27,6 +27,7 @@ use crate::remotes::Remotes;
 use crate::route::Destination;
 use crate::wait_for_hop::WaitingForHop;
 use crate::{Cut, DeliverySettings};
+use parking_lot::Mutex;
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
 use relay_queue::Queue;
 use tokio::sync::Notify;
@@ -134,7 +135,7 @@ impl Hop {
     /// Is there nothing to do and nothing to remember? A back-off that has ended is not remembered:
     /// strangers can name any number of next hops.
     pub(super) fn is_idle(&self) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let rests = state.paused_until.is_some_and(|until| until > Instant::now());
         state.alive == 0 && state.waiting.is_empty() && state.waiting_for_hop.is_empty() && !rests
     }
@@ -146,7 +147,7 @@ impl Hop {
     /// [`DeliverySettings::cut_all`].
     pub(super) async fn close(&self) {
         let (waiting, workers) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             // Under the lock, so that no worker begins after it.
             self.settings.end.closing.send_replace(true);
             self.fetch_waiting_messages(&mut state);
@@ -187,9 +188,9 @@ impl Hop {
         }
     }
 
-    /// The remaining time of the back-off.
+    /// How long the next hop is still to be left alone.
     pub(super) fn remaining_back_off(&self) -> Option<Duration> {
-        let until = self.state().paused_until?;
+        let until = self.state.lock().paused_until?;
         let pause = until.saturating_duration_since(Instant::now());
         Some(pause).filter(|pause| !pause.is_zero())
     }
@@ -197,7 +198,7 @@ impl Hop {
     /// Ends the back-off. As after every back-off, a single connection finds out whether the next
     /// hop is back.
     pub(super) fn resume(&self) {
-        self.state().paused_until = None;
+        self.state.lock().paused_until = None;
     }
 
     /// Is no attempt to begin any more?
@@ -205,12 +206,7 @@ impl Hop {
         *self.settings.end.closing.borrow()
     }
 
-    /// A poisoned lock is used like any other: no invariant spans two of the fields.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes or starts workers for waiting messages.
+    /// Wakes or spawns workers for what waits.
     fn staff(self: &Arc<Self>, state: &mut State) {
         let most = state.most_workers();
         if self.is_closing() {
@@ -235,7 +231,7 @@ impl Hop {
             // If other messages wait for room at its address, an idle connection is not kept.
             let is_kept = connection.is_some_and(|address| !self.remotes.has_waiters(address));
             {
-                let mut state = self.state();
+                let mut state = self.state.lock();
                 if state.alive > state.most_workers() {
                     state.alive -= 1;
                     return None;
@@ -256,13 +252,13 @@ impl Hop {
                 _ = timeout_at(deadline, arrived) => {}
                 () = wanted => {}
             }
-            self.state().idle -= 1;
+            self.state.lock().idle -= 1;
         }
     }
 
     /// There is no way to have a connection now.
     pub(super) fn failed(&self, cause: &Cause) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         // Other workers that were connecting at the same time have failed for the same reason.
         if state.paused_until.is_some_and(|until| until > now) {
@@ -270,22 +266,20 @@ impl Hop {
         }
         state.window.failed();
         state.returning = 0;
-        let doublings = state.failures.min(31);
+        let pause = self.settings.back_off.pause(state.failures);
         state.failures = state.failures.saturating_add(1);
-        let pause = self.settings.pause_first.saturating_mul(1 << doublings);
-        let pause = pause.min(self.settings.pause_longest);
         state.paused_until = Some(now + pause);
         state.trouble = Some(Trouble::after_failure(state.trouble.take(), cause));
         let answer = OutcomeReason { hop: None, cause: cause.clone() };
         warn!(hop = self.name, seconds = pause.as_secs(), %answer, "the next hop is in back-off");
     }
 
-    /// Records what an attempt shows about the next hop, and about its capacity.
+    /// What an attempt says about the next hop, and about how much it can take.
     pub(super) fn record_result<'a>(
         self: &Arc<Self>,
         outcomes: impl Iterator<Item = &'a Outcome> + Clone,
     ) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         if outcomes.clone().any(is_proof) {
             state.proved = Some(now);
@@ -306,7 +300,7 @@ impl Hop {
 
     /// These addresses come after the others for a while, except those with an open connection.
     pub(super) fn remember_failed(&self, addresses: Vec<SocketAddr>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.last.retain(|_, until| *until > now);
         let until = now + limits::ADDRESS_PAUSE;
@@ -317,9 +311,9 @@ impl Hop {
         }
     }
 
-    /// This address fails with an extension that it offers.
+    /// This address did not bear what it offers.
     pub(super) fn remember_pipelining_failure(&self, address: SocketAddr) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.basic_smtp_until.retain(|_, until| *until > now);
         state.basic_smtp_until.insert(address, now + limits::PLAIN_SPEECH);
@@ -330,7 +324,7 @@ impl Hop {
         &self,
         mut candidates: Vec<Candidate>,
     ) -> Vec<Candidate> {
-        let (state, now) = (self.state(), Instant::now());
+        let (state, now) = (self.state.lock(), Instant::now());
         let holds = |list: &HashMap<SocketAddr, Instant>, candidate: &Candidate| {
             list.get(&candidate.address).is_some_and(|&until| until > now)
         };

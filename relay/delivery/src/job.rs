@@ -5,11 +5,12 @@
 //! soon; the last job gives up the claim.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::budget::Hold;
 use crate::route::Destination;
+use parking_lot::{Mutex, MutexGuard};
 use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -35,6 +36,16 @@ pub(super) struct Job {
     pub(super) was_surplus: bool,
     claim: Arc<MessageClaim>,
     settled: bool,
+}
+
+/// The jobs that are made of a message at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    /// How many.
+    pub(super) jobs: usize,
+    /// [`MessageClaim::end_round`] must follow. Among several jobs, one without room must not end
+    /// the attempt before the others are handed out.
+    pub(super) must_end: bool,
 }
 
 /// A claimed message, whichever next hops work on it.
@@ -112,7 +123,7 @@ impl MessageClaim {
 
     /// The job of the next group, while fewer than [`limits::JOBS_PER_MESSAGE`] are running.
     pub(super) fn next(self: &Arc<Self>) -> Option<(Destination, Job)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.open - state.rest.len() >= limits::JOBS_PER_MESSAGE {
             return None;
         }
@@ -128,22 +139,20 @@ impl MessageClaim {
         self.claimed.id
     }
 
-    /// Begins a round of jobs. Returns how many, and whether [`MessageClaim::end_round`] must
-    /// follow: if there are several jobs, one without room must not end the attempt before the
-    /// others have been passed to their next hops.
-    pub(super) fn begin_round(&self) -> (usize, bool) {
-        let mut state = self.state();
+    /// Jobs are to be made now.
+    pub(super) fn begin_round(&self) -> Round {
+        let mut state = self.state.lock();
         let is_round = state.open > 1;
         state.open += usize::from(is_round);
         let has_begun = std::mem::replace(&mut state.has_begun, true);
         let most = if has_begun { limits::JOBS_AFTER_ONE } else { limits::JOBS_PER_MESSAGE };
-        (state.rest.len().min(most), is_round)
+        Round { jobs: state.rest.len().min(most), must_end: is_round }
     }
 
     /// Ends the round. True if no job of the message is running, because none had room: then the
     /// message is back in the queue.
     pub(super) fn end_round(self: &Arc<Self>) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.open -= 1;
         let none = !state.rest.is_empty() && state.open == state.rest.len();
         if none {
@@ -157,7 +166,7 @@ impl MessageClaim {
 
     /// Gives up the groups without a job, since delivery ends.
     pub(super) fn put_back_rest(self: &Arc<Self>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.drop_rest(&mut state, SystemTime::now());
         self.close(state);
     }
@@ -189,7 +198,7 @@ impl Job {
         self.settled = true;
         // The room is returned before others are notified.
         self.hold = None;
-        let mut state = self.claim.state();
+        let mut state = self.claim.state.lock();
         if state.open - state.rest.len() > 1 {
             let places = std::mem::take(&mut self.places);
             state.rest.push_back((destination.clone(), places));
@@ -226,7 +235,7 @@ impl Job {
         let claim = Arc::clone(&self.claim);
         self.settled = true;
         let others = {
-            let mut state = claim.state();
+            let mut state = claim.state.lock();
             state.has_recorded |= untried_until.is_none();
             state.due = [state.due, untried_until].into_iter().flatten().min();
             state.results.extend(outcomes);
@@ -246,12 +255,8 @@ impl Job {
 }
 
 impl MessageClaim {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn put_back(self: &Arc<Self>, due: SystemTime) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.due = Some(state.due.map_or(due, |earlier| earlier.min(due)));
         state.open -= 1;
         self.go_on(&mut state);
@@ -263,7 +268,7 @@ impl MessageClaim {
         let mut entry = self.entry.lock().await;
         let now = SystemTime::now();
         let (results, jobs, is_last, untried_until) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let untried_until = state.due.filter(|_| !state.has_recorded);
             let results = std::mem::take(&mut state.results);
             (results, state.unwritten, state.open == 0, untried_until)
@@ -285,7 +290,7 @@ impl MessageClaim {
             Err(StoreError::Closed) => {}
             Err(error) => error!(id = %self.id(), %error, "cannot record an attempt"),
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.given_up |= gone;
         state.unwritten -= jobs;
         state.latest = Arc::clone(&entry);

@@ -34,14 +34,16 @@ mod waiting_list;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::budget::DeliveryBudget;
 use crate::hop::Hop;
-use crate::job::MessageClaim;
+use crate::job::{MessageClaim, Round};
 use crate::remotes::Remotes;
+use parking_lot::Mutex;
 use relay_dns::Dns;
+use relay_host::back_off::BackOff;
 use relay_host::vital;
 use relay_queue::limits::CLAIMED_AT_ONCE;
 use relay_queue::limits::STORE_RETRY;
@@ -85,11 +87,9 @@ pub struct DeliverySettings {
     pub connect_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle: Duration,
-    /// The back-off of a next hop after the first failure to reach it.
-    pub pause_first: Duration,
-    /// The longest back-off of a next hop.
-    pub pause_longest: Duration,
-    /// How long running attempts may continue after delivery is told to end.
+    /// How long a next hop is in back-off after a failure to reach it.
+    pub back_off: BackOff,
+    /// How long attempts under way may go on once delivery is to end.
     pub drain: Duration,
     /// Next hops whose back-off must end.
     pub resumed: Resumed,
@@ -134,11 +134,11 @@ pub struct Resumed(Arc<Mutex<HashSet<Destination>>>);
 impl Resumed {
     /// Adds next hops, for messages that are claimed afterwards.
     pub fn add(&self, hops: impl Iterator<Item = Destination>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(hops);
+        self.0.lock().extend(hops);
     }
 
     fn take(&self) -> HashSet<Destination> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 }
 
@@ -166,8 +166,10 @@ impl DeliverySettings {
             timeouts: Timeouts::default(),
             connect_timeout: limits::CONNECT_TIMEOUT,
             idle: limits::CONNECTION_IDLE,
-            pause_first: limits::HOP_PAUSE_FIRST,
-            pause_longest: limits::HOP_PAUSE_LONGEST,
+            back_off: BackOff {
+                first: limits::HOP_PAUSE_FIRST,
+                longest: limits::HOP_PAUSE_LONGEST,
+            },
             drain: limits::DELIVERY_DRAIN,
             resumed: Resumed::default(),
             daemon_ends: watch::Sender::new(false),
@@ -291,15 +293,15 @@ impl Dispatcher {
 
     /// Hands the next groups of a message to their next hops.
     fn go_on(&mut self, claim: &Arc<MessageClaim>) {
-        let (mut groups, is_round) = claim.begin_round();
+        let Round { mut jobs, must_end } = claim.begin_round();
         let mut short_of = None;
-        while groups > 0
+        while jobs > 0
             && let Some((destination, job)) = claim.next()
         {
-            groups -= 1;
+            jobs -= 1;
             short_of = self.hop(destination).push(job).or(short_of);
         }
-        if is_round
+        if must_end
             && claim.end_round()
             && let Some(class) = short_of
         {

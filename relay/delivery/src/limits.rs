@@ -25,10 +25,10 @@ pub const CONNECTION_PROBE_LONGEST: Duration = Duration::from_secs(10 * 60);
 /// message or is closed after [`CONNECTION_IDLE`].
 pub const DELIVERY_CLAIMS: usize = 1000;
 
-/// Of these, messages for next hops that DNS names: a stranger can choose them. Our own.
+/// Claims of these for next hops that DNS names: a stranger can choose these next hops.
 pub const EXCHANGER_CLAIMS: usize = 750;
 
-/// Of these, messages for next hops that have not recently proved alive. Our own.
+/// Claims of these for next hops that have not recently proved alive.
 pub const UNPROVEN_CLAIMS: usize = 250;
 
 /// Of these, reports and other messages with the null sender.

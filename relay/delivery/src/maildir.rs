@@ -9,8 +9,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use relay_mail::line_end::{LineMark, LinePosition, LineScanner};
 use relay_mail::outcome::{Outcome, OutcomeReason};
 use relay_mail::reply::Enhanced;
+use relay_message::section::{Part, SectionReader};
 use relay_queue::{Entry, MessageReader};
 use tokio::fs;
 use tokio::io::{AsyncWriteExt, BufWriter};
@@ -60,11 +63,11 @@ async fn write(
         recipient.unwrap_or_default()
     );
     file.write_all(head.as_bytes()).await?;
-    let mut lines = Lines { keeps_body: entry.binary, ..Lines::default() };
+    let mut lines = Lines::of(entry);
     while let Some(piece) = message.next().await.map_err(io::Error::other)? {
-        file.write_all(&lines.take(&piece)).await?;
+        file.write_all(&lines.take(piece)).await?;
     }
-    file.write_all(lines.rest()).await?;
+    file.write_all(&lines.finish()).await?;
     file.flush().await?;
     file.into_inner().sync_all().await?;
     fs::rename(&temporary.0, directory.join("new").join(&name)).await?;
@@ -99,53 +102,81 @@ async fn sync(directory: &Path) -> io::Result<()> {
 /// body has no lines (RFC 3030 section 3), and is not changed.
 #[derive(Debug, Default)]
 struct Lines {
-    /// The last octet was a CR.
-    has_cr: bool,
-    /// The message is binary: its lines end with its header section.
-    keeps_body: bool,
-    /// Octets of the line so far.
-    line: usize,
-    /// The empty line after the header section of such a message has been read.
+    scanner: LineScanner,
+    /// The message is binary: its lines end with the empty line behind its header section.
+    section: Option<SectionReader>,
+    /// The empty line of a binary message has been written.
     in_body: bool,
 }
 
 impl Lines {
-    fn take(&mut self, piece: &[u8]) -> Vec<u8> {
+    fn of(entry: &Entry) -> Self {
+        Self { section: entry.binary.then(SectionReader::default), ..Self::default() }
+    }
+
+    fn take(&mut self, piece: Bytes) -> Vec<u8> {
         let mut taken = Vec::with_capacity(piece.len() + 1);
-        if !self.keeps_body {
-            self.convert(piece, &mut taken);
+        let Some(mut section) = self.section.take() else {
+            self.convert(&piece, &mut taken);
             return taken;
-        }
+        };
         let mut rest = piece;
-        while !self.in_body && !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-            let (part, after) = rest.split_at(end);
-            let before = taken.len();
-            self.convert(part, &mut taken);
-            self.line += taken.len() - before;
-            if part.ends_with(b"\n") {
-                self.in_body = self.line == 1;
-                self.line = 0;
-            }
-            rest = after;
+        while let Some(part) = section.next(&mut rest) {
+            self.take_part(part, &mut taken);
         }
-        taken.extend_from_slice(rest);
+        self.section = Some(section);
         taken
     }
 
-    fn convert(&mut self, piece: &[u8], taken: &mut Vec<u8>) {
-        for part in piece.split_inclusive(|&octet| octet == b'\r') {
-            if std::mem::take(&mut self.has_cr) && !part.starts_with(b"\n") {
-                taken.push(b'\r');
+    /// What is left when the message has ended.
+    fn finish(mut self) -> Vec<u8> {
+        let mut taken = Vec::new();
+        while let Some(part) = self.section.as_mut().and_then(SectionReader::finish) {
+            self.take_part(part, &mut taken);
+        }
+        if self.scanner.finish().is_some() {
+            taken.push(b'\r');
+        }
+        taken
+    }
+
+    fn take_part(&mut self, part: Part, taken: &mut Vec<u8>) {
+        match part {
+            Part::MboxLines(octets) | Part::Name(octets) | Part::Value(octets) => {
+                self.convert(&octets, taken);
             }
-            let without = part.strip_suffix(b"\r");
-            self.has_cr = without.is_some();
-            taken.extend_from_slice(without.unwrap_or(part));
+            Part::End { .. } => {}
+            Part::Body(octets) if self.in_body => taken.extend_from_slice(&octets),
+            Part::Body(octets) => {
+                self.in_body = true;
+                // The section reader hands out an empty line as a whole.
+                let body = octets.strip_prefix(b"\r\n").inspect(|_| taken.push(b'\n'));
+                taken.extend_from_slice(body.unwrap_or(&octets));
+            }
         }
     }
 
-    fn rest(&self) -> &'static [u8] {
-        if self.has_cr { b"\r" } else { b"" }
+    /// Writes octets with their line ends converted. A CR at their end waits for the next octet.
+    fn convert(&mut self, octets: &[u8], taken: &mut Vec<u8>) {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let cr_waits = self.scanner.position() == LinePosition::AfterCr;
+            let found = self.scanner.next(rest);
+            let (part, after) = rest.split_at(found.map_or(rest.len(), |(read, _)| read));
+            if found.is_some_and(|(_, mark)| mark == LineMark::End) {
+                let line = part.strip_suffix(b"\n").unwrap_or(part);
+                taken.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+                taken.push(b'\n');
+            } else {
+                if cr_waits {
+                    taken.push(b'\r');
+                }
+                let is_last = self.scanner.position() == LinePosition::AfterCr;
+                let waiting = if is_last { part.strip_suffix(b"\r") } else { None };
+                taken.extend_from_slice(waiting.unwrap_or(part));
+            }
+            rest = after;
+        }
     }
 }
 
@@ -174,12 +205,13 @@ mod tests {
             ("A: b\r\n", "A: b\n"),
         ] {
             for size in 1..=message.len() {
-                let mut lines = Lines { keeps_body: true, ..Lines::default() };
+                let section = Some(SectionReader::default());
+                let mut lines = Lines { section, ..Lines::default() };
                 let mut taken = Vec::new();
                 for piece in message.as_bytes().chunks(size) {
-                    taken.extend(lines.take(piece));
+                    taken.extend(lines.take(Bytes::copy_from_slice(piece)));
                 }
-                taken.extend(lines.rest());
+                taken.extend(lines.finish());
                 assert_eq!(taken, expected.as_bytes(), "{message:?} in pieces of {size}");
             }
         }
@@ -197,9 +229,9 @@ mod tests {
                 let mut lines = Lines::default();
                 let mut taken = Vec::new();
                 for piece in message.as_bytes().chunks(size) {
-                    taken.extend(lines.take(piece));
+                    taken.extend(lines.take(Bytes::copy_from_slice(piece)));
                 }
-                taken.extend(lines.rest());
+                taken.extend(lines.finish());
                 assert_eq!(taken, expected.as_bytes(), "{message:?} in pieces of {size}");
             }
         }

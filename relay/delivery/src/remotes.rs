@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::waiting_list::WaitingList;
+use parking_lot::{Mutex, MutexGuard};
 use relay_mail::queue_id::QueueId;
 use relay_queue::Queue;
 use tokio::sync::Notify;
@@ -80,7 +81,7 @@ impl Remotes {
     /// messages have waited for longer.
     pub(super) fn slot(self: &Arc<Self>, address: SocketAddr, id: QueueId) -> Option<Slot> {
         let key = key(address);
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         let remote = remotes.entry(key).or_default();
         let was_called = remote.waiting.came(id);
         remote.waiting.expire(Instant::now());
@@ -98,7 +99,7 @@ impl Remotes {
     /// host, the refusal shows how many it allows: then a message waits there for room.
     pub(super) fn refused(&self, address: SocketAddr) -> Option<Key> {
         let key = key(address);
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         let remote = remotes.get_mut(&key).filter(|remote| remote.serving > 0)?;
         remote.allowed = Some((remote.serving, Instant::now() + limits::CONNECTION_PROBE_FIRST));
         Some(key)
@@ -109,9 +110,9 @@ impl Remotes {
         self.wanted.notified()
     }
 
-    /// Does a message wait for room at this address, or did one recently?
+    /// Does a message wait for room at this address, or did one lately?
     pub(super) fn has_waiters(&self, address: SocketAddr) -> bool {
-        let remotes = self.remotes();
+        let remotes = self.remotes.lock();
         remotes.get(&key(address)).is_some_and(|remote| {
             let lately = |at: Instant| at.elapsed() < limits::CONNECTION_IDLE;
             remote.waiting.has_waiting() || remote.refused.is_some_and(lately)
@@ -121,7 +122,7 @@ impl Remotes {
     /// A message waits in the queue for room at an address. Call this only after its claim has
     /// ended.
     pub(super) fn park(&self, id: QueueId, key: Key) {
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         remotes.entry(key).or_default().waiting.park(id);
         // There may be room by now.
         self.call(remotes, key);
@@ -129,7 +130,7 @@ impl Remotes {
 
     /// Makes all messages due that wait here for room, since no later event would.
     pub(super) fn close(&self) {
-        let mut remotes = self.remotes();
+        let mut remotes = self.remotes.lock();
         let ids: Vec<_> = remotes.values_mut().flat_map(|r| r.waiting.take()).collect();
         drop(remotes);
         self.queue.store().bring_forward(&ids, SystemTime::now());
@@ -151,17 +152,12 @@ impl Remotes {
         drop(remotes);
         self.queue.store().bring_forward(&ids, SystemTime::now());
     }
-
-    /// A poisoned lock is used like any other: no step between two fields can panic.
-    fn remotes(&self) -> MutexGuard<'_, HashMap<Key, Remote>> {
-        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Slot {
     /// The server has greeted us.
     pub(super) fn serves(mut self) -> Self {
-        if let Some(remote) = self.remotes.remotes().get_mut(&self.key) {
+        if let Some(remote) = self.remotes.remotes.lock().get_mut(&self.key) {
             remote.serving += 1;
         }
         self.serves = true;
@@ -171,7 +167,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut remotes = self.remotes.remotes();
+        let mut remotes = self.remotes.remotes.lock();
         if let Some(remote) = remotes.get_mut(&self.key) {
             remote.open = remote.open.saturating_sub(1);
             remote.serving = remote.serving.saturating_sub(usize::from(self.serves));

@@ -8,10 +8,10 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use mail_auth::{MX, Parameters, RecordSet, ResolverCache, Txt};
+use parking_lot::Mutex;
 
 /// The answers so far. Bounded by the questions of one evaluation.
 #[derive(Default)]
@@ -52,14 +52,8 @@ impl DnsCache {
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        let hosts = self.ipv4.answers().len() + self.ipv6.answers().len();
-        hosts + self.txt.answers().len() + self.mx.answers().len() + self.ptr.answers().len()
-    }
-}
-
-impl<K, V> CachedAnswers<K, V> {
-    fn answers(&self) -> MutexGuard<'_, HashMap<K, V>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let hosts = self.ipv4.0.lock().len() + self.ipv6.0.lock().len();
+        hosts + self.txt.0.lock().len() + self.mx.0.lock().len() + self.ptr.0.lock().len()
     }
 }
 
@@ -75,7 +69,7 @@ impl<K: Eq + Hash, V: Clone> ResolverCache<K, V> for CachedAnswers<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.answers().get(name).cloned()
+        self.0.lock().get(name).cloned()
     }
 
     fn remove<Q>(&self, name: &Q) -> Option<V>
@@ -83,10 +77,10 @@ impl<K: Eq + Hash, V: Clone> ResolverCache<K, V> for CachedAnswers<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.answers().remove(name)
+        self.0.lock().remove(name)
     }
 
     fn insert(&self, key: K, value: V, _: Instant) {
-        self.answers().insert(key, value);
+        self.0.lock().insert(key, value);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::DnsSettings;
@@ -19,6 +19,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::read_system_conf;
 use mail_auth::MessageAuthenticator;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::limits;
@@ -119,12 +120,12 @@ impl Server {
     }
 
     fn has_failed(&self) -> bool {
-        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = *self.failed.lock();
         failed.is_some_and(|at| at.elapsed() < limits::DNS_SERVER_PAUSE)
     }
 
     fn remember(&self, failed: Option<Instant>) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+        *self.failed.lock() = failed;
     }
 }
 

@@ -128,9 +128,9 @@ pub fn explain_with(
         explanation.steps.push(ExplainedCommand::greeting(relay_policy::connect(None)));
         return explanation;
     };
-    if let Some(Decision { reply, because }) = host.connection.clone() {
+    if let Some(mut refusal) = host.connection.clone() {
         let has_codes = peer.connector.extensions.enhanced_status_codes_enabled;
-        let refusal = Decision { reply: reply.with_enhanced_codes(has_codes), because };
+        refusal.reply = refusal.reply.with_enhanced_codes(has_codes);
         explanation.steps.push(ExplainedCommand::greeting(refusal));
         return explanation;
     }

@@ -180,9 +180,9 @@ impl Interface {
                     Some(Attachment { _link: attached, index: link.index, mtu: link.mtu });
                 GuardState::Attached(mode)
             }
-            Err(why) => {
+            Err(error) => {
                 self.pause = GUARD_RETRY_LOOKS;
-                GuardState::Refused(why)
+                GuardState::Refused(error_chain(&error))
             }
         }
     }
@@ -246,21 +246,36 @@ impl Link {
 /// go again: the check that refuses the MTU is made at the removal too.
 const VIRTIO_MULTI_BUFFER: (u32, u32) = (6, 3);
 
+/// Why the guard cannot be attached to an interface.
+#[derive(Debug, thiserror::Error)]
+enum AttachError {
+    /// EBUSY; EEXIST if the other program is attached in the other mode, native or generic.
+    #[error("another XDP program is attached to it; `ip link show` names the program")]
+    OtherProgram,
+    /// Without a link the guard would stay after a kill -9, with no process to detach it.
+    #[error("the kernel has no links for XDP (Linux 5.9 has)")]
+    NoLinks,
+    #[error(transparent)]
+    Program(ProgramError),
+}
+
+impl From<ProgramError> for AttachError {
+    fn from(error: ProgramError) -> Self {
+        use ErrorKind::{AlreadyExists, ResourceBusy};
+        match &error {
+            ProgramError::SyscallError(call)
+                if matches!(call.io_error.kind(), ResourceBusy | AlreadyExists) =>
+            {
+                Self::OtherProgram
+            }
+            _ => Self::Program(error),
+        }
+    }
+}
+
 /// Attaches the loaded guard to this interface. Takes the program's descriptor and,
 /// since Linux 5.19, no capability.
-fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), String> {
-    let failed = |error: ProgramError| match &error {
-        // EEXIST: the other one is attached in the other mode, native or generic.
-        ProgramError::SyscallError(call)
-            if matches!(
-                call.io_error.kind(),
-                ErrorKind::ResourceBusy | ErrorKind::AlreadyExists
-            ) =>
-        {
-            "another XDP program is attached to it; `ip link show` names the program".to_owned()
-        }
-        error => error_chain(error),
-    };
+fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), AttachError> {
     let native = if link.on_virtio && verifier::kernel_is_older(VIRTIO_MULTI_BUFFER) {
         None
     } else {
@@ -269,14 +284,9 @@ fn attach(guard: &mut Xdp, link: Link) -> Result<(FdLink, GuardMode), String> {
     };
     let (link, mode) = match native {
         Some(attached) => (attached, GuardMode::Native),
-        None => {
-            let attached = guard.attach_to_if_index(link.index, XdpMode::Skb).map_err(failed)?;
-            (attached, GuardMode::Generic)
-        }
+        None => (guard.attach_to_if_index(link.index, XdpMode::Skb)?, GuardMode::Generic),
     };
-    let link = guard.take_link(link).map_err(failed)?;
-    // Without a link the guard would stay after a kill -9, with no process to detach it.
-    let link = FdLink::try_from(link)
-        .map_err(|_| "the kernel has no links for XDP (Linux 5.9 has)".to_owned())?;
+    let link = guard.take_link(link)?;
+    let link = FdLink::try_from(link).map_err(|_| AttachError::NoLinks)?;
     Ok((link, mode))
 }

@@ -36,6 +36,16 @@ impl DomainPattern {
     }
 
     /// Does the pattern cover this domain, given in lower case and A-labels?
+    ///
+    /// ```
+    /// use relay_mail::domain_pattern::DomainPattern;
+    ///
+    /// let pattern: DomainPattern = "*.contoso.example".parse().unwrap();
+    /// assert!(pattern.covers("mail.contoso.example"));
+    /// assert!(pattern.covers("contoso.example"));
+    /// // A domain that only ends with the same letters is another domain.
+    /// assert!(!pattern.covers("evil-contoso.example"));
+    /// ```
     pub fn covers(&self, domain: &str) -> bool {
         match domain.strip_suffix(self.domain.as_str()) {
             Some("") => true,

@@ -1,7 +1,7 @@
 //! Values of mail that every part of the relay uses: addresses, replies, envelopes, and the outcome
-//! of an attempt to deliver.
+//! of an attempt to deliver; and where a line ends.
 //!
-//! Values only. Nothing here reads a socket, a file or a clock, and every value is well formed. The
+//! Nothing here reads a socket, a file or a clock, and every value is well formed. The
 //! crates above this one decide about permissions and routes.
 
 pub mod address_space;
@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod heap;
 pub mod hello;
 pub mod limits;
+pub mod line_end;
 pub mod outcome;
 pub mod path;
 pub mod printable;

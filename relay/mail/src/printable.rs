@@ -39,6 +39,14 @@ pub const fn is_printable(character: char) -> bool {
 }
 
 /// The text on one line, with every character that is not [`is_printable`] written as `\u001b`.
+///
+/// ```
+/// use relay_mail::printable::printable;
+///
+/// // A name from outside can neither begin a line nor clear a terminal.
+/// assert_eq!(printable("mx\u{1b}[2J\n.example"), "mx\\u001b[2J\\u000a.example");
+/// assert_eq!(printable("b\u{fc}cher.example"), "b\u{fc}cher.example");
+/// ```
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);

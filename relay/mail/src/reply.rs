@@ -42,6 +42,17 @@ impl Reply {
     /// Appends the reply in its wire form: a line for each line of the text, the enhanced code on
     /// each (RFC 2034 section 4). A line is cut at [`REPLY_LINE_OCTETS`], and a character that is
     /// not printable ASCII becomes a question mark. So no text, of any origin, can add a line.
+    ///
+    /// ```
+    /// use relay_mail::reply::{Enhanced, Reply};
+    ///
+    /// let reply = Reply::new(550, Some(Enhanced(5, 7, 54)), "No relaying\r250 accepted\nAsk your provider");
+    /// let mut wire = Vec::new();
+    /// reply.encode(&mut wire);
+    /// // Each line has the code, and a control character is no line end.
+    /// let expected = "550-5.7.54 No relaying?250 accepted\r\n550 5.7.54 Ask your provider\r\n";
+    /// assert_eq!(wire, expected.as_bytes());
+    /// ```
     pub fn encode(&self, out: &mut Vec<u8>) {
         let enhanced = self.enhanced.map(|enhanced| format!("{enhanced} ")).unwrap_or_default();
         let mut lines = self.text.lines().peekable();

@@ -20,9 +20,20 @@ pub struct ClientCertificate {
     /// The host names in the certificate, in lower case; the first label may be a star.
     pub names: Vec<String>,
     /// Did `[partners] ca` issue it, and is it valid now? If not, the reason.
-    pub by_partners_ca: Result<(), String>,
+    pub by_partners_ca: Result<(), CertificateRefusal>,
     /// The same for `[fleet] ca`.
-    pub by_fleet_ca: Result<(), String>,
+    pub by_fleet_ca: Result<(), CertificateRefusal>,
+}
+
+/// Why a client's certificate does not verify.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateRefusal {
+    /// The configuration names no authority.
+    #[error("no authority is configured")]
+    NoAuthority,
+    /// The certificate or its chain is not valid, as the TLS library says.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 impl TlsInfo {

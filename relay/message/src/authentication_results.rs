@@ -5,6 +5,7 @@
 //! only we can write them: a received field with our name is removed (section 5). Fields of other
 //! hosts stay unchanged; we do not use them.
 
+use crate::comment::skip_with_blanks;
 use crate::finding::{
     DkimFinding, DkimResult, DkimSignature, DmarcFinding, DmarcResult, MessageFound, SenderFound,
     SpfFinding, SpfIdentity,
@@ -43,7 +44,7 @@ impl AuthservIds<'_> {
 /// is accepted as authserv-id: letters, digits and hyphens of ASCII, and single dots between them,
 /// in quotes or not. `None` if it begins differently.
 fn authserv_id(value: &[u8]) -> Option<&str> {
-    let value = skip_comments(value)?;
+    let value = skip_with_blanks(value)?;
     let (id, rest) = match value.strip_prefix(b"\"") {
         Some(quoted) => {
             let (id, rest) = name(quoted);
@@ -51,9 +52,9 @@ fn authserv_id(value: &[u8]) -> Option<&str> {
         }
         None => name(value),
     };
-    let rest = skip_comments(rest)?;
+    let rest = skip_with_blanks(rest)?;
     let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
-    let rest = skip_comments(&rest[digits..])?;
+    let rest = skip_with_blanks(&rest[digits..])?;
     let id = std::str::from_utf8(id).ok()?;
     let is_host = id.split('.').all(|label| !label.is_empty());
     (is_host && rest.starts_with(b";")).then_some(id)
@@ -65,34 +66,8 @@ fn name(value: &[u8]) -> (&[u8], &[u8]) {
     value.split_at(value.iter().take_while(|octet| is_of_name(octet)).count())
 }
 
-/// The rest after white space and nested comments. `None` if a comment has no end.
-fn skip_comments(mut rest: &[u8]) -> Option<&[u8]> {
-    loop {
-        let blanks = rest.iter().take_while(|octet| b" \t\r\n".contains(octet)).count();
-        rest = &rest[blanks..];
-        if !rest.starts_with(b"(") {
-            return Some(rest);
-        }
-        let mut depth = 0_usize;
-        let mut at = 0;
-        loop {
-            match rest.get(at)? {
-                b'(' => depth += 1,
-                b')' => depth -= 1,
-                b'\\' => at += 1,
-                _ => {}
-            }
-            at += 1;
-            if depth == 0 {
-                break;
-            }
-        }
-        rest = &rest[at..];
-    }
-}
-
-/// The field with the findings of the checks and its CRLF; `None` if nothing was checked. A check
-/// that did not run has no result in it.
+/// The field with what the checks found, its CRLF included; `None` where nothing was checked. A
+/// check that did not take place is not in it.
 pub fn field(
     hostname: &str,
     sender: Option<&SenderFound>,

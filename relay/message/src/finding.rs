@@ -11,7 +11,7 @@ use relay_mail::path::{Domain, ReversePath};
 pub struct Client {
     /// Where it connects from.
     pub address: ClientAddress,
-    /// Its name in EHLO.
+    /// What it calls itself.
     pub hello: String,
     /// The user as which it authenticated.
     pub user: Option<String>,

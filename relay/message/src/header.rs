@@ -2,10 +2,10 @@
 //!
 //! [`super::section`] finds its end.
 
-use crate::section::{Part, SectionReader};
+use crate::section::{Part, SectionReader, field_end};
 use bytes::{Bytes, BytesMut};
 use mail_parser::{HeaderName, MessageParser};
-use memchr::memmem;
+use relay_mail::line_end::{LineScanner, first_line_octets};
 
 /// The fields before the body, and the lines of an mbox file before the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl HeaderSection {
     pub fn mbox_lines(&self) -> impl Iterator<Item = Bytes> {
         let mut rest = self.octets.slice(..self.mbox_lines);
         std::iter::from_fn(move || {
-            let end = memmem::find(&rest, b"\r\n")? + 2;
+            let end = first_line_octets(&rest)?;
             Some(rest.split_to(end))
         })
     }
@@ -168,14 +168,7 @@ impl HeaderSection {
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let mut rest = &self.octets[self.mbox_lines..];
         std::iter::from_fn(move || {
-            let mut end = 0;
-            loop {
-                end += memmem::find(&rest[end..], b"\r\n").map_or(rest.len() - end, |at| at + 2);
-                match rest.get(end) {
-                    Some(b' ' | b'\t') => {}
-                    _ => break,
-                }
-            }
+            let end = field_end(&mut LineScanner::default(), rest).unwrap_or(rest.len());
             let (field, after) = rest.split_at(end);
             rest = after;
             (!field.is_empty()).then_some(Field(field))

@@ -4,8 +4,8 @@
 //! forwarded them, so a field counts if its `by` can be read as one of our names;
 //! [`HeaderSection::hops`] counts all hosts that a message has passed.
 
+use crate::comment;
 use crate::header::{Field, HeaderSection};
-use memchr::memchr;
 
 /// Received fields whose `by` (RFC 5321 section 4.4) is a name that `is_ours`; it is given in
 /// lower case, without a trailing dot.
@@ -20,8 +20,7 @@ pub fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
     if !field.is_received() {
         return false;
     }
-    let value = memchr(b':', field.octets()).map_or(&[][..], |colon| &field.octets()[colon + 1..]);
-    let words = words(value);
+    let words = words(field.value());
     words.windows(2).any(|pair| {
         let [by, name] = pair else { return false };
         by.eq_ignore_ascii_case("by") && is_ours(&name.trim_end_matches('.').to_ascii_lowercase())
@@ -31,20 +30,17 @@ pub fn names_us(field: Field<'_>, is_ours: &impl Fn(&str) -> bool) -> bool {
 /// The words before the date, without comments. A word beyond ASCII is not a name of ours.
 fn words(value: &[u8]) -> Vec<String> {
     let mut words = vec![String::new()];
-    let mut comments = 0_u32;
-    let mut octets = value.iter();
-    while let Some(&octet) = octets.next() {
+    let mut rest = value;
+    while let Some((&octet, after)) = rest.split_first() {
+        let mut next = after;
         match octet {
-            b'\\' => {
-                octets.next();
-            }
-            // A comment is allowed at the same positions as white space.
+            b'\\' => next = after.get(1..).unwrap_or_default(),
+            // A comment stands where white space may.
             b'(' => {
-                comments += 1;
                 words.push(String::new());
+                next = comment::octets(rest).map_or(&[][..], |octets| &rest[octets..]);
             }
-            b')' => comments = comments.saturating_sub(1),
-            _ if comments > 0 => {}
+            b')' => {}
             b';' => break,
             b' ' | b'\t' | b'\r' | b'\n' => words.push(String::new()),
             _ => {
@@ -53,6 +49,7 @@ fn words(value: &[u8]) -> Vec<String> {
                 }
             }
         }
+        rest = next;
     }
     words.retain(|word| !word.is_empty());
     words

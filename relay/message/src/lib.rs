@@ -7,6 +7,7 @@
 pub mod authentication_results;
 pub mod author;
 pub mod changes;
+mod comment;
 pub mod finding;
 pub mod firewall;
 pub mod header;

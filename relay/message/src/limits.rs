@@ -10,7 +10,11 @@ pub const FIELD_NAME_OCTETS: usize = 998;
 /// by UUCP. More are text, and belong to the body.
 pub const MBOX_LINES_OCTETS: usize = 4 * 1000;
 
-/// Names of removed fields in the record of a message. Further ones are counted.
+/// Octets of a whole message that are copied at once to look for the end of its header section. Our own: most
+/// sections are shorter.
+pub const PIECE_OCTETS: usize = 4096;
+
+/// Names of removed fields that the record of a message lists. The rest is counted.
 pub const RECORDED_FIELDS: usize = 16;
 
 /// Octets of a field's name in the record of a message.

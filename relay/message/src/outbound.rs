@@ -47,7 +47,18 @@ impl OutboundFirewall {
         Self { section, removes: false }
     }
 
-    /// The octets of the next piece that are sent.
+    /// What of the next piece goes out.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use relay_message::outbound::{Audience, OutboundFirewall};
+    ///
+    /// let mut firewall = OutboundFirewall::new(Audience::Outside);
+    /// let message = "X-MS-Exchange-Organization-SCL: -1\r\nTo: b\r\n\r\nbody\r\n";
+    /// let mut sent = firewall.pass(Bytes::from(message)).concat();
+    /// sent.extend_from_slice(&firewall.finish());
+    /// assert_eq!(sent, b"To: b\r\n\r\nbody\r\n");
+    /// ```
     pub fn pass(&mut self, mut piece: Bytes) -> Vec<Bytes> {
         let Some(section) = &mut self.section else { return vec![piece] };
         let (mut header, mut out) = (BytesMut::new(), Vec::new());

@@ -10,9 +10,9 @@
 //! Only CRLF ends a line. The message arrives in pieces of any size; only a possible name is held
 //! back.
 
-use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS};
+use crate::limits::{FIELD_NAME_OCTETS, MBOX_LINES_OCTETS, PIECE_OCTETS};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use memchr::memchr;
+use relay_mail::line_end::{LineMark, LineScanner};
 
 /// The kind of the next octets of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub enum Part {
 #[derive(Debug)]
 pub struct SectionReader {
     place: Place,
+    lines: LineScanner,
     /// Octets that can still turn out to be a name or to be body.
     held: BytesMut,
     /// Octets of `held` that are whole mbox lines.
@@ -50,9 +51,7 @@ pub struct SectionReader {
 enum Place {
     /// In a line that may or may not be a field.
     Undecided(Line),
-    Value {
-        after_cr: bool,
-    },
+    Value,
     Body,
 }
 
@@ -66,9 +65,7 @@ enum Line {
     /// In white space after the name (RFC 5322 section 4.5).
     Blank,
     /// In a line of an mbox file.
-    Mbox {
-        after_cr: bool,
-    },
+    Mbox,
 }
 
 /// The effect of an octet on an undecided line.
@@ -86,6 +83,7 @@ impl Default for SectionReader {
     fn default() -> Self {
         Self {
             place: Place::Undecided(Line::Start),
+            lines: LineScanner::default(),
             held: BytesMut::new(),
             mbox_lines: 0,
             has_fields: false,
@@ -102,17 +100,17 @@ impl SectionReader {
         }
         match self.place {
             Place::Undecided(line) => self.decide(line, piece),
-            Place::Value { after_cr } if !piece.is_empty() => Some(self.value(after_cr, piece)),
+            Place::Value if !piece.is_empty() => Some(self.value(piece)),
             Place::Body if !self.held.is_empty() => Some(Part::Body(self.held.split().freeze())),
             Place::Body if !piece.is_empty() => Some(Part::Body(std::mem::take(piece))),
-            Place::Value { .. } | Place::Body => None,
+            Place::Value | Place::Body => None,
         }
     }
 
     /// The rest after the message has ended. Call this until it returns `None`.
     pub fn finish(&mut self) -> Option<Part> {
         match self.place {
-            Place::Undecided(_) | Place::Value { .. } if self.ready.is_none() => {
+            Place::Undecided(_) | Place::Value if self.ready.is_none() => {
                 self.place = Place::Body;
                 Some(Part::End { is_separated: self.held.is_empty() })
             }
@@ -127,7 +125,8 @@ impl SectionReader {
 
     fn decide(&mut self, mut line: Line, piece: &mut Bytes) -> Option<Part> {
         for at in 0..piece.len() {
-            match self.step(line, piece[at]) {
+            let mark = self.lines.next(&piece[at..=at]).map(|(_, mark)| mark);
+            match self.step(line, piece[at], mark) {
                 Step::Undecided(next) => line = next,
                 decided => {
                     self.held.put_u8(piece[at]);
@@ -145,28 +144,32 @@ impl SectionReader {
         None
     }
 
-    /// The effect of the next octet on an undecided line.
-    fn step(&self, line: Line, octet: u8) -> Step {
+    /// What the next octet makes of an undecided line.
+    fn step(&self, line: Line, octet: u8, mark: Option<LineMark>) -> Step {
+        match (line, mark) {
+            (Line::Mbox, Some(LineMark::End)) => return Step::Undecided(Line::Start),
+            // Any other line with a CR in it was decided at the CR.
+            (_, Some(LineMark::End)) => return Step::Empty,
+            (_, Some(LineMark::BareCr | LineMark::BareLf | LineMark::Nul)) => return Step::NoField,
+            (_, None) => {}
+        }
         let so_far = &self.held[self.mbox_lines..];
         match (line, octet) {
             (Line::Start, b' ' | b'\t') if self.has_fields => Step::Continued,
             (Line::Start, b' ' | b'\t' | b':') => Step::NoField,
             (Line::Start, b'\r') => Step::Undecided(Line::Cr),
-            (Line::Cr, b'\n') => Step::Empty,
-            (Line::Mbox { after_cr: true }, b'\n') => Step::Undecided(Line::Start),
-            (Line::Cr | Line::Mbox { after_cr: true }, _) | (_, b'\n' | 0) => Step::NoField,
-            (Line::Mbox { .. }, _) if self.held.len() >= MBOX_LINES_OCTETS => Step::NoField,
-            (Line::Mbox { .. }, _) => Step::Undecided(Line::Mbox { after_cr: octet == b'\r' }),
+            (Line::Mbox, _) if self.held.len() >= MBOX_LINES_OCTETS => Step::NoField,
+            (Line::Mbox, _) => Step::Undecided(Line::Mbox),
             (Line::Name | Line::Blank, b':') => Step::Field,
             (_, _) if so_far.len() >= FIELD_NAME_OCTETS => Step::NoField,
             (Line::Name | Line::Blank, b' ' | b'\t') => Step::Undecided(Line::Blank),
             (Line::Blank, _) if !self.has_fields && is_mbox_line(so_far) => {
-                Step::Undecided(Line::Mbox { after_cr: octet == b'\r' })
+                Step::Undecided(Line::Mbox)
             }
             (Line::Start | Line::Name, _) if octet.is_ascii_graphic() => {
                 Step::Undecided(Line::Name)
             }
-            (Line::Start | Line::Name | Line::Blank, _) => Step::NoField,
+            (Line::Start | Line::Cr | Line::Name | Line::Blank, _) => Step::NoField,
         }
     }
 
@@ -174,7 +177,7 @@ impl SectionReader {
     fn decided(&mut self, step: Step) -> Part {
         match step {
             Step::Field => {
-                self.place = Place::Value { after_cr: false };
+                self.place = Place::Value;
                 self.has_fields = true;
                 let mbox_lines = self.held.split_to(std::mem::take(&mut self.mbox_lines));
                 let name = Part::Name(self.held.split().freeze());
@@ -185,7 +188,7 @@ impl SectionReader {
                 Part::MboxLines(mbox_lines.freeze())
             }
             Step::Continued => {
-                self.place = Place::Value { after_cr: false };
+                self.place = Place::Value;
                 Part::Value(self.held.split().freeze())
             }
             Step::Empty | Step::NoField | Step::Undecided(_) => {
@@ -197,22 +200,57 @@ impl SectionReader {
         }
     }
 
-    /// As much of the field as the piece has.
-    fn value(&mut self, mut after_cr: bool, piece: &mut Bytes) -> Part {
-        let mut read = 0;
-        while let Some(found) = memchr(b'\n', &piece[read..]) {
-            let ends_line = if found > 0 { piece[read + found - 1] == b'\r' } else { after_cr };
-            read += found + 1;
-            after_cr = false;
-            if ends_line && !matches!(piece.get(read), Some(b' ' | b'\t')) {
+    /// As much of the field as the piece holds.
+    fn value(&mut self, piece: &mut Bytes) -> Part {
+        match field_end(&mut self.lines, piece) {
+            Some(end) => {
                 self.place = Place::Undecided(Line::Start);
-                return Part::Value(piece.split_to(read));
+                Part::Value(piece.split_to(end))
+            }
+            None => Part::Value(std::mem::take(piece)),
+        }
+    }
+}
+
+/// The octets of a field up to its end: a CRLF that no blank follows, as far as these octets show.
+/// `None`: its last line has no end here.
+pub(crate) fn field_end(lines: &mut LineScanner, octets: &[u8]) -> Option<usize> {
+    let mut read = 0;
+    while let Some((more, mark)) = lines.next(&octets[read..]) {
+        read += more;
+        if mark == LineMark::End && !matches!(octets.get(read), Some(b' ' | b'\t')) {
+            return Some(read);
+        }
+    }
+    None
+}
+
+/// The octets of the header section of a whole message, without the empty line.
+///
+/// ```
+/// use relay_message::section::section_octets;
+///
+/// // A folded line belongs to its field.
+/// assert_eq!(section_octets(b"Subject: a\r\n b\r\n\r\nbody\r\n"), 16);
+/// // A line that is no field ends the section, even without an empty line.
+/// assert_eq!(section_octets(b"Subject: a\r\nno field\r\nTo: b\r\n"), 12);
+/// // An LF alone ends no line, so the second name is part of the first value.
+/// assert_eq!(section_octets(b"Subject: a\nTo: b\r\n\r\n"), 19);
+/// ```
+pub fn section_octets(message: &[u8]) -> usize {
+    let (mut reader, mut octets) = (SectionReader::default(), 0);
+    for piece in message.chunks(PIECE_OCTETS) {
+        let mut piece = Bytes::copy_from_slice(piece);
+        while let Some(part) = reader.next(&mut piece) {
+            match part {
+                Part::MboxLines(part) | Part::Name(part) | Part::Value(part) => {
+                    octets += part.len();
+                }
+                Part::End { .. } | Part::Body(_) => return octets,
             }
         }
-        let after_cr = if read < piece.len() { piece.ends_with(b"\r") } else { after_cr };
-        self.place = Place::Value { after_cr };
-        Part::Value(std::mem::take(piece))
     }
+    octets
 }
 
 /// Does a line begin like the line before each message of an mbox file?

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Decision, DecisionOrInquiry, Findings, Inquiry, PasswordFinding, Peer, Reasons, Rule, Rules,
+    Consequence, Decision, DecisionOrInquiry, Findings, Inquiry, PasswordFinding, Peer, Reasons,
+    Rule, Rules,
 };
 use relay_connector::{BasicAuth, Permission};
 use relay_mail::path::{Mailbox, ReversePath};
@@ -38,13 +39,13 @@ pub fn auth(rules: &Rules, peer: &Peer, name: &str) -> Decision {
         Ok(found) => reasons.note(Rule::AuthMechanism, found),
         Err(found) => {
             reasons.note(Rule::AuthMechanism, found);
-            return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
+            return reasons.conclude(UNRECOGNIZED_AUTHENTICATION, Consequence::ProtocolError);
         }
     }
     let mechanism = Mechanism::of_name(name);
     if !mechanisms(rules, peer).iter().any(|&offered| Some(offered) == mechanism) {
-        reasons.note(Rule::Mechanism, format!("the mechanism `{name}` is not offered"));
-        return reasons.decide(UNRECOGNIZED_AUTHENTICATION);
+        reasons.note(Rule::Mechanism, format!("`{name}` is not among those that are offered"));
+        return reasons.conclude(UNRECOGNIZED_AUTHENTICATION, Consequence::ProtocolError);
     }
     reasons.decide(CHALLENGE)
 }
@@ -91,14 +92,18 @@ pub fn password(
 pub fn logon_refused() -> Decision {
     let mut reasons = Reasons::default();
     reasons.note(Rule::LogonFailures, "too many logons from the client's source have failed");
-    reasons.decide(AUTHENTICATION_UNAVAILABLE)
+    reasons.conclude(AUTHENTICATION_UNAVAILABLE, Consequence::LogonRefused)
 }
 
 /// The end of an exchange: the client claims to be a user, with this result of its proof.
 pub fn logon(peer: &Peer, claim: &ClaimedIdentity, proof: &PasswordFinding) -> Decision {
     let mut reasons = Reasons::default();
     let reply = decide(peer, claim, proof, &mut reasons);
-    reasons.decide(reply)
+    let consequence = match reply == AUTHENTICATION_UNSUCCESSFUL {
+        true => Consequence::LogonFailure,
+        false => Consequence::None,
+    };
+    reasons.conclude(reply, consequence)
 }
 
 fn decide(

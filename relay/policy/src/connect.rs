@@ -1,6 +1,6 @@
 //! The greeting of a connection, and whether it may be encrypted.
 
-use crate::{Decision, Peer, Reasons, Rule};
+use crate::{Consequence, Decision, Peer, Reasons, Rule};
 use relay_connector::Connector;
 use relay_mail::reply::{
     BAD_SEQUENCE, GREETING, SERVICE_NOT_AVAILABLE, START_TLS, UNRECOGNIZED_COMMAND,
@@ -33,15 +33,15 @@ pub fn start_tls(peer: &Peer) -> Decision {
     let mut reasons = Reasons::default();
     if peer.tls {
         reasons.note(Rule::Tls, "the session is encrypted already");
-        return reasons.decide(BAD_SEQUENCE);
+        return reasons.conclude(BAD_SEQUENCE, Consequence::ProtocolError);
     }
     if !peer.connector.auth_mechanism.tls {
         reasons.note(Rule::AuthMechanism, "the connector does not have Tls");
-        return reasons.decide(UNRECOGNIZED_COMMAND);
+        return reasons.conclude(UNRECOGNIZED_COMMAND, Consequence::ProtocolError);
     }
     if peer.connector.encryption.certificate.is_none() {
         reasons.note(Rule::Tls, "there is no certificate");
-        return reasons.decide(UNRECOGNIZED_COMMAND);
+        return reasons.conclude(UNRECOGNIZED_COMMAND, Consequence::ProtocolError);
     }
     reasons.note(Rule::AuthMechanism, "the connector has Tls");
     reasons.decide(START_TLS)

@@ -1,7 +1,7 @@
 //! Extensions that a connector does not offer: their commands and parameters are treated as
 //! unknown.
 
-use crate::{Decision, Peer, Reasons, Rule};
+use crate::{Consequence, Decision, Peer, Reasons, Rule};
 use relay_connector::SizeEnabled;
 use relay_mail::dsn::{Addressee, MailDsn, RcptDsn};
 use relay_mail::envelope::BodyType;
@@ -33,14 +33,14 @@ pub fn not_offered(peer: &Peer, command: &Command) -> Option<Decision> {
     };
     let mut reasons = Reasons::default();
     reasons.note(rule, found);
-    Some(reasons.decide(reply))
+    Some(reasons.conclude(reply, Consequence::ProtocolError))
 }
 
 /// BDAT if CHUNKING is off, with any arguments.
 pub fn unknown_bdat() -> Decision {
     let mut reasons = Reasons::default();
     reasons.note(Rule::ChunkingEnabled, "BDAT is not offered");
-    reasons.decide(UNRECOGNIZED_COMMAND)
+    reasons.conclude(UNRECOGNIZED_COMMAND, Consequence::ProtocolError)
 }
 
 /// The key and the name of the first parameter that is not offered.

@@ -2,7 +2,7 @@
 
 use relay_connector::ClientAddress;
 
-use crate::{Decision, Peer, Reasons, Rule, Rules, mechanisms, start_tls};
+use crate::{Consequence, Decision, Peer, Reasons, Rule, Rules, mechanisms, start_tls};
 use relay_connector::{Permission, SizeEnabled};
 use relay_mail::hello::HelloName;
 use relay_mail::path::Domain;
@@ -15,7 +15,7 @@ pub fn helo(peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
     greet(peer, name, greeting(peer, client))
 }
 
-/// EHLO: one keyword per line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
+/// EHLO: a keyword to a line after the greeting (RFC 5321 section 4.1.1.1), in Exchange's order.
 pub fn ehlo(rules: &Rules, peer: &Peer, client: ClientAddress, name: &HelloName) -> Decision {
     let mut text = greeting(peer, client);
     let extensions = &peer.connector.extensions;
@@ -57,7 +57,7 @@ fn greet(peer: &Peer, name: &HelloName, text: String) -> Decision {
     let is_host = || Domain::parse(name.as_str()).is_ok_and(|domain| domain.is_host_name());
     if peer.connector.require_ehlo_domain && !is_host() {
         reasons.note(Rule::RequireEhloDomain, format!("`{name}` is not a domain name"));
-        return reasons.decide(INVALID_DOMAIN_NAME);
+        return reasons.conclude(INVALID_DOMAIN_NAME, Consequence::NoDomainName);
     }
     reasons.note(Rule::Hello, "the name of a client gives it no right");
     reasons.decide(HELLO.with_text(text))

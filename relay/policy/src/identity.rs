@@ -9,7 +9,7 @@
 use crate::{Because, Peer, Rule, Rules};
 use relay_connector::Principal;
 use relay_mail::domain_pattern::DomainPattern;
-use relay_mail::tls::ClientCertificate;
+use relay_mail::tls::{CertificateRefusal, ClientCertificate};
 
 impl Peer {
     /// The peer after the handshake. Its principal and rights from before are dropped. Also returns
@@ -62,7 +62,7 @@ const NO_CERTIFICATE: &str = "the client showed no certificate";
 /// Which of the listed names does the certificate have? With the text for the reason.
 fn covered(
     certificate: &ClientCertificate,
-    verified: &Result<(), String>,
+    verified: &Result<(), CertificateRefusal>,
     list: &[DomainPattern],
 ) -> (Vec<DomainPattern>, String) {
     if let Err(error) = verified {

@@ -24,6 +24,8 @@ pub mod limits;
 mod message;
 mod message_rate;
 pub mod pressure;
+mod protocol;
+mod queue;
 mod recipient;
 mod recipient_list;
 mod reports;
@@ -47,15 +49,19 @@ pub use accepted_domain::{
 };
 pub use auth_as::auth_as;
 pub use authentication::{auth, logon, logon_refused, mechanisms, password, submitter};
-pub use back_pressure::{connect_under_pressure, mail_under_pressure, rcpt_over_memory_share};
+pub use back_pressure::{
+    connect_under_pressure, mail_under_pressure, message_beyond_memory, rcpt_over_memory_share,
+};
 pub use connect::{connect, start_tls};
 pub use extensions::{not_offered, unknown_bdat};
 pub use hello::{ehlo, helo};
 pub use inquiry::{
     DecisionOrInquiry, Findings, Inquiry, InquiryAnswer, PasswordFinding, RecipientFinding,
 };
-pub use message::{MessageFacts, chunk, message};
+pub use message::{MessageFacts, chunk, header_too_large, message};
 pub use message_rate::{MessageRateFinding, MessageRatePayers, message_rate};
+pub use protocol::{malformed, out_of_order};
+pub use queue::{not_begun, not_stored, queue_closed};
 pub use recipient::rcpt;
 pub use recipient_list::{InvalidRecipientList, RecipientList};
 pub use reports::{limit_notify, limit_ret};
@@ -63,7 +69,7 @@ pub use rule::Rule;
 pub use rules::Rules;
 pub use sender::{authors, mail};
 pub use smtputf8::needs_smtputf8;
-pub use transaction::{Begun, begin_transaction, no_certificate};
+pub use transaction::{begin_transaction, no_certificate};
 
 /// A reply together with the rules that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +78,33 @@ pub struct Decision {
     pub reply: Reply,
     /// The rules in the order of their checks; the last one decided.
     pub because: Vec<Because>,
+    /// What follows beside the reply.
+    pub consequence: Consequence,
+}
+
+/// What follows from a decision, beside its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing more.
+    None,
+    /// A failed logon: counted for `max_logon_failures`, and the reply is delayed.
+    LogonFailure,
+    /// The logon was not tried, since too many others had failed.
+    LogonRefused,
+    /// The session ends: `require_ehlo_domain`.
+    NoDomainName,
+    /// A protocol error: counted for `max_protocol_errors`.
+    ProtocolError,
+    /// The session ends: `message_rate_limit`.
+    TooManyMessages,
+}
+
+impl Decision {
+    /// A decision without a further consequence, for one reason.
+    pub fn new(reply: Reply, rule: Rule, found: impl Into<String>) -> Self {
+        let because = vec![Because { rule, found: found.into() }];
+        Self { reply, because, consequence: Consequence::None }
+    }
 }
 
 /// One rule and its finding.
@@ -139,15 +172,16 @@ impl Peer {
         self.user.as_ref().map(|user| &user.name)
     }
 
-    /// Does the peer have this permission? With the reason.
-    fn has(&self, permission: Permission) -> (bool, Because) {
+    fn has(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission)
+    }
+
+    /// Why the peer has this permission, or why not.
+    fn standing(&self, permission: Permission) -> Because {
         let standing =
             self.connector.source_of_permission(self.principal, self.user_name(), permission);
         let found = standing.describe(self.principal);
-        (
-            self.permissions.contains(permission),
-            Because { rule: Rule::Permission(permission), found },
-        )
+        Because { rule: Rule::Permission(permission), found }
     }
 }
 
@@ -162,12 +196,15 @@ impl Reasons {
 
     /// Notes whether the peer has the permission, and says so.
     fn permits(&mut self, peer: &Peer, permission: Permission) -> bool {
-        let (has, because) = peer.has(permission);
-        self.0.push(because);
-        has
+        self.0.push(peer.standing(permission));
+        peer.has(permission)
     }
 
     fn decide(self, reply: Reply) -> Decision {
-        Decision { reply, because: self.0 }
+        self.conclude(reply, Consequence::None)
+    }
+
+    fn conclude(self, reply: Reply, consequence: Consequence) -> Decision {
+        Decision { reply, because: self.0, consequence }
     }
 }

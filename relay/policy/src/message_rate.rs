@@ -4,7 +4,7 @@
 //! its sender, which costs them and us more. This module decides which payer a message counts for;
 //! `server` counts messages across connections.
 
-use crate::{DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
+use crate::{Consequence, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule};
 use relay_connector::MessageRateSource;
 use relay_mail::reply::MESSAGE_RATE_EXCEEDED;
 use relay_mail::user_name::UserName;
@@ -42,7 +42,9 @@ pub fn message_rate(peer: &Peer, findings: &Findings) -> Option<DecisionOrInquir
             let source = limits.message_rate_source;
             let found = format!("more than {limit} messages a minute, counted by {source}");
             reasons.note(Rule::MessageRateLimit, found);
-            Some(DecisionOrInquiry::Decided(reasons.decide(MESSAGE_RATE_EXCEEDED)))
+            Some(DecisionOrInquiry::Decided(
+                reasons.conclude(MESSAGE_RATE_EXCEEDED, Consequence::TooManyMessages),
+            ))
         }
     }
 }

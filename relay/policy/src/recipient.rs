@@ -10,6 +10,41 @@ use relay_mail::path::{Domain, ForwardPath, Mailbox};
 use relay_mail::reply::{RECIPIENT_NOT_FOUND, RECIPIENT_OK, TOO_MANY_RECIPIENTS, UNABLE_TO_RELAY};
 
 /// RCPT with this recipient, after `accepted_so_far` recipients of the same message.
+///
+/// ```
+/// use relay_mail::path::ForwardPath;
+/// use relay_policy::{DecisionOrInquiry, Findings, Peer, rcpt};
+///
+/// # use std::sync::Arc;
+/// # let text = r#"
+/// # hostname = "edge1.contoso.example"
+/// # delivery.smart_host = "127.0.0.1:2626"
+/// # accepted_domain = [{ name = "contoso.example" }]
+/// # [[connector]]
+/// # name = "Default Frontend"
+/// # bindings = ["0.0.0.0:25"]
+/// # remote_ip_ranges = ["0.0.0.0/0"]
+/// # permission_groups = ["AnonymousUsers"]
+/// # "#;
+/// # let config = relay_config::Config::parse(text, "relay.toml").unwrap();
+/// # let rules = config.rules(&mut relay_connector::ConnectorIds::default(), 1).unwrap();
+/// # let connector = Arc::clone(rules.connectors().next().unwrap().1);
+/// // The rules accept mail for contoso.example; the connector has the group AnonymousUsers.
+/// let peer = Peer::new(connector);
+/// let ask = |path: &str| {
+///     let path = ForwardPath::parse(path).unwrap();
+///     match rcpt(&rules, &peer, &path, 0, &Findings::default()) {
+///         DecisionOrInquiry::Decided(decision) => decision,
+///         DecisionOrInquiry::Needs(inquiry) => panic!("{inquiry:?}"),
+///     }
+/// };
+/// assert_eq!(ask("<b@contoso.example>").reply.code, 250);
+/// let refusal = ask("<b@stranger.example>");
+/// assert_eq!(refusal.reply.to_string(), "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain");
+/// // The last reason is the rule that decided: the client lacks the relay right.
+/// let rule = refusal.because.last().unwrap().rule;
+/// assert_eq!(rule.to_string(), "ms-Exch-SMTP-Accept-Any-Recipient");
+/// ```
 pub fn rcpt(
     rules: &Rules,
     peer: &Peer,
@@ -19,12 +54,12 @@ pub fn rcpt(
 ) -> DecisionOrInquiry {
     let mut reasons = Reasons::default();
     let decided = |reasons: Reasons, reply| DecisionOrInquiry::Decided(reasons.decide(reply));
-    let (may_relay, accepted) = match recipient {
-        // RFC 5321 section 4.5.1 requires to accept it from every client, if it has a reader.
+    let may_send = match recipient {
+        // RFC 5321 section 4.5.1 wants it accepted from everybody, where there is somebody to read it.
         ForwardPath::Postmaster => match &rules.postmaster {
             Some(mailbox) => {
-                reasons.note(Rule::Postmaster, format!("mail for postmaster goes to {mailbox}"));
-                (true, None)
+                reasons.note(Rule::Postmaster, format!("its mail goes to {mailbox}"));
+                MaySend::Yes
             }
             None => {
                 let found = "neither this key nor an authoritative domain is configured";
@@ -39,9 +74,11 @@ pub fn rcpt(
             may_send_to(rules, peer, mailbox, &mut reasons)
         }
     };
-    if !may_relay {
-        return decided(reasons, UNABLE_TO_RELAY);
-    }
+    let accepted = match may_send {
+        MaySend::ToAcceptedDomain(accepted) => Some(accepted),
+        MaySend::Yes => None,
+        MaySend::No => return decided(reasons, UNABLE_TO_RELAY),
+    };
     if let ForwardPath::Mailbox(mailbox) = recipient
         && mailbox.has_route()
         && !may_route(peer, &mut reasons)
@@ -59,21 +96,33 @@ pub fn rcpt(
     existence::judge(mailbox, accepted, findings, reasons)
 }
 
-/// An accepted domain of any type needs no right; every other host, including address literals,
-/// needs Accept-Any-Recipient. Also returns the accepted domain.
+/// May the peer send to a recipient?
+enum MaySend<'rules> {
+    /// Yes, since the recipient is in this domain.
+    ToAcceptedDomain(&'rules AcceptedDomain),
+    /// Yes, for another reason.
+    Yes,
+    No,
+}
+
+/// An accepted domain of any type needs no right; every other host, address literals included,
+/// needs Accept-Any-Recipient.
 fn may_send_to<'rules>(
     rules: &'rules Rules,
     peer: &Peer,
     mailbox: &Mailbox,
     reasons: &mut Reasons,
-) -> (bool, Option<&'rules AcceptedDomain>) {
+) -> MaySend<'rules> {
     let domain = mailbox.domain().map(Domain::ascii);
     if let Some(accepted) = domain.and_then(|domain| rules.accepted_domains.covering(domain)) {
         reasons.note(Rule::AcceptedDomain, format!("the recipient is in {accepted}"));
-        return (true, Some(accepted));
+        return MaySend::ToAcceptedDomain(accepted);
     }
     reasons.note(Rule::AcceptedDomain, format!("`{}` is not accepted", mailbox.host()));
-    (reasons.permits(peer, Permission::AcceptAnyRecipient), None)
+    match reasons.permits(peer, Permission::AcceptAnyRecipient) {
+        true => MaySend::Yes,
+        false => MaySend::No,
+    }
 }
 
 /// The domain of `someone%elsewhere.example@contoso.example` is ours, but an inner server that

@@ -57,7 +57,7 @@ fn obstacle(
     found: Option<&SenderFound>,
 ) -> Option<&'static str> {
     let ReversePath::Mailbox(mailbox) = sender else { return None };
-    let (may_send_anywhere, _) = peer.has(Permission::AcceptAnyRecipient);
+    let may_send_anywhere = peer.has(Permission::AcceptAnyRecipient);
     let is_users = peer
         .user
         .as_ref()

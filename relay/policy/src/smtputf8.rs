@@ -1,6 +1,6 @@
 //! MAIL and RCPT: an address that is not ASCII needs SMTPUTF8 (RFC 6531 section 3.4).
 
-use crate::{Decision, Reasons, Rule};
+use crate::{Consequence, Decision, Reasons, Rule};
 use relay_mail::reply::NEEDS_SMTPUTF8;
 
 /// The refusal of an address that is not allowed in a transaction; `None` if it is allowed.
@@ -10,5 +10,5 @@ pub fn needs_smtputf8(is_ascii: bool, requested: bool) -> Option<Decision> {
     }
     let mut reasons = Reasons::default();
     reasons.note(Rule::SmtpUtf8, "the address is not ASCII and SMTPUTF8 was not asked for");
-    Some(reasons.decide(NEEDS_SMTPUTF8))
+    Some(reasons.conclude(NEEDS_SMTPUTF8, Consequence::ProtocolError))
 }

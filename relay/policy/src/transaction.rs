@@ -5,27 +5,13 @@
 use crate::antispam::screen_sender;
 use crate::pressure::Pressure;
 use crate::{
-    Because, Decision, DecisionOrInquiry, Findings, Inquiry, Peer, Reasons, Rule, Rules, mail,
-    mail_under_pressure, message_rate, needs_smtputf8,
+    Decision, DecisionOrInquiry, Findings, Peer, Reasons, Rule, Rules, mail, mail_under_pressure,
+    message_rate, needs_smtputf8, queue_closed,
 };
-use relay_mail::reply::{INSUFFICIENT_RESOURCES, TLS_NOT_AVAILABLE};
+use relay_mail::reply::TLS_NOT_AVAILABLE;
+use relay_mail::store_error::StoreError;
 use relay_message::finding::Client;
 use relay_smtp::command::Mail;
-
-/// The result of MAIL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begun {
-    /// The transaction has begun.
-    Accepted(Decision),
-    /// It is refused.
-    Refused(Decision),
-    /// It is refused, which counts as a protocol error.
-    Fault(Decision),
-    /// It is refused, and the session ends.
-    Ends(Decision),
-    /// The next check needs this fact.
-    Needs(Inquiry),
-}
 
 /// MAIL of a client that may give it in this state.
 pub fn begin_transaction(
@@ -33,38 +19,29 @@ pub fn begin_transaction(
     peer: &Peer,
     client: &Client,
     command: &Mail,
-    host: (Pressure, Option<&dyn std::fmt::Display>),
+    host: (Pressure, Option<&StoreError>),
     findings: &Findings,
-) -> Begun {
+) -> DecisionOrInquiry {
     let sender = &command.sender;
     if let Some(refusal) = needs_smtputf8(sender.is_ascii(), command.smtputf8) {
-        return Begun::Fault(refusal);
+        return DecisionOrInquiry::Decided(refusal);
     }
     let decision = mail(rules, peer, sender, command.declared_size);
     if !decision.reply.is_positive() {
-        return Begun::Refused(decision);
+        return DecisionOrInquiry::Decided(decision);
     }
     let (pressure, queue) = host;
     // A client without the right to send gets that refusal, even during a shortage.
     if let Some(refusal) = mail_under_pressure(peer, pressure) {
-        return Begun::Refused(refusal);
+        return DecisionOrInquiry::Decided(refusal);
     }
-    if let Some(why) = queue {
-        let because = vec![Because { rule: Rule::Queue, found: why.to_string() }];
-        return Begun::Refused(Decision { reply: INSUFFICIENT_RESOURCES, because });
+    if let Some(error) = queue {
+        return DecisionOrInquiry::Decided(queue_closed(error));
     }
-    match message_rate(peer, findings) {
-        None => {}
-        Some(DecisionOrInquiry::Needs(inquiry)) => return Begun::Needs(inquiry),
-        Some(DecisionOrInquiry::Decided(decision)) => return Begun::Ends(decision),
+    if let Some(answer) = message_rate(peer, findings) {
+        return answer;
     }
-    match screen_sender(peer, client, sender, decision, findings) {
-        DecisionOrInquiry::Needs(inquiry) => Begun::Needs(inquiry),
-        DecisionOrInquiry::Decided(decision) if decision.reply.is_positive() => {
-            Begun::Accepted(decision)
-        }
-        DecisionOrInquiry::Decided(decision) => Begun::Refused(decision),
-    }
+    screen_sender(peer, client, sender, decision, findings)
 }
 
 /// STARTTLS without a certificate: a reload has removed `[tls]` since the client was offered

@@ -16,6 +16,7 @@ use memchr::{memchr, memmem};
 use relay_mail::dsn::Addressee;
 use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::queue_id::QueueId;
+use relay_message::section::section_octets;
 
 /// Octets of one line of base64: 76 characters (RFC 2045 section 6.8).
 const BASE64_LINE_OCTETS: usize = 57;
@@ -43,7 +44,10 @@ pub fn adapt(entry: &Entry, message: &[u8], most: Option<u64>) -> Option<Adapted
     let fits = |message: &Vec<u8>| most.is_none_or(|most| message.len() as u64 <= most);
     let parts = Parts::of(entry.id, message)?;
     let to = format!("To: <{path}>\r\n");
-    let message = parts.compose(&to, true).filter(fits).or_else(|| parts.compose(&to, false))?;
+    let message = parts
+        .compose(&to, Original::Returned)
+        .filter(fits)
+        .or_else(|| parts.compose(&to, Original::LeftOut))?;
     let recipient = Addressee { path, dsn: addressee.dsn };
     fits(&message).then(|| Adapted { message: message.into(), recipient })
 }
@@ -63,9 +67,16 @@ struct Parts<'message> {
     parts: Vec<&'message [u8]>,
 }
 
+/// Does the adapted report return the message, or its header section?
+#[derive(Clone, Copy)]
+enum Original {
+    Returned,
+    LeftOut,
+}
+
 impl<'message> Parts<'message> {
     fn of(id: QueueId, message: &'message [u8]) -> Option<Self> {
-        let end = memmem::find(message, b"\r\n\r\n")? + 2;
+        let end = section_octets(message);
         let (head, mut rest) = message.split_at(end);
         // No other line of the header section begins like this.
         let start = memmem::find(head, BOUNDARY)? + BOUNDARY.len();
@@ -83,7 +94,7 @@ impl<'message> Parts<'message> {
         (rest == b"--\r\n" && parts.len() >= 2).then_some(Self { boundary, head, parts })
     }
 
-    fn compose(&self, to: &str, with_original: bool) -> Option<Vec<u8>> {
+    fn compose(&self, to: &str, original: Original) -> Option<Vec<u8>> {
         let boundary = self.boundary;
         let mut out = Vec::new();
         for line in self.head.split_inclusive(|&octet| octet == b'\n') {
@@ -94,7 +105,10 @@ impl<'message> Parts<'message> {
             }
         }
         // The third part returns the message, or its header section.
-        let parts = if with_original { &self.parts[..] } else { &self.parts[..2] };
+        let parts = match original {
+            Original::Returned => &self.parts[..],
+            Original::LeftOut => &self.parts[..2],
+        };
         for part in parts {
             out.extend_from_slice(format!("\r\n--{boundary}\r\n").as_bytes());
             write_part(part, &mut out)?;
@@ -110,8 +124,9 @@ const SEVEN_BIT: &[u8] = b"Content-Transfer-Encoding: 7bit\r\n";
 const BASE64: &[u8] = b"Content-Transfer-Encoding: base64\r\n";
 
 fn write_part(part: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let end = memmem::find(part, b"\r\n\r\n")? + 2;
-    let (head, body) = part.split_at(end);
+    let (head, body) = part.split_at(section_octets(part));
+    // The empty line is written anew, whatever follows it.
+    let body = body.strip_prefix(b"\r\n")?;
     let is_ascii = body.is_ascii();
     for line in head.split_inclusive(|&octet| octet == b'\n') {
         out.extend_from_slice(match line {
@@ -123,7 +138,6 @@ fn write_part(part: &[u8], out: &mut Vec<u8>) -> Option<()> {
         });
     }
     out.extend_from_slice(b"\r\n");
-    let body = &body[2..];
     if is_ascii {
         out.extend_from_slice(body);
         return Some(());

@@ -114,8 +114,14 @@ pub struct Selected {
 }
 
 impl PageCursor {
-    fn new(last: Option<QueueId>, more: bool) -> Self {
-        Self { last: last.map(|id| id.to_string()), more }
+    /// More messages follow.
+    fn more_after(last: Option<QueueId>) -> Self {
+        Self { last: last.map(|id| id.to_string()), more: true }
+    }
+
+    /// No more messages follow.
+    fn end_at(last: Option<QueueId>) -> Self {
+        Self { last: last.map(|id| id.to_string()), more: false }
     }
 }
 
@@ -224,16 +230,16 @@ async fn look(
             || looked_at >= limits::QUEUE_PAGE_LOOKED_AT
             || recipients >= limits::QUEUE_PAGE_RECIPIENTS
         {
-            return Ok(PageCursor::new(last, true));
+            return Ok(PageCursor::more_after(last));
         }
         let wanted = limits::QUEUE_LOOKED_AT_ONCE.min(most - taken);
         let entries = queue.store().list(last, wanted).await?;
         if entries.is_empty() {
-            return Ok(PageCursor::new(last, false));
+            return Ok(PageCursor::end_at(last));
         }
         for entry in entries {
             if span.until.is_some_and(|until| entry.id > until) {
-                return Ok(PageCursor::new(last, false));
+                return Ok(PageCursor::end_at(last));
             }
             last = Some(entry.id);
             looked_at += 1;

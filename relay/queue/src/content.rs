@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use relay_mail::envelope::BodyType;
+use relay_mail::line_end::LineScanner;
 use relay_message::outbound::is_of_organization;
 use relay_message::section::{Part, SectionReader};
 use relay_smtp::data::LineEndings;
@@ -23,8 +24,8 @@ pub(super) struct Content {
     section: SectionReader,
     /// Is the current field one of those of our organization?
     in_organization: bool,
-    /// The last two octets.
-    tail: [u8; 2],
+    /// The position behind the last octet.
+    lines: LineScanner,
 }
 
 impl Content {
@@ -39,7 +40,7 @@ impl Content {
             endings,
             section: SectionReader::default(),
             in_organization: false,
-            tail: *b"\r\n",
+            lines: LineScanner::default(),
         }
     }
 
@@ -53,7 +54,7 @@ impl Content {
 
     /// Does the last line lack CRLF? DATA adds it.
     pub(super) fn is_unterminated(&self) -> bool {
-        self.tail != *b"\r\n"
+        !self.lines.is_at_line_start()
     }
 
     /// All of a message.
@@ -70,11 +71,7 @@ impl Content {
         }
         self.size += piece.len() as u64;
         self.eight_bit |= !piece.is_ascii();
-        match piece[..] {
-            [.., before, last] => self.tail = [before, last],
-            [last] => self.tail = [self.tail[1], last],
-            [] => {}
-        }
+        self.lines.skip(piece);
         let mut rest = piece.clone();
         while let Some(part) = self.section.next(&mut rest) {
             self.add_part(&part);

@@ -41,7 +41,7 @@ use crate::memory::{MemoryAccount, MessageMemory};
 use crate::report::{Original, Report};
 use crate::schedule::{Next, Schedule};
 use crate::sqlite::SqliteStore;
-use crate::store::{Lengths, Settlement, Store};
+use crate::store::{ClaimAfter, Lengths, Settlement, Store};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use relay_mail::dsn::Ret;
@@ -230,7 +230,7 @@ impl Queue {
                 entry.expire();
             }
         }
-        self.settle(entry, &tried, now, false).await
+        self.settle(entry, &tried, now, ClaimAfter::Released).await
     }
 
     /// Records that a claimed entry was not tried, and the consequences of its age: either it is
@@ -253,7 +253,7 @@ impl Queue {
         } else {
             entry.due = self.wakes_at(&entry, due, now);
         }
-        self.settle(entry, &tried, now, false).await
+        self.settle(entry, &tried, now, ClaimAfter::Released).await
     }
 
     /// Records the outcomes of one of several next hops of a claimed entry. The claim stays, and
@@ -268,7 +268,7 @@ impl Queue {
         now: SystemTime,
     ) -> Result<Entry, StoreError> {
         let tried = entry.apply_all(outcomes);
-        self.settle(entry, &tried, now, true).await
+        self.settle(entry, &tried, now, ClaimAfter::Kept).await
     }
 
     /// When an entry is due again that was tried in part and is now put back.
@@ -285,20 +285,20 @@ impl Queue {
         mut entry: Entry,
         tried: &AttemptedRecipients,
         now: SystemTime,
-        keeps_claim: bool,
+        claim: ClaimAfter,
     ) -> Result<Entry, StoreError> {
         let was_pending = tried.was_pending.iter().copied();
         let failed: Vec<_> = was_pending.filter(|&place| entry.has_failed(place)).collect();
         let mut told = entry.recipients_for_report(&failed, &tried.relayed);
-        // While the claim stands, other recipients of the message may be in transfer.
-        if !keeps_claim && self.warns_at(&entry).is_some_and(|at| at <= now) {
+        // Others of its recipients may be on their way as long as the claim stands.
+        if claim == ClaimAfter::Released && self.warns_at(&entry).is_some_and(|at| at <= now) {
             told.extend(entry.recipients_for_delay_report());
             entry.warned = true;
         }
         let report = self.report(&entry, &told, &tried.all, now).await;
         let reported = u64::from(report.is_some());
         let report_id = report.as_ref().map(|(report, _)| report.id);
-        let settlement = Settlement { entry: entry.clone(), report, keeps_claim };
+        let settlement = Settlement { entry: entry.clone(), report, claim };
         while let Err(error) = self.store.record(settlement.clone()).await {
             if matches!(error, StoreError::Closed | StoreError::NotFound(_)) {
                 return Err(error);

@@ -105,7 +105,7 @@ pub const DATABASE_ROW_OCTETS: usize = 16 * 1024 * 1024;
 /// thousand messages of 4 KiB.
 pub const RECENT_COMMITS_OCTETS: usize = 8 * 1024 * 1024;
 
-/// Idle connections for reads: about as many as deliveries begin at one moment.
+/// Idle database connections for reads: about as many as deliveries begin at one moment.
 pub const DATABASE_READERS: usize = 16;
 
 /// How long SQLite waits for a lock. Only this process uses the database; it waits for its own

@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::limits::CONNECTOR_MEMORY_PERCENT;
+use parking_lot::Mutex;
 use relay_connector::ConnectorId;
 
 /// How much is held, and how much may be.
@@ -51,7 +52,7 @@ impl MessageMemory {
     /// their share does not count: it must not defer mail of other connectors.
     pub fn octets_for_back_pressure(&self) -> u64 {
         let most = self.of_connector();
-        let shares = self.shares();
+        let shares = self.shares.lock();
         let held = shares.values().filter_map(Weak::upgrade);
         let beyond = held.map(|share| share.octets.load(Ordering::Relaxed).saturating_sub(most));
         self.octets().saturating_sub(beyond.sum())
@@ -79,18 +80,13 @@ impl MessageMemory {
 
     /// The share of a connector's clients.
     pub fn share_of(self: &Arc<Self>, connector: ConnectorId) -> Arc<Share> {
-        let mut shares = self.shares();
+        let mut shares = self.shares.lock();
         if let Some(share) = shares.get(&connector).and_then(Weak::upgrade) {
             return share;
         }
         let share = self.share();
         shares.insert(connector, Arc::downgrade(&share));
         share
-    }
-
-    /// The table is right after every statement, so a panic elsewhere does no harm.
-    fn shares(&self) -> MutexGuard<'_, HashMap<ConnectorId, Weak<Share>>> {
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use relay_host::back_off::BackOff;
 use relay_mail::queue_id::QueueId;
 
 use crate::limits;
@@ -58,8 +59,8 @@ impl Schedule {
         if now >= expires {
             return Next::Expired;
         }
-        let doublings = attempts.saturating_sub(1).min(31);
-        let wait = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let back_off = BackOff { first: self.first, longest: self.longest };
+        let wait = back_off.pause(attempts.saturating_sub(1));
         let wait = wait.saturating_sub(wait / 8) + jitter(wait / 4, id, attempts);
         Next::At(now.checked_add(wait).map_or(expires, |next| next.min(expires)))
     }

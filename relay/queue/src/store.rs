@@ -120,9 +120,18 @@ pub struct Settlement {
     pub entry: Entry,
     /// The report to the sender that this attempt caused.
     pub report: Option<(Entry, Bytes)>,
-    /// The attempt continues at another next hop: the claim stands. Never set for an entry without
+    /// What becomes of the claim.
+    pub claim: ClaimAfter,
+}
+
+/// What becomes of a claim when the store has recorded the settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimAfter {
+    /// The attempt continues at another next hop and keeps the claim. Never for an entry without
     /// pending recipients.
-    pub keeps_claim: bool,
+    Kept,
+    /// The attempt has ended, and the entry can be claimed again.
+    Released,
 }
 
 /// A change of an entry by an administrator.

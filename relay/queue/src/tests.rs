@@ -4,6 +4,7 @@ mod adapting;
 mod bulk;
 mod delay;
 mod dsn;
+mod scanners;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::Shared;
 use crate::admission::shares::Network;
@@ -20,11 +20,12 @@ use crate::admission::shares::network_share;
 use crate::admission::shares::reserve;
 use crate::admission::shares::share;
 use crate::admission::shares::shares_beyond;
+use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_connector::{ClientAddress, Connection, ConnectorId, Limits, Range};
 use relay_kernel::classifier::{Classification, ConnectorChoice};
 use relay_mail::reply;
-use relay_policy::{Because, Decision, Rule};
+use relay_policy::{Decision, Rule};
 use serde::{Deserialize, Serialize};
 
 /// Counts the connections of every connector. Only connectors and sources that have one take
@@ -111,7 +112,7 @@ impl AdmissionRefusal {
             }
             Self::Source => (of_source, Rule::MaxInboundConnectionPerSource),
         };
-        Decision { reply, because: vec![Because { rule, found: self.to_string() }] }
+        Decision::new(reply, rule, self.to_string())
     }
 }
 
@@ -126,7 +127,7 @@ impl Admission {
         remote: IpAddr,
     ) -> Result<ConnectionPermit, AdmissionRefusal> {
         let source = Address::from(remote);
-        let mut connectors = self.lock();
+        let mut connectors = self.0.lock();
         let occupancy = connectors.entry(connector).or_default();
         let of_source = occupancy.count(Network::source(source));
         if limits.max_inbound_connection_per_source.is_some_and(|most| of_source >= most) {
@@ -166,7 +167,7 @@ impl Admission {
         range: Option<&Range>,
         remote: IpAddr,
     ) -> Vec<LimitUse> {
-        let connectors = self.lock();
+        let connectors = self.0.lock();
         let occupancy = connectors.get(&connector);
         let source = Address::from(remote);
         let connections = occupancy.map_or(0, |occupancy| occupancy.connections);
@@ -201,12 +202,7 @@ impl Admission {
 
     /// The connections of all connectors.
     pub(super) fn connections(&self) -> u64 {
-        self.lock().values().map(|occupancy| u64::from(occupancy.connections)).sum()
-    }
-
-    /// Numbers are right after every statement, so that a panic elsewhere leaves no harm.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectorId, Occupancy>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().values().map(|occupancy| u64::from(occupancy.connections)).sum()
     }
 }
 
@@ -218,7 +214,7 @@ impl Occupancy {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut connectors = self.admission.lock();
+        let mut connectors = self.admission.0.lock();
         let Entry::Occupied(mut connector) = connectors.entry(self.connector) else { return };
         let occupancy = connector.get_mut();
         occupancy.connections = occupancy.connections.saturating_sub(1);

@@ -10,9 +10,9 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::{Mutex, PoisonError};
 
 use crate::listener::{ListenError, addresses, is_free};
+use parking_lot::Mutex;
 use relay_connector::Binding;
 use sd_notify::NotifyState;
 use socket2::SockRef;
@@ -84,14 +84,14 @@ impl StoredListeners {
 
     /// The listener of this address, where there is one.
     pub(super) fn take(&self, address: SocketAddr) -> Option<TcpListener> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address)
+        self.0.lock().remove(&address)
     }
 
     /// Ends those that are not wanted any more. This comes before other addresses are bound: a kept
     /// wildcard would be in the way of one of its own addresses. The service manager has the socket
     /// as well and lets go of it later, so it is shut down here.
     pub(super) fn end_others(&self, is_wanted: impl Fn(&SocketAddr) -> bool) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         for (address, listener) in kept.extract_if(|address, _| !is_wanted(address)) {
             // It fails where the socket is not listening any more.
             let _ = SockRef::from(&listener).shutdown(Shutdown::Both);

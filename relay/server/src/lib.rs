@@ -34,7 +34,7 @@ mod tests;
 use relay_connector::ClientAddress;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admission::Admission;
@@ -51,6 +51,7 @@ use crate::recipients::RecipientLookups;
 use crate::refusals::RefusalRecorder;
 use crate::tls::{CertificateStatus, Handshake, ServerHandshakes, TlsCredentials};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use relay_antispam::Checks;
 use relay_connector::{ConnectorId, Limits, Range, TableMatch};
 use relay_kernel::classifier::{Classifier, ConnectorChoice};
@@ -162,12 +163,12 @@ impl Server {
     /// What handshakes are done with from now on. Sessions that are encrypted go on as they are.
     pub fn set_credentials(&self, credentials: TlsCredentials) {
         self.shared.handshakes.store(credentials.handshakes());
-        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
+        *self.credentials.lock() = Some(credentials);
     }
 
     /// Takes what has changed of the certificates on disk. Reads files.
     pub fn renew_credentials(&self) {
-        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut credentials = self.credentials.lock();
         if let Some(credentials) = &mut *credentials
             && credentials.look()
         {
@@ -177,7 +178,7 @@ impl Server {
 
     /// The certificates in use.
     pub fn certificates(&self) -> Vec<CertificateStatus> {
-        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let credentials = self.credentials.lock();
         credentials.as_ref().map(TlsCredentials::status).unwrap_or_default()
     }
 
@@ -202,7 +203,7 @@ impl Server {
     /// # Errors
     /// An address cannot be listened on.
     pub fn prepare(&self, rules: &Rules) -> Result<PreparedServer, ListenError> {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.lock();
         let wanted = addresses(rules.table.bindings());
         self.kept.end_others(|address| wanted.contains(address));
         let new: Vec<_> =
@@ -219,7 +220,7 @@ impl Server {
 
     /// Listens to what was prepared, and no longer to what is not wanted.
     pub fn listen_to(&self, PreparedServer { wanted, sockets }: PreparedServer) {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock();
         for (address, listening) in listeners.extract_if(|address, _| !wanted.contains(address)) {
             listening.end();
             kept::give_up(address);
@@ -240,12 +241,12 @@ impl Server {
     /// are bound either way: connections are served as soon as an address comes.
     pub fn look_at_addresses(&self) {
         let listening: Vec<_> = {
-            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            let listeners = self.listeners.lock();
             listeners.keys().copied().collect()
         };
         let absent: BTreeSet<_> =
             listening.iter().copied().filter(|&address| !listener::is_here(address)).collect();
-        let mut before = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.absent.lock();
         for address in absent.difference(&before) {
             tracing::warn!(%address, "the host does not have this address now; connections are served when it comes");
         }
@@ -258,7 +259,7 @@ impl Server {
     /// Addresses that we listen on and that the host does not have now.
     pub fn absent_addresses(&self) -> Vec<SocketAddr> {
         self.look_at_addresses();
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.absent.lock().iter().copied().collect()
     }
 
     /// The message tracking log.
@@ -353,8 +354,7 @@ impl Server {
     /// messages is kept. A message that the queue is asked to keep may be kept: its session has the
     /// time until the runtime ends.
     pub async fn drain(&self, limit: Duration) {
-        let listeners =
-            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        let listeners = std::mem::take(&mut *self.listeners.lock());
         for listening in listeners.into_values() {
             match kept::are_kept() {
                 true => listening.leave(),

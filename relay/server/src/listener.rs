@@ -9,6 +9,7 @@ use crate::limits::{ACCEPT_PAUSE, LISTEN_BACKLOG, LONGEST_ACCEPT_PAUSE, SEND_BUF
 use crate::new_connection::NewConnection;
 use crate::{Shared, Stop, kept};
 use relay_connector::Binding;
+use relay_host::back_off::BackOff;
 use relay_host::vital;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::TcpListener;
@@ -156,16 +157,19 @@ pub(super) fn is_here(address: SocketAddr) -> bool {
     }
 }
 
+/// Pauses after failures to accept.
+const PAUSES: BackOff = BackOff { first: ACCEPT_PAUSE, longest: LONGEST_ACCEPT_PAUSE };
+
 /// Accepts until the daemon stops. A permit is taken first: connections beyond the limit wait in
 /// the system's queue and cost us nothing.
 async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
-    let mut pause = ACCEPT_PAUSE;
+    let mut failures = 0_u32;
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&shared.sessions).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, remote)) => {
-                pause = ACCEPT_PAUSE;
+                failures = 0;
                 let (shared, stop) = (Arc::clone(&shared), stop.clone());
                 NewConnection { stream, shared, stop, permit }.start(remote);
             }
@@ -175,10 +179,11 @@ async fn accept(listener: Arc<TcpListener>, shared: Arc<Shared>, stop: watch::Re
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Usually no file descriptor is left. Sessions that end give some back.
+                let pause = PAUSES.pause(failures);
                 tracing::warn!(%error, ?pause, "cannot accept");
                 drop(permit);
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
+                failures = failures.saturating_add(1);
             }
         }
     }

@@ -11,13 +11,13 @@
 //! runs out. It owns no clock.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::limits::{
     LOGON_FAILURE_BUCKETS, LOGON_FAILURE_INTERVAL, LOGON_FAILURES_PER_NETWORK,
     LOGON_FAILURES_PER_SOURCE,
 };
+use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_host::ttl_cache::TtlCache;
 
@@ -37,7 +37,7 @@ impl Default for LogonFailures {
 impl LogonFailures {
     /// A logon from here has failed. True where it is the one after which further ones are refused.
     pub(super) fn failed(&self, now: Instant, remote: IpAddr) -> bool {
-        let mut buckets = self.lock();
+        let mut buckets = self.0.lock();
         let mut is_last = false;
         for (network, most) in networks(remote) {
             let full = buckets.get(now, &network).map_or(now, |(_, full)| full);
@@ -50,16 +50,11 @@ impl LogonFailures {
 
     /// Are logons from here put off now?
     pub(super) fn refuses(&self, now: Instant, remote: IpAddr) -> bool {
-        let buckets = self.lock();
+        let buckets = self.0.lock();
         let is_used_up = |(network, most)| {
             buckets.get(now, &network).is_some_and(|(_, full)| is_used_up(now, full, most))
         };
         networks(remote).any(is_used_up)
-    }
-
-    /// The table is right after every statement, so a panic elsewhere does no harm.
-    fn lock(&self) -> MutexGuard<'_, Buckets> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

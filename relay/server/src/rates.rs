@@ -6,10 +6,10 @@
 //! the guard's are. It belongs to the connector and outlives sessions, so that a client gains
 //! nothing by connecting anew. It owns no clock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::MESSAGE_RATE_BUCKETS;
+use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_connector::ConnectorId;
 use relay_host::ttl_cache::TtlCache;
@@ -49,7 +49,7 @@ impl MessageRates {
         counted: &[RateSubject],
         limit: u32,
     ) -> bool {
-        let mut buckets = self.lock();
+        let mut buckets = self.0.lock();
         let Some(after) = paid(&buckets, now, connector, counted, limit) else { return false };
         for (key, full) in after {
             buckets.put(now, key, (), full);
@@ -65,12 +65,7 @@ impl MessageRates {
         counted: &[RateSubject],
         limit: u32,
     ) -> bool {
-        paid(&self.lock(), now, connector, counted, limit).is_some()
-    }
-
-    /// Buckets are right after every statement, so that a panic elsewhere leaves no harm.
-    fn lock(&self) -> MutexGuard<'_, Buckets> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        paid(&self.0.lock(), now, connector, counted, limit).is_some()
     }
 }
 
@@ -149,11 +144,11 @@ mod tests {
         }
         let later = now + MINUTE;
         assert!(rates.take(later, HERE, &[source(most)], 1));
-        assert_eq!(rates.lock().len(), 1, "those that were full again are gone");
+        assert_eq!(rates.0.lock().len(), 1, "those that were full again are gone");
         for number in 0..most + 100 {
             rates.take(later, HERE, &[source(number)], 1);
         }
-        assert_eq!(rates.lock().len(), MESSAGE_RATE_BUCKETS);
+        assert_eq!(rates.0.lock().len(), MESSAGE_RATE_BUCKETS);
     }
 
     proptest! {

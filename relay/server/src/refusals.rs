@@ -7,12 +7,12 @@
 
 use relay_smtp::command::Verb;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::{
     REFUSAL_INTERVAL, REFUSAL_OF_SOURCE_INTERVAL, REFUSAL_SOURCES, REFUSALS_OF_SOURCE,
 };
+use parking_lot::Mutex;
 use relay_common::address::Address;
 use relay_connector::Connection;
 use relay_delivery::limits::REFUSALS;
@@ -55,7 +55,7 @@ impl Default for RefusalRecorder {
 impl RefusalRecorder {
     /// One more refusal. `Some`: it is recorded, with so many of this source that were not.
     fn admit(&self, now: Instant, remote: IpAddr, kind: Kind) -> Option<u64> {
-        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budget = self.0.lock();
         let key = (Address::from(remote).source(), kind);
         let (suppressed, full) =
             budget.sources.get(now, &key).map_or((0, now), |(&count, full)| (count, full));

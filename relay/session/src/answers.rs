@@ -6,7 +6,7 @@
 use relay_mail::reply::Reply;
 
 use crate::Session;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Consequence, Decision};
 
 /// The replies since the last call of `take`.
 #[derive(Debug, Default)]
@@ -24,7 +24,8 @@ impl ExplainedReplies {
 
     /// The client gets this reply.
     pub(super) fn reply(&mut self, reply: Reply) {
-        self.list.push(Decision { reply, because: std::mem::take(&mut self.reasons) });
+        let because = std::mem::take(&mut self.reasons);
+        self.list.push(Decision { reply, because, consequence: Consequence::None });
     }
 
     /// Reasons that arise in TLS belong to the reply that started it.

@@ -45,20 +45,20 @@ impl SessionState {
     pub(super) fn auth(self, auth: AuthCommand, context: &Context) -> (Self, Effect) {
         let ready = match self {
             Self::Ready(ready) => ready,
-            Self::Connected(_) => return (self, Effect::Fault(reply::HELLO_FIRST)),
-            _ => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            Self::Connected(_) => return (self, Effect::out_of_order(reply::HELLO_FIRST)),
+            _ => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         };
         // RFC 4954 section 4: no more than once.
         if context.peer.user.is_some() {
-            return (Self::Ready(ready), Effect::Fault(reply::BAD_SEQUENCE));
+            return (Self::Ready(ready), Effect::out_of_order(reply::BAD_SEQUENCE));
         }
         let decision = relay_policy::auth(&context.rules, &context.peer, &auth.mechanism);
         let mechanism = Mechanism::of_name(&auth.mechanism);
         let (Some(mechanism), true) = (mechanism, decision.reply.is_positive()) else {
-            return (Self::Ready(ready), Effect::DecidedFault(decision));
+            return (Self::Ready(ready), Effect::Decided(decision));
         };
         if context.conditions.logon_is_refused {
-            return (Self::Ready(ready), Effect::LogonRefused(relay_policy::logon_refused()));
+            return (Self::Ready(ready), Effect::Decided(relay_policy::logon_refused()));
         }
         let (exchange, challenge) = SaslExchange::begin(mechanism);
         match &auth.initial {
@@ -78,11 +78,11 @@ impl SessionState {
     pub(super) fn respond(self, response: Response, context: &Context) -> (Self, Effect) {
         let Authenticating { hello, exchange } = match self {
             Self::Authenticating(state) => state,
-            // In other states no line is a response.
-            _ => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            // Elsewhere no line is taken for one.
+            _ => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         };
         let Response::Message(SaslMessage(message)) = &response else {
-            return (Self::ready(hello), Effect::Fault(reply::AUTHENTICATION_CANCELLED));
+            return (Self::ready(hello), Effect::out_of_order(reply::AUTHENTICATION_CANCELLED));
         };
         let step = exchange.step(message, &context.rules.users, context.conditions.seed.as_ref());
         let again = |hello| authenticating(hello, exchange);
@@ -113,7 +113,6 @@ fn advance(
 ) -> (SessionState, Effect) {
     let end = |claim: ClaimedIdentity, decision: relay_policy::Decision| match claim.user {
         Some(user) if decision.reply.is_positive() => Effect::Authenticated(decision, user),
-        _ if decision.reply == reply::AUTHENTICATION_UNSUCCESSFUL => Effect::LogonFailure(decision),
         _ => Effect::Decided(decision),
     };
     let effect = match step {
@@ -144,7 +143,10 @@ fn advance(
             let unknown = ClaimedIdentity { name: None, user: None };
             end(unknown.clone(), relay_policy::logon(&context.peer, &unknown, &proof))
         }
-        SaslStep::Malformed(why) => Effect::Malformed(CommandError::Sasl(why)),
+        SaslStep::Malformed(why) => {
+            let error = CommandError::Sasl(why);
+            Effect::Decided(relay_policy::malformed(error.reply(), &error))
+        }
     };
     (SessionState::ready(hello), effect)
 }

@@ -13,7 +13,7 @@ use relay_mail::path::{ForwardPath, ReversePath};
 use relay_mail::reply::Reply;
 use relay_message::changes::Changes;
 use relay_message::identity::Identity;
-use relay_policy::{Because, Decision};
+use relay_policy::{Because, Consequence, Decision};
 
 /// The decisions about one message, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Decisions {
     /// The message is stored, and the client gets this reply.
     pub(super) fn kept(&mut self, reply: Reply) {
         let because = self.end_of_data.take().into_iter().collect();
-        self.push(Verb::EndOfData, Decision { reply, because });
+        self.push(Verb::EndOfData, Decision { reply, because, consequence: Consequence::None });
     }
 
     /// The accepted recipients, as far as the list has room.
@@ -157,7 +157,7 @@ impl Decisions {
             self.left_out += 1;
             return;
         }
-        let Decision { reply, mut because } = decision;
+        let Decision { reply, mut because, .. } = decision;
         let decided = Decided { command, recipient, reply, because: because.pop() };
         self.octets += decided.heap_octets();
         self.list.push(decided);
@@ -180,7 +180,7 @@ mod tests {
     fn decision(reply: Reply, found: &str) -> Decision {
         let because = ["asked first", found]
             .map(|found| Because { rule: Rule::Sender, found: found.to_owned() });
-        Decision { reply, because: because.to_vec() }
+        Decision { reply, because: because.to_vec(), consequence: Consequence::None }
     }
 
     #[test]

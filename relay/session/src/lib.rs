@@ -11,12 +11,12 @@
 //! - which command is legal in which state: [`state`];
 //! - how a client authenticates: [`authentication`];
 //! - how a command waits for an answer: [`inquiry`];
-//! - what happens to a message: [`reception`] and [`queue_answers`], what follows after its octets:
-//!   [`end_of_data`], and in which parts it is written: [`message_parts`];
-//! - what is logged: [`protocol_log`], for message tracking: [`decisions`], and for explanations:
-//!   [`answers`];
+//! - what becomes of a message: [`reception`] and [`queue_answers`], what follows when its octets have
+//!   come: [`end_of_data`], and in which parts it is written: [`message_parts`];
+//! - what is for the log: [`protocol_log`], for message tracking: [`decisions`], and for
+//!   explanations: [`answers`];
 //! - whose session it is after XCLIENT: [`xclient`];
-//! - the time limits of a client: [`timers`].
+//! - how long a client may take: [`timers`].
 //!
 //! [`relay_policy`] decides whether something is allowed. [`player`] plays a session without a
 //! socket.
@@ -63,7 +63,7 @@ use relay_connector::connection::Connection;
 use relay_mail::hello::HelloName;
 use relay_mail::reply;
 use relay_message::finding::{SenderFinding, SenderFound};
-use relay_policy::{self, Findings, Peer, Rules};
+use relay_policy::{self, Consequence, Decision, Findings, Peer, Rules};
 use relay_smtp::command::{Command, Verb};
 use relay_smtp::foreign::other_protocol;
 use relay_smtp::line::LineReader;
@@ -101,7 +101,7 @@ struct Context {
     rules: Arc<Rules>,
     peer: Peer,
     connection: Connection,
-    /// The client was named by a proxy with XCLIENT.
+    /// The client is whom a proxy told of with XCLIENT.
     is_told: bool,
     /// The client's name that the proxy stated.
     told_hello: Option<HelloName>,
@@ -187,7 +187,7 @@ impl Session {
         &self.context.connection
     }
 
-    /// The client of the session.
+    /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.context.peer
     }
@@ -337,43 +337,10 @@ impl Session {
             }
             Effect::BecomeClient(told, connection) => self.become_client(told, connection),
             Effect::BeginMessage(envelope) => self.begin_message(envelope),
-            Effect::Close(reply) => {
-                self.close_with(&reply, SessionEnding::Quit);
-            }
-            Effect::Decided(decision) if decision.reply.is_positive() => {
-                self.output.decided(&decision);
-                self.context.summary.decisions.allowed(verb, decision);
-            }
-            Effect::Decided(decision) => self.refused(verb, decision),
-            Effect::DecidedEnd(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.refuse(verb, decision);
-                self.close_with(&reply, SessionEnding::MessageRate);
-            }
-            Effect::DecidedFault(decision) => self.protocol_error(verb, decision),
-            Effect::Fault(reply) => self.fault(verb, reply, &"not in this state"),
-            Effect::Hello(decision) => {
-                self.context.summary.hello = self.state.hello_name();
-                self.output.decided(&decision);
-            }
-            Effect::LogonFailure(decision) => self.logon_failure(decision),
-            Effect::LogonRefused(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.logons_refused += 1;
-                self.context.summary.note(verb, decision);
-                self.refuse(reply);
-            }
-            Effect::Malformed(error) => self.fault(verb, error.reply(), &error),
+            Effect::Decided(decision) => self.conclude(verb, decision),
             Effect::Nothing => {}
+            Effect::Quit => self.close_with(&reply::CLOSING, SessionEnding::Quit),
             Effect::Reply(reply) => self.answer(reply),
-            Effect::SendAway(decision) => {
-                let reply = decision.reply.clone();
-                self.output.because(&decision.because);
-                self.context.summary.note(verb, decision);
-                self.close_with(&reply, SessionEnding::NoDomainName);
-            }
             Effect::StartTls(decision) => {
                 self.output.decided(&decision);
                 // Octets after STARTTLS in the same packets are not from the client that will use
@@ -385,6 +352,40 @@ impl Session {
                 } else {
                     self.close(SessionEnding::PlaintextAfterStartTls);
                 }
+            }
+        }
+    }
+    /// Tells the client the decision, and does what follows from it.
+    fn conclude(&mut self, verb: Verb, decision: Decision) {
+        match decision.consequence {
+            Consequence::None if decision.reply.is_positive() => {
+                if matches!(verb, Verb::Ehlo | Verb::Helo) {
+                    self.context.summary.hello = self.state.hello_name();
+                }
+                self.output.decided(&decision);
+                self.context.summary.decisions.allowed(verb, decision);
+            }
+            Consequence::None => self.refused(verb, decision),
+            Consequence::LogonFailure => self.logon_failure(decision),
+            Consequence::LogonRefused => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.logons_refused += 1;
+                self.context.summary.note(verb, decision);
+                self.refuse(reply);
+            }
+            Consequence::ProtocolError => self.protocol_error(verb, decision),
+            Consequence::NoDomainName => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.note(verb, decision);
+                self.close_with(&reply, SessionEnding::NoDomainName);
+            }
+            Consequence::TooManyMessages => {
+                let reply = decision.reply.clone();
+                self.output.because(&decision.because);
+                self.context.summary.refuse(verb, decision);
+                self.close_with(&reply, SessionEnding::MessageRate);
             }
         }
     }

@@ -4,8 +4,6 @@ use crate::Session;
 use crate::limits::HEADER_BEYOND_MEMORY;
 use crate::state::SessionState;
 use bytes::BytesMut;
-use relay_mail::reply;
-use relay_policy::{Because, Decision, Rule};
 use relay_smtp::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS};
 
 impl Session {
@@ -51,9 +49,7 @@ impl Session {
         if !reception.is_open() || reception.gathered() <= HEADER_BEYOND_MEMORY {
             return false;
         }
-        let found = "the memory for messages on their way in is used up".to_owned();
-        let because = vec![Because { rule: Rule::MessageMemory, found }];
-        let decision = Decision { reply: reply::INSUFFICIENT_RESOURCES, because };
+        let decision = relay_policy::message_beyond_memory();
         reception.discard(decision, &mut |action| self.output.push(action));
         true
     }

@@ -90,7 +90,49 @@ pub trait World {
     fn close(&mut self) {}
 }
 
-/// A session and its world.
+/// A session and the world that it takes place in.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use relay_connector::Connection;
+/// use relay_policy::Peer;
+/// use relay_session::Session;
+/// use relay_session::player::{Player, World};
+///
+/// /// A world that stores nothing and keeps the octets that the client gets.
+/// #[derive(Default)]
+/// struct Client(String);
+///
+/// impl World for Client {
+///     fn send(&mut self, octets: &[u8]) {
+///         self.0.push_str(std::str::from_utf8(octets).unwrap());
+///     }
+/// }
+///
+/// # use std::sync::Arc;
+/// # let text = r#"
+/// # hostname = "edge1.contoso.example"
+/// # delivery.smart_host = "127.0.0.1:2626"
+/// # accepted_domain = [{ name = "contoso.example" }]
+/// # [[connector]]
+/// # name = "Default Frontend"
+/// # bindings = ["0.0.0.0:25"]
+/// # remote_ip_ranges = ["0.0.0.0/0"]
+/// # permission_groups = ["AnonymousUsers"]
+/// # "#;
+/// # let config = relay_config::Config::parse(text, "relay.toml").unwrap();
+/// # let rules = config.rules(&mut relay_connector::ConnectorIds::default(), 1).unwrap();
+/// # let connector = Arc::clone(rules.connectors().next().unwrap().1);
+/// let (local, remote) = ("192.0.2.1:25".parse().unwrap(), "203.0.113.9:40000".parse().unwrap());
+/// let (now, connection) = (Instant::now(), Connection::accepted(local, remote));
+/// let session = Session::new(now, rules, Peer::new(connector), connection);
+/// let mut player = Player::new(now, session, Client::default());
+/// player.say(b"HELO client.example\r\nRCPT TO:<b@contoso.example>\r\nQUIT\r\n");
+/// let codes: Vec<_> = player.world().0.lines().map(|line| &line[..3]).collect();
+/// // RCPT before MAIL is out of order.
+/// assert_eq!(codes, ["220", "250", "503", "221"]);
+/// ```
 #[derive(Debug)]
 pub struct Player<W> {
     session: Session,

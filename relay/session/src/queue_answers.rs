@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use crate::state::{MessageInput, SessionState};
 use crate::{MessageBegun, Session};
-use relay_mail::reply::{self, Reply};
+use relay_mail::reply;
 use relay_mail::store_error::{BeginError, StoreError};
-use relay_policy::{Because, Decision, Rule};
 
 impl Session {
     /// The result of [`super::Action::BeginMessage`].
@@ -28,15 +27,11 @@ impl Session {
                 self.state = SessionState::Receiving(waiting.begun(&self.context, begun));
             }
             Err(error) => {
-                let reply = match error {
-                    BeginError::NoRecipient => reply::NOT_STORED,
-                    BeginError::Store(_) => reply::INSUFFICIENT_RESOURCES,
-                };
                 let verb = match waiting.input {
                     MessageInput::Chunks { .. } => Verb::Bdat,
                     MessageInput::Data => Verb::Data,
                 };
-                let (state, effect) = waiting.refused(store_decision(&reply, &error));
+                let (state, effect) = waiting.refused(relay_policy::not_begun(&error));
                 self.state = state;
                 self.carry_out(verb, effect);
             }
@@ -46,7 +41,7 @@ impl Session {
     /// A [`super::Action::Write`] failed. The rest of the message is read and discarded.
     pub fn handle_write_failed(&mut self, error: &StoreError) {
         if let SessionState::Receiving(reception) = &mut self.state {
-            let decision = store_decision(&store_reply(error), error);
+            let decision = relay_policy::not_stored(error);
             reception.discard(decision, &mut |action| self.output.push(action));
         }
     }
@@ -71,8 +66,8 @@ impl Session {
                 self.state = waiting.end();
             }
             Err(error) => {
-                let reply = store_reply(&error);
-                let decision = store_decision(&reply, &error);
+                let decision = relay_policy::not_stored(&error);
+                let reply = decision.reply.clone();
                 self.output.because(&decision.because);
                 self.context.summary.refuse_message(decision);
                 self.state = waiting.end();
@@ -81,17 +76,4 @@ impl Session {
         }
         self.finish_if_shutting_down();
     }
-}
-
-fn store_reply(error: &StoreError) -> Reply {
-    match error {
-        StoreError::Full(_) => reply::INSUFFICIENT_RESOURCES,
-        _ => reply::NOT_STORED,
-    }
-}
-
-/// The client gets a reply; the error of storage is for the log.
-pub(super) fn store_decision(reply: &Reply, error: &dyn std::error::Error) -> Decision {
-    let because = vec![Because { rule: Rule::Queue, found: error.to_string() }];
-    Decision { reply: reply.clone(), because }
 }

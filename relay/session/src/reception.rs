@@ -11,7 +11,6 @@ use crate::state::{Hello, HelloKind, MessageInput, WaitingForStore};
 use crate::{Action, Context, MessageBegun};
 use bytes::{Bytes, BytesMut};
 use relay_mail::queue_id::QueueId;
-use relay_mail::reply;
 use relay_message::authentication_results::AuthservIds;
 use relay_message::author;
 use relay_message::changes::Changes;
@@ -20,7 +19,7 @@ use relay_message::identity::Identity;
 use relay_message::received::{self, WithKeyword};
 use relay_message::stamp;
 use relay_message::{firewall, hops};
-use relay_policy::{self, Because, Decision, MessageFacts, Rule};
+use relay_policy::{self, Decision, MessageFacts};
 use relay_smtp::command::Chunk;
 use relay_smtp::data::{ChunkEvent, ChunkReader, DataEvent, DataReader, Violation};
 
@@ -322,9 +321,7 @@ impl Reception {
             Collected::Incomplete => return,
             Collected::TooLarge { size } => {
                 self.facts.header_size = size;
-                let found = format!("{size} octets or more of header");
-                let because = vec![Because { rule: Rule::MaxHeaderSize, found }];
-                let decision = Decision { reply: reply::HEADER_TOO_LARGE, because };
+                let decision = relay_policy::header_too_large(size);
                 return self.discard(decision, act);
             }
             Collected::Complete { section, body, is_separated } => (section, body, is_separated),

@@ -9,7 +9,7 @@ use crate::state::SessionState;
 use crate::{Session, SessionEnding};
 use relay_connector::Principal;
 use relay_mail::reply::{self, Reply};
-use relay_policy::{Because, Decision, Rule};
+use relay_policy::Decision;
 use relay_smtp::command::{Command, CommandError};
 
 /// A reply that the tarpit delays. Nothing more is read before it is sent.
@@ -23,8 +23,7 @@ pub(super) struct DelayedReply {
 
 impl Session {
     pub(super) fn fault(&mut self, verb: Verb, reply: Reply, found: &dyn Display) {
-        let because = vec![Because { rule: Rule::Protocol, found: found.to_string() }];
-        self.protocol_error(verb, Decision { reply, because });
+        self.protocol_error(verb, relay_policy::malformed(reply, found));
     }
 
     /// A line that is no command, or no command for this client.

@@ -23,8 +23,8 @@ use relay_mail::hello::HelloName;
 use relay_mail::queue_id::QueueId;
 use relay_mail::reply::{self, Reply};
 use relay_message::finding::SenderFinding;
-use relay_policy::{self, Begun, Decision, DecisionOrInquiry, Inquiry};
-use relay_smtp::command::{Command, CommandError, Mail, XClient};
+use relay_policy::{self, Decision, DecisionOrInquiry, Inquiry};
+use relay_smtp::command::{Command, Mail, XClient};
 use relay_users::User;
 
 pub(super) use crate::state::message::{MessageInput, Skipping};
@@ -50,7 +50,7 @@ pub(super) enum SessionState {
     Recipients(EnvelopeRecipients),
     /// After XCLIENT, before it is known whose connector this is.
     Reclassifying(Connection),
-    /// After the end of data, while another server is asked about the message.
+    /// After the end of data, while somebody is asked about the message.
     Screening(Screening),
     /// Within a chunk that is refused.
     Skipping(Skipping),
@@ -125,33 +125,24 @@ pub(super) enum Effect {
     Ask(Inquiry, Box<Command>),
     /// The client has proved to be this user.
     Authenticated(Decision, Arc<User>),
-    /// XCLIENT: the session belongs to another client.
+    /// XCLIENT: the session is that of another client, on this connection.
     BecomeClient(XClient, Connection),
     BeginMessage(Envelope),
-    Close(Reply),
-    /// The policy has decided.
+    /// The decision says what follows beside its reply.
     Decided(Decision),
-    /// The policy has decided, and the session ends with its reply.
-    DecidedEnd(Decision),
-    /// The policy has decided that this client does not have such a command or parameter; a
-    /// protocol error.
-    DecidedFault(Decision),
-    /// The command is not legal here; a protocol error.
-    Fault(Reply),
-    /// The client has introduced itself.
-    Hello(Decision),
-    /// The client has not proved to be a user.
-    LogonFailure(Decision),
-    /// The client's source has failed too often.
-    LogonRefused(Decision),
-    /// A message of an exchange that is invalid for its mechanism; a protocol error.
-    Malformed(CommandError),
-    /// Octets of the client are next; the reply follows after them.
+    /// Octets of the client come next; it is answered after them.
     Nothing,
+    Quit,
+    /// A reply for which no rule was asked.
     Reply(Reply),
-    /// The client gets a reply with the reason, and the session ends.
-    SendAway(Decision),
     StartTls(Decision),
+}
+
+impl Effect {
+    /// The command is not legal in this state.
+    pub(super) fn out_of_order(reply: Reply) -> Self {
+        Self::Decided(relay_policy::out_of_order(reply))
+    }
 }
 
 impl SessionState {
@@ -188,13 +179,13 @@ impl SessionState {
             Command::Noop => (self, Effect::Reply(reply::NOOP_OK)),
             Command::Vrfy => (self, Effect::Reply(reply::CANNOT_VERIFY)),
             Command::Help => (self, Effect::Reply(reply::HELP)),
-            Command::Quit => (self, Effect::Close(reply::CLOSING)),
+            Command::Quit => (self, Effect::Quit),
             Command::XClient(told) => match self {
                 Self::Connected(_) | Self::Ready(_) => {
                     let connection = told_connection(&context.connection, &told);
                     (Self::Reclassifying(connection), Effect::BecomeClient(told, connection))
                 }
-                _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+                _ => (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
             },
         }
     }
@@ -222,25 +213,25 @@ impl SessionState {
             }
         };
         if !decision.reply.is_positive() {
-            return (self, Effect::SendAway(decision));
+            return (self, Effect::Decided(decision));
         }
-        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Hello(decision))
+        (Self::Ready(Ready::new(Hello { name, kind })), Effect::Decided(decision))
     }
 
     fn start_tls(self, context: &Context) -> (Self, Effect) {
         match self {
-            Self::Connected(_) => (self, Effect::Fault(reply::HELLO_FIRST)),
+            Self::Connected(_) => (self, Effect::out_of_order(reply::HELLO_FIRST)),
             Self::Ready(_) => {
                 let decision = relay_policy::start_tls(&context.peer);
                 if !decision.reply.is_positive() {
-                    (self, Effect::DecidedFault(decision))
+                    (self, Effect::Decided(decision))
                 } else if !context.conditions.certificate {
                     (self, Effect::Decided(relay_policy::no_certificate()))
                 } else {
                     (Self::StartingTls, Effect::StartTls(decision))
                 }
             }
-            _ => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            _ => (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
         }
     }
 
@@ -249,13 +240,12 @@ impl SessionState {
             Self::Ready(Ready { hello, transaction_refused }) => {
                 let client = context.client(&hello);
                 let Conditions { pressure, queue, .. } = &context.conditions;
-                let refusal = queue.as_ref().err().map(|error| error as &dyn std::fmt::Display);
                 let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
-                let host = (*pressure, refusal);
+                let host = (*pressure, queue.as_ref().err());
                 let begun =
                     relay_policy::begin_transaction(rules, peer, &client, &mail, host, findings);
                 let effect = match begun {
-                    Begun::Accepted(mut decision) => {
+                    DecisionOrInquiry::Decided(mut decision) if decision.reply.is_positive() => {
                         let found = match &context.findings.sender {
                             Some(SenderFinding::Found(found)) => Some(found),
                             Some(SenderFinding::NotAsked) | None => None,
@@ -265,20 +255,18 @@ impl SessionState {
                         let given = MailGiven { hello, mail, recipient_refused: false };
                         return (Self::Mail(given), Effect::Decided(decision));
                     }
-                    Begun::Needs(inquiry) => {
+                    DecisionOrInquiry::Needs(inquiry) => {
                         let state = Self::Ready(Ready { hello, transaction_refused });
                         return (state, Effect::Ask(inquiry, Box::new(Command::Mail(mail))));
                     }
-                    Begun::Refused(decision) => Effect::Decided(decision),
-                    Begun::Fault(decision) => Effect::DecidedFault(decision),
-                    Begun::Ends(decision) => Effect::DecidedEnd(decision),
+                    DecisionOrInquiry::Decided(decision) => Effect::Decided(decision),
                 };
                 (Self::Ready(Ready::after_refusal(hello)), effect)
             }
             Self::Chunking(_) | Self::Mail(_) | Self::Recipients(_) => {
-                (self, Effect::Fault(reply::SENDER_ALREADY_SPECIFIED))
+                (self, Effect::out_of_order(reply::SENDER_ALREADY_SPECIFIED))
             }
-            _ => (self, Effect::Fault(reply::HELLO_FIRST)),
+            _ => (self, Effect::out_of_order(reply::HELLO_FIRST)),
         }
     }
 
@@ -290,11 +278,11 @@ impl SessionState {
                 let effect = ready.without_sender();
                 return (self, effect);
             }
-            Self::Chunking(_) => return (self, Effect::Fault(reply::BAD_SEQUENCE)),
-            _ => return (self, Effect::Fault(reply::HELLO_FIRST)),
+            Self::Chunking(_) => return (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
+            _ => return (self, Effect::out_of_order(reply::HELLO_FIRST)),
         };
         if let Some(refusal) = relay_policy::needs_smtputf8(recipient.is_ascii(), mail.smtputf8) {
-            return (self.without(), Effect::DecidedFault(refusal));
+            return (self.without(), Effect::Decided(refusal));
         }
         let (rules, peer, findings) = (&context.rules, &context.peer, &context.findings);
         match relay_policy::rcpt(rules, peer, &recipient.path, so_far, findings) {
@@ -375,7 +363,7 @@ impl Ready {
     fn without_sender(&self) -> Effect {
         match self.transaction_refused {
             true => Effect::Reply(reply::NEED_MAIL),
-            false => Effect::Fault(reply::NEED_MAIL),
+            false => Effect::out_of_order(reply::NEED_MAIL),
         }
     }
 }

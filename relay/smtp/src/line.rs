@@ -7,7 +7,7 @@
 
 use crate::limits::{AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS, SKIPPED_LINE_OCTETS};
 use bytes::{Buf, BytesMut};
-use memchr::{memchr, memchr2};
+use relay_mail::line_end::{LineMark, LineScanner};
 use relay_mail::reply::{self, Reply};
 
 /// Why a line gets an error before its words are read.
@@ -36,8 +36,21 @@ pub enum LineError {
     },
 }
 
-/// Reads command lines from the front of a buffer. The result depends only on the octets, never on
-/// the division into packets.
+/// Takes command lines off the front of a buffer. The result depends on the octets only, never on
+/// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::line::{LineError, LineReader};
+///
+/// let (mut reader, mut input) = (LineReader::default(), BytesMut::from("NOOP\r"));
+/// assert_eq!(reader.next_line(&mut input, false), None);
+/// input.extend_from_slice(b"\nRSET\nQUIT\r\n");
+/// assert_eq!(reader.next_line(&mut input, false).unwrap().unwrap(), "NOOP");
+/// // LF alone ends no command, and what follows it is not read.
+/// assert_eq!(reader.next_line(&mut input, false), Some(Err(LineError::BareLf)));
+/// assert_eq!(reader.next_line(&mut input, false), None);
+/// ```
 #[derive(Debug, Default)]
 pub struct LineReader {
     /// How far the unfinished line was searched, so that a slow client does not cause repeated
@@ -49,6 +62,8 @@ pub struct LineReader {
     too_long: Option<LineError>,
     /// Octets of the last line, without its end.
     length: usize,
+    /// The unfinished line holds a bare CR or a NUL.
+    is_forbidden: bool,
     /// No line follows.
     ended: bool,
 }
@@ -100,7 +115,7 @@ impl LineReader {
         };
         let endless = LineError::Endless { in_exchange };
         let from = self.searched.min(input.len());
-        let Some(at) = memchr(b'\n', &input[from..]).map(|at| from + at) else {
+        let Some((next, mark)) = self.find_end(input, from) else {
             // A CR at the end may be half of the CRLF.
             let keep = usize::from(input.last() == Some(&b'\r'));
             if self.dropped + input.len() - keep >= SKIPPED_LINE_OCTETS {
@@ -114,27 +129,27 @@ impl LineReader {
             self.searched = input.len();
             return None;
         };
-        let end = match at.checked_sub(1) {
-            Some(cr) if input[cr] == b'\r' => Some(cr),
-            _ => None,
-        };
-        self.length = self.dropped + end.unwrap_or(at);
+        let end_octets = if mark == LineMark::End { 2 } else { 1 };
+        self.length = self.dropped + next - end_octets;
         if self.length >= SKIPPED_LINE_OCTETS {
             return Some(Err(self.end(input, endless)));
         }
-        // RFC 5321 section 2.3.8: only CRLF ends a line. If a bare LF were an end, an address with
-        // an LF in it, passed on by a careless client, could begin a command of its own. A bare LF
-        // is not allowed in a command either, so the octets after it are not read.
-        let Some(end) = end else { return Some(Err(self.end(input, LineError::BareLf))) };
+        // RFC 5321 section 2.3.8: nothing but CRLF ends a line. Were a bare LF taken for an end,
+        // an address with an LF in it, passed on by a careless client, could begin a command of
+        // its own. It is no octet of a command either, so nothing that follows it is read.
+        if mark == LineMark::BareLf {
+            return Some(Err(self.end(input, LineError::BareLf)));
+        }
         self.searched = 0;
         self.dropped = 0;
-        let line = input.split_to(end);
-        input.advance(2);
+        let line = input.split_to(next - end_octets);
+        input.advance(end_octets);
+        let is_forbidden = std::mem::take(&mut self.is_forbidden);
         let skipped = self.too_long.take();
-        if let Some(error) = skipped.or((end + 2 > most).then_some(too_long)) {
+        if let Some(error) = skipped.or((next > most).then_some(too_long)) {
             return Some(Err(error));
         }
-        if memchr2(b'\r', 0, &line).is_some() {
+        if is_forbidden {
             return Some(Err(LineError::ForbiddenOctet));
         }
         Some(Ok(line))
@@ -143,6 +158,23 @@ impl LineReader {
     /// Octets of the last line, without its end.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// The octets up to the first LF, and whether it belongs to a CRLF. The octets before `from` were
+    /// searched already.
+    fn find_end(&mut self, input: &[u8], from: usize) -> Option<(usize, LineMark)> {
+        // The position comes from the octets that are still there, not from a memory of others: only
+        // a CR in the buffer can be half of a CRLF.
+        let (mut scanner, mut read) = (LineScanner::default(), from);
+        scanner.skip(&input[..from]);
+        loop {
+            let (octets, mark) = scanner.next(&input[read..])?;
+            read += octets;
+            match mark {
+                LineMark::End | LineMark::BareLf => return Some((read, mark)),
+                LineMark::BareCr | LineMark::Nul => self.is_forbidden = true,
+            }
+        }
     }
 
     fn end(&mut self, input: &mut BytesMut, error: LineError) -> LineError {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::limits::{PROXY_HEADER_OCTETS, PROXY_LINE_OCTETS};
-use memchr::memmem;
+use relay_mail::line_end::first_line_octets;
 
 /// How a header of version 1 begins.
 const TEXT: &[u8] = b"PROXY ";
@@ -41,6 +41,23 @@ pub enum ProxyError {
 }
 
 /// Collects a header, however it is cut.
+///
+/// ```
+/// use relay_smtp::proxy::{ProxyHeader, ProxyReader};
+///
+/// let mut stream = &b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\nEHLO client.example\r\n"[..];
+/// let mut reader = ProxyReader::default();
+/// let header = loop {
+///     // The reader never wants an octet beyond the header: a TLS handshake may follow.
+///     let (octets, rest) = stream.split_at(reader.wants());
+///     stream = rest;
+///     if let Some(header) = reader.take(octets).unwrap() {
+///         break header;
+///     }
+/// };
+/// assert_eq!(header, ProxyHeader::Client("192.0.2.7:40000".parse().unwrap()));
+/// assert_eq!(stream, b"EHLO client.example\r\n");
+/// ```
 #[derive(Debug, Default)]
 pub struct ProxyReader {
     octets: Vec<u8>,
@@ -75,12 +92,11 @@ impl ProxyReader {
         self.octets.extend_from_slice(octets);
         let header = &self.octets[..];
         if begins(header, TEXT) {
-            return match memmem::find(header, b"\r\n") {
-                // If its octets had arrived one by one, the reader would not have waited for its
-                // end.
-                Some(end) if end + 2 > PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
-                Some(end) if end + 2 == header.len() => {
-                    parse_text(&header[..end]).map(Some).ok_or(ProxyError::Malformed)
+            return match first_line_octets(header) {
+                // Had its octets come one by one, its end would not have been waited for.
+                Some(octets) if octets > PROXY_LINE_OCTETS => Err(ProxyError::TooLong),
+                Some(octets) if octets == header.len() => {
+                    parse_text(&header[..octets - 2]).map(Some).ok_or(ProxyError::Malformed)
                 }
                 // A line that ends before the first octets that are needed is no header.
                 Some(_) => Err(ProxyError::Malformed),

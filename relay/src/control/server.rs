@@ -15,6 +15,7 @@ use std::sync::Arc;
 use relay_host::error_chain::error_chain;
 use relay_host::privileges;
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use relay_queue::export::Export;
 use relay_server::limits::ACCEPT_PAUSE;
 use rustix::fs::Mode;
@@ -41,8 +42,11 @@ pub trait ControlHandler: Send + Sync + 'static {
         request: ControlRequest,
     ) -> impl Future<Output = ControlAnswer> + Send;
 
-    /// Opens a message for [`ControlRequest::QueueExport`], or says why not.
-    fn export(self: Arc<Self>, id: QueueId) -> impl Future<Output = Result<Export, String>> + Send;
+    /// Opens a message for [`ControlRequest::QueueExport`].
+    fn export(
+        self: Arc<Self>,
+        id: QueueId,
+    ) -> impl Future<Output = Result<Export, StoreError>> + Send;
 }
 
 /// The bound socket. Dropping it removes the socket's file.
@@ -168,7 +172,7 @@ async fn converse<C: ControlHandler>(
     let answer = match serde_json::from_str::<ControlRequest>(&line) {
         Ok(ControlRequest::QueueExport { id }) => match control.export(id).await {
             Ok(export) => return send(export, &mut writer).await,
-            Err(why) => ControlAnswer::Error(why),
+            Err(error) => ControlAnswer::Error(error_chain(&error)),
         },
         Ok(request) => control.answer(request).await,
         Err(error) => ControlAnswer::Error(format!("not a request of this version: {error}")),
@@ -224,8 +228,8 @@ mod tests {
             }
         }
 
-        async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, String> {
-            Err(format!("no {id} here"))
+        async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, StoreError> {
+            Err(StoreError::NotFound(id))
         }
     }
 

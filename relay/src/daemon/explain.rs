@@ -16,11 +16,11 @@ use relay_explanation::{ExplainedCommand, Explanation, Question, explain_with};
 use relay_kernel::GuardState;
 use relay_kernel::classifier::publication;
 use relay_mail::hello::HelloName;
-use relay_mail::path::{ForwardPath, ReversePath};
+use relay_mail::path::{AddressError, ForwardPath, ReversePath};
 use relay_mail::protocol::DeliveryProtocol;
 use relay_mail::reply::SERVICE_NOT_AVAILABLE;
 use relay_mail::tls::ClientCertificate;
-use relay_mail::user_name::UserName;
+use relay_mail::user_name::{UserName, UserNameError};
 use relay_policy::pressure::PressureLevel;
 use relay_policy::{Because, Decision, Peer, Rule};
 use relay_server::LimitUse;
@@ -261,12 +261,32 @@ pub fn certificate(names: Vec<String>) -> Option<ClientCertificate> {
     })
 }
 
-impl TryFrom<QuestionText> for Question {
-    type Error = String;
+/// Why the daemon cannot explain what would become of a message.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// A sender or a recipient is no address.
+    #[error("{path}: {error}")]
+    Path {
+        /// The text.
+        path: String,
+        /// The error in it.
+        error: AddressError,
+    },
+    /// The user is no user name.
+    #[error("auth: {0}")]
+    UserName(UserNameError),
+    /// The thread that made the explanation has failed.
+    #[error("the explanation was not completed")]
+    Incomplete(#[source] tokio::task::JoinError),
+}
 
-    fn try_from(text: QuestionText) -> Result<Self, String> {
-        let wrong = |what: &str, error: &dyn std::error::Error| format!("{what}: {error}");
-        let recipient = |path: &String| ForwardPath::parse(path).map_err(|e| wrong(path, &e));
+impl TryFrom<QuestionText> for Question {
+    type Error = ExplainError;
+
+    fn try_from(text: QuestionText) -> Result<Self, ExplainError> {
+        let wrong = |path: &str, error| ExplainError::Path { path: path.to_owned(), error };
+        let recipient =
+            |path: &String| ForwardPath::parse(path).map_err(|error| wrong(path, error));
         let auth: Result<Option<UserName>, _> = text.auth.as_deref().map(str::parse).transpose();
         Ok(Self {
             remote: text.from.into(),
@@ -274,10 +294,10 @@ impl TryFrom<QuestionText> for Question {
             helo: text.helo.as_deref().map(HelloName::read),
             tls: text.tls,
             client_certificate: certificate(text.client_certificate),
-            auth: auth.map_err(|error| wrong("auth", &error))?,
+            auth: auth.map_err(ExplainError::UserName)?,
             smtputf8: text.smtputf8,
             sender: ReversePath::parse(&text.mail_from)
-                .map_err(|error| wrong(&text.mail_from, &error))?,
+                .map_err(|error| wrong(&text.mail_from, error))?,
             recipients: text.rcpt_to.iter().map(recipient).collect::<Result<_, _>>()?,
             size: text.size,
         })
@@ -288,11 +308,11 @@ impl Daemon {
     /// What would become of a message now. Whatever a session would ask others is asked.
     ///
     /// # Errors
-    /// The question makes no sense.
+    /// The question cannot be read, or the explanation panicked.
     pub(super) async fn explain(
         self: Arc<Self>,
         question: QuestionText,
-    ) -> Result<Explained, String> {
+    ) -> Result<Explained, ExplainError> {
         let question = Question::try_from(question)?;
         let rules = self.classifier.rules();
         let (id, range) = match rules.table.classify(question.local, question.remote) {
@@ -334,7 +354,7 @@ impl Daemon {
             let waits = |hop: &_| outlook.hops.status_of(hop)?.reason(super::queue::moment);
             explained.with_routes(&outlook.routes, &question, waits)
         });
-        let explained = explaining.await.map_err(|error| error.to_string())?;
+        let explained = explaining.await.map_err(ExplainError::Incomplete)?;
         Ok(Explained { live: Some(live), ..explained })
     }
 
@@ -364,6 +384,5 @@ const SYNS_DROPPED: [&str; 3] = ["syn_refused", "syn_over_budget", "syn_over_sou
 /// A SYN that the guard drops gets no answer at all.
 fn dropped_by_guard(rule: &str) -> Decision {
     let found = format!("the guard drops the client's SYN by {rule}: the client gets no answer");
-    let because = vec![Because { rule: Rule::Guard, found }];
-    Decision { reply: SERVICE_NOT_AVAILABLE, because }
+    Decision::new(SERVICE_NOT_AVAILABLE, Rule::Guard, found)
 }

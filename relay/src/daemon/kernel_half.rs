@@ -4,8 +4,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use relay_config::ClassifierMode;
 use relay_host::error_chain::error_chain;
 use relay_kernel::classifier::Classifier;
@@ -38,7 +39,7 @@ pub(super) struct Kernel {
     pub(super) programs: Attachment,
     pub(super) self_test: String,
     pub(super) cgroup: PathBuf,
-    pub(super) pins: Result<PathBuf, String>,
+    pub(super) pins: Result<PathBuf, KernelError>,
 }
 
 /// What must live as long as the daemon.
@@ -56,13 +57,13 @@ pub(super) struct Attachment(Arc<Mutex<Option<Programs>>>);
 impl Attachment {
     /// Where the guard is attached at this moment.
     pub(super) fn interfaces(&self) -> Vec<GuardedInterface> {
-        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut programs = self.0.lock();
         programs.as_mut().map(Programs::interfaces).unwrap_or_default()
     }
 
     /// Attaches the guard where it should be and is not. Blocks for as long as a driver takes.
     pub(super) fn look_at_interfaces(&self) {
-        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut programs = self.0.lock();
         if let Some(Err(error)) = programs.as_mut().map(Programs::look_at_interfaces) {
             error!(%error, "the guard's interfaces cannot be looked at");
         }
@@ -70,13 +71,13 @@ impl Attachment {
 
     /// Gives the pins to the user that the daemon becomes.
     pub(super) fn give_pins_to(&self, user: u32) -> io::Result<()> {
-        let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let programs = self.0.lock();
         programs.as_ref().map_or(Ok(()), |programs| programs.give_pins_to(user))
     }
 
     /// Detaches the programs and removes their pins.
     pub(super) fn detach(&self) {
-        let programs = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let programs = self.0.lock().take();
         drop(programs);
     }
 }
@@ -165,7 +166,7 @@ fn with_kernel(
         programs: programs.clone(),
         self_test: self_test.to_string(),
         cgroup,
-        pins: pins.map_err(|error| error.to_string()),
+        pins,
     };
     Ok(ChosenClassifier {
         classifier,

@@ -52,6 +52,7 @@ use relay_host::vital;
 use relay_kernel::classifier::Classifier;
 use relay_kernel::{KernelError, KernelLog};
 use relay_mail::queue_id::QueueId;
+use relay_mail::store_error::StoreError;
 use relay_queue::export::Export;
 use relay_queue::{OpenError, Queue};
 use relay_server::back_pressure::meter::{self, Meter};
@@ -427,7 +428,9 @@ async fn forward(mut log: KernelLog) {
 impl ControlHandler for Daemon {
     async fn answer(self: Arc<Self>, request: ControlRequest) -> ControlAnswer {
         let answer = match request {
-            ControlRequest::Explain(question) => self.explain(*question).await.map(as_value),
+            ControlRequest::Explain(question) => {
+                self.explain(*question).await.map(as_value).map_err(|e| error_chain(&e))
+            }
             ControlRequest::QueueChange { change, after, until, filter } => {
                 let span = queue::span(after, until);
                 let changed = queue::change(&self, change, span, &filter).await;
@@ -453,8 +456,8 @@ impl ControlHandler for Daemon {
         }
     }
 
-    async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, String> {
-        queue::export(&self, id).await.map_err(|e| error_chain(&e))
+    async fn export(self: Arc<Self>, id: QueueId) -> Result<Export, StoreError> {
+        queue::export(&self, id).await
     }
 }
 

@@ -3,9 +3,9 @@
 //! Asked at the start. Later, a daemon that is short of them would run and listen on nothing.
 
 use std::io;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use parking_lot::{Condvar, Mutex};
 use relay_server::limits::SESSIONS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -86,9 +86,9 @@ pub(super) fn check_threads() -> Result<(), ResourceError> {
     let may_end = (Mutex::new(false), Condvar::new());
     let wait = || {
         let (ends, told) = &may_end;
-        let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = ends.lock();
         // They end when all of them are there, or one could not be started.
-        drop(told.wait_while(ends, |ends| !*ends));
+        told.wait_while(&mut ends, |ends| !*ends);
     };
     thread::scope(|scope| {
         let mut result = Ok(());
@@ -98,7 +98,7 @@ pub(super) fn check_threads() -> Result<(), ResourceError> {
                 break;
             }
         }
-        *may_end.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *may_end.0.lock() = true;
         may_end.1.notify_all();
         result
     })

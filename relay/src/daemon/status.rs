@@ -244,7 +244,7 @@ impl Daemon {
             InUse::Kernel(kernel) => ClassifierStatus {
                 cgroup: Some(kernel.cgroup.clone()),
                 pins: kernel.pins.as_ref().ok().cloned(),
-                not_pinned: kernel.pins.as_ref().err().cloned(),
+                not_pinned: kernel.pins.as_ref().err().map(ToString::to_string),
                 self_test: Some(kernel.self_test.clone()),
                 reasons: owned(kernel.counters.reasons()?.named()),
                 ..base

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, write};
 
@@ -64,7 +65,7 @@ enum Stopped {
 pub(super) fn start_thread(sink: &Arc<LogSink>) -> io::Result<()> {
     let shared = Arc::clone(sink);
     thread::Builder::new().name("log".to_owned()).spawn(move || shared.run())?;
-    sink.lock().has_thread = true;
+    sink.state.lock().has_thread = true;
     Ok(())
 }
 
@@ -79,7 +80,7 @@ impl LogSink {
 
     /// Takes the lines of one event. Never blocks on the output.
     pub(super) fn put(&self, lines: Vec<String>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let octets: usize = lines.iter().map(String::len).sum();
         if state.pending + octets > LOG_PENDING_OCTETS {
             state.lost += 1;
@@ -96,34 +97,28 @@ impl LogSink {
     }
 
     pub(super) fn status(&self) -> LogStatus {
-        let state = self.lock();
+        let state = self.state.lock();
         LogStatus { lost: state.lost, problem: state.problem.clone() }
     }
 
     /// Waits until everything is written or lost, `limit` at most.
     pub(super) fn finish(&self, limit: Duration) {
-        let state = self.lock();
+        let mut state = self.state.lock();
         if !state.has_thread {
             drop(self.write_lines(state, limit));
             return;
         }
         // A timeout means that the output is not read: there is nothing more to do.
-        let _ = self.changed.wait_timeout_while(state, limit, |state| state.pending > 0);
+        let _ = self.changed.wait_while_for(&mut state, |state| state.pending > 0, limit);
     }
 
     /// The thread.
     fn run(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
-            while state.lines.is_empty() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            self.changed.wait_while(&mut state, |state| state.lines.is_empty());
             state = self.write_lines(state, LOG_POLL);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the lines that wait until there are none, or until the output has not been ready for
@@ -137,7 +132,7 @@ impl LogSink {
         while let Some(mut line) = self.next(&mut state) {
             drop(state);
             let (count, stopped) = write_ready(&self.output, line.rest(), patience);
-            state = self.lock();
+            state = self.state.lock();
             line.written += count;
             match stopped {
                 None => {
@@ -321,11 +316,11 @@ mod tests {
     fn the_line_after_a_torn_one_begins_at_a_line_end() {
         let (mut reader, writer) = io::pipe().unwrap();
         let sink = LogSink::new(writer.into(), LineFormat::Plain);
-        sink.lock().is_torn = true;
+        sink.state.lock().is_torn = true;
         put(&sink, "whole");
         let mut text = [0; 7];
         reader.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"\nwhole\n");
-        assert_eq!(sink.lock().pending, 0);
+        assert_eq!(sink.state.lock().pending, 0);
     }
 }

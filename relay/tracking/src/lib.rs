@@ -28,13 +28,14 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::event::RefusalEvent;
 use crate::limits::{TRACKING_PATIENCE, TRACKING_PENDING_OCTETS};
 use crate::writer::TrackingWriter;
+use parking_lot::Mutex;
 use relay_host::vital;
 use relay_mail::queue_id::QueueId;
 use relay_queue::event::{Observer, QueueEvent};
@@ -218,7 +219,7 @@ impl Tracker {
     /// How the log is doing; `None` where there is none.
     pub fn status(&self) -> Option<TrackingStatus> {
         let shared = self.0.as_ref()?;
-        let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = shared.state.lock().clone();
         let State { path, problem, gap } = state;
         Some(TrackingStatus {
             enabled: shared.enabled.load(Ordering::Relaxed),

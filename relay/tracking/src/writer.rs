@@ -9,9 +9,9 @@ mod disk;
 mod marks;
 
 use std::fs;
+use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{PoisonError, Weak};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -351,7 +351,7 @@ impl TrackingWriter {
     /// What `relay status` says from now on.
     fn show(&self, problem: Option<String>) {
         if let Some(shared) = self.shared.upgrade() {
-            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = shared.state.lock();
             state.path.clone_from(&self.settings.path);
             state.problem = problem;
         }
@@ -359,7 +359,7 @@ impl TrackingWriter {
 
     fn show_gap(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = shared.state.lock();
             let gap = self.gap.clone();
             state.gap = gap.map(|(since, because)| Gap { since: moment(since), because });
         }

@@ -174,6 +174,17 @@ impl Cost {
     }
 }
 
+/// Why a password could not be compared with a hash.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordCheckError {
+    /// The hash is not in the PHC string format.
+    #[error("{0}")]
+    Hash(argon2::password_hash::phc::Error),
+    /// Argon2 failed, for lack of memory for example.
+    #[error("{0}")]
+    Computation(argon2::password_hash::Error),
+}
+
 impl PasswordCheck {
     pub(super) const fn new(hash: PasswordHash, password: Password) -> Self {
         Self { hash, password }
@@ -182,14 +193,14 @@ impl PasswordCheck {
     /// Is it the right password? Tens of milliseconds, and the memory that the hash names.
     ///
     /// # Errors
-    /// The hash cannot be computed; why, in a sentence.
-    pub fn perform(&self) -> Result<bool, String> {
+    /// The hash cannot be read or computed.
+    pub fn perform(&self) -> Result<bool, PasswordCheckError> {
         use argon2::password_hash::Error;
-        let phc = Phc::new(&self.hash.phc).map_err(|error| error.to_string())?;
+        let phc = Phc::new(&self.hash.phc).map_err(PasswordCheckError::Hash)?;
         match Argon2::default().verify_password(self.password.0.as_bytes(), &phc) {
             Ok(()) => Ok(true),
             Err(Error::PasswordInvalid) => Ok(false),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(PasswordCheckError::Computation(error)),
         }
     }
 }
@@ -211,7 +222,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], ring::error::Unspecified> {
 mod tests {
     use crate::password::*;
 
-    fn check(hash: &PasswordHash, password: &str) -> Result<bool, String> {
+    fn check(hash: &PasswordHash, password: &str) -> Result<bool, PasswordCheckError> {
         PasswordCheck::new(hash.clone(), Password::new(password).unwrap()).perform()
     }
 

@@ -9,12 +9,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use relay_tests::namespace::Namespace;
 use relay_tests::sink::{Script, Sink};
 use serde_json::Value;
@@ -273,7 +274,7 @@ fn load(label: &str, stop: &AtomicBool) -> Load {
         threads.push(thread::spawn(move || {
             let at = Instant::now();
             let result = session(&subject, "u@contoso.example").map(|()| subject);
-            load.lock().unwrap_or_else(PoisonError::into_inner).sessions.push((at, result));
+            load.lock().sessions.push((at, result));
         }));
         let due = begun + Duration::from_secs(1) * (number + 1) / RATE;
         thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -282,7 +283,7 @@ fn load(label: &str, stop: &AtomicBool) -> Load {
         // A session that panicked has no result and is not counted; its code does not panic.
         let _ = thread.join();
     }
-    let mut load = load.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut load = load.lock();
     std::mem::take(&mut *load)
 }
 

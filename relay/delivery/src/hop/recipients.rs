@@ -26,14 +26,14 @@ impl Hop {
     pub(crate) fn remember_break(&self, accepted: usize, recipients: usize) {
         if recipients > 1 {
             let until = Instant::now() + limits::FEW_RECIPIENTS;
-            self.state().broke_off = Some(BrokeOff { accepted, until });
+            self.state.lock().broke_off = Some(BrokeOff { accepted, until });
         }
     }
 
     /// The recipients of a job in the order of the attempt, and how many a transaction gets.
     pub(crate) fn order_recipients(&self, job: &Job) -> (VecDeque<usize>, usize) {
         let mut places: VecDeque<_> = job.places.iter().copied().collect();
-        let broke_off = self.state().broke_off.filter(|it| it.until > Instant::now());
+        let broke_off = self.state.lock().broke_off.filter(|it| it.until > Instant::now());
         match broke_off.map(|it| it.accepted) {
             None => (places, limits::RECIPIENTS_PER_TRANSACTION),
             Some(0) => {

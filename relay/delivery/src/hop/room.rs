@@ -28,7 +28,7 @@ impl Hop {
         let id = job.entry.id;
         let pause = self.remaining_back_off();
         let (class, room) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.waiting_for_hop.remove(id);
             let class = self.class(&state, &job.entry);
             // If only a report to its sender is due, the message is not in hand for long.
@@ -54,12 +54,12 @@ impl Hop {
                 return Some(class);
             }
             self.budget.park(id, class);
-            // It comes before others of its class after this next hop has proved alive.
-            self.state().waiting_for_hop.add(id);
+            // It comes before others of its class once this next hop has proved alive.
+            self.state.lock().waiting_for_hop.add(id);
             return None;
         };
         job.hold = Some(hold);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.waiting.len() >= room {
             drop(state);
             match pause {
@@ -113,7 +113,7 @@ impl Hop {
     /// hold or remove them; they are not claimed again before that is done.
     pub(super) fn withdraw(&self, ids: &HashSet<QueueId>) {
         let withdrawn: Vec<_> = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let (taken, kept) = mem::take(&mut state.waiting)
                 .into_iter()
                 .partition::<VecDeque<_>, _>(|job| ids.contains(&job.entry.id));
@@ -133,7 +133,7 @@ impl Hop {
     /// back-off ends, and the others after the next hop has proved alive.
     pub(crate) fn put_off(&self, job: Job, pause: Duration) {
         let comes_up = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.returning += 1;
             state.returning <= limits::PAUSE_ENDS_WITH
         };
@@ -145,9 +145,9 @@ impl Hop {
         let id = job.entry.id;
         // First put back: a message that is still claimed cannot be fetched.
         self.put_back(job, limits::PARKED_LOOK);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.waiting_for_hop.add(id);
-        // There may be room by now, and no other event may follow that would notice it.
+        // There may be room by now, and nobody left to notice.
         self.fetch_waiting_messages(&mut state);
     }
 

@@ -2,11 +2,12 @@
 //! waits; and the withdrawal of messages that wait for it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Destination;
 use crate::hop::Hop;
+use parking_lot::Mutex;
 use relay_mail::outcome::{Cause, OutcomeReason};
 use relay_mail::queue_id::QueueId;
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ impl Trouble {
 impl Hop {
     /// Its state for administrators.
     pub(crate) fn status(&self) -> HopStatus {
-        let state = self.state();
+        let state = self.state.lock();
         let pause = state.paused_until.map(|until| until.duration_since(Instant::now()));
         let pause = pause.filter(|pause| !pause.is_zero());
         let in_hand = state.waiting.len() as u64;
@@ -141,7 +142,7 @@ pub struct Hops(Arc<Mutex<HashMap<Destination, Weak<Hop>>>>);
 impl Hops {
     /// Adds a next hop, and forgets those that no longer exist.
     pub(crate) fn add(&self, hop: &Arc<Hop>) {
-        let mut hops = self.lock();
+        let mut hops = self.0.lock();
         if hops.len() >= hops.capacity() {
             hops.retain(|_, hop| hop.strong_count() > 0);
         }
@@ -151,20 +152,20 @@ impl Hops {
     /// Puts these messages back into the queue, unless they have a connection. So an administrator
     /// can hold or remove them even if their next hop does not reply.
     pub fn withdraw(&self, ids: &HashSet<QueueId>) {
-        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let hops: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         hops.iter().for_each(|hop| hop.withdraw(ids));
     }
 
     /// The state of one next hop.
     pub fn status_of(&self, destination: &Destination) -> Option<HopStatus> {
-        let hop = self.lock().get(destination)?.upgrade()?;
+        let hop = self.0.lock().get(destination)?.upgrade()?;
         Some(hop.status())
     }
 
     /// The states of all next hops: those with the most messages first; among equals, those that
     /// fail first.
     pub fn status(&self) -> Vec<HopStatus> {
-        let hops: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let hops: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         let mut all: Vec<_> = hops.iter().map(|hop| hop.status()).collect();
         all.sort_by(|one, other| {
             let key = |hop: &HopStatus| {
@@ -173,11 +174,6 @@ impl Hops {
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
         all
-    }
-
-    /// No invariant spans two entries.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Weak<Hop>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -205,7 +201,7 @@ mod tests {
         assert_eq!((hop.status().state, hop.status().since), (HopState::Idle, None));
 
         let silent = limits::STALLED_AFTER + Duration::from_secs(10);
-        hop.state().under_way.push(Instant::now() - silent);
+        hop.state.lock().under_way.push(Instant::now() - silent);
         let status = hop.status();
         assert_eq!(status.state, HopState::Stalled);
         let since = Duration::from_secs(status.since.unwrap());

@@ -14,19 +14,19 @@ impl Hop {
     /// A worker begins an attempt.
     pub(crate) fn begins(self: &Arc<Self>) -> CountedWorker {
         let now = Instant::now();
-        self.state().under_way.push(now);
+        self.state.lock().under_way.push(now);
         CountedWorker { hop: Arc::clone(self), what: What::Attempt(now) }
     }
 
     /// A worker makes a connection.
     pub(crate) fn connects(self: &Arc<Self>) -> CountedWorker {
-        self.state().connecting += 1;
+        self.state.lock().connecting += 1;
         CountedWorker { hop: Arc::clone(self), what: What::Connecting }
     }
 
     /// There is a connection.
     pub(crate) fn connected(self: &Arc<Self>, address: SocketAddr) -> CountedWorker {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         *state.connected.entry(address).or_default() += 1;
         state.last.remove(&address);
         let open = state.open();
@@ -50,7 +50,7 @@ impl Hop {
     /// A connection was refused; `own` connections are those of the caller. While other connections
     /// work, the refusal shows how many the next hop allows, and nothing about the message.
     pub(crate) fn is_surplus(&self, own: usize) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let now = Instant::now();
         let others = (state.open() + state.connecting).saturating_sub(own);
         if others == 0 || state.is_stalled(now) {
@@ -63,13 +63,13 @@ impl Hop {
 
     /// Do other workers have a connection or open one, and is none of them stalled?
     pub(crate) fn has_others(&self) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         state.open() + state.connecting > 0 && !state.is_stalled(Instant::now())
     }
 
     /// The worker of this job ends; another worker continues with the job.
     pub(crate) fn hand_over(self: &Arc<Self>, job: Job) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.alive -= 1;
         if self.is_closing() {
             drop(state);
@@ -96,7 +96,7 @@ enum What {
 
 impl Drop for CountedWorker {
     fn drop(&mut self) {
-        let mut state = self.hop.state();
+        let mut state = self.hop.state.lock();
         match self.what {
             What::Attempt(began) => {
                 if let Some(place) = state.under_way.iter().position(|it| *it == began) {

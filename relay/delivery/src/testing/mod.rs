@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use relay_host::back_off::BackOff;
 use relay_mail::dsn::MailDsn;
 use relay_mail::envelope::{BodyType, Envelope};
 use relay_mail::path::{Domain, ForwardPath, ReversePath};
@@ -42,8 +43,7 @@ pub fn impatient(address: SocketAddr) -> DeliverySettings {
     let second = Duration::from_secs(1);
     let routes = Routes::new(Vec::new(), to_servers(&[address], Security::default()));
     let mut settings = DeliverySettings::new(routes, ClientHandshakes::load([]).unwrap(), "edge1");
-    settings.pause_first = second / 10;
-    settings.pause_longest = second / 2;
+    settings.back_off = BackOff { first: second / 10, longest: second / 2 };
     settings.timeouts = every_step(second / 2);
     settings
 }

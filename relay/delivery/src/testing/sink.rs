@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
 };
@@ -117,7 +118,7 @@ impl TestNextHop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sink = Self { tls, ..Self::default() };
-        sink.state.lock().unwrap().faults.extend(faults);
+        sink.state.lock().faults.extend(faults);
         sink.clone().serve(listener);
         (sink, address)
     }
@@ -127,7 +128,7 @@ impl TestNextHop {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let fault = {
-                    let mut state = self.state.lock().unwrap();
+                    let mut state = self.state.lock();
                     state.connections += 1;
                     state.faults.pop_front().unwrap_or(Fault::None)
                 };
@@ -135,7 +136,7 @@ impl TestNextHop {
                 let surplus = self.limit.filter(|(most, _)| sink.open.load(Relaxed) >= *most);
                 if surplus.is_none() {
                     let open = sink.open.fetch_add(1, Relaxed) + 1;
-                    let mut state = self.state.lock().unwrap();
+                    let mut state = self.state.lock();
                     state.peak = state.peak.max(open);
                 }
                 tokio::spawn(async move {
@@ -233,7 +234,7 @@ impl TestNextHop {
                 }
                 taken_here += 1;
                 let taken = (std::mem::take(&mut recipients), message);
-                self.state.lock().unwrap().taken.push(taken);
+                self.state.lock().taken.push(taken);
                 continue;
             }
             if fault == Fault::DropsPipelined {
@@ -250,7 +251,7 @@ impl TestNextHop {
             }
             verb = line.split([' ', '\r']).next().unwrap_or_default().to_owned();
             if encrypted {
-                self.state.lock().unwrap().encrypted.push(verb.clone());
+                self.state.lock().encrypted.push(verb.clone());
             }
             if let Some(path) = line.trim_end().strip_prefix("RCPT TO:") {
                 match fault {
@@ -271,17 +272,17 @@ impl TestNextHop {
 
     /// The recipients and the octets of each message that was accepted.
     pub fn taken(&self) -> Vec<(Vec<String>, Vec<u8>)> {
-        self.state.lock().unwrap().taken.clone()
+        self.state.lock().taken.clone()
     }
 
     /// The largest number of connections at one time.
     pub fn peak(&self) -> usize {
-        self.state.lock().unwrap().peak
+        self.state.lock().peak
     }
 
     /// Connections so far.
     pub fn connections(&self) -> usize {
-        self.state.lock().unwrap().connections
+        self.state.lock().connections
     }
 }
 

@@ -108,7 +108,7 @@ async fn an_exchanger_of_many_domains_that_does_nothing_holds_nothing_else_up() 
         let names = names().await;
         let (smart_host, smart_host_address) = TestNextHop::start([]).await;
         let (bad, bad_address) = TestNextHop::start_on("127.0.0.9:0").await;
-        bad.state.lock().unwrap().faults.extend([stall; 2000]);
+        bad.state.lock().faults.extend([stall; 2000]);
         let port = bad_address.port();
         let (good, _) = TestNextHop::start_on(&format!("127.0.0.8:{port}")).await;
         let daemon = daemon(&names, port, smart_host_address).await;
@@ -126,7 +126,7 @@ async fn many_addresses_that_do_nothing_hold_no_configured_next_hop_up() {
     let names = names().await;
     let (smart_host, smart_host_address) = TestNextHop::start([]).await;
     let (bad, bad_address) = TestNextHop::start_on("0.0.0.0:0").await;
-    bad.state.lock().unwrap().faults.extend([Fault::Silent; 2000]);
+    bad.state.lock().faults.extend([Fault::Silent; 2000]);
     let daemon = daemon(&names, bad_address.port(), smart_host_address).await;
     let to = |number: usize| format!("<a@[127.2.{}.{}]>", number / 250, number % 250 + 1);
     attack(&daemon, to, 2 * limits::UNPROVEN_CLAIMS).await;
@@ -169,7 +169,7 @@ async fn what_waited_for_room_at_an_address_follows_once_there_is_some() {
     let (_smart_host, smart_host_address) = TestNextHop::start([]).await;
     let (sink, address) = TestNextHop::start_on("127.0.0.9:0").await;
     let slow = Fault::IsSlow(Duration::from_millis(300));
-    sink.state.lock().unwrap().faults.extend([slow; limits::DELIVERY_CONCURRENCY]);
+    sink.state.lock().faults.extend([slow; limits::DELIVERY_CONCURRENCY]);
     let daemon = daemon(&names, address.port(), smart_host_address).await;
     attack(&daemon, |number| format!("<a@{number}.bad.example>"), 100).await;
     assert_eq!(daemon.finish().await.delivered, 100);
@@ -185,7 +185,7 @@ async fn domains_of_an_exchanger_that_allows_few_connections_take_turns() {
         let listener = TcpListener::bind("127.0.0.9:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let sink = TestNextHop { limit: Some((most, refusal)), ..TestNextHop::default() };
-        sink.state.lock().unwrap().faults.extend([Fault::IsSlow(Duration::from_millis(50)); 100]);
+        sink.state.lock().faults.extend([Fault::IsSlow(Duration::from_millis(50)); 100]);
         sink.clone().serve(listener);
         let daemon = daemon(&names, address.port(), smart_host_address).await;
         attack(&daemon, |number| format!("<a@{number}.bad.example>"), 40).await;

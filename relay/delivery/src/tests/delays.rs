@@ -1,6 +1,7 @@
 //! Senders of waiting messages get a report of the delay, with or without an attempt.
 
 use crate::tests::*;
+use relay_host::back_off::BackOff;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -11,7 +12,7 @@ async fn left_alone(warning: Duration) -> (Daemon, QueueId) {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let daemon = Daemon::start_with(address, |settings| {
-        (settings.pause_first, settings.pause_longest) = (HOUR, HOUR);
+        settings.back_off = BackOff { first: HOUR, longest: HOUR };
     });
     let schedule = Schedule { first: HOUR, longest: HOUR, lifetime: 9 * HOUR, warning };
     let hostname = Domain::parse("edge1.contoso.example").unwrap();

@@ -2,6 +2,7 @@
 //! tests/relay/limited_hops.rs measures how much of their capacity is used.
 
 use crate::tests::*;
+use relay_host::back_off::BackOff;
 
 /// How a server refuses a connection.
 const REFUSALS: [Fault; 8] = [
@@ -21,9 +22,9 @@ async fn what_is_served_keeps_its_work_and_no_attempt_fails() {
         for refusal in REFUSALS {
             let (sink, address) = TestNextHop::limited(most, refusal).await;
             let daemon = Daemon::start_with(address, |settings| {
-                // A back-off would be noticed: no message could arrive in time.
-                settings.pause_first = Duration::from_secs(3600);
-                settings.pause_longest = Duration::from_secs(3600);
+                // A back-off would be noticed: no message could come in time.
+                let hour = Duration::from_secs(3600);
+                settings.back_off = BackOff { first: hour, longest: hour };
             });
             for _ in 0..100 {
                 daemon.accept(&[ONE], b"x\r\n").await;

@@ -45,7 +45,7 @@ async fn recipients_that_one_server_puts_off_go_to_another_alone() {
 async fn what_all_servers_put_off_waits_with_what_they_said() {
     let fault = Fault::Replies("MAIL", "452 4.3.1 insufficient system resources\r\n");
     let (_first, second, daemon) = two(fault).await;
-    second.state.lock().unwrap().faults.extend([fault; 100]);
+    second.state.lock().faults.extend([fault; 100]);
     let id = daemon.accept(&[ONE], b"x\r\n").await;
     let queue = daemon.queue.clone();
     while queue.counters().deferred == 0 {
@@ -71,7 +71,7 @@ async fn what_one_server_cannot_take_another_is_asked_for() {
 #[tokio::test]
 async fn what_no_server_can_take_fails_once_all_were_asked() {
     let (first, second, daemon) = two(Fault::OffersLittle).await;
-    second.state.lock().unwrap().faults.push_back(Fault::OffersLittle);
+    second.state.lock().faults.push_back(Fault::OffersLittle);
     daemon.accept(&[ONE], b"more than ten octets\r\n").await;
     let begin = Instant::now();
     while daemon.queue.counters().failed == 0 {
@@ -105,7 +105,7 @@ async fn what_one_server_cannot_take_waits_while_the_other_is_dead() {
 #[tokio::test]
 async fn one_server_may_know_smtputf8_for_a_recipient_that_needs_it() {
     let (first, second, daemon) = two(Fault::None).await;
-    second.state.lock().unwrap().faults.push_back(Fault::KnowsSmtpUtf8);
+    second.state.lock().faults.push_back(Fault::KnowsSmtpUtf8);
     let foreign = "<gr\u{fc}n@fabrikam.example>";
     daemon.accept(&[ONE, foreign], b"x\r\n").await;
     let counters = daemon.finish().await;

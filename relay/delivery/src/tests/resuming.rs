@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::tests::*;
+use relay_host::back_off::BackOff;
 use relay_queue::store::EntryChange;
 
 #[tokio::test]
@@ -13,7 +14,7 @@ async fn a_next_hop_that_is_resumed_is_tried_at_once() {
     let hour = Duration::from_secs(3600);
     let resumed = Resumed::default();
     let daemon = Daemon::start_with(address, |settings| {
-        (settings.pause_first, settings.pause_longest) = (hour, hour);
+        settings.back_off = BackOff { first: hour, longest: hour };
         settings.resumed = resumed.clone();
     });
     let schedule = Schedule { first: hour, longest: hour, ..Schedule::default() };

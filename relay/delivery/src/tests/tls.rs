@@ -156,7 +156,7 @@ async fn mail_and_credentials_go_inside() {
     taken.sort();
     assert!(taken == [b"\r\nsmall\r\n".to_vec(), ["\r\n", &large].concat().into_bytes()]);
     assert_eq!(sink.connections(), 1, "the connection is kept for the second");
-    let encrypted = sink.state.lock().unwrap().encrypted.clone();
+    let encrypted = sink.state.lock().encrypted.clone();
     assert_eq!(encrypted[..3], ["EHLO", "AUTH", "MAIL"]);
 }
 

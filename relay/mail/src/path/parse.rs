@@ -126,6 +126,17 @@ impl Mailbox {
 
 impl ReversePath {
     /// Parses the path of MAIL, angle brackets included.
+    ///
+    /// ```
+    /// use relay_mail::path::{AddressError, ReversePath};
+    ///
+    /// // The null path is that of reports. A client that forgot its address does not get it.
+    /// assert_eq!(ReversePath::parse("<>"), Ok(ReversePath::Null));
+    /// assert_eq!(ReversePath::parse(""), Err(AddressError::NotBracketed));
+    /// // The local part stays as it was written; quotes may hold a blank.
+    /// let path = ReversePath::parse("<\"A User\"@Contoso.Example>").unwrap();
+    /// assert_eq!(path.to_string(), "\"A User\"@contoso.example");
+    /// ```
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         match unwrap_path(text)? {
             "" => Ok(Self::Null),
@@ -136,6 +147,18 @@ impl ReversePath {
 
 impl ForwardPath {
     /// Parses the path of RCPT, angle brackets included.
+    ///
+    /// ```
+    /// use relay_mail::path::{AddressError, ForwardPath};
+    ///
+    /// // A domain has one form for comparisons, whether it was written with A-labels or U-labels.
+    /// let written = ForwardPath::parse("<b@b\u{fc}cher.example>").unwrap();
+    /// let encoded = ForwardPath::parse("<b@xn--bcher-kva.example>").unwrap();
+    /// assert!(written.is_same_recipient(&encoded));
+    /// // A source route would let a client choose the way of a message.
+    /// let route = ForwardPath::parse("<@relay.example:b@contoso.example>");
+    /// assert_eq!(route, Err(AddressError::SourceRoute));
+    /// ```
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let inner = unwrap_path(text)?;
         //= https://www.rfc-editor.org/rfc/rfc5321#section-2.3.5

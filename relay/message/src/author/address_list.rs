@@ -6,6 +6,7 @@
 //! [`Unclear::Ambiguous`]. The parent decides which fields are read, and whose result counts.
 
 use crate::author::Unclear;
+use crate::comment;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use relay_mail::path::{Mailbox, ReversePath, folded};
@@ -259,7 +260,7 @@ fn tokens(value: &[u8]) -> Result<Vec<Token>, Unclear> {
                 continue;
             }
             b'"' => (Kind::Quoted, quoted(value, at)?),
-            b'(' => (Kind::Comment, comment(value, at)?),
+            b'(' => (Kind::Comment, comment_end(value, at)?),
             b'<' | b'>' | b',' | b';' | b':' => (Kind::Special(*octet), at + 1),
             _ => (Kind::Word, word(value, at)?),
         };
@@ -319,24 +320,20 @@ fn quoted(value: &[u8], from: usize) -> Result<usize, Unclear> {
 
 /// The end of the comment that begins here. Many readers know neither nested comments nor
 /// backslashes in them.
-fn comment(value: &[u8], from: usize) -> Result<usize, Unclear> {
+fn comment_end(value: &[u8], from: usize) -> Result<usize, Unclear> {
+    let end = from + comment::octets(&value[from..]).ok_or(Unclear::Ambiguous)?;
     let mut enclosed = Enclosed::default();
     let mut at = from + 1;
-    while let Some(octet) = value.get(at) {
-        match octet {
+    while at < end - 1 {
+        match value[at] {
             b'(' | b'\\' => return Err(Unclear::Ambiguous),
-            b')' => {
-                enclosed.check()?;
-                return Ok(at + 1);
-            }
-            b'"' | b',' | b';' | b':' | b'<' | b'>' => {
-                enclosed.is_plain = false;
-                at += enclosed.take(value, at)?;
-            }
-            _ => at += enclosed.take(value, at)?,
+            b'"' | b',' | b';' | b':' | b'<' | b'>' => enclosed.is_plain = false,
+            _ => {}
         }
+        at += enclosed.take(value, at)?;
     }
-    Err(Unclear::Ambiguous)
+    enclosed.check()?;
+    Ok(end)
 }
 
 /// The text between quotes or parentheses.

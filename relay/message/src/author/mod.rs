@@ -59,6 +59,16 @@ fn addresses_of(section: &HeaderSection, name: &[u8]) -> Result<Vec<Mailbox>, Un
 ///
 /// # Errors
 /// As [`Unclear`] lists them.
+///
+/// ```
+/// use relay_message::author::{Unclear, addresses};
+///
+/// let found = addresses(b" \"Doe, Jane\" <jane@contoso.example>\r\n").unwrap();
+/// assert_eq!(found[0].to_string(), "jane@contoso.example");
+/// // Some mail programs show the address in the name, others the one in brackets.
+/// let two = addresses(b" ceo@contoso.example <jane@fabrikam.example>\r\n");
+/// assert_eq!(two, Err(Unclear::Ambiguous));
+/// ```
 pub fn addresses(value: &[u8]) -> Result<Vec<Mailbox>, Unclear> {
     let value = value.strip_suffix(b"\r\n").unwrap_or(value);
     let mailboxes = address_list::parse(value)?;

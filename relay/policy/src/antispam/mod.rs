@@ -113,8 +113,8 @@ pub fn screen_message(
 pub fn bypass(peer: &Peer) -> Option<Because> {
     let antispam = &peer.connector.antispam;
     let has_checks = antispam.checks_sender() || antispam.checks_message();
-    let (is_granted, because) = peer.has(Permission::BypassAntiSpam);
-    (has_checks && is_granted).then_some(because)
+    let is_spared = has_checks && peer.has(Permission::BypassAntiSpam);
+    is_spared.then(|| peer.standing(Permission::BypassAntiSpam))
 }
 
 /// The reply is that of mode enforce.
@@ -247,7 +247,7 @@ struct Screening {
 
 impl Screening {
     fn new(allowed: Decision) -> Self {
-        let Decision { reply, because } = allowed;
+        let Decision { reply, because, .. } = allowed;
         Self { reasons: Reasons(because), reply, refusal: None }
     }
 

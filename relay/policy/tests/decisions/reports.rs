@@ -20,7 +20,8 @@ fn left(peer: &Peer, sender: &str, spf: Option<(SpfResult, SpfIdentity)>) -> (Re
     let notify = Notify { success: true, failure: true, delay: false };
     let mut rcpt = RcptDsn { notify: Some(notify), original: None };
     let because = vec![Because { rule: Rule::Sender, found: String::new() }];
-    let mut decision = Decision { reply: reply::SENDER_OK, because };
+    let mut decision =
+        Decision { reply: reply::SENDER_OK, because, consequence: Consequence::None };
     limit_ret(peer, &sender, Some(&found), &mut mail, &mut decision);
     limit_notify(peer, &sender, Some(&found), &mut rcpt, &mut decision);
     assert_eq!(decision.because.last().unwrap().rule, Rule::Sender);

@@ -28,13 +28,13 @@ impl ClaimGuard {
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::Claimed`] by another.
     pub(super) fn take(shared: &Arc<Shared>, id: QueueId) -> Result<Self, StoreError> {
-        let due = shared.index().claim(id)?.due;
+        let due = shared.index.lock().claim(id)?.due;
         Ok(Self { shared: Arc::clone(shared), id, due, is_held: true })
     }
 
     /// Claims at most `limit` messages that are due, neither held nor claimed, oldest due first.
     pub(super) fn take_due(shared: &Arc<Shared>, now: SystemTime, limit: usize) -> Vec<Self> {
-        let claimed = shared.index().claim_due(now, limit).into_iter();
+        let claimed = shared.index.lock().claim_due(now, limit).into_iter();
         claimed
             .map(|(due, id)| Self { shared: Arc::clone(shared), id, due, is_held: true })
             .collect()

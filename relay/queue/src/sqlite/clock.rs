@@ -5,10 +5,10 @@
 //! A monotonic time here is the time that the wall clock would show if it had not been set since
 //! the process began. Both are equal until it is set.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::limits;
+use parking_lot::Mutex;
 
 /// How far the two clocks are apart.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Clock {
             Ok(by) => Apart::Ahead(by),
             Err(error) => Apart::Behind(error.duration()),
         };
-        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut apart = self.apart.lock();
         if found.differs_from(*apart) {
             *apart = found;
         }

@@ -23,6 +23,7 @@ use crate::sqlite::log_room::LogRoom;
 use crate::sqlite::recovery::{self, Occasion, Opened};
 use crate::sqlite::wal;
 use crate::sqlite::writer::DatabaseWriter;
+use crate::store::ClaimAfter;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use rusqlite::{Connection, ErrorCode};
@@ -34,22 +35,30 @@ use crate::limits;
 /// Steps that are committed together or not at all.
 pub(super) struct CommitRequest {
     pub(super) steps: Vec<CommitStep>,
-    /// The request only adds to the queue, and is refused first when space is short.
-    pub(super) is_new_mail: bool,
-    /// The claim on a message that the steps change and that no delivery has claimed.
+    pub(super) purpose: CommitPurpose,
+    /// On a message that the steps change and that no delivery has claimed.
     pub(super) claim: Option<ClaimGuard>,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
     /// Bounds how many requests wait.
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// One change, and its effect on the index.
+/// What a commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitPurpose {
+    /// New mail. When space is short, the committer refuses it first.
+    NewMail,
+    /// A change of queued mail, which may free space.
+    Change,
+}
+
+/// One change and what it means for the index.
 pub(super) enum CommitStep {
     /// A message is new.
     Put { entry: EntryRow, due: SystemTime, body: NewBody },
-    /// The entry has changed; the claim ends unless `claimed` is true.
-    Update { entry: EntryRow, due: SystemTime, claimed: bool },
-    /// The message has left the queue.
+    /// Its entry has changed.
+    Update { entry: EntryRow, due: SystemTime, claim: ClaimAfter },
+    /// It has left the queue.
     Remove { id: QueueId },
 }
 
@@ -58,6 +67,15 @@ pub(super) enum NewBody {
     Row(BodyRow),
     /// Already synced.
     File(MessageFile),
+}
+
+/// Do readers continue during a checkpoint?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckpointMode {
+    /// Yes. The part of the log that a reader needs stays in the log.
+    BesideReaders,
+    /// No, they wait, and the whole log is moved.
+    WithoutReaders,
 }
 
 pub(super) struct Committer {
@@ -97,7 +115,9 @@ impl Committer {
             };
             match first {
                 Ok(first) => self.commit(first),
-                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => self.checkpoint(false),
+                Err(RecvTimeoutError::Timeout) if self.writer.is_some() => {
+                    self.checkpoint(CheckpointMode::BesideReaders)
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -105,7 +125,7 @@ impl Committer {
                 self.reopen();
             }
         }
-        self.checkpoint(true);
+        self.checkpoint(CheckpointMode::WithoutReaders);
         if let Some(writer) = &self.writer
             && let Err(error) = database::truncate_log(&writer.connection)
         {
@@ -125,8 +145,9 @@ impl Committer {
             batch.push(request);
         }
         if let Err(error) = self.make_room(octets as u64) {
-            // Even without room for new mail there is room for changes that free space.
-            for request in batch.extract_if(.., |request| request.is_new_mail) {
+            // Without room for new mail there is still some for what makes room.
+            for request in batch.extract_if(.., |request| request.purpose == CommitPurpose::NewMail)
+            {
                 request.answer(Err(error.clone()));
             }
         }
@@ -153,7 +174,11 @@ impl Committer {
                 self.make_log_room();
                 let log_octets = self.writer.as_ref().map_or(0, DatabaseWriter::log_octets);
                 if log_octets > limits::DATABASE_LOG_OCTETS {
-                    self.checkpoint(log_octets > 2 * limits::DATABASE_LOG_OCTETS);
+                    self.checkpoint(if log_octets > 2 * limits::DATABASE_LOG_OCTETS {
+                        CheckpointMode::WithoutReaders
+                    } else {
+                        CheckpointMode::BesideReaders
+                    });
                 }
                 if let Some(Err(failure)) = self.writer.as_ref().map(DatabaseWriter::begin) {
                     self.fail(failure);
@@ -185,9 +210,8 @@ impl Committer {
         if self.shared.space.free_octets()? >= enough {
             return Ok(());
         }
-        // When space is short the log restarts at each commit, and free space within the files
-        // counts.
-        self.checkpoint(true);
+        // Under a shortage the log begins anew at each commit, and the room within the files counts.
+        self.checkpoint(CheckpointMode::WithoutReaders);
         let Some(writer) = &self.writer else { return Ok(()) };
         let path = self.shared.directory.database();
         let log = std::fs::metadata(wal::path(&path)).map_or(0, |file| file.len());
@@ -204,11 +228,10 @@ impl Committer {
         Err(StoreError::Full(format!("{directory} has {free} octets free")))
     }
 
-    /// Moves the log into the database. With `pause`, readers wait meanwhile, so that no frame
-    /// stays in the log for them.
-    fn checkpoint(&mut self, pause: bool) {
+    /// Moves the log into the database.
+    fn checkpoint(&mut self, mode: CheckpointMode) {
         let Some(writer) = &self.writer else { return };
-        let readers = pause.then(|| self.shared.readers.pause());
+        let readers = (mode == CheckpointMode::WithoutReaders).then(|| self.shared.readers.pause());
         let moved = writer.checkpoint();
         drop(readers);
         match moved {
@@ -275,7 +298,7 @@ impl Committer {
 impl Shared {
     /// Applies a committed request to the index and to the message files.
     fn apply(&self, steps: Vec<CommitStep>, lost: &[QueueId]) {
-        let mut index = self.index();
+        let mut index = self.index.lock();
         for step in steps {
             match step {
                 CommitStep::Put { entry, due, body } => {
@@ -286,17 +309,19 @@ impl Shared {
                             self.recent_commits.put(id, entry.record, body.message)
                         }
                     }
-                    index.put(id, Item::new(self.clock.monotonic(due), false, stored));
+                    let due = self.clock.monotonic(due);
+                    index.put(id, Item { due, held: false, body: stored, claimed: false });
                 }
                 CommitStep::Update { entry, .. } if lost.contains(&entry.id) => {
                     error!(id = %entry.id, "the entry of a queued message is lost");
                     index.remove(entry.id);
                 }
-                CommitStep::Update { entry, due, claimed } => {
+                CommitStep::Update { entry, due, claim } => {
                     self.recent_commits.take(entry.id);
                     if let Ok(old) = index.find(entry.id) {
-                        let item = Item::new(self.clock.monotonic(due), entry.held, old.body);
-                        index.put(entry.id, Item { claimed, ..item });
+                        let (due, held) = (self.clock.monotonic(due), entry.held);
+                        let claimed = claim == ClaimAfter::Kept;
+                        index.put(entry.id, Item { due, held, body: old.body, claimed });
                     }
                 }
                 CommitStep::Remove { id } => {

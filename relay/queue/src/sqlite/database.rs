@@ -60,6 +60,27 @@ pub(super) struct BodyRow {
     pub(super) message: Bytes,
 }
 
+/// A row that was read, compared with its checksum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CheckedRow<Row> {
+    /// The row is as it was written.
+    Whole(Row),
+    /// The row does not have its checksum.
+    Damaged(Row),
+}
+
+impl<Row> CheckedRow<Row> {
+    fn new(row: Row, stored: i64, computed: u32) -> Self {
+        if stored == i64::from(computed) { Self::Whole(row) } else { Self::Damaged(row) }
+    }
+
+    /// The row, whole or damaged.
+    pub(super) fn into_row(self) -> Row {
+        let (Self::Whole(row) | Self::Damaged(row)) = self;
+        row
+    }
+}
+
 impl EntryRow {
     /// The checksum that is stored beside the row.
     pub(super) fn checksum(&self) -> u32 {
@@ -70,16 +91,15 @@ impl EntryRow {
         sum.finalize()
     }
 
-    /// The row and whether it is as it was written.
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(Self, bool)> {
+    fn read(row: &Row<'_>) -> rusqlite::Result<CheckedRow<Self>> {
         let entry = Self {
             id: id_of(row.get(0)?),
             due: row.get(2)?,
             held: row.get(3)?,
             record: row.get(4)?,
         };
-        let is_whole = row.get::<_, i64>(1)? == i64::from(entry.checksum());
-        Ok((entry, is_whole))
+        let computed = entry.checksum();
+        Ok(CheckedRow::new(entry, row.get(1)?, computed))
     }
 }
 
@@ -260,25 +280,25 @@ pub(super) fn reserved(connection: &Connection) -> rusqlite::Result<Option<Queue
     Ok(rows.into_iter().filter(is_whole).map(|(id, _)| id).max())
 }
 
-/// One entry, and whether its row is intact.
+/// The row of one entry.
 pub(super) fn find_entry(
     connection: &Connection,
     id: QueueId,
-) -> rusqlite::Result<Option<(EntryRow, bool)>> {
+) -> rusqlite::Result<Option<CheckedRow<EntryRow>>> {
     let select = "SELECT id, checksum, due, held, record FROM entry WHERE id = ?1";
     connection.prepare_cached(select)?.query_row([key(id)], EntryRow::read).optional()
 }
 
-/// One body, and whether its row is intact.
+/// The row of one body.
 pub(super) fn find_body(
     connection: &Connection,
     id: QueueId,
-) -> rusqlite::Result<Option<(BodyRow, bool)>> {
+) -> rusqlite::Result<Option<CheckedRow<BodyRow>>> {
     let select = "SELECT checksum, message FROM body WHERE id = ?1";
     let read = |row: &Row<'_>| {
         let body = BodyRow { id, message: Bytes::from(row.get::<_, Vec<u8>>(1)?) };
-        let is_whole = row.get::<_, i64>(0)? == i64::from(body.checksum());
-        Ok((body, is_whole))
+        let computed = body.checksum();
+        Ok(CheckedRow::new(body, row.get(0)?, computed))
     };
     connection.prepare_cached(select)?.query_row([key(id)], read).optional()
 }
@@ -286,14 +306,13 @@ pub(super) fn find_body(
 /// Every entry, in order of ids.
 pub(super) fn each_entry(
     connection: &Connection,
-    mut take: impl FnMut(EntryRow, bool),
+    mut take: impl FnMut(CheckedRow<EntryRow>),
 ) -> rusqlite::Result<()> {
     let mut statement =
         connection.prepare("SELECT id, checksum, due, held, record FROM entry ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (entry, is_whole) = EntryRow::read(row)?;
-        take(entry, is_whole);
+        take(EntryRow::read(row)?);
     }
     Ok(())
 }

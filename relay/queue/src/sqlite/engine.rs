@@ -7,14 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::Entry;
 use crate::message_file::{MessageFile, MessageReader};
 use crate::record::{self, StoredBody};
-use crate::store::{EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
+use crate::store::{ClaimAfter, EntryChange, Lengths, Message, Pending, Settlement, Store, Usage};
 use bytes::Bytes;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
 use tokio::sync::Notify;
 
 use super::claim::ClaimGuard;
-use super::committer::{CommitStep, NewBody};
+use super::committer::{CommitPurpose, CommitStep, NewBody};
 use super::database::{BodyRow, EntryRow};
 use super::{Shared, SqliteStore};
 use crate::limits;
@@ -33,9 +33,9 @@ impl SqliteStore {
         Ok(entries)
     }
 
-    fn update(&self, entry: &Entry, claimed: bool) -> Result<CommitStep, StoreError> {
-        let body = self.shared.index().find(entry.id)?.body;
-        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claimed })
+    fn update(&self, entry: &Entry, claim: ClaimAfter) -> Result<CommitStep, StoreError> {
+        let body = self.shared.index.lock().find(entry.id)?.body;
+        Ok(CommitStep::Update { entry: row(entry, body), due: entry.due, claim })
     }
 
     fn put(&self, entry: &Entry, body: NewBody) -> CommitStep {
@@ -71,7 +71,7 @@ impl Store for SqliteStore {
             if let Some(refusal) = self.shared.refusal() {
                 return Err(refusal);
             }
-            let queued = self.shared.index().lengths().queued;
+            let queued = self.shared.index.lock().lengths().queued;
             if queued >= limits::QUEUED_MESSAGES {
                 return Err(StoreError::Full(format!("it holds {queued} messages")));
             }
@@ -119,7 +119,7 @@ impl Store for SqliteStore {
                 let read = record::decode(entry.id, &row.record);
                 read.map_err(|error| StoreError::Unfit { what: error.to_string() })?;
             }
-            self.commit(vec![step], true).await
+            self.commit(vec![step], CommitPurpose::NewMail).await
         })
     }
 
@@ -143,15 +143,15 @@ impl Store for SqliteStore {
     }
 
     fn is_claimed(&self, id: QueueId) -> bool {
-        self.shared.index().find(id).is_ok_and(|item| item.claimed)
+        self.shared.index.lock().find(id).is_ok_and(|item| item.claimed)
     }
 
     fn record(&self, settlement: Settlement) -> Pending<'_, ()> {
         Box::pin(async move {
-            let Settlement { entry, report, keeps_claim } = settlement;
+            let Settlement { entry, report, claim } = settlement;
             let mut steps = Vec::with_capacity(2);
             steps.push(if entry.pending().next().is_some() {
-                self.update(&entry, keeps_claim)?
+                self.update(&entry, claim)?
             } else {
                 CommitStep::Remove { id: entry.id }
             });
@@ -159,7 +159,7 @@ impl Store for SqliteStore {
                 let body = NewBody::Row(BodyRow { id: entry.id, message });
                 steps.push(self.put(&entry, body));
             }
-            self.commit(steps, false).await
+            self.commit(steps, CommitPurpose::Change).await
         })
     }
 
@@ -173,7 +173,7 @@ impl Store for SqliteStore {
             return;
         }
         let due = self.shared.clock.monotonic(due);
-        let mut index = self.shared.index();
+        let mut index = self.shared.index.lock();
         ids.iter().for_each(|&id| index.make_due(id, due));
         drop(index);
         self.shared.became_due.notify_one();
@@ -196,7 +196,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let mut after = after;
             loop {
-                let ids = self.shared.index().list(after, limit);
+                let ids = self.shared.index.lock().list(after, limit);
                 let Some(&last) = ids.last() else { return Ok(Vec::new()) };
                 let entries = self.blocking(move |shared| shared.read_listed(&ids)).await?;
                 if !entries.is_empty() {
@@ -219,20 +219,21 @@ impl Store for SqliteStore {
                 EntryChange::Release => entry.held = false,
                 EntryChange::Retry => entry.due = SystemTime::now(),
             }
-            let step = self.update(&entry, false)?;
-            self.commit_claimed(Some(claim), vec![step], false).await
+            let step = self.update(&entry, ClaimAfter::Released)?;
+            self.commit_claimed(Some(claim), vec![step], CommitPurpose::Change).await
         })
     }
 
     fn remove(&self, id: QueueId) -> Pending<'_, ()> {
         Box::pin(async move {
             let claim = ClaimGuard::take(&self.shared, id)?;
-            self.commit_claimed(Some(claim), vec![CommitStep::Remove { id }], false).await
+            let steps = vec![CommitStep::Remove { id }];
+            self.commit_claimed(Some(claim), steps, CommitPurpose::Change).await
         })
     }
 
     fn next_due(&self) -> Option<SystemTime> {
-        let due = self.shared.index().next_due()?;
+        let due = self.shared.index.lock().next_due()?;
         Some(self.shared.clock.wall(due))
     }
 
@@ -241,7 +242,7 @@ impl Store for SqliteStore {
     }
 
     fn lengths(&self) -> Lengths {
-        self.shared.index().lengths()
+        self.shared.index.lock().lengths()
     }
 }
 
@@ -254,7 +255,7 @@ impl Shared {
         // As df counts: space reserved for root is not available to this process.
         let free_octets = system.f_bavail.saturating_mul(block);
         let octets = used_octets.saturating_add(free_octets);
-        let backlog = self.index().backlog(self.clock.monotonic(SystemTime::now()));
+        let backlog = self.index.lock().backlog(self.clock.monotonic(SystemTime::now()));
         let min_free_octets = self.min_free_octets;
         Ok(Usage { backlog, used_octets, octets, free_octets, min_free_octets })
     }

@@ -33,12 +33,6 @@ pub(super) struct Index {
     claimed: u64,
 }
 
-impl Item {
-    pub(super) fn new(due: SystemTime, held: bool, body: StoredBody) -> Self {
-        Self { due, held, body, claimed: false }
-    }
-}
-
 impl Index {
     /// Adds an item, or replaces the item with the same id.
     pub(super) fn put(&mut self, id: QueueId, item: Item) {

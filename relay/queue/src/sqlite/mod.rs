@@ -41,22 +41,23 @@ mod writer;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crate::schedule::Schedule;
 use crate::sqlite::claim::ClaimGuard;
 use crate::sqlite::clock::Clock;
-use crate::sqlite::committer::{CommitRequest, CommitStep, Committer};
+use crate::sqlite::committer::{CommitPurpose, CommitRequest, CommitStep, Committer};
 use crate::sqlite::directory::Directory;
 use crate::sqlite::index::Index;
 use crate::sqlite::readers::Readers;
 use crate::sqlite::recent_commits::RecentCommits;
 use crate::sqlite::recovery::{Occasion, Opened};
 use crate::sqlite::space::Space;
+use parking_lot::Mutex;
 use relay_host::vital;
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -175,9 +176,13 @@ impl SqliteStore {
         Ok((store, recovery))
     }
 
-    /// Passes steps to the committer and waits until they are on stable storage.
-    async fn commit(&self, steps: Vec<CommitStep>, is_new_mail: bool) -> Result<(), StoreError> {
-        self.commit_claimed(None, steps, is_new_mail).await
+    /// Hands steps to the committer and waits until they are on stable storage.
+    async fn commit(
+        &self,
+        steps: Vec<CommitStep>,
+        purpose: CommitPurpose,
+    ) -> Result<(), StoreError> {
+        self.commit_claimed(None, steps, purpose).await
     }
 
     /// The same for a message that this store has claimed only in order to change it.
@@ -185,13 +190,13 @@ impl SqliteStore {
         &self,
         claim: Option<ClaimGuard>,
         steps: Vec<CommitStep>,
-        is_new_mail: bool,
+        purpose: CommitPurpose,
     ) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.waiting).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
-        let request = CommitRequest { steps, is_new_mail, claim, done, _permit: permit };
+        let request = CommitRequest { steps, purpose, claim, done, _permit: permit };
         requests.send(request).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -218,23 +223,17 @@ impl Drop for SqliteStore {
 }
 
 impl Shared {
-    /// A panic cannot leave the index in a state that the database could not restore, so a poisoned
-    /// lock is used like any other.
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives up a claim; due again at `due` of the steady clock.
     fn put_back(&self, id: QueueId, due: SystemTime) {
-        self.index().put_back(id, due);
+        self.index.lock().put_back(id, due);
         self.became_due.notify_one();
     }
 
     fn refusal(&self) -> Option<StoreError> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refusal.lock().clone()
     }
 
     fn set_refusal(&self, refusal: Option<StoreError>) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        *self.refusal.lock() = refusal;
     }
 }

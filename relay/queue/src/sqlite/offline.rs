@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Entry;
 use crate::record::{self, StoredBody};
+use crate::sqlite::database::CheckedRow;
 use crate::sqlite::{OpenError, database};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -70,12 +71,15 @@ impl Offline {
         &self,
         mut take: impl FnMut(Result<Entry, Unserved>),
     ) -> Result<(), rusqlite::Error> {
-        database::each_entry(&self.connection, |row, is_whole| {
-            take(match record::decode(row.id, &row.record) {
-                Ok((entry, body)) if is_whole && self.has_file(&entry, body) => Ok(entry),
-                // Its row is as it was written, by a later version perhaps.
-                Err(_) if is_whole => Err(Unserved::Held(row.id)),
-                Ok(_) | Err(_) => Err(Unserved::SetAside(row.id)),
+        database::each_entry(&self.connection, |row| {
+            take(match row {
+                CheckedRow::Whole(row) => match record::decode(row.id, &row.record) {
+                    Ok((entry, body)) if self.has_file(&entry, body) => Ok(entry),
+                    Ok(_) => Err(Unserved::SetAside(row.id)),
+                    // A later version may have written the row.
+                    Err(_) => Err(Unserved::Held(row.id)),
+                },
+                CheckedRow::Damaged(row) => Err(Unserved::SetAside(row.id)),
             });
         })
     }
@@ -99,12 +103,14 @@ impl Offline {
     pub fn find(&self, id: QueueId) -> Result<Entry, StoreError> {
         let damaged = |what: String| StoreError::Damaged { id, what };
         match database::find_entry(&self.connection, id) {
-            Ok(Some((row, true))) => match record::decode(id, &row.record) {
+            Ok(Some(CheckedRow::Whole(row))) => match record::decode(id, &row.record) {
                 Ok((entry, body)) if self.has_file(&entry, body) => Ok(entry),
                 Ok(_) => Err(damaged("its file is missing or has another length".to_owned())),
                 Err(error) => Err(damaged(error.to_string())),
             },
-            Ok(Some((_, false))) => Err(damaged("its entry does not have its checksum".to_owned())),
+            Ok(Some(CheckedRow::Damaged(_))) => {
+                Err(damaged("its entry does not have its checksum".to_owned()))
+            }
             Ok(None) => Err(StoreError::NotFound(id)),
             Err(error) => Err(damaged(error.to_string())),
         }

@@ -1,9 +1,9 @@
 //! Connections for reads, which neither wait for commits nor delay them.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::sqlite::database;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use relay_mail::store_error::StoreError;
 use rusqlite::Connection;
 
@@ -40,15 +40,15 @@ impl Readers {
         if !*gate {
             return Err(StoreError::Refusing);
         }
-        let idle = self.idle().pop();
+        let idle = self.idle.lock().pop();
         let connection = match idle.map_or_else(|| database::open_reader(&self.path, self.vfs), Ok)
         {
             Ok(connection) => connection,
             Err(error) => return Ok(Err(error)),
         };
         let result = read(&connection);
-        let mut idle = self.idle();
-        // After an error, the cache of a connection may be wrong too.
+        let mut idle = self.idle.lock();
+        // A connection that has seen an error may have more of it in its cache.
         if result.is_ok() && idle.len() < limits::DATABASE_READERS {
             idle.push(connection);
         }
@@ -57,13 +57,13 @@ impl Readers {
 
     /// Waits for those that read and keeps others waiting.
     pub(super) fn pause(&self) -> Pause<'_> {
-        Pause(self.gate.write().unwrap_or_else(PoisonError::into_inner))
+        Pause(self.gate.write())
     }
 
     /// Closes the idle connections (all of them during a [`Pause`]), and opens no other.
     pub(super) fn close(&self, pause: &mut Pause<'_>) {
         *pause.0 = false;
-        self.idle().clear();
+        self.idle.lock().clear();
     }
 
     /// The committer has opened the database again.
@@ -72,10 +72,6 @@ impl Readers {
     }
 
     fn enter(&self) -> RwLockReadGuard<'_, bool> {
-        self.gate.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate.read()
     }
 }

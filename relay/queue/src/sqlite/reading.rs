@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::record::{self, StoredBody};
 use crate::sqlite::Shared;
-use crate::sqlite::database::{self, EntryRow};
+use crate::sqlite::database::{self, BodyRow, CheckedRow, EntryRow};
 use crate::{Entry, MessageReader};
 use relay_mail::queue_id::QueueId;
 use relay_mail::store_error::StoreError;
@@ -13,9 +13,15 @@ use tracing::error;
 
 use crate::limits;
 
-/// The row of an entry and whether it is intact; and, if there is no row, whether the body is
-/// missing too.
-type Found = (Option<(EntryRow, bool)>, bool);
+/// What the database has of one half of a message, its entry or its body. Both leave the database
+/// in one step, so one half without the other is damage.
+enum Found<Row> {
+    Row(CheckedRow<Row>),
+    /// Only the other half of the message is there.
+    Lost,
+    /// The message has left the queue.
+    Gone,
+}
 
 impl Shared {
     /// Claimed entries in this order, on this thread. Entries that cannot be read are given up or
@@ -51,7 +57,9 @@ impl Shared {
             // are read one by one, and an error then names its message.
             let found = self.readers.read(|connection| {
                 let _snapshot = connection.unchecked_transaction()?;
-                ids.iter().map(|&id| find(connection, id)).collect::<rusqlite::Result<Vec<_>>>()
+                ids.iter()
+                    .map(|&id| find_entry(connection, id))
+                    .collect::<rusqlite::Result<Vec<_>>>()
             });
             let mut found = found.ok().and_then(Result::ok).unwrap_or_default().into_iter();
             for &id in ids {
@@ -63,22 +71,24 @@ impl Shared {
 
     /// One entry, on this thread.
     pub(super) fn read_entry(&self, id: QueueId) -> Result<Entry, StoreError> {
-        self.index().find(id)?;
-        match self.readers.read(|connection| find(connection, id))? {
+        self.index.lock().find(id)?;
+        match self.readers.read(|connection| find_entry(connection, id))? {
             Ok(found) => self.entry(id, found),
             Err(error) => Err(self.unreadable(id, error)),
         }
     }
 
-    fn entry(&self, id: QueueId, found: Found) -> Result<Entry, StoreError> {
+    fn entry(&self, id: QueueId, found: Found<EntryRow>) -> Result<Entry, StoreError> {
         let damaged = |what: String| StoreError::Damaged { id, what };
         match found {
-            (Some((row, true)), _) => record::decode(id, &row.record)
+            Found::Row(CheckedRow::Whole(row)) => record::decode(id, &row.record)
                 .map(|(entry, _)| entry)
                 .map_err(|error| damaged(error.to_string())),
-            (Some(_), _) => Err(damaged("its entry does not have its checksum".to_owned())),
-            (None, true) => Err(StoreError::NotFound(id)),
-            (None, false) => {
+            Found::Row(CheckedRow::Damaged(_)) => {
+                Err(damaged("its entry does not have its checksum".to_owned()))
+            }
+            Found::Gone => Err(StoreError::NotFound(id)),
+            Found::Lost => {
                 self.ask_for_salvage(&"an entry cannot be found");
                 Err(damaged("its entry is lost".to_owned()))
             }
@@ -94,21 +104,18 @@ impl Shared {
     /// Opens the bytes of a message, on this thread.
     pub(super) fn read_message(&self, id: QueueId) -> Result<MessageReader, StoreError> {
         // The index must not stay locked while the entry is read.
-        let body = self.index().find(id)?.body;
+        let body = self.index.lock().find(id)?.body;
         if let StoredBody::InFile { checksum } = body {
             return MessageReader::file(self.read_entry(id)?, self.directory.message(id), checksum);
         }
         let damaged = |what: &str| StoreError::Damaged { id, what: what.to_owned() };
-        let read = |connection: &Connection| {
-            let found = database::find_body(connection, id)?;
-            let is_gone = found.is_none() && database::find_entry(connection, id)?.is_none();
-            Ok((found, is_gone))
-        };
-        match self.readers.read(read)? {
-            Ok((Some((body, true)), _)) => Ok(MessageReader::memory(id, body.message)),
-            Ok((Some(_), _)) => Err(damaged("its bytes do not have their checksum")),
-            Ok((None, true)) => Err(StoreError::NotFound(id)),
-            Ok((None, false)) => {
+        match self.readers.read(|connection| find_body(connection, id))? {
+            Ok(Found::Row(CheckedRow::Whole(body))) => Ok(MessageReader::memory(id, body.message)),
+            Ok(Found::Row(CheckedRow::Damaged(_))) => {
+                Err(damaged("its bytes do not have their checksum"))
+            }
+            Ok(Found::Gone) => Err(StoreError::NotFound(id)),
+            Ok(Found::Lost) => {
                 self.ask_for_salvage(&"a message cannot be found");
                 Err(damaged("its bytes are lost"))
             }
@@ -136,21 +143,30 @@ impl Shared {
 
     /// An entry that cannot be read must not be claimed again and again.
     pub(super) fn give_up(&self, id: QueueId, error: &StoreError) {
-        error!(%id, %error, "cannot read a queued message; putting it on hold");
-        self.index().hold_damaged(id);
+        error!(%id, %error, "cannot read a queued message; it is held");
+        self.index.lock().hold_damaged(id);
     }
 
     /// An entry that cannot be read at the moment is soon tried again.
     pub(super) fn postpone(&self, id: QueueId, error: &StoreError) {
-        error!(%id, %error, "cannot read a queued message now; trying again");
+        error!(%id, %error, "cannot read a queued message now; it is tried again");
         let due = self.clock.monotonic(SystemTime::now() + limits::STORE_RETRY);
-        self.index().put_back(id, due);
+        self.index.lock().put_back(id, due);
     }
 }
 
-/// An entry and its body are removed in one step, so a body without an entry is damage.
-fn find(connection: &Connection, id: QueueId) -> rusqlite::Result<Found> {
-    let found = database::find_entry(connection, id)?;
-    let is_gone = found.is_none() && database::find_body(connection, id)?.is_none();
-    Ok((found, is_gone))
+fn find_entry(connection: &Connection, id: QueueId) -> rusqlite::Result<Found<EntryRow>> {
+    Ok(match database::find_entry(connection, id)? {
+        Some(row) => Found::Row(row),
+        None if database::find_body(connection, id)?.is_some() => Found::Lost,
+        None => Found::Gone,
+    })
+}
+
+fn find_body(connection: &Connection, id: QueueId) -> rusqlite::Result<Found<BodyRow>> {
+    Ok(match database::find_body(connection, id)? {
+        Some(row) => Found::Row(row),
+        None if database::find_entry(connection, id)?.is_some() => Found::Lost,
+        None => Found::Gone,
+    })
 }

@@ -6,9 +6,9 @@
 //! its first attempt, with any change of its entry, and when its attempt is postponed.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use relay_mail::queue_id::QueueId;
 
 use crate::limits;
@@ -27,7 +27,7 @@ impl RecentCommits {
     /// Keeps the record and the octets of a message, if there is room.
     pub(super) fn put(&self, id: QueueId, record: Vec<u8>, message: Bytes) {
         self.take(id);
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         let octets = kept.octets + record.len() + message.len();
         if octets <= limits::RECENT_COMMITS_OCTETS {
             kept.octets = octets;
@@ -37,12 +37,12 @@ impl RecentCommits {
 
     /// The record of a message, seen by `read`.
     pub(super) fn record<T>(&self, id: QueueId, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        self.kept().messages.get(&id).map(|(record, _)| read(record))
+        self.0.lock().messages.get(&id).map(|(record, _)| read(record))
     }
 
     /// The octets of a message, which are then forgotten with it.
     pub(super) fn take(&self, id: QueueId) -> Option<Bytes> {
-        let mut kept = self.kept();
+        let mut kept = self.0.lock();
         let (record, message) = kept.messages.remove(&id)?;
         kept.octets -= record.len() + message.len();
         Some(message)
@@ -50,12 +50,7 @@ impl RecentCommits {
 
     /// Forgets all of them.
     pub(super) fn clear(&self) {
-        *self.kept() = Kept::default();
-    }
-
-    /// A poisoned lock is as good as any: the octets are those of what is there or fewer fit.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = Kept::default();
     }
 }
 
@@ -81,6 +76,6 @@ mod tests {
             (recent_commits.take(id(2)), recent_commits.take(id(3))),
             (Some(half.clone()), Some(half))
         );
-        assert_eq!(recent_commits.kept().octets, 0);
+        assert_eq!(recent_commits.0.lock().octets, 0);
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::record::{self, StoredBody};
+use crate::sqlite::database::{CheckedRow, EntryRow};
 use crate::sqlite::directory::{Directory, OpenError};
 use crate::sqlite::index::{Index, Item};
 use crate::sqlite::{database, wal};
@@ -65,6 +66,15 @@ pub(super) enum RecoveryFailure {
     Other(rusqlite::Error),
 }
 
+/// Does SQLite examine the structure of a database when it is opened?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SoundnessCheck {
+    /// Yes, up to [`limits::DATABASE_CHECKED_OCTETS`].
+    OfSmallDatabase,
+    /// No: its rows were saved into a new file just now.
+    None,
+}
+
 /// When a database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
@@ -98,13 +108,14 @@ pub(super) fn open(
     let attempt = if marked {
         Err(RecoveryFailure::Corrupt(marked_error()))
     } else {
-        recovering.open(vfs, true)
+        recovering.open(vfs, SoundnessCheck::OfSmallDatabase)
     };
     let (connection, frames, index) = match attempt {
         Ok(opened) => opened,
         Err(RecoveryFailure::Corrupt(cause)) => {
             recovering.exchange(&cause)?;
-            recovering.open(vfs, false).map_err(|failure| recovering.failed(failure))?
+            let opened = recovering.open(vfs, SoundnessCheck::None);
+            opened.map_err(|failure| recovering.failed(failure))?
         }
         Err(failure) => return Err(recovering.failed(failure)),
     };
@@ -175,7 +186,7 @@ impl Recovering<'_> {
     fn open(
         &mut self,
         vfs: Option<&'static str>,
-        check: bool,
+        check: SoundnessCheck,
     ) -> Result<(Connection, Arc<AtomicU32>, Index), RecoveryFailure> {
         let path = self.directory.database();
         let frames = Arc::new(AtomicU32::new(0));
@@ -193,25 +204,28 @@ impl Recovering<'_> {
         let in_log = octets / (limits::DATABASE_PAGE_OCTETS as u64 + 24);
         frames.fetch_max(u32::try_from(in_log).unwrap_or(u32::MAX), Ordering::AcqRel);
         let small = fs::metadata(&path).is_ok_and(|f| f.len() <= limits::DATABASE_CHECKED_OCTETS);
-        if check && small && !database::passes_integrity_check(&connection).map_err(sort)? {
+        if check == SoundnessCheck::OfSmallDatabase
+            && small
+            && !database::passes_integrity_check(&connection).map_err(sort)?
+        {
             return Err(RecoveryFailure::Corrupt(unsound_error()));
         }
         let mut index = Index::default();
         let mut damaged = Vec::new();
-        let read = database::each_entry(&connection, |row, is_whole| {
-            let item = is_whole.then(|| item(row.id, row.due, row.held, &row.record)).flatten();
-            match item {
+        let read = database::each_entry(&connection, |row| match row {
+            CheckedRow::Whole(row) => match item(&row) {
                 Some(item) => index.put(row.id, item),
                 None => damaged.push(row),
-            }
+            },
+            CheckedRow::Damaged(row) => damaged.push(row),
         });
         read.map_err(sort)?;
         self.entries_lost |= !damaged.is_empty();
         for row in damaged {
             let set_aside = self.move_to_damaged(&format!("{}.entry", row.id), &row.record);
             let body = database::find_body(&connection, row.id);
-            if let Ok(Some((body, _))) = body {
-                self.move_to_damaged(&format!("{}.eml", row.id), &body.message);
+            if let Ok(Some(body)) = body {
+                self.move_to_damaged(&format!("{}.eml", row.id), &body.into_row().message);
             }
             let what = "its entry does not have its checksum; it leaves the queue".to_owned();
             self.damage(format!("{}, table entry", path.display()), Some(row.id), what, set_aside);
@@ -224,7 +238,8 @@ impl Recovering<'_> {
     fn files(&mut self, opened: &mut Opened) -> rusqlite::Result<()> {
         let ids: Vec<_> = opened.index.in_files().collect();
         for id in ids {
-            let Some((row, _)) = database::find_entry(&opened.connection, id)? else { continue };
+            let Some(row) = database::find_entry(&opened.connection, id)? else { continue };
+            let row = row.into_row();
             let Ok((entry, _)) = record::decode(id, &row.record) else { continue };
             let path = self.directory.message(id);
             let what = match fs::symlink_metadata(&path) {
@@ -324,16 +339,16 @@ impl Recovering<'_> {
     }
 }
 
-/// The index item of an entry. None if its record cannot be read.
-fn item(id: QueueId, due: i64, held: bool, record: &[u8]) -> Option<Item> {
-    // Nearly all messages are in the database, and their records need not be parsed.
-    let body = if record::may_be_in_file(record) {
-        record::decode(id, record).ok()?.1
+/// What the index keeps of an entry. None when its record cannot be read.
+fn item(row: &EntryRow) -> Option<Item> {
+    // Nearly all messages are in the database, and their records need not be read.
+    let body = if record::may_be_in_file(&row.record) {
+        record::decode(row.id, &row.record).ok()?.1
     } else {
         StoredBody::InDatabase
     };
-    let due = UNIX_EPOCH + Duration::from_millis(u64::try_from(due).unwrap_or(0));
-    Some(Item::new(due, held, body))
+    let due = UNIX_EPOCH + Duration::from_millis(u64::try_from(row.due).unwrap_or(0));
+    Some(Item { due, held: row.held, body, claimed: false })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::record;
+use crate::sqlite::database::CheckedRow;
 use crate::sqlite::salvage::SalvagedRow;
 use crate::sqlite::{database, wal};
 use bytes::Bytes;
@@ -88,12 +89,12 @@ impl Saving {
         };
         let mut lost = Lost::default();
         for id in ids("SELECT id FROM body WHERE id NOT IN (SELECT id FROM entry)")? {
-            if let Some((body, _)) = database::find_body(&self.connection, id)? {
-                lost.bodies.push((id, body.message));
+            if let Some(body) = database::find_body(&self.connection, id)? {
+                lost.bodies.push((id, body.into_row().message));
             }
         }
         for id in ids("SELECT id FROM entry WHERE id NOT IN (SELECT id FROM body)")? {
-            if let Some((row, _)) = database::find_entry(&self.connection, id)?
+            if let Some(row) = database::find_entry(&self.connection, id)?.map(CheckedRow::into_row)
                 && !record::may_be_in_file(&row.record)
             {
                 lost.entries.push((id, row.record));

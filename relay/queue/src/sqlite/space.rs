@@ -4,9 +4,9 @@
 //! moment, the value of a moment ago is used; when space is short, the disk is asked each time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use relay_mail::store_error::StoreError;
 use rustix::fs::StatVfs;
 
@@ -27,16 +27,11 @@ impl Space {
 
     /// The free octets of a moment ago, if they were plenty. Does not ask the disk.
     pub(super) fn seen(&self) -> Option<u64> {
-        let (seen, free) = (*self.plenty())?;
+        let (seen, free) = (*self.plenty.lock())?;
         (seen.elapsed() < limits::SPACE_SEEN).then_some(free)
     }
 
-    /// The remembered value is valid after every statement, so a panic elsewhere does no harm.
-    fn plenty(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
-        self.plenty.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The free octets.
+    /// Octets that are free.
     ///
     /// # Errors
     /// [`StoreError::Full`] if no inode is free, even if octets are.
@@ -55,7 +50,7 @@ impl Space {
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let is_plenty = free >= limits::SPACE_PLENTY_OCTETS
             && (!counts_inodes || system.f_favail >= limits::SPACE_PLENTY_INODES);
-        *self.plenty() = is_plenty.then_some((now, free));
+        *self.plenty.lock() = is_plenty.then_some((now, free));
         Ok(free)
     }
 
@@ -77,11 +72,11 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let space = Space::of(directory.path());
         let free = space.free_octets().unwrap();
-        assert_eq!(space.plenty().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
-        *space.plenty() = Some((Instant::now() + limits::SPACE_SEEN, 7));
+        assert_eq!(space.plenty.lock().is_some(), free >= limits::SPACE_PLENTY_OCTETS);
+        *space.plenty.lock() = Some((Instant::now() + limits::SPACE_SEEN, 7));
         assert_eq!(space.free_octets().unwrap(), 7, "what was seen a moment ago");
         let long_ago = Instant::now().checked_sub(limits::SPACE_SEEN).unwrap();
-        *space.plenty() = Some((long_ago, 7));
+        *space.plenty.lock() = Some((long_ago, 7));
         assert_ne!(space.free_octets().unwrap(), 7, "too old");
     }
 

@@ -110,7 +110,7 @@ impl DatabaseWriter {
         on_disk: &Index,
     ) -> rusqlite::Result<()> {
         let (refused, lost) = {
-            let index = shared.index();
+            let index = shared.index.lock();
             (on_disk.missing_in(&index), index.missing_in(on_disk))
         };
         let transaction = self.connection.transaction()?;
@@ -122,7 +122,7 @@ impl DatabaseWriter {
         transaction.commit()?;
         for id in lost {
             error!(%id, "a queued message is lost");
-            shared.index().remove(id);
+            shared.index.lock().remove(id);
         }
         Ok(())
     }

@@ -14,10 +14,11 @@ pub mod meter;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use relay_mail::store_error::StoreError;
 use relay_policy::pressure::{BackPressureSettings, Pressure, PressureLevel, Resource, Thresholds};
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ impl BackPressure {
 
     /// Other thresholds from now on. Levels follow when values are read next.
     pub fn set(&self, settings: &BackPressureSettings) {
-        for (gauge, thresholds) in self.gauges().iter_mut().zip(settings.thresholds()) {
+        for (gauge, thresholds) in self.gauges.lock().iter_mut().zip(settings.thresholds()) {
             gauge.thresholds = thresholds;
         }
     }
@@ -110,7 +111,7 @@ impl BackPressure {
 
     /// Takes what was read, and says which levels changed by it.
     pub fn take(&self, readings: Readings) -> Vec<LevelChange> {
-        let mut gauges = self.gauges();
+        let mut gauges = self.gauges.lock();
         let mut changes = Vec::new();
         for ((gauge, value), resource) in gauges.iter_mut().zip(readings.values).zip(Resource::ALL)
         {
@@ -133,7 +134,7 @@ impl BackPressure {
 
     /// What is to be told of each resource.
     pub fn status(&self) -> Vec<ResourceStatus> {
-        let gauges = self.gauges();
+        let gauges = self.gauges.lock();
         let status = gauges.iter().zip(Resource::ALL).map(|(gauge, resource)| ResourceStatus {
             resource,
             level: gauge.level,
@@ -142,10 +143,5 @@ impl BackPressure {
             thresholds: gauge.thresholds,
         });
         status.collect()
-    }
-
-    /// Numbers are right after every statement, so that a panic elsewhere leaves no harm.
-    fn gauges(&self) -> MutexGuard<'_, [Gauge; Resource::ALL.len()]> {
-        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,11 +13,12 @@ mod tests;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::limits::{RECIPIENT_ANSWERS, RECIPIENT_KNOWN, RECIPIENT_QUESTIONS, RECIPIENT_UNKNOWN};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use relay_host::ttl_cache::TtlCache;
 use relay_mail::path::Mailbox;
 use relay_policy::{RecipientFinding, RecipientLookup};
@@ -66,7 +67,7 @@ impl RecipientLookups {
     pub async fn find(&self, lookup: RecipientLookup, mailbox: Mailbox) -> RecipientFinding {
         let key = (lookup, mailbox);
         let mut answer = {
-            let mut table = self.table();
+            let mut table = self.0.table.lock();
             if let Some(finding) = table.answer(&key, Instant::now()) {
                 return finding;
             }
@@ -98,14 +99,9 @@ impl RecipientLookups {
             }
             Err(error) => RecipientFinding::Unavailable(error.to_string()),
         };
-        self.table().keep(&key, finding.clone(), Instant::now());
+        self.0.table.lock().keep(&key, finding.clone(), Instant::now());
         drop(under_way);
         answer.send_replace(Some(finding));
-    }
-
-    /// Both maps are right after every statement, so that a panic elsewhere leaves no harm.
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,7 +118,7 @@ struct UnderWay<'asked> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.recipients.table().under_way.remove(self.key);
+        self.recipients.0.table.lock().under_way.remove(self.key);
     }
 }
 

@@ -30,7 +30,7 @@ impl Server {
                             return std::io::Result::Ok(());
                         }
                         reply = answer(line.trim_end());
-                        kept.lock().unwrap().push(line.trim_end().to_owned());
+                        kept.lock().push(line.trim_end().to_owned());
                     }
                 });
             }
@@ -43,7 +43,7 @@ impl Server {
     }
 
     fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        self.lines.lock().clone()
     }
 
     fn count(&self, verb: &str) -> usize {
@@ -146,7 +146,7 @@ async fn all_who_want_to_know_wait_for_one_question() {
         assert_eq!(asking.await.unwrap(), RecipientFinding::Known);
     }
     assert_eq!(server.count("RCPT"), 1);
-    assert!(recipients.table().under_way.is_empty());
+    assert!(recipients.0.table.lock().under_way.is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use relay_mail::tls::ClientCertificate;
+use relay_mail::tls::{CertificateRefusal, ClientCertificate};
 use relay_tls::certificate::Certificate;
 use relay_tls::limits::CERTIFICATE_NAMES;
 use relay_tls::tls_failure::{pem_words, words};
@@ -98,7 +98,7 @@ impl ClientTrust {
         let (leaf, intermediates) = chain?.split_first()?;
         let verified = |authorities: Option<&Arc<Authorities>>| match authorities {
             Some(authorities) => self.verify(leaf, intermediates, &authorities.roots.roots),
-            None => Err("no authority is configured".to_owned()),
+            None => Err(CertificateRefusal::NoAuthority),
         };
         Some(ClientCertificate {
             names: names(leaf),
@@ -114,8 +114,9 @@ impl ClientTrust {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         anchors: &[TrustAnchor<'_>],
-    ) -> Result<(), String> {
-        let certificate = EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
+    ) -> Result<(), CertificateRefusal> {
+        let invalid = |error: webpki::Error| CertificateRefusal::Invalid(error.to_string());
+        let certificate = EndEntityCert::try_from(leaf).map_err(invalid)?;
         let verify = |usage: KeyUsage| {
             certificate
                 .verify_for_usage(
@@ -131,7 +132,7 @@ impl ClientTrust {
         };
         verify(KeyUsage::client_auth())
             .or_else(|_| verify(KeyUsage::server_auth()))
-            .map_err(|error| error.to_string())
+            .map_err(invalid)
     }
 }
 

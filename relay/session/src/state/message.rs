@@ -33,10 +33,10 @@ impl SessionState {
             Self::Recipients(EnvelopeRecipients { ref mail, .. })
                 if mail.body == Some(BodyType::BinaryMime) =>
             {
-                (self, Effect::Fault(reply::BINARYMIME_NEEDS_BDAT))
+                (self, Effect::out_of_order(reply::BINARYMIME_NEEDS_BDAT))
             }
             Self::Recipients(state) => state.begin(MessageInput::Data),
-            Self::Chunking(_) => (self, Effect::Fault(reply::BAD_SEQUENCE)),
+            Self::Chunking(_) => (self, Effect::out_of_order(reply::BAD_SEQUENCE)),
             _ => {
                 let effect = self.without_recipients();
                 (self, effect)
@@ -78,9 +78,9 @@ impl SessionState {
             Self::Mail(MailGiven { recipient_refused: true, .. }) => {
                 Effect::Reply(reply::NEED_RECIPIENT)
             }
-            Self::Mail(_) => Effect::Fault(reply::NEED_RECIPIENT),
+            Self::Mail(_) => Effect::out_of_order(reply::NEED_RECIPIENT),
             Self::Ready(ready) => ready.without_sender(),
-            _ => Effect::Fault(reply::HELLO_FIRST),
+            _ => Effect::out_of_order(reply::HELLO_FIRST),
         }
     }
 

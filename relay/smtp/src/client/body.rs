@@ -1,8 +1,8 @@
 //! Writes a message as the argument of DATA or in chunks (RFC 3030).
 
 use crate::client::dot::{DotStuffer, UnsafeMessage};
-use crate::data::{LineEndings, Violation};
 use crate::limits::CLIENT_CHUNK_OCTETS;
+use relay_mail::line_end::LineScanner;
 
 /// Writes a message that arrives in pieces.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) enum BodyWriter {
         gathered: Vec<u8>,
         /// BODY=BINARYMIME was declared, so any line ending is allowed.
         binary: bool,
-        endings: LineEndings,
+        lines: LineScanner,
     },
     /// After 354.
     Data(DotStuffer),
@@ -26,7 +26,7 @@ impl BodyWriter {
     }
 
     pub(super) fn chunks(binary: bool) -> Self {
-        Self::Chunks { gathered: Vec::new(), binary, endings: LineEndings::default() }
+        Self::Chunks { gathered: Vec::new(), binary, lines: LineScanner::default() }
     }
 
     /// Appends a piece of the message to `out`, and returns whether it wrote a chunk that gets a
@@ -37,10 +37,9 @@ impl BodyWriter {
     pub(super) fn write(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<bool, UnsafeMessage> {
         match self {
             Self::Data(stuffer) => stuffer.stuff(piece, out).map(|()| false),
-            Self::Chunks { gathered, binary, endings } => {
+            Self::Chunks { gathered, binary, lines } => {
                 if !*binary {
-                    endings.scan(piece);
-                    check(endings)?;
+                    check(lines, piece)?;
                 }
                 gathered.extend_from_slice(piece);
                 if gathered.len() < CLIENT_CHUNK_OCTETS {
@@ -60,10 +59,9 @@ impl BodyWriter {
     pub(super) fn finish(self, out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
         match self {
             Self::Data(stuffer) => stuffer.finish(out),
-            Self::Chunks { gathered, binary, mut endings } => {
-                if !binary {
-                    endings.finish();
-                    check(&endings)?;
+            Self::Chunks { gathered, binary, mut lines } => {
+                if !binary && let Some(error) = lines.finish().and_then(UnsafeMessage::of) {
+                    return Err(error);
                 }
                 write_chunk(&gathered, " LAST", out);
                 Ok(())
@@ -77,13 +75,15 @@ fn write_chunk(octets: &[u8], marker: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(octets);
 }
 
-fn check(endings: &LineEndings) -> Result<(), UnsafeMessage> {
-    match endings.violation() {
-        None => Ok(()),
-        Some(Violation::BareCr(_)) => Err(UnsafeMessage::BareCr),
-        Some(Violation::BareLf(_)) => Err(UnsafeMessage::BareLf),
-        Some(Violation::Nul(_)) => Err(UnsafeMessage::Nul),
+fn check(lines: &mut LineScanner, piece: &[u8]) -> Result<(), UnsafeMessage> {
+    let mut rest = piece;
+    while let Some((octets, mark)) = lines.next(rest) {
+        if let Some(error) = UnsafeMessage::of(mark) {
+            return Err(error);
+        }
+        rest = &rest[octets..];
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! LF or a NUL ends the attempt before it is sent: if two servers disagree about line endings, an
 //! attacker can hide a second message inside the first.
 
-/// Why a message must not be sent.
+use relay_mail::line_end::{LineMark, LinePosition, LineScanner};
+
+/// Why a message may not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafeMessage {
     /// A CR without a LF after it.
@@ -18,23 +20,41 @@ pub enum UnsafeMessage {
     Nul,
 }
 
-/// Doubles dots, independent of the pieces of the message.
-#[derive(Debug)]
+/// Doubles dots, whatever the pieces that the message comes in.
+///
+/// ```
+/// use relay_smtp::client::{DotStuffer, UnsafeMessage};
+///
+/// let (mut stuffer, mut out) = (DotStuffer::new(), Vec::new());
+/// stuffer.stuff(b"one\r\n.two", &mut out).unwrap();
+/// stuffer.finish(&mut out).unwrap();
+/// assert_eq!(out, b"one\r\n..two\r\n.\r\n");
+/// // Another server might see an end of data behind the LF.
+/// let smuggled = DotStuffer::new().stuff(b"one\n.\r\nMAIL FROM:<>\r\n", &mut out);
+/// assert_eq!(smuggled, Err(UnsafeMessage::BareLf));
+/// ```
+#[derive(Debug, Default)]
 pub struct DotStuffer {
-    state: State,
+    lines: LineScanner,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    LineStart,
-    Line,
-    AfterCr,
+impl UnsafeMessage {
+    /// What a mark means for a message that may leave only without bare line ends. `None`: a line
+    /// ends as it must.
+    pub(super) const fn of(mark: LineMark) -> Option<Self> {
+        match mark {
+            LineMark::End => None,
+            LineMark::BareCr => Some(Self::BareCr),
+            LineMark::BareLf => Some(Self::BareLf),
+            LineMark::Nul => Some(Self::Nul),
+        }
+    }
 }
 
 impl DotStuffer {
     /// Begins a message, at the beginning of a line.
     pub fn new() -> Self {
-        Self { state: State::LineStart }
+        Self::default()
     }
 
     /// Appends a piece of the message to `out`.
@@ -44,27 +64,19 @@ impl DotStuffer {
     pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
         out.reserve(piece.len() + piece.len() / 64);
         let mut rest = piece;
-        while let Some(&octet) = rest.first() {
-            match (self.state, octet) {
-                (State::AfterCr, b'\n') => self.state = State::LineStart,
-                (State::AfterCr, _) => return Err(UnsafeMessage::BareCr),
-                (_, b'\n') => return Err(UnsafeMessage::BareLf),
-                (_, b'\r') => self.state = State::AfterCr,
-                (_, 0) => return Err(UnsafeMessage::Nul),
-                (State::LineStart, b'.') => {
-                    out.push(b'.');
-                    self.state = State::Line;
-                }
-                (State::LineStart | State::Line, _) => self.state = State::Line,
+        while !rest.is_empty() {
+            if self.lines.is_at_line_start() && rest.starts_with(b".") {
+                out.push(b'.');
             }
-            // Within a line nothing matters up to its end.
-            let plain = if self.state == State::Line {
-                memchr::memchr3(b'\r', b'\n', 0, &rest[1..]).map_or(rest.len(), |at| at + 1)
-            } else {
-                1
+            let Some((octets, mark)) = self.lines.next(rest) else {
+                out.extend_from_slice(rest);
+                break;
             };
-            out.extend_from_slice(&rest[..plain]);
-            rest = &rest[plain..];
+            if let Some(error) = UnsafeMessage::of(mark) {
+                return Err(error);
+            }
+            out.extend_from_slice(&rest[..octets]);
+            rest = &rest[octets..];
         }
         Ok(())
     }
@@ -75,19 +87,13 @@ impl DotStuffer {
     /// # Errors
     /// [`UnsafeMessage::BareCr`] if the message ends with a CR.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), UnsafeMessage> {
-        match self.state {
-            State::AfterCr => return Err(UnsafeMessage::BareCr),
-            State::Line => out.extend_from_slice(b"\r\n"),
-            State::LineStart => {}
+        match self.lines.position() {
+            LinePosition::AfterCr => return Err(UnsafeMessage::BareCr),
+            LinePosition::Inside => out.extend_from_slice(b"\r\n"),
+            LinePosition::Start => {}
         }
         out.extend_from_slice(b".\r\n");
         Ok(())
-    }
-}
-
-impl Default for DotStuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

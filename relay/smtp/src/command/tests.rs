@@ -1,5 +1,9 @@
 use crate::command::*;
 use proptest::prelude::*;
+use relay_mail::dsn::MailDsn;
+use relay_mail::envelope::BodyType;
+use relay_mail::path::ReversePath;
+use relay_mail::reply::{self, Reply};
 
 fn mail(line: &str) -> Result<Mail, CommandError> {
     match Command::parse(line.as_bytes())? {

@@ -15,8 +15,20 @@ pub enum ChunkEvent {
     End,
 }
 
-/// Reads the chunks of one message from the front of a buffer. The result depends only on the
-/// octets, never on the division into packets or chunks.
+/// Takes chunk after chunk of one message off the front of a buffer. The result depends on the
+/// octets only, never on how they were cut into packets or into chunks.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::data::{ChunkEvent, ChunkReader};
+///
+/// let (mut reader, mut input) = (ChunkReader::default(), BytesMut::from("a\r\n.\r\nQUIT\r\n"));
+/// reader.begin(6);
+/// // A dot on its own line ends nothing here; only the size does.
+/// assert_eq!(reader.next_event(&mut input), Some(ChunkEvent::Content("a\r\n.\r\n".into())));
+/// assert_eq!(reader.next_event(&mut input), Some(ChunkEvent::End));
+/// assert_eq!(input, "QUIT\r\n");
+/// ```
 #[derive(Debug, Default)]
 pub struct ChunkReader {
     remaining: u64,

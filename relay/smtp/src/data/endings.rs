@@ -1,15 +1,12 @@
 //! Do lines end correctly, in octets that stay unchanged?
 
 use crate::data::Violation;
-use memchr::memchr3;
+use relay_mail::line_end::{LineMark, LineScanner};
 
 /// Looks for the first bare CR, bare LF or NUL in octets that arrive in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineEndings {
-    /// The last octet was a CR.
-    after_cr: bool,
-    /// The last two octets were CRLF, or there were none.
-    in_line: bool,
+    lines: LineScanner,
     seen: u64,
     violation: Option<Violation>,
 }
@@ -18,48 +15,25 @@ impl LineEndings {
     /// Looks at the next piece.
     pub fn scan(&mut self, piece: &[u8]) {
         let mut read = 0;
-        if self.after_cr {
-            match piece.first() {
-                None => return,
-                Some(b'\n') => {
-                    (self.after_cr, self.in_line) = (false, false);
-                    read = 1;
-                }
-                Some(_) => self.finish(),
+        while self.violation.is_none() {
+            let Some((octets, mark)) = self.lines.next(&piece[read..]) else { break };
+            read += octets;
+            if mark != LineMark::End {
+                self.violation = Violation::of(mark, self.seen + read as u64 - 1);
             }
         }
-        while let Some(&first) = piece.get(read) {
-            let (at, octet) = match memchr3(b'\r', b'\n', 0, &piece[read..]) {
-                None => {
-                    self.in_line = true;
-                    break;
-                }
-                Some(found) => (read + found, piece[read + found]),
-            };
-            self.in_line |= at > read || first != b'\r';
-            read = at + 1;
-            let place = self.seen + at as u64;
-            match octet {
-                b'\r' => match piece.get(read) {
-                    Some(b'\n') => {
-                        self.in_line = false;
-                        read += 1;
-                    }
-                    Some(_) => self.report(Violation::BareCr(place)),
-                    None => self.after_cr = true,
-                },
-                b'\n' => self.report(Violation::BareLf(place)),
-                _ => self.report(Violation::Nul(place)),
-            }
+        // After the first violation only the end of the octets matters.
+        if self.violation.is_some() {
+            self.lines.skip(&piece[read..]);
         }
         self.seen += piece.len() as u64;
     }
 
-    /// No octets follow: a CR at the end is bare.
+    /// Nothing follows: a CR at the end is bare.
     pub fn finish(&mut self) {
-        if std::mem::take(&mut self.after_cr) {
-            self.report(Violation::BareCr(self.seen - 1));
-        }
+        let mark = self.lines.finish();
+        let violation = mark.and_then(|mark| Violation::of(mark, self.seen - 1));
+        self.violation = self.violation.or(violation);
     }
 
     /// The first violation so far.
@@ -69,12 +43,7 @@ impl LineEndings {
 
     /// Do the octets so far end with CRLF? True if there are none.
     pub fn is_at_line_start(&self) -> bool {
-        !self.in_line && !self.after_cr
-    }
-
-    fn report(&mut self, violation: Violation) {
-        self.in_line = true;
-        self.violation.get_or_insert(violation);
+        self.lines.is_at_line_start()
     }
 }
 

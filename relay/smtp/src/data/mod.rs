@@ -15,7 +15,7 @@ mod tests;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr3;
+use relay_mail::line_end::{LineMark, LineScanner};
 
 pub use crate::data::chunk::{ChunkEvent, ChunkReader, skip};
 pub use crate::data::endings::LineEndings;
@@ -36,6 +36,17 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// What a mark violates; `place` is the number of octets before its octet. `None`: a line ends
+    /// as it must.
+    pub(crate) const fn of(mark: LineMark, place: u64) -> Option<Self> {
+        match mark {
+            LineMark::End => None,
+            LineMark::BareCr => Some(Self::BareCr(place)),
+            LineMark::BareLf => Some(Self::BareLf(place)),
+            LineMark::Nul => Some(Self::Nul(place)),
+        }
+    }
+
     /// Octets of the message before it.
     pub const fn place(self) -> u64 {
         match self {
@@ -53,25 +64,27 @@ pub enum DataEvent {
     End,
 }
 
-/// Reads the message from the front of a buffer. The result depends only on the octets, never on
-/// the division into packets.
+/// Takes the message off the front of a buffer. The result depends on the octets only, never on
+/// how they were cut into packets.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use relay_smtp::data::{DataEvent, DataReader, Violation};
+///
+/// let (mut reader, mut input) = (DataReader::new(), BytesMut::from("..a\r\nb\n.\r\nc\r\n.\r\nQUIT\r\n"));
+/// // The added dot is taken out. LF, dot, CRLF is no end of data, but the LF is a violation.
+/// let content = DataEvent::Content(".a\r\nb\n.\r\nc\r\n".into());
+/// assert_eq!(reader.next_event(&mut input), Some(content));
+/// assert_eq!(reader.next_event(&mut input), Some(DataEvent::End));
+/// assert_eq!(reader.violation(), Some(Violation::BareLf(6)));
+/// assert_eq!(input, "QUIT\r\n");
+/// ```
 #[derive(Debug)]
 pub struct DataReader {
-    position: Position,
+    lines: LineScanner,
     violation: Option<Violation>,
     /// Octets removed from the input so far, for the position of a violation.
     taken: u64,
-}
-
-/// The position of the next octet in its line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
-    /// After CRLF, or at the beginning.
-    LineStart,
-    /// At any other position.
-    InLine,
-    /// After a CR.
-    AfterCr,
 }
 
 impl Default for DataReader {
@@ -83,10 +96,10 @@ impl Default for DataReader {
 impl DataReader {
     /// A reader right after the reply 354.
     pub fn new() -> Self {
-        // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so `.` on the first line is
-        // the end of an empty message. The first line is then like every other.
-        let position = Position::LineStart;
-        Self { position, violation: None, taken: 0 }
+        // RFC 5321 section 4.1.1.4: the CRLF of the DATA line counts, so that `.` on the first
+        // line is the end of an empty message. The first line is then like every other.
+        let lines = LineScanner::default();
+        Self { lines, violation: None, taken: 0 }
     }
 
     /// The first violation so far.
@@ -107,7 +120,7 @@ impl DataReader {
         let mut kept = 0;
         let mut run = 0;
         loop {
-            if self.position == Position::LineStart {
+            if self.lines.is_at_line_start() {
                 match &input[read..] {
                     [] | b"." | b".\r" => break,
                     // The reader stays at the line start; the next call finds the end first.
@@ -124,34 +137,16 @@ impl DataReader {
                     }
                     _ => {}
                 }
-                self.position = Position::InLine;
             }
-            if self.position == Position::AfterCr {
-                match input.get(read) {
-                    None => break,
-                    Some(b'\n') => {
-                        read += 1;
-                        self.position = Position::LineStart;
-                        continue;
-                    }
-                    Some(_) => {
-                        // The CR may have been returned with an earlier part of the message.
-                        self.report(Violation::BareCr(self.taken + read as u64 - 1));
-                        self.position = Position::InLine;
-                    }
-                }
-            }
-            let Some(found) = memchr3(b'\r', b'\n', 0, &input[read..]) else {
+            let Some((octets, mark)) = self.lines.next(&input[read..]) else {
                 read = input.len();
                 break;
             };
-            let at = read + found;
-            match input[at] {
-                b'\r' => self.position = Position::AfterCr,
-                b'\n' => self.report(Violation::BareLf(self.taken + at as u64)),
-                _ => self.report(Violation::Nul(self.taken + at as u64)),
+            read += octets;
+            // A bare CR may have gone out with an earlier part of the message.
+            if let Some(violation) = Violation::of(mark, self.taken + read as u64 - 1) {
+                self.violation.get_or_insert(violation);
             }
-            read = at + 1;
         }
         let kept = close_up(input, kept, run..read);
         let mut content = self.take(input, read);
@@ -162,10 +157,6 @@ impl DataReader {
     fn take(&mut self, input: &mut BytesMut, octets: usize) -> BytesMut {
         self.taken += octets as u64;
         input.split_to(octets)
-    }
-
-    fn report(&mut self, violation: Violation) {
-        self.violation.get_or_insert(violation);
     }
 }
 

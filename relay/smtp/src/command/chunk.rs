@@ -1,0 +1,35 @@
+//! How many octets follow a BDAT line (RFC 3030)?
+
+use crate::command::Verb;
+
+/// The arguments of BDAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Octets that follow the command line.
+    pub octets: u64,
+    /// They are the last of the message.
+    pub last: bool,
+}
+
+impl Chunk {
+    /// `BDAT SP chunk-size [ SP end-marker ]` of RFC 3030 section 2, with one space in each place and
+    /// nothing before the verb: what is read differently by two servers is where one of them takes
+    /// content for commands.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let (_, argument) = line.split_at_checked(Verb::Bdat.name().len())?;
+        let argument = argument.strip_prefix(' ')?;
+        let (size, last) = match argument.split_once(' ') {
+            None => (argument, false),
+            Some((size, marker)) if marker.eq_ignore_ascii_case("LAST") => (size, true),
+            Some(_) => return None,
+        };
+        parse_size(Some(size)).map(|octets| Self { octets, last })
+    }
+}
+
+/// `size-value` of RFC 1870 section 4: up to 20 digits, and what does not fit 64 bits is an
+/// error, never another number.
+pub(super) fn parse_size(value: Option<&str>) -> Option<u64> {
+    let digits = value.filter(|value| value.bytes().all(|octet| octet.is_ascii_digit()))?;
+    digits.parse().ok().filter(|_| digits.len() <= 20)
+}
