@@ -8,6 +8,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod words;
 
 use anyhow::{Result, bail};
 
@@ -33,7 +34,7 @@ enum Severity {
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 /// Every rule, in the order their findings are printed.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 16] = [
     layers::protocol_and_policy_touch_no_world,
     layers::one_crate_names_a_library,
     layers::relay_common_stands_alone,
@@ -46,6 +47,8 @@ const RULES: [Rule; 14] = [
     documents::documents_name_existing_verbs,
     documents::documents_name_existing_files,
     parameters::exchange_parameters_are_told_and_tested,
+    words::public_types_have_a_name_of_their_own,
+    words::sentences_name_who_acts,
     size::rust_files_are_short,
     size::no_file_names_this_checkout,
 ];

@@ -37,7 +37,7 @@ use crate::limits;
 
 /// A connection whose next hop has been greeted.
 #[derive(Debug)]
-pub struct Connection {
+pub struct HopConnection {
     transport: ClientStream,
     session: ClientSession,
     address: SocketAddr,
@@ -77,7 +77,7 @@ enum Handshake {
     Failed,
 }
 
-impl Connection {
+impl HopConnection {
     /// The other end, and the encryption on the way there.
     pub(super) fn connected(&self) -> Arc<NextHopConnection> {
         Arc::clone(&self.connected)

@@ -54,7 +54,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::error;
 
-pub use crate::connection::Connection;
+pub use crate::connection::HopConnection;
 pub use crate::ourselves::own_binding;
 pub use crate::reach::ExchangerRules;
 pub use crate::route::{Destination, NextHop, Route, Routes, SmartHosts};

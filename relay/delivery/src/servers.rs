@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::connection::Connection;
+use crate::connection::HopConnection;
 use crate::hop::CountedWorker;
 use crate::patience::Patience;
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
@@ -13,7 +13,7 @@ use relay_smtp::client::{is_missing_extension, says_too_many_recipients};
 
 /// A connection, as its next hop counts it.
 pub(super) struct CountedConnection {
-    pub(super) connection: Connection,
+    pub(super) connection: HopConnection,
     pub(super) _counted: CountedWorker,
 }
 

@@ -19,7 +19,7 @@ mod too_many_recipients;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::connection::{Connection, Dial};
+use crate::connection::{Dial, HopConnection};
 use crate::reach::{Candidate, Unreachable};
 use crate::*;
 use relay_mail::outcome::Cause;
@@ -43,11 +43,11 @@ async fn connect(
     candidates: &[Candidate],
     security: &Security,
     settings: &DeliverySettings,
-) -> Result<Connection, Cause> {
+) -> Result<HopConnection, Cause> {
     let (_keep, cut) = watch::channel(Cut::Nothing);
     let dial =
         Dial { protocol: DeliveryProtocol::Smtp, security, settings, cut: &cut, counted: None };
-    Connection::open(candidates, &dial, &mut Vec::new()).await.map_err(|unreachable| {
+    HopConnection::open(candidates, &dial, &mut Vec::new()).await.map_err(|unreachable| {
         let Unreachable::Temporary(cause) = unreachable else { panic!("{unreachable:?}") };
         cause
     })

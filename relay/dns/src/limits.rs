@@ -4,10 +4,10 @@ use std::time::Duration;
 
 // Checks of mail from strangers. The deadlines end before INQUIRY_WAIT does.
 
-/// Name servers of `[dns]`. More would only cost time.
+/// Most name servers of `[dns]`. Each one that does not answer costs time. Our own choice.
 pub const DNS_SERVERS: usize = 8;
 
-/// How often a query to a server is repeated, as in the default of resolv.conf(5).
+/// Retries of a query at one server, as in the default of resolv.conf(5).
 pub const DNS_RETRIES: usize = 1;
 
 /// Queries at one time on one connection to a name server. Further queries fail.

@@ -5,7 +5,7 @@ use super::{Finding, Tree, error, warning};
 /// Lines of a file that is too long to read.
 const LONG: usize = 400;
 /// Lines of a file that probably has more than one purpose.
-const TOO_LONG: usize = 700;
+const TOO_LONG: usize = 500;
 
 /// One file, one purpose.
 pub fn rust_files_are_short(tree: &Tree) -> Vec<Finding> {

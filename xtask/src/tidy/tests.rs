@@ -170,7 +170,7 @@ fn a_parameter_without_a_row_or_a_test_is_found() {
 
 #[test]
 fn a_long_file_warns_and_a_longer_one_fails() {
-    let tree = Tree::of(&[("a.rs", &"\n".repeat(401)), ("b.rs", &"\n".repeat(701)), ("c.rs", "")]);
+    let tree = Tree::of(&[("a.rs", &"\n".repeat(401)), ("b.rs", &"\n".repeat(501)), ("c.rs", "")]);
     let severities: Vec<Severity> =
         size::rust_files_are_short(&tree).iter().map(|finding| finding.severity).collect();
     assert_eq!(severities, [Severity::Warning, Severity::Error]);
@@ -181,4 +181,27 @@ fn a_file_that_names_this_checkout_is_found() {
     let rule = size::no_file_names_this_checkout;
     let text = "fine\nsee /checkout/of/user/target\n";
     assert_eq!(complaints(rule, &[("docs/a.md", text)]), ["docs/a.md:2"]);
+}
+
+#[test]
+fn two_public_types_of_one_name_are_found() {
+    let rule = words::public_types_have_a_name_of_their_own;
+    let files = [
+        ("relay/queue/src/lib.rs", "pub struct Settings {\n"),
+        ("relay/dns/src/lib.rs", "\npub(super) enum Settings {\nstruct State;\n"),
+        ("relay/smtp/src/lib.rs", "struct State;\n"),
+        ("relay/smtp/src/tests.rs", "pub struct Settings;\n"),
+        ("tests/support/lib.rs", "pub struct Settings;\n"),
+    ];
+    assert_eq!(complaints(rule, &files), ["relay/dns/src/lib.rs:2"]);
+}
+
+#[test]
+fn words_that_hide_who_acts_are_found() {
+    let rule = words::sentences_name_who_acts;
+    let text = "/// Whatever comes, it is read.\nlet user = \"nobody\";\n// `nobody` exists.\n\
+        fn of_nobody() {}\n// User=nobody\n// Nobody, of course.\n";
+    let file = "relay/queue/src/lib.rs";
+    assert_eq!(complaints(rule, &[(file, text)]), [format!("{file}:1"), format!("{file}:6")]);
+    assert!(complaints(rule, &[("docs/style.md", text)]).is_empty());
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::connection::causes::one_cause;
-use crate::connection::{Connection, Handshake, State};
+use crate::connection::{Handshake, HopConnection, State};
 use crate::reach::{Candidate, Unreachable, candidates};
 use crate::remotes::{Remotes, Slot};
 use crate::route::Destination;
@@ -53,7 +53,7 @@ enum Failed {
     Other,
 }
 
-impl Connection {
+impl HopConnection {
     /// Connects to the servers that a destination has at the moment.
     ///
     /// # Errors

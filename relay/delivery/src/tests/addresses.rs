@@ -1,12 +1,12 @@
 //! Which address of a next hop is used.
 
-use crate::connection::Connection;
+use crate::connection::HopConnection;
 use crate::reach::Candidate;
 use crate::tests::*;
 use relay_mail::outcome::Cause;
 use relay_mail::reply::Enhanced;
 
-async fn open(addresses: &[SocketAddr]) -> Result<Connection, Cause> {
+async fn open(addresses: &[SocketAddr]) -> Result<HopConnection, Cause> {
     let candidates: Vec<_> = addresses.iter().map(|&address| candidate(address)).collect();
     connect(&candidates, &Security::default(), &impatient(addresses[0])).await
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::connection::{Connection, Dial, until_true};
+use crate::connection::{Dial, HopConnection, until_true};
 use crate::hop::Hop;
 use crate::job::Job;
 use crate::reach::{Unreachable, candidates};
@@ -222,7 +222,7 @@ impl Hop {
         tried: &[SocketAddr],
         id: QueueId,
         failed: &mut Vec<SocketAddr>,
-    ) -> Result<Connection, Unreachable> {
+    ) -> Result<HopConnection, Unreachable> {
         let mut found = candidates(&self.destination, &self.settings).await?;
         found.retain(|candidate| !tried.contains(&candidate.address));
         let found = self.deprioritise_recently_failed(found);
@@ -233,6 +233,6 @@ impl Hop {
             cut: &self.settings.end.cut.subscribe(),
             counted: Some((&self.remotes, id)),
         };
-        Connection::open(&found, &dial, failed).await
+        HopConnection::open(&found, &dial, failed).await
     }
 }

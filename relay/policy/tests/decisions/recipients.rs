@@ -37,7 +37,7 @@ fn a_recipient_is_looked_up_when_nothing_else_refuses_it() {
         rcpt(&rules, &peer, &path, so_far, &Findings { recipient, ..Findings::default() })
     };
     let DecisionOrInquiry::Needs(Inquiry::Recipient { mailbox, lookup }) = decide(0, None) else {
-        panic!("nobody is asked")
+        panic!("an inquiry was not needed")
     };
     let asked = (mailbox.to_string(), lookup.to_string());
     assert_eq!(asked, ("b@mailboxes.example".to_owned(), "lmtp://127.0.0.1:24".to_owned()));
@@ -106,14 +106,18 @@ permission_groups = ["AnonymousUsers"]
         for written in ["b\u{fc}cher.example", "B\u{dc}CHER.example", "XN--BCHER-KVA.example"] {
             let recipient = recipient(&format!("<a@{written}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
-            let DecisionOrInquiry::Decided(decision) = judgement else { panic!("nobody is asked") };
+            let DecisionOrInquiry::Decided(decision) = judgement else {
+                panic!("an inquiry was not needed")
+            };
             assert_eq!(decision.reply, reply::RECIPIENT_OK, "{configured} {written}");
         }
         // One letter more, or a look-alike, is another domain.
         for other in ["bucher.example", "b\u{fc}chers.example", "b\u{f9}cher.example"] {
             let recipient = recipient(&format!("<a@{other}>"));
             let judgement = rcpt(&rules, &peer, &recipient, 0, &Findings::default());
-            let DecisionOrInquiry::Decided(decision) = judgement else { panic!("nobody is asked") };
+            let DecisionOrInquiry::Decided(decision) = judgement else {
+                panic!("an inquiry was not needed")
+            };
             assert_eq!(decision.reply, reply::UNABLE_TO_RELAY, "{configured} {other}");
         }
     }

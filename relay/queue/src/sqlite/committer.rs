@@ -210,7 +210,7 @@ impl Committer {
         if self.shared.space.free_octets()? >= enough {
             return Ok(());
         }
-        // Under a shortage the log begins anew at each commit, and the room within the files counts.
+        // Under a shortage each commit restarts the log, and the free pages within the files count.
         self.checkpoint(CheckpointMode::WithoutReaders);
         let Some(writer) = &self.writer else { return Ok(()) };
         let path = self.shared.directory.database();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{RECIPIENT_CONNECT_TIMEOUT, RECIPIENT_QUESTION};
 use relay_delivery::{
-    ClientHandshakes, Connection, Cut, DeliverySettings, Destination, NextHop,
+    ClientHandshakes, Cut, DeliverySettings, Destination, HopConnection, NextHop,
     NextHopAuthoritiesError, Routes, Security, SmartHosts,
 };
 use relay_mail::outcome::{Cause, Outcome, OutcomeReason};
@@ -33,7 +33,7 @@ pub(super) async fn ask(
         // Only the timeout ends a look-up.
         let (_keep, cut) = watch::channel(Cut::Nothing);
         let hop = lookup.to_string();
-        let connection = Connection::to(&destination, &settings, &cut).await;
+        let connection = HopConnection::to(&destination, &settings, &cut).await;
         let mut connection =
             connection.map_err(|cause| OutcomeReason { hop: None, cause }.to_string())?;
         let outcome = connection.verify_recipient(ForwardPath::Mailbox(mailbox.clone())).await;

@@ -20,7 +20,7 @@ pub enum UnsafeMessage {
     Nul,
 }
 
-/// Doubles dots, whatever the pieces that the message comes in.
+/// Doubles dots. The message may come in pieces of any size.
 ///
 /// ```
 /// use relay_smtp::client::{DotStuffer, UnsafeMessage};
