@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Name servers of `[dns]`. More would only cost time.
 pub const DNS_SERVERS: usize = 8;
 
-/// How often a query to a server is repeated, as in the default of resolv.conf(5).
+/// Times that a query to a server is repeated: the default of resolv.conf(5).
 pub const DNS_RETRIES: usize = 1;
 
 /// Queries at one time on one connection to a name server. Further queries fail.
