@@ -36,7 +36,7 @@ const _: () = assert!(
         + 2 * relay_mail::limits::SMALL_WRITE_OCTETS
         + relay_session::limits::PROTOCOL_LOG_OCTETS
         <= 640 * 1024,
-    "what a session holds, as relay_queue::limits::MESSAGE_IN_MEMORY says"
+    "a session needs more memory than relay_queue::limits::MESSAGE_IN_MEMORY says"
 );
 
 // The control socket.

@@ -44,7 +44,7 @@ pub(super) struct Names<'a> {
 /// A domain that no server accepts (RFC 2606).
 const FOREIGN: &str = "relay-test.invalid";
 
-/// Recipients, as they stand after `RCPT TO:`.
+/// Recipients, in the form after `RCPT TO:`.
 const RECIPIENTS: &[(&str, &str)] = &[
     ("a foreign recipient", "<victim@{F}>"),
     ("upper case", "<VICTIM@RELAY-TEST.INVALID>"),

@@ -220,10 +220,10 @@ fn alerted(alert: AlertDescription) -> String {
         }
         AlertDescription::ProtocolVersion => "it does not speak TLS 1.2 or 1.3 (protocol_version)",
         AlertDescription::InsufficientSecurity => {
-            "it wants stronger ciphers (insufficient_security)"
+            "it requires stronger ciphers (insufficient_security)"
         }
         AlertDescription::CertificateRequired => {
-            "it wants a client certificate (certificate_required)"
+            "it requires a client certificate (certificate_required)"
         }
         AlertDescription::UnknownCA => "it does not trust the issuer of a certificate (unknown_ca)",
         AlertDescription::BadCertificate => "it does not accept a certificate (bad_certificate)",

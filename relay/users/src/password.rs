@@ -139,7 +139,7 @@ impl PasswordHash {
         Self::parse(&phc.to_string())
     }
 
-    /// As it stands in the users file.
+    /// The hash, in the form of the users file.
     /// The text, for hashing; it is not shown anywhere.
     pub fn as_str(&self) -> &str {
         &self.phc

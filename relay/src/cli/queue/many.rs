@@ -110,7 +110,7 @@ fn list_running(
         is_cut = left == 0;
     }
     if !is_cut {
-        // Messages that left the queue in the selectedime were listed too.
+        // Messages that left the queue in the meantime were listed too.
         return Ok(Ok((listed, listed, all.max(listed))));
     }
     let selected = match count(socket, filter, console)? {
