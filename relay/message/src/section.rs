@@ -235,7 +235,7 @@ pub(crate) fn field_end(lines: &mut LineScanner, octets: &[u8]) -> Option<usize>
 /// // A line that is no field ends the section, even without an empty line.
 /// assert_eq!(section_octets(b"Subject: a\r\nno field\r\nTo: b\r\n"), 12);
 /// // An LF alone ends no line, so the second name is part of the first value.
-/// assert_eq!(section_octets(b"Subject: a\nTo: b\r\n\r\n"), 19);
+/// assert_eq!(section_octets(b"Subject: a\nTo: b\r\n\r\n"), 18);
 /// ```
 pub fn section_octets(message: &[u8]) -> usize {
     let (mut reader, mut octets) = (SectionReader::default(), 0);
