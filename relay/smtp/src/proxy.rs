@@ -48,8 +48,8 @@ pub enum ProxyError {
 /// let mut stream = &b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\nEHLO client.example\r\n"[..];
 /// let mut reader = ProxyReader::default();
 /// let header = loop {
-///     // The reader never wants an octet beyond the header: a TLS handshake may follow.
-///     let (octets, rest) = stream.split_at(reader.wants());
+///     // The reader never asks for an octet beyond the header: a TLS handshake may follow.
+///     let (octets, rest) = stream.split_at(reader.missing_octets());
 ///     stream = rest;
 ///     if let Some(header) = reader.take(octets).unwrap() {
 ///         break header;

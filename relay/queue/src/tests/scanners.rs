@@ -178,8 +178,8 @@ fn by_section_reader(pieces: &[&[u8]]) -> (usize, bool) {
 /// The same, and the octets that the fields and the mbox lines have together.
 fn by_collector(pieces: &[&[u8]]) -> (usize, bool, usize) {
     let mut collector = HeaderCollector::new(u64::MAX);
-    let ended = pieces.iter().map(|piece| collector.push(piece));
-    let ended = ended.into_iter().find(|collected| *collected != Collected::Incomplete);
+    let mut collected = pieces.iter().map(|piece| collector.push(piece));
+    let ended = collected.find(|collected| *collected != Collected::Incomplete);
     let ended = ended.unwrap_or_else(|| collector.finish());
     let Collected::Complete { section, is_separated, .. } = ended else { panic!() };
     let fields: usize = section.fields().map(|field| field.octets().len()).sum();

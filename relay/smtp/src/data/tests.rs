@@ -120,6 +120,36 @@ fn reference(input: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     (content[2..].to_vec(), rest)
 }
 
+/// Prints what the reading of DATA costs, as a multiple of copying the same octets. Compare two
+/// commits with `cargo test --release -p relay-smtp -- --ignored --nocapture cost_of_reading`.
+#[test]
+#[ignore = "a measurement, on a machine without other work"]
+fn cost_of_reading() {
+    const PACKET_OCTETS: usize = 16 * 1024;
+    for line_octets in [10, 76, 998] {
+        let line = format!("{}\r\n", "x".repeat(line_octets));
+        let message = line.repeat((8 << 20) / line.len());
+        let packet_octets = PACKET_OCTETS / line.len() * line.len();
+        let best_of = |work: &dyn Fn(&[u8])| {
+            let seconds = (0..20).map(|_| {
+                let start = std::time::Instant::now();
+                message.as_bytes().chunks(packet_octets).for_each(work);
+                start.elapsed().as_secs_f64()
+            });
+            seconds.fold(f64::MAX, f64::min)
+        };
+        let copied = best_of(&|packet| drop(std::hint::black_box(BytesMut::from(packet))));
+        let read = best_of(&|packet| {
+            let (mut reader, mut input) = (DataReader::new(), BytesMut::from(packet));
+            while let Some(event) = reader.next_event(&mut input) {
+                std::hint::black_box(event);
+            }
+            assert_eq!(reader.violation(), None);
+        });
+        println!("lines of {line_octets:>3} octets: {:.1} times a copy", read / copied);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
