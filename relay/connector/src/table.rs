@@ -230,7 +230,7 @@ impl Table {
         self.layout.claims.iter().map(|claims| claims.blocks.len()).sum()
     }
 
-    /// Where a client belongs that connects to `local`, or for which a proxy does.
+    /// The match of a client that connects to `local`, or for which a proxy connects.
     ///
     /// ```
     /// # use relay_connector::*;
