@@ -272,7 +272,7 @@ impl Table {
     ///     TableMatch::Connector { connector, .. } => Some(connector.0),
     ///     TableMatch::NoBinding | TableMatch::NoConnector => None,
     /// };
-    /// // The smallest range wins, whatever the order of the connectors.
+    /// // The smallest range wins, in any order of the connectors.
     /// assert_eq!(ask("198.51.100.1:25", "10.38.97.9"), Some(2));
     /// assert_eq!(ask("198.51.100.1:25", "203.0.113.9"), Some(1));
     /// // An exact binding goes before the wildcard, and its other clients do not fall back to it.

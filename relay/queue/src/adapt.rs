@@ -125,7 +125,7 @@ const BASE64: &[u8] = b"Content-Transfer-Encoding: base64\r\n";
 
 fn write_part(part: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (head, body) = part.split_at(section_octets(part));
-    // The empty line is written anew, whatever follows it.
+    // The empty line is always written again.
     let body = body.strip_prefix(b"\r\n")?;
     let is_ascii = body.is_ascii();
     for line in head.split_inclusive(|&octet| octet == b'\n') {

@@ -147,7 +147,7 @@ impl Hop {
         self.put_back(job, limits::PARKED_LOOK);
         let mut state = self.state.lock();
         state.waiting_for_hop.add(id);
-        // There may be room by now, and nobody left to notice.
+        // There may be room by now, and no later event may notice it.
         self.fetch_waiting_messages(&mut state);
     }
 
